@@ -1,0 +1,103 @@
+"""What is asked of an evaluation and what it answers: the words that study, executors and trainers share.
+
+Nothing here knows of DEAP, of torch, or of storage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+Params = Mapping[str, Any]
+Status = Literal["ok", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One evaluation to be done.
+
+    Attributes:
+        number: Running number of the evaluation in its run, from 0.
+        params: Decoded hyperparameters by name (or the bare individual, where the study has no space).
+        seed: Seed of everything random in the evaluation, 0 <= seed < 2**32.
+    """
+
+    number: int
+    params: Any
+    seed: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Measurements at the end of one training epoch; losses are means per example.
+
+    Attributes:
+        epoch: Epochs trained so far, from 1.
+        training_loss: Mean loss of the epoch's training batches, as seen during training (dropout on).
+        validation_loss: Mean loss on the validation split.
+        metrics: Further metrics on the validation split, such as ``{"accuracy": 0.91}``.
+        seconds: Wall-clock seconds spent in the epoch, validation included.
+    """
+
+    epoch: int
+    training_loss: float
+    validation_loss: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of one evaluation.
+
+    Attributes:
+        values: Objective values, one per objective; ``inf`` (the worst, when minimising) where there is none.
+            Never NaN: DEAP would rank a NaN as the best about half of the time.
+        status: "ok"; "diverged" when the training loss stopped being finite; "failed" when it raised.
+        curve: Measurements per epoch, in order.
+        metrics: Final metrics beside the objective, such as ``{"accuracy": 0.91}``.
+        seconds: Wall-clock seconds of the evaluation.
+        environment: Where it ran: device, precision, number of threads, and the like.
+        error: The traceback of a failed evaluation, else an empty string.
+
+    Raises:
+        ValueError: A value is NaN, or there is none.
+
+    Example:
+        >>> Evaluation((0.31,)).value
+        0.31
+        >>> Evaluation((float("nan"),))
+        Traceback (most recent call last):
+            ...
+        ValueError: values must be numbers other than NaN, at least one; got (nan,). A worst value is inf.
+    """
+
+    values: tuple[float, ...]
+    status: Status = "ok"
+    curve: tuple[Epoch, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.values or any(math.isnan(value) for value in self.values):
+            raise ValueError(
+                f"values must be numbers other than NaN, at least one; got {self.values}. A worst value is inf."
+            )
+
+    @property
+    def value(self) -> float:
+        """The first (often the only) objective value."""
+        return self.values[0]
+
+
+@runtime_checkable
+class BatchEvaluator(Protocol):
+    """An evaluator that takes a whole batch at once, as the trainers of `deap_hpo.training` do."""
+
+    def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
+        """Yield (position in `requests`, evaluation) as each is finished, in any order."""
+        ...

@@ -1,0 +1,1 @@
+"""Search strategies in DEAP's ask-and-tell idiom: `generate()` and `update(population)`, one file each."""

@@ -1,0 +1,1 @@
+"""Training networks: data, models, tasks and the trainers. Knows nothing of DEAP."""
