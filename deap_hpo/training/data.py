@@ -1,0 +1,214 @@
+"""Data for training: tensors in memory, split once and for all into training, validation and test examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deap_hpo.errors import InputError
+from deap_hpo.training.idx import read_fashion_mnist
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples and their targets, aligned by the first dimension.
+
+    Attributes:
+        inputs: Tensor [N, ...]; uint8 images stay uint8 here and are scaled batch by batch.
+        targets: Tensor [N, ...]; int64 classes or float values.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets) or len(self.inputs) == 0:
+            raise InputError(
+                "inputs and targets must hold the same number of examples, at least one; "
+                f"got {len(self.inputs)} and {len(self.targets)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: Any) -> Split:
+        return Split(self.inputs[index], self.targets[index])
+
+    def to(self, device: torch.device | str) -> Split:
+        """Copy to a device (no copy where it already is)."""
+        return Split(self.inputs.to(device), self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Three disjoint splits, and how a batch of inputs becomes what the network sees.
+
+    Attributes:
+        name: Name of the data set.
+        training: Examples that networks train on.
+        validation: Examples that the search is judged by.
+        test: Examples that no search may see; measured once, at the end.
+        mean: Subtracted from every input, after uint8 is divided by 255.
+        std: Divided by, after that.
+        description: What identifies the split: its seed and sizes. Recorded with every run.
+
+    Example:
+        >>> data = load_digits(training_size=100, validation_size=50)
+        >>> len(data.training), len(data.validation), data.training.inputs.dtype
+        (100, 50, torch.uint8)
+        >>> data.prepare(data.training.inputs[:2]).shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    name: str
+    training: Split
+    validation: Split
+    test: Split
+    mean: float = 0.0
+    std: float = 1.0
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    def prepare(self, inputs: Tensor) -> Tensor:
+        """Turn a batch of stored inputs into the floats that the network sees."""
+        if inputs.dtype == torch.uint8:
+            return inputs.float().div_(255).sub_(self.mean).div_(self.std)
+        return inputs.sub(self.mean).div_(self.std) if (self.mean, self.std) != (0.0, 1.0) else inputs
+
+    def to(self, device: torch.device | str) -> Data:
+        """Copy all splits to a device."""
+        return replace(
+            self, training=self.training.to(device), validation=self.validation.to(device), test=self.test.to(device)
+        )
+
+    def share_memory_(self) -> Data:
+        """Move the tensors to shared memory, so that worker processes read them without a copy."""
+        for split in (self.training, self.validation, self.test):
+            for tensor in (split.inputs, split.targets):
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+        return self
+
+
+def split_data(
+    name: str,
+    development: Split,
+    test: Split,
+    *,
+    training_size: int | None = None,
+    validation_size: int,
+    split_seed: int = 0,
+) -> Data:
+    """Split development examples into training and validation by one seeded permutation.
+
+    The validation examples are the same for every `training_size`, and smaller training splits are prefixes of larger
+    ones, so that results at different sizes are comparable.
+
+    Args:
+        name: Name of the data set.
+        development: Examples to split.
+        test: Examples kept apart.
+        training_size: Training examples to keep; None keeps all that validation leaves.
+        validation_size: Validation examples, at least 1.
+        split_seed: Seed of the permutation, of its own: no run's seed moves the split.
+
+    Raises:
+        InputError: The sizes are not positive, or larger than what there is.
+    """
+    available = len(development) - validation_size
+    training_size = available if training_size is None else training_size
+    if validation_size < 1 or training_size < 1 or training_size > available:
+        raise InputError(
+            f"training_size + validation_size must be at most {len(development)} with at least 1 each for {name}; "
+            f"got {training_size} and {validation_size}."
+        )
+    order = torch.randperm(len(development), generator=torch.Generator().manual_seed(split_seed))
+    training = development[order[validation_size : validation_size + training_size]]
+    scaled = training.inputs.double().div(255) if training.inputs.dtype == torch.uint8 else training.inputs.double()
+    return Data(
+        name=name,
+        training=training,
+        validation=development[order[:validation_size]],
+        test=test,
+        mean=scaled.mean().item(),
+        std=max(scaled.std().item(), 1e-8),
+        description={
+            "name": name,
+            "training_size": training_size,
+            "validation_size": validation_size,
+            "test_size": len(test),
+            "split_seed": split_seed,
+        },
+    )
+
+
+def load_fashion_mnist(
+    data_dir: str | Path | None = None,
+    *,
+    training_size: int | None = 50_000,
+    validation_size: int = 10_000,
+    split_seed: int = 0,
+    download: bool = True,
+) -> Data:
+    """Load Fashion-MNIST: 60,000 training images, split in two, and 10,000 test images; 28x28 grey, 10 classes.
+
+    Looks in `data_dir` (or the environment's DEAP_HPO_DATA), then in the system's copy, then downloads with
+    torchvision. Every file is checked before use.
+
+    Args:
+        data_dir: Folder with the four files, as they are or below ``FashionMNIST/raw`` (torchvision's layout).
+        training_size: Training images to keep, 1 to 60,000 - `validation_size`; None keeps all.
+        validation_size: Validation images.
+        split_seed: Seed of the split.
+        download: Whether torchvision may download.
+
+    Raises:
+        InputError: No source works, a file is corrupt, or the sizes do not fit.
+
+    Source: Xiao et al., "Fashion-MNIST" (arXiv:1708.07747).
+    """
+    files = read_fashion_mnist(data_dir, download=download)
+    return split_data(
+        "fashion-mnist",
+        Split(files["train-images"].unsqueeze(1), files["train-labels"].long()),
+        Split(files["t10k-images"].unsqueeze(1), files["t10k-labels"].long()),
+        training_size=training_size,
+        validation_size=validation_size,
+        split_seed=split_seed,
+    )
+
+
+def load_digits(
+    data_dir: str | Path | None = None,
+    *,
+    training_size: int | None = None,
+    validation_size: int = 300,
+    split_seed: int = 0,
+    download: bool = False,
+) -> Data:
+    """Load scikit-learn's digits: 1,797 real images, 8x8 grey, 10 classes; ships with scikit-learn, needs no network.
+
+    The last 297 images are the test split. `data_dir` and `download` are there for the shape shared by all loaders.
+
+    Source: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998).
+    """
+    from sklearn.datasets import load_digits as load
+
+    digits = load()
+    # Grey levels 0..16 are spread over uint8's range.
+    images = torch.from_numpy((digits.images * (255 / 16)).round().astype("uint8")).unsqueeze(1)
+    targets = torch.from_numpy(digits.target).long()
+    return split_data(
+        "digits",
+        Split(images[:1500], targets[:1500]),
+        Split(images[1500:], targets[1500:]),
+        training_size=training_size,
+        validation_size=validation_size,
+        split_seed=split_seed,
+    )
+
+
+DATA_SETS: dict[str, Callable[..., Data]] = {"fashion-mnist": load_fashion_mnist, "digits": load_digits}

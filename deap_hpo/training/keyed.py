@@ -1,0 +1,167 @@
+"""Random numbers as functions of a key: initial weights, batch order and dropout masks.
+
+A member of a population has to train to the same network whether it is alone or among sixty-four, and in whichever
+order. Drawing from a shared generator cannot give that; hashing (seed, purpose, step, element) can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+def derive_key(*parts: object) -> int:
+    """Hash any printable parts to a signed 32-bit key, the same on every machine and in every process.
+
+    Example:
+        >>> derive_key("dropout", 7) == derive_key("dropout", 7)
+        True
+        >>> derive_key("dropout", 7) == derive_key("dropout", 8)
+        False
+    """
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a model whose initial weights depend on `seed` alone; the caller's generator is left as it was.
+
+    The weights are drawn on the CPU, so that they are the same for every device.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_key("weights", seed) & 0x7FFFFFFF)
+        return factory()
+
+
+def keyed_permutation(size: int, seed: int, epoch: int) -> Tensor:
+    """Give the order of the training examples in one epoch: a permutation of ``range(size)``, int64 on the CPU.
+
+    Example:
+        >>> keyed_permutation(5, seed=1, epoch=0).sort().values.tolist()
+        [0, 1, 2, 3, 4]
+    """
+    key = derive_key("batches", seed, epoch) & 0xFFFFFFFF
+    return torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).permutation(size))
+
+
+def _int32(value: int) -> int:
+    """Wrap a Python integer to the signed 32 bits that torch's int32 arithmetic wraps to."""
+    return (value + 2**31) % 2**32 - 2**31
+
+
+# Multiply-xorshift finalisers of 32 bits with low bias (C. Wellons, "Prospecting for Hash Functions", 2018, and the
+# hash-prospector project's later constants). Two different ones, so that hashing an index and hashing the sum of an
+# index and a key have nothing in common. torch has no unsigned 32-bit shift: the mask makes it one.
+def _mix_index(x: Tensor) -> Tensor:
+    x = x ^ ((x >> 16) & 0xFFFF)
+    x = x * _int32(0x7FEB352D)
+    x = x ^ ((x >> 15) & 0x1FFFF)
+    x = x * _int32(0x846CA68B)
+    return x ^ ((x >> 16) & 0xFFFF)
+
+
+def _mix_key(x: Tensor) -> Tensor:
+    x = x ^ ((x >> 16) & 0xFFFF)
+    x = x * _int32(0x21F0AAAD)
+    x = x ^ ((x >> 15) & 0x1FFFF)
+    x = x * _int32(0x735A2D97)
+    return x ^ ((x >> 15) & 0x1FFFF)
+
+
+def member_keys(seeds: Iterable[int], device: torch.device | str = "cpu") -> Tensor:
+    """Give the dropout keys of members with these seeds: int32, shape [P]."""
+    return torch.tensor([derive_key("dropout", seed) for seed in seeds], dtype=torch.int32, device=device)
+
+
+def step_keys(keys: Tensor, step: int | Tensor) -> Tensor:
+    """Turn member keys into the keys of one training step.
+
+    Args:
+        keys: int32, any shape ([P] for a population, [] for one member).
+        step: Steps trained so far; a 0-dim int32 tensor where no host value may enter (CUDA graphs).
+    """
+    offset = step * _int32(0x85EBCA6B) if isinstance(step, Tensor) else _int32(step * 0x85EBCA6B)
+    return _mix_key(_mix_key(keys) + offset)
+
+
+_INDEX_HASHES: dict[tuple[int, str], Tensor] = {}
+
+
+def _index_hashes(count: int, device: torch.device) -> Tensor:
+    """Hashes of 0 .. count - 1, kept: a network asks for the same few sizes at every step."""
+    kept = (count, str(device))
+    if kept not in _INDEX_HASHES:
+        _INDEX_HASHES[kept] = _mix_index(torch.arange(count, dtype=torch.int32, device=device))
+    return _INDEX_HASHES[kept]
+
+
+def keyed_mask(shape: torch.Size, p: float, key: Tensor) -> Tensor:
+    """Draw a keep-mask: bool, `shape`; an element is False with probability ``round(p * 65536) / 65536``.
+
+    Args:
+        shape: Shape of the mask (of one member, under `vmap`).
+        p: Probability of dropping, 0 <= p < 1.
+        key: 0-dim int32 tensor (batched under `vmap`).
+
+    Each 32-bit hash decides for two elements, 16 bits each.
+    """
+    count = shape.numel()
+    hashes = _mix_key(_index_hashes((count + 1) // 2, key.device) + key)
+    threshold = round(p * 65536) - 32768
+    return hashes.view(torch.int16)[..., :count].ge(threshold).view(shape)
+
+
+class KeyedDropout(TorchFunctionMode):
+    """Within this context, dropout in any module draws its masks from `key` instead of torch's generator.
+
+    Covers `torch.nn.functional.dropout` and its channel-wise forms (1d, 2d, 3d), and so the modules built on them.
+    Each call in a forward pass has masks of its own, numbered in order of the calls.
+
+    Args:
+        key: 0-dim int32 tensor; batched under `vmap`, one per member.
+
+    Example:
+        >>> x, key = torch.ones(4, 8), member_keys([3])[0]
+        >>> with KeyedDropout(key):
+        ...     first = F.dropout(x, 0.5)
+        >>> with KeyedDropout(key):
+        ...     again = F.dropout(x, 0.5)
+        >>> torch.equal(first, again)
+        True
+
+    Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), for counter-based generation.
+    """
+
+    def __init__(self, key: Tensor) -> None:
+        super().__init__()
+        self.key = key
+        self.calls = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer dropout calls with keyed masks; let every other call pass."""
+        if func is F.dropout:
+            return self._drop(*args, **(kwargs or {}), spatial=False)
+        if func in (F.dropout1d, F.dropout2d, F.dropout3d):
+            return self._drop(*args, **(kwargs or {}), spatial=True)
+        return func(*args, **(kwargs or {}))
+
+    def _drop(
+        self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, spatial: bool
+    ) -> Tensor:
+        if not training or p == 0:
+            return input
+        self.calls += 1
+        if p == 1:
+            return input * 0
+        key = _mix_key(self.key + _int32(self.calls * 0x9E3779B9))
+        shape = torch.Size([*input.shape[:2], *[1] * (input.dim() - 2)]) if spatial else input.shape
+        return input * keyed_mask(shape, p, key).to(input.dtype).mul(1 / (1 - p))

@@ -1,0 +1,146 @@
+"""How a network is trained: optimiser, schedule and batch size, as one value that hyperparameters override."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import nn
+
+from deap_hpo.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one training; the defaults are the paper's.
+
+    Attributes:
+        optimizer: "sgd", "adam" or "adamw" (decoupled weight decay), as in `torch.optim`.
+        lr: Learning rate, >= 0.
+        momentum: Momentum of SGD, in [0, 1].
+        nesterov: Nesterov momentum (SGD with momentum > 0 only).
+        weight_decay: Weight decay, >= 0.
+        beta1: Decay of Adam's first moment, in [0, 1).
+        beta2: Decay of Adam's second moment, in [0, 1).
+        eps: Term that keeps Adam's denominator from zero, > 0.
+        batch_size: Examples per training step, >= 1; the last batch of an epoch may be smaller.
+        schedule: "step" (times `gamma` every `step_size` epochs), "cosine" (to zero at the last step) or "constant".
+        gamma: Factor of the step schedule, > 0.
+        step_size: Epochs between two factors of the step schedule, >= 1.
+        warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.
+
+    Raises:
+        InputError: A value is out of its range.
+
+    Example:
+        >>> Recipe(lr=0.1, momentum=0.9).batch_size
+        64
+        >>> Recipe(optimizer="sdg")
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: optimizer must be one of adam, adamw, sgd; got 'sdg'.
+    """
+
+    optimizer: str = "sgd"
+    lr: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    batch_size: int = 64
+    schedule: str = "step"
+    gamma: float = 0.7
+    step_size: int = 1
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, table in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in table:
+                raise InputError(f"{name} must be one of {', '.join(sorted(table))}; got {getattr(self, name)!r}.")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+                raise InputError(f"{name} must be a finite number from {low:g} to {high:g}; got {value!r}.")
+        for name in ("batch_size", "step_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be an integer of at least 1; got {value!r}.")
+
+    def lr_factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """Give what the learning rate is multiplied by at a step.
+
+        Args:
+            step: Steps trained so far, from 0.
+            steps_per_epoch: Training steps in an epoch.
+            epochs: Length of the whole schedule in epochs (used by "cosine").
+
+        Example:
+            >>> [round(Recipe(gamma=0.7).lr_factor(step, 10, 3), 2) for step in (0, 9, 10, 20)]
+            [1.0, 1.0, 0.7, 0.49]
+        """
+        factor = SCHEDULES[self.schedule](self, step, steps_per_epoch, epochs)
+        ramp = self.warmup * steps_per_epoch
+        return factor * min(1.0, (step + 1) / ramp) if ramp > 0 else factor
+
+
+_UNBOUNDED = sys.float_info.max
+_RANGES = {
+    "lr": (0.0, _UNBOUNDED),
+    "momentum": (0.0, 1.0),
+    "weight_decay": (0.0, _UNBOUNDED),
+    "beta1": (0.0, 1.0),
+    "beta2": (0.0, 1.0),
+    "eps": (0.0, _UNBOUNDED),
+    "gamma": (0.0, _UNBOUNDED),
+    "warmup": (0.0, _UNBOUNDED),
+}
+
+
+def _sgd(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        parameters,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+    )
+
+
+def _adam(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    betas = (recipe.beta1, recipe.beta2)
+    return torch.optim.Adam(parameters, recipe.lr, betas, recipe.eps, recipe.weight_decay)
+
+
+def _adamw(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    betas = (recipe.beta1, recipe.beta2)
+    return torch.optim.AdamW(parameters, recipe.lr, betas, recipe.eps, recipe.weight_decay)
+
+
+def _step(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> float:
+    return float(recipe.gamma ** (step // steps_per_epoch // recipe.step_size))
+
+
+def _cosine(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, step / (steps_per_epoch * epochs))))
+
+
+def _constant(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> float:
+    return 1.0
+
+
+OPTIMIZERS: dict[str, Callable[[Recipe, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "adamw": _adamw,
+}
+SCHEDULES: dict[str, Callable[[Recipe, int, int, int], float]] = {
+    "step": _step,
+    "cosine": _cosine,
+    "constant": _constant,
+}
+RECIPE_FIELDS = frozenset(field.name for field in fields(Recipe))
