@@ -1,0 +1,232 @@
+"""The record of a run: one Optuna study in a database, one trial for each evaluation, written as each one ends.
+
+Only the driver of a run writes. What `Record.append` has returned from is committed: it survives a `kill -9`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from deap_hpo.errors import InputError
+from deap_hpo.space import Space
+from deap_hpo.storage import DriverLock, open_storage
+from deap_hpo.trials import Direction, Entry, distributions, to_entry, to_trial
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class ReplayError(InputError):
+    """What is asked for is not the run that the record holds; nothing was written."""
+
+
+class Record:
+    """The evaluations of one run, in memory and in an Optuna storage.
+
+    Args:
+        name: Name of the study: letters, digits, dots, dashes and underscores, starting with a letter or a digit.
+        storage: Path of an SQLite file, the URL of a database, or None to keep the record in memory only.
+        space: The search space, or None where genes have no meaning known here.
+        directions: "minimize" or "maximize" for each objective.
+        identity: What makes the run this run (seed, settings, ...), JSON values by name. A record that was made with
+            another identity is refused.
+        resume: Whether the study may exist already.
+
+    Raises:
+        InputError: The name is not allowed, or exists although `resume` is false; the storage cannot be used; another
+            process is writing to the same study.
+        ReplayError: The record was made with another identity.
+
+    Example:
+        >>> from deap_hpo.evaluation import Evaluation
+        >>> from deap_hpo.space import Float
+        >>> record = Record("trial-run", None, Space({"x": Float(0.0, 1.0)}), ["minimize"], {"seed": 1})
+        >>> record.append(Entry(0, 0, (0.5,), Evaluation((0.25,)), seed=1))
+        >>> record[0].evaluation.value, len(record)
+        (0.25, 1)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        storage: str | None,
+        space: Space | None,
+        directions: Sequence[Direction],
+        identity: Mapping[str, Any],
+        *,
+        resume: bool = False,
+    ) -> None:
+        self.name = check_name(name)
+        self._space = space
+        self._distributions = distributions(space) if space else {}
+        self._entries: dict[int, Entry] = {}
+        backend = open_storage(storage)
+        self._lock = DriverLock(storage, name)
+        try:
+            with _errors_named(name):
+                if name in optuna.get_all_study_names(backend) and not resume:
+                    raise InputError(
+                        f"A study named {name!r} exists already. Resume it (`deap-hpo resume {name}`, or resume=True), "
+                        "or choose another name."
+                    )
+                self._study = optuna.create_study(
+                    storage=backend, study_name=name, directions=list(directions), load_if_exists=True
+                )
+                trials = self._study.get_trials(deepcopy=False)
+                _check_ours(name, trials)
+                for key, value in {"space": space.to_dict() if space else None, **identity}.items():
+                    self.check(key, value)
+                self._entries = {entry.number: entry for entry in map(to_entry, trials)}
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._entries
+
+    def __getitem__(self, number: int) -> Entry:
+        return self._entries[number]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (self._entries[number] for number in sorted(self._entries))
+
+    def append(self, entry: Entry) -> None:
+        """Put an evaluation on record; it is committed when this returns."""
+        with _errors_named(self.name):
+            self._study.add_trial(to_trial(entry, self._space, self._distributions))
+        self._entries[entry.number] = entry
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a fact about the run (a JSON value), which `read_record` gives back among the attributes."""
+        self._study.set_user_attr(key, value)
+
+    def check(self, key: str, value: Any) -> None:
+        """Note a fact the first time; afterwards insist that it is the same.
+
+        Raises:
+            ReplayError: The record holds another value.
+        """
+        value = json.loads(json.dumps(value))
+        known = self._study.user_attrs
+        if key not in known:
+            self.note(key, value)
+        elif known[key] != value:
+            recorded, given = _first_difference(known[key], value)
+            raise ReplayError(
+                f"The study {self.name!r} was recorded with {key} {recorded}, and cannot go on with {given}. "
+                "Give what was recorded, or choose another name."
+            )
+
+    def close(self) -> None:
+        """Let another process write to the study."""
+        self._lock.release()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A study as it was found on record, to be looked at.
+
+    Attributes:
+        name: Name of the study.
+        directions: "minimize" or "maximize" for each objective.
+        space: The search space, or None where the study had none.
+        entries: The evaluations, by number.
+        attributes: What was noted about the run: seed, configuration, ...
+    """
+
+    name: str
+    directions: tuple[Direction, ...]
+    space: Space | None
+    entries: tuple[Entry, ...]
+    attributes: Mapping[str, Any]
+
+
+def read_record(name: str, storage: str) -> Recorded:
+    """Read a study from a storage that exists; nothing is written, and it may be running.
+
+    Raises:
+        InputError: The storage cannot be used, or has no such study (the nearest name is offered).
+    """
+    backend = open_storage(storage, must_exist=True)
+    with _errors_named(name):
+        known = optuna.get_all_study_names(backend)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else " `deap-hpo list` shows what there is."
+            raise InputError(f"There is no study named {name!r} on record.{hint}")
+        study = optuna.load_study(study_name=name, storage=backend)
+        trials = study.get_trials(deepcopy=False)
+        _check_ours(name, trials)
+        space = study.user_attrs.get("space")
+        return Recorded(
+            name=name,
+            directions=tuple("minimize" if d.name == "MINIMIZE" else "maximize" for d in study.directions),
+            space=Space.from_dict(space) if space else None,
+            entries=tuple(sorted(map(to_entry, trials), key=lambda entry: entry.number)),
+            attributes=study.user_attrs,
+        )
+
+
+def study_names(storage: str) -> list[str]:
+    """List the studies in a storage that exists, by name.
+
+    Raises:
+        InputError: The storage cannot be used.
+    """
+    return sorted(optuna.get_all_study_names(open_storage(storage, must_exist=True)))
+
+
+def _check_ours(name: str, trials: Sequence[FrozenTrial]) -> None:
+    if any("evaluation" not in trial.user_attrs for trial in trials):
+        raise InputError(
+            f"The study {name!r} holds trials that deap-hpo did not write, and cannot be used. Choose another name."
+        )
+
+
+@contextmanager
+def _errors_named(name: str) -> Iterator[None]:
+    """Turn the database's own errors into one sentence."""
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+        raise InputError(
+            f"The record of the study {name!r} could not be used: {cause}. What was written before is still there."
+        ) from error
+
+
+def check_name(name: str) -> str:
+    """Return a study's name if it is one that can also name a folder.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            "name must be 1 to 100 letters, digits, dots, dashes or underscores, starting with a letter or a digit; "
+            f"got {name!r}."
+        )
+    return name
+
+
+def _first_difference(recorded: Any, given: Any) -> tuple[str, str]:
+    """Narrow two different JSON values down to the first entry that differs, to name it in an error."""
+    if isinstance(recorded, dict) and isinstance(given, dict):
+        for key in [*recorded, *given]:
+            if recorded.get(key) != given.get(key):
+                inner_recorded, inner_given = _first_difference(recorded.get(key), given.get(key))
+                return f"{key} = {inner_recorded}", f"{key} = {inner_given}"
+    return json.dumps(recorded), json.dumps(given)

@@ -1,0 +1,306 @@
+"""A study: the one seam between an algorithm and its evaluations. It records, replays, and hands on to an executor.
+
+An evolution is a deterministic function of its seed and of the outcomes so far. So nothing of an algorithm's state is
+ever saved: to resume is to run the same algorithm again, and to answer what is on record from the record.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+from deap import tools
+
+import deap_hpo
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.record import Record, ReplayError
+from deap_hpo.space import Space
+from deap_hpo.trials import Direction, Entry, best_entry
+
+
+class BudgetSpent(Exception):
+    """The study's total of evaluations or its time is used up; everything done so far is on record."""
+
+
+class Callback(Protocol):
+    """What a study tells while it runs; each method is optional."""
+
+    def on_evaluation(self, study: Study, entry: Entry) -> None:
+        """Be told of an evaluation that was just recorded."""
+
+    def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
+        """Be told of a batch that is complete, replayed or new."""
+
+
+class Study:
+    """Records and replays the evaluations of one run of a DEAP algorithm.
+
+    Register its `map` and every DEAP algorithm becomes resumable and parallel, unchanged::
+
+        toolbox.register("evaluate", trainer)
+        toolbox.register("map", study.map)
+
+    What is evaluated gets decoded hyperparameters (a dict) where the study has a space, and the bare individual where
+    it has none. Opening a study seeds the global generators of `random` and numpy, from which DEAP draws.
+
+    Args:
+        space: The search space, or None.
+        name: Name of the study in the storage.
+        storage: Path of an SQLite file, the URL of a database, or None to keep the record in memory only.
+        seed: Seed of the run, at least 0.
+        directions: "minimize" or "maximize" for each objective; agrees with the individuals' weights.
+        resume: Whether the study may exist already; if it does, what it holds is replayed.
+        executor: How evaluations are done; in this process by default.
+        common_random_numbers: Whether all evaluations get the same seed, derived from `seed`, so that configurations
+            are compared under equal luck, and a configuration is never evaluated twice. Otherwise evaluation number k
+            gets a seed derived from `seed` and k.
+        settings: Further facts (JSON values) that a resumed run has to share with the recorded one.
+        max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`.
+        max_seconds: Seconds after which `map` raises `BudgetSpent` rather than start another evaluation.
+        callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
+
+    Raises:
+        InputError: An argument is out of its range, the study exists although `resume` is false, or the storage cannot
+            be used.
+        ReplayError: The record was made with another seed, space or settings.
+
+    Example:
+        >>> from deap import algorithms
+        >>> from deap_hpo.individual import make_toolbox
+        >>> from deap_hpo.space import Float, Space
+        >>> space = Space({"x": Float(-5.0, 5.0)})
+        >>> with Study(space, seed=1) as study:
+        ...     toolbox = make_toolbox(space)
+        ...     toolbox.register("evaluate", lambda params: params["x"] ** 2)
+        ...     toolbox.register("map", study.map)
+        ...     population, _ = algorithms.eaSimple(toolbox.population(n=10), toolbox, 0.5, 0.5, 5, verbose=False)
+        >>> study.best_value < 0.5
+        True
+    """
+
+    def __init__(
+        self,
+        space: Space | None = None,
+        *,
+        name: str = "study",
+        storage: str | None = None,
+        seed: int = 0,
+        directions: Sequence[Direction] = ("minimize",),
+        resume: bool = False,
+        executor: Executor | None = None,
+        common_random_numbers: bool = True,
+        settings: Mapping[str, Any] | None = None,
+        max_evaluations: int | None = None,
+        max_seconds: float | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise InputError(f"seed must be an integer of at least 0; got {seed!r}.")
+        if max_evaluations is not None and max_evaluations < 1:
+            raise InputError(f"max_evaluations must be an integer of at least 1, or None; got {max_evaluations!r}.")
+        if max_seconds is not None and not max_seconds > 0:
+            raise InputError(f"max_seconds must be a positive number, or None; got {max_seconds!r}.")
+        self.space = space
+        self.seed = seed
+        self.directions = tuple(directions)
+        self.executor = executor or SerialExecutor()
+        self.callbacks = list(callbacks)
+        identity = {"seed": seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
+        self.record = Record(name, storage, space, self.directions, identity, resume=resume)
+        self.record.note("version", deap_hpo.__version__)
+        self.replayable = len(self.record)
+        self._common = common_random_numbers
+        self._max_evaluations = max_evaluations
+        self._deadline = perf_counter() + max_seconds if max_seconds else math.inf
+        self._count = 0
+        self._generation = 0
+        self._known: dict[Any, int] = {}  # configuration -> number of its first evaluation
+        self._batch: tuple[list[Entry], float] = ([], 0.0)
+        # Streams 0 and 1 are the generators', 2 the evaluations'.
+        random.seed(self._derived_seed(0))
+        np.random.seed(self._derived_seed(1))
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the executor's workers, and let another process write to the study."""
+        self.executor.close()
+        self.record.close()
+
+    @property
+    def name(self) -> str:
+        """Name of the study in its storage."""
+        return self.record.name
+
+    def map(self, evaluate: Callable[..., Any], individuals: Iterable[Any]) -> list[tuple[float, ...]]:
+        """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
+
+        Args:
+            evaluate: A trainer, or a function of the hyperparameters that returns a number, a tuple of numbers, or an
+                `Evaluation`.
+            individuals: Genomes. Each is told its evaluation number (as its `origin`).
+
+        Returns:
+            Fitness values, in the order of `individuals`.
+
+        Raises:
+            ReplayError: The record shows that another algorithm, seed or version made it: genes differ. Nothing was
+                written.
+            BudgetSpent: The run's total of evaluations or its time is used up.
+        """
+        start = perf_counter()
+        evaluate = _unwrapped(evaluate)
+        if hasattr(evaluate, "settings"):
+            self.record.check("evaluator", evaluate.settings)
+        individuals = list(individuals)
+        planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
+        allowed = planned[: None if self._max_evaluations is None else max(0, self._max_evaluations - self._count)]
+        with _generators_kept():
+            self._evaluate(evaluate, [(entry, one) for entry, one in zip(allowed, individuals, strict=False)])
+        entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
+        if len(entries) < len(planned):
+            raise BudgetSpent(f"The study {self.name!r} has used its budget after {len(self.record)} evaluations.")
+        for individual, entry in zip(individuals, entries, strict=True):
+            individual.origin, individual.operators = (entry.number,), ()
+        self._count += len(entries)
+        self._generation += 1
+        self._batch = (entries, perf_counter() - start)
+        self._tell("on_generation", entries)
+        return [entry.evaluation.values for entry in entries]
+
+    def _plan(self, number: int, individual: Any) -> Entry:
+        """Say which evaluation this is; check it against the record, if it is there."""
+        planned = Entry(
+            number=number,
+            generation=self._generation,
+            genes=tuple(float(gene) for gene in individual),
+            evaluation=Evaluation((math.inf,)),  # until there is one
+            seed=self._derived_seed(2) if self._common else self._derived_seed(2, number),
+            parents=tuple(getattr(individual, "origin", ())),
+            operators=tuple(getattr(individual, "operators", ())),
+        )
+        if number in self.record and self.record[number].genes != planned.genes:
+            raise ReplayError(
+                f"The study {self.name!r} cannot be resumed like this: evaluation {number} on record has the genes "
+                f"{list(self.record[number].genes)}, this run has {list(planned.genes)}. Resume it with the algorithm "
+                "and the version that made it, or choose another name; nothing was written."
+            )
+        return planned
+
+    def _evaluate(self, evaluate: Callable[..., Any], planned: list[tuple[Entry, Any]]) -> None:
+        """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""
+        entries, requests, duplicates = [], [], []
+        for entry, individual in planned:
+            params = self.space.decode(entry.genes) if self.space else individual
+            configuration = tuple(params.values()) if self.space else entry.genes
+            first = self._known.setdefault(configuration, entry.number) if self._common else entry.number
+            if entry.number in self.record:
+                continue
+            if first != entry.number:
+                duplicates.append(replace(entry, duplicate_of=first))
+            else:
+                entries.append(entry)
+                requests.append(Request(entry.number, params, entry.seed))
+        if perf_counter() > self._deadline:
+            return
+        for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
+            self._acknowledge(replace(entries[i], evaluation=self._with_worst_values(evaluation)))
+            if perf_counter() > self._deadline:
+                return
+        for entry in duplicates:
+            source = self.record[entry.duplicate_of or 0].evaluation
+            self._acknowledge(replace(entry, evaluation=replace(source, seconds=0.0)))
+
+    def _acknowledge(self, entry: Entry) -> None:
+        self.record.append(entry)
+        self._tell("on_evaluation", entry)
+
+    def _with_worst_values(self, evaluation: Evaluation) -> Evaluation:
+        if evaluation.status == "ok":
+            if len(evaluation.values) != len(self.directions):
+                raise InputError(
+                    f"evaluate must return {len(self.directions)} value(s), one per direction; "
+                    f"got {len(evaluation.values)}."
+                )
+            return evaluation
+        return replace(evaluation, values=tuple(math.inf if d == "minimize" else -math.inf for d in self.directions))
+
+    def _derived_seed(self, *key: int) -> int:
+        return int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0])
+
+    def _tell(self, event: str, argument: Any) -> None:
+        for callback in self.callbacks:
+            if hasattr(callback, event):
+                getattr(callback, event)(self, argument)
+
+    def statistics(self) -> tools.Statistics:
+        """Give the statistics of a generation, to be passed to a DEAP algorithm as `stats`.
+
+        `avg`, `std`, `min` and `max` are of the population's first objective, finite values only; `diverged` and
+        `cached` count the evaluations of this generation that have no finite value, or were answered by an earlier
+        one of the same configuration; `seconds` is the wall-clock time that evaluating took.
+        """
+        statistics = tools.Statistics(lambda individual: individual.fitness.values[0])
+        functions: dict[str, Callable[[Any], Any]] = {"avg": np.mean, "std": np.std, "min": np.min, "max": np.max}
+        for name, function in functions.items():
+            statistics.register(name, partial(_of_finite, function))
+        statistics.register("diverged", lambda _: sum(e.evaluation.status != "ok" for e in self._batch[0]))
+        statistics.register("cached", lambda _: sum(e.duplicate_of is not None for e in self._batch[0]))
+        statistics.register("seconds", lambda _: round(self._batch[1], 1))
+        return statistics
+
+    @property
+    def best(self) -> Entry:
+        """The evaluation with the best first objective; the earliest among equals.
+
+        Raises:
+            InputError: No evaluation has a finite value.
+        """
+        return best_entry(self.record, self.directions[0])
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """Hyperparameters of the best evaluation."""
+        genes = self.best.genes
+        return self.space.decode(genes) if self.space else {f"gene_{i}": gene for i, gene in enumerate(genes)}
+
+    @property
+    def best_value(self) -> float:
+        """First objective of the best evaluation."""
+        return self.best.evaluation.value
+
+
+def _unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """Undo the `partial` that a toolbox wraps around what is registered, to see a trainer's own methods."""
+    while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
+        evaluate = evaluate.func
+    return evaluate
+
+
+def _of_finite(function: Callable[[Any], Any], values: Sequence[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return float(function(finite)) if finite else math.nan
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Put the global generators back afterwards: nothing that an evaluation draws may move the algorithm."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -1,0 +1,127 @@
+"""One evaluation on record, and how it is said as an Optuna trial, so that Optuna's tools can read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.space import Categorical, Float, Space
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One evaluation on record.
+
+    Attributes:
+        number: Running number of the evaluation in its run, from 0.
+        generation: Number of the batch (the call of `map`) that it belongs to, from 0.
+        genes: The genome, exactly.
+        evaluation: What came of it.
+        seed: Seed that it was given.
+        parents: Numbers of the evaluations that the genome derives from.
+        operators: Names of the operators that made the genome from its parents, in order.
+        duplicate_of: Number of the earlier evaluation of the same configuration that answered for it, if one did.
+    """
+
+    number: int
+    generation: int
+    genes: tuple[float, ...]
+    evaluation: Evaluation
+    seed: int
+    parents: tuple[int, ...] = ()
+    operators: tuple[str, ...] = ()
+    duplicate_of: int | None = None
+
+
+def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry:
+    """Give the entry with the best first objective; the earliest among equals.
+
+    Raises:
+        InputError: No entry has a finite value.
+    """
+    sign = 1 if direction == "minimize" else -1
+    finite = [entry for entry in entries if entry.evaluation.status == "ok"]
+    if not finite:
+        raise InputError("There is no best evaluation: none has ended with a finite value.")
+    return min(finite, key=lambda entry: (sign * entry.evaluation.value, entry.number))
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Say a space in Optuna's words.
+
+    Example:
+        >>> distributions(Space({"lr": Float(0.001, 1.0, log=True)}))
+        {'lr': FloatDistribution(high=1.0, log=True, low=0.001, step=None)}
+    """
+
+    def distribution(parameter: Any) -> BaseDistribution:
+        if isinstance(parameter, Categorical):
+            return CategoricalDistribution(parameter.choices)
+        kind = FloatDistribution if isinstance(parameter, Float) else IntDistribution
+        return kind(parameter.low, parameter.high, log=parameter.log)
+
+    return {name: distribution(parameter) for name, parameter in space.items()}
+
+
+def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistribution]) -> FrozenTrial:
+    """Say an evaluation as a trial: parameters decoded, validation losses as intermediate values, the rest by name."""
+    evaluation = entry.evaluation
+    failed = evaluation.status == "failed"
+    trial = create_trial(
+        state=TrialState.FAIL if failed else TrialState.COMPLETE,
+        values=None if failed else list(evaluation.values),
+        params=space.decode(entry.genes) if space else {},
+        distributions=known,
+        intermediate_values={epoch.epoch: epoch.validation_loss for epoch in evaluation.curve},
+        user_attrs={
+            "evaluation": entry.number,
+            "generation": entry.generation,
+            "genes": list(entry.genes),
+            "parents": list(entry.parents),
+            "operators": list(entry.operators),
+            "duplicate_of": entry.duplicate_of,
+            "seed": entry.seed,
+            "status": evaluation.status,
+            "seconds": evaluation.seconds,
+            "metrics": dict(evaluation.metrics),
+            "curve": [asdict(epoch) for epoch in evaluation.curve],
+            "environment": dict(evaluation.environment),
+            **({"error": evaluation.error} if evaluation.error else {}),
+        },
+    )
+    trial.datetime_complete = datetime.now()
+    trial.datetime_start = trial.datetime_complete - timedelta(seconds=evaluation.seconds)
+    return trial
+
+
+def to_entry(trial: FrozenTrial) -> Entry:
+    """Read an evaluation back from its trial."""
+    known = trial.user_attrs
+    return Entry(
+        number=known["evaluation"],
+        generation=known["generation"],
+        genes=tuple(known["genes"]),
+        parents=tuple(known["parents"]),
+        operators=tuple(known["operators"]),
+        duplicate_of=known["duplicate_of"],
+        seed=known["seed"],
+        evaluation=Evaluation(
+            values=tuple(trial.values) if trial.values else (math.inf,),
+            status=known["status"],
+            curve=tuple(Epoch(**epoch) for epoch in known["curve"]),
+            metrics=known["metrics"],
+            seconds=known["seconds"],
+            environment=known["environment"],
+            error=known.get("error", ""),
+        ),
+    )
