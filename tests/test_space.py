@@ -1,4 +1,4 @@
-"""Hyperparameters and the space: exact round trips, no value out of bounds, errors that name their cause."""
+"""The space: genomes that decode within it, JSON both ways, grids, and errors that name the hyperparameter."""
 
 import json
 import math
@@ -10,196 +10,19 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from test_hyperparameters import any_gene, hyperparameters, repeatable
 
 from deap_hpo.space import Categorical, Float, Int, Space
 
-repeatable = settings(derandomize=True, deadline=None)
-any_gene = st.floats(allow_nan=False)
-logs = st.booleans()
-
-
-@st.composite
-def floats(draw):
-    log = draw(logs)
-    bound = st.floats(1e-300, 1e300) if log else st.floats(-1e300, 1e300) | st.floats(-10, 10)
-    return Float(*sorted([draw(bound), draw(bound)]), log=log)
-
-
-@st.composite
-def ints(draw):
-    log = draw(logs)
-    smallest = 1 if log else -(2**40)
-    bound = st.integers(smallest, 2**40) | st.integers(max(smallest, -5), 20)
-    return Int(*sorted([draw(bound), draw(bound)]), log=log)
-
-
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-categoricals = st.lists(scalars, min_size=1, max_size=8, unique=True).map(Categorical)
-hyperparameters = floats() | ints() | categoricals
 spaces = st.dictionaries(st.text(min_size=1), hyperparameters, min_size=1, max_size=5).map(Space)
 
 
 @st.composite
-def spaces_and_genomes(draw, genes=any_gene):
+def spaces_and_genomes(draw):
     space = draw(spaces)
-    return space, [draw(genes) for _ in space]
-
-
-def same(first, second):
-    """Equality under which 1, 1.0 and True differ."""
-    return first == second and type(first) is type(second)
-
-
-@repeatable
-@given(floats(), any_gene)
-def test_float_stays_within_its_bounds_and_meets_them(hyperparameter, gene):
-    value = hyperparameter.decode(gene)
-    assert type(value) is float
-    assert hyperparameter.low <= value <= hyperparameter.high
-    assert hyperparameter.decode(0.0) == hyperparameter.low
-    assert hyperparameter.decode(1.0) == hyperparameter.high
-
-
-@repeatable
-@given(floats(), st.floats(0, 1))
-def test_float_round_trip_up_to_rounding(hyperparameter, gene):
-    value = hyperparameter.decode(gene)
-    again = hyperparameter.decode(hyperparameter.encode(value))
-    if hyperparameter.log:  # An error of the logarithm, at most 691, is relative in the value.
-        assert again == pytest.approx(value, rel=5e-12)
-    else:
-        assert again == pytest.approx(value, abs=2e-15 * max(-hyperparameter.low, hyperparameter.high))
-
-
-@repeatable
-@given(ints(), st.data())
-def test_int_round_trip_is_exact(hyperparameter, data):
-    value = data.draw(st.integers(hyperparameter.low, hyperparameter.high))
-    for each in (value, hyperparameter.low, hyperparameter.high):
-        gene = hyperparameter.encode(each)
-        assert 0 < gene < 1
-        assert same(hyperparameter.decode(gene), each)
-
-
-@pytest.mark.parametrize("log", [False, True])
-def test_int_round_trip_is_exact_for_every_value(log):
-    hyperparameter = Int(1, 3000, log=log)
-    assert all(hyperparameter.decode(hyperparameter.encode(value)) == value for value in range(1, 3001))
-
-
-@pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("value", [1, 2**39, 2**40 - 1, 2**40])
-def test_int_round_trip_is_exact_at_the_limits(log, value):
-    hyperparameter = Int(1 if log else -(2**40), 2**40, log=log)
-    assert hyperparameter.decode(hyperparameter.encode(value)) == value
-
-
-@repeatable
-@given(ints() | floats(), any_gene, any_gene)
-def test_numbers_rise_with_their_gene(hyperparameter, first, second):
-    low, high = sorted([first, second])
-    assert hyperparameter.decode(low) <= hyperparameter.decode(high)
-
-
-def test_int_bins_have_equal_width():
-    genes = [(index + 0.5) / 1000 for index in range(1000)]
-    values = [Int(-2, 2).decode(gene) for gene in genes]
-    assert [values.count(value) for value in range(-2, 3)] == [200] * 5
-
-
-def test_int_bins_on_a_log_scale_reach_half_a_unit_each_way():
-    hyperparameter = Int(1, 100, log=True)
-    edge = math.log(2.5 / 0.5) / math.log(100.5 / 0.5)
-    assert hyperparameter.decode(edge - 1e-9) == 2
-    assert hyperparameter.decode(edge + 1e-9) == 3
-
-
-@repeatable
-@given(categoricals)
-def test_categorical_round_trip_is_exact_for_every_choice(hyperparameter):
-    for choice in hyperparameter.choices:
-        assert same(hyperparameter.decode(hyperparameter.encode(choice)), choice)
-
-
-def test_categorical_tells_true_from_one():
-    with pytest.raises(ValueError, match=re.escape("value must be one of [1, 2]; got True.")):
-        Categorical([1, 2]).encode(True)
-    assert Categorical([0, 1]) != Categorical([False, True])
-    assert Categorical([0, 1]) != Categorical([0.0, 1.0])
-
-
-def test_numpy_scalars_are_taken_for_pythons():
-    assert repr(Int(np.int64(1), np.int32(4))) == "Int(low=1, high=4, log=False)"
-    assert repr(Float(np.float32(0.5), 1)) == "Float(low=0.5, high=1.0, log=False)"
-    assert Categorical(list(np.array([32, 64]))) == Categorical((32, 64))
-    assert Categorical([32, 64]).encode(np.int64(64)) == 0.75
-    assert Int(1, 4).encode(np.int64(2)) == 0.375
-
-
-@pytest.mark.parametrize("fixed", [Float(0.3, 0.3), Float(3.0, 3.0, log=True), Int(3, 3), Int(3, 3, log=True)])
-def test_fixed_value(fixed):
-    assert fixed.decode(0.0) == fixed.decode(0.7) == fixed.decode(1.0) == fixed.low
-    assert fixed.encode(fixed.low) == pytest.approx(0.5)
-    assert fixed.snap(0.9) == pytest.approx(0.5)
-    assert fixed.grid(5) == [fixed.low]
-
-
-@repeatable
-@given(hyperparameters)
-def test_nan_gene_is_refused(hyperparameter):
-    with pytest.raises(ValueError, match="gene must be a number other than NaN"):
-        hyperparameter.decode(math.nan)
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: Float(1.0, 0.0), ValueError, "low must be at most high; got low=1.0, high=0.0."),
-        (
-            lambda: Float(0.0, 1.0, log=True),
-            ValueError,
-            "low must be greater than 0 on a logarithmic scale; got low=0.0",
-        ),
-        (lambda: Float(0.0, math.inf), ValueError, "low and high must be finite; got low=0.0, high=inf."),
-        (lambda: Float(math.nan, 1.0), ValueError, "low and high must be finite; got low=nan, high=1.0."),
-        (lambda: Float(-1.7e308, 1.7e308), ValueError, "high - low must be finite"),
-        (lambda: Float("0", 1.0), TypeError, "low must be a number; got '0'."),
-        (lambda: Float(0.0, True), TypeError, "high must be a number; got True."),
-        (lambda: Float(0.0, 1.0, log=1), TypeError, "log must be a bool; got 1."),
-        (lambda: Float(0.0, 1.0).encode(1.5), ValueError, "value must be within [0.0, 1.0]; got 1.5."),
-        (lambda: Float(0.0, 1.0).encode(math.nan), ValueError, "value must be within [0.0, 1.0]; got nan."),
-        (lambda: Int(4, 1), ValueError, "low must be at most high; got low=4, high=1."),
-        (lambda: Int(0, 4, log=True), ValueError, "low must be greater than 0 on a logarithmic scale; got low=0."),
-        (lambda: Int(0, 2**40 + 1), ValueError, "low and high must lie within +-2**40"),
-        (lambda: Int(1.0, 4), TypeError, "low must be an integer; got 1.0."),
-        (lambda: Int(False, 4), TypeError, "low must be an integer; got False."),
-        (lambda: Int(1, 4).encode(True), TypeError, "value must be an integer; got True."),
-        (lambda: Int(1, 4).encode(np.bool_(True)), TypeError, "value must be an integer; got True."),
-        (lambda: Int(1, 4).encode(5), ValueError, "value must be within [1, 4]; got 5."),
-        (lambda: Int(1, 4).grid(0), ValueError, "resolution must be at least 1; got 0."),
-        (lambda: Int(1, 4).decode("1"), TypeError, "gene must be a number; got '1'."),
-        (lambda: Categorical([]), ValueError, "choices must hold at least one choice; got none."),
-        (lambda: Categorical("abc"), TypeError, "choices must be a list or tuple; got 'abc'."),
-        (lambda: Categorical({1, 2}), TypeError, "choices must be a list or tuple; got {1, 2}."),
-        (lambda: Categorical([[1]]), TypeError, "choices must be None, bools, ints, floats or strings; got [1]."),
-        (lambda: Categorical([math.nan]), ValueError, "choices must be finite; got nan."),
-        (
-            lambda: Categorical([1, 2, True]),
-            ValueError,
-            "choices must differ (1, 1.0 and True do not); got True again.",
-        ),
-        (lambda: Space({}), ValueError, "hyperparameters must hold at least one; got none."),
-        (lambda: Space([("lr", Float(0, 1))]), TypeError, "hyperparameters must be a mapping of names"),
-        (lambda: Space({1: Float(0, 1)}), TypeError, "names must be strings; got 1."),
-        (lambda: Space({"": Float(0, 1)}), ValueError, "names must not be empty; got ''."),
-        (lambda: Space({"lr": (0, 1)}), TypeError, "lr must be a Float, Int or Categorical; got (0, 1)."),
-    ],
-)
-def test_errors_name_the_argument_and_what_was_given(make, error, message):
-    with pytest.raises(error, match=re.escape(message)):
-        make()
+    return space, [draw(any_gene) for _ in space]
 
 
 @repeatable
@@ -251,6 +74,11 @@ SPACE = Space({"lr": Float(1e-4, 1.0, log=True), "width": Int(1, 4), "optimizer"
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: Space({}), ValueError, "hyperparameters must hold at least one; got none."),
+        (lambda: Space([("lr", Float(0, 1))]), TypeError, "hyperparameters must be a mapping of names"),
+        (lambda: Space({1: Float(0, 1)}), TypeError, "names must be strings; got 1."),
+        (lambda: Space({"": Float(0, 1)}), ValueError, "names must not be empty; got ''."),
+        (lambda: Space({"lr": (0, 1)}), TypeError, "lr must be a Float, Int or Categorical; got (0, 1)."),
         (lambda: SPACE.decode([0.5]), ValueError, "genome must have 3 genes (lr, width, optimizer); got 1."),
         (
             lambda: SPACE.decode([0.5, math.nan, 0.5]),
@@ -318,16 +146,6 @@ def test_grid_stays_in_the_space_and_repeats_nothing(space, resolution):
     assert len({tuple(params.values()) for params in grid}) == len(grid)
     for params in grid[:20]:
         space.encode(params)
-
-
-@repeatable
-@given(ints(), st.integers(2, 50))
-def test_int_grid_has_both_bounds_and_never_too_many_values(hyperparameter, resolution):
-    values = hyperparameter.grid(resolution)
-    assert {values[0], values[-1]} == {hyperparameter.low, hyperparameter.high}
-    assert len(values) == len(set(values)) <= min(resolution, hyperparameter.high - hyperparameter.low + 1)
-    if not hyperparameter.log:
-        assert len(values) == min(resolution, hyperparameter.high - hyperparameter.low + 1)
 
 
 @pytest.mark.parametrize("rng", [random.Random(1), np.random.default_rng(1), random])
