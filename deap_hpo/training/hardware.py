@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 from deap_hpo.errors import InputError
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -37,36 +37,60 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return resolved
 
 
-def check_precision(precision: str) -> str:
-    """Return `precision` if it is a known one.
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Turn "auto", "fp32" or "bf16" into "fp32" or "bf16"; "auto" is bf16 where the processor computes in it.
+
+    Whether it does is read from its feature flags, never timed: the same machine always gives the same answer.
 
     Raises:
-        InputError: It is not.
+        InputError: It is none of them.
+
+    Example:
+        >>> resolve_precision("fp32", torch.device("cpu"))
+        'fp32'
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+    if precision == "auto":
+        return "bf16" if _has_bf16(device) else "fp32"
     return precision
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere, the first with bf16 tensor cores
+    # Other processors emulate bf16, slower than fp32. x86 tells of it as avx512_bf16 and amx_bf16, Arm as bf16.
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Give the context in which a forward pass runs; it does nothing for "fp32"."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    # A network uses each weight once a pass: keeping its cast would only hold memory, and outlive a vmap's level.
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 @contextmanager
-def one_thread(device: torch.device) -> Iterator[None]:
-    """Compute with one CPU thread inside.
+def computing(device: torch.device, precision: str) -> Iterator[None]:
+    """Compute reproducibly inside: with one CPU thread, and on CUDA with "fp32" meaning fp32.
 
     One thread makes the order of summation, and so every bit of a result, independent of the machine's load and of
-    how many evaluations run side by side; side by side is also where the other cores are used best.
+    how many evaluations run side by side; side by side is also where the other cores are used best. On CUDA torch
+    would by default let convolutions compute "fp32" in TF32, with 10 bits of mantissa.
     """
     threads = torch.get_num_threads()
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     if device.type == "cpu":
         torch.set_num_threads(1)
+    else:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
     try:
-        yield
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            yield
     finally:
         torch.set_num_threads(threads)
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
 @lru_cache

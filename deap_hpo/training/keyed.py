@@ -96,25 +96,28 @@ _INDEX_HASHES: dict[tuple[int, str], Tensor] = {}
 
 def _index_hashes(count: int, device: torch.device) -> Tensor:
     """Hashes of 0 .. count - 1, kept: a network asks for the same few sizes at every step."""
+    if torch.compiler.is_compiling():
+        # A kept tensor cannot be traced; made anew, it is fused with what follows.
+        return _mix_index(torch.arange(count, dtype=torch.int32, device=device))
     kept = (count, str(device))
     if kept not in _INDEX_HASHES:
         _INDEX_HASHES[kept] = _mix_index(torch.arange(count, dtype=torch.int32, device=device))
     return _INDEX_HASHES[kept]
 
 
-def keyed_mask(shape: torch.Size, p: float, key: Tensor) -> Tensor:
+def keyed_mask(shape: torch.Size, p: float | Tensor, key: Tensor) -> Tensor:
     """Draw a keep-mask: bool, `shape`; an element is False with probability ``round(p * 65536) / 65536``.
 
     Args:
         shape: Shape of the mask (of one member, under `vmap`).
-        p: Probability of dropping, 0 <= p < 1.
+        p: Probability of dropping, 0 <= p <= 1; a 0-dim float64 tensor (batched under `vmap`) where members differ.
         key: 0-dim int32 tensor (batched under `vmap`).
 
     Each 32-bit hash decides for two elements, 16 bits each.
     """
     count = shape.numel()
     hashes = _mix_key(_index_hashes((count + 1) // 2, key.device) + key)
-    threshold = round(p * 65536) - 32768
+    threshold = (p * 65536).round().int() - 32768 if isinstance(p, Tensor) else round(p * 65536) - 32768
     return hashes.view(torch.int16)[..., :count].ge(threshold).view(shape)
 
 
@@ -155,13 +158,16 @@ class KeyedDropout(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _drop(
-        self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, spatial: bool
+        self, input: Tensor, p: float | Tensor = 0.5, training: bool = True, inplace: bool = False, *, spatial: bool
     ) -> Tensor:
-        if not training or p == 0:
+        # A rate given as a tensor is one per member, and must not steer Python: it may be 0 for some of them.
+        if not training or (not isinstance(p, Tensor) and p == 0):
             return input
         self.calls += 1
-        if p == 1:
-            return input * 0
         key = _mix_key(self.key + _int32(self.calls * 0x9E3779B9))
         shape = torch.Size([*input.shape[:2], *[1] * (input.dim() - 2)]) if spatial else input.shape
-        return input * keyed_mask(shape, p, key).to(input.dtype).mul(1 / (1 - p))
+        if isinstance(p, Tensor):
+            scale: float | Tensor = (1 / (1 - p)).nan_to_num(posinf=0.0).to(input.dtype)
+        else:
+            scale = 1 / (1 - p) if p < 1 else 0.0
+        return input * keyed_mask(shape, p, key).to(input.dtype).mul(scale)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.hardware import autocast, check_precision, environment, one_thread, resolve_device
-from deap_hpo.training.keyed import KeyedDropout, keyed_model, keyed_permutation, member_keys, step_keys
+from deap_hpo.training.hardware import autocast, computing, environment, resolve_device, resolve_precision
+from deap_hpo.training.keyed import KeyedDropout, derive_key, keyed_model, keyed_permutation, member_keys, step_keys
+from deap_hpo.training.outcome import combine, conclude, measure, repeat_seeds
 from deap_hpo.training.recipe import OPTIMIZERS
 from deap_hpo.training.task import Task
 
@@ -34,7 +36,9 @@ class ReferenceTrainer:
         task: What to train.
         epochs: Epochs of one evaluation, at least 1.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
-        precision: "fp32", or "bf16" (autocast, channels-last images).
+        precision: "fp32", "bf16" (autocast, channels-last images), or "auto" (bf16 where the processor computes in it).
+        repeats: Trainings of one evaluation, each with a seed of its own, at least 1. The value is their mean, the
+            metrics tell their spread; see `outcome.combine`.
 
     Raises:
         InputError: An argument is out of range, or the device is not there.
@@ -51,14 +55,22 @@ class ReferenceTrainer:
     """
 
     def __init__(
-        self, task: Task, *, epochs: int = 1, device: str | torch.device = "auto", precision: str = "fp32"
+        self,
+        task: Task,
+        *,
+        epochs: int = 1,
+        device: str | torch.device = "auto",
+        precision: str = "fp32",
+        repeats: int = 1,
     ) -> None:
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise InputError(f"epochs must be an integer of at least 1; got {epochs!r}.")
+        for name, value in (("epochs", epochs), ("repeats", repeats)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be an integer of at least 1; got {value!r}.")
         self.task = task
         self.epochs = epochs
         self.device = resolve_device(device)
-        self.precision = check_precision(precision)
+        self.precision = resolve_precision(precision, self.device)
+        self.repeats = repeats
         self._data: Data | None = None
 
     @property
@@ -71,6 +83,7 @@ class ReferenceTrainer:
             "epochs": self.epochs,
             "device": self.device.type,
             "precision": self.precision,
+            "repeats": self.repeats,
         }
 
     @property
@@ -84,8 +97,10 @@ class ReferenceTrainer:
         return {**self.__dict__, "_data": None}
 
     def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
-        """Train and validate; see `train`."""
-        return self.train(params, seed)[1]
+        """Train and validate, once for each of the `repeats`; see `train`."""
+        start = perf_counter()
+        evaluations = [self.train(params, one)[1] for one in repeat_seeds(seed, self.repeats)]
+        return combine(evaluations, perf_counter() - start)
 
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor."""
@@ -96,7 +111,7 @@ class ReferenceTrainer:
 
         Args:
             params: Hyperparameters by name; see `Task`.
-            seed: Keys initial weights, batch order and dropout.
+            seed: Keys initial weights, batch order and dropout, and seeds what the network draws itself.
 
         Returns:
             The trained network (in evaluation mode, on the trainer's device) and its evaluation.
@@ -106,7 +121,7 @@ class ReferenceTrainer:
         """
         start = perf_counter()
         recipe, architecture = self.task.configure(params)
-        with one_thread(self.device):
+        with computing(self.device, self.precision), _seeded(seed, self.device):
             model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
             if self.precision == "bf16":
                 model = model.to(memory_format=torch.channels_last)
@@ -135,15 +150,8 @@ class ReferenceTrainer:
                 if not math.isfinite(validation_loss):
                     break
                 curve.append(Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start))
-        finished = len(curve) == self.epochs
-        return model, Evaluation(
-            values=(curve[-1].validation_loss if finished else math.inf,),
-            status="ok" if finished else "diverged",
-            curve=tuple(curve),
-            metrics=curve[-1].metrics if finished else {},
-            seconds=perf_counter() - start,
-            environment=environment(self.device, self.precision),
-        )
+        seconds = perf_counter() - start
+        return model, conclude(curve, self.epochs, seconds, environment(self.device, self.precision))
 
     def _train_epoch(
         self,
@@ -164,7 +172,7 @@ class ReferenceTrainer:
             examples = self.data.training[batch]
             optimizer.zero_grad()
             with KeyedDropout(step_keys(key, first_step + i)):
-                loss = self.task.loss(self._forward(model, examples.inputs), examples.targets)
+                loss = self.loss(model, examples)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.detach() * len(batch)
@@ -172,7 +180,10 @@ class ReferenceTrainer:
                 break
         return total.item() / sum(len(batch) for batch in batches)
 
-    @torch.no_grad()
+    def loss(self, model: nn.Module, examples: Split) -> Tensor:
+        """Give the loss of a network on a batch of stored examples: what a training step differentiates."""
+        return self.task.loss(self._forward(model, examples.inputs), examples.targets)
+
     def measure(self, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
         """Measure a network on a split of `data`.
 
@@ -180,16 +191,8 @@ class ReferenceTrainer:
             Mean loss per example, and the task's metrics by name.
         """
         model.eval()
-        measures = {"loss": self.task.loss, **self.task.metrics}
-        totals = dict.fromkeys(measures, 0.0)
-        with one_thread(self.device):
-            for start in range(0, len(split), self.task.evaluation_batch_size):
-                examples = split[start : start + self.task.evaluation_batch_size]
-                output = self._forward(model, examples.inputs)
-                for name, measure in measures.items():
-                    totals[name] += measure(output, examples.targets).item() * len(examples)
-        means = {name: total / len(split) for name, total in totals.items()}
-        return means.pop("loss"), means
+        with computing(self.device, self.precision):
+            return measure(self.task, split, lambda inputs: [self._forward(model, inputs)])[0]
 
     def _forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
         x = self.data.prepare(inputs)
@@ -198,3 +201,11 @@ class ReferenceTrainer:
         with autocast(self.device, self.precision):
             output: Tensor = model(x)
         return output.float()
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators inside, for networks that draw from them; put them back afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_key("own", seed) & 0x7FFFFFFF)
+        yield

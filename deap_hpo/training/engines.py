@@ -1,0 +1,111 @@
+"""How the steps of a stack are run: one by one, or recorded once as a CUDA graph; and how their losses are watched.
+
+A GPU finishes a kernel of a small network sooner than the host can ask for the next. A CUDA graph asks for a whole step
+at once; and nothing between two steps may wait for the GPU, so losses are looked at some steps late.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from deap_hpo.errors import InputError
+
+ENGINES = ("auto", "eager", "graph", "compile", "compile+graph")
+Step = Callable[[], None]
+
+
+def resolve_engine(engine: str, device: torch.device) -> str:
+    """Turn "auto" into an engine for the device: "graph" on CUDA, else "eager"; a CPU records no graphs.
+
+    Raises:
+        InputError: There is no such engine, or not on this device.
+
+    Example:
+        >>> resolve_engine("auto", torch.device("cpu"))
+        'eager'
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}.")
+    if engine == "auto":
+        return "graph" if device.type == "cuda" else "eager"
+    if "graph" in engine and device.type != "cuda":
+        raise InputError(f"engine {engine!r} needs a CUDA device; the device is {device.type!r}.")
+    return engine
+
+
+def make_step(engine: str, step: Step) -> Step:
+    """Give the step as the engine runs it."""
+    return RecordedStep(step, capture_cuda_graph) if "graph" in engine else step
+
+
+class RecordedStep:
+    """A step that runs a few times as it is, then is captured, and from then on replayed.
+
+    Where capturing fails, it goes on as it is, and one warning says so.
+
+    Args:
+        step: Works on the same tensors at every call, and changes its results in place.
+        capture: Turns the step into one that replays it, without running it.
+    """
+
+    # The first runs choose algorithms and allocate what is kept; neither may happen while a graph is captured.
+    warm_up = 3
+
+    def __init__(self, step: Step, capture: Callable[[Step], Step]) -> None:
+        self._step = step
+        self._capture: Callable[[Step], Step] | None = capture
+        self._calls = 0
+
+    def __call__(self) -> None:
+        """Run the step once."""
+        self._calls += 1
+        if self._capture is not None and self._calls > self.warm_up:
+            capture, self._capture = self._capture, None
+            try:
+                self._step = capture(self._step)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                warnings.warn(f"the training step runs without a CUDA graph ({reason})", RuntimeWarning, stacklevel=2)
+        self._step()
+
+
+def capture_cuda_graph(step: Step) -> Step:
+    """Capture a step as a CUDA graph, and give what replays it."""
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+class Watch:
+    """Looks at losses without waiting for the device: what it tells may be some steps old.
+
+    Args:
+        device: Where the losses are.
+        interval: Steps between two looks; None takes 1 on a CPU, where looking is free, and 50 elsewhere.
+    """
+
+    def __init__(self, device: torch.device, interval: int | None = None) -> None:
+        self._cuda = device.type == "cuda"
+        self._interval = interval or (50 if self._cuda else 1)
+        self._steps = 0
+        self._seen: Tensor | None = None
+        self._event = torch.cuda.Event() if self._cuda else None  # type: ignore[no-untyped-call]
+
+    def finite(self, losses: Tensor) -> list[bool] | None:
+        """Tell which entries of `losses` [P] were finite at the last look, or None where nothing new is known."""
+        self._steps += 1
+        if self._seen is None and self._steps % self._interval == 0:
+            self._seen = torch.empty(losses.shape, dtype=torch.bool, pin_memory=self._cuda)
+            self._seen.copy_(torch.isfinite(losses), non_blocking=True)
+            if self._event is not None:
+                self._event.record()
+        if self._seen is None or (self._event is not None and not self._event.query()):  # type: ignore[no-untyped-call]
+            return None
+        seen, self._seen = self._seen.tolist(), None
+        return [bool(one) for one in seen]

@@ -1,0 +1,65 @@
+"""How many members fit into memory together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# Of what is free, a share is left to fragmentation, to other processes, and to what one step does not show.
+_USABLE = 0.8
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that tensors may still take on a device, freed ones that torch keeps for reuse included.
+
+    Example:
+        >>> free_memory(torch.device("cpu")) > 0
+        True
+    """
+    if device.type == "cuda":
+        reusable = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + reusable)
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def step_memory(step: Callable[[], Tensor], device: torch.device) -> int:
+    """Bytes that a training step takes: `step` computes a loss, whose backward pass is run here.
+
+    On CUDA the allocator's peak. On a CPU, where nothing tells a peak: twice what autograd keeps for the backward pass,
+    each kept activation being met there by a gradient of its size.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step().backward()  # type: ignore[no-untyped-call]
+        return torch.cuda.max_memory_allocated(device) - before
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = step()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return 2 * sum(kept.values())
+
+
+def fitting_members(member_bytes: int, free_bytes: int) -> int:
+    """Give how many members of `member_bytes` fit into `free_bytes`, at least 1.
+
+    Example:
+        >>> fitting_members(member_bytes=100, free_bytes=1000)
+        8
+    """
+    return max(1, int(_USABLE * free_bytes) // max(1, member_bytes))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out; on a CPU torch raises a plain RuntimeError for that."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

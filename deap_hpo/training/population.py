@@ -1,0 +1,229 @@
+"""The population trainer: the networks of many evaluations trained as one program."""
+
+from __future__ import annotations
+
+import math
+import traceback
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.training.engines import resolve_engine
+from deap_hpo.training.hardware import computing, environment
+from deap_hpo.training.keyed import keyed_model
+from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
+from deap_hpo.training.outcome import combine, conclude, repeat_seeds
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.stack import Stack
+from deap_hpo.training.structure import Member, structure
+from deap_hpo.training.task import Task
+
+# Beyond this a CPU gains nothing, and its caches lose.
+_STACK_SIZE_ON_CPU = 8
+
+
+class PopulationTrainer:
+    """Trains the networks of a whole batch of evaluations together; otherwise a `ReferenceTrainer`.
+
+    A member gets the result that the reference gives (within rounding), alone or beside any others. A network whose
+    loss stops being finite is dropped, and the others go on without it. Networks of different structure (batch size,
+    width, depth, optimiser) are trained in stacks of their own, and stacks too large for the memory in parts. What
+    cannot be stacked at all is trained by the reference, and a warning says why.
+
+    Args:
+        task: What to train.
+        epochs: Epochs of one evaluation, at least 1.
+        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
+        precision: "fp32", "bf16", or "auto" (bf16 where the processor computes in it).
+        repeats: Trainings of one evaluation, each with a seed of its own, at least 1; see `ReferenceTrainer`.
+        stack_size: Members trained together at most, at least 1; None takes what the memory allows (on a CPU at
+            most 8). Changes speed only.
+        memory_limit: Bytes that a stack may take, at least 1; None for what is free on the device.
+        engine: How steps are run: "eager", "graph" (CUDA graphs), "compile" (`torch.compile`), "compile+graph", or
+            "auto". Changes speed only.
+
+    Raises:
+        InputError: An argument is out of range, or the device is not there.
+
+    Example:
+        >>> from functools import partial
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> trainer = PopulationTrainer(Task("digits", partial(MLP, inputs=64), load_digits()), epochs=3, device="cpu")
+        >>> requests = [Request(i, {"lr": lr, "momentum": 0.9}, seed=1) for i, lr in enumerate([0.1, 0.01, 1e30])]
+        >>> evaluations = dict(trainer.evaluate_batch(requests))
+        >>> [evaluations[i].status for i in range(3)]
+        ['ok', 'ok', 'diverged']
+        >>> evaluations[0].value < evaluations[1].value
+        True
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        epochs: int = 1,
+        device: str | torch.device = "auto",
+        precision: str = "fp32",
+        repeats: int = 1,
+        stack_size: int | None = None,
+        memory_limit: int | None = None,
+        engine: str = "auto",
+    ) -> None:
+        self.reference = ReferenceTrainer(task, epochs=epochs, device=device, precision=precision, repeats=repeats)
+        for name, value in (("stack_size", stack_size), ("memory_limit", memory_limit)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} must be an integer of at least 1, or None; got {value!r}.")
+        self.task = task
+        self.epochs = epochs
+        self.repeats = repeats
+        self.device = self.reference.device
+        self.precision = self.reference.precision
+        self.engine = resolve_engine(engine, self.device)
+        self.memory_limit = memory_limit
+        self.stack_size = stack_size or (_STACK_SIZE_ON_CPU if self.device.type == "cpu" else None)
+        self._sizes: dict[Hashable, int] = {}  # by structure: members that fit; 0 where they cannot be stacked
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the result depends on beside hyperparameters and seed: the same as for the reference."""
+        return self.reference.settings
+
+    def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
+        """Train and validate one configuration.
+
+        Raises:
+            InputError: A hyperparameter is unknown or out of its range.
+        """
+        self.task.configure(params)
+        return self.evaluate(Request(0, params, seed))
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Do one request of an executor."""
+        return next(self.evaluate_batch([request]))[1]
+
+    def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
+        """Train and validate the configurations of all requests.
+
+        Args:
+            requests: Configurations, each with its seed.
+
+        Yields:
+            (position in `requests`, evaluation) at the end of the epoch in which it is decided: diverged ones early.
+            Its `seconds` are wall-clock seconds since its stack was started, whose other members share them.
+        """
+        groups: dict[Hashable, list[Member]] = {}
+        for position, request in enumerate(requests):
+            try:
+                for member, group in self._members(position, request):
+                    groups.setdefault(group, []).append(member)
+            except Exception:
+                yield position, _failure(traceback.format_exc())
+        done: dict[int, dict[int, Evaluation]] = {}
+        for group, members in groups.items():
+            for member, evaluation in self._train_group(group, members):
+                repeats = done.setdefault(member.position, {})
+                repeats[member.repeat] = evaluation
+                if len(repeats) == self.repeats:
+                    in_order = [repeats[i] for i in range(self.repeats)]
+                    yield member.position, combine(in_order, max(one.seconds for one in in_order))
+
+    def _members(self, position: int, request: Request) -> list[tuple[Member, Hashable]]:
+        """Give the trainings of a request, each with what has to be equal within a stack."""
+        recipe, architecture = self.task.configure(request.params)
+        model = keyed_model(lambda: self.task.model(**architecture), request.seed)
+        group = structure(model, recipe, architecture)
+        return [
+            (Member(position, i, seed, request.params, recipe, architecture), group)
+            for i, seed in enumerate(repeat_seeds(request.seed, self.repeats))
+        ]
+
+    def _train_group(self, group: Hashable, members: Sequence[Member]) -> Iterator[tuple[Member, Evaluation]]:
+        """Train members of equal structure: in stacks that fit into memory, or else one at a time."""
+        waiting = list(members)
+        while waiting:
+            size = 0
+            try:
+                size = self._stack_size(group, waiting)
+                for member, evaluation in self._train_stack(waiting[:size]) if size else ():
+                    waiting.remove(member)
+                    yield member, evaluation
+            except Exception as error:
+                self._sizes[group] = self._smaller_size(size, error)
+            if self._sizes[group] == 0:
+                for member in waiting:
+                    yield member, self._train_alone(member)
+                return
+
+    def _stack_size(self, group: Hashable, waiting: Sequence[Member]) -> int:
+        """Give how many of the waiting members to train next: stacks of nearly equal size, none larger than fits."""
+        if group not in self._sizes:
+            self._sizes[group] = self._fitting(waiting[0])
+        largest = self._sizes[group]
+        return math.ceil(len(waiting) / math.ceil(len(waiting) / largest)) if largest else 0
+
+    def _fitting(self, member: Member) -> int:
+        """Measure one training step of one member, and give how many members fit into memory."""
+        with computing(self.device, self.precision):
+            model = keyed_model(lambda: self.task.model(**member.architecture), member.seed).to(self.device)
+            examples = self.reference.data.training[: member.recipe.batch_size]
+            weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+            step = step_memory(lambda: self.reference.loss(model, examples), self.device)
+        # Weights, gradient as it is made and as a row, two moments, and what the update holds for a moment.
+        fitting = fitting_members(step + 6 * weights, self.memory_limit or free_memory(self.device))
+        return min(fitting, self.stack_size or fitting)
+
+    def _smaller_size(self, size: int, error: Exception) -> int:
+        """Give the size to go on with after an error: half of it where memory ran out, else 0 with a warning."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if is_out_of_memory(error) and size > 1:
+            return size // 2
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no reason given'}"
+        warnings.warn(
+            f"networks of the task {self.task.name!r} are trained one at a time; as a stack they raised {reason}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return 0
+
+    def _train_stack(self, members: Sequence[Member]) -> Iterator[tuple[Member, Evaluation]]:
+        """Train members together, and yield each at the end of the epoch in which it is decided."""
+        start = perf_counter()
+        about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
+        curves: dict[Member, list[Epoch]] = {member: [] for member in members}
+        data = self.reference.data
+        with computing(self.device, self.precision):
+            stack = Stack(self.task, data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
+        for epoch in range(self.epochs):
+            epoch_start = perf_counter()
+            with computing(self.device, self.precision):
+                decided = stack.train_epoch(epoch)
+                measured = stack.measure(data.validation) if stack.members else []
+                decided += stack.drop([math.isfinite(loss) for loss, _ in measured])
+            seconds = perf_counter() - epoch_start
+            finite = [one for one in measured if math.isfinite(one[0])]
+            for member, training_loss, (loss, metrics) in zip(stack.members, stack.losses, finite, strict=True):
+                curves[member].append(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
+            if epoch + 1 == self.epochs:
+                decided += stack.members
+            for member in decided:
+                yield member, conclude(curves[member], self.epochs, perf_counter() - start, about)
+            if not stack.members:
+                return
+
+    def _train_alone(self, member: Member) -> Evaluation:
+        """Leave a member to the reference, which also judges whether the network works at all."""
+        try:
+            return self.reference.train(member.params, member.seed)[1]
+        except Exception:
+            return _failure(traceback.format_exc())
+
+
+def _failure(error: str) -> Evaluation:
+    return Evaluation(values=(math.inf,), status="failed", error=error)

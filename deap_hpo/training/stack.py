@@ -1,0 +1,239 @@
+"""A stack: networks of equal structure, trained together as one program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from deap_hpo.training.data import Data, Split
+from deap_hpo.training.engines import Step, Watch, make_step
+from deap_hpo.training.hardware import autocast
+from deap_hpo.training.keyed import KeyedDropout, keyed_model, keyed_permutation, member_keys, step_keys
+from deap_hpo.training.outcome import measure
+from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
+from deap_hpo.training.structure import DROPOUTS, Member
+from deap_hpo.training.task import Task
+
+
+class Stack:
+    """The members' networks, and how they are trained and measured together.
+
+    The weights of all members are one matrix [P, D], one row a member; the layers see views of it. The gradient comes
+    as one matrix too, so that an update touches two or three matrices instead of every layer's tensors.
+
+    Args:
+        task: What to train.
+        data: The task's data, on the device to train on.
+        members: Members of equal `structure`, at least one.
+        epochs: Length of the whole training, for the schedules.
+        precision: "fp32" or "bf16".
+        engine: How a step is run; see `engines`.
+
+    Attributes:
+        members: The members that are still trained, aligned with the first dimension of all tensors.
+        losses: Mean training loss of each member in the last epoch.
+
+    Raises:
+        TypeError: The trained parameters have different types.
+    """
+
+    def __init__(
+        self, task: Task, data: Data, members: Sequence[Member], *, epochs: int, precision: str, engine: str = "eager"
+    ) -> None:
+        self.task, self.data, self.epochs, self.precision = task, data, epochs, precision
+        self.members = list(members)
+        self.losses = [math.nan] * len(members)
+        self.device = data.training.inputs.device
+        self._engine = engine
+        self._step: Step | None = None
+        recipes = [member.recipe for member in members]
+        self.batch_size = recipes[0].batch_size
+        self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
+        self._stack_networks()
+        self.optimizer = STACKED_OPTIMIZERS[recipes[0].optimizer](recipes, self.weights)
+        # Members with one seed share batches and dropout masks, which are then made once (in_dims None).
+        self.shared = len({member.seed for member in members}) == 1
+        seeds = [member.seed for member in members]
+        self.keys = member_keys(seeds[:1], self.device)[0] if self.shared else member_keys(seeds, self.device)
+        self.trained = torch.zeros((), dtype=torch.int32, device=self.device)  # steps so far
+        self.row = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
+        self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
+        self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
+        each = None if self.shared else 0
+        gradients = vmap(grad_and_value(self._loss), in_dims=(0, 0, 0, each, each, each), randomness="error")
+        self._gradients = torch.compile(gradients) if "compile" in engine else gradients
+
+    def _stack_networks(self) -> None:
+        networks: dict[tuple[str, int], nn.Module] = {}
+        stacked = []
+        for member in self.members:
+            key = (repr(member.architecture), member.seed)
+            if key not in networks:
+                networks[key] = keyed_model(partial(self.task.model, **member.architecture), member.seed)
+            stacked.append(networks[key])
+        # The code and the plain attributes that all share; its own parameters are never used.
+        self.network = keyed_model(partial(self.task.model, **self.members[0].architecture), 0).to(self.device)
+        trained = [name for name, p in stacked[0].named_parameters() if p.requires_grad]
+        if len({stacked[0].get_parameter(name).dtype for name in trained}) != 1:
+            raise TypeError("the parameters to be trained have more than one type, or there are none")
+        self.shapes = [(name, stacked[0].get_parameter(name).shape) for name in trained]
+        rows = [torch.cat([n.get_parameter(name).detach().flatten() for name in trained]) for n in stacked]
+        self.weights = torch.stack(rows).to(self.device)
+        # Frozen parameters travel with the buffers: each member has its own, and neither is differentiated.
+        named = [dict([*n.named_parameters(), *n.named_buffers()]) for n in stacked]
+        fixed = [name for name in named[0] if name not in trained]
+        self.buffers = {name: torch.stack([n[name].detach() for n in named]).to(self.device) for name in fixed}
+        dropouts = {name for name, module in self.network.named_modules() if type(module) in DROPOUTS}
+        rates = {name: [float(n.get_submodule(name).p) for n in stacked] for name in dropouts}  # type: ignore[arg-type]
+        self.dropout_rates = {
+            name: torch.tensor(values, dtype=torch.float64, device=self.device)
+            for name, values in rates.items()
+            if len(set(values)) > 1
+        }
+
+    def _forward(self, weights: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Run one member's network (under `vmap`: all of them) on prepared inputs."""
+        pieces = torch.split(weights, [shape.numel() for _, shape in self.shapes])
+        parameters = {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
+        with autocast(self.device, self.precision):
+            output: Tensor = functional_call(self.network, (parameters, buffers), (inputs,))
+        return output.float()
+
+    def _loss(
+        self,
+        weights: Tensor,
+        buffers: dict[str, Tensor],
+        dropout_rates: dict[str, Tensor],
+        key: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+    ) -> Tensor:
+        dropouts = {name: self.network.get_submodule(name) for name in dropout_rates}
+        for name, dropout in dropouts.items():
+            dropout.__dict__["p"] = dropout_rates[name]
+        with KeyedDropout(key):
+            loss = self.task.loss(self._forward(weights, buffers, inputs), targets)
+        for dropout in dropouts.values():
+            dropout.__dict__["p"] = 0.0  # the tensor means nothing outside of vmap
+        return loss
+
+    def _advance(self, order: Tensor, rates: Tensor) -> None:
+        """Train one step on the batch in row `row` of `order`; the host looks at no value.
+
+        Args:
+            order: Examples of the batches, [steps, B], or [steps, P, B] where seeds differ.
+            rates: Learning rates, [steps, P, 1].
+        """
+        batch = order.index_select(0, self.row)[0]
+        examples = self.data.training[batch]
+        inputs, targets = self._prepare(examples.inputs), examples.targets
+        keys = step_keys(self.keys, self.trained)
+        gradient, losses = self._gradients(self.weights, self.buffers, self.dropout_rates, keys, inputs, targets)
+        self.optimizer.update(self.weights, gradient, rates.index_select(0, self.row)[0], self.trained)
+        self.totals += losses.detach() * batch.shape[-1]
+        self.trained += 1
+        self.row += 1
+
+    def _prepare(self, inputs: Tensor) -> Tensor:
+        prepared = self.data.prepare(inputs)
+        if self.precision == "bf16" and prepared.dim() == 4:
+            prepared = prepared.contiguous(memory_format=torch.channels_last)
+        return prepared
+
+    def train_epoch(self, epoch: int) -> list[Member]:
+        """Train all members on every batch of an epoch.
+
+        A member whose loss stops being finite is dropped as soon as that is seen; the others go on in a smaller stack.
+
+        Args:
+            epoch: Epochs trained so far, from 0.
+
+        Returns:
+            The members that were dropped.
+        """
+        self._plan_epoch(epoch)
+        self.network.train()
+        dropped: list[Member] = []
+        watch = Watch(self.device)
+        for i in range(self.steps_per_epoch):
+            order, rates, last_order, last_rates = self._epoch_plan
+            if i < len(order):
+                self._step = self._step or make_step(self._engine, partial(self._advance, order, rates))
+                self._step()
+            else:
+                self.row.zero_()
+                self._advance(last_order, last_rates)
+            finite = watch.finite(self.totals)
+            if finite is not None and not all(finite):
+                dropped += self.drop(finite)
+                watch = Watch(self.device)
+                if not self.members:
+                    return dropped
+        dropped += self.drop(torch.isfinite(self.totals).tolist())
+        self.losses = (self.totals / len(self.data.training)).tolist()
+        return dropped
+
+    def _plan_epoch(self, epoch: int) -> None:
+        """Lay out the epoch's batches and learning rates as tables on the device."""
+        size, steps = len(self.data.training), self.steps_per_epoch
+        seeds = [member.seed for member in self.members[: 1 if self.shared else None]]
+        permutations = torch.stack([keyed_permutation(size, seed, epoch) for seed in seeds])
+        full = size // self.batch_size
+        order = permutations[:, : full * self.batch_size].view(len(seeds), full, self.batch_size).transpose(0, 1)
+        last_order = permutations[:, full * self.batch_size :].unsqueeze(0)
+        if self.shared:
+            order, last_order = order[:, 0], last_order[:, 0]
+        recipes = [member.recipe for member in self.members]
+        rates = torch.tensor(
+            [
+                [[recipe.lr * recipe.lr_factor(step, steps, self.epochs)] for recipe in recipes]
+                for step in range(epoch * steps, (epoch + 1) * steps)
+            ]
+        )
+        plan = [table.contiguous().to(self.device) for table in (order, rates[:full], last_order, rates[full:])]
+        if [table.shape for table in plan] == [table.shape for table in self._epoch_plan]:
+            # In place: a recorded step reads these very tensors.
+            for table, content in zip(self._epoch_plan, plan, strict=True):
+                table.copy_(content)
+        else:
+            self._epoch_plan, self._step = plan, None
+        self.row.zero_()
+        self.totals.zero_()
+
+    def drop(self, finite: Sequence[bool]) -> list[Member]:
+        """Drop the members that are not finite, and give them back; the rest keeps its order."""
+        if all(finite):
+            return []
+        kept = [i for i, one in enumerate(finite) if one]
+        index = torch.tensor(kept, dtype=torch.int64, device=self.device)
+        dropped = [member for member, one in zip(self.members, finite, strict=True) if not one]
+        self.members = [self.members[i] for i in kept]
+        self.weights, self.totals = self.weights[index], self.totals[index]
+        self.losses = [self.losses[i] for i in kept]
+        self.buffers = {name: tensor[index] for name, tensor in self.buffers.items()}
+        self.dropout_rates = {name: tensor[index] for name, tensor in self.dropout_rates.items()}
+        self.optimizer.keep(index)
+        order, rates, last_order, last_rates = self._epoch_plan
+        if not self.shared:
+            self.keys, order, last_order = self.keys[index], order[:, index], last_order[:, index]
+        self._epoch_plan = [order, rates[:, index], last_order, last_rates[:, index]]
+        self._step = None
+        return dropped
+
+    def measure(self, split: Split) -> list[tuple[float, dict[str, float]]]:
+        """Measure every member on a split: mean loss per example, and the task's metrics by name."""
+        self.network.eval()
+        forward = vmap(self._forward, in_dims=(0, 0, None), randomness="error")
+        # As many images at a time as one network would see: activations of all members have to fit.
+        share = max(1, self.task.evaluation_batch_size // len(self.members))
+
+        def outputs(inputs: Tensor) -> Tensor:
+            parts = [forward(self.weights, self.buffers, self._prepare(part)) for part in torch.split(inputs, share)]
+            return torch.cat(parts, dim=1)
+
+        return measure(self.task, split, outputs, len(self.members))

@@ -1,0 +1,128 @@
+"""The optimisers of `torch.optim` for a stack of members, each member with settings of its own.
+
+Weights and gradients are matrices [P, D], one row a member; settings are columns [P, 1]. So an update is a few
+operations on whole matrices, whatever the number of members and layers. Each class has the same shape: built from the
+members' recipes and weights, ``update(weights, gradient, rate, step)`` in place, ``keep(index)``. No method looks at a
+value on the device, so that a step can be recorded in a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from deap_hpo.training.recipe import Recipe
+
+
+class StackedOptimizer(Protocol):
+    """The shape of a stacked optimiser."""
+
+    def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+        """Update `weights` [P, D] in place.
+
+        Args:
+            weights: Weights [P, D].
+            gradient: Gradient of the losses [P, D].
+            rate: Learning rates of this step [P, 1].
+            step: Steps trained before this one, 0-dim integer.
+        """
+        ...
+
+    def keep(self, index: Tensor) -> None:
+        """Drop all members but those at `index`, int64 [kept]."""
+        ...
+
+
+def _column(recipes: Sequence[Recipe], name: str, weights: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    values = [[getattr(recipe, name)] for recipe in recipes]
+    return torch.tensor(values, dtype=dtype or weights.dtype, device=weights.device)
+
+
+class _Stacked:
+    """Tensors with one row a member, and how to drop rows."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Tensor] = {}
+
+    def keep(self, index: Tensor) -> None:
+        """Drop all members but those at `index`, int64 [kept]."""
+        self.rows = {name: tensor.index_select(0, index) for name, tensor in self.rows.items()}
+
+
+class StackedSGD(_Stacked):
+    """SGD with momentum (Nesterov's too) and weight decay, as `torch.optim.SGD`.
+
+    Nesterov's form is one for the whole stack; momentum and weight decay are each member's own. What no member uses is
+    neither kept nor computed.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe], weights: Tensor) -> None:
+        super().__init__()
+        self.nesterov = recipes[0].nesterov
+        if any(recipe.weight_decay for recipe in recipes):
+            self.rows["weight_decay"] = _column(recipes, "weight_decay", weights)
+        if any(recipe.momentum for recipe in recipes):
+            self.rows["momentum"] = _column(recipes, "momentum", weights)
+            self.rows["velocity"] = torch.zeros_like(weights)
+
+    def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+        """Update `weights` in place; see `StackedOptimizer`."""
+        if "weight_decay" in self.rows:
+            gradient = torch.addcmul(gradient, weights, self.rows["weight_decay"])
+        if "velocity" in self.rows:
+            velocity = self.rows["velocity"].mul_(self.rows["momentum"]).add_(gradient)
+            gradient = torch.addcmul(gradient, velocity, self.rows["momentum"]) if self.nesterov else velocity
+        weights.addcmul_(gradient, rate, value=-1)
+
+
+class StackedAdam(_Stacked):
+    """Adam, as `torch.optim.Adam`; with `decoupled`, AdamW.
+
+    Source: Kingma & Ba, "Adam" (arXiv:1412.6980), algorithm 1; Loshchilov & Hutter, "Decoupled weight decay
+    regularization" (arXiv:1711.05101).
+    """
+
+    decoupled = False
+
+    def __init__(self, recipes: Sequence[Recipe], weights: Tensor) -> None:
+        super().__init__()
+        if any(recipe.weight_decay for recipe in recipes):
+            self.rows["weight_decay"] = _column(recipes, "weight_decay", weights)
+        # In double precision: 1 - beta2 ** t of the bias correction cancels nearly everything in single precision.
+        self.rows["beta1"] = _column(recipes, "beta1", weights, torch.float64)
+        self.rows["beta2"] = _column(recipes, "beta2", weights, torch.float64)
+        self.rows["eps"] = _column(recipes, "eps", weights)
+        self.rows["mean"] = torch.zeros_like(weights)
+        self.rows["square"] = torch.zeros_like(weights)
+
+    def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+        """Update `weights` in place; see `StackedOptimizer`."""
+        rows, dtype = self.rows, weights.dtype
+        if "weight_decay" in rows:
+            if self.decoupled:
+                weights.mul_(1 - rate * rows["weight_decay"])
+            else:
+                gradient = torch.addcmul(gradient, weights, rows["weight_decay"])
+        beta1, beta2 = rows["beta1"], rows["beta2"]
+        rows["mean"].lerp_(gradient, (1 - beta1).to(dtype))
+        rows["square"].mul_(beta2.to(dtype)).addcmul_(gradient * (1 - beta2).to(dtype), gradient)
+        correction1 = (1 - beta1 ** (step + 1)).to(dtype)
+        correction2 = (1 - beta2 ** (step + 1)).sqrt().to(dtype)
+        denominator = rows["square"].sqrt().div_(correction2).add_(rows["eps"])
+        weights.addcmul_(rows["mean"] / denominator, rate / correction1, value=-1)
+
+
+class StackedAdamW(StackedAdam):
+    """AdamW, as `torch.optim.AdamW`."""
+
+    decoupled = True
+
+
+STACKED_OPTIMIZERS: dict[str, Callable[[Sequence[Recipe], Tensor], StackedOptimizer]] = {
+    "sgd": StackedSGD,
+    "adam": StackedAdam,
+    "adamw": StackedAdamW,
+}

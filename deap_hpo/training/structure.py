@@ -1,0 +1,85 @@
+"""Which members can be trained as one stack: those whose networks differ in nothing but numbers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from deap_hpo.training.recipe import Recipe
+
+# Their rate `p` may differ between the members of a stack: `KeyedDropout` takes one rate for each.
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device, torch.Size)
+# What every module has: its parts are looked at one by one, and the rest says nothing of its structure.
+_OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One training: a configuration with one seed.
+
+    Attributes:
+        position: Position of its request in the batch.
+        repeat: Which of the request's repeats it is, from 0.
+        seed: Seed of this training.
+        params: Hyperparameters; what follows is made of them.
+        recipe: Training settings.
+        architecture: Keyword arguments of the model factory.
+    """
+
+    position: int
+    repeat: int
+    seed: int
+    params: Mapping[str, Any]
+    recipe: Recipe
+    architecture: Mapping[str, Any]
+
+
+def structure(model: nn.Module, recipe: Recipe, architecture: Mapping[str, Any]) -> Hashable:
+    """Say what has to be equal for two members to be trained in one stack.
+
+    That is the optimiser, the batch size, and of the network: its modules, their types and plain attributes other than
+    dropout rates, the shapes and types of parameters and buffers. Where a module holds anything else (a function, an
+    object), the arguments of the factory have to be equal too.
+
+    Example:
+        >>> from deap_hpo.training.models import MLP
+        >>> def of(**architecture):
+        ...     return structure(MLP(**architecture), Recipe(), architecture)
+        >>> of(width=8, dropout=0.1) == of(width=8, dropout=0.5)
+        True
+        >>> of(width=8) == of(width=16)
+        False
+    """
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    shapes = tuple((name, tuple(t.shape), t.dtype, t.requires_grad) for name, t in tensors)
+    modules = tuple((name, type(module), *_attributes(module)) for name, module in model.named_modules())
+    known = all(value is not None for _, _, *attributes in modules for _, value in attributes)
+    arguments = None if known else repr(sorted(architecture.items()))
+    return recipe.optimizer, recipe.nesterov, recipe.batch_size, shapes, modules, arguments
+
+
+def _attributes(module: nn.Module) -> Iterable[tuple[str, str | None]]:
+    for name, value in sorted(module.__dict__.items()):
+        if name == "training" or (name not in _OF_EVERY_MODULE and not (name == "p" and type(module) in DROPOUTS)):
+            yield name, _token(value)
+
+
+def _token(value: Any) -> str | None:
+    """Give a text that is equal for equal values, or None where that cannot be told."""
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if isinstance(value, Tensor):
+        content = value.detach().cpu().contiguous()
+        return f"{content.dtype}{tuple(content.shape)}{hashlib.sha256(content.numpy().tobytes()).hexdigest()}"
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        parts = value.items() if isinstance(value, dict) else value
+        tokens = [_token(part) for part in parts]
+        known = [token for token in tokens if token is not None]
+        return f"{type(value).__name__}{known}" if len(known) == len(tokens) else None
+    return None

@@ -1,0 +1,98 @@
+"""Networks of several kinds, written as users write them, and small tasks to train them on."""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deap_hpo.training.data import Data, Split, load_digits
+from deap_hpo.training.models import MLP, PaperCNN
+from deap_hpo.training.recipe import Recipe
+from deap_hpo.training.task import Task
+
+
+class NormalisedCNN(nn.Module):
+    def __init__(self, channels=8, dropout=0.2):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Dropout2d(dropout),
+        )
+        self.classifier = nn.Linear(channels * 16, 10)
+
+    def forward(self, x):
+        return F.log_softmax(self.classifier(self.features(x).flatten(1)), dim=1)
+
+
+class ResidualNet(nn.Module):
+    def __init__(self, width=24, depth=2, dropout=0.1):
+        super().__init__()
+        self.stem = nn.Linear(64, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout))
+            for _ in range(depth)
+        )
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        x = self.stem(x.flatten(1))
+        for block in self.blocks:
+            x = x + block(x)
+        return F.log_softmax(self.head(x), dim=1)
+
+
+class DataDependent(nn.Module):
+    """Cannot be stacked: Python branches on a value."""
+
+    def __init__(self, bound=0.0):
+        super().__init__()
+        self.bound = bound
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = self.layer(x.flatten(1))
+        if x.mean() > self.bound:
+            x = x * 0.5
+        return F.log_softmax(x, dim=1)
+
+
+class Noisy(nn.Module):
+    """Cannot be stacked: draws from torch's generator."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = self.layer(x.flatten(1))
+        return F.log_softmax(x + 0.1 * torch.randn_like(x) if self.training else x, dim=1)
+
+
+def digits(training_size=64, validation_size=50):
+    return load_digits(training_size=training_size, validation_size=validation_size)
+
+
+def enlarged(data: Data) -> Data:
+    """Give the same images with 28 x 28 pixels, for the paper's network."""
+    splits = [
+        Split(F.interpolate(s.inputs.float(), size=28).to(torch.uint8), s.targets)
+        for s in (data.training, data.validation, data.test)
+    ]
+    return Data(data.name, *splits, mean=data.mean, std=data.std, description=data.description)
+
+
+def small_task(model=None, data=None, **recipe):
+    model = model or partial(MLP, inputs=64, width=16, dropout=0.2)
+    return Task("small", model, data or digits(), recipe=Recipe(**recipe))
+
+
+STACKABLE = {
+    "paper-cnn": (PaperCNN, lambda: enlarged(digits(8, 4))),
+    "mlp": (partial(MLP, inputs=64, width=32, depth=2, dropout=0.3), digits),
+    "batch-norm": (NormalisedCNN, digits),
+    "residual": (ResidualNet, digits),
+}

@@ -1,0 +1,170 @@
+import math
+import warnings
+from functools import lru_cache
+
+import pytest
+from networks import STACKABLE, DataDependent, Noisy, small_task
+
+from deap_hpo.evaluation import Request
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
+
+# Settings that differ between members; the first ones are what is tested at P = 1 and P = 3.
+MEMBERS = [
+    {"lr": 0.05, "momentum": 0.9, "weight_decay": 1e-3},
+    {"lr": 0.02, "momentum": 0.5, "weight_decay": 0.0},
+    {"lr": 0.1, "momentum": 0.0, "weight_decay": 1e-2},
+    {"lr": 0.01, "momentum": 0.95, "weight_decay": 1e-4},
+    {"lr": 0.003, "momentum": 0.8, "weight_decay": 0.1},
+    {"lr": 0.0, "momentum": 0.9, "weight_decay": 0.0},
+    {"lr": 0.03, "momentum": 0.3, "weight_decay": 1e-3},
+    {"lr": 0.06, "momentum": 0.6, "weight_decay": 1e-5},
+]
+DIVERGING = {"lr": 1e30, "momentum": 0.9, "weight_decay": 0.1}
+
+
+def requests_of(params, seeds=None):
+    return [Request(i, one, seeds[i] if seeds else 3) for i, one in enumerate(params)]
+
+
+def evaluate(trainer, params, seeds=None):
+    """Train together; a fall-back to the reference is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluations = dict(trainer.evaluate_batch(requests_of(params, seeds)))
+    return [evaluations[i] for i in range(len(params))]
+
+
+def curves(evaluations):
+    return [[loss for e in one.curve for loss in (e.training_loss, e.validation_loss)] for one in evaluations]
+
+
+def assert_same_curves(got, expected, rel=1e-4):
+    for one, other in zip(curves(got), curves(expected), strict=True):
+        assert one == pytest.approx(other, rel=rel)
+    assert [one.status for one in got] == [one.status for one in expected]
+
+
+@lru_cache
+def steps_of_the_reference(network):
+    trainer = ReferenceTrainer(task_of_steps(network), epochs=20, device="cpu")
+    return [trainer(params, seed=3) for params in MEMBERS]
+
+
+def task_of_steps(network):
+    # One batch is the whole split: an epoch is a step, and its training loss the loss of that step.
+    model, data = STACKABLE[network]
+    return small_task(model, data(), batch_size=64, schedule="constant")
+
+
+@pytest.mark.parametrize("members", [1, 3, 8])
+@pytest.mark.parametrize("network", STACKABLE)
+def test_every_loss_of_20_steps_is_the_references(network, members):
+    got = evaluate(PopulationTrainer(task_of_steps(network), epochs=20, device="cpu"), MEMBERS[:members])
+    assert_same_curves(got, steps_of_the_reference(network)[:members])
+    assert all(len(one.curve) == 20 for one in got)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_batches_of_an_epoch_are_the_references(optimizer):
+    # 64 examples in batches of 24: the last batch is smaller; two epochs: another order in each.
+    task = small_task(batch_size=24, optimizer=optimizer)
+    settings = {"epochs": 2, "device": "cpu"}
+    got = evaluate(PopulationTrainer(task, **settings), MEMBERS)
+    assert_same_curves(got, [ReferenceTrainer(task, **settings)(params, seed=3) for params in MEMBERS])
+
+
+@pytest.mark.parametrize("network", ["mlp", "batch-norm"])
+def test_packing_never_changes_a_result(network):
+    model, data = STACKABLE[network]
+    task = small_task(model, data(), batch_size=24)
+    trainer = PopulationTrainer(task, epochs=2, device="cpu")
+    seeds = [3, 3, 4, 5, 3, 6, 7, 8]
+    alone = [trainer(params, seed) for params, seed in zip(MEMBERS, seeds, strict=True)]
+    assert_same_curves(evaluate(trainer, MEMBERS, seeds), alone)
+    backwards = evaluate(trainer, MEMBERS[::-1], seeds[::-1])
+    assert_same_curves(backwards[::-1], alone)
+    for size in (1, 3, 5):
+        assert_same_curves(
+            evaluate(PopulationTrainer(task, epochs=2, device="cpu", stack_size=size), MEMBERS, seeds), alone
+        )
+    params = [DIVERGING, *MEMBERS[:3], DIVERGING, *MEMBERS[3:]]
+    beside_diverging = evaluate(trainer, params, [9, *seeds[:3], 9, *seeds[3:]])
+    assert [one.status for one in beside_diverging[::4]] == ["diverged", "diverged", "ok"]
+    assert_same_curves([one for i, one in enumerate(beside_diverging) if i not in (0, 4)], alone)
+
+
+def test_seeds_matter():
+    trainer = PopulationTrainer(small_task(), device="cpu")
+    first, second = evaluate(trainer, MEMBERS[:1] * 2, [1, 2])
+    assert first.value != second.value
+
+
+def test_diverged_members_are_dropped_and_nobody_else_is_touched(monkeypatch):
+    from deap_hpo.training import stack
+
+    sizes = []
+    advance = stack.Stack._advance
+    monkeypatch.setattr(stack.Stack, "_advance", lambda self, *a: (sizes.append(len(self.members)), advance(self, *a)))
+    # Weight decay times learning rate beyond 2 makes the weights grow without bound: a certain divergence.
+    late = {"lr": 1.0, "momentum": 0.9, "weight_decay": 60.0}
+    task = small_task(batch_size=16, schedule="constant")
+    trainer = PopulationTrainer(task, epochs=12, device="cpu")
+    order = []
+    evaluations = {}
+    for position, evaluation in trainer.evaluate_batch(requests_of([MEMBERS[0], DIVERGING, late, MEMBERS[1]])):
+        order.append(position)
+        evaluations[position] = evaluation
+    assert [evaluations[i].status for i in range(4)] == ["ok", "diverged", "diverged", "ok"]
+    assert evaluations[1].values == (math.inf,)
+    assert len(evaluations[1].curve) == 0
+    assert 0 < len(evaluations[2].curve) < 12
+    reference = ReferenceTrainer(task, epochs=12, device="cpu")(late, seed=3)
+    assert (reference.status, len(reference.curve)) == ("diverged", len(evaluations[2].curve))
+    assert order[:2] == [1, 2], "what is decided early is told early"
+    assert sizes[0] == 4
+    assert sizes[-1] == 2
+    assert sizes == sorted(sizes, reverse=True)
+    assert sum(sizes) < 0.7 * 4 * 48, "steps of dropped members are saved"
+    assert_same_curves([evaluations[0], evaluations[3]], evaluate(trainer, MEMBERS[:2]))
+
+
+def test_members_of_different_structure_are_stacked_apart():
+    params = [
+        {"lr": 0.05, "width": width, "batch_size": size, "optimizer": optimizer, "dropout": dropout}
+        for width, size, optimizer, dropout in [
+            (16, 24, "sgd", 0.1),
+            (16, 24, "sgd", 0.6),
+            (8, 24, "sgd", 0.1),
+            (16, 32, "sgd", 0.1),
+            (16, 24, "adam", 0.1),
+            (16, 24, "sgd", 0.0),
+        ]
+    ] + [{"lr": 0.05, "depth": 2}]
+    task = small_task()
+    settings = {"epochs": 2, "device": "cpu"}
+    got = evaluate(PopulationTrainer(task, **settings), params)
+    assert [one.environment["stack"] for one in got] == [3, 3, 1, 1, 1, 3, 1]
+    assert_same_curves(got, [ReferenceTrainer(task, **settings)(one, seed=3) for one in params])
+
+
+@pytest.mark.parametrize(("model", "reason"), [(DataDependent, "data-dependent"), (Noisy, "random")])
+def test_what_cannot_be_stacked_is_left_to_the_reference_with_one_warning(model, reason):
+    task = small_task(model)
+    trainer = PopulationTrainer(task, device="cpu")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        got = dict(trainer.evaluate_batch(requests_of(MEMBERS[:3])))
+        again = dict(trainer.evaluate_batch(requests_of(MEMBERS[:3])))
+    messages = [str(one.message) for one in warned if one.category is RuntimeWarning]
+    assert len(messages) == 1
+    assert "trained one at a time" in messages[0]
+    assert reason in messages[0]
+    reference = [ReferenceTrainer(task, device="cpu")(params, seed=3) for params in MEMBERS[:3]]
+    assert curves([got[i] for i in range(3)]) == curves([again[i] for i in range(3)]) == curves(reference)
+
+
+def test_wrong_hyperparameters_fail_alone():
+    got = dict(PopulationTrainer(small_task(), device="cpu").evaluate_batch(requests_of([{"lr": -1}, {"lr": 0.1}])))
+    assert [got[i].status for i in range(2)] == ["failed", "ok"]
+    assert "lr must be a finite number" in got[0].error
