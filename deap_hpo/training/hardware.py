@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from deap_hpo.errors import InputError
 
@@ -69,6 +70,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Give the context in which a forward pass runs; it does nothing for "fp32"."""
     # A network uses each weight once a pass: keeping its cast would only hold memory, and outlive a vmap's level.
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
+
+
+def widened(output: Tensor) -> Tensor:
+    """Give a network's output in a precision that losses can be computed in: fp32 for bf16, else as it is."""
+    return output.float() if output.dtype == torch.bfloat16 else output
 
 
 @contextmanager

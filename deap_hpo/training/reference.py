@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.hardware import autocast, computing, environment, resolve_device, resolve_precision
+from deap_hpo.training.hardware import autocast, computing, environment, resolve_device, resolve_precision, widened
 from deap_hpo.training.keyed import KeyedDropout, derive_key, keyed_model, keyed_permutation, member_keys, step_keys
 from deap_hpo.training.outcome import combine, conclude, measure, repeat_seeds
 from deap_hpo.training.recipe import OPTIMIZERS
@@ -199,8 +199,7 @@ class ReferenceTrainer:
         if self.precision == "bf16" and x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
-            output: Tensor = model(x)
-        return output.float()
+            return widened(model(x))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.engines import Step, Watch, make_step
-from deap_hpo.training.hardware import autocast
+from deap_hpo.training.hardware import autocast, widened
 from deap_hpo.training.keyed import KeyedDropout, keyed_model, keyed_permutation, member_keys, step_keys
 from deap_hpo.training.outcome import measure
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
@@ -101,8 +101,7 @@ class Stack:
         pieces = torch.split(weights, [shape.numel() for _, shape in self.shapes])
         parameters = {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
         with autocast(self.device, self.precision):
-            output: Tensor = functional_call(self.network, (parameters, buffers), (inputs,))
-        return output.float()
+            return widened(functional_call(self.network, (parameters, buffers), (inputs,)))
 
     def _loss(
         self,
@@ -193,7 +192,8 @@ class Stack:
             [
                 [[recipe.lr * recipe.lr_factor(step, steps, self.epochs)] for recipe in recipes]
                 for step in range(epoch * steps, (epoch + 1) * steps)
-            ]
+            ],
+            dtype=self.weights.dtype,
         )
         plan = [table.contiguous().to(self.device) for table in (order, rates[:full], last_order, rates[full:])]
         if [table.shape for table in plan] == [table.shape for table in self._epoch_plan]:

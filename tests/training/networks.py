@@ -45,6 +45,19 @@ class ResidualNet(nn.Module):
         return F.log_softmax(self.head(x), dim=1)
 
 
+class _Double(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network.double()
+
+    def forward(self, x):
+        return self.network(x.double())
+
+
+def in_double_precision(model, **architecture):
+    return _Double(model(**architecture))
+
+
 class DataDependent(nn.Module):
     """Cannot be stacked: Python branches on a value."""
 
@@ -91,7 +104,7 @@ def small_task(model=None, data=None, **recipe):
 
 
 STACKABLE = {
-    "paper-cnn": (PaperCNN, lambda: enlarged(digits(8, 4))),
+    "paper-cnn": (PaperCNN, lambda: enlarged(digits(16, 4))),
     "mlp": (partial(MLP, inputs=64, width=32, depth=2, dropout=0.3), digits),
     "batch-norm": (NormalisedCNN, digits),
     "residual": (ResidualNet, digits),
