@@ -1,0 +1,158 @@
+"""The methods that `strategies.py` compares: this project's strategies, and the peers' packages run directly."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+from deap import algorithms, base
+
+from deap_hpo.individual import Individual, make_toolbox
+from deap_hpo.space import Categorical, Float, Int, Space
+
+Objective = Callable[[list[dict[str, Any]]], list[float]]
+
+
+class Search(Protocol):
+    """Proposes batches of hyperparameters to the objective until that raises, when its budget is spent."""
+
+    def __call__(self, space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
+        """Search until the objective raises."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A search, and the module that it needs to be installed."""
+
+    function: Search
+    module: str
+
+
+def strategy(path: str, space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
+    """A strategy of `deap_hpo.strategies`, given as "module:class", in DEAP's ask-and-tell loop."""
+    module, name = path.split(":")
+    strategy = getattr(import_module(module), name)(space, batch_size=batch_size, seed=seed)
+    toolbox = base.Toolbox()
+    toolbox.register("generate", strategy.generate, Individual)
+    toolbox.register("update", strategy.update)
+    toolbox.register("evaluate", lambda genome: genome)
+    toolbox.register("map", partial(_map, space, objective))
+    algorithms.eaGenerateUpdate(toolbox, ngen=budget, verbose=False)
+
+
+def truncation(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
+    """The paper's GA with its population of 20; its batches are its generations, whatever `batch_size`."""
+    from deap_hpo.algorithms import eaTruncation
+
+    random.seed(seed)
+    toolbox = make_toolbox(space)
+    toolbox.register("evaluate", lambda genome: genome)
+    toolbox.register("map", partial(_map, space, objective))
+    eaTruncation(toolbox.population(n=20), toolbox, cxpb=1.0, mutpb=1.0, ngen=budget, verbose=False)
+
+
+def _map(space: Space, objective: Objective, evaluate: Any, genomes: list[Any]) -> list[tuple[float]]:
+    return [(loss,) for loss in objective([space.decode(genome) for genome in genomes])]
+
+
+def random_search(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    while True:
+        objective([space.decode(space.sample(rng)) for _ in range(batch_size)])
+
+
+def optuna_sampler(
+    sampler: str, space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int
+) -> None:
+    """A sampler of Optuna with its defaults; TPE with its constant liar where several trials run at once."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    options = {"constant_liar": True} if sampler == "TPESampler" and batch_size > 1 else {}
+    study = optuna.create_study(sampler=getattr(optuna.samplers, sampler)(seed=seed, **options))
+    distributions = {name: _distribution(hyperparameter) for name, hyperparameter in space.items()}
+    while True:
+        trials = [study.ask(distributions) for _ in range(batch_size)]
+        for trial, loss in zip(trials, objective([trial.params for trial in trials]), strict=True):
+            study.tell(trial, loss)
+
+
+def _distribution(hyperparameter: Float | Int | Categorical) -> Any:
+    from optuna import distributions
+
+    if isinstance(hyperparameter, Categorical):
+        return distributions.CategoricalDistribution(list(hyperparameter.choices))
+    kind = distributions.IntDistribution if isinstance(hyperparameter, Int) else distributions.FloatDistribution
+    return kind(hyperparameter.low, hyperparameter.high, log=hyperparameter.log)
+
+
+def nevergrad_ngopt(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
+    """Nevergrad's NGOpt, which chooses its algorithm by the budget and the batch size that it is told."""
+    import nevergrad
+
+    warnings.simplefilter("ignore")  # Its inner optimisers warn of their own early ends.
+    parameters = nevergrad.p.Dict(**{name: _parameter(nevergrad.p, one) for name, one in space.items()})
+    parameters.random_state.seed(seed)
+    optimiser = nevergrad.optimizers.NGOpt(parameters, budget=budget, num_workers=batch_size)
+    while True:
+        candidates = [optimiser.ask() for _ in range(batch_size)]
+        for candidate, loss in zip(candidates, objective([one.value for one in candidates]), strict=True):
+            optimiser.tell(candidate, loss)
+
+
+def _parameter(p: Any, hyperparameter: Float | Int | Categorical) -> Any:
+    if isinstance(hyperparameter, Categorical):
+        return p.Choice(list(hyperparameter.choices))
+    low, high = hyperparameter.low, hyperparameter.high
+    parameter = p.Log(lower=low, upper=high) if hyperparameter.log else p.Scalar(lower=low, upper=high)
+    return parameter.set_integer_casting() if isinstance(hyperparameter, Int) else parameter
+
+
+def pycma(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
+    """Pycma's CMA-ES with a linear-quadratic surrogate and restarts; it evaluates one at a time, or a few."""
+    import cma
+
+    random_starts = np.random.default_rng(seed)
+    options = {"bounds": [0, 1], "seed": seed + 1, "verbose": -9, "maxfevals": np.inf}
+
+    def loss(genome: Any) -> float:
+        return objective([space.decode(list(genome))])[0]
+
+    for restart in range(budget):
+        start = np.full(len(space), 0.5) if restart == 0 else random_starts.random(len(space))
+        cma.fmin_lq_surr2(loss, start, 0.3, {**options, "seed": seed + 1 + 1000 * restart})
+
+
+_PROJECT = {"surrogate": "deap_hpo.strategies.surrogate:SurrogateStrategy"}
+_OPTUNA = {
+    "optuna-tpe": "TPESampler",
+    "optuna-gp": "GPSampler",
+    "optuna-cmaes": "CmaEsSampler",
+    "optuna-nsga2": "NSGAIISampler",
+}
+METHODS: dict[str, Method] = {
+    **{name: Method(partial(strategy, path), path.split(":")[0]) for name, path in _PROJECT.items()},
+    "truncation": Method(truncation, "deap_hpo.algorithms"),
+    "random": Method(random_search, "numpy"),
+    **{name: Method(partial(optuna_sampler, sampler), "optuna") for name, sampler in _OPTUNA.items()},
+    "nevergrad-ngopt": Method(nevergrad_ngopt, "nevergrad"),
+    "pycma-lq": Method(pycma, "cma"),
+}
+
+
+def missing_package(method: str) -> str | None:
+    """Return the module that a method lacks, or None."""
+    extra = {"optuna-cmaes": "cmaes", "optuna-gp": "torch"}.get(method)
+    for module in filter(None, (METHODS[method].module, extra)):
+        if find_spec(module) is None:
+            return module
+    return None

@@ -1,0 +1,225 @@
+"""Search strategies and their peers on tabulated training runs: python benchmarks/strategies.py --data DIR --jobs 2.
+
+DIR holds `hpo_bench.py` and its data. Prints, per budget, the normalised regret of the incumbent (0 is the best known
+configuration, 1 the median of random ones; mean over problems and seeds, 95 % bootstrap interval), the mean rank among
+the methods, and the milliseconds per proposal. Runs are kept in `--output` as they finish, so that a stopped command
+goes on where it was; `--fresh METHOD` forgets those of a method. Peers: pip install "deap-hpo[benchmarks]".
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small matrices, and one process per job.
+
+import argparse
+import csv
+import importlib.util
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+from search_methods import METHODS, missing_package
+
+from deap_hpo.space import Float, Int, Space
+
+Run = dict[str, Any]
+
+
+class BudgetSpent(Exception):
+    """The evaluations of a run are used up."""
+
+
+class Objective:
+    """Evaluates batches of hyperparameters on a problem, counts them, and keeps the incumbents.
+
+    Args:
+        problem: A problem of `hpo_bench`.
+        budget: Number of evaluations, after which a call raises `BudgetSpent`.
+        noise: None, or a seed: each evaluation then answers one training run drawn at random, where the problem has
+            several. Incumbents are chosen by what was answered, and judged by the mean over the training runs.
+    """
+
+    def __init__(self, problem: Any, budget: int, noise: int | None) -> None:
+        self.space = Space(
+            {
+                name: Int(int(low), int(high), log) if integer else Float(low, high, log)
+                for name, low, high, log, integer in problem.space
+            }
+        )
+        self.incumbents: list[tuple[int, float]] = []  # (evaluations, regret) at every change.
+        self.seconds = 0.0
+        self._problem, self._budget = problem, budget
+        self._noise = None if noise is None else np.random.default_rng(noise)
+        self._count, self._best = 0, np.inf
+
+    def __call__(self, batch: list[dict[str, Any]]) -> list[float]:
+        """Return the losses of a batch; one that exceeds the budget is cut, and ends the run."""
+        start = perf_counter()
+        losses = [self._evaluate(params) for params in batch[: self._budget - self._count]]
+        self.seconds += perf_counter() - start
+        if self._count == self._budget:
+            raise BudgetSpent
+        return losses
+
+    def _evaluate(self, params: dict[str, Any]) -> float:
+        genome = self._problem.encode([[float(params[name]) for name in self.space]])[0]
+        loss = self._problem(genome)
+        seen = loss if self._noise is None else self._problem(genome, seed=int(self._noise.integers(1000)))
+        self._count += 1
+        if seen < self._best:
+            self._best = seen
+            self.incumbents.append((self._count, float(self._problem.regret(loss))))
+        return seen
+
+
+def load_problems(data: Path) -> Any:
+    """Import `hpo_bench` from its folder."""
+    specification = importlib.util.spec_from_file_location("hpo_bench", data / "hpo_bench.py")
+    if specification is None or specification.loader is None or not (data / "hpo_bench.py").exists():
+        sys.exit(f"--data must be the folder of hpo_bench.py; there is none in {data}.")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def run(data: Path, method: str, problem: str, seed: int, batch_size: int, budget: int, noise: bool) -> Run:
+    """Let a method spend a budget on a problem."""
+    objective = Objective(load_problems(data).problem(problem), budget, seed if noise else None)
+    importlib.import_module(METHODS[method].module)  # Not a part of the first proposal's time.
+    start = perf_counter()
+    with suppress(BudgetSpent):
+        METHODS[method].function(objective.space, objective, budget=budget, batch_size=batch_size, seed=seed)
+    seconds = perf_counter() - start - objective.seconds
+    return {
+        "method": method,
+        "problem": problem,
+        "seed": seed,
+        "batch_size": batch_size,
+        "noise": noise,
+        "budget": budget,
+        "milliseconds": round(1000 * seconds / budget, 3),
+        "incumbents": [[count, float(f"{regret:.4g}")] for count, regret in objective.incumbents],
+    }
+
+
+def key(run: Run) -> tuple[Any, ...]:
+    return run["method"], run["problem"], run["seed"], run["batch_size"], run["noise"]
+
+
+def read_runs(path: Path, fresh: list[str]) -> dict[tuple[Any, ...], Run]:
+    """Return the runs on file, less those of the methods to do afresh (which are removed from the file)."""
+    if not path.exists():
+        return {}
+    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]  # A killed run may cut the last.
+    runs = {key(run): run for run in map(json.loads, lines) if run["method"] not in fresh}
+    path.write_text("".join(json.dumps(run) + "\n" for run in runs.values()))
+    return runs
+
+
+def complete_runs(arguments: argparse.Namespace, methods: list[str], problems: list[str]) -> dict[tuple[Any, ...], Run]:
+    """Do the runs that are not on file yet, and return all."""
+    budget, seeds = max(arguments.budgets), range(arguments.seeds)
+    runs = read_runs(arguments.output, arguments.fresh)
+    wanted = [
+        (method, problem, seed, arguments.batch_size, arguments.noise)
+        for seed, problem, method in itertools.product(seeds, problems, methods)
+    ]
+    todo = [one for one in wanted if one not in runs or runs[one]["budget"] < budget]
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(arguments.jobs) as pool, arguments.output.open("a") as file:
+        futures = [pool.submit(run, arguments.data, *one[:4], budget, one[4]) for one in todo]
+        for number, future in enumerate(as_completed(futures), 1):
+            done = future.result()
+            runs[key(done)] = done
+            file.write(json.dumps(done) + "\n")
+            file.flush()
+            print(f"\r{number}/{len(todo)} runs", end="", file=sys.stderr, flush=True)
+    return {one: runs[one] for one in wanted}
+
+
+def regret_after(run: Run, budget: int) -> float:
+    return float([regret for count, regret in run["incumbents"] if count <= budget][-1])
+
+
+def summarise(runs: dict[tuple[Any, ...], Run], budgets: list[int], resamples: int = 2000) -> Iterator[Run]:
+    """Yield a row per method and budget: regret, its 95 % bootstrap interval over seeds, mean rank, milliseconds."""
+    methods, problems, seeds = (list(dict.fromkeys(one[place] for one in runs)) for place in range(3))
+    batch_size, noise = next(iter(runs))[3:]
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(seeds), size=(resamples, len(problems), len(seeds)))
+    for budget in budgets:
+        regrets = np.array(  # [methods, problems, seeds]
+            [
+                [[regret_after(runs[m, p, s, batch_size, noise], budget) for s in seeds] for p in problems]
+                for m in methods
+            ]
+        )
+        ranks = rankdata(regrets, axis=0).mean((1, 2))
+        for method, regret, rank in zip(methods, regrets, ranks, strict=True):
+            means = np.take_along_axis(regret[None], drawn, axis=2).mean((1, 2))
+            yield {
+                "method": method,
+                "budget": budget,
+                "regret": regret.mean(),
+                "low": np.quantile(means, 0.025),
+                "high": np.quantile(means, 0.975),
+                "rank": rank,
+                "milliseconds": np.mean([one["milliseconds"] for one in runs.values() if one["method"] == method]),
+            }
+
+
+def print_table(rows: list[Run], budgets: list[int]) -> None:
+    """Print a Markdown table, best regret at the last budget first."""
+    by_cell = {(row["method"], row["budget"]): row for row in rows}
+    methods = sorted({row["method"] for row in rows}, key=lambda method: by_cell[method, budgets[-1]]["regret"])
+    print("| method | " + " | ".join(f"{budget}: regret (95 %), rank" for budget in budgets) + " | ms per proposal |")
+    print("| --- |" + " --- |" * (len(budgets) + 1))
+    for method in methods:
+        cells = [by_cell[method, budget] for budget in budgets]
+        shown = [f"{c['regret']:.3f} ({c['low']:.3f}-{c['high']:.3f}), {c['rank']:.2f}" for c in cells]
+        print(f"| {method} | " + " | ".join(shown) + f" | {cells[0]['milliseconds']:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of hpo_bench.py")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="METHOD")
+    parser.add_argument("--problems", nargs="+", metavar="PROBLEM", help="default: all")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[10, 30, 100, 200])
+    parser.add_argument("--batch-size", type=int, default=1, help="proposals made before any of them is evaluated")
+    parser.add_argument("--noise", action="store_true", help="each evaluation is one training run, not the mean")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/strategies.jsonl"))
+    parser.add_argument("--fresh", nargs="+", default=[], metavar="METHOD", help="forget the runs of these methods")
+    arguments = parser.parse_args()
+
+    methods = []
+    for method in arguments.methods:
+        missing = missing_package(method)
+        if missing:
+            print(f"{method} is left out: {missing} is not installed.")
+        else:
+            methods.append(method)
+    problems = arguments.problems or load_problems(arguments.data).PROBLEMS
+    runs = complete_runs(arguments, methods, problems)
+    rows = list(summarise(runs, sorted(arguments.budgets)))
+    print(f"\n{arguments.seeds} seeds, {len(problems)} problems, batches of {arguments.batch_size}\n")
+    print_table(rows, sorted(arguments.budgets))
+    with arguments.output.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The genes of a space seen as columns of a matrix: canonical genomes in bulk, and the inputs of a model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deap_hpo.space import Categorical, Float, Int, Space
+
+Array = NDArray[np.float64]
+
+
+class GeneColumns:
+    """What a strategy asks of a space about matrices [n, genes] of genomes.
+
+    Attributes:
+        bins: Number of values of each gene, as floats [genes]; infinite where the gene is a `Float`.
+        categorical: Whether each gene is an unordered choice among more than two, [genes]. Two choices have no order to
+            get wrong and are treated as numbers.
+        groups: For each column of `features`, the gene that it stands for.
+        size: Number of configurations in the space; infinite where it has a `Float` that is free.
+
+    Example:
+        >>> columns = GeneColumns(Space({"width": Int(1, 4), "act": Categorical(["relu", "tanh", "gelu"])}))
+        >>> columns.size, columns.snap(np.array([[0.3, 0.9]])).round(3).tolist()
+        (12.0, [[0.375, 0.833]])
+        >>> columns.features(np.array([[0.375, 0.5]])).round(3).tolist()
+        [[0.375, 0.0, 0.707, 0.0]]
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._hyperparameters = list(space.values())
+        self.bins: Array = np.array([_bins(hyperparameter) for hyperparameter in self._hyperparameters])
+        self.categorical: NDArray[np.bool_] = np.array(
+            [isinstance(hyperparameter, Categorical) for hyperparameter in self._hyperparameters]
+        ) & (self.bins > 2)
+        self.size = float(np.prod(self.bins))
+        widths = np.where(self.categorical, self.bins, 1).astype(int)
+        self.groups = np.repeat(np.arange(len(widths)), widths).tolist()
+
+    def snap(self, genomes: Array) -> Array:
+        """Canonical genomes, as `Space.snap` gives them one by one (at the very edge of a bin it may differ)."""
+        genomes = np.clip(genomes, 0.0, 1.0)
+        for column, hyperparameter in enumerate(self._hyperparameters):
+            if isinstance(hyperparameter, Int) and hyperparameter.log:
+                low, high = hyperparameter.low, hyperparameter.high
+                start, end = math.log(low - 0.5), math.log(high + 0.5)
+                value = np.floor(np.exp(start + genomes[:, column] * (end - start)) + 0.5).clip(low, high)
+                genomes[:, column] = (np.log((value - 0.5) * (value + 0.5)) / 2 - start) / (end - start)
+            elif np.isfinite(self.bins[column]):
+                bins = self.bins[column]
+                genomes[:, column] = (np.minimum(np.floor(genomes[:, column] * bins), bins - 1) + 0.5) / bins
+        return genomes
+
+    def every_genome(self) -> Array:
+        """All configurations of a finite space as canonical genomes [size, genes]."""
+        axes = [
+            [hyperparameter.encode(value) for value in hyperparameter.grid(int(bins))]  # type: ignore[arg-type]
+            for hyperparameter, bins in zip(self._hyperparameters, self.bins, strict=True)
+        ]
+        return np.array(list(itertools.product(*axes)))
+
+    def features(self, genomes: Array) -> Array:
+        """Inputs of a kernel: genes as they are, categories in one-hot code at distance 1 from each other."""
+        columns = []
+        for column, categorical in enumerate(self.categorical):
+            genes = genomes[:, column, None]
+            if categorical:
+                choice = np.minimum(np.floor(genes * self.bins[column]), self.bins[column] - 1)
+                genes = (choice == np.arange(self.bins[column])) * math.sqrt(0.5)
+            columns.append(genes)
+        return np.hstack(columns)
+
+
+def _bins(hyperparameter: Float | Int | Categorical) -> float:
+    if isinstance(hyperparameter, Categorical):
+        return float(len(hyperparameter.choices))
+    if isinstance(hyperparameter, Int):
+        return float(hyperparameter.high - hyperparameter.low + 1)
+    return math.inf if hyperparameter.low < hyperparameter.high else 1.0

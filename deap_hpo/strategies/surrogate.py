@@ -1,0 +1,282 @@
+"""A surrogate-assisted genetic algorithm: many children are bred, a Gaussian process picks those worth training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
+from scipy.special import erfcx, ndtr
+
+from deap_hpo.space import Space
+from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
+from deap_hpo.strategies.gaussian_process import GaussianProcess
+from deap_hpo.strategies.genes import GeneColumns
+
+Array = NDArray[np.float64]
+Key = tuple[Any, ...]
+
+MODEL_LIMIT = 400  # Observations in the model: its cost grows with their cube.
+REFINEMENTS = 3  # Generations of evolution by the model alone, before a proposal.
+CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
+ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
+
+
+class SpaceExhausted(Exception):
+    """Every configuration of a finite space has been proposed."""
+
+
+class SurrogateStrategy:
+    """Evolution that trains only the most promising of its children.
+
+    The first genomes fill the space evenly. From then on, hundreds of children are bred from the record for each
+    genome that is proposed; a Gaussian process fitted to the record picks the one with the largest expected
+    improvement, after a few generations of evolution towards it. Within a batch, what was picked already counts as
+    evaluated with the mean that the model predicts. No configuration is proposed twice.
+
+    Run by `deap.algorithms.eaGenerateUpdate`; a deterministic function of the seed and the outcomes so far.
+
+    Args:
+        space: The search space.
+        batch_size: Number of individuals per generation, at least 1.
+        seed: Seed of the strategy, at least 0.
+        n_start: Number of genomes in the space-filling start, at least 2.
+        n_children: Number of children bred for each proposal, at least 1.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Source:
+        Expected improvement: Jones, Schonlau & Welch 1998, "Efficient global optimization of expensive black-box
+        functions". Batches by the kriging believer: Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to
+        parallelize optimization".
+
+    Example:
+        >>> from deap import algorithms, base, tools
+        >>> from deap_hpo.individual import Individual
+        >>> from deap_hpo.space import Float, Int, Space
+        >>> space = Space({"x": Float(-5.0, 5.0), "n": Int(1, 64, log=True)})
+        >>> def loss(individual):
+        ...     params = space.decode(individual)
+        ...     return ((params["x"] - 1.0) ** 2 + abs(params["n"] - 16),)
+        >>> strategy = SurrogateStrategy(space, batch_size=2, seed=1)
+        >>> toolbox = base.Toolbox()
+        >>> toolbox.register("evaluate", loss)
+        >>> toolbox.register("generate", strategy.generate, Individual)
+        >>> toolbox.register("update", strategy.update)
+        >>> best = tools.HallOfFame(1)
+        >>> _ = algorithms.eaGenerateUpdate(toolbox, ngen=20, halloffame=best, verbose=False)
+        >>> best[0].fitness.values[0] < 0.1, space.decode(best[0])["n"]
+        (True, 16)
+    """
+
+    def __init__(
+        self, space: Space, *, batch_size: int = 1, seed: int = 0, n_start: int = 5, n_children: int = 600
+    ) -> None:
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("seed", seed, 0),
+            ("n_start", n_start, 2),
+            ("n_children", n_children, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}; got {value}.")
+        self._space = space
+        self._batch_size, self._n_start, self._n_children = batch_size, n_start, n_children
+        self._columns = GeneColumns(space)
+        self._breeder = Breeder(self._columns)
+        self._process = GaussianProcess(self._columns.groups)
+        self._rng = np.random.default_rng(seed)
+        self._design = maximin_latin_hypercube(self._rng, n_start, len(space))
+        self._genomes: list[list[float]] = []
+        self._values: list[float] = []
+        self._known: set[Key] = set()  # Evaluated or proposed.
+        self._pending: dict[Key, tuple[list[float], str]] = {}  # Proposed only; genome and operator.
+        self._fitted = 0  # Number of observations when the hyperparameters were last fitted.
+
+    def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
+        """Return the individuals to evaluate next, `batch_size` of them or what is left of a finite space.
+
+        Args:
+            ind_init: Makes an individual from a genome. The individual is told the operator that bred it, as its
+                `operators`.
+
+        Raises:
+            SpaceExhausted: Every configuration has been proposed.
+        """
+        count = int(min(self._batch_size, self._columns.size - len(self._known)))
+        if count <= 0:
+            raise SpaceExhausted(f"All {len(self._known)} configurations of the space have been proposed.")
+        individuals = []
+        modelled = False
+        for _ in range(count):
+            if len(self._known) < self._n_start or np.isfinite(self._values).sum() < 2:
+                genome, operator = self._next_of_start(), "start"
+            else:
+                if not modelled:
+                    self._model_record()
+                    modelled = True
+                genome, operator = self._next_of_model()
+            key = self._key(genome)
+            self._known.add(key)
+            self._pending[key] = (genome, operator)
+            individual = ind_init(genome)
+            individual.operators = (operator,)
+            individuals.append(individual)
+        return individuals
+
+    def update(self, population: Sequence[Any]) -> None:
+        """Take evaluated individuals into the record; also such as the strategy did not propose, as a warm start.
+
+        Args:
+            population: Individuals with valid fitness; its first value is minimised, and may be infinite.
+
+        Raises:
+            ValueError: A fitness is NaN.
+        """
+        values = [float(individual.fitness.values[0]) for individual in population]
+        if np.isnan(values).any():
+            raise ValueError("fitness values must be numbers other than NaN; a worst value is inf.")
+        before = sorted(self._values)
+        for individual, value in zip(population, values, strict=True):
+            genome = self._space.snap(individual)
+            key = self._key(genome)
+            _, operator = self._pending.pop(key, (genome, ""))
+            if operator in OPERATORS:
+                # A success would have been among the parents.
+                self._breeder.reward(operator, value < before[elite_size(len(before)) // 2])
+            self._known.add(key)
+            self._genomes.append(genome)
+            self._values.append(value)
+
+    def _key(self, genome: Sequence[float]) -> Key:
+        return tuple(self._space.decode(genome).values())
+
+    def _next_of_start(self) -> list[float]:
+        """Return the next genome of the design that is not known, or a random one after its end."""
+        while True:
+            genome = self._space.snap(self._design.pop()) if self._design else self._unknown_genome()
+            if self._key(genome) not in self._known:
+                return genome
+
+    def _model_record(self) -> None:
+        """Fit the model to what is on record, and to what is pending as it predicts it."""
+        genomes, values = np.array(self._genomes), np.array(self._values)
+        order = np.argsort(values, kind="stable")
+        self._archive = genomes[order]
+        if len(order) > MODEL_LIMIT:  # The best and the latest.
+            best, rest = order[: MODEL_LIMIT // 2], np.sort(order[MODEL_LIMIT // 2 :])
+            kept = np.append(best, rest[-MODEL_LIMIT // 2 :])
+            genomes, values = genomes[kept], values[kept]
+        inputs = self._columns.features(genomes)
+        due = len(self._values) >= self._fitted + max(1, len(self._values) // 30)
+        self._process.fit(inputs, standardise(values), optimise=due)
+        if due:
+            self._fitted = len(self._values)
+        # Predicted, not observed: under noise, the best observation was lucky.
+        self._best = self._process.predict(inputs)[0].min()
+        if self._pending:
+            self._believe([genome for genome, _ in self._pending.values()])
+
+    def _believe(self, genomes: list[list[float]]) -> None:
+        """Let the model count genomes as evaluated, with the means that it predicts."""
+        inputs = self._columns.features(np.array(genomes))
+        self._process.condition(inputs, self._process.predict(inputs)[0])
+
+    def _next_of_model(self) -> tuple[list[float], str]:
+        """Return the unknown candidate of largest expected improvement, and the name of the operator that bred it."""
+        if self._columns.size <= max(ENUMERABLE, 2 * len(self._known)):
+            candidates = self._columns.every_genome()
+            names, merit = np.full(len(candidates), "enumeration"), self._merit(candidates)
+        else:
+            candidates, names, merit = self._evolve_candidates()
+        for index in np.argsort(-merit, kind="stable"):
+            genome, name = self._space.snap(candidates[index]), str(names[index])
+            if self._key(genome) not in self._known:
+                break
+        else:
+            genome, name = self._unknown_genome(), "random"
+        self._believe([genome])
+        return genome, name
+
+    def _evolve_candidates(self) -> tuple[Array, NDArray[np.str_], Array]:
+        """Breed children, and evolve the best of them by the model alone."""
+        rng, genes = self._rng, len(self._space)
+        candidates, operators = self._breeder.breed(rng, self._archive, self._n_children)
+        merit = self._merit(candidates)
+        for _ in range(REFINEMENTS):
+            best = np.argsort(-merit, kind="stable")[:30]
+            parents = best[rng.integers(len(best), size=200)]
+            mask = self._breeder.mask(rng, len(parents), [1 / genes, 1.0])
+            step = 10 ** rng.uniform(-2, -0.7, (len(parents), 1))
+            children = self._breeder.perturb(rng, candidates[parents], mask, step)
+            candidates = np.vstack([candidates[best], children])
+            operators = np.append(operators[best], operators[parents])
+            merit = np.append(merit[best], self._merit(children))
+        return candidates, operators, merit
+
+    def _merit(self, candidates: Array) -> Array:
+        """Logarithm of the expected improvement, which still tells candidates apart where the value underflows."""
+        mean, deviation = self._process.predict(self._columns.features(candidates))
+        return np.log(deviation) + log_improvement((self._best - mean) / deviation)
+
+    def _unknown_genome(self) -> list[float]:
+        """Return a random genome that is not known; there is one, as `generate` has seen to."""
+        if self._columns.size <= 2 * len(self._known):  # Too few are left to be hit by chance.
+            genomes = map(self._space.snap, self._columns.every_genome())
+            unknown = [genome for genome in genomes if self._key(genome) not in self._known]
+            return unknown[self._rng.integers(len(unknown))]
+        while True:
+            genome = self._space.snap(self._space.sample(self._rng))
+            if self._key(genome) not in self._known:
+                return genome
+
+
+def standardise(values: Array) -> Array:
+    """Map losses to targets of mean 0 and variance 1, with what is far above the median (or infinite) cut off.
+
+    Where a network diverges or learns nothing, its loss says little but that it is bad; cut off at the median and
+    twice its distance from the best, it does not set the scale for the others.
+
+    Example:
+        >>> standardise(np.array([1.0, 2.0, 3.0, np.inf])).round(2).tolist()
+        [-1.34, -0.45, 0.45, 1.34]
+    """
+    finite = values[np.isfinite(values)]
+    median = np.median(finite)
+    cut = np.minimum(values, median + CUT * (median - finite.min()))
+    targets: Array = (cut - cut.mean()) / max(cut.std(), 1e-12)
+    return targets
+
+
+def log_improvement(z: Array) -> Array:
+    """Logarithm of z Phi(z) + phi(z), the expected improvement in units of the deviation (Ament et al. 2023).
+
+    Example:
+        >>> log_improvement(np.array([0.0, -50.0])).round(2).tolist()
+        [-0.92, -1258.74]
+    """
+    density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    near = np.maximum(z, -1.0)
+    far = np.clip(z, -1e4, -1.0)
+    # Phi(z) / phi(z) = sqrt(pi / 2) erfcx(-z / sqrt(2)), which does not underflow.
+    tail = np.log1p(np.sqrt(np.pi / 2) * far * erfcx(-far / np.sqrt(2)))
+    bulk = np.log(near * ndtr(near) + np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi))
+    logarithm: Array = np.where(z > -1.0, bulk, density + tail)
+    return logarithm
+
+
+def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tries: int = 100) -> list[list[float]]:
+    """Return the Latin hypercube of `tries` random ones whose closest two points are farthest apart.
+
+    Source:
+        McKay, Beckman & Conover 1979, "A comparison of three methods"; Morris & Mitchell 1995, "Exploratory designs
+        for computational experiments".
+    """
+    designs: list[Array] = []
+    for _ in range(tries):
+        strata = rng.permuted(np.tile(np.arange(count), (genes, 1)), axis=1).T
+        designs.append((strata + rng.random((count, genes))) / count)
+    return [list(point) for point in max(designs, key=lambda design: pdist(design).min())]

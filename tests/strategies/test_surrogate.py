@@ -1,0 +1,230 @@
+"""The surrogate-assisted strategy: what it finds, in batches, under noise and infinities; it repeats nothing."""
+
+import math
+
+import numpy as np
+import pytest
+from deap import algorithms, base, tools
+
+from deap_hpo.individual import Individual
+from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.strategies.breeding import OPERATORS, Breeder, into_box
+from deap_hpo.strategies.genes import GeneColumns
+from deap_hpo.strategies.surrogate import (
+    SpaceExhausted,
+    SurrogateStrategy,
+    log_improvement,
+    maximin_latin_hypercube,
+    standardise,
+)
+
+SQUARE = Space({"x": Float(-2.0, 2.0), "y": Float(-2.0, 2.0)})
+MIXED = Space(
+    {
+        "lr": Float(1e-5, 1.0, log=True),
+        "width": Int(8, 512, log=True),
+        "depth": Int(1, 6),
+        "act": Categorical(["relu", "tanh", "gelu", "silu"]),
+        "bias": Categorical([False, True]),
+    }
+)
+SMALL = Space({"depth": Int(1, 4), "act": Categorical(["relu", "tanh", "gelu"])})
+
+
+def sphere(params):
+    return (params["x"] - 0.6) ** 2 + (params["y"] + 1.1) ** 2
+
+
+def rosenbrock(params):
+    return (1 - params["x"]) ** 2 + 100 * (params["y"] - params["x"] ** 2) ** 2
+
+
+def mixed(params):
+    """Least, at 0, for lr = 0.01, width = 128, depth = 3, gelu with bias."""
+    loss = math.log10(params["lr"] / 0.01) ** 2 + math.log2(params["width"] / 128) ** 2 / 4
+    loss += (params["depth"] - 3) ** 2 / 4
+    return loss + {"gelu": 0.0, "relu": 0.7, "silu": 0.4, "tanh": 1.0}[params["act"]] + 0.3 * (not params["bias"])
+
+
+def evolve(strategy, space, loss, evaluations):
+    """Run the strategy by DEAP's own loop; return all individuals, in the order of their evaluation."""
+    record = []
+
+    def evaluate(individual):
+        record.append(individual)
+        return (float(loss(space.decode(individual))),)
+
+    toolbox = base.Toolbox()
+    toolbox.register("generate", strategy.generate, Individual)
+    toolbox.register("update", strategy.update)
+    toolbox.register("evaluate", evaluate)
+    generations = math.ceil(evaluations / strategy._batch_size)
+    algorithms.eaGenerateUpdate(toolbox, generations, halloffame=tools.HallOfFame(1), verbose=False)
+    return record
+
+
+def best_loss(record):
+    return min(individual.fitness.values[0] for individual in record)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("space", "loss", "evaluations", "precision"),
+    [(SQUARE, sphere, 25, 1e-2), (SQUARE, rosenbrock, 60, 1.0), (MIXED, mixed, 70, 0.1)],
+)
+def test_finds_the_optimum(space, loss, evaluations, precision, seed):
+    assert best_loss(evolve(SurrogateStrategy(space, seed=seed), space, loss, evaluations)) < precision
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 10, 25])
+def test_batches_find_it_too_and_repeat_nothing(batch_size):
+    record = evolve(SurrogateStrategy(MIXED, batch_size=batch_size, seed=2), MIXED, mixed, 100)
+    assert len(record) == 100
+    assert len({tuple(MIXED.decode(individual).values()) for individual in record}) == 100
+    assert best_loss(record) < 0.25
+
+
+def test_is_a_function_of_the_seed_and_the_outcomes():
+    runs = [evolve(SurrogateStrategy(MIXED, batch_size=3, seed=seed), MIXED, mixed, 36) for seed in (5, 5, 6)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_leaves_the_global_generators_alone():
+    np.random.seed(0)
+    before = np.random.get_state()[1].copy()
+    evolve(SurrogateStrategy(SQUARE, seed=0), SQUARE, sphere, 12)
+    assert (np.random.get_state()[1] == before).all()
+
+
+def test_stands_infinite_losses():
+    def diverging(params):
+        return math.inf if params["lr"] > 0.05 else mixed(params)
+
+    record = evolve(SurrogateStrategy(MIXED, seed=1), MIXED, diverging, 70)
+    assert best_loss(record) < 0.1
+    diverged = [individual for individual in record[10:] if math.isinf(individual.fitness.values[0])]
+    assert len(diverged) < 20
+
+
+@pytest.mark.parametrize("loss", [lambda params: math.inf, lambda params: 1.0])
+def test_goes_on_where_losses_tell_nothing(loss):
+    assert len(evolve(SurrogateStrategy(MIXED, batch_size=4, seed=0), MIXED, loss, 40)) == 40
+
+
+def test_stands_noise():
+    rng = np.random.default_rng(3)
+    record = evolve(SurrogateStrategy(SQUARE, seed=3), SQUARE, lambda p: sphere(p) + 0.1 * rng.normal(), 60)
+    assert np.median([sphere(SQUARE.decode(individual)) for individual in record[-10:]]) < 0.1
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_a_finite_space_is_searched_whole_and_then_said_to_be_exhausted(batch_size):
+    strategy = SurrogateStrategy(SMALL, batch_size=batch_size, seed=0)
+    proposed = []
+    while len(proposed) < 12:
+        population = strategy.generate(Individual)
+        for individual in population:
+            individual.fitness.values = (sum(individual),)
+        strategy.update(population)
+        proposed += population
+    with pytest.raises(SpaceExhausted, match="All 12 configurations"):
+        strategy.generate(Individual)
+    assert len({tuple(SMALL.decode(individual).values()) for individual in proposed}) == len(proposed) == 12
+
+
+def test_takes_individuals_that_it_did_not_propose_and_does_not_propose_them():
+    known = [Individual(MIXED.snap(MIXED.sample(np.random.default_rng(seed)))) for seed in range(9)]
+    for individual in known:
+        individual.fitness.values = (mixed(MIXED.decode(individual)),)
+    strategy = SurrogateStrategy(MIXED, seed=0)
+    strategy.update(known)
+    (first,) = strategy.generate(Individual)
+    assert first.operators[0] in OPERATORS  # The start is done with.
+    record = evolve(strategy, MIXED, mixed, 60)
+    assert not {tuple(individual) for individual in known} & {tuple(individual) for individual in record}
+
+
+def test_may_generate_again_before_all_is_told():
+    strategy = SurrogateStrategy(SQUARE, seed=4)
+    evolve(strategy, SQUARE, sphere, 20)
+    first, second = strategy.generate(Individual)[0], strategy.generate(Individual)[0]
+    assert np.linalg.norm(np.subtract(first, second)) > 1e-3
+
+
+def test_genomes_are_canonical():
+    record = evolve(SurrogateStrategy(MIXED, batch_size=4, seed=0), MIXED, mixed, 40)
+    assert all(MIXED.snap(individual) == list(individual) for individual in record)
+
+
+def test_a_long_record_is_cut_for_the_model(monkeypatch):
+    monkeypatch.setattr("deap_hpo.strategies.surrogate.MODEL_LIMIT", 20)
+    strategy = SurrogateStrategy(SQUARE, seed=0)
+    record = evolve(strategy, SQUARE, sphere, 45)
+    assert len(strategy._process._targets) <= 21
+    assert best_loss(record) < 0.01
+
+
+@pytest.mark.parametrize(
+    "argument", [{"batch_size": 0}, {"seed": -1}, {"n_start": 1}, {"n_children": 0}], ids=lambda one: next(iter(one))
+)
+def test_refuses_arguments_out_of_range(argument):
+    name, value = next(iter(argument.items()))
+    with pytest.raises(ValueError, match=f"{name} must be at least .; got {value}"):
+        SurrogateStrategy(SQUARE, **argument)
+
+
+def test_refuses_nan():
+    strategy = SurrogateStrategy(SQUARE)
+    population = strategy.generate(Individual)
+    population[0].fitness.values = (math.nan,)
+    with pytest.raises(ValueError, match="other than NaN"):
+        strategy.update(population)
+
+
+def test_columns_snap_as_the_space_does():
+    genomes = np.random.default_rng(0).random((300, len(MIXED)))
+    one_by_one = [MIXED.snap(genome) for genome in genomes.tolist()]
+    np.testing.assert_allclose(GeneColumns(MIXED).snap(genomes), one_by_one, atol=1e-12)
+
+
+def test_every_genome_of_a_finite_space():
+    columns = GeneColumns(SMALL)
+    genomes = columns.every_genome()
+    assert len({tuple(SMALL.decode(genome).values()) for genome in genomes}) == len(genomes) == columns.size == 12
+    assert GeneColumns(MIXED).size == math.inf
+
+
+def test_shares_follow_success():
+    breeder = Breeder(GeneColumns(SQUARE))
+    for _ in range(20):
+        breeder.reward("gaussian", True)
+        breeder.reward("crossover", False)
+    shares = dict(zip(OPERATORS, breeder.shares, strict=True))
+    assert math.isclose(sum(shares.values()), 1.0)
+    assert shares["crossover"] < shares["resample"] < shares["gaussian"]
+    assert min(shares.values()) > 0.1
+
+
+def test_into_box():
+    genomes = into_box(np.random.default_rng(0), np.array([[-0.2, 1.3, 0.4]] * 200))
+    assert set(np.unique(genomes.round(9))) == {0.0, 0.2, 0.4, 0.7, 1.0}
+
+
+def test_log_improvement_is_the_logarithm_of_the_closed_form():
+    from scipy.stats import norm
+
+    z = np.linspace(-6, 6, 25)
+    np.testing.assert_allclose(log_improvement(z), np.log(z * norm.cdf(z) + norm.pdf(z)), rtol=1e-5)
+    far = log_improvement(np.array([-1e6, -1e3, -30.0, -20.0]))
+    assert np.isfinite(far).all()
+    assert (np.diff(far) > 0).all()
+
+
+def test_standardise_stands_equal_and_huge_values():
+    assert standardise(np.ones(5)).tolist() == [0.0] * 5
+    assert np.abs(standardise(np.array([1.0, 2.0, 3.0, 1e300, math.inf]))).max() < 3
+
+
+def test_latin_hypercube_has_one_point_in_each_stratum():
+    design = np.array(maximin_latin_hypercube(np.random.default_rng(0), 7, 3))
+    assert (np.sort((design * 7).astype(int), axis=0) == np.arange(7)[:, None]).all()
