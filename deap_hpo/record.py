@@ -180,6 +180,21 @@ def read_record(name: str, storage: str) -> Recorded:
         )
 
 
+def note(name: str, storage: str, key: str, value: Any) -> None:
+    """Keep a fact (a JSON value) about a study that has ended.
+
+    Raises:
+        InputError: The storage cannot be used, or another process is running the study.
+    """
+    backend = open_storage(storage, must_exist=True)
+    lock = DriverLock(storage, name)
+    try:
+        with _errors_named(name):
+            optuna.load_study(study_name=name, storage=backend).set_user_attr(key, value)
+    finally:
+        lock.release()
+
+
 def study_names(storage: str) -> list[str]:
     """List the studies in a storage that exists, by name.
 

@@ -117,12 +117,11 @@ class Study:
         identity = {"seed": seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         self.record = Record(name, storage, space, self.directions, identity, resume=resume)
         self.record.note("version", deap_hpo.__version__)
-        self.replayable = len(self.record)
         self._common = common_random_numbers
         self._max_evaluations = max_evaluations
         self._deadline = perf_counter() + max_seconds if max_seconds else math.inf
         self._count = 0
-        self._generation = 0
+        self.generation = 0
         self._known: dict[Any, int] = {}  # configuration -> number of its first evaluation
         self._batch: tuple[list[Entry], float] = ([], 0.0)
         # Streams 0 and 1 are the generators', 2 the evaluations'.
@@ -176,7 +175,7 @@ class Study:
         for individual, entry in zip(individuals, entries, strict=True):
             individual.origin, individual.operators = (entry.number,), ()
         self._count += len(entries)
-        self._generation += 1
+        self.generation += 1
         self._batch = (entries, perf_counter() - start)
         self._tell("on_generation", entries)
         return [entry.evaluation.values for entry in entries]
@@ -185,7 +184,7 @@ class Study:
         """Say which evaluation this is; check it against the record, if it is there."""
         planned = Entry(
             number=number,
-            generation=self._generation,
+            generation=self.generation,
             genes=tuple(float(gene) for gene in individual),
             evaluation=Evaluation((math.inf,)),  # until there is one
             seed=self._derived_seed(2) if self._common else self._derived_seed(2, number),

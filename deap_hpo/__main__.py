@@ -1,0 +1,88 @@
+"""The main script: the paper's evolution in DEAP's form, with the toolbox in full view.
+
+`python -m deap_hpo` is the command line, which configures and calls `evolve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deap import tools
+
+from deap_hpo.algorithms import eaTruncation
+from deap_hpo.assembly import make_executor, make_task, make_trainer
+from deap_hpo.config import RunConfig
+from deap_hpo.individual import make_toolbox
+from deap_hpo.study import Study
+from deap_hpo.training.reference import ReferenceTrainer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evolution leaves: the closed study, the final population, the logbook."""
+
+    study: Study
+    population: list[Any]
+    logbook: tools.Logbook
+
+
+def evolve(
+    config: RunConfig,
+    trainer: ReferenceTrainer | None = None,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Any] = (),
+    verbose: bool = True,
+) -> Outcome:
+    """Evolve hyperparameters as a configuration says.
+
+    Args:
+        config: The run; see `deap_hpo.config.load_config`.
+        trainer: Evaluates; made from the configuration where None.
+        resume: Whether the study may exist; what it holds is then replayed.
+        callbacks: See `deap_hpo.study.Study`.
+        verbose: Whether to print the logbook as it grows.
+
+    Raises:
+        InputError: Something in the configuration cannot be used, or the study exists although `resume` is false.
+        ReplayError: The study was recorded with other settings.
+        BudgetSpent: ``execution.max_seconds`` passed.
+    """
+    trainer = trainer or make_trainer(make_task(config), config)
+    evolution = config.evolution
+    with Study(
+        config.search_space,
+        name=config.study.name or "study",
+        storage=config.study.storage,
+        seed=config.study.seed,
+        common_random_numbers=config.study.common_random_numbers,
+        settings=config.identity(),
+        executor=make_executor(trainer, config),
+        max_seconds=config.execution.max_seconds,
+        callbacks=callbacks,
+        resume=resume,
+    ) as study:
+        study.record.note("config", config.model_dump(mode="json"))
+
+        toolbox = make_toolbox(config.search_space, indpb=evolution.indpb)
+        toolbox.register("evaluate", trainer)
+        toolbox.register("map", study.map)
+
+        population, logbook = eaTruncation(
+            toolbox.population(n=evolution.population),
+            toolbox,
+            cxpb=evolution.cxpb,
+            mutpb=evolution.mutpb,
+            ngen=evolution.generations - 1,
+            stats=study.statistics(),
+            verbose=verbose,
+        )
+    return Outcome(study, population, logbook)
+
+
+if __name__ == "__main__":
+    from deap_hpo.cli import main
+
+    main()

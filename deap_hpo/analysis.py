@@ -1,0 +1,95 @@
+"""From a study on record to tidy tables; draws nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from deap_hpo.record import Recorded
+from deap_hpo.space import Space
+from deap_hpo.trials import Direction, Entry
+
+
+def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
+    """One row for each evaluation, in order.
+
+    Columns: `number`, `generation`, `value` (the first objective), `best` (the best value so far; NaN until there is
+    one), `status`, `duplicate_of` (missing where it was trained), `seconds`, `params_*` (or `gene_*`), `metrics_*`.
+
+    Example:
+        >>> from deap_hpo.evaluation import Evaluation
+        >>> from deap_hpo.space import Float
+        >>> entries = [Entry(i, 0, (gene,), Evaluation((gene,)), seed=0) for i, gene in enumerate((0.4, 0.7, 0.1))]
+        >>> trials_table(entries, Space({"x": Float(0.0, 1.0)}))["best"].tolist()
+        [0.4, 0.4, 0.1]
+    """
+    better = min if direction == "minimize" else max
+    best = math.nan
+    rows = []
+    for entry in entries:
+        evaluation = entry.evaluation
+        if evaluation.status == "ok":
+            best = evaluation.value if math.isnan(best) else better(best, evaluation.value)
+        named = (
+            {f"params_{name}": value for name, value in space.decode(entry.genes).items()}
+            if space
+            else {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
+        )
+        rows.append(
+            {
+                "number": entry.number,
+                "generation": entry.generation,
+                "value": evaluation.value,
+                "best": best,
+                "status": evaluation.status,
+                "duplicate_of": entry.duplicate_of,
+                "seconds": evaluation.seconds,
+                **named,
+                **{f"metrics_{name}": value for name, value in evaluation.metrics.items()},
+            }
+        )
+    return pd.DataFrame(rows).astype({"duplicate_of": "Int64"}) if rows else pd.DataFrame()
+
+
+def epochs_table(entries: Sequence[Entry]) -> pd.DataFrame:
+    """One row for each epoch of each evaluation that was trained.
+
+    Columns: `number`, `generation`, `status`, `epoch` (from 1), `training_loss`, `validation_loss`, `metrics_*`,
+    `seconds`.
+    """
+    return pd.DataFrame(
+        {
+            "number": entry.number,
+            "generation": entry.generation,
+            "status": entry.evaluation.status,
+            "epoch": epoch.epoch,
+            "training_loss": epoch.training_loss,
+            "validation_loss": epoch.validation_loss,
+            **{f"metrics_{name}": value for name, value in epoch.metrics.items()},
+            "seconds": epoch.seconds,
+        }
+        for entry in entries
+        if entry.duplicate_of is None
+        for epoch in entry.evaluation.curve
+    )
+
+
+def summary(recorded: Recorded) -> dict[str, int | float]:
+    """Count what came of a study's evaluations.
+
+    Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `diverged`, `failed`, `generations`, and
+    `seconds` (summed over the evaluations).
+    """
+    entries = recorded.entries
+    trained = [entry for entry in entries if entry.duplicate_of is None]
+    return {
+        "evaluations": len(entries),
+        "trained": len(trained),
+        "cached": len(entries) - len(trained),
+        "diverged": sum(entry.evaluation.status == "diverged" for entry in trained),
+        "failed": sum(entry.evaluation.status == "failed" for entry in trained),
+        "generations": len({entry.generation for entry in entries}),
+        "seconds": sum(entry.evaluation.seconds for entry in trained),
+    }

@@ -1,0 +1,71 @@
+"""From a configuration to the objects of a run: task, trainer, executor."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import TypeVar
+
+from deap_hpo.config import RunConfig
+from deap_hpo.errors import InputError
+from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.training.data import DATA_SETS
+from deap_hpo.training.models import MODELS
+from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
+
+_Value = TypeVar("_Value")
+
+
+def make_task(config: RunConfig) -> Task:
+    """Load the data, and put them together with the model and the recipe.
+
+    Raises:
+        InputError: A name is unknown, the data cannot be had, or a searched hyperparameter has nowhere to go.
+    """
+    settings = config.task
+    load = _named("task.data", settings.data, DATA_SETS)
+    model = _named("task.model", settings.model, MODELS)
+    recipe = config.training.recipe
+    for name in recipe:
+        _named("training.recipe", name, dict.fromkeys(RECIPE_FIELDS))
+    task = Task(
+        name=f"{settings.data}/{settings.model}",
+        model=partial(model, **settings.arguments) if settings.arguments else model,
+        data=load(
+            settings.data_dir,
+            training_size=settings.training_size,
+            validation_size=settings.validation_size,
+            split_seed=settings.split_seed,
+        ),
+        recipe=Recipe(**recipe),
+    )
+    task.check_names(config.space)
+    return task
+
+
+def make_trainer(task: Task, config: RunConfig) -> ReferenceTrainer:
+    """Make the trainer that evaluates."""
+    training = config.training
+    return ReferenceTrainer(task, epochs=training.epochs, device=training.device, precision=training.precision)
+
+
+def make_executor(trainer: ReferenceTrainer, config: RunConfig) -> Executor:
+    """Make the executor: "auto" is worker processes on a CPU with several cores, this process on an accelerator."""
+    settings = config.execution
+    workers = min(settings.workers or len(os.sched_getaffinity(0)), config.evolution.population)
+    side_by_side = trainer.device.type == "cpu" and workers > 1 if settings.executor == "auto" else None
+    if side_by_side or settings.executor == "processes":
+        return ProcessExecutor(workers, timeout=settings.timeout, retries=settings.retries)
+    return SerialExecutor()
+
+
+def _named(argument: str, name: str, table: Mapping[str, _Value]) -> _Value:
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(sorted(table))}."
+        raise InputError(f"{argument} has no {name!r}. {hint}")
+    return table[name]

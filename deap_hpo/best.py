@@ -1,0 +1,82 @@
+"""The best network of a study: trained again from its seed, measured on the test examples, saved."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_model
+
+from deap_hpo.errors import InputError
+from deap_hpo.record import Recorded, note
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.trials import best_entry
+
+
+@dataclass(frozen=True)
+class Final:
+    """The measurements of a study's best network.
+
+    Attributes:
+        number: Number of the evaluation that found its hyperparameters.
+        params: Its hyperparameters.
+        validation_loss: Loss on the validation examples, by which it was chosen, and so a little too good.
+        validation_metrics: Metrics on the validation examples.
+        test_loss: Loss on the test examples, which the search has not seen.
+        test_metrics: Metrics on the test examples.
+        test_size: Number of test examples.
+    """
+
+    number: int
+    params: dict[str, Any]
+    validation_loss: float
+    validation_metrics: dict[str, float]
+    test_loss: float
+    test_metrics: dict[str, float]
+    test_size: int
+
+
+def finish(trainer: ReferenceTrainer, recorded: Recorded, storage: str, folder: Path) -> Final:
+    """Train the best network again, measure it on the test examples, save it, and note the measurements on record.
+
+    Training again gives the same network (bit for bit on a CPU), so that no evaluation has to keep its weights. Where
+    the record shows that this network was measured before, that measurement stands.
+
+    Args:
+        trainer: The trainer that evaluated it.
+        recorded: The study.
+        storage: Where the study is recorded.
+        folder: Where ``best.safetensors`` (the weights) and ``best.json`` (the measurements) are written.
+
+    Raises:
+        InputError: No evaluation has a finite value, or the study was made without a space.
+    """
+    best = best_entry(recorded.entries, recorded.directions[0])
+    if recorded.space is None:
+        raise InputError(f"The study {recorded.name!r} has no space, so its best hyperparameters have no names.")
+    params = recorded.space.decode(best.genes)
+    weights = folder / "best.safetensors"
+    known = recorded.attributes.get("final")
+    if known and known["number"] == best.number and weights.exists():
+        return Final(**known)
+    model, evaluation = trainer.train(params, best.seed)
+    test_loss, test_metrics = trainer.measure(model, trainer.data.test)
+    final = Final(
+        number=best.number,
+        params=params,
+        validation_loss=evaluation.value,
+        validation_metrics=dict(evaluation.metrics),
+        test_loss=test_loss,
+        test_metrics=test_metrics,
+        test_size=len(trainer.data.test),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / ".best.safetensors.partial"
+    save_model(model, str(partial))
+    os.replace(partial, weights)
+    (folder / "best.json").write_text(json.dumps(asdict(final), indent=2) + "\n")
+    note(recorded.name, storage, "final", asdict(final))
+    return final

@@ -1,0 +1,289 @@
+"""The command line: deap-hpo run | resume | list | show | plot | data.
+
+Heavy imports stand inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from deap_hpo.errors import InputError
+
+if TYPE_CHECKING:
+    from deap_hpo.config import RunConfig
+
+DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
+DEFAULT_STORAGE = "runs/studies.db"
+
+app = typer.Typer(
+    help="Evolve the hyperparameters of PyTorch networks with DEAP.",
+    epilog="Example: deap-hpo run --preset quick, then deap-hpo show quick.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+output = Console(soft_wrap=True, highlight=False)
+
+Storage = Annotated[str, typer.Option(help="Path of the SQLite file with the studies, or the URL of a database.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; may be given more than once."),
+]
+
+
+@contextmanager
+def _reporting(debug: bool, resume: str = "") -> Iterator[None]:
+    """Turn wrong input and interruption into one sentence and an exit code."""
+    try:
+        yield
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        errors.print(f"[red]Error:[/red] {escape(str(error))}")
+        raise typer.Exit(WRONG_INPUT) from None
+    except KeyboardInterrupt:
+        go_on = f" Go on with: {resume}" if resume else ""
+        errors.print(f"\nInterrupted; every finished evaluation is on record.{go_on}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command(
+    epilog="Examples: [bold]deap-hpo run[/bold]  ·  [bold]deap-hpo run --preset paper/run_4 --dry-run[/bold]  ·  "
+    "[bold]deap-hpo run my.toml --set evolution.population=10 --name wide[/bold]"
+)
+def run(
+    config: Annotated[Path | None, typer.Argument(help="TOML file of the run, instead of a preset.")] = None,
+    preset: Annotated[str, typer.Option(help="Named run that ships with the package.")] = "quick",
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option(help="Name of the study; by default that of the preset or file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Path of an SQLite file, or the URL of a database.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the run would cost, and stop.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Start a run: evolve hyperparameters, record every training, test the best network, draw figures."""
+    from deap_hpo.config import load_config
+
+    with _reporting(debug):
+        named = {"study.name": name, "study.seed": seed, "study.storage": storage, "task.data_dir": data_dir}
+        given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+        settings = load_config(str(config) if config else preset, [*(overrides or []), *given])
+        if dry_run:
+            _print_plan(settings, as_json)
+        else:
+            _run(settings, resume=False, as_json=as_json, debug=debug)
+
+
+@app.command(
+    epilog="Examples: [bold]deap-hpo resume quick[/bold]  ·  "
+    "[bold]deap-hpo resume quick --set evolution.generations=6[/bold]"
+)
+def resume(
+    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    overrides: Overrides = None,
+    storage: Storage = DEFAULT_STORAGE,
+    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Go on with a run that was interrupted, or add generations to one that ended."""
+    from deap_hpo.config import make_config
+    from deap_hpo.record import read_record
+
+    with _reporting(debug):
+        recorded = read_record(name, storage)
+        if "config" not in recorded.attributes:
+            raise InputError(
+                f"The study {name!r} was not started by `deap-hpo run`; resume it from the script that made it."
+            )
+        given = [f"study.name={json.dumps(name)}", f"study.storage={json.dumps(storage)}"]
+        given += [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else []
+        settings = make_config(recorded.attributes["config"], [*(overrides or []), *given])
+        _run(settings, resume=True, as_json=as_json, debug=debug)
+
+
+def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None:
+    from deap_hpo.__main__ import evolve
+    from deap_hpo.assembly import make_task, make_trainer
+    from deap_hpo.best import finish
+    from deap_hpo.progress import ProgressDisplay
+    from deap_hpo.record import read_record
+    from deap_hpo.report import describe, figures_of, run_folder
+    from deap_hpo.study import BudgetSpent
+
+    name, storage = str(config.study.name), config.study.storage
+    go_on = f"deap-hpo resume {name}" + (f" --storage {storage}" if storage != DEFAULT_STORAGE else "")
+    with _reporting(debug, go_on):
+        trainer = make_trainer(make_task(config), config)
+        evolution = config.evolution
+        try:
+            with ProgressDisplay(evolution.evaluations, evolution.generations) as progress:
+                evolve(config, trainer, resume=resume, callbacks=[progress], verbose=not as_json)
+        except BudgetSpent as stop:
+            errors.print(f"{escape(str(stop))} Go on with: {go_on}")
+        recorded = read_record(name, storage)
+        folder = run_folder(name, storage)
+        final = finish(trainer, recorded, storage, folder)
+        figures = figures_of(recorded, folder)
+        if as_json:
+            output.print_json(json.dumps(describe(read_record(name, storage))))
+            return
+        _print_final(recorded, final, [str(path) for path in [folder / "best.safetensors", *figures]], storage)
+
+
+def _print_final(recorded: Any, final: Any, files: list[str], storage: str) -> None:
+    from deap_hpo.report import counts_sentence, format_metrics, format_params
+
+    option = f" --storage {storage}" if storage != DEFAULT_STORAGE else ""
+    rows = [
+        ("best", f"evaluation {final.number}: {format_params(final.params)}"),
+        ("validation", f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}"),
+        (
+            "test",
+            f"loss {final.test_loss:.4f}, {format_metrics(final.test_metrics)} "
+            f"({final.test_size:,} examples that the search has not seen)",
+        ),
+        ("record", f"{storage}, study {recorded.name}"),
+        ("network", files[0]),
+        ("figures", ", ".join(path for path in files[1:] if path.endswith(".png"))),
+        ("look", f"deap-hpo show {recorded.name}{option}"),
+        ("go on", f"deap-hpo resume {recorded.name}{option} --set evolution.generations=N"),
+    ]
+    output.print(f"\n{counts_sentence(recorded)}")
+    for label, text in rows:
+        output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
+
+
+def _print_plan(config: RunConfig, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from deap_hpo.assembly import make_task, make_trainer
+    from deap_hpo.plan import plan
+    from deap_hpo.report import format_seconds
+
+    made = plan(config, make_trainer(make_task(config), config))
+    if as_json:
+        output.print_json(json.dumps(asdict(made)))
+        return
+    output.print(
+        f"{made.trainings} trainings at most, of {made.epochs} epoch(s) each; {made.workers} side by side.\n"
+        f"{made.training_images:,} training images and {made.validation_images:,} validation images in all.\n"
+        f"About {format_seconds(made.seconds)}, going by a short training on this machine just now."
+    )
+
+
+@app.command("list", epilog="Example: [bold]deap-hpo list --json[/bold]")
+def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
+    """List the studies on record, with their size and best value."""
+    from rich.table import Table
+
+    from deap_hpo.record import read_record, study_names
+    from deap_hpo.report import describe
+
+    with _reporting(debug):
+        studies = [describe(read_record(name, storage)) for name in study_names(storage)]
+        if as_json:
+            output.print_json(json.dumps(studies))
+            return
+        table = Table("study", "generations", "evaluations", "best value", "seed", box=None)
+        for study in studies:
+            best = study["best"]
+            table.add_row(
+                study["name"],
+                str(study["counts"]["generations"]),
+                str(study["counts"]["evaluations"]),
+                f"{best['value']:.4f}" if best else "-",
+                str(study["seed"]),
+            )
+        output.print(table)
+
+
+@app.command(epilog="Examples: [bold]deap-hpo show quick[/bold]  ·  [bold]deap-hpo show quick --json[/bold]")
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    storage: Storage = DEFAULT_STORAGE,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best evaluations to list.")] = 5,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show a study: its best hyperparameters, its generations, what failed."""
+    from deap_hpo.record import read_record
+    from deap_hpo.report import describe, print_study
+
+    with _reporting(debug):
+        recorded = read_record(name, storage)
+        if as_json:
+            output.print_json(json.dumps(describe(recorded)))
+        else:
+            print_study(recorded, output, top)
+
+
+@app.command(epilog="Example: [bold]deap-hpo plot quick --output my-figures[/bold]")
+def plot(
+    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    storage: Storage = DEFAULT_STORAGE,
+    folder: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the figures; by default one beside the record.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw a study's figures, as PNG and PDF."""
+    from deap_hpo.record import read_record
+    from deap_hpo.report import figures_of, run_folder
+
+    with _reporting(debug):
+        paths = [str(path) for path in figures_of(read_record(name, storage), folder or run_folder(name, storage))]
+        if as_json:
+            output.print_json(json.dumps(paths))
+        else:
+            output.print("\n".join(paths), markup=False)
+
+
+@app.command(epilog="Example: [bold]deap-hpo data --data-dir /data/fashion[/bold]")
+def data(
+    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find (or download) Fashion-MNIST, check its files, and say where they are."""
+    from deap_hpo.training.idx import find_fashion_mnist, read_fashion_mnist
+
+    with _reporting(debug):
+        folder = find_fashion_mnist(data_dir)
+        files = read_fashion_mnist(data_dir, download=True)
+        if as_json:
+            output.print_json(
+                json.dumps({"folder": str(folder), "files": {k: list(v.shape) for k, v in files.items()}})
+            )
+        else:
+            sizes = f"{len(files['train-images']):,} training and {len(files['t10k-images']):,} test images"
+            output.print(f"Fashion-MNIST is in {folder}: {sizes}, checksums right.", markup=False)
+
+
+def main() -> None:
+    """Run the command line."""
+    # A reader that goes away (`deap-hpo list | head -1`) is no error of ours.
+    try:
+        app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(DONE)

@@ -1,0 +1,226 @@
+"""A run as one typed value: from a preset, a TOML file and ``--set`` overrides; every mistake named by its field."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from deap_hpo.errors import InputError
+from deap_hpo.space import Space
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StudyConfig(_Section):
+    """Where the run is recorded, and its seed."""
+
+    name: str | None = Field(None, description="Name of the study; by default that of the preset or file.")
+    storage: str = Field("runs/studies.db", description="Path of an SQLite file, or the URL of a database.")
+    seed: int = Field(1, ge=0, description="Seed of the whole run.")
+    common_random_numbers: bool = Field(True, description="Whether all trainings share one seed.")
+
+
+class TaskConfig(_Section):
+    """Which network is trained on which data."""
+
+    data: str = Field("fashion-mnist", description="Name of a data set.")
+    data_dir: str | None = Field(None, description="Folder that holds it.")
+    model: str = Field("paper-cnn", description="Name of a model.")
+    arguments: dict[str, Any] = Field({}, description="Arguments of the model that are not searched.")
+    training_size: int | None = Field(None, ge=1, description="Training examples; by default all.")
+    validation_size: int = Field(10_000, ge=1, description="Validation examples.")
+    split_seed: int = Field(0, ge=0, description="Seed of the split into the two.")
+
+
+class TrainingConfig(_Section):
+    """How one evaluation trains."""
+
+    epochs: int = Field(5, ge=1, description="Epochs of one evaluation.")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    precision: str = Field("fp32", description="fp32 or bf16.")
+    recipe: dict[str, Any] = Field({}, description="Training settings that are not searched: batch_size, gamma, ...")
+
+
+class EvolutionConfig(_Section):
+    """The algorithm and its operators, in DEAP's words."""
+
+    algorithm: Literal["truncation"] = Field("truncation", description="The paper's genetic algorithm.")
+    population: int = Field(20, ge=4, description="Individuals; the best half breeds, so at least 4.")
+    generations: int = Field(5, ge=1, description="Rounds of evaluation, the first population's included.")
+    cxpb: float = Field(1.0, ge=0, le=1, description="Probability of mating a pair.")
+    mutpb: float = Field(1.0, ge=0, le=1, description="Probability of mutating a child.")
+    indpb: float = Field(0.1, ge=0, le=1, description="Probability of each gene of a mutated child to be redrawn.")
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the whole run: the population, then the children of each further generation."""
+        return self.population + (self.generations - 1) * (self.population - self.population // 2)
+
+
+class ExecutionConfig(_Section):
+    """Where evaluations run; changes speed, never results."""
+
+    executor: Literal["auto", "serial", "processes"] = Field("auto", description="auto: worker processes on a CPU.")
+    workers: int | None = Field(None, ge=1, description="Worker processes; by default one per core.")
+    timeout: float | None = Field(None, gt=0, description="Seconds that one evaluation may take.")
+    retries: int = Field(2, ge=0, description="How often an evaluation whose worker died is started again.")
+    max_seconds: float | None = Field(None, gt=0, description="Seconds after which the run stops, resumably.")
+
+
+class RunConfig(_Section):
+    """A run: what is recorded, trained, searched, evolved, and where.
+
+    Example:
+        >>> config = load_config("quick", ["evolution.population=8", "space.lr.high=0.5"])
+        >>> config.evolution.population, config.search_space["lr"].high
+        (8, 0.5)
+        >>> load_config("quick", ["evolution.popluation=8"])
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: evolution.popluation is not a setting. Did you mean 'population'?
+    """
+
+    study: StudyConfig = StudyConfig()
+    task: TaskConfig = TaskConfig()
+    training: TrainingConfig = TrainingConfig()
+    space: dict[str, dict[str, Any]]
+    evolution: EvolutionConfig = EvolutionConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+
+    @field_validator("space")
+    @classmethod
+    def _space_is_one(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        try:
+            Space.from_dict(value)
+        except TypeError as error:  # pydantic reports ValueErrors only
+            raise ValueError(str(error)) from None
+        return value
+
+    @cached_property
+    def search_space(self) -> Space:
+        """The search space as an object."""
+        return Space.from_dict(self.space)
+
+    def identity(self) -> dict[str, Any]:
+        """Give the settings that a resumed run has to share with the recorded one.
+
+        The number of generations is not among them: it is a total, and may be raised to go on.
+        """
+        return {
+            "task": self.task.model_dump(exclude={"data_dir"}),
+            "evolution": self.evolution.model_dump(exclude={"generations"}),
+        }
+
+
+def preset_names() -> list[str]:
+    """List the presets that ship with the package."""
+    root = resources.files("deap_hpo") / "presets"
+    with resources.as_file(root) as folder:
+        return sorted(str(path.relative_to(folder).with_suffix("")) for path in Path(folder).rglob("*.toml"))
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a preset (by name) or a TOML file (by path), and apply overrides such as ``"evolution.population=8"``.
+
+    The value of an override is read as TOML where that is possible, and as a string where it is not.
+
+    Raises:
+        InputError: There is no such preset or file, it is no TOML, or a setting is unknown or out of its range.
+    """
+    data = _read(source)
+    data.setdefault("study", {}).setdefault("name", _default_name(source))
+    return make_config(data, overrides)
+
+
+def make_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """Build a configuration from plain data, as a record holds it, and overrides.
+
+    Raises:
+        InputError: A setting is unknown or out of its range.
+    """
+    settings = _copied(data)
+    for override in overrides:
+        _apply(settings, override)
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise InputError(_sentence(error)) from None
+
+
+def _read(source: str) -> dict[str, Any]:
+    if source in preset_names():
+        text = (resources.files("deap_hpo") / "presets" / f"{source}.toml").read_text()
+        return dict(tomllib.loads(text))
+    path = Path(source)
+    if path.suffix != ".toml":
+        near = difflib.get_close_matches(source, preset_names(), n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(preset_names())}."
+        raise InputError(f"There is no preset {source!r} (and a file has to end in .toml). {hint}")
+    try:
+        return dict(tomllib.loads(path.read_text()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The configuration {source} could not be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"The configuration {source} is not TOML: {error}.") from None
+
+
+def _default_name(source: str) -> str:
+    return source.removesuffix(".toml").strip("./").replace("/", "-").replace(" ", "-")
+
+
+def _copied(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError(f"--set needs SECTION.KEY=VALUE, such as evolution.population=8; got {override!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        settings = settings.setdefault(key, {})
+        if not isinstance(settings, dict):
+            raise InputError(f"--set {override}: {key} holds a value, not settings.")
+    settings[keys[-1]] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    """Say the first mistake, by the path of its field."""
+    mistake = error.errors()[0]
+    where = ".".join(map(str, mistake["loc"]))
+    if mistake["type"] == "extra_forbidden":
+        known = _known_names(mistake["loc"][:-1])
+        near = difflib.get_close_matches(str(mistake["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
+        return f"{where} is not a setting. {hint}"
+    if mistake["type"] == "missing":
+        return f"{where} must be given."
+    message = mistake["msg"].removeprefix("Value error, ")
+    return (
+        f"{where}.{message}" if mistake["type"] == "value_error" else f"{where}: {message}; got {mistake['input']!r}."
+    )
+
+
+def _known_names(path: tuple[int | str, ...]) -> list[str]:
+    model: Any = RunConfig
+    for key in path:
+        model = model.model_fields[key].annotation
+    return list(model.model_fields)

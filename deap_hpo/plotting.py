@@ -1,0 +1,174 @@
+"""From tidy tables to figures; computes nothing that a table could hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
+from deap_hpo.space import Categorical, Space
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the project's style inside."""
+    with resources.as_file(resources.files("deap_hpo") / "deap_hpo.mplstyle") as path, plt.style.context(path):
+        yield
+
+
+@style()
+def save(figure: Figure, path: str | Path) -> list[Path]:
+    """Write a figure as PNG and PDF, byte for byte the same each time, and close it.
+
+    Args:
+        figure: What to write.
+        path: Where to, without a suffix; folders are made.
+
+    Returns:
+        The two paths.
+    """
+    base = Path(path)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
+        target = base.with_name(base.name + suffix)
+        partial = target.with_name(f".{target.name}.partial")
+        figure.savefig(partial, format=suffix[1:], metadata=metadata)
+        os.replace(partial, target)
+        written.append(target)
+    plt.close(figure)
+    return written
+
+
+@style()
+def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "validation loss") -> Figure:
+    """Draw the value of every evaluation and the best so far, generations told apart by bands.
+
+    Args:
+        trials: As of `deap_hpo.analysis.trials_table`.
+        value_name: What the objective is called.
+    """
+    figure, axes = plt.subplots()
+    _shade_generations(axes, trials)
+    trained = trials[trials["status"].eq("ok") & trials["duplicate_of"].isna()]
+    cached = trials[trials["status"].eq("ok") & trials["duplicate_of"].notna()]
+    axes.plot(trained["number"], trained["value"], "o", ms=5, color="C0", label="evaluation")
+    if len(cached):
+        axes.plot(cached["number"], cached["value"], "o", ms=5, mfc="none", color="C0", label="repeated configuration")
+    axes.step(trials["number"], trials["best"], where="post", color="C1", lw=2, label="best so far")
+    _mark_without_value(axes, trials)
+    axes.set_xlabel("evaluation")
+    _label_values(axes, value_name)
+    axes.set_title("Optimisation history")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+@style()
+def plot_intermediate_values(epochs: pd.DataFrame, best: int, *, value_name: str = "validation loss") -> Figure:
+    """Draw the validation loss of every evaluation over its epochs, that of number `best` drawn out.
+
+    Args:
+        epochs: As of `deap_hpo.analysis.epochs_table`.
+        best: Number of the evaluation to draw out.
+        value_name: What the values are called.
+    """
+    figure, axes = plt.subplots()
+    for number, curve in epochs.groupby("number"):
+        chosen = number == best
+        axes.plot(
+            curve["epoch"],
+            curve["validation_loss"],
+            marker="o",
+            ms=4 if chosen else 2,
+            lw=2.5 if chosen else 1,
+            color="C1" if chosen else "0.6",
+            zorder=3 if chosen else 2,
+            label=f"best (evaluation {best})" if chosen else None,
+        )
+    axes.plot([], [], color="0.6", lw=1, label="the others")
+    axes.set_xlabel("epoch")
+    _label_values(axes, value_name)
+    axes.set_title("Validation loss during training")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+@style()
+def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validation loss") -> Figure:
+    """Draw each hyperparameter against the value, one panel each, coloured by generation.
+
+    Args:
+        trials: As of `deap_hpo.analysis.trials_table`.
+        space: The search space: it gives names and scales.
+        value_name: What the objective is called.
+    """
+    columns = min(3, len(space))
+    rows = -(-len(space) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 3.1 * rows), sharey=True, squeeze=False)
+    good = trials[trials["status"].eq("ok")]
+    bad = trials[trials["status"].ne("ok")]
+    panels = grid.ravel()
+    for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
+        column = f"params_{name}"
+        points = axes.scatter(_values(good[column]), good["value"], c=good["generation"], s=25, ec="white", lw=0.5)
+        if len(bad):
+            # On the upper edge: there is no value, but where it happened is worth seeing.
+            axes.scatter(
+                _values(bad[column]), [1.0] * len(bad), marker="x", color="C1", clip_on=False,
+                transform=axes.get_xaxis_transform(), label="no value (diverged or failed)",
+            )  # fmt: skip
+        if not isinstance(hyperparameter, Categorical) and hyperparameter.log:
+            axes.set_xscale("log")
+        axes.set_xlabel(name)
+    for axes in panels[len(space) :]:
+        axes.set_axis_off()
+    for row in grid:
+        _label_values(row[0], value_name)
+    if len(bad):
+        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower left")
+    bar = figure.colorbar(points, ax=panels.tolist(), label="generation")
+    bar.locator = MaxNLocator(integer=True)
+    bar.update_ticks()
+    figure.suptitle("Hyperparameters against the objective")
+    return figure
+
+
+def _shade_generations(axes: Axes, trials: pd.DataFrame) -> None:
+    for generation, batch in trials.groupby("generation"):
+        if int(generation) % 2 == 1:
+            axes.axvspan(batch["number"].min() - 0.5, batch["number"].max() + 0.5, color="0.95", lw=0, zorder=0)
+
+
+def _label_values(axes: Axes, name: str) -> None:
+    """Label the axis of values; on a log scale where all are positive, as losses differ most where they are small."""
+    axes.set_ylabel(name)
+    if axes.dataLim.y0 > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter() if axes.dataLim.height < axes.dataLim.y0 else NullFormatter())
+
+
+def _mark_without_value(axes: Axes, trials: pd.DataFrame) -> None:
+    bad = trials[trials["status"].ne("ok")]
+    if len(bad):
+        axes.plot(
+            bad["number"], [1.0] * len(bad), "x", color="C1", clip_on=False,
+            transform=axes.get_xaxis_transform(), label="no value (diverged or failed)",
+        )  # fmt: skip
+
+
+def _values(column: pd.Series[Any]) -> Any:
+    return column if pd.api.types.is_numeric_dtype(column) and column.dtype != bool else column.astype(str)

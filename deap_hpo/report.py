@@ -1,0 +1,147 @@
+"""A study in words and figures: what the commands print and draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deap_hpo import analysis
+from deap_hpo.errors import InputError
+from deap_hpo.record import Recorded, check_name
+from deap_hpo.storage import sqlite_path
+from deap_hpo.trials import Entry, best_entry
+
+
+def run_folder(name: str, storage: str) -> Path:
+    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server."""
+    path = sqlite_path(storage)
+    return (path.parent if path else Path("runs")) / check_name(name)
+
+
+def describe(recorded: Recorded) -> dict[str, Any]:
+    """Describe a study in JSON's types: name, seed, space, counts, best evaluation, final measurements."""
+    try:
+        best = best_entry(recorded.entries, recorded.directions[0])
+    except InputError:
+        best = None
+    return {
+        "name": recorded.name,
+        "seed": recorded.attributes.get("seed"),
+        "version": recorded.attributes.get("version"),
+        "space": recorded.space.to_dict() if recorded.space else None,
+        "counts": analysis.summary(recorded),
+        "best": best
+        and {
+            "number": best.number,
+            "value": best.evaluation.value,
+            "params": params_of(recorded, best),
+            "metrics": dict(best.evaluation.metrics),
+        },
+        "final": recorded.attributes.get("final"),
+        "evaluator": recorded.attributes.get("evaluator"),
+    }
+
+
+def params_of(recorded: Recorded, entry: Entry) -> dict[str, Any]:
+    """Give the hyperparameters of an evaluation by name; bare genes where the study had no space."""
+    if recorded.space:
+        return recorded.space.decode(entry.genes)
+    return {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
+
+
+def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
+    """Draw a study's figures into a folder: history, curves of training, hyperparameters against the objective."""
+    from deap_hpo import plotting
+
+    trials = analysis.trials_table(recorded.entries, recorded.space, recorded.directions[0])
+    epochs = analysis.epochs_table(recorded.entries)
+    if trials.empty or not trials["status"].eq("ok").any():
+        raise InputError(f"The study {recorded.name!r} has no evaluation with a finite value yet, nothing to draw.")
+    paths = plotting.save(plotting.plot_optimization_history(trials), folder / "history")
+    if len(epochs):
+        best = best_entry(recorded.entries, recorded.directions[0])
+        trained = best.number if best.duplicate_of is None else best.duplicate_of
+        paths += plotting.save(plotting.plot_intermediate_values(epochs, trained), folder / "curves")
+    if recorded.space:
+        paths += plotting.save(plotting.plot_slice(trials, recorded.space), folder / "hyperparameters")
+    return paths
+
+
+def print_study(recorded: Recorded, console: Console, top: int) -> None:
+    """Print a study for people: its best evaluations, its generations, its end."""
+    console.print(f"[bold]{escape(recorded.name)}[/bold]  seed {recorded.attributes.get('seed')}")
+    console.print(counts_sentence(recorded))
+    if not recorded.entries:
+        return
+    trials = analysis.trials_table(recorded.entries, recorded.space, recorded.directions[0])
+    ranked = trials[trials["status"].eq("ok") & trials["duplicate_of"].isna()].sort_values(
+        "value", ascending=recorded.directions[0] == "minimize", kind="stable"
+    )
+    names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
+    table = Table("evaluation", "generation", "value", *[name.split("_", 1)[1] for name in names], box=None)
+    for _, row in ranked.head(top).iterrows():
+        table.add_row(
+            str(row["number"]), str(row["generation"]), f"{row['value']:.4f}", *[_shown(row[name]) for name in names]
+        )
+    console.print(table)
+    final = recorded.attributes.get("final")
+    if final:
+        console.print(
+            f"Best network on {final['test_size']:,} test examples: loss {final['test_loss']:.4f}, "
+            f"{format_metrics(final['test_metrics'])}"
+        )
+
+
+def counts_sentence(recorded: Recorded) -> str:
+    """Say how many evaluations there were and what became of them.
+
+    Whatever was out of the ordinary is named: repeated, diverged and failed ones.
+    """
+    counts = analysis.summary(recorded)
+    parts = [f"{counts['evaluations']} evaluations in {counts['generations']} generations: {counts['trained']} trained"]
+    parts += [f"{counts[key]} {key}" for key in ("cached", "diverged", "failed") if counts[key]]
+    return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of training."
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """Write hyperparameters in a line.
+
+    Example:
+        >>> format_params({"lr": 0.0123456, "width": 64})
+        'lr 0.01235, width 64'
+    """
+    return ", ".join(f"{name} {_shown(value)}" for name, value in params.items())
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Write metrics in a line.
+
+    Example:
+        >>> format_metrics({"accuracy": 0.8912})
+        'accuracy 0.8912'
+    """
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration.
+
+    Example:
+        >>> format_seconds(7), format_seconds(95), format_seconds(7322)
+        ('7 s', '1 min 35 s', '2 h 2 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
