@@ -1,0 +1,34 @@
+"""What several test files need: small tasks, and marks for what a machine may lack."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from deap_hpo.errors import InputError
+from deap_hpo.training.data import load_digits
+from deap_hpo.training.idx import find_fashion_mnist
+from deap_hpo.training.models import MLP
+from deap_hpo.training.task import Task
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = {}
+    if not torch.cuda.is_available():
+        missing["gpu"] = "no CUDA device"
+    try:
+        find_fashion_mnist(download=False)
+    except InputError as error:
+        missing["fashion_mnist"] = str(error)
+    for item in items:
+        for mark, reason in missing.items():
+            if mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def digits_task() -> Task:
+    """A small real task: an MLP of 32 units on 300 of scikit-learn's digits."""
+    return Task("digits", partial(MLP, inputs=64, width=32), load_digits(training_size=300, validation_size=200))

@@ -1,0 +1,410 @@
+"""The study: replay after an interruption anywhere, for any DEAP algorithm; refusal of what is not the same run."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from deap import algorithms, cma, tools
+
+from deap_hpo.algorithms import eaTruncation
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.individual import Individual, make_toolbox
+from deap_hpo.record import ReplayError, read_record
+from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.study import BudgetSpent, Study
+
+SPACE = Space({"x": Float(-5.0, 5.0), "y": Float(0.1, 10.0, log=True), "n": Int(1, 4), "kind": Categorical(["a", "b"])})
+
+
+def objective(params: dict[str, Any]) -> float:
+    """Has an optimum, a region without a value, and draws of its own."""
+    if params["n"] == 4:
+        return math.nan
+    return (params["x"] - 1) ** 2 + math.log(params["y"]) ** 2 + 0.01 * random.random() + 0.01 * np.random.rand()
+
+
+def truncation(study: Study, evaluate: Callable[..., Any]) -> tuple[Any, ...]:
+    toolbox = _toolbox(study, evaluate)
+    return eaTruncation(toolbox.population(n=6), toolbox, 1.0, 1.0, 3, study.statistics(), verbose=False)
+
+
+def simple(study: Study, evaluate: Callable[..., Any]) -> tuple[Any, ...]:
+    toolbox = _toolbox(study, evaluate)
+    toolbox.register("select", tools.selTournament, tournsize=3)
+    return algorithms.eaSimple(toolbox.population(n=6), toolbox, 0.5, 0.5, 3, study.statistics(), verbose=False)
+
+
+def mu_plus_lambda(study: Study, evaluate: Callable[..., Any]) -> tuple[Any, ...]:
+    toolbox = _toolbox(study, evaluate)
+    toolbox.register("select", tools.selBest)
+    start = toolbox.population(n=4)
+    return algorithms.eaMuPlusLambda(start, toolbox, 4, 6, 0.4, 0.4, 3, study.statistics(), verbose=False)
+
+
+def generate_update(study: Study, evaluate: Callable[..., Any]) -> tuple[Any, ...]:
+    toolbox = _toolbox(study, evaluate)
+    strategy = cma.Strategy(centroid=[0.5] * 4, sigma=0.3, lambda_=5)
+    toolbox.register("generate", strategy.generate, Individual)
+    toolbox.register("update", strategy.update)
+    return algorithms.eaGenerateUpdate(toolbox, 4, stats=study.statistics(), verbose=False)
+
+
+def _toolbox(study: Study, evaluate: Callable[..., Any]) -> Any:
+    toolbox = make_toolbox(SPACE)
+    toolbox.register("evaluate", evaluate)
+    toolbox.register("map", study.map)
+    return toolbox
+
+
+ALGORITHMS = [truncation, simple, mu_plus_lambda, generate_update]
+
+
+def result(study: Study, outcome: tuple[Any, ...]) -> dict[str, Any]:
+    """All that has to be equal: logbook (timings aside), population, best, and the whole record."""
+    population, logbook = outcome
+    return {
+        "logbook": [{k: repr(v) for k, v in row.items() if k != "seconds"} for row in logbook],
+        "population": [(list(map(float, one)), one.fitness.values) for one in population],
+        "best": (study.best_params, study.best_value),
+        "entries": [
+            (e.number, e.generation, e.genes, e.evaluation.values, e.duplicate_of, e.parents) for e in study.record
+        ],
+    }
+
+
+class InterruptedAt:
+    """Counts evaluations, and presses Ctrl-C at one of them."""
+
+    def __init__(self, at: int) -> None:
+        self.calls, self.at = 0, at
+
+    def __call__(self, params: dict[str, Any]) -> float:
+        self.calls += 1
+        if self.calls > self.at:
+            raise KeyboardInterrupt
+        return objective(params)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_interrupted_at_any_evaluation_and_resumed_it_ends_the_same(algorithm: Any, tmp_path: Path) -> None:
+    with Study(SPACE, name="whole", storage=f"{tmp_path}/a.db", seed=3) as study:
+        counter = InterruptedAt(10**9)
+        expected = result(study, algorithm(study, counter))
+    assert counter.calls >= 10
+    for boundary in range(counter.calls):
+        options = {"name": f"cut-{boundary}", "storage": f"{tmp_path}/a.db", "seed": 3}
+        with Study(SPACE, **options) as study, pytest.raises(KeyboardInterrupt):
+            algorithm(study, InterruptedAt(boundary))
+        with Study(SPACE, **options, resume=True) as study:
+            second = InterruptedAt(10**9)
+            assert result(study, algorithm(study, second)) == expected
+        assert second.calls == counter.calls - boundary
+
+
+def test_the_finished_run_replays_without_one_evaluation(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    with Study(SPACE, **options) as study:
+        expected = result(study, truncation(study, objective))
+    with Study(SPACE, **options, resume=True) as study:
+        assert result(study, truncation(study, InterruptedAt(0))) == expected
+
+
+def test_in_memory_and_on_disk_give_the_same(tmp_path: Path) -> None:
+    with Study(SPACE, seed=3) as memory:
+        first = result(memory, truncation(memory, objective))
+    with Study(SPACE, seed=3, storage=f"{tmp_path}/b.db") as disk:
+        assert result(disk, truncation(disk, objective)) == first
+
+
+SCRIPT = """
+    import json, random, sys, time
+    from deap_hpo.algorithms import eaTruncation
+    from deap_hpo.individual import make_toolbox
+    from deap_hpo.space import Float, Space
+    from deap_hpo.study import Study
+
+    def evaluate(params):
+        time.sleep(0.05)
+        return (params["x"] - 0.3) ** 2 + random.random()
+
+    space = Space({"x": Float(0.0, 1.0)})
+    with Study(space, name="run", storage=sys.argv[1], seed=5, resume=True) as study:
+        toolbox = make_toolbox(space)
+        toolbox.register("evaluate", evaluate)
+        toolbox.register("map", study.map)
+        population, logbook = eaTruncation(toolbox.population(n=8), toolbox, 1.0, 1.0, 4, verbose=False)
+        print(json.dumps([[list(one), one.fitness.values] for one in population]))
+"""
+
+
+def test_killed_with_kill_9_again_and_again_it_ends_the_same(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    command = [sys.executable, str(script)]
+    whole = subprocess.run([*command, f"{tmp_path}/whole.db"], capture_output=True, text=True, check=True).stdout
+    killed = 0
+    storage = f"{tmp_path}/killed.db"
+    for wait in (0.08, 0.2, 0.31, 0.17):
+        before = _recorded(storage)
+        process = subprocess.Popen([*command, storage], stdout=subprocess.DEVNULL)
+        while _recorded(storage) <= before and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+    assert killed >= 2
+    assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole
+
+
+def _recorded(storage: str) -> int:
+    try:
+        return len(read_record("run", storage).entries)
+    except InputError:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 4}, "seed 3"),
+        ({"space": Space({**SPACE, "x": Float(-5.0, 6.0)})}, "space x = high = 5.0"),
+        ({"settings": {"epochs": 2}}, "settings"),
+        ({"common_random_numbers": False}, "common_random_numbers"),
+    ],
+)
+def test_another_run_is_refused_and_the_record_left_alone(change: Any, named: str, tmp_path: Path) -> None:
+    options = {"space": SPACE, "name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    with Study(**options) as study:
+        truncation(study, objective)
+    before = read_record("run", f"{tmp_path}/a.db")
+    with pytest.raises(ReplayError, match=named):
+        Study(**{**options, **change}, resume=True)
+    assert read_record("run", f"{tmp_path}/a.db") == before
+
+
+def test_another_algorithm_is_refused_and_the_record_left_alone(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    with Study(SPACE, **options) as study:
+        truncation(study, objective)
+    before = read_record("run", f"{tmp_path}/a.db")
+    with Study(SPACE, **options, resume=True) as study, pytest.raises(ReplayError, match="evaluation 6 on record"):
+        simple(study, objective)
+    assert read_record("run", f"{tmp_path}/a.db") == before
+
+
+def test_another_evaluator_is_refused(tmp_path: Path) -> None:
+    class Trainer:
+        def __init__(self, epochs: int) -> None:
+            self.settings = {"epochs": epochs}
+
+        def __call__(self, params: dict[str, Any]) -> float:
+            return objective(params)
+
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    with Study(SPACE, **options) as study:
+        truncation(study, Trainer(1))
+    with Study(SPACE, **options, resume=True) as study, pytest.raises(ReplayError, match="evaluator epochs = 1"):
+        truncation(study, Trainer(2))
+
+
+def test_a_name_that_exists_is_refused(tmp_path: Path) -> None:
+    Study(SPACE, name="run", storage=f"{tmp_path}/a.db").close()
+    with pytest.raises(InputError, match=r"exists already. Resume it .* or choose another name"):
+        Study(SPACE, name="run", storage=f"{tmp_path}/a.db")
+
+
+def test_what_an_evaluation_draws_does_not_move_the_algorithm() -> None:
+    def frugal(params: dict[str, Any]) -> float:
+        return params["x"] ** 2
+
+    def wasteful(params: dict[str, Any]) -> float:
+        random.random(), np.random.rand(7)
+        return params["x"] ** 2
+
+    genes = []
+    for evaluate in (frugal, wasteful):
+        with Study(SPACE, seed=3) as study:
+            truncation(study, evaluate)
+            genes.append([entry.genes for entry in study.record])
+    assert genes[0] == genes[1]
+
+
+def test_repeated_configurations_are_evaluated_once() -> None:
+    space = Space({"n": Int(1, 3)})
+    counter = InterruptedAt(10**9)
+    with Study(space, seed=1) as study:
+        individuals = [Individual([gene]) for gene in (0.1, 0.2, 0.9, 0.15)]
+        values = study.map(lambda params: (counter.calls, setattr(counter, "calls", counter.calls + 1))[0], individuals)
+        assert values == [(0.0,), (0.0,), (1.0,), (0.0,)]
+        assert [entry.duplicate_of for entry in study.record] == [None, 0, None, 0]
+        assert study.map(lambda params: 99, [Individual([0.95])]) == [(1.0,)]
+        assert study.record[4].duplicate_of == 2
+
+
+def test_seeds_are_shared_or_one_each() -> None:
+    def draw(_: Any) -> float:
+        return random.random()
+
+    individuals = [Individual([gene]) for gene in (0.1, 0.2, 0.1)]
+    space = Space({"x": Float(0.0, 1.0)})
+    with Study(space, seed=1) as study:
+        shared = study.map(draw, individuals)
+    with Study(space, seed=1, common_random_numbers=False) as study:
+        own = study.map(draw, individuals)
+        assert [entry.duplicate_of for entry in study.record] == [None, None, None]
+    assert len(set(shared)) == 1
+    assert len(set(own)) == 3
+
+
+def test_an_evaluation_that_raises_is_failed_with_its_traceback() -> None:
+    def broken(params: dict[str, Any]) -> float:
+        raise RuntimeError("no such thing")
+
+    with Study(SPACE, seed=1) as study:
+        assert study.map(broken, [Individual([0.5] * 4)]) == [(math.inf,)]
+        assert study.record[0].evaluation.status == "failed"
+        assert "no such thing" in study.record[0].evaluation.error
+        with pytest.raises(InputError, match="no best evaluation"):
+            _ = study.best
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_count_as_worst(bad: float) -> None:
+    for direction, worst in (("minimize", math.inf), ("maximize", -math.inf)):
+        with Study(SPACE, directions=[direction]) as study:
+            assert study.map(lambda params: bad, [Individual([0.5] * 4)]) == [(worst,)]
+            assert study.record[0].evaluation.status == "diverged"
+
+
+def test_maximisation_finds_the_largest() -> None:
+    with Study(Space({"x": Float(0.0, 1.0)}), directions=["maximize"]) as study:
+        study.map(lambda params: params["x"], [Individual([gene]) for gene in (0.2, 0.9, 0.4)])
+        assert study.best_value == 0.9
+
+
+def test_several_objectives_are_kept() -> None:
+    with Study(SPACE, directions=["minimize", "maximize"]) as study:
+        assert study.map(lambda params: (1.0, 2.0), [Individual([0.5] * 4)]) == [(1.0, 2.0)]
+        with pytest.raises(InputError, match=r"2 value\(s\), one per direction; got 1"):
+            study.map(lambda params: 1.0, [Individual([0.4] * 4)])
+
+
+def test_without_a_space_the_individual_is_handed_over() -> None:
+    with Study(seed=1) as study:
+        assert study.map(lambda individual: (sum(individual),), [Individual([1.5, 2.0])]) == [(3.5,)]
+        assert study.best_params == {"gene_0": 1.5, "gene_1": 2.0}
+
+
+def test_lineage_is_recorded() -> None:
+    with Study(SPACE, seed=3) as study:
+        truncation(study, objective)
+        children = [entry for entry in study.record if entry.generation > 0]
+        assert children
+        for entry in children:
+            assert entry.operators == ("mate", "mutate")
+            assert len(entry.parents) == 2
+            assert max(entry.parents) < entry.number
+        assert all(entry.parents == () for entry in study.record if entry.generation == 0)
+
+
+def test_statistics_leave_out_what_has_no_value() -> None:
+    with Study(SPACE, seed=1) as study:
+        values = iter([1.0, math.nan, 3.0])
+        individuals = [Individual([gene] * 4) for gene in (0.1, 0.2, 0.3)]
+        for one, fitness in zip(individuals, study.map(lambda params: next(values), individuals), strict=True):
+            one.fitness.values = fitness
+        row = study.statistics().compile(individuals)
+    assert {k: row[k] for k in ("avg", "min", "max", "diverged", "cached")} == {
+        "avg": 2.0, "min": 1.0, "max": 3.0, "diverged": 1, "cached": 0,
+    }  # fmt: skip
+
+
+def test_the_budget_of_evaluations_is_a_total(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    with Study(SPACE, **options, max_evaluations=8) as study, pytest.raises(BudgetSpent, match="after 8 evaluations"):
+        truncation(study, objective)
+    assert len(read_record("run", f"{tmp_path}/a.db").entries) == 8
+    with Study(SPACE, **options, max_evaluations=8, resume=True) as study, pytest.raises(BudgetSpent):
+        truncation(study, InterruptedAt(0))
+    with Study(SPACE, **options, resume=True) as study:
+        population, _ = truncation(study, objective)
+    with Study(SPACE, seed=3) as study:
+        assert truncation(study, objective)[0] == population
+
+
+def test_the_time_limit_ends_a_run_that_can_go_on(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+
+    def slow(params: dict[str, Any]) -> float:
+        time.sleep(0.02)
+        return objective(params)
+
+    with Study(SPACE, **options, max_seconds=0.1) as study, pytest.raises(BudgetSpent):
+        truncation(study, slow)
+    assert 0 < len(read_record("run", f"{tmp_path}/a.db").entries) < 15
+    with Study(SPACE, **options, resume=True) as study:
+        assert len(truncation(study, objective)[1]) == 4
+
+
+def test_callbacks_hear_of_new_evaluations_and_of_every_generation(tmp_path: Path) -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.new, self.generations = 0, 0
+
+        def on_evaluation(self, study: Study, entry: Any) -> None:
+            assert entry.number in study.record
+            self.new += 1
+
+        def on_generation(self, study: Study, entries: Any) -> None:
+            self.generations += 1
+
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    for resume, new in ((False, 15), (True, 0)):
+        listener = Listener()
+        with Study(SPACE, **options, resume=resume, callbacks=[listener]) as study:
+            truncation(study, objective)
+        assert (listener.new, listener.generations) == (new, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"seed": -1}, "seed"),
+        ({"max_evaluations": 0}, "max_evaluations"),
+        ({"max_seconds": 0}, "max_seconds"),
+        ({"name": "../escape"}, "name"),
+        ({"name": ""}, "name"),
+    ],
+)
+def test_arguments_out_of_range_are_named(arguments: Any, named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        Study(SPACE, **arguments)
+
+
+def test_an_evaluation_may_be_given_whole() -> None:
+    with Study(SPACE) as study:
+        study.map(lambda params: Evaluation((0.5,), metrics={"accuracy": 0.9}), [Individual([0.5] * 4)])
+        assert study.record[0].evaluation.metrics == {"accuracy": 0.9}
+
+
+if os.name == "posix":
+
+    def test_a_second_driver_of_the_same_study_is_refused(tmp_path: Path) -> None:
+        storage = f"{tmp_path}/a.db"
+        with Study(SPACE, name="run", storage=storage), pytest.raises(InputError, match="Another process is running"):
+            Study(SPACE, name="run", storage=storage, resume=True)
+        Study(SPACE, name="run", storage=storage, resume=True).close()
+        assert not list(tmp_path.glob("*.lock"))
