@@ -193,6 +193,8 @@ def _start_worker(evaluate: Evaluate) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+    if hasattr(evaluate, "prepare_worker"):
+        evaluate.prepare_worker()
     _evaluate = evaluate
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 
@@ -72,6 +73,33 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
+def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Module:
+    """Lay a network's weights out with channels last, where that is faster and the network works with it.
+
+    It is faster on CPUs, and on CUDA in bf16. It does not work for a network that flattens with ``view``, since the
+    values of an image's channel are then not together.
+
+    Args:
+        model: The network; left in evaluation mode.
+        inputs: Some prepared inputs, to try it with.
+        precision: "fp32" or "bf16".
+    """
+    model.eval()
+    if inputs.dim() == 4 and (inputs.device.type == "cpu" or precision == "bf16"):
+        model.to(memory_format=torch.channels_last)
+        try:
+            with torch.no_grad():
+                model(inputs.contiguous(memory_format=torch.channels_last))
+        except RuntimeError:
+            model.to(memory_format=torch.contiguous_format)
+    return model
+
+
+def has_channels_last(model: nn.Module) -> bool:
+    """Tell whether a network's weights are laid out with channels last."""
+    return any(weight.dim() == 4 and not weight.is_contiguous() for weight in model.parameters())
+
+
 def widened(output: Tensor) -> Tensor:
     """Give a network's output in a precision that losses can be computed in: fp32 for bf16, else as it is."""
     return output.float() if output.dtype == torch.bfloat16 else output
@@ -97,6 +125,21 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees; for processes that do nothing but train.
+
+    glibc gives large blocks back to the kernel as soon as they are free. A training step frees and asks for the same
+    ones again, and the kernel clears every page each time. Does nothing where the C library is another one.
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return
+    libc.mallopt(m_mmap_threshold, 1 << 30)
+    libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
 @lru_cache

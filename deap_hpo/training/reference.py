@@ -15,7 +15,17 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.hardware import autocast, computing, environment, resolve_device, resolve_precision, widened
+from deap_hpo.training.hardware import (
+    autocast,
+    computing,
+    environment,
+    has_channels_last,
+    keep_memory,
+    resolve_device,
+    resolve_precision,
+    use_channels_last,
+    widened,
+)
 from deap_hpo.training.keyed import KeyedDropout, derive_key, keyed_model, keyed_permutation, member_keys, step_keys
 from deap_hpo.training.outcome import combine, conclude, measure, repeat_seeds
 from deap_hpo.training.recipe import OPTIMIZERS
@@ -36,7 +46,7 @@ class ReferenceTrainer:
         task: What to train.
         epochs: Epochs of one evaluation, at least 1.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
-        precision: "fp32", "bf16" (autocast, channels-last images), or "auto" (bf16 where the processor computes in it).
+        precision: "fp32", "bf16" (autocast), or "auto" (bf16 where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1. The value is their mean, the
             metrics tell their spread; see `outcome.combine`.
 
@@ -102,6 +112,10 @@ class ReferenceTrainer:
         evaluations = [self.train(params, one)[1] for one in repeat_seeds(seed, self.repeats)]
         return combine(evaluations, perf_counter() - start)
 
+    def prepare_worker(self) -> None:
+        """Prepare a process that does nothing but evaluate."""
+        keep_memory()
+
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor."""
         return self(request.params, request.seed)
@@ -123,8 +137,7 @@ class ReferenceTrainer:
         recipe, architecture = self.task.configure(params)
         with computing(self.device, self.precision), _seeded(seed, self.device):
             model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
-            if self.precision == "bf16":
-                model = model.to(memory_format=torch.channels_last)
+            use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
             optimizer = OPTIMIZERS[recipe.optimizer](recipe, model.parameters())
             key = member_keys([seed], self.device)[0]
             steps_per_epoch = math.ceil(len(self.data.training) / recipe.batch_size)
@@ -196,7 +209,7 @@ class ReferenceTrainer:
 
     def _forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
         x = self.data.prepare(inputs)
-        if self.precision == "bf16" and x.dim() == 4:
+        if has_channels_last(model):
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
             return widened(model(x))

@@ -130,19 +130,13 @@ class Stack:
         """
         batch = order.index_select(0, self.row)[0]
         examples = self.data.training[batch]
-        inputs, targets = self._prepare(examples.inputs), examples.targets
+        inputs, targets = self.data.prepare(examples.inputs), examples.targets
         keys = step_keys(self.keys, self.trained)
         gradient, losses = self._gradients(self.weights, self.buffers, self.dropout_rates, keys, inputs, targets)
         self.optimizer.update(self.weights, gradient, rates.index_select(0, self.row)[0], self.trained)
         self.totals += losses.detach() * batch.shape[-1]
         self.trained += 1
         self.row += 1
-
-    def _prepare(self, inputs: Tensor) -> Tensor:
-        prepared = self.data.prepare(inputs)
-        if self.precision == "bf16" and prepared.dim() == 4:
-            prepared = prepared.contiguous(memory_format=torch.channels_last)
-        return prepared
 
     def train_epoch(self, epoch: int) -> list[Member]:
         """Train all members on every batch of an epoch.
@@ -233,7 +227,9 @@ class Stack:
         share = max(1, self.task.evaluation_batch_size // len(self.members))
 
         def outputs(inputs: Tensor) -> Tensor:
-            parts = [forward(self.weights, self.buffers, self._prepare(part)) for part in torch.split(inputs, share)]
+            parts = [
+                forward(self.weights, self.buffers, self.data.prepare(part)) for part in torch.split(inputs, share)
+            ]
             return torch.cat(parts, dim=1)
 
         return measure(self.task, split, outputs, len(self.members))

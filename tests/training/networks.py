@@ -28,6 +28,19 @@ class NormalisedCNN(nn.Module):
         return F.log_softmax(self.classifier(self.features(x).flatten(1)), dim=1)
 
 
+class ViewingCNN(nn.Module):
+    """Flattens with `view`, which takes no channels-last images."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 4, 3)
+        self.linear = nn.Linear(4 * 36, 10)
+
+    def forward(self, x):
+        x = F.relu(self.convolution(x)).view(x.size(0), -1)
+        return F.log_softmax(self.linear(x), dim=1)
+
+
 class ResidualNet(nn.Module):
     def __init__(self, width=24, depth=2, dropout=0.1):
         super().__init__()
@@ -107,5 +120,6 @@ STACKABLE = {
     "paper-cnn": (PaperCNN, lambda: enlarged(digits(16, 4))),
     "mlp": (partial(MLP, inputs=64, width=32, depth=2, dropout=0.3), digits),
     "batch-norm": (NormalisedCNN, digits),
+    "view": (ViewingCNN, digits),
     "residual": (ResidualNet, digits),
 }
