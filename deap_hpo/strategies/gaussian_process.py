@@ -1,4 +1,4 @@
-"""A small Gaussian process for records of expensive evaluations: Matérn 5/2, one lengthscale per gene."""
+"""A small Gaussian process for records of expensive evaluations, averaged over samples of its hyperparameters."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
+from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 
 Array = NDArray[np.float64]
 
 # Every hyperparameter has a log-normal prior: (median, standard deviation of the logarithm, least, most). They are
-# meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale grows with the square
-# root of the dimension, as the distance between random points does (Hvarfner et al. 2024, "Vanilla Bayesian
-# optimization performs great in high dimensions"); at 1 dimension it is `LENGTHSCALE[0]`.
+# meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale grows with the
+# dimension, as the distance between random points does (Hvarfner, Hellsten & Nardi 2024, "Vanilla Bayesian
+# optimization performs great in high dimensions"); at 1 dimension it is that of `LENGTHSCALE`.
 LENGTHSCALE = (0.4, 1.0, 0.05, 10.0)
 VARIANCE = (1.0, 1.0, 0.05, 20.0)
 NOISE = (1e-3, 2.0, 1e-5, 0.5)
@@ -22,112 +21,127 @@ JITTER = 1e-8
 
 
 class GaussianProcess:
-    """Regression by a Gaussian process of mean 0 whose hyperparameters maximise their posterior density.
+    """Regression by a Gaussian process of mean 0, with a few samples of its hyperparameters from their posterior.
 
-    The kernel is Matérn 5/2 with one lengthscale per group of input columns (Rasmussen & Williams 2006, "Gaussian
-    Processes for Machine Learning", equation 4.17 and algorithm 2.1). A group of several columns is a category in
-    one-hot code: scaled by sqrt(1/2), two different categories are at distance 1, whichever they are.
+    From ten observations, many lengthscales are plausible, and the likeliest alone would be overconfident. The kernel
+    is Matérn 5/2 with one lengthscale per group of input columns. A group of several columns is a category in one-hot
+    code: scaled by sqrt(1/2), two different categories are at distance 1, whichever they are.
 
     Args:
         groups: For each input column, the number of its lengthscale, from 0.
+        rng: Source of randomness.
+        n_samples: Number of samples, at least 1; each is a Markov chain that goes on from one fit to the next.
+
+    Attributes:
+        theta: Logarithms of the lengthscales, the signal variance and the noise variance, [samples, lengthscales + 2].
+
+    Source:
+        Rasmussen & Williams 2006, "Gaussian processes for machine learning", equation 4.17 and algorithm 2.1; Murray,
+        Adams & MacKay 2010, "Elliptical slice sampling"; for averaging, Snoek, Larochelle & Adams 2012, "Practical
+        Bayesian optimization of machine learning algorithms".
 
     Example:
         >>> inputs = np.linspace(0, 1, 9)[:, None]
-        >>> process = GaussianProcess([0])
-        >>> process.fit(inputs, np.sin(6 * inputs[:, 0]))
-        >>> mean, deviation = process.predict(np.array([[0.3]]))
-        >>> bool(abs(mean[0] - np.sin(1.8)) < 0.01), bool(deviation[0] < 0.1)
-        (True, True)
+        >>> process = GaussianProcess([0], np.random.default_rng(0))
+        >>> process.fit(inputs, np.sin(6 * inputs[:, 0]), steps=100)
+        >>> means, deviations = process.predict(np.array([[0.3]]))
+        >>> means.shape, bool(abs(means.mean() - np.sin(1.8)) < 0.02), bool(deviations.max() < 0.1)
+        ((5, 1), True, True)
     """
 
-    def __init__(self, groups: Sequence[int]) -> None:
-        self.groups = np.asarray(groups, dtype=int)
-        self.n_lengthscales = int(self.groups.max()) + 1
-        dimension = self.n_lengthscales
+    def __init__(self, groups: Sequence[int], rng: np.random.Generator, *, n_samples: int = 5) -> None:
+        self._groups, self._rng = np.asarray(groups, dtype=int), rng
+        dimension = int(self._groups.max()) + 1
         lengthscale = (LENGTHSCALE[0] * dimension**0.25, *LENGTHSCALE[1:])
         medians, self._prior_deviation, low, high = np.array([lengthscale] * dimension + [VARIANCE, NOISE]).T
-        self._prior_mean = np.log(medians)
-        self._bounds = list(zip(np.log(low), np.log(high), strict=True))
-        #: Logarithms of the lengthscales, the signal variance and the noise variance, in this order.
-        self.theta: Array = self._prior_mean.copy()
+        self._prior_mean, self._low, self._high = np.log(medians), np.log(low), np.log(high)
+        self._turn = 0
+        draws = self._prior_mean + self._prior_deviation * rng.normal(size=(n_samples, dimension + 2))
+        self.theta: Array = np.clip(draws, self._low, self._high)
 
-    def fit(self, inputs: Array, targets: Array, *, optimise: bool = True, iterations: int = 30) -> None:
-        """Condition on observations; the hyperparameters start from those of the last fit.
+    def fit(self, inputs: Array, targets: Array, *, steps: int = 5) -> None:
+        """Condition on observations.
 
         Args:
             inputs: Array [n, columns].
             targets: Array [n] of about mean 0 and variance 1; finite.
-            optimise: Whether to adjust the hyperparameters, or to keep them.
-            iterations: The most steps of L-BFGS-B.
+            steps: Number of steps of the Markov chains, which take turns.
         """
-        self._inputs, self._targets = inputs, targets
-        if optimise:
-            found = minimize(
-                self.negative_log_posterior,
-                self.theta,
-                jac=True,
-                method="L-BFGS-B",
-                bounds=self._bounds,
-                options={"maxiter": iterations},
-            )
-            if np.isfinite(found.fun):
-                self.theta = found.x
-        self._factor = cholesky(self._covariance(self.theta), lower=True)
-        self._weights = cho_solve((self._factor, True), targets)
-
-    @property
-    def noise(self) -> float:
-        """Variance of the noise in an observation."""
-        return float(np.exp(self.theta[-1]))
+        self._inputs, self._targets = inputs, np.tile(targets, (len(self.theta), 1))
+        for _ in range(steps):
+            self._turn = (self._turn + 1) % len(self.theta)
+            self.theta[self._turn] = self._slice(self.theta[self._turn], targets)
+        self._factorise()
 
     def predict(self, inputs: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of the noise-free function at `inputs` [m, columns], as two arrays [m]."""
-        _, cross = self._kernel(inputs, self._inputs, self.theta)
-        half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
-        variance = np.exp(self.theta[-2]) - np.einsum("ij,ij->j", half, half)
-        return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-12))
+        """Means and standard deviations of the noise-free function, by each sample.
 
-    def condition(self, inputs: Array, targets: Array) -> None:
-        """Add observations and keep the hyperparameters, as for evaluations that are still under way."""
-        self.fit(np.vstack([self._inputs, inputs]), np.append(self._targets, targets), optimise=False)
+        Args:
+            inputs: Array [m, columns].
 
-    def negative_log_posterior(self, theta: Array) -> tuple[float, Array]:
-        """Negative log posterior density of `theta` up to a constant, and its gradient (Rasmussen & Williams, 5.9)."""
-        n = len(self._targets)
-        scaled = self._inputs / self._lengthscales(theta)
-        variance, noise = np.exp(theta[-2:])
-        radius, covariance = self._kernel(self._inputs, self._inputs, theta)
+        Returns:
+            Two arrays [samples, m].
+        """
+        means, variances = [], []
+        for theta, factor, weights in zip(self.theta, self._factors, self._weights, strict=True):
+            cross = self._kernel(inputs, self._inputs, theta)
+            half = solve_triangular(factor, cross.T, lower=True, check_finite=False)
+            means.append(cross @ weights)
+            variances.append(np.exp(theta[-2]) - np.einsum("ij,ij->j", half, half))
+        return np.array(means), np.sqrt(np.maximum(variances, 1e-12))
+
+    def believe(self, inputs: Array) -> None:
+        """Count inputs [m, columns] as observed, with the means that each sample predicts."""
+        means, _ = self.predict(inputs)
+        self._inputs, self._targets = np.vstack([self._inputs, inputs]), np.hstack([self._targets, means])
+        self._factorise()
+
+    def log_likelihood(self, theta: Array, targets: Array) -> float:
+        """Logarithm of the marginal likelihood up to a constant; -inf outside of the ranges of `theta`."""
+        if np.any(theta < self._low) or np.any(theta > self._high):
+            return -np.inf
         try:
-            factor = cholesky(covariance + (noise + JITTER) * np.eye(n), lower=True, check_finite=False)
-        except np.linalg.LinAlgError:
-            return 1e10, np.zeros_like(theta)
-        weights = cho_solve((factor, True), self._targets, check_finite=False)
-        # d/dt = 1/2 tr(S dK/dt) with S = K^-1 - K^-1 y y^T K^-1.
-        sensitivity = cho_solve((factor, True), np.eye(n), check_finite=False) - np.outer(weights, weights)
-        # dk / d log l_j = 5/3 variance (1 + r) exp(-r) (difference_j / l_j)^2.
-        pull = sensitivity * (5 / 3 * variance * (1 + radius) * np.exp(-radius))
-        by_column = pull.sum(1) @ scaled**2 - np.einsum("ij,ij->j", scaled, pull @ scaled)
-        deviation = (theta - self._prior_mean) / self._prior_deviation
-        gradient = deviation / self._prior_deviation
-        gradient[:-2] += np.bincount(self.groups, by_column, self.n_lengthscales)
-        gradient[-2] += 0.5 * np.sum(sensitivity * covariance)
-        gradient[-1] += 0.5 * noise * np.trace(sensitivity)
-        fit_term = 0.5 * self._targets @ weights + np.log(np.diag(factor)).sum()
-        return float(fit_term + 0.5 * deviation @ deviation), gradient
+            factor = cholesky(self._covariance(theta), lower=True, check_finite=False)
+        except LinAlgError:
+            return -np.inf
+        whitened = solve_triangular(factor, targets, lower=True, check_finite=False)
+        return float(-0.5 * whitened @ whitened - np.log(np.diag(factor)).sum())
 
-    def _lengthscales(self, theta: Array) -> Array:
-        lengthscales: Array = np.exp(theta[self.groups])
-        return lengthscales
+    def _slice(self, theta: Array, targets: Array) -> Array:
+        """One step of elliptical slice sampling (Murray, Adams & MacKay 2010, figure 2)."""
+        rng, offset = self._rng, theta - self._prior_mean
+        direction = self._prior_deviation * rng.normal(size=len(theta))
+        threshold = self.log_likelihood(theta, targets) - rng.exponential()
+        angle = rng.uniform(0, 2 * np.pi)
+        low, high = angle - 2 * np.pi, angle
+        while high - low > 1e-6:  # At angle 0 is theta itself.
+            proposal: Array = self._prior_mean + offset * np.cos(angle) + direction * np.sin(angle)
+            if self.log_likelihood(proposal, targets) > threshold:
+                return proposal
+            low, high = (angle, high) if angle < 0 else (low, angle)
+            angle = rng.uniform(low, high)
+        return theta
 
-    def _kernel(self, left: Array, right: Array, theta: Array) -> tuple[Array, Array]:
-        """Scaled distances r = sqrt(5) |x - x'| and covariances v (1 + r + r^2/3) exp(-r), both [m, n]."""
-        scale = self._lengthscales(theta)
-        left, right = left / scale, right / scale
-        square = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
-        radius = np.sqrt(5 * np.maximum(square, 0))
-        return radius, np.exp(theta[-2]) * (1 + radius + radius**2 / 3) * np.exp(-radius)
+    def _factorise(self) -> None:
+        self._factors = [cholesky(self._covariance(theta), lower=True) for theta in self.theta]
+        self._weights = [
+            cho_solve((factor, True), targets) for factor, targets in zip(self._factors, self._targets, strict=True)
+        ]
 
     def _covariance(self, theta: Array) -> Array:
-        _, covariance = self._kernel(self._inputs, self._inputs, theta)
-        noisy: Array = covariance + (np.exp(theta[-1]) + JITTER) * np.eye(len(covariance))
-        return noisy
+        covariance = self._kernel(self._inputs, self._inputs, theta)
+        covariance.flat[:: len(covariance) + 1] += np.exp(theta[-1]) + JITTER
+        return covariance
+
+    def _kernel(self, left: Array, right: Array, theta: Array) -> Array:
+        """Covariances v (1 + r + r^2/3) exp(-r) of the scaled distances r = sqrt(5) |x - x'|, [m, n]."""
+        scale = np.exp(theta[self._groups]) / np.sqrt(5)
+        left, right = left / scale, right / scale
+        square = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
+        radius: Array = np.sqrt(np.maximum(square, 0, out=square), out=square)
+        kernel = radius / 3  # In place from here on: half of a proposal's time is spent in these lines.
+        kernel += 1
+        kernel *= radius
+        kernel += 1
+        kernel *= np.exp(np.subtract(theta[-2], radius, out=radius), out=radius)
+        return kernel

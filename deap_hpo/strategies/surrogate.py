@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
-from scipy.special import erfcx, ndtr
+from scipy.special import erfcx, logsumexp, ndtr
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from deap_hpo.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
@@ -18,7 +20,7 @@ from deap_hpo.strategies.genes import GeneColumns
 Array = NDArray[np.float64]
 Key = tuple[Any, ...]
 
-MODEL_LIMIT = 400  # Observations in the model: its cost grows with their cube.
+MODEL_LIMIT = 300  # Observations in the model: its cost grows with their cube.
 REFINEMENTS = 3  # Generations of evolution by the model alone, before a proposal.
 CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
 ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
@@ -87,14 +89,14 @@ class SurrogateStrategy:
         self._batch_size, self._n_start, self._n_children = batch_size, n_start, n_children
         self._columns = GeneColumns(space)
         self._breeder = Breeder(self._columns)
-        self._process = GaussianProcess(self._columns.groups)
         self._rng = np.random.default_rng(seed)
+        self._process = GaussianProcess(self._columns.groups, self._rng)
         self._design = maximin_latin_hypercube(self._rng, n_start, len(space))
         self._genomes: list[list[float]] = []
         self._values: list[float] = []
         self._known: set[Key] = set()  # Evaluated or proposed.
         self._pending: dict[Key, tuple[list[float], str]] = {}  # Proposed only; genome and operator.
-        self._fitted = 0  # Number of observations when the hyperparameters were last fitted.
+        self._fitted = 0  # Number of observations when the model was last fitted.
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the individuals to evaluate next, `batch_size` of them or what is left of a finite space.
@@ -109,23 +111,8 @@ class SurrogateStrategy:
         count = int(min(self._batch_size, self._columns.size - len(self._known)))
         if count <= 0:
             raise SpaceExhausted(f"All {len(self._known)} configurations of the space have been proposed.")
-        individuals = []
-        modelled = False
-        for _ in range(count):
-            if len(self._known) < self._n_start or np.isfinite(self._values).sum() < 2:
-                genome, operator = self._next_of_start(), "start"
-            else:
-                if not modelled:
-                    self._model_record()
-                    modelled = True
-                genome, operator = self._next_of_model()
-            key = self._key(genome)
-            self._known.add(key)
-            self._pending[key] = (genome, operator)
-            individual = ind_init(genome)
-            individual.operators = (operator,)
-            individuals.append(individual)
-        return individuals
+        with _blas().limit(limits=1, user_api="blas"):
+            return self._generate(count, ind_init)
 
     def update(self, population: Sequence[Any]) -> None:
         """Take evaluated individuals into the record; also such as the strategy did not propose, as a warm start.
@@ -151,6 +138,27 @@ class SurrogateStrategy:
             self._genomes.append(genome)
             self._values.append(value)
 
+    def _generate(self, count: int, ind_init: Callable[[list[float]], Any]) -> list[Any]:
+        individuals: list[Any] = []
+        modelled = False
+        for _ in range(count):
+            if len(self._known) < self._n_start or np.isfinite(self._values).sum() < 2:
+                genome, operator = self._next_of_start(), "start"
+            else:
+                if modelled:
+                    self._believe([individuals[-1]])
+                else:
+                    self._model_record()
+                    modelled = True
+                genome, operator = self._next_of_model()
+            key = self._key(genome)
+            self._known.add(key)
+            self._pending[key] = (genome, operator)
+            individual = ind_init(genome)
+            individual.operators = (operator,)
+            individuals.append(individual)
+        return individuals
+
     def _key(self, genome: Sequence[float]) -> Key:
         return tuple(self._space.decode(genome).values())
 
@@ -171,19 +179,18 @@ class SurrogateStrategy:
             kept = np.append(best, rest[-MODEL_LIMIT // 2 :])
             genomes, values = genomes[kept], values[kept]
         inputs = self._columns.features(genomes)
-        due = len(self._values) >= self._fitted + max(1, len(self._values) // 30)
-        self._process.fit(inputs, standardise(values), optimise=due)
-        if due:
-            self._fitted = len(self._values)
+        new = min(len(self._values) - self._fitted, 10)
+        # With many observations the posterior moves little, and a step is dear.
+        steps = new * (5 if len(genomes) <= 100 else 2)
+        self._process.fit(inputs, standardise(values), steps=steps)
+        self._fitted = len(self._values)
         # Predicted, not observed: under noise, the best observation was lucky.
-        self._best = self._process.predict(inputs)[0].min()
+        self._best = self._process.predict(inputs)[0].min(axis=1, keepdims=True)
         if self._pending:
             self._believe([genome for genome, _ in self._pending.values()])
 
     def _believe(self, genomes: list[list[float]]) -> None:
-        """Let the model count genomes as evaluated, with the means that it predicts."""
-        inputs = self._columns.features(np.array(genomes))
-        self._process.condition(inputs, self._process.predict(inputs)[0])
+        self._process.believe(self._columns.features(np.array(genomes)))
 
     def _next_of_model(self) -> tuple[list[float], str]:
         """Return the unknown candidate of largest expected improvement, and the name of the operator that bred it."""
@@ -198,7 +205,6 @@ class SurrogateStrategy:
                 break
         else:
             genome, name = self._unknown_genome(), "random"
-        self._believe([genome])
         return genome, name
 
     def _evolve_candidates(self) -> tuple[Array, NDArray[np.str_], Array]:
@@ -219,8 +225,10 @@ class SurrogateStrategy:
 
     def _merit(self, candidates: Array) -> Array:
         """Logarithm of the expected improvement, which still tells candidates apart where the value underflows."""
-        mean, deviation = self._process.predict(self._columns.features(candidates))
-        return np.log(deviation) + log_improvement((self._best - mean) / deviation)
+        means, deviations = self._process.predict(self._columns.features(candidates))  # [samples, candidates]
+        merits = np.log(deviations) + log_improvement((self._best - means) / deviations)
+        merit: Array = logsumexp(merits, axis=0)
+        return merit
 
     def _unknown_genome(self) -> list[float]:
         """Return a random genome that is not known; there is one, as `generate` has seen to."""
@@ -232,6 +240,12 @@ class SurrogateStrategy:
             genome = self._space.snap(self._space.sample(self._rng))
             if self._key(genome) not in self._known:
                 return genome
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """The libraries of linear algebra: with one thread, small matrices are faster, and sums always in one order."""
+    return ThreadpoolController()
 
 
 def standardise(values: Array) -> Array:

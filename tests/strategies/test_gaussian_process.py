@@ -1,77 +1,96 @@
-"""The Gaussian process against finite differences, the dense formula and scikit-learn."""
+"""The Gaussian process against scikit-learn, and its samples against the posterior by quadrature."""
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from deap_hpo.strategies.gaussian_process import JITTER, GaussianProcess
 
 
-def fitted(groups, *, optimise=True, n=25, seed=0):
+def observations(columns, n=25, seed=0):
     rng = np.random.default_rng(seed)
-    inputs = rng.random((n, len(groups)))
+    inputs = rng.random((n, columns))
     targets = np.sin(5 * inputs[:, 0]) + inputs[:, -1] ** 2 + 0.1 * rng.normal(size=n)
-    process = GaussianProcess(groups)
-    process.fit(inputs, (targets - targets.mean()) / targets.std(), optimise=optimise)
-    return process
+    return inputs, (targets - targets.mean()) / targets.std()
 
 
-@pytest.mark.parametrize("groups", [[0], [0, 1, 2], [0, 1, 1, 1, 2]])
-def test_gradient_agrees_with_finite_differences(groups):
-    process = fitted(groups, optimise=False)
-    theta = process.theta + np.random.default_rng(1).normal(0, 0.5, len(process.theta))
-    _, gradient = process.negative_log_posterior(theta)
-    numeric = approx_fprime(theta, lambda t: process.negative_log_posterior(t)[0], 1e-6)
-    np.testing.assert_allclose(gradient, numeric, rtol=1e-4, atol=1e-4)
+def reference(theta, inputs, targets):
+    """The same process by scikit-learn."""
+    variance, noise = np.exp(theta[-2:])
+    kernel = ConstantKernel(variance) * Matern(np.exp(theta[:-2]), nu=2.5) + WhiteKernel(noise + JITTER)
+    return GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None).fit(inputs, targets)
 
 
-def test_prediction_agrees_with_scikit_learn():
-    process = fitted([0, 1, 2])
-    variance, noise = np.exp(process.theta[-2:])
-    kernel = ConstantKernel(variance) * Matern(np.exp(process.theta[:3]), nu=2.5) + WhiteKernel(noise + JITTER)
-    reference = GaussianProcessRegressor(kernel, alpha=0.0, optimizer=None)
-    reference.fit(process._inputs, process._targets)
+def test_each_sample_predicts_as_scikit_learn_does():
+    inputs, targets = observations(3)
+    process = GaussianProcess([0, 1, 2], np.random.default_rng(0), n_samples=4)
+    process.fit(inputs, targets)
     points = np.random.default_rng(2).random((50, 3))
-    mean, deviation = process.predict(points)
-    expected_mean, expected_deviation = reference.predict(points, return_std=True)
-    np.testing.assert_allclose(mean, expected_mean, atol=1e-8)
-    # Scikit-learn's deviation is that of a noisy observation, ours that of the function.
-    np.testing.assert_allclose(deviation**2 + noise + JITTER, expected_deviation**2, atol=1e-8)
+    for theta, mean, deviation in zip(process.theta, *process.predict(points), strict=True):
+        expected_mean, expected_deviation = reference(theta, inputs, targets).predict(points, return_std=True)
+        np.testing.assert_allclose(mean, expected_mean, atol=1e-8)
+        # Scikit-learn's deviation is that of a noisy observation, ours that of the function.
+        np.testing.assert_allclose(deviation**2 + np.exp(theta[-1]) + JITTER, expected_deviation**2, atol=1e-8)
 
 
-def test_fit_reaches_a_stationary_point_of_the_posterior():
-    process = fitted([0, 1])
-    process.fit(process._inputs, process._targets, iterations=200)
-    value, gradient = process.negative_log_posterior(process.theta)
-    low, high = np.array(process._bounds).T
-    inside = (process.theta > low) & (process.theta < high)
-    assert np.abs(gradient[inside]).max() < 0.01
-    assert value < process.negative_log_posterior(process._prior_mean)[0]
+def test_likelihood_is_that_of_scikit_learn():
+    inputs, targets = observations(2)
+    process = GaussianProcess([0, 1], np.random.default_rng(0))
+    process.fit(inputs, targets)
+    for theta in process.theta:
+        expected = reference(theta, inputs, targets).log_marginal_likelihood()
+        constant = -0.5 * len(targets) * np.log(2 * np.pi)
+        assert process.log_likelihood(theta, targets) + constant == pytest.approx(expected, abs=1e-6)
 
 
-def test_conditioning_equals_fitting_with_the_same_hyperparameters():
-    process, whole = fitted([0, 1]), GaussianProcess([0, 1])
-    points, targets = np.array([[0.2, 0.9], [0.7, 0.1]]), np.array([0.3, -0.4])
-    whole.theta = process.theta
-    whole.fit(np.vstack([process._inputs, points]), np.append(process._targets, targets), optimise=False)
-    process.condition(points, targets)
-    grid = np.random.default_rng(3).random((20, 2))
-    np.testing.assert_allclose(process.predict(grid), whole.predict(grid), atol=1e-9)
+def test_samples_follow_the_posterior():
+    """Mean and deviation of the log lengthscale, the other hyperparameters integrated out on a grid."""
+    inputs, targets = observations(1, n=8)
+    process = GaussianProcess([0], np.random.default_rng(1), n_samples=1)
+    process.fit(inputs, targets)
+    samples = []
+    for _ in range(3000):
+        process.fit(inputs, targets, steps=1)
+        samples.append(process.theta[0].copy())
+    axes = [np.linspace(low, high, 30) for low, high in zip(process._low, process._high, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    prior = -0.5 * (((grid - process._prior_mean) / process._prior_deviation) ** 2).sum(1)
+    density = np.array([process.log_likelihood(theta, targets) for theta in grid]) + prior
+    weights = np.exp(density - density.max())
+    mean = np.average(grid, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((grid - mean) ** 2, axis=0, weights=weights))
+    # A few hundred of the samples count as independent: standard errors are about 0.06 deviations.
+    np.testing.assert_array_less(np.abs(np.mean(samples, axis=0) - mean), 0.3 * deviation)
+    np.testing.assert_allclose(np.std(samples, axis=0), deviation, rtol=0.3)
+
+
+def test_belief_moves_no_mean_and_lowers_the_deviation():
+    inputs, targets = observations(2)
+    process = GaussianProcess([0, 1], np.random.default_rng(0))
+    process.fit(inputs, targets)
+    points = np.array([[0.2, 0.9], [0.7, 0.1]])
+    grid = np.vstack([points, np.random.default_rng(3).random((20, 2))])
+    means, deviations = process.predict(grid)
+    process.believe(points)
+    believed_means, believed_deviations = process.predict(grid)
+    np.testing.assert_allclose(believed_means, means, atol=1e-6)
+    assert (believed_deviations < deviations + 1e-9).all()
+    assert (believed_deviations[:, :2] < deviations[:, :2]).all()
 
 
 def test_columns_of_a_category_share_a_lengthscale_and_all_choices_are_equally_far():
-    process = GaussianProcess([0, 0, 0])
+    process = GaussianProcess([0, 0, 0], np.random.default_rng(0), n_samples=2)
     one_hot = np.eye(3) * np.sqrt(0.5)
-    process.fit(one_hot, np.array([-1.0, 0.0, 1.0]), optimise=False)
-    radius, _ = process._kernel(one_hot, one_hot, np.zeros(3))
-    np.testing.assert_allclose(radius, np.sqrt(5) * (1 - np.eye(3)), atol=1e-7)
+    kernel = process._kernel(one_hot, one_hot, np.zeros(3))
+    distance = np.sqrt(5)  # Between different choices, at lengthscale 1.
+    expected = (1 + distance + distance**2 / 3) * np.exp(-distance)
+    np.testing.assert_allclose(kernel, np.where(np.eye(3), 1.0, expected), atol=1e-7)
 
 
 def test_repeated_and_constant_observations_are_no_trouble():
-    process = GaussianProcess([0, 1])
+    process = GaussianProcess([0, 1], np.random.default_rng(0))
     process.fit(np.full((6, 2), 0.5), np.zeros(6))
-    mean, deviation = process.predict(np.array([[0.5, 0.5], [0.0, 1.0]]))
-    assert np.isfinite(mean).all()
-    assert deviation[0] < deviation[1]
+    means, deviations = process.predict(np.array([[0.5, 0.5], [0.0, 1.0]]))
+    assert np.isfinite(means).all()
+    assert (deviations[:, 0] < deviations[:, 1]).all()
