@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -179,7 +180,8 @@ def _read(source: str) -> dict[str, Any]:
 
 
 def _default_name(source: str) -> str:
-    return source.removesuffix(".toml").strip("./").replace("/", "-").replace(" ", "-")
+    name = source.replace("/", "-") if source in preset_names() else Path(source).stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or "study"
 
 
 def _copied(data: Mapping[str, Any]) -> dict[str, Any]:

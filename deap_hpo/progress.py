@@ -29,6 +29,7 @@ class ProgressDisplay:
     def __init__(self, evaluations: int, generations: int, console: Console | None = None) -> None:
         self._generations = generations
         self._best = math.nan
+        console = console or Console(stderr=True)
         self._progress = Progress(
             TextColumn("generation {task.fields[generation]}/{task.fields[generations]}"),
             BarColumn(bar_width=24),
@@ -38,7 +39,8 @@ class ProgressDisplay:
             TextColumn("gone,"),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=console or Console(stderr=True),
+            console=console,
+            disable=not (console.is_terminal or console.is_jupyter),
             redirect_stdout=sys.stdout.isatty(),
             speed_estimate_period=3600,
         )

@@ -1,0 +1,246 @@
+"""The commands, as a user types them: what they do, what they print, what they say of wrong input, how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner, Result
+
+from deap_hpo.cli import app
+from deap_hpo.record import read_record
+
+CONFIG = """
+[task]
+data = "digits"
+model = "mlp"
+arguments = { inputs = 64, width = 32 }
+training_size = 300
+validation_size = 200
+
+[training]
+epochs = 2
+device = "cpu"
+
+[space]
+lr = { type = "float", low = 0.001, high = 100.0, log = true }
+momentum = { type = "float", low = 0.0, high = 0.9 }
+
+[evolution]
+population = 5
+generations = 3
+indpb = 0.2
+
+[execution]
+executor = "serial"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with a small run in ``small.toml``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "small.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_run_show_list_plot_resume(here: Path) -> None:
+    ended = call("run", "small.toml")
+    assert ended.exit_code == 0, ended.output
+    lines = ended.output.splitlines()
+    assert lines[0].split() == ["gen", "nevals", "avg", "std", "min", "max", "diverged", "cached", "seconds"]
+    assert [line.split()[:2] for line in lines[1:4]] == [["0", "5"], ["1", "3"], ["2", "3"]]
+    for said in (
+        "validation loss",
+        "test       loss",
+        "(297 examples",
+        "runs/studies.db, study small",
+        "deap-hpo resume",
+    ):
+        assert said in ended.output
+
+    described = json.loads(call("show", "small", "--json").output)
+    assert described["counts"]["evaluations"] == 11
+    assert described["final"]["number"] == described["best"]["number"]
+    assert described["final"]["validation_loss"] == described["best"]["value"]  # trained again: the same bits
+    assert f"loss {described['final']['test_loss']:.4f}" in ended.output
+    assert set(load_file("runs/small/best.safetensors")) == {
+        f"layers.{i}.{k}" for i in (1, 4) for k in ("weight", "bias")
+    }
+    assert json.loads(Path("runs/small/best.json").read_text()) == described["final"]
+
+    assert f"{described['best']['value']:.4f}" in call("show", "small").output
+    assert [study["name"] for study in json.loads(call("list", "--json").output)] == ["small"]
+    assert "small" in call("list").output
+
+    paths = json.loads(call("plot", "small", "--output", "pictures", "--json").output)
+    assert [Path(path).name for path in paths if path.endswith(".png")] == [
+        "history.png",
+        "curves.png",
+        "hyperparameters.png",
+    ]
+    assert all(Path(path).stat().st_size > 1000 for path in paths)
+    first = {path: Path(path).read_bytes() for path in paths}
+    call("plot", "small", "--output", "pictures")
+    assert {path: Path(path).read_bytes() for path in paths} == first
+
+    further = call("resume", "small", "--set", "evolution.generations=4", "--json")
+    assert further.exit_code == 0, further.output
+    longer = json.loads(further.stdout)
+    assert longer["counts"]["evaluations"] == 14
+    entries = read_record("small", "runs/studies.db").entries
+    assert [entry.number for entry in entries] == list(range(14))
+
+
+def test_the_seed_decides(here: Path) -> None:
+    values = []
+    for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
+        ended = call("run", "small.toml", "--name", name, "--seed", seed, "--json")
+        values.append([entry.evaluation.values for entry in read_record(name, "runs/studies.db").entries])
+        assert json.loads(ended.stdout)["seed"] == int(seed)
+    assert values[0] == values[1] != values[2]
+
+
+def test_a_dry_run_prints_the_plan_and_records_nothing(here: Path) -> None:
+    made = json.loads(call("run", "small.toml", "--dry-run", "--json").output)
+    assert (made["trainings"], made["training_images"], made["validation_images"]) == (11, 11 * 2 * 300, 11 * 2 * 200)
+    assert made["seconds"] > 0
+    assert "11 trainings at most, of 2 epoch(s) each" in call("run", "small.toml", "--dry-run").output
+    assert not Path("runs").exists()
+
+
+def test_help_has_examples(here: Path) -> None:
+    for command in ("run", "resume", "list", "show", "plot", "data"):
+        shown = call(command, "--help")
+        assert shown.exit_code == 0
+        assert f"deap-hpo {command}" in shown.output
+
+
+def refused(*arguments: str) -> str:
+    ended = call(*arguments)
+    assert ended.exit_code == 2, ended.output
+    assert ended.stderr.startswith("Error: ")
+    assert "Traceback" not in ended.output
+    assert len(ended.stderr.strip().splitlines()) == 1
+    return ended.stderr
+
+
+def test_wrong_input_gets_one_sentence_and_exit_code_2(here: Path) -> None:
+    assert "no preset 'quikc'" in refused("run", "--preset", "quikc")
+    assert "Did you mean 'population'" in refused("run", "small.toml", "--set", "evolution.popluation=8")
+    assert "greater than or equal to 4" in refused("run", "small.toml", "--set", "evolution.population=3")
+    assert "low must be at most high" in refused("run", "small.toml", "--set", "space.lr.low=1000.0")
+    assert "hyperparameter 'larning_rate'" in refused(
+        "run", "small.toml", "--set", 'space.larning_rate={type="float", low=0.1, high=1.0}'
+    )
+    assert "task.data has no 'digit'. Did you mean 'digits'?" in refused(
+        "run", "small.toml", "--set", "task.data=digit"
+    )
+    assert "must hold the four Fashion-MNIST files" in refused("run", "--data-dir", "nowhere")
+    assert "must hold the four Fashion-MNIST files" in refused("data", "--data-dir", "nowhere")
+    assert "There is no record at runs/studies.db" in refused("list")
+    assert "There is no record at" in refused("resume", "small")
+    assert "name must be 1 to 100 letters" in refused("run", "small.toml", "--name", "../outside")
+
+
+def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
+    call("run", "small.toml")
+    before = read_record("small", "runs/studies.db")
+    assert "`deap-hpo resume small`, or resume=True), or choose another name" in refused("run", "small.toml")
+    assert "Did you mean 'small'?" in refused("show", "smal")
+    assert "recorded with settings evolution = population = 5" in refused(
+        "resume", "small", "--set", "evolution.population=8"
+    )
+    assert "recorded with evaluator epochs = 2" in refused("resume", "small", "--set", "training.epochs=3")
+    assert read_record("small", "runs/studies.db").entries == before.entries
+
+
+def test_a_file_that_is_no_database_is_left_alone(here: Path) -> None:
+    for content, said in ((b"not a database" * 100, "file is not a database"), (b"", "is an empty file")):
+        Path("x.db").write_bytes(content)
+        for command in (["run", "small.toml"], ["list"], ["show", "small"]):
+            assert said in refused(*command, "--storage", "x.db")
+        assert Path("x.db").read_bytes() == content
+
+
+def test_a_truncated_database_is_left_alone(here: Path) -> None:
+    call("run", "small.toml", "--storage", "x.db")
+    sqlite3.connect("x.db").execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    half = Path("x.db").read_bytes()[: Path("x.db").stat().st_size // 2]
+    Path("x.db").write_bytes(half)
+    assert "not an intact SQLite database" in refused("resume", "small", "--storage", "x.db")
+    assert Path("x.db").read_bytes() == half
+
+
+def test_a_place_that_cannot_be_written_is_named(here: Path) -> None:
+    Path("file").write_text("")
+    assert "could not be created" in refused("run", "small.toml", "--storage", "file/x.db")
+    if os.geteuid() != 0:  # the superuser may write anywhere
+        Path("locked").mkdir(mode=0o500)
+        assert "could not be created" in refused("run", "small.toml", "--storage", "locked/x.db")
+
+
+def test_debug_shows_the_traceback(here: Path) -> None:
+    ended = call("run", "--preset", "quikc", "--debug")
+    assert ended.exit_code == 2
+    assert "Traceback" in ended.stderr
+
+
+@pytest.mark.fashion_mnist
+def test_data_says_where_it_is(here: Path) -> None:
+    said = json.loads(call("data", "--json").output)
+    assert said["files"]["train-images"] == [60_000, 28, 28]
+    assert "checksums right" in call("data").output
+
+
+def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(here: Path) -> None:
+    command = [sys.executable, "-m", "deap_hpo", "run", "small.toml", "--set", "training.epochs=15"]
+    whole = subprocess.run([*command, "--name", "whole"], capture_output=True, text=True, check=True)
+    process = subprocess.Popen([*command, "--name", "cut"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not _recorded("cut"):
+        time.sleep(0.02)
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Go on with: deap-hpo resume cut" in said
+    assert "Traceback" not in said
+    finished = _recorded("cut")
+    assert 0 < finished < 11
+    resumed = subprocess.run(
+        [sys.executable, "-m", "deap_hpo", "resume", "cut"], capture_output=True, text=True, check=True
+    )
+    assert _without_times(resumed.stdout) == _without_times(whole.stdout)
+
+
+def _recorded(name: str) -> int:
+    try:
+        connection = sqlite3.connect("file:runs/studies.db?mode=ro", uri=True)
+        query = "SELECT count(*) FROM trials JOIN studies USING (study_id) WHERE study_name = ?"
+        return int(connection.execute(query, (name,)).fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def _without_times(text: str) -> list[list[str]]:
+    """The logbook's lines without their last column, and the lines of measurements."""
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    return [line[:-1] for line in lines[:4]] + [line for line in lines if line[0] in ("best", "validation", "test")]
+
+
+def test_help_answers_without_importing_torch() -> None:
+    code = "import sys, deap_hpo.cli; print([m for m in ('torch', 'optuna', 'matplotlib', 'ray') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,117 @@
+"""Configuration: presets, files, overrides, and what is said of mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deap_hpo.config import RunConfig, load_config, make_config, preset_names
+from deap_hpo.errors import InputError
+
+PAPER = {
+    "baseline": (20, 5, 0.1),
+    "run_1": (10, 3, 0.1),
+    "run_2": (5, 2, 0.1),
+    "run_3": (5, 2, 0.2),
+    "run_4": (5, 5, 0.2),
+}
+
+
+def test_every_preset_loads() -> None:
+    assert set(preset_names()) == {"quick", *(f"paper/{name}" for name in PAPER)}
+    for name in preset_names():
+        config = load_config(name)
+        assert config.study.name == name.replace("/", "-")
+        assert list(config.search_space) == ["lr", "momentum", "weight_decay"]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_presets_hold_the_papers_values(name: str) -> None:
+    config = load_config(f"paper/{name}")
+    evolution = config.evolution
+    assert (evolution.population, evolution.generations, evolution.indpb) == PAPER[name]
+    assert (evolution.algorithm, evolution.cxpb, evolution.mutpb) == ("truncation", 1.0, 1.0)
+    bounds = {key: (one.low, one.high, one.log) for key, one in config.search_space.items()}  # type: ignore[union-attr]
+    assert bounds == {"lr": (1e-4, 1.0, False), "momentum": (0.0, 0.9, False), "weight_decay": (0.0, 0.1, False)}
+    assert (config.task.training_size, config.task.validation_size) == (50_000, 10_000)
+    assert config.training.recipe == {
+        "optimizer": "sgd", "batch_size": 64, "schedule": "step", "step_size": 1, "gamma": 0.7,
+    }  # fmt: skip
+
+
+def test_evaluations_are_counted() -> None:
+    assert load_config("paper/run_4").evolution.evaluations == 5 + 4 * 3
+    assert load_config("quick").evolution.evaluations == 6 + 2 * 3
+
+
+def test_overrides_are_read_as_toml_and_else_as_text() -> None:
+    config = load_config(
+        "quick", ["study.seed=7", "training.device=cpu", "space.lr.low=0.01", "task.arguments={dropout = 0.1}"]
+    )
+    assert (config.study.seed, config.training.device, config.space["lr"]["low"]) == (7, "cpu", 0.01)
+    assert config.task.arguments == {"dropout": 0.1}
+
+
+def test_overrides_leave_the_given_data_alone() -> None:
+    data = load_config("quick").model_dump(mode="json")
+    make_config(data, ["space.lr.low=0.01"])
+    assert data == load_config("quick").model_dump(mode="json")
+
+
+def test_a_file_is_a_preset_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[evolution]\npopulation = 4\n[space]\nlr = { type = 'float', low = 0.1, high = 0.2 }\n")
+    config = load_config(str(path))
+    assert config.evolution.population == 4
+    assert config.study.name == "mine"
+
+
+def test_a_configuration_survives_json() -> None:
+    config = load_config("quick")
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_identity_leaves_out_what_does_not_change_results() -> None:
+    first = load_config("quick").identity()
+    same = ["evolution.generations=9", "execution.workers=1", "task.data_dir=/data", "study.name=other"]
+    assert load_config("quick", same).identity() == first
+    for other in ("evolution.population=8", "task.training_size=10", "evolution.indpb=0.9"):
+        assert load_config("quick", [other]).identity() != first
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("evolution.population=3", "evolution.population: Input should be greater than or equal to 4; got 3."),
+        ("evolution.popluation=8", "evolution.popluation is not a setting. Did you mean 'population'?"),
+        ("evolutoin.population=8", "evolutoin is not a setting. Did you mean 'evolution'?"),
+        ("evolution.indpb=1.5", "evolution.indpb: Input should be less than or equal to 1; got 1.5."),
+        ("space.lr.low=2.0", "space.lr: low must be at most high; got low=2.0, high=0.3."),
+        ("space.lr.low=0", "space.lr: low must be greater than 0 on a logarithmic scale; got low=0"),
+        ("space.lr.lwo=1", "space.lr: unknown key 'lwo' (did you mean 'low'?)"),
+        ("space={}", "space"),
+        ("training.epochs=many", "training.epochs: Input should be a valid integer"),
+        ("evolution.algorithm=annealing", "evolution.algorithm: Input should be 'truncation'"),
+        ("evolution.population", "--set needs SECTION.KEY=VALUE"),
+        ("study.seed.x=1", "study.seed"),
+    ],
+)
+def test_mistakes_are_named_by_their_field(override: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config("quick", [override])
+    assert said in str(caught.value)
+
+
+def test_an_unknown_preset_is_named_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"no preset 'paper/run1' .* Did you mean 'paper/run_1'"):
+        load_config("paper/run1")
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="could not be read"):
+        load_config(str(tmp_path / "missing.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[evolution\n")
+    with pytest.raises(InputError, match="is not TOML"):
+        load_config(str(broken))
