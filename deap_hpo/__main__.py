@@ -12,11 +12,11 @@ from typing import Any
 from deap import tools
 
 from deap_hpo.algorithms import eaTruncation
-from deap_hpo.assembly import make_executor, make_task, make_trainer
+from deap_hpo.assembly import make_executor, make_task, trainer_of
 from deap_hpo.config import RunConfig
 from deap_hpo.individual import make_toolbox
 from deap_hpo.study import Study
-from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.trainers import Trainer
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Outcome:
 
 def evolve(
     config: RunConfig,
-    trainer: ReferenceTrainer | None = None,
+    trainer: Trainer | None = None,
     *,
     resume: bool = False,
     callbacks: Sequence[Any] = (),
@@ -50,7 +50,7 @@ def evolve(
         ReplayError: The study was recorded with other settings.
         BudgetSpent: ``execution.max_seconds`` passed.
     """
-    trainer = trainer or make_trainer(make_task(config), config)
+    trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
     with Study(
         config.search_space,

@@ -16,6 +16,7 @@ from deap_hpo.training.models import MODELS
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import Trainer, make_trainer
 
 _Value = TypeVar("_Value")
 
@@ -47,18 +48,21 @@ def make_task(config: RunConfig) -> Task:
     return task
 
 
-def make_trainer(task: Task, config: RunConfig) -> ReferenceTrainer:
-    """Make the trainer that evaluates."""
-    training = config.training
-    return ReferenceTrainer(task, epochs=training.epochs, device=training.device, precision=training.precision)
+def trainer_of(task: Task, config: RunConfig) -> Trainer:
+    """Make the trainer that evaluates.
+
+    Raises:
+        InputError: There is no such trainer, device or precision.
+    """
+    return make_trainer(task, **config.training.model_dump(exclude={"recipe"}))
 
 
-def make_executor(trainer: ReferenceTrainer, config: RunConfig) -> Executor:
+def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
     """Make the executor: "auto" is worker processes on a CPU with several cores, this process on an accelerator."""
     settings = config.execution
     workers = min(settings.workers or len(os.sched_getaffinity(0)), config.evolution.population)
-    side_by_side = trainer.device.type == "cpu" and workers > 1 if settings.executor == "auto" else None
-    if side_by_side or settings.executor == "processes":
+    one_at_a_time = isinstance(trainer, ReferenceTrainer) and trainer.device.type == "cpu"
+    if settings.executor == "processes" or (settings.executor == "auto" and one_at_a_time and workers > 1):
         return ProcessExecutor(workers, timeout=settings.timeout, retries=settings.retries)
     return SerialExecutor()
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_model
 from deap_hpo.errors import InputError
 from deap_hpo.record import Recorded, note
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.trainers import Trainer
 from deap_hpo.trials import best_entry
 
 
@@ -39,10 +40,11 @@ class Final:
     test_size: int
 
 
-def finish(trainer: ReferenceTrainer, recorded: Recorded, storage: str, folder: Path) -> Final:
+def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> Final:
     """Train the best network again, measure it on the test examples, save it, and note the measurements on record.
 
-    Training again gives the same network (bit for bit on a CPU), so that no evaluation has to keep its weights. Where
+    Training again gives the same network (bit for bit on a CPU), so that no evaluation has to keep its weights; of an
+    evaluation with several repeats, the first. Where
     the record shows that this network was measured before, that measurement stands.
 
     Args:
@@ -62,8 +64,9 @@ def finish(trainer: ReferenceTrainer, recorded: Recorded, storage: str, folder: 
     known = recorded.attributes.get("final")
     if known and known["number"] == best.number and weights.exists():
         return Final(**known)
-    model, evaluation = trainer.train(params, best.seed)
-    test_loss, test_metrics = trainer.measure(model, trainer.data.test)
+    reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
+    model, evaluation = reference.train(params, best.seed)
+    test_loss, test_metrics = reference.measure(model, reference.data.test)
     final = Final(
         number=best.number,
         params=params,
@@ -71,7 +74,7 @@ def finish(trainer: ReferenceTrainer, recorded: Recorded, storage: str, folder: 
         validation_metrics=dict(evaluation.metrics),
         test_loss=test_loss,
         test_metrics=test_metrics,
-        test_size=len(trainer.data.test),
+        test_size=len(reference.data.test),
     )
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / ".best.safetensors.partial"

@@ -1,4 +1,4 @@
-"""The command line: deap-hpo run | resume | list | show | plot | data.
+"""The command line: deap-hpo run, resume, list, show, plot, data.
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -122,7 +122,7 @@ def resume(
 
 def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None:
     from deap_hpo.__main__ import evolve
-    from deap_hpo.assembly import make_task, make_trainer
+    from deap_hpo.assembly import make_task, trainer_of
     from deap_hpo.best import finish
     from deap_hpo.progress import ProgressDisplay
     from deap_hpo.record import read_record
@@ -132,7 +132,7 @@ def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None
     name, storage = str(config.study.name), config.study.storage
     go_on = f"deap-hpo resume {name}" + (f" --storage {storage}" if storage != DEFAULT_STORAGE else "")
     with _reporting(debug, go_on):
-        trainer = make_trainer(make_task(config), config)
+        trainer = trainer_of(make_task(config), config)
         evolution = config.evolution
         try:
             with ProgressDisplay(evolution.evaluations, evolution.generations) as progress:
@@ -175,11 +175,11 @@ def _print_final(recorded: Any, final: Any, files: list[str], storage: str) -> N
 def _print_plan(config: RunConfig, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from deap_hpo.assembly import make_task, make_trainer
+    from deap_hpo.assembly import make_task, trainer_of
     from deap_hpo.plan import plan
     from deap_hpo.report import format_seconds
 
-    made = plan(config, make_trainer(make_task(config), config))
+    made = plan(config, trainer_of(make_task(config), config))
     if as_json:
         output.print_json(json.dumps(asdict(made)))
         return

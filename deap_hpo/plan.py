@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from deap_hpo.assembly import make_executor
-from deap_hpo.config import RunConfig
-from deap_hpo.executors import ProcessExecutor
-from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.assembly import make_executor, trainer_of
+from deap_hpo.config import RunConfig, make_config
+from deap_hpo.evaluation import Request
+from deap_hpo.executors import ProcessExecutor, SerialExecutor
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.trainers import Trainer
 
 _SAMPLE_STEPS = 24
 
@@ -34,38 +36,33 @@ class Plan:
     seconds: float
 
 
-def plan(config: RunConfig, trainer: ReferenceTrainer) -> Plan:
-    """Plan a run; the time comes from a few dozen real training steps of the real network on this machine."""
-    trainings = config.evolution.evaluations
+def plan(config: RunConfig, trainer: Trainer) -> Plan:
+    """Plan a run; the time comes from a few dozen real training steps of the real networks on this machine."""
+    trainings = config.evolution.evaluations * trainer.repeats
     data = trainer.task.data
-    training_images = trainings * trainer.epochs * len(data.training)
-    validation_images = trainings * trainer.epochs * len(data.validation)
     executor = make_executor(trainer, config)
     workers = executor.workers if isinstance(executor, ProcessExecutor) else 1
-    training_seconds, validation_seconds = _seconds_per_image(config, trainer)
     return Plan(
         trainings=trainings,
         epochs=trainer.epochs,
-        training_images=training_images,
-        validation_images=validation_images,
+        training_images=trainings * trainer.epochs * len(data.training),
+        validation_images=trainings * trainer.epochs * len(data.validation),
         workers=workers,
-        seconds=(training_images * training_seconds + validation_images * validation_seconds) / workers,
+        seconds=trainings * trainer.epochs * _seconds_of_an_epoch(config, trainer) / workers,
     )
 
 
-def _seconds_per_image(config: RunConfig, trainer: ReferenceTrainer) -> tuple[float, float]:
-    recipe = trainer.task.recipe
+def _seconds_of_an_epoch(config: RunConfig, trainer: Trainer) -> float:
+    """Time an epoch of one network, by a short one on a share of training and validation examples alike."""
     data = trainer.task.data
-    some = slice(0, _SAMPLE_STEPS * recipe.batch_size)
-    sample = replace(data, training=data.training[some], validation=data.validation[:1])
-    short = ReferenceTrainer(
-        replace(trainer.task, data=sample), epochs=1, device=trainer.device, precision=trainer.precision
-    )
+    share = min(1.0, _SAMPLE_STEPS * trainer.task.recipe.batch_size / len(data.training))
+    training = data.training[: max(1, round(share * len(data.training)))]
+    sample = replace(data, training=training, validation=data.validation[: max(1, round(share * len(data.validation)))])
+    short = trainer_of(replace(trainer.task, data=sample), make_config(config.model_dump(), ["training.epochs=1"]))
+    together = config.evolution.population if isinstance(short, PopulationTrainer) else 1
     middle = config.search_space.decode([0.5] * len(config.search_space))
-    short.train(middle)  # the first one also pays for warming up
+    requests = [Request(number, middle, seed=number) for number in range(together)]
+    list(SerialExecutor().run(short, requests))  # the first one also pays for warming up
     start = perf_counter()
-    model, _ = short.train(middle)
-    trained = perf_counter()
-    short.measure(model, short.data.training)
-    count = len(sample.training)
-    return (trained - start) / count, (perf_counter() - trained) / count
+    list(SerialExecutor().run(short, requests))
+    return (perf_counter() - start) / (together * trainer.repeats) / share

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
@@ -23,6 +22,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.record import Record, ReplayError
+from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Space
 from deap_hpo.trials import Direction, Entry, best_entry
 
@@ -125,8 +125,8 @@ class Study:
         self._known: dict[Any, int] = {}  # configuration -> number of its first evaluation
         self._batch: tuple[list[Entry], float] = ([], 0.0)
         # Streams 0 and 1 are the generators', 2 the evaluations'.
-        random.seed(self._derived_seed(0))
-        np.random.seed(self._derived_seed(1))
+        random.seed(derived_seed(self.seed, 0))
+        np.random.seed(derived_seed(self.seed, 1))
 
     def __enter__(self) -> Study:
         return self
@@ -167,7 +167,7 @@ class Study:
         individuals = list(individuals)
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
         allowed = planned[: None if self._max_evaluations is None else max(0, self._max_evaluations - self._count)]
-        with _generators_kept():
+        with generators_kept():
             self._evaluate(evaluate, [(entry, one) for entry, one in zip(allowed, individuals, strict=False)])
         entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
         if len(entries) < len(planned):
@@ -187,7 +187,7 @@ class Study:
             generation=self.generation,
             genes=tuple(float(gene) for gene in individual),
             evaluation=Evaluation((math.inf,)),  # until there is one
-            seed=self._derived_seed(2) if self._common else self._derived_seed(2, number),
+            seed=derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number),
             parents=tuple(getattr(individual, "origin", ())),
             operators=tuple(getattr(individual, "operators", ())),
         )
@@ -221,7 +221,7 @@ class Study:
                 return
         for entry in duplicates:
             source = self.record[entry.duplicate_of or 0].evaluation
-            self._acknowledge(replace(entry, evaluation=replace(source, seconds=0.0)))
+            self._acknowledge(replace(entry, evaluation=replace(source, seconds=0.0, retries=0)))
 
     def _acknowledge(self, entry: Entry) -> None:
         self.record.append(entry)
@@ -236,9 +236,6 @@ class Study:
                 )
             return evaluation
         return replace(evaluation, values=tuple(math.inf if d == "minimize" else -math.inf for d in self.directions))
-
-    def _derived_seed(self, *key: int) -> int:
-        return int(np.random.SeedSequence(self.seed, spawn_key=key).generate_state(1)[0])
 
     def _tell(self, event: str, argument: Any) -> None:
         for callback in self.callbacks:
@@ -292,14 +289,3 @@ def _unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
 def _of_finite(function: Callable[[Any], Any], values: Sequence[float]) -> float:
     finite = [value for value in values if math.isfinite(value)]
     return float(function(finite)) if finite else math.nan
-
-
-@contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Put the global generators back afterwards: nothing that an evaluation draws may move the algorithm."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

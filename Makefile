@@ -1,0 +1,40 @@
+# Everything a user or a developer does, by name. `make` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/deap-hpo: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.developer: $(BIN)/deap-hpo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,lint]"
+	@touch $@
+
+install: $(BIN)/deap-hpo  ## Create .venv and install the package
+
+run: install  ## Evolve on Fashion-MNIST with the preset quick (more: ARGS="--preset paper/run_4")
+	$(BIN)/deap-hpo run $(ARGS)
+
+test: $(VENV)/.developer  ## Run all tests (ARGS="-k study" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.developer  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.developer  ## Bring the code into the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Delete what can be made again (records in runs/ are kept)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

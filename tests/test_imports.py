@@ -1,0 +1,87 @@
+"""The layers of the package, read from its imports, and the size of its files."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import deap_hpo
+
+PACKAGE = Path(deap_hpo.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imported(module: str) -> set[str]:
+    """What a module imports, inside functions too; ``from package import name`` counts as both."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def uses(module: str, *roots: str) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for name in imported(module) for root in roots)
+
+
+def reached(module: str) -> set[str]:
+    """The package's own modules that a module imports, directly or through others."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        for name in imported(waiting.pop()) & set(MODULES):
+            if name not in found:
+                found.add(name)
+                waiting.append(name)
+    return found
+
+
+def test_training_and_executors_know_nothing_of_deap() -> None:
+    for module in MODULES:
+        if module.startswith("deap_hpo.training") or module == "deap_hpo.executors":
+            assert not uses(module, "deap", "optuna"), module
+            assert not any(uses(other, "deap", "optuna") for other in reached(module)), module
+
+
+def test_algorithms_and_operators_know_nothing_of_torch_or_storage() -> None:
+    for module in ("algorithms", "operators", "individual", "space", "hyperparameters"):
+        for other in {f"deap_hpo.{module}", *reached(f"deap_hpo.{module}")}:
+            assert not uses(other, "torch", "optuna", "deap_hpo.study", "deap_hpo.executors"), (module, other)
+
+
+def test_only_the_command_line_draws() -> None:
+    drawing = {module for module in MODULES if uses(module, "deap_hpo.plotting")}
+    assert drawing <= {"deap_hpo.cli", "deap_hpo.report"}
+
+
+def test_nothing_imports_the_command_line_or_imports_in_a_circle() -> None:
+    assert {module for module in MODULES if uses(module, "deap_hpo.cli")} <= {"deap_hpo.__main__"}
+    for module in MODULES:
+        if module not in ("deap_hpo.cli", "deap_hpo.__main__"):  # these two call each other, when they run
+            assert module not in reached(module), module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_are_short_and_say_what_they_are_for(module: str) -> None:
+    text = MODULES[module].read_text()
+    assert len(text.splitlines()) <= 300
+    assert ast.get_docstring(ast.parse(text)), "no header"
+
+
+def test_the_public_names_are_there_and_their_import_is_light() -> None:
+    for name in deap_hpo.__all__:
+        assert getattr(deap_hpo, name) is not None
+    assert set(deap_hpo.__all__) <= set(dir(deap_hpo))
+    with pytest.raises(AttributeError, match="no attribute 'eaTrucation'"):
+        _ = deap_hpo.eaTrucation  # type: ignore[attr-defined]
+    code = "import deap_hpo, sys; print([m for m in ('torch', 'optuna', 'matplotlib', 'deap') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

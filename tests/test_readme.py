@@ -1,0 +1,90 @@
+"""The README is true: its program is the example, its commands run, its map of files is complete."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deap_hpo.cli import app
+from deap_hpo.config import preset_names
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line.partition("#")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+
+
+def test_the_program_is_the_example() -> None:
+    assert [text for kind, text in BLOCKS if kind == "python"] == [
+        (ROOT / "examples" / "evolve_fashion_mnist.py").read_text()
+    ]
+
+
+@pytest.mark.fashion_mnist
+def test_the_example_runs_and_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "evolve_fashion_mnist.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    outputs = [
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    first, second = (output.splitlines() for output in outputs)
+    assert len(first) == 5
+    assert first[-1].startswith("validation loss")
+    assert second[-1] == first[-1]
+    assert float(first[-1].split()[2]) < 1.5  # 1.09 when written; guessing gives 2.30
+
+
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {target for target in re.findall(r"`?make ([a-z-]+)", README)} - {"it"}
+    assert {"run", "test", "lint"} <= named <= targets
+
+
+@pytest.mark.fashion_mnist
+def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long ones by their plan; the rest on a small study of the same name."""
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(command) for command in COMMANDS if command.startswith("deap-hpo")]
+    assert len(commands) >= 9
+    small = ["task.data=digits", "task.model=mlp", "task.arguments={inputs=64}", "execution.executor=serial"]
+    small += ["task.training_size=300", "task.validation_size=200", "training.device=cpu", "evolution.population=4"]
+    start = ["run", "--preset", "quick", *[word for setting in small for word in ("--set", setting)]]
+    assert CliRunner().invoke(app, start).exit_code == 0
+    for _, *arguments in commands:
+        plan_only = ["--dry-run"] if arguments[0] == "run" and "--dry-run" not in arguments else []
+        ended = CliRunner().invoke(app, [*arguments, *plan_only])
+        assert ended.exit_code == 0, (arguments, ended.output)
+
+
+def test_the_presets_that_are_named_exist() -> None:
+    assert set(re.findall(r"--preset ([\w/]+)", README)) <= set(preset_names())
+
+
+def test_the_map_names_every_file_with_its_header() -> None:
+    """A line a file: its path, and the first line of its docstring."""
+    lines = [line for line in README.splitlines() if line.startswith("| `deap_hpo/")]
+    assert lines == file_map()
+
+
+def file_map() -> list[str]:
+    """The rows of the README's table; print them with ``python tests/test_readme.py``."""
+    rows = []
+    for path in sorted((ROOT / "deap_hpo").rglob("*.py"), key=lambda path: (len(path.parts), path)):
+        if path.name == "__init__.py" and path.parent.name != "deap_hpo":
+            continue
+        header = re.match(r'"""(.*?)(?:"""|\n)', path.read_text())
+        assert header, f"{path} has no header"
+        rows.append(f"| `{path.relative_to(ROOT)}` | {header[1]} |")
+    return rows
+
+
+if __name__ == "__main__":
+    print("\n".join(file_map()))
