@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from deap import algorithms, base
 
 from deap_hpo.individual import Individual, make_toolbox
 from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.strategies import STRATEGIES, make_strategy
 
 Objective = Callable[[list[dict[str, Any]]], list[float]]
 
@@ -36,13 +38,15 @@ class Method:
     module: str
 
 
-def strategy(path: str, space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
-    """A strategy of `deap_hpo.strategies`, given as "module:class", in DEAP's ask-and-tell loop."""
-    module, name = path.split(":")
-    strategy = getattr(import_module(module), name)(space, batch_size=batch_size, seed=seed)
+def strategy(name: str, space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
+    """A strategy of `deap_hpo.strategies` in DEAP's ask-and-tell loop; one with generations keeps to their size."""
+    module, _, attribute = STRATEGIES[name].partition(":")
+    known = inspect.signature(getattr(import_module(module), attribute)).parameters
+    arguments = {key: value for key, value in {"batch_size": batch_size, "seed": seed}.items() if key in known}
+    search = make_strategy(name, space, **arguments)
     toolbox = base.Toolbox()
-    toolbox.register("generate", strategy.generate, Individual)
-    toolbox.register("update", strategy.update)
+    toolbox.register("generate", search.generate, Individual)
+    toolbox.register("update", search.update)
     toolbox.register("evaluate", lambda genome: genome)
     toolbox.register("map", partial(_map, space, objective))
     algorithms.eaGenerateUpdate(toolbox, ngen=budget, verbose=False)
@@ -61,12 +65,6 @@ def truncation(space: Space, objective: Objective, *, budget: int, batch_size: i
 
 def _map(space: Space, objective: Objective, evaluate: Any, genomes: list[Any]) -> list[tuple[float]]:
     return [(loss,) for loss in objective([space.decode(genome) for genome in genomes])]
-
-
-def random_search(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    while True:
-        objective([space.decode(space.sample(rng)) for _ in range(batch_size)])
 
 
 def optuna_sampler(
@@ -132,7 +130,6 @@ def pycma(space: Space, objective: Objective, *, budget: int, batch_size: int, s
         cma.fmin_lq_surr2(loss, start, 0.3, {**options, "seed": seed + 1 + 1000 * restart})
 
 
-_PROJECT = {"surrogate": "deap_hpo.strategies.surrogate:SurrogateStrategy"}
 _OPTUNA = {
     "optuna-tpe": "TPESampler",
     "optuna-gp": "GPSampler",
@@ -140,13 +137,16 @@ _OPTUNA = {
     "optuna-nsga2": "NSGAIISampler",
 }
 METHODS: dict[str, Method] = {
-    **{name: Method(partial(strategy, path), path.split(":")[0]) for name, path in _PROJECT.items()},
+    **{name: Method(partial(strategy, name), path.partition(":")[0]) for name, path in STRATEGIES.items()},
     "truncation": Method(truncation, "deap_hpo.algorithms"),
-    "random": Method(random_search, "numpy"),
     **{name: Method(partial(optuna_sampler, sampler), "optuna") for name, sampler in _OPTUNA.items()},
     "nevergrad-ngopt": Method(nevergrad_ngopt, "nevergrad"),
     "pycma-lq": Method(pycma, "cma"),
 }
+
+for _name in ("fixed", "grid"):  # No searches: one has nothing to look for, the other cannot be stopped anywhere.
+    METHODS.pop(_name, None)
+DEFAULT = [name for name in METHODS if name not in ("tpe", "gp", "cmaes", "nsga2")]  # Wrappers of the peers' own.
 
 
 def missing_package(method: str) -> str | None:

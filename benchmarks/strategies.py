@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
-from search_methods import METHODS, missing_package
+from search_methods import DEFAULT, METHODS, missing_package
 
 from deap_hpo.space import Float, Int, Space
 
@@ -142,7 +142,7 @@ def complete_runs(arguments: argparse.Namespace, methods: list[str], problems: l
             runs[key(done)] = done
             file.write(json.dumps(done) + "\n")
             file.flush()
-            print(f"\r{number}/{len(todo)} runs", end="", file=sys.stderr, flush=True)
+            print(f"{number}/{len(todo)} runs", end="\r", file=sys.stderr, flush=True)
     return {one: runs[one] for one in wanted}
 
 
@@ -192,7 +192,7 @@ def print_table(rows: list[Run], budgets: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of hpo_bench.py")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="METHOD")
+    parser.add_argument("--methods", nargs="+", default=DEFAULT, choices=METHODS, metavar="METHOD")
     parser.add_argument("--problems", nargs="+", metavar="PROBLEM", help="default: all")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--budgets", type=int, nargs="+", default=[10, 30, 100, 200])

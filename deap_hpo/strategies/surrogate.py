@@ -12,10 +12,12 @@ from scipy.spatial.distance import pdist
 from scipy.special import erfcx, logsumexp, ndtr
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from deap_hpo.errors import InputError
 from deap_hpo.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
 from deap_hpo.strategies.gaussian_process import GaussianProcess
 from deap_hpo.strategies.genes import GeneColumns
+from deap_hpo.strategies.outcomes import check_integer
 
 Array = NDArray[np.float64]
 Key = tuple[Any, ...]
@@ -24,10 +26,6 @@ MODEL_LIMIT = 300  # Observations in the model: its cost grows with their cube.
 REFINEMENTS = 3  # Generations of evolution by the model alone, before a proposal.
 CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
 ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
-
-
-class SpaceExhausted(Exception):
-    """Every configuration of a finite space has been proposed."""
 
 
 class SurrogateStrategy:
@@ -45,10 +43,10 @@ class SurrogateStrategy:
         batch_size: Number of individuals per generation, at least 1.
         seed: Seed of the strategy, at least 0.
         n_start: Number of genomes in the space-filling start, at least 2.
-        n_children: Number of children bred for each proposal, at least 1.
+        n_children: Number of children bred for each proposal, at least 4.
 
     Raises:
-        ValueError: An argument is out of its range.
+        InputError: An argument is out of its range.
 
     Source:
         Expected improvement: Jones, Schonlau & Welch 1998, "Efficient global optimization of expensive black-box
@@ -77,19 +75,13 @@ class SurrogateStrategy:
     def __init__(
         self, space: Space, *, batch_size: int = 1, seed: int = 0, n_start: int = 5, n_children: int = 600
     ) -> None:
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("seed", seed, 0),
-            ("n_start", n_start, 2),
-            ("n_children", n_children, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}; got {value}.")
         self._space = space
-        self._batch_size, self._n_start, self._n_children = batch_size, n_start, n_children
+        self._batch_size = check_integer("batch_size", batch_size, 1)
+        self._n_start = check_integer("n_start", n_start, 2)
+        self._n_children = check_integer("n_children", n_children, len(OPERATORS))
         self._columns = GeneColumns(space)
         self._breeder = Breeder(self._columns)
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(check_integer("seed", seed, 0))
         self._process = GaussianProcess(self._columns.groups, self._rng)
         self._design = maximin_latin_hypercube(self._rng, n_start, len(space))
         self._genomes: list[list[float]] = []
@@ -99,18 +91,15 @@ class SurrogateStrategy:
         self._fitted = 0  # Number of observations when the model was last fitted.
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
-        """Return the individuals to evaluate next, `batch_size` of them or what is left of a finite space.
+        """Return the individuals to evaluate next, `batch_size` of them.
+
+        They are fewer, and in the end none, where all configurations of a finite space have been proposed.
 
         Args:
-            ind_init: Makes an individual from a genome. The individual is told the operator that bred it, as its
-                `operators`.
-
-        Raises:
-            SpaceExhausted: Every configuration has been proposed.
+            ind_init: Makes an individual from a genome. Where the individual has `operators`, they become the name of
+                the operator that bred it.
         """
         count = int(min(self._batch_size, self._columns.size - len(self._known)))
-        if count <= 0:
-            raise SpaceExhausted(f"All {len(self._known)} configurations of the space have been proposed.")
         with _blas().limit(limits=1, user_api="blas"):
             return self._generate(count, ind_init)
 
@@ -118,14 +107,18 @@ class SurrogateStrategy:
         """Take evaluated individuals into the record; also such as the strategy did not propose, as a warm start.
 
         Args:
-            population: Individuals with valid fitness; its first value is minimised, and may be infinite.
+            population: Individuals with valid fitness. The first objective is minimised (maximised where its weight is
+                positive); it may be infinite.
 
         Raises:
-            ValueError: A fitness is NaN.
+            InputError: An individual has no fitness, or one that is NaN.
         """
-        values = [float(individual.fitness.values[0]) for individual in population]
+        if not all(individual.fitness.valid for individual in population):
+            raise InputError("population must be evaluated before update; got an individual without fitness values.")
+        # DEAP's weighted values are to be maximised, whatever the direction of the objective.
+        values = [-float(individual.fitness.wvalues[0]) for individual in population]
         if np.isnan(values).any():
-            raise ValueError("fitness values must be numbers other than NaN; a worst value is inf.")
+            raise InputError("fitness values must be numbers other than NaN; the worst value is inf.")
         before = sorted(self._values)
         for individual, value in zip(population, values, strict=True):
             genome = self._space.snap(individual)
@@ -155,7 +148,8 @@ class SurrogateStrategy:
             self._known.add(key)
             self._pending[key] = (genome, operator)
             individual = ind_init(genome)
-            individual.operators = (operator,)
+            if hasattr(individual, "operators"):
+                individual.operators = (operator,)
             individuals.append(individual)
         return individuals
 

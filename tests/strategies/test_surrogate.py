@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from deap import algorithms, base, tools
 
-from deap_hpo.individual import Individual
+from deap_hpo.errors import InputError
+from deap_hpo.individual import Individual, individual_type
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, into_box
 from deap_hpo.strategies.genes import GeneColumns
 from deap_hpo.strategies.surrogate import (
-    SpaceExhausted,
     SurrogateStrategy,
     log_improvement,
     maximin_latin_hypercube,
@@ -118,7 +118,7 @@ def test_stands_noise():
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
-def test_a_finite_space_is_searched_whole_and_then_said_to_be_exhausted(batch_size):
+def test_a_finite_space_is_searched_whole_and_then_nothing_is_proposed(batch_size):
     strategy = SurrogateStrategy(SMALL, batch_size=batch_size, seed=0)
     proposed = []
     while len(proposed) < 12:
@@ -127,8 +127,7 @@ def test_a_finite_space_is_searched_whole_and_then_said_to_be_exhausted(batch_si
             individual.fitness.values = (sum(individual),)
         strategy.update(population)
         proposed += population
-    with pytest.raises(SpaceExhausted, match="All 12 configurations"):
-        strategy.generate(Individual)
+    assert strategy.generate(Individual) == []
     assert len({tuple(SMALL.decode(individual).values()) for individual in proposed}) == len(proposed) == 12
 
 
@@ -169,7 +168,7 @@ def test_a_long_record_is_cut_for_the_model(monkeypatch):
 )
 def test_refuses_arguments_out_of_range(argument):
     name, value = next(iter(argument.items()))
-    with pytest.raises(ValueError, match=f"{name} must be at least .; got {value}"):
+    with pytest.raises(InputError, match=f"{name} must be an integer of at least .; got {value}"):
         SurrogateStrategy(SQUARE, **argument)
 
 
@@ -177,8 +176,26 @@ def test_refuses_nan():
     strategy = SurrogateStrategy(SQUARE)
     population = strategy.generate(Individual)
     population[0].fitness.values = (math.nan,)
-    with pytest.raises(ValueError, match="other than NaN"):
+    with pytest.raises(InputError, match="other than NaN"):
         strategy.update(population)
+
+
+def test_refuses_individuals_without_fitness():
+    strategy = SurrogateStrategy(SQUARE)
+    with pytest.raises(InputError, match="evaluated before update"):
+        strategy.update(strategy.generate(Individual))
+
+
+def test_maximises_where_the_weight_is_positive():
+    maximised, minimised = SurrogateStrategy(SQUARE, seed=0), SurrogateStrategy(SQUARE, seed=0)
+    for _ in range(12):
+        (high,) = maximised.generate(individual_type((1.0,)))
+        (low,) = minimised.generate(Individual)
+        assert high == low
+        low.fitness.values = (sphere(SQUARE.decode(low)),)
+        high.fitness.values = (-low.fitness.values[0],)
+        maximised.update([high])
+        minimised.update([low])
 
 
 def test_columns_snap_as_the_space_does():
