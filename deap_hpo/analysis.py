@@ -79,8 +79,8 @@ def epochs_table(entries: Sequence[Entry]) -> pd.DataFrame:
 def summary(recorded: Recorded) -> dict[str, int | float]:
     """Count what came of a study's evaluations.
 
-    Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `diverged`, `failed`, `generations`, and
-    `seconds` (summed over the evaluations).
+    Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `diverged`, `failed`, `timed_out` (of the
+    failed ones), `retries` (because a worker was lost), `generations`, and `seconds` (summed over the evaluations).
     """
     entries = recorded.entries
     trained = [entry for entry in entries if entry.duplicate_of is None]
@@ -90,6 +90,8 @@ def summary(recorded: Recorded) -> dict[str, int | float]:
         "cached": len(entries) - len(trained),
         "diverged": sum(entry.evaluation.status == "diverged" for entry in trained),
         "failed": sum(entry.evaluation.status == "failed" for entry in trained),
+        "timed_out": sum(entry.evaluation.timed_out for entry in trained),
+        "retries": sum(entry.evaluation.retries for entry in trained),
         "generations": len({entry.generation for entry in entries}),
         "seconds": sum(entry.evaluation.seconds for entry in trained),
     }

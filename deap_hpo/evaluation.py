@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 Params = Mapping[str, Any]
 Status = Literal["ok", "diverged", "failed"]
 
+TIMED_OUT = "Time limit"  # how the error of an evaluation that was ended for its duration begins
+
 
 @dataclass(frozen=True)
 class Request:
@@ -55,12 +57,14 @@ class Evaluation:
     Attributes:
         values: Objective values, one per objective; ``inf`` (the worst, when minimising) where there is none.
             Never NaN: DEAP would rank a NaN as the best about half of the time.
-        status: "ok"; "diverged" when the training loss stopped being finite; "failed" when it raised.
+        status: "ok"; "diverged" when the training loss stopped being finite; "failed" when it raised, ran out of time,
+            or lost its worker too often.
         curve: Measurements per epoch, in order.
         metrics: Final metrics beside the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
         environment: Where it ran: device, precision, number of threads, and the like.
-        error: The traceback of a failed evaluation, else an empty string.
+        error: Why a failed evaluation failed, usually a traceback; else an empty string.
+        retries: How often it was started again because the process or machine that did it was lost.
 
     Raises:
         ValueError: A value is NaN, or there is none.
@@ -81,6 +85,7 @@ class Evaluation:
     seconds: float = 0.0
     environment: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    retries: int = 0
 
     def __post_init__(self) -> None:
         if not self.values or any(math.isnan(value) for value in self.values):
@@ -92,6 +97,11 @@ class Evaluation:
     def value(self) -> float:
         """The first (often the only) objective value."""
         return self.values[0]
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it failed because its time was up."""
+        return self.status == "failed" and self.error.startswith(TIMED_OUT)
 
 
 @runtime_checkable

@@ -100,11 +100,13 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
 def counts_sentence(recorded: Recorded) -> str:
     """Say how many evaluations there were and what became of them.
 
-    Whatever was out of the ordinary is named: repeated, diverged and failed ones.
+    Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers.
     """
     counts = analysis.summary(recorded)
     parts = [f"{counts['evaluations']} evaluations in {counts['generations']} generations: {counts['trained']} trained"]
     parts += [f"{counts[key]} {key}" for key in ("cached", "diverged", "failed") if counts[key]]
+    parts += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
+    parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
     return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of training."
 
 

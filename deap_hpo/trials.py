@@ -96,6 +96,7 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
             "metrics": dict(evaluation.metrics),
             "curve": [asdict(epoch) for epoch in evaluation.curve],
             "environment": dict(evaluation.environment),
+            "retries": evaluation.retries,
             **({"error": evaluation.error} if evaluation.error else {}),
         },
     )
@@ -123,5 +124,6 @@ def to_entry(trial: FrozenTrial) -> Entry:
             seconds=known["seconds"],
             environment=known["environment"],
             error=known.get("error", ""),
+            retries=known.get("retries", 0),
         ),
     )

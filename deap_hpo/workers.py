@@ -1,0 +1,241 @@
+"""One evaluation, done here; and a worker process that does one after the other, with a pipe of its own."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import pickle
+import random
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.reduction import ForkingPickler
+from time import perf_counter
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+
+Evaluate = Callable[..., Any]
+
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
+    """Do one request here and now; whatever it raises becomes a "failed" evaluation.
+
+    `evaluate` is a trainer (anything with ``evaluate(request)``), or a plain function of the hyperparameters that
+    returns a number, a tuple of numbers, or an `Evaluation`. For a plain function the global generators of `random`,
+    numpy and torch are seeded from the request first, so that the same request gives the same result anywhere.
+
+    Example:
+        >>> evaluate_one(lambda params: params["x"] ** 2, Request(number=0, params={"x": 3.0}, seed=0)).value
+        9.0
+    """
+    start = perf_counter()
+    try:
+        if hasattr(evaluate, "evaluate"):
+            result = evaluate.evaluate(request)
+        else:
+            _seed_generators(request.seed)
+            result = evaluate(request.params)
+        return result if isinstance(result, Evaluation) else _as_evaluation(result, perf_counter() - start)
+    # A script's sys.exit() ends its evaluation, not the run; Ctrl-C does end the run.
+    except (Exception, SystemExit):
+        return failure(traceback.format_exc(), perf_counter() - start)
+
+
+def failure(error: str, seconds: float = 0.0) -> Evaluation:
+    """Give the evaluation that stands for one that could not be done."""
+    return Evaluation(values=(math.inf,), status="failed", seconds=seconds, error=error)
+
+
+def _as_evaluation(result: Any, seconds: float) -> Evaluation:
+    values = tuple(float(value) for value in (result if isinstance(result, (tuple, list)) else (result,)))
+    if any(math.isnan(value) for value in values):
+        return Evaluation(tuple(math.inf for _ in values), status="diverged", seconds=seconds)
+    return Evaluation(values, status="ok" if all(map(math.isfinite, values)) else "diverged", seconds=seconds)
+
+
+def _seed_generators(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+class WorkerDied(Exception):
+    """The worker's process has ended; the argument is its exit code, negative for a signal."""
+
+
+class Worker:
+    """A process that evaluates, one request at a time.
+
+    It shares nothing with other workers: no queue, no lock. So whatever kills it, at whatever moment, touches no
+    evaluation but its own. (A pool with one queue for all hung, or failed the evaluations of others, when its workers
+    were killed again and again.) It ends by itself when the driver is gone, however the driver ended.
+
+    Raises:
+        InputError: The evaluator cannot be sent to another process.
+    """
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, _Parcel(evaluate)), name="deap-hpo worker")
+        self.ready = False
+        try:
+            with _one_thread_and_no_ctrl_c():
+                self._process.start()
+        except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, OSError) as error:
+            raise InputError(
+                f"The evaluator could not be sent to a worker process: {error}. Define it in a module or at the top "
+                "level of a script, or evaluate in this process (the executor 'serial')."
+            ) from error
+        finally:
+            theirs.close()
+        _alive.add(self)
+
+    def send(self, request: Request) -> None:
+        """Hand over a request.
+
+        Raises:
+            WorkerDied: The process had ended before.
+        """
+        try:
+            self._connection.send(request)
+        except OSError:
+            raise WorkerDied(self.kill()) from None
+
+    def receive(self) -> Evaluation | None:
+        """Take what the worker says: that it is ready (None; see `ready`), or an evaluation. Waits until it does.
+
+        Raises:
+            InputError: The evaluator could not be made ready in the worker.
+            WorkerDied: The process has ended without another word.
+        """
+        try:
+            message = self._connection.recv_bytes()
+        except (EOFError, OSError):
+            raise WorkerDied(self.kill()) from None
+        try:
+            answer = pickle.loads(message)
+        except Exception:
+            return failure(traceback.format_exc())
+        if isinstance(answer, str):
+            raise InputError(f"The evaluator could not be made ready in a worker process:\n{answer}")
+        self.ready = True
+        return answer  # type: ignore[no-any-return]
+
+    def kill(self) -> int | None:
+        """End the process, whatever it is doing, and give its exit code."""
+        _alive.discard(self)
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._connection.close()
+        return self._process.exitcode
+
+    def has_spoken_or_died(self) -> bool:
+        """Tell whether `receive` would return, or raise, at once."""
+        return self._connection.poll() or not self._process.is_alive()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid or 0
+
+
+def wait_for(workers: list[Worker], timeout: float | None) -> list[Worker]:
+    """Wait, for `timeout` seconds at most, until workers have something to say or have died; give those."""
+    # A process that a dead worker has left behind may hold its end of the pipe open: the death itself is looked for.
+    connection.wait([worker._connection for worker in workers], timeout)
+    return [worker for worker in workers if worker.has_spoken_or_died()]
+
+
+_alive: WeakSet[Worker] = WeakSet()
+
+
+@atexit.register
+def _kill_all() -> None:
+    # multiprocessing would wait for them at the interpreter's end.
+    for worker in list(_alive):
+        worker.kill()
+
+
+class _Parcel:
+    """Something that is unpickled when it is opened, so that a failure is reported rather than a process's end."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled while the worker is started, when torch passes tensors by shared memory, without a copy.
+        return _Packed, (bytes(ForkingPickler.dumps(self._content)),)
+
+
+class _Packed:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def open(self) -> Any:
+        return pickle.loads(self._data)
+
+
+@contextmanager
+def _one_thread_and_no_ctrl_c() -> Iterator[None]:
+    """Start a process with one thread in each numerical library, and deaf to Ctrl-C, which is the driver's affair."""
+    environment = {name: value for name, value in _ONE_THREAD.items() if name not in os.environ}
+    masked = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name in environment:
+            del os.environ[name]
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(driver: connection.Connection, parcel: Any) -> None:
+    """Evaluate what the driver sends, until it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    try:
+        evaluate = parcel.open()
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        if hasattr(evaluate, "prepare_worker"):
+            evaluate.prepare_worker()
+    except Exception:
+        driver.send(traceback.format_exc())
+        return
+    driver.send(None)
+    while True:
+        try:
+            request = driver.recv()
+        except EOFError:
+            return
+        evaluation = evaluate_one(evaluate, request)
+        try:
+            message = pickle.dumps(evaluation)
+        except Exception:
+            message = pickle.dumps(failure(traceback.format_exc(), evaluation.seconds))
+        driver.send_bytes(message)
+
+
+def _end_with_the_driver() -> None:
+    """End this process as soon as the driver is gone, even in the middle of an evaluation."""
+    driver = parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)

@@ -1,0 +1,116 @@
+"""Evaluators for the tests of executors: at the top level of a module without torch, so that workers start fast."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deap_hpo.evaluation import Evaluation, Request
+
+
+def draw(params: dict[str, Any]) -> tuple[float, float]:
+    """Depends on both global generators."""
+    return params["x"] + random.random(), float(np.random.rand())
+
+
+def square(params: dict[str, Any]) -> float:
+    return float(params["x"] ** 2)
+
+
+def break_at_2(params: dict[str, Any]) -> float:
+    if params["x"] == 2:
+        raise RuntimeError("no such thing")
+    return float(params["x"])
+
+
+def exit_at_2(params: dict[str, Any]) -> float:
+    if params["x"] == 2:
+        raise SystemExit("enough")
+    return float(params["x"])
+
+
+def hang_at_2(params: dict[str, Any]) -> float:
+    if params["x"] == 2:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(3600)
+    return float(params["x"])
+
+
+def sleep(params: dict[str, Any]) -> float:
+    time.sleep(params.get("seconds", 0.1))
+    return float(params["x"])
+
+
+def unpicklable_at_2(params: dict[str, Any]) -> Evaluation:
+    environment = {"lock": threading.Lock()} if params["x"] == 2 else {}
+    return Evaluation((float(params["x"]),), environment=environment)
+
+
+def own_memory(params: dict[str, Any]) -> float:
+    """Megabytes of this process, after work that allocates."""
+    sum(np.ones(100_000) for _ in range(5))
+    return resident_megabytes(os.getpid())
+
+
+def resident_megabytes(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+class DiesAt2:
+    """Kills its own process, as the system does when memory is short, the first `times` times."""
+
+    def __init__(self, folder: Path, times: int) -> None:
+        self.folder, self.times = folder, times
+
+    def __call__(self, params: dict[str, Any]) -> float:
+        if params["x"] == 2:
+            count = len(list(self.folder.iterdir()))
+            if count < self.times:
+                (self.folder / str(count)).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return float(params["x"])
+
+
+class BreaksWhenUnpickled:
+    def __reduce__(self) -> Any:
+        return _no_such_file, ()
+
+
+def _no_such_file() -> None:
+    raise FileNotFoundError("no such data")
+
+
+class DiesWhenUnpickled:
+    def __reduce__(self) -> Any:
+        return os._exit, (7,)
+
+
+class BreaksInPreparation:
+    def prepare_worker(self) -> None:
+        raise RuntimeError("not prepared")
+
+    def __call__(self, params: dict[str, Any]) -> float:
+        return 0.0
+
+
+class SharedTensor:
+    """Holds a tensor, and tells how many megabytes of this process are shared memory, in its own share of them."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def evaluate(self, request: Request) -> Evaluation:
+        time.sleep(0.5)  # so that each worker gets one
+        return Evaluation((float(self.tensor.sum()), shared_megabytes()))
+
+
+def shared_megabytes() -> float:
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Shmem")) * 1024 / 1e6
