@@ -1,0 +1,147 @@
+"""The random numbers of training. The statistical tests are deterministic (their keys are fixed); "odds" says how
+often a perfect generator would fail them, over all choices of keys."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import vmap
+
+from deap_hpo.training.keyed import (
+    KeyedDropout,
+    derive_key,
+    keyed_mask,
+    keyed_model,
+    keyed_permutation,
+    member_keys,
+    step_keys,
+)
+
+
+def masks(keys, size=4096, p=0.25):
+    """Give the keep-masks of keys [K] as 0 and 1: float [K, size]."""
+    return torch.stack([keyed_mask(torch.Size([size]), p, key) for key in keys]).double()
+
+
+def z_scores_of_pairs(rows, p):
+    """Correlations between all pairs of rows [K, size], scaled to be standard normal for independent rows."""
+    centred = (rows - (1 - p)) / math.sqrt(p * (1 - p))
+    correlations = centred @ centred.T / math.sqrt(rows.shape[1])
+    return correlations[torch.triu(torch.ones_like(correlations), diagonal=1).bool()]
+
+
+def assert_standard_normal(z):
+    """Odds of a false alarm: below 1e-4 for the largest of up to 2,016 (6 sigma: 2e-9 each), 6e-7 for the others."""
+    assert z.abs().max() < 6
+    assert abs(z.mean()) < 5 / math.sqrt(len(z))
+    assert abs((z**2).mean() - 1) < 5 * math.sqrt(2 / len(z))
+
+
+@pytest.mark.parametrize("p", [0.01, 0.25, 0.5, 0.9])
+def test_rate(p):
+    # Odds: 6e-7 (5 sigma).
+    kept = masks(member_keys(range(256)), p=p)
+    assert abs(kept.mean() - (1 - p)) < 5 * math.sqrt(p * (1 - p) / kept.numel())
+
+
+def test_every_element_and_every_mask_is_fair():
+    # 1,024 masks of 512 elements: the sums over masks, and over elements. Odds: see assert_standard_normal.
+    rows = masks(member_keys(range(1024)), size=512)
+    centred = (rows - 0.75) / math.sqrt(0.75 * 0.25)
+    assert_standard_normal(centred.sum(0) / math.sqrt(1024))
+    assert_standard_normal(centred.sum(1) / math.sqrt(512))
+
+
+def test_members_are_independent():
+    assert_standard_normal(z_scores_of_pairs(masks(member_keys(range(64))), 0.25))
+
+
+def test_steps_are_independent():
+    key = member_keys([5])[0]
+    assert_standard_normal(z_scores_of_pairs(masks([step_keys(key, step) for step in range(64)]), 0.25))
+
+
+def test_calls_of_one_forward_pass_are_independent():
+    with KeyedDropout(step_keys(member_keys([5])[0], 3)):
+        rows = torch.stack([F.dropout(torch.ones(4096), 0.25) for _ in range(64)])
+    assert_standard_normal(z_scores_of_pairs((rows > 0).double(), 0.25))
+
+
+def test_neighbouring_elements_are_independent():
+    # Two elements share one hash. Odds: 6e-7 for each lag.
+    rows = (masks(member_keys(range(256))) - 0.75) / math.sqrt(0.75 * 0.25)
+    for lag in (1, 2, 3, 64):
+        products = rows[:, lag:] * rows[:, :-lag]
+        assert abs(products.mean()) < 5 / math.sqrt(products.numel())
+
+
+def test_what_is_kept_is_scaled_up():
+    with KeyedDropout(member_keys([1])[0]):
+        assert set(F.dropout(torch.ones(100), 0.2).tolist()) == {0.0, 1.25}
+
+
+@pytest.mark.parametrize("dropout", [nn.Dropout(0.3), nn.Dropout1d(0.3), nn.Dropout2d(0.3), nn.Dropout3d(0.3)])
+def test_under_vmap_each_member_gets_its_own_mask(dropout):
+    shape = {nn.Dropout1d: (2, 8, 5), nn.Dropout2d: (2, 8, 5, 5), nn.Dropout3d: (2, 8, 3, 3, 3)}.get(
+        type(dropout), (2, 8)
+    )
+    x, keys = torch.randn(3, *shape), member_keys(range(3))
+
+    def drop(x, key):
+        with KeyedDropout(key):
+            return dropout(x)
+
+    together = vmap(drop)(x, keys)
+    assert torch.equal(together, torch.stack([drop(*one) for one in zip(x, keys, strict=True)]))
+    if len(shape) > 2:  # whole channels
+        assert torch.equal((together != 0).flatten(3).any(-1), (together != 0).flatten(3).all(-1))
+
+
+def test_a_rate_for_each_member():
+    rates, keys = [0.0, 0.1, 0.5, 1.0], member_keys([1, 2, 3, 4])
+
+    def drop(rate, key):
+        with KeyedDropout(key):
+            return F.dropout(torch.ones(64), rate)
+
+    together = vmap(drop)(torch.tensor(rates, dtype=torch.float64), keys)
+    assert torch.equal(together, torch.stack([drop(*one) for one in zip(rates, keys, strict=True)]))
+    assert together.dtype == torch.float32
+
+
+def test_evaluation_mode_drops_nothing():
+    x = torch.randn(10)
+    with KeyedDropout(member_keys([1])[0]):
+        assert torch.equal(nn.Dropout(0.5).eval()(x), x)
+
+
+def test_the_step_may_be_a_tensor():
+    keys = member_keys(range(5))
+    assert torch.equal(step_keys(keys, 70_000), step_keys(keys, torch.tensor(70_000, dtype=torch.int32)))
+
+
+def test_weights_depend_on_the_seed_alone_and_leave_the_generator():
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    first = keyed_model(lambda: nn.Linear(3, 3), seed=5)
+    assert torch.equal(torch.rand(1), expected)
+    torch.manual_seed(2)
+    assert torch.equal(keyed_model(lambda: nn.Linear(3, 3), seed=5).weight, first.weight)
+    assert not torch.equal(keyed_model(lambda: nn.Linear(3, 3), seed=6).weight, first.weight)
+
+
+def test_permutations_differ_by_seed_and_epoch():
+    orders = [keyed_permutation(50, seed, epoch).tolist() for seed in range(3) for epoch in range(3)]
+    assert len({tuple(order) for order in orders}) == 9
+    assert all(sorted(order) == list(range(50)) for order in orders)
+
+
+def test_keys_are_the_same_in_every_process():
+    code = "from deap_hpo.training.keyed import derive_key; print(derive_key('weights', 3, 'x'))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(printed) == derive_key("weights", 3, "x")
