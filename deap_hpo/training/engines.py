@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deap_hpo.errors import InputError
 
-ENGINES = ("auto", "eager", "graph", "compile", "compile+graph")
+ENGINES = ("auto", "eager", "graph")
 Step = Callable[[], None]
 
 
@@ -32,14 +32,14 @@ def resolve_engine(engine: str, device: torch.device) -> str:
         raise InputError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}.")
     if engine == "auto":
         return "graph" if device.type == "cuda" else "eager"
-    if "graph" in engine and device.type != "cuda":
-        raise InputError(f"engine {engine!r} needs a CUDA device; the device is {device.type!r}.")
+    if engine == "graph" and device.type != "cuda":
+        raise InputError(f"engine 'graph' needs a CUDA device; the device is {device.type!r}.")
     return engine
 
 
 def make_step(engine: str, step: Step) -> Step:
     """Give the step as the engine runs it."""
-    return RecordedStep(step, capture_cuda_graph) if "graph" in engine else step
+    return RecordedStep(step, capture_cuda_graph) if engine == "graph" else step
 
 
 class RecordedStep:

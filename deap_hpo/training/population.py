@@ -44,8 +44,7 @@ class PopulationTrainer:
         stack_size: Members trained together at most, at least 1; None takes what the memory allows (on a CPU at
             most 8). Changes speed only.
         memory_limit: Bytes that a stack may take, at least 1; None for what is free on the device.
-        engine: How steps are run: "eager", "graph" (CUDA graphs), "compile" (`torch.compile`), "compile+graph", or
-            "auto". Changes speed only.
+        engine: How steps are run: "eager", "graph" (a CUDA graph), or "auto" (a graph on CUDA). Changes speed only.
 
     Raises:
         InputError: An argument is out of range, or the device is not there.

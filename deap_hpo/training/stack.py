@@ -65,8 +65,7 @@ class Stack:
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
         self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
         each = None if self.shared else 0
-        gradients = vmap(grad_and_value(self._loss), in_dims=(0, 0, 0, each, each, each), randomness="error")
-        self._gradients = torch.compile(gradients) if "compile" in engine else gradients
+        self._gradients = vmap(grad_and_value(self._loss), in_dims=(0, 0, 0, each, each, each), randomness="error")
 
     def _stack_networks(self) -> None:
         networks: dict[tuple[str, int], nn.Module] = {}
@@ -149,18 +148,11 @@ class Stack:
         Returns:
             The members that were dropped.
         """
-        self._plan_epoch(epoch)
-        self.network.train()
+        self.start_epoch(epoch)
         dropped: list[Member] = []
         watch = Watch(self.device)
         for i in range(self.steps_per_epoch):
-            order, rates, last_order, last_rates = self._epoch_plan
-            if i < len(order):
-                self._step = self._step or make_step(self._engine, partial(self._advance, order, rates))
-                self._step()
-            else:
-                self.row.zero_()
-                self._advance(last_order, last_rates)
+            self.train_batch(i)
             finite = watch.finite(self.totals)
             if finite is not None and not all(finite):
                 dropped += self.drop(finite)
@@ -171,8 +163,19 @@ class Stack:
         self.losses = (self.totals / len(self.data.training)).tolist()
         return dropped
 
-    def _plan_epoch(self, epoch: int) -> None:
+    def train_batch(self, i: int) -> None:
+        """Train on batch number `i` of the epoch; the batches come in order."""
+        order, rates, last_order, last_rates = self._epoch_plan
+        if i < len(order):
+            self._step = self._step or make_step(self._engine, partial(self._advance, order, rates))
+            self._step()
+        else:
+            self.row.zero_()
+            self._advance(last_order, last_rates)
+
+    def start_epoch(self, epoch: int) -> None:
         """Lay out the epoch's batches and learning rates as tables on the device."""
+        self.network.train()
         size, steps = len(self.data.training), self.steps_per_epoch
         seeds = [member.seed for member in self.members[: 1 if self.shared else None]]
         permutations = torch.stack([keyed_permutation(size, seed, epoch) for seed in seeds])

@@ -1,0 +1,116 @@
+import warnings
+from functools import partial
+
+import pytest
+import torch
+from networks import small_task
+from test_population import MEMBERS, assert_same_curves, curves, evaluate, requests_of
+
+from deap_hpo.errors import InputError
+from deap_hpo.training import stack
+from deap_hpo.training.memory import is_out_of_memory, step_memory
+from deap_hpo.training.models import MLP
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
+
+
+@pytest.fixture
+def task():
+    return small_task(batch_size=16)
+
+
+def fail_beyond(monkeypatch, members, error=torch.OutOfMemoryError, from_step=0):
+    """Have stacks of more members run out of memory."""
+    advance = stack.Stack._advance
+    tried = []
+
+    def limited(self, *arguments):
+        tried.append(len(self.members))
+        if len(self.members) > members and int(self.trained) >= from_step:
+            raise error("can't allocate memory: the fake limit")
+        advance(self, *arguments)
+
+    monkeypatch.setattr(stack.Stack, "_advance", limited)
+    return tried
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("from_step", [0, 5])
+def test_a_stack_that_does_not_fit_is_halved_until_it_does(monkeypatch, task, error, from_step):
+    trainer = PopulationTrainer(task, epochs=2, device="cpu")
+    expected = evaluate(trainer, MEMBERS)
+    tried = fail_beyond(monkeypatch, 3, error, from_step)
+    limited = PopulationTrainer(task, epochs=2, device="cpu")
+    got = evaluate(limited, MEMBERS)
+    assert_same_curves(got, expected)
+    assert [one.environment["stack"] for one in got] == [2] * 8
+    assert [n for n in dict.fromkeys(tried)] == [8, 4, 2]
+    del tried[:]
+    evaluate(limited, MEMBERS)
+    assert set(tried) == {2}, "what fits is remembered"
+
+
+def test_what_diverged_before_memory_ran_out_is_told_once(monkeypatch, task):
+    params = [MEMBERS[0], {"lr": 1e30}, *MEMBERS[1:4]]
+    fail_beyond(monkeypatch, 2, from_step=5)
+    told = list(PopulationTrainer(task, epochs=3, device="cpu").evaluate_batch(requests_of(params)))
+    assert sorted(position for position, _ in told) == list(range(5))
+    assert dict(told)[1].status == "diverged"
+
+
+def test_where_not_even_one_member_fits_the_reference_goes_on(monkeypatch, task):
+    fail_beyond(monkeypatch, 0)
+    trainer = PopulationTrainer(task, device="cpu")
+    with pytest.warns(RuntimeWarning, match="one at a time.*the fake limit"):
+        got = dict(trainer.evaluate_batch(requests_of(MEMBERS[:3])))
+    reference = ReferenceTrainer(task, device="cpu")
+    assert curves([got[i] for i in range(3)]) == curves([reference(params, 3) for params in MEMBERS[:3]])
+
+
+def test_the_first_stack_is_made_to_fit_the_memory(task):
+    trainer = PopulationTrainer(task, device="cpu")
+    evaluate(trainer, MEMBERS[:1])
+    model = task.model()
+    examples = task.data.training[:16]
+    step = step_memory(lambda: trainer.reference.loss(model, examples), trainer.device)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    assert 16 * 64 * 4 < step < 20 * 16 * 64 * 4, "some times the inputs"
+    limit = int(3.5 * (step + 6 * weights) / 0.8)
+    got = evaluate(PopulationTrainer(task, device="cpu", memory_limit=limit), MEMBERS)
+    assert [one.environment["stack"] for one in got] == [3, 3, 3, 3, 3, 3, 2, 2], "nearly equal, none beyond 3"
+
+
+def test_a_limit_below_one_member_trains_them_singly(task):
+    got = evaluate(PopulationTrainer(task, device="cpu", memory_limit=1), MEMBERS[:2])
+    assert [one.environment["stack"] for one in got] == [1, 1]
+
+
+@pytest.mark.parametrize("argument", ["stack_size", "memory_limit"])
+def test_limits_are_checked(task, argument):
+    with pytest.raises(InputError, match=f"{argument} must be an integer of at least 1, or None; got 0"):
+        PopulationTrainer(task, device="cpu", **{argument: 0})
+
+
+def test_errors_that_say_that_memory_ran_out():
+    with pytest.raises(RuntimeError) as real:
+        torch.empty(2**60)
+    assert is_out_of_memory(real.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_on_cuda_running_out_of_memory_is_survived():
+    # 64 members take some 6 GB, which the device has free; the process may take 2.
+    task = small_task(partial(MLP, inputs=64, width=2048, depth=2))
+    trainer = PopulationTrainer(task, device="cuda")
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 2e9 / total))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            got = dict(trainer.evaluate_batch(requests_of(MEMBERS * 8)))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert {one.status for one in got.values()} == {"ok"}

@@ -1,0 +1,61 @@
+import math
+
+import pytest
+from networks import small_task
+from test_population import MEMBERS, assert_same_curves, curves, evaluate
+
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.training.outcome import combine, repeat_seeds
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
+
+
+def test_repeats_are_the_mean_over_seeds():
+    task = small_task(batch_size=16)
+    settings = {"epochs": 2, "device": "cpu"}
+    single = ReferenceTrainer(task, **settings)
+    each = [single(MEMBERS[0], seed) for seed in repeat_seeds(3, 3)]
+    together = ReferenceTrainer(task, repeats=3, **settings)(MEMBERS[0], 3)
+    values = [one.value for one in each]
+    assert together.value == pytest.approx(sum(values) / 3)
+    spread = math.sqrt(sum((value - together.value) ** 2 for value in values) / 2)
+    assert together.metrics["loss_std"] == pytest.approx(spread)
+    assert together.metrics["accuracy"] == pytest.approx(sum(one.metrics["accuracy"] for one in each) / 3)
+    assert set(together.metrics) == {"accuracy", "accuracy_std", "loss_std"}
+    assert together.curve[-1].validation_loss == pytest.approx(together.value)
+
+
+def test_repeats_mean_the_same_in_both_trainers():
+    task = small_task(batch_size=16)
+    settings = {"epochs": 2, "device": "cpu", "repeats": 3}
+    reference = ReferenceTrainer(task, **settings)
+    population = PopulationTrainer(task, **settings)
+    assert reference.settings == population.settings
+    params = [*MEMBERS[:3], {"lr": 1e30}]
+    got, expected = evaluate(population, params), [reference(one, 3) for one in params]
+    assert_same_curves(got, expected)
+    assert [one.value for one in got[:3]] == pytest.approx([one.value for one in expected[:3]], rel=1e-4)
+    for one, other in zip(got, expected, strict=True):
+        assert one.metrics == pytest.approx(other.metrics, rel=1e-3, abs=1e-6)
+    assert (got[3].status, got[3].values, got[3].metrics) == ("diverged", (math.inf,), {})
+
+
+def test_seeds_of_repeats_come_from_the_requests_seed():
+    assert repeat_seeds(3, 1) == [3]
+    assert repeat_seeds(3, 4)[:2] == repeat_seeds(3, 2)
+    assert len({seed for start in range(50) for seed in repeat_seeds(start, 4)}) == 200
+
+
+def test_one_bad_repeat_decides():
+    good, diverged = Evaluation((0.5,), metrics={"accuracy": 1.0}), Evaluation((math.inf,), status="diverged")
+    failed = Evaluation((math.inf,), status="failed", error="Traceback")
+    assert combine([good, diverged], 2.0).status == "diverged"
+    assert combine([diverged, failed, good], 2.0).status == "failed"
+    assert combine([diverged, failed, good], 2.0).error == "Traceback"
+    assert combine([good], 2.0) == Evaluation((0.5,), metrics={"accuracy": 1.0}, seconds=2.0)
+
+
+def test_one_repeat_is_a_plain_training():
+    task = small_task(batch_size=16)
+    trainer = ReferenceTrainer(task, device="cpu")
+    assert curves([trainer(MEMBERS[0], 3)]) == curves([trainer.train(MEMBERS[0], 3)[1]])

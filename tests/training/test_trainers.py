@@ -1,0 +1,96 @@
+import pytest
+import torch
+from networks import small_task
+from test_population import MEMBERS, assert_same_curves, curves, requests_of
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import BatchEvaluator, Request
+from deap_hpo.executors import ProcessExecutor, SerialExecutor
+from deap_hpo.training import hardware, trainers
+from deap_hpo.training.hardware import PRECISIONS, resolve_precision
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
+
+CPU = torch.device("cpu")
+
+
+def test_a_cpu_gets_the_reference_and_an_accelerator_the_population(monkeypatch):
+    assert isinstance(trainers.make_trainer(small_task(), device="cpu"), ReferenceTrainer)
+    monkeypatch.setattr(trainers, "resolve_device", lambda device: torch.device("cuda"))
+    monkeypatch.setitem(trainers.TRAINERS, "population", lambda task, **settings: ("population", settings))
+    assert trainers.make_trainer(small_task(), epochs=2) == ("population", {"device": "auto", "epochs": 2})
+
+
+@pytest.mark.parametrize("name", trainers.TRAINERS)
+def test_every_trainer_works_in_every_executor(name):
+    trainer = trainers.make_trainer(small_task(), trainer=name, device="cpu", epochs=2)
+    assert isinstance(trainer, BatchEvaluator) == (name == "population")
+    requests = requests_of(MEMBERS[:2])
+    here = dict(SerialExecutor().run(trainer, requests))
+    executor = ProcessExecutor(1)
+    try:
+        there = dict(executor.run(trainer, requests))
+    finally:
+        executor.close()
+    assert_same_curves([there[i] for i in range(2)], [here[i] for i in range(2)])
+    assert curves([trainer(MEMBERS[0], 3)]) == curves([there[0]])
+
+
+def test_trainers_share_their_settings_and_record_where_they_computed():
+    settings = {"epochs": 2, "device": "cpu", "precision": "bf16", "repeats": 2}
+    both = [trainers.make_trainer(small_task(), trainer=name, **settings) for name in trainers.TRAINERS]
+    assert both[0].settings == both[1].settings
+    assert both[0].settings["precision"] == "bf16"
+    for trainer in both:
+        about = trainer.evaluate(Request(0, MEMBERS[0], 1)).environment
+        assert (about["device"], about["precision"]) == ("cpu", "bf16")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="trainer must be one of auto, population, reference; got 'fast'"):
+        trainers.make_trainer(small_task(), trainer="fast", device="cpu")
+    with pytest.raises(InputError, match="repeats must be an integer of at least 1; got 0"):
+        trainers.make_trainer(small_task(), device="cpu", repeats=0)
+    with pytest.raises(InputError, match="precision must be one of auto, fp32, bf16; got 'fp8'"):
+        trainers.make_trainer(small_task(), device="cpu", precision="fp8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("fma avx2 avx512f", "fp32"), ("avx512f avx512_bf16 sse", "bf16"), ("amx_bf16", "bf16")]
+)
+def test_auto_is_bf16_where_the_processor_has_it(monkeypatch, tmp_path, flags, expected):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor : 0\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(hardware, "Path", lambda _: cpuinfo)
+    assert resolve_precision("auto", CPU) == expected
+    assert [resolve_precision(one, CPU) for one in PRECISIONS[1:]] == ["fp32", "bf16"]
+
+
+def test_bf16_gives_nearly_the_same_losses():
+    task = small_task()
+    exact, rough = (
+        ReferenceTrainer(task, epochs=2, device="cpu", precision=p)(MEMBERS[0], 3) for p in ("fp32", "bf16")
+    )
+    stacked = PopulationTrainer(task, epochs=2, device="cpu", precision="bf16")(MEMBERS[0], 3)
+    assert exact.value != rough.value
+    assert_same_curves([rough, stacked], [exact, exact], rel=0.02)
+
+
+def test_computing_puts_settings_back():
+    before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    with hardware.computing(CPU, "fp32"):
+        assert torch.get_num_threads() == 1
+    assert before == (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+
+
+def test_what_a_network_draws_itself_comes_from_the_seed():
+    from networks import Noisy
+
+    trainer = ReferenceTrainer(small_task(Noisy), device="cpu")
+    torch.manual_seed(1)
+    first = trainer(MEMBERS[0], 3)
+    torch.manual_seed(2)
+    expected = torch.rand(1)
+    torch.manual_seed(2)
+    assert curves([trainer(MEMBERS[0], 3)]) == curves([first])
+    assert torch.equal(torch.rand(1), expected), "and torch's generator is left as it was"
