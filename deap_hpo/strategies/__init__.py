@@ -1,1 +1,110 @@
-"""Search strategies in DEAP's ask-and-tell idiom: `generate()` and `update(population)`, one file each."""
+"""Search strategies in DEAP's ask-and-tell idiom: `generate()` and `update(population)`, one file each.
+
+All have one shape, and run by `deap.algorithms.eaGenerateUpdate` over `Study.map`::
+
+    strategy = make_strategy("tpe", space, seed=1)
+    toolbox.register("generate", strategy.generate, Individual)
+    toolbox.register("update", strategy.update)
+    toolbox.register("evaluate", trainer)
+    toolbox.register("map", study.map)
+    population, logbook = algorithms.eaGenerateUpdate(toolbox, ngen=50)
+
+Each is a deterministic function of its seed and of the outcomes it is told, draws from generators of its own, and
+minimises the first objective (or maximises it, where its weight is positive). Infinite values are the worst; NaN has no
+place. A strategy that has nothing left to propose returns empty batches.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, Protocol
+
+from deap_hpo.errors import InputError
+from deap_hpo.space import Space
+
+STRATEGIES: dict[str, str] = {
+    "cma": "deap_hpo.strategies.cma_es:CMAStrategy",
+    "cmaes": "deap_hpo.strategies.optuna_samplers:cmaes_strategy",
+    "de": "deap_hpo.strategies.differential_evolution:DifferentialEvolutionStrategy",
+    "fixed": "deap_hpo.strategies.fixed:FixedStrategy",
+    "gp": "deap_hpo.strategies.optuna_samplers:gp_strategy",
+    "grid": "deap_hpo.strategies.grid_search:GridStrategy",
+    "nsga2": "deap_hpo.strategies.optuna_samplers:nsga2_strategy",
+    "random": "deap_hpo.strategies.random_search:RandomStrategy",
+    "reinforce": "deap_hpo.strategies.reinforce:ReinforceStrategy",
+    "sobol": "deap_hpo.strategies.sobol:SobolStrategy",
+    "surrogate": "deap_hpo.strategies.surrogate:SurrogateStrategy",
+    "tpe": "deap_hpo.strategies.optuna_samplers:tpe_strategy",
+}
+"""Where each strategy is, by name: "module:what makes it". Optuna, torch and scipy are imported when one is made."""
+
+
+class Strategy(Protocol):
+    """The shape of a strategy."""
+
+    def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
+        """Return the next individuals, each made by `ind_init` from a genome in [0, 1]; none when there is no next."""
+        ...
+
+    def update(self, population: Sequence[Any]) -> None:
+        """Learn from the individuals of the last `generate`, evaluated, in the same order; they stay as they are."""
+        ...
+
+
+def make_strategy(name: str, space: Space, **arguments: Any) -> Strategy:
+    """Make a strategy by its name.
+
+    Args:
+        name: One of `STRATEGIES`.
+        space: The search space.
+        arguments: The strategy's own: `seed`, mostly `batch_size` or `population_size`, and what else it has.
+
+    Raises:
+        InputError: There is no such strategy, it has no such argument, it needs one that is missing, or a value is out
+            of its range.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
+        >>> make_strategy("random", space, seed=1).generate(list)
+        [[0.5118216247002567]]
+        >>> make_strategy("randon", space)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: There is no strategy 'randon' (did you mean 'random'?); expected one of cma, \
+cmaes, de, fixed, gp, grid, nsga2, random, reinforce, sobol, surrogate, tpe.
+    """
+    if name not in STRATEGIES:
+        raise InputError(
+            f"There is no strategy {name!r}{_hint(name, STRATEGIES)}; expected one of {_list(STRATEGIES)}."
+        )
+    module, _, attribute = STRATEGIES[name].partition(":")
+    make = getattr(import_module(module), attribute)
+    known = [
+        parameter
+        for parameter in inspect.signature(make).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    names = [parameter.name for parameter in known]
+    for argument in arguments:
+        if argument not in names:
+            raise InputError(
+                f"The strategy {name} has no argument {argument!r}{_hint(argument, names)}; expected {_list(names)}."
+            )
+    for parameter in known:
+        if parameter.default is inspect.Parameter.empty and parameter.name not in arguments:
+            raise InputError(f"The strategy {name} needs the argument {parameter.name!r}; got {_list(arguments)}.")
+    strategy: Strategy = make(space, **arguments)
+    return strategy
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(str(name), list(known), n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

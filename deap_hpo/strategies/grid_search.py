@@ -1,0 +1,118 @@
+"""Grid search: the full factorial design, as fine as asked for or as the budget allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deap_hpo.errors import InputError
+from deap_hpo.space import Categorical, Hyperparameter, Int, Space
+from deap_hpo.strategies.outcomes import check_integer
+
+
+class GridStrategy:
+    """Every combination of evenly spaced values, each once, in an order drawn from the seed.
+
+    In a drawn order (as in Optuna's grid sampler) a grid that is cut short has still covered the whole space, not a
+    corner of it. `str` of the strategy says which grid it is.
+
+    Args:
+        space: The search space.
+        resolution: Number of values of each `Float` and `Int`, one for all or by name, as of `Space.grid`.
+        budget: Instead of a resolution: the most evaluations to spend. Taken is the finest grid that fits whose
+            numbers of values differ by at most one where a hyperparameter has that many; the first names get more.
+        batch_size: Genomes per batch, at least 1; the last batch may be smaller.
+        seed: Seed of the order, at least 0.
+
+    Attributes:
+        resolution: Number of values of each hyperparameter, by name.
+        size: Number of combinations. After as many individuals, `generate` returns empty lists; a run of
+            `eaGenerateUpdate` that is to end there has ``ngen=math.ceil(strategy.size / strategy.batch_size)``.
+
+    Raises:
+        InputError: Not exactly one of `resolution` and `budget` is given, a number is out of its range, or even the
+            coarsest grid, one value of each number and all choices, exceeds the budget.
+        TypeError: A resolution is not an integer.
+        ValueError: A resolution is below 1, or a name is missing or unknown.
+
+    Source:
+        Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 13, 2012, on why a grid wastes
+        evaluations wherever some hyperparameters matter more than others.
+
+    Example:
+        >>> from deap_hpo.space import Float, Int
+        >>> strategy = GridStrategy(Space({"lr": Float(0.0, 1.0), "width": Int(1, 2)}), budget=8, batch_size=5)
+        >>> str(strategy)
+        'grid of 8 evaluations: lr 4, width 2'
+        >>> [len(strategy.generate(list)) for _ in range(3)]
+        [5, 3, 0]
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        resolution: int | Mapping[str, int] | None = None,
+        budget: int | None = None,
+        batch_size: int = 1,
+        seed: int = 0,
+    ) -> None:
+        if (resolution is None) == (budget is None):
+            raise InputError(
+                "grid needs a resolution (values of each hyperparameter) or a budget (the most evaluations), and not "
+                f"both; got resolution={resolution!r}, budget={budget!r}."
+            )
+        self.batch_size = check_integer("batch_size", batch_size, 1)
+        rng = np.random.default_rng(check_integer("seed", seed, 0))
+        if resolution is None:
+            resolution = _finest(space, check_integer("budget", budget, 1))
+        points = space.grid(resolution)
+        self.resolution = {name: len({repr(point[name]) for point in points}) for name in space}
+        self.size = len(points)
+        self._genomes = [space.encode(points[i]) for i in rng.permutation(self.size)]
+        self._next = 0
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{name} {count}" for name, count in self.resolution.items())
+        return f"grid of {self.size} evaluations: {values}"
+
+    def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
+        """Return the next individuals; none after the last point."""
+        batch = self._genomes[self._next : self._next + self.batch_size]
+        self._next += len(batch)
+        return [ind_init(list(genome)) for genome in batch]
+
+    def update(self, population: Sequence[Any]) -> None:
+        """Learn nothing."""
+
+
+def _finest(space: Space, budget: int) -> dict[str, int]:
+    """Raise the resolution of the coarsest hyperparameter, the first among equals, while the grid fits."""
+    resolution = dict.fromkeys(space, 1)
+    if _size(space, resolution) > budget:
+        raise InputError(
+            f"budget must be at least {_size(space, resolution)}, the number of combinations of all choices alone; "
+            f"got {budget}."
+        )
+    while growing := [name for name in space if resolution[name] < _most_values(space[name])]:
+        name = min(growing, key=resolution.__getitem__)
+        finer = {**resolution, name: resolution[name] + 1}
+        if _size(space, finer) > budget:
+            break
+        resolution = finer
+    return resolution
+
+
+def _most_values(hyperparameter: Hyperparameter) -> float:
+    if isinstance(hyperparameter, Categorical):
+        return 1  # All its choices are there from the start.
+    if isinstance(hyperparameter, Int):
+        return hyperparameter.high - hyperparameter.low + 1
+    return math.inf if hyperparameter.low < hyperparameter.high else 1
+
+
+def _size(space: Space, resolution: Mapping[str, int]) -> int:
+    return math.prod(len(space[name].grid(count)) for name, count in resolution.items())

@@ -1,0 +1,109 @@
+"""Optuna's samplers as strategies: the same proposals as from Optuna itself, alone and in batches."""
+
+import math
+
+import optuna
+import pytest
+import torch
+
+from deap_hpo.individual import Individual
+from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.strategies import make_strategy
+from deap_hpo.strategies.optuna_samplers import OptunaStrategy
+
+SPACE = Space(
+    {
+        "lr": Float(1e-4, 1.0, log=True),
+        "momentum": Float(0.0, 0.9),
+        "width": Int(16, 256, log=True),
+        "act": Categorical(["relu", "tanh", None]),
+    }
+)
+SAMPLERS = {
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+    "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
+}
+EVALUATIONS = {"tpe": 40, "gp": 15, "cmaes": 40, "nsga2": 120}
+
+
+def loss(params):
+    """Rounded, so that a last digit lost between value and gene cannot show in the loss; at times infinite."""
+    if params["momentum"] > 0.8:
+        return math.inf
+    choice = {"relu": 0.3, "tanh": 0.0, None: 0.2}[params["act"]]
+    return round((math.log10(params["lr"]) + 2) ** 2 + params["momentum"] + abs(params["width"] - 64) / 64 + choice, 6)
+
+
+def in_optuna(name, batch_size):
+    """Run Optuna without any of our code; return the parameters of all trials."""
+    study = optuna.create_study(sampler=SAMPLERS[name](7))
+
+    def suggest(trial):
+        return {
+            "lr": trial.suggest_float("lr", 1e-4, 1.0, log=True),
+            "momentum": trial.suggest_float("momentum", 0.0, 0.9),
+            "width": trial.suggest_int("width", 16, 256, log=True),
+            "act": trial.suggest_categorical("act", ["relu", "tanh", None]),
+        }
+
+    if batch_size == 1:
+        study.optimize(lambda trial: loss(suggest(trial)), n_trials=EVALUATIONS[name])
+    else:
+        for _ in range(EVALUATIONS[name] // batch_size):
+            trials = [study.ask() for _ in range(batch_size)]
+            losses = [loss(suggest(trial)) for trial in trials]
+            for trial, value in zip(trials, losses, strict=True):
+                study.tell(trial, value)
+    return [trial.params for trial in study.trials]
+
+
+def as_strategy(name, batch_size):
+    strategy = make_strategy(name, SPACE, batch_size=batch_size, seed=7)
+    proposals = []
+    for _ in range(EVALUATIONS[name] // batch_size):
+        population = strategy.generate(Individual)
+        for individual in population:
+            individual.fitness.values = (loss(SPACE.decode(individual)),)
+        strategy.update(population)
+        proposals += [SPACE.decode(individual) for individual in population]
+    return proposals
+
+
+@pytest.fixture
+def one_thread():
+    """As the strategy does for gp: other threads, other roundings (and on small matrices much slower ones)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.filterwarnings("ignore:Clip non-finite values")
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_proposes_what_optuna_proposes(name, batch_size, one_thread):
+    if name == "cmaes":
+        pytest.importorskip("cmaes")
+    proposals = as_strategy(name, batch_size)
+    for ours, optunas in zip(proposals, in_optuna(name, batch_size), strict=True):
+        assert (ours["width"], ours["act"]) == (optunas["width"], optunas["act"])
+        for number in ("lr", "momentum"):  # which pass through the gene and may lose a last digit
+            assert ours[number] == pytest.approx(optunas[number], rel=1e-12)
+
+
+def test_takes_any_sampler():
+    strategy = OptunaStrategy(SPACE, optuna.samplers.RandomSampler(seed=1), batch_size=2)
+    assert len(strategy.generate(list)) == 2
+
+
+def test_leaves_threads_and_verbosity_as_they_were():
+    threads, verbosity = torch.get_num_threads(), optuna.logging.get_verbosity()
+    strategy = make_strategy("gp", SPACE, n_startup_trials=1, batch_size=2)
+    for _ in range(2):
+        population = strategy.generate(Individual)
+        for individual in population:
+            individual.fitness.values = (sum(individual),)
+        strategy.update(population)
+    assert (torch.get_num_threads(), optuna.logging.get_verbosity()) == (threads, verbosity)
