@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 # meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale grows with the
 # dimension, as the distance between random points does (Hvarfner, Hellsten & Nardi 2024, "Vanilla Bayesian
 # optimization performs great in high dimensions"); at 1 dimension it is that of `LENGTHSCALE`.
-LENGTHSCALE = (0.4, 1.0, 0.05, 10.0)
+LENGTHSCALE = (0.7, 1.0, 0.05, 10.0)
 VARIANCE = (1.0, 1.0, 0.05, 20.0)
 NOISE = (1e-3, 2.0, 1e-5, 0.5)
 JITTER = 1e-8
@@ -43,13 +43,13 @@ class GaussianProcess:
     Example:
         >>> inputs = np.linspace(0, 1, 9)[:, None]
         >>> process = GaussianProcess([0], np.random.default_rng(0))
-        >>> process.fit(inputs, np.sin(6 * inputs[:, 0]), steps=100)
+        >>> process.fit(inputs, np.sin(6 * inputs[:, 0]), steps=200)
         >>> means, deviations = process.predict(np.array([[0.3]]))
         >>> means.shape, bool(abs(means.mean() - np.sin(1.8)) < 0.02), bool(deviations.max() < 0.1)
-        ((5, 1), True, True)
+        ((10, 1), True, True)
     """
 
-    def __init__(self, groups: Sequence[int], rng: np.random.Generator, *, n_samples: int = 5) -> None:
+    def __init__(self, groups: Sequence[int], rng: np.random.Generator, *, n_samples: int = 10) -> None:
         self._groups, self._rng = np.asarray(groups, dtype=int), rng
         dimension = int(self._groups.max()) + 1
         lengthscale = (LENGTHSCALE[0] * dimension**0.25, *LENGTHSCALE[1:])
@@ -59,7 +59,7 @@ class GaussianProcess:
         draws = self._prior_mean + self._prior_deviation * rng.normal(size=(n_samples, dimension + 2))
         self.theta: Array = np.clip(draws, self._low, self._high)
 
-    def fit(self, inputs: Array, targets: Array, *, steps: int = 5) -> None:
+    def fit(self, inputs: Array, targets: Array, *, steps: int = 10) -> None:
         """Condition on observations.
 
         Args:
@@ -72,6 +72,10 @@ class GaussianProcess:
             self._turn = (self._turn + 1) % len(self.theta)
             self.theta[self._turn] = self._slice(self.theta[self._turn], targets)
         self._factorise()
+
+    def thin(self, n_samples: int) -> None:
+        """Keep at most `n_samples` samples, from the next fit on."""
+        self.theta = self.theta[:n_samples]
 
     def predict(self, inputs: Array) -> tuple[Array, Array]:
         """Means and standard deviations of the noise-free function, by each sample.

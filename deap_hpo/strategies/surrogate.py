@@ -25,6 +25,11 @@ Key = tuple[Any, ...]
 MODEL_LIMIT = 300  # Observations in the model: its cost grows with their cube.
 REFINEMENTS = 3  # Generations of evolution by the model alone, before a proposal.
 CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
+SAMPLING = (
+    (100, 5, 2),
+    (60, 5, 5),
+    (0, 10, 10),
+)  # From so many observations: samples of the model; steps for each new.
 ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
 
 
@@ -174,9 +179,10 @@ class SurrogateStrategy:
             genomes, values = genomes[kept], values[kept]
         inputs = self._columns.features(genomes)
         new = min(len(self._values) - self._fitted, 10)
-        # With many observations the posterior moves little, and a step is dear.
-        steps = new * (5 if len(genomes) <= 100 else 2)
-        self._process.fit(inputs, standardise(values), steps=steps)
+        # More observations leave less to choose from among the hyperparameters, and make a sample dearer.
+        n_samples, steps = next((samples, steps) for least, samples, steps in SAMPLING if len(genomes) >= least)
+        self._process.thin(n_samples)
+        self._process.fit(inputs, standardise(values), steps=steps * new)
         self._fitted = len(self._values)
         # Predicted, not observed: under noise, the best observation was lucky.
         self._best = self._process.predict(inputs)[0].min(axis=1, keepdims=True)
