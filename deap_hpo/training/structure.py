@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from deap_hpo.training.recipe import Recipe
 
 # Their rate `p` may differ between the members of a stack: `KeyedDropout` takes one rate for each.
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device, torch.Size)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 # What every module has: its parts are looked at one by one, and the rest says nothing of its structure.
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
 
@@ -58,13 +59,14 @@ def structure(model: nn.Module, recipe: Recipe, architecture: Mapping[str, Any])
     """
     tensors = [*model.named_parameters(), *model.named_buffers()]
     shapes = tuple((name, tuple(t.shape), t.dtype, t.requires_grad) for name, t in tensors)
-    modules = tuple((name, type(module), *_attributes(module)) for name, module in model.named_modules())
-    known = all(value is not None for _, _, *attributes in modules for _, value in attributes)
+    modules = tuple((name, *_attributes(module)) for name, module in model.named_modules())
+    known = all(value is not None for _, *attributes in modules for _, value in attributes)
     arguments = None if known else repr(sorted(architecture.items()))
     return recipe.optimizer, recipe.nesterov, recipe.batch_size, shapes, modules, arguments
 
 
 def _attributes(module: nn.Module) -> Iterable[tuple[str, str | None]]:
+    yield "class", _token(type(module))
     for name, value in sorted(module.__dict__.items()):
         if name == "training" or (name not in _OF_EVERY_MODULE and not (name == "p" and type(module) in DROPOUTS)):
             yield name, _token(value)
@@ -74,6 +76,10 @@ def _token(value: Any) -> str | None:
     """Give a text that is equal for equal values, or None where that cannot be told."""
     if isinstance(value, _PLAIN):
         return repr(value)
+    if isinstance(value, type):
+        # A class made while the program runs (as parametrisations are) may only look like another of its name.
+        found = getattr(sys.modules.get(value.__module__), value.__qualname__, None)
+        return f"{value.__module__}.{value.__qualname__}" if found is value else None
     if isinstance(value, Tensor):
         content = value.detach().cpu().contiguous()
         return f"{content.dtype}{tuple(content.shape)}{hashlib.sha256(content.numpy().tobytes()).hexdigest()}"

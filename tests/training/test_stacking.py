@@ -1,0 +1,156 @@
+"""Which networks can be stacked: the table of docs/stacking.md, tried."""
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import DataDependent, Noisy, small_task
+from test_population import MEMBERS, assert_same_curves, requests_of
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.recipe import Recipe
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.structure import structure
+
+
+class Body(nn.Module):
+    """Some layers on images [N, 1, 8, 8], and a linear one on whatever comes out."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(self.body.eval()(torch.zeros(2, 1, 8, 8)).flatten(1).shape[1], 10)
+        self.train()
+
+    def forward(self, x):
+        return F.log_softmax(self.head(self.body(x).flatten(1)), dim=1)
+
+
+class Rows(nn.Module):
+    """A layer on the rows of an image as a sequence [N, 8, 8]."""
+
+    def __init__(self, layer, *arguments):
+        super().__init__()
+        self.layer, self.arguments = layer, arguments
+
+    def forward(self, x):
+        rows = x.squeeze(1)
+        output = self.layer(*[rows] * 3) if isinstance(self.layer, nn.MultiheadAttention) else self.layer(rows)
+        return output[0] if isinstance(output, tuple) else output
+
+
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.frozen = nn.Linear(64, 32).requires_grad_(False)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        return F.log_softmax(self.head(self.frozen(x.flatten(1)).relu()), dim=1)
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return F.log_softmax(self.head(self.second(self.first(x.flatten(1)).relu())), dim=1)
+
+
+def convolved(*layers):
+    return Body(nn.Conv2d(1, 4, 3), *layers)
+
+
+STACKED = {
+    "strided": lambda: Body(nn.Conv2d(1, 4, 3, stride=2)),
+    "depthwise": lambda: convolved(nn.Conv2d(4, 4, 3, groups=4)),
+    "dilated, same padding": lambda: Body(nn.Conv2d(1, 4, 3, dilation=2, padding="same")),
+    "transposed": lambda: Body(nn.ConvTranspose2d(1, 4, 3)),
+    "1d": lambda: Body(nn.Flatten(2), nn.Conv1d(1, 4, 5)),
+    "batch norm 1d": lambda: Body(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16)),
+    "batch norm without statistics": lambda: convolved(nn.BatchNorm2d(4, track_running_stats=False)),
+    "other norms": lambda: convolved(nn.GroupNorm(2, 4), nn.InstanceNorm2d(4, affine=True), nn.LayerNorm(6)),
+    "pooling": lambda: convolved(nn.AvgPool2d(2), nn.AdaptiveMaxPool2d(2)),
+    "upsampling": lambda: convolved(nn.Upsample(scale_factor=2), nn.PixelShuffle(2)),
+    "activations": lambda: convolved(nn.PReLU(), nn.SiLU(), nn.ELU(inplace=True), nn.Softmax(-1)),
+    "dropouts": lambda: convolved(nn.Dropout(0.2), nn.Dropout2d(0.2)),
+    "tied weights": Tied,
+    "frozen weights": Frozen,
+    "weight norm": lambda: Body(nn.Flatten(), parametrizations.weight_norm(nn.Linear(64, 8))),
+    "attention": lambda: Body(Rows(nn.MultiheadAttention(8, 2, batch_first=True))),
+}
+ALONE = {
+    "branches on a value": (DataDependent, "data-dependent control flow"),
+    "own random numbers": (Noisy, "random operation"),
+    "alpha dropout": (lambda: convolved(nn.AlphaDropout(0.2)), "random operation"),
+    "attention with dropout": (
+        lambda: Body(Rows(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.2, batch_first=True))),
+        "random operation",
+    ),
+    "recurrent": (lambda: Body(Rows(nn.GRU(8, 8, batch_first=True))), "Batching rule not implemented for aten::gru"),
+    "spectral norm": (lambda: Body(nn.Flatten(), parametrizations.spectral_norm(nn.Linear(64, 8))), "Batching rule"),
+    "batch norm without momentum": (lambda: convolved(nn.BatchNorm2d(4, momentum=None)), "item()"),
+}
+
+
+def trained(model):
+    task = small_task(model, batch_size=16)
+    params = MEMBERS[:3]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        got = dict(PopulationTrainer(task, device="cpu").evaluate_batch(requests_of(params)))
+    reference = ReferenceTrainer(task, device="cpu")
+    assert_same_curves([got[i] for i in range(3)], [reference(one, 3) for one in params])
+    messages = [str(one.message) for one in warned if "one at a time" in str(one.message)]
+    return [one.environment.get("stack") for one in got.values()], messages
+
+
+@pytest.mark.parametrize("network", STACKED)
+def test_is_stacked(network):
+    assert trained(STACKED[network]) == ([3, 3, 3], [])
+
+
+@pytest.mark.parametrize("network", ALONE)
+def test_is_left_to_the_reference(network):
+    model, reason = ALONE[network]
+    stacks, messages = trained(model)
+    assert stacks == [None] * 3
+    assert len(messages) == 1
+    assert reason in messages[0]
+
+
+class Configured(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+        self.layer = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (1, 1, True),
+        (1, 2, False),
+        ([1, {"a": "b"}], [1, {"a": "b"}], True),
+        ((1, 2), [1, 2], False),
+        (torch.ones(3), torch.ones(3), True),
+        (torch.ones(3), torch.zeros(3), False),
+        (nn.Linear, nn.Linear, True),
+        (nn.Linear, nn.Conv2d, False),
+        (len, len, False),  # a function may hold anything: the factory's arguments have to be equal too
+    ],
+)
+def test_plain_attributes_are_compared_by_value(first, second, same):
+    one, other = (structure(Configured(value), Recipe(), {"argument": i}) for i, value in enumerate([first, second]))
+    assert (one == other) == same
+
+
+def test_objects_of_unknown_kind_need_equal_arguments():
+    first, second = (Configured(lambda x: x) for _ in range(2))
+    assert structure(first, Recipe(), {"a": 1}) == structure(second, Recipe(), {"a": 1})
+    assert structure(first, Recipe(), {"a": 1}) != structure(second, Recipe(), {"a": 2})
