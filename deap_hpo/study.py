@@ -24,7 +24,10 @@ from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.record import Record, ReplayError
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Space
+from deap_hpo.statistics import generation_statistics
 from deap_hpo.trials import Direction, Entry, best_entry
+
+_MOST_PROPOSALS = 50  # for each evaluation of the budget
 
 
 class BudgetSpent(Exception):
@@ -64,7 +67,8 @@ class Study:
             are compared under equal luck, and a configuration is never evaluated twice. Otherwise evaluation number k
             gets a seed derived from `seed` and k.
         settings: Further facts (JSON values) that a resumed run has to share with the recorded one.
-        max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`.
+        max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`;
+            those answered by an earlier one of the same configuration are not counted.
         max_seconds: Seconds after which `map` raises `BudgetSpent` rather than start another evaluation.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
 
@@ -120,7 +124,8 @@ class Study:
         self._common = common_random_numbers
         self._max_evaluations = max_evaluations
         self._deadline = perf_counter() + max_seconds if max_seconds else math.inf
-        self._count = 0
+        self._count = 0  # evaluations asked for
+        self._done = 0  # of these, not answered by an earlier one
         self.generation = 0
         self._known: dict[Any, int] = {}  # configuration -> number of its first evaluation
         self._batch: tuple[list[Entry], float] = ([], 0.0)
@@ -166,15 +171,16 @@ class Study:
             self.record.check("evaluator", evaluate.settings)
         individuals = list(individuals)
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
-        allowed = planned[: None if self._max_evaluations is None else max(0, self._max_evaluations - self._count)]
+        allowed = planned[: self._within_budget(planned)]
         with generators_kept():
-            self._evaluate(evaluate, [(entry, one) for entry, one in zip(allowed, individuals, strict=False)])
+            self._evaluate(evaluate, list(zip(allowed, individuals, strict=False)))
         entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
         if len(entries) < len(planned):
             raise BudgetSpent(f"The study {self.name!r} has used its budget after {len(self.record)} evaluations.")
         for individual, entry in zip(individuals, entries, strict=True):
             individual.origin, individual.operators = (entry.number,), ()
         self._count += len(entries)
+        self._done += sum(entry.duplicate_of is None for entry in entries)
         self.generation += 1
         self._batch = (entries, perf_counter() - start)
         self._tell("on_generation", entries)
@@ -182,14 +188,18 @@ class Study:
 
     def _plan(self, number: int, individual: Any) -> Entry:
         """Say which evaluation this is; check it against the record, if it is there."""
+        genes = tuple(float(gene) for gene in individual)
+        configuration = tuple(self.space.decode(genes).values()) if self.space else genes
+        first = self._known.setdefault(configuration, number) if self._common else number
         planned = Entry(
             number=number,
             generation=self.generation,
-            genes=tuple(float(gene) for gene in individual),
+            genes=genes,
             evaluation=Evaluation((math.inf,)),  # until there is one
             seed=derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number),
             parents=tuple(getattr(individual, "origin", ())),
             operators=tuple(getattr(individual, "operators", ())),
+            duplicate_of=None if first == number else first,
         )
         if number in self.record and self.record[number].genes != planned.genes:
             raise ReplayError(
@@ -199,20 +209,28 @@ class Study:
             )
         return planned
 
-    def _evaluate(self, evaluate: Callable[..., Any], planned: list[tuple[Entry, Any]]) -> None:
+    def _within_budget(self, planned: Sequence[Entry]) -> int:
+        """Count the planned evaluations up to the first that the budget does not allow."""
+        if self._max_evaluations is None:
+            return len(planned)
+        done = self._done
+        for i, entry in enumerate(planned):
+            done += entry.duplicate_of is None
+            # An algorithm that proposes nothing new would never use its budget up.
+            if done > self._max_evaluations or entry.number >= _MOST_PROPOSALS * self._max_evaluations:
+                return i
+        return len(planned)
+
+    def _evaluate(self, evaluate: Callable[..., Any], planned: Sequence[tuple[Entry, Any]]) -> None:
         """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""
-        entries, requests, duplicates = [], [], []
-        for entry, individual in planned:
-            params = self.space.decode(entry.genes) if self.space else individual
-            configuration = tuple(params.values()) if self.space else entry.genes
-            first = self._known.setdefault(configuration, entry.number) if self._common else entry.number
-            if entry.number in self.record:
-                continue
-            if first != entry.number:
-                duplicates.append(replace(entry, duplicate_of=first))
-            else:
-                entries.append(entry)
-                requests.append(Request(entry.number, params, entry.seed))
+        missing = [(entry, individual) for entry, individual in planned if entry.number not in self.record]
+        duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]
+        entries = [entry for entry, _ in missing if entry.duplicate_of is None]
+        requests = [
+            Request(entry.number, self.space.decode(entry.genes) if self.space else individual, entry.seed)
+            for entry, individual in missing
+            if entry.duplicate_of is None
+        ]
         if perf_counter() > self._deadline:
             return
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
@@ -249,14 +267,7 @@ class Study:
         `cached` count the evaluations of this generation that have no finite value, or were answered by an earlier
         one of the same configuration; `seconds` is the wall-clock time that evaluating took.
         """
-        statistics = tools.Statistics(lambda individual: individual.fitness.values[0])
-        functions: dict[str, Callable[[Any], Any]] = {"avg": np.mean, "std": np.std, "min": np.min, "max": np.max}
-        for name, function in functions.items():
-            statistics.register(name, partial(_of_finite, function))
-        statistics.register("diverged", lambda _: sum(e.evaluation.status != "ok" for e in self._batch[0]))
-        statistics.register("cached", lambda _: sum(e.duplicate_of is not None for e in self._batch[0]))
-        statistics.register("seconds", lambda _: round(self._batch[1], 1))
-        return statistics
+        return generation_statistics(lambda: self._batch)
 
     @property
     def best(self) -> Entry:
@@ -284,8 +295,3 @@ def _unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
         evaluate = evaluate.func
     return evaluate
-
-
-def _of_finite(function: Callable[[Any], Any], values: Sequence[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return float(function(finite)) if finite else math.nan

@@ -334,15 +334,24 @@ def test_statistics_leave_out_what_has_no_value() -> None:
 
 def test_the_budget_of_evaluations_is_a_total(tmp_path: Path) -> None:
     options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
-    with Study(SPACE, **options, max_evaluations=8) as study, pytest.raises(BudgetSpent, match="after 8 evaluations"):
+    with Study(SPACE, **options, max_evaluations=8) as study, pytest.raises(BudgetSpent, match="has used its budget"):
         truncation(study, objective)
-    assert len(read_record("run", f"{tmp_path}/a.db").entries) == 8
+    entries = read_record("run", f"{tmp_path}/a.db").entries
+    assert sum(entry.duplicate_of is None for entry in entries) == 8
     with Study(SPACE, **options, max_evaluations=8, resume=True) as study, pytest.raises(BudgetSpent):
         truncation(study, InterruptedAt(0))
     with Study(SPACE, **options, resume=True) as study:
         population, _ = truncation(study, objective)
     with Study(SPACE, seed=3) as study:
         assert truncation(study, objective)[0] == population
+
+
+def test_an_algorithm_that_proposes_nothing_new_ends_all_the_same() -> None:
+    with Study(Space({"n": Int(1, 2)}), max_evaluations=3) as study:
+        for _ in range(150):
+            study.map(lambda params: params["n"], [Individual([0.1])])
+        with pytest.raises(BudgetSpent):
+            study.map(lambda params: params["n"], [Individual([0.1])])
 
 
 def test_the_time_limit_ends_a_run_that_can_go_on(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""The columns of a logbook: statistics of a generation that leave out what has no finite value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from deap import tools
+
+from deap_hpo.trials import Entry
+
+
+def generation_statistics(batch: Callable[[], tuple[Sequence[Entry], float]]) -> tools.Statistics:
+    """Give the statistics that `Study.statistics` describes.
+
+    Args:
+        batch: Tells the entries of the generation that was evaluated last, and the seconds that it took.
+
+    Example:
+        >>> from deap_hpo.individual import Individual
+        >>> population = [Individual([0.1]), Individual([0.2])]
+        >>> population[0].fitness.values, population[1].fitness.values = (0.5,), (math.inf,)
+        >>> row = generation_statistics(lambda: ([], 0.0)).compile(population)
+        >>> row["avg"], row["max"]
+        (0.5, 0.5)
+    """
+    statistics = tools.Statistics(lambda individual: individual.fitness.values[0])
+    functions: dict[str, Callable[[Any], Any]] = {"avg": np.mean, "std": np.std, "min": np.min, "max": np.max}
+    for name, function in functions.items():
+        statistics.register(name, partial(_of_finite, function))
+    statistics.register("diverged", lambda _: sum(entry.evaluation.status != "ok" for entry in batch()[0]))
+    statistics.register("cached", lambda _: sum(entry.duplicate_of is not None for entry in batch()[0]))
+    statistics.register("seconds", lambda _: round(batch()[1], 1))
+    return statistics
+
+
+def _of_finite(function: Callable[[Any], Any], values: Sequence[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return float(function(finite)) if finite else math.nan
