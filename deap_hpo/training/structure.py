@@ -78,8 +78,8 @@ def _token(value: Any) -> str | None:
         return repr(value)
     if isinstance(value, type):
         # A class made while the program runs (as parametrisations are) may only look like another of its name.
-        found = getattr(sys.modules.get(value.__module__), value.__qualname__, None)
-        return f"{value.__module__}.{value.__qualname__}" if found is value else None
+        module, name = value.__module__, value.__qualname__
+        return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is value else None
     if isinstance(value, Tensor):
         content = value.detach().cpu().contiguous()
         return f"{content.dtype}{tuple(content.shape)}{hashlib.sha256(content.numpy().tobytes()).hexdigest()}"
