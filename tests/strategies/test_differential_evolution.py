@@ -70,3 +70,14 @@ def test_children_stay_inside_though_the_best_lie_on_the_bounds():
             individual.fitness.values = (cost,)
         strategy.update(population)
     assert min(costs) < 1e-3
+
+
+def test_donors_differ_by_members_of_population_and_archive():
+    strategy = DifferentialEvolutionStrategy(SPACE, population_size=6)
+    strategy._members = np.full((6, 4), 0.5)
+    strategy._costs = np.zeros(6)
+    strategy._archive = [np.full(4, 0.4)] * 6
+    children = [strategy._child(i % 6, np.arange(6), factor=0.7, rate=1.0) for i in range(200)]
+    # The other one comes from 4 members, which differ in nothing, or 6 of the archive.
+    assert all(np.allclose(child, 0.5) or np.allclose(child, 0.57) for child in children)
+    assert 90 < sum(np.allclose(child, 0.57) for child in children) < 150
