@@ -179,8 +179,6 @@ class PopulationTrainer:
 
     def _smaller_size(self, size: int, error: Exception) -> int:
         """Give the size to go on with after an error: half of it where memory ran out, else 0 with a warning."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
         if is_out_of_memory(error) and size > 1:
             return size // 2
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no reason given'}"

@@ -88,7 +88,6 @@ def test_engines_are_checked():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("engine", ["eager", "graph"])
 def test_on_cuda_the_losses_are_those_of_the_cpu(engine):
     task = small_task(batch_size=8)
@@ -99,7 +98,6 @@ def test_on_cuda_the_losses_are_those_of_the_cpu(engine):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_on_cuda_a_late_look_drops_diverged_members():
     task = small_task(batch_size=1, schedule="constant")
     params = [MEMBERS[1], {"lr": 1e30}, MEMBERS[4]]

@@ -100,7 +100,6 @@ def test_errors_that_say_that_memory_ran_out():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_on_cuda_running_out_of_memory_is_survived():
     # 64 members take some 6 GB, which the device has free; the process may take 2.
     task = small_task(partial(MLP, inputs=64, width=2048, depth=2))

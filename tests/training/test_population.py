@@ -3,7 +3,7 @@ import warnings
 from functools import lru_cache, partial
 
 import pytest
-from networks import STACKABLE, DataDependent, Noisy, in_double_precision, small_task
+from networks import STACKABLE, DataDependent, Noisy, digits, enlarged, in_double_precision, small_task
 
 from deap_hpo.evaluation import Request
 from deap_hpo.training.population import PopulationTrainer
@@ -139,6 +139,33 @@ def test_diverged_members_are_dropped_and_nobody_else_is_touched(monkeypatch):
     assert sizes == sorted(sizes, reverse=True)
     assert sum(sizes) < 0.7 * 4 * 48, "steps of dropped members are saved"
     assert_same_curves([evaluations[0], evaluations[3]], evaluate(trainer, MEMBERS[:2]))
+
+
+def test_the_papers_network_at_a_rate_of_1_diverges_and_harms_nobody():
+    model, _ = STACKABLE["paper-cnn"]
+    task = small_task(model, enlarged(digits(32, 8)), batch_size=4, schedule="constant")
+    bad = {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.1}
+    trainer = PopulationTrainer(task, epochs=3, device="cpu")
+    got = evaluate(trainer, [bad, MEMBERS[3], bad, MEMBERS[4]])
+    assert [one.status for one in got] == ["diverged", "ok", "diverged", "ok"]
+    assert len(got[0].curve) == len(got[2].curve) < 3
+    assert got[0].seconds < got[1].seconds
+    assert_same_curves(got[1::2], evaluate(trainer, MEMBERS[3:5]))
+
+
+def test_each_member_has_a_schedule_of_its_own():
+    schedules = [
+        {"schedule": "step", "gamma": 0.5},
+        {"schedule": "step", "gamma": 0.1, "step_size": 2},
+        {"schedule": "cosine", "warmup": 0.5},
+        {"schedule": "constant", "warmup": 2.5},
+    ]
+    params = [member | schedule for member, schedule in zip(MEMBERS, schedules, strict=False)]
+    task = small_task(batch_size=24)
+    settings = {"epochs": 4, "device": "cpu"}
+    got = evaluate(PopulationTrainer(task, **settings), params)
+    assert {one.environment["stack"] for one in got} == {4}
+    assert_same_curves(got, [ReferenceTrainer(task, **settings)(one, seed=3) for one in params])
 
 
 def test_members_of_different_structure_are_stacked_apart():
