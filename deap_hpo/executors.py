@@ -19,7 +19,7 @@ from deap_hpo.evaluation import TIMED_OUT, BatchEvaluator, Evaluation, Request
 from deap_hpo.workers import Evaluate, Worker, WorkerDied, evaluate_one, failure, wait_for
 
 _SECONDS_BETWEEN_LOOKS_AT_WORKERS = 1.0
-_STARTS_THAT_MAY_FAIL_IN_A_ROW = 3
+_STARTS_KILLED_IN_A_ROW = 10
 
 
 class Executor(Protocol):
@@ -135,7 +135,10 @@ class ProcessExecutor:
     def _hand_out(self, waiting: deque[_Job], requests: Sequence[Request]) -> None:
         """Start the workers that are wanted, and give a request to each that is ready."""
         while len(self._idle) < min(self.workers - len(self._busy), len(waiting)):
-            self._idle.append(Worker(self._evaluate))  # type: ignore[arg-type]
+            try:
+                self._idle.append(Worker(self._evaluate))  # type: ignore[arg-type]
+            except WorkerDied as death:
+                self._count_failed_start(death)
         for worker in [worker for worker in self._idle if worker.ready][: len(waiting)]:
             self._idle.remove(worker)
             job = waiting.popleft()
@@ -178,7 +181,7 @@ class ProcessExecutor:
         # What ends by itself will do so again; what is killed may have been unlucky.
         self._failed_starts += 1
         killed = isinstance(death.args[0], int) and death.args[0] < 0
-        if not killed or self._failed_starts >= _STARTS_THAT_MAY_FAIL_IN_A_ROW:
+        if not killed or self._failed_starts >= _STARTS_KILLED_IN_A_ROW:
             raise InputError(
                 f"A worker process ended before it was ready (exit code {death}); what it printed stands above. A "
                 'script needs `if __name__ == "__main__":` around what it runs; otherwise, is there enough memory?'

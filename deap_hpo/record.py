@@ -16,9 +16,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
 from deap_hpo.space import Space
-from deap_hpo.storage import DriverLock, open_storage
+from deap_hpo.storage import open_storage
 from deap_hpo.trials import Direction, Entry, distributions, to_entry, to_trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -187,7 +188,7 @@ def note(name: str, storage: str, key: str, value: Any) -> None:
         InputError: The storage cannot be used, or another process is running the study.
     """
     backend = open_storage(storage, must_exist=True)
-    lock = DriverLock(storage, name)
+    lock = DriverLock(storage, check_name(name))
     try:
         with _errors_named(name):
             optuna.load_study(study_name=name, storage=backend).set_user_attr(key, value)
@@ -220,6 +221,11 @@ def _errors_named(name: str) -> Iterator[None]:
         cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
         raise InputError(
             f"The record of the study {name!r} could not be used: {cause}. What was written before is still there."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"The record of the study {name!r} is damaged: it holds what nobody wrote ({error}). It was left as it is; "
+            "restore it from a copy."
         ) from error
 
 

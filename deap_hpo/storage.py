@@ -1,11 +1,12 @@
-"""Where records live: an SQLite file, a database server, or memory; checked before use, one writer at a time."""
+"""Where records live: an SQLite file, a database server, or memory; checked before use."""
 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
 from urllib.parse import quote
 
 import optuna
@@ -14,10 +15,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from deap_hpo.errors import InputError
 
-if os.name == "posix":
-    import fcntl
-
 _SECONDS_TO_WAIT_FOR_A_READER = 60
+_MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
 
 
 def sqlite_path(storage: str) -> Path | None:
@@ -49,6 +48,9 @@ def open_storage(storage: str | None, *, must_exist: bool = False) -> BaseStorag
     path = sqlite_path(storage)
     if path is None:
         return _open_server(storage)
+    if _MISTYPED_URL.match(storage):
+        # Made into a file, it would leave a password in a folder's name.
+        raise InputError(f"storage looks like a URL without its '://'; got {storage.partition(':')[0]}:... .")
     if path.exists() or must_exist:
         _check_sqlite(path)
     else:
@@ -72,15 +74,25 @@ def _check_sqlite(path: Path) -> None:
         )
         try:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            page_size = connection.execute("PRAGMA page_size").fetchone()[0]
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
         verdict = str(error)
+    if verdict == "ok" and path.stat().st_size % page_size and not _has_log(path):
+        # SQLite itself takes what is missing from the last page for zeros.
+        verdict = "its last page is cut off"
     if verdict != "ok":
         raise InputError(
             f"The record {path} is not an intact SQLite database ({verdict}); it was left as it is. "
             "Restore it from a copy, or name another file with --storage."
         )
+
+
+def _has_log(path: Path) -> bool:
+    """Whether a write-ahead log holds pages that the file may yet lack."""
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _create_sqlite(path: Path) -> None:
@@ -96,54 +108,44 @@ def _create_sqlite(path: Path) -> None:
         ) from None
 
 
+def shown(storage: str) -> str:
+    """Give a storage as it may be shown: without user, password and options.
+
+    Example:
+        >>> shown("postgresql://ada:secret@db.example/studies?sslpassword=secret"), shown("runs/studies.db")
+        ('postgresql://db.example/studies', 'runs/studies.db')
+    """
+    scheme, separator, rest = storage.partition("://")
+    if not separator or sqlite_path(storage) is not None:
+        return storage
+    # Whatever stands before the last @ may be part of a password, slashes and question marks included.
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def server_url(storage: str) -> str:
+    """Give the URL that SQLAlchemy opens: PostgreSQL's with psycopg, where that is installed and no other is named."""
+    scheme, _, rest = storage.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        return f"postgresql{'+psycopg' if find_spec('psycopg') else ''}://{rest}"
+    return storage
+
+
 def _open_server(url: str) -> BaseStorage:
-    scheme, _, rest = url.partition("://")
-    shown = f"{scheme}://{rest.rpartition('@')[2]}"  # without the credentials
+    # Texts of errors are left out where they might repeat the URL, password and all.
     try:
-        return RDBStorage(url)
-    except (ArgumentError, ImportError) as error:
-        raise InputError(f"The storage {shown} cannot be used: {error}.") from None
+        return RDBStorage(server_url(url), engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        raise InputError(
+            f"The storage {shown(url)} needs the Python module {error.name!r}. "
+            "For PostgreSQL: pip install 'deap-hpo[postgresql]'."
+        ) from None
+    except (ArgumentError, ValueError):
+        raise InputError(
+            f"storage must be the path of an SQLite file, or a URL such as postgresql://user@host/database; "
+            f"{shown(url)} is neither."
+        ) from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError):
         raise InputError(
-            f"The database server at {shown} could not be reached or refused the connection. "
+            f"The database server at {shown(url)} could not be reached or refused the connection. "
             "Check that it runs, and the name, user and password in the URL."
         ) from None
-
-
-class DriverLock:
-    """Keeps a second process from driving the same study; the system lets go of it however the process ends.
-
-    Only for SQLite files, where the system can be asked.
-
-    Raises:
-        InputError: Another process holds it.
-    """
-
-    def __init__(self, storage: str | None, name: str) -> None:
-        self._file: IO[str] | None = None
-        path = sqlite_path(storage) if storage else None
-        if path is None or os.name != "posix" or not os.access(path.parent, os.W_OK):
-            return
-        lock = path.with_name(f"{path.name}.{name}.lock")
-        while self._file is None:
-            file = open(lock, "a")  # noqa: SIM115 - held until release
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                raise InputError(
-                    f"Another process is running the study {name!r} in {path}. "
-                    "Wait for it, stop it, or choose another name."
-                ) from None
-            # Between opening and locking, the holder before us may have taken the file away.
-            if lock.exists() and os.fstat(file.fileno()).st_ino == lock.stat().st_ino:
-                self._file = file
-            else:
-                file.close()
-
-    def release(self) -> None:
-        """Let go, and take the lock's file away."""
-        if self._file is not None:
-            Path(self._file.name).unlink(missing_ok=True)
-            self._file.close()
-            self._file = None

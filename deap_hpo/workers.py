@@ -85,6 +85,7 @@ class Worker:
 
     Raises:
         InputError: The evaluator cannot be sent to another process.
+        WorkerDied: The process was killed while it started.
     """
 
     def __init__(self, evaluate: Evaluate) -> None:
@@ -95,6 +96,8 @@ class Worker:
         try:
             with _one_thread_and_no_ctrl_c():
                 self._process.start()
+        except BrokenPipeError:
+            raise WorkerDied(-signal.SIGKILL) from None
         except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, OSError) as error:
             raise InputError(
                 f"The evaluator could not be sent to a worker process: {error}. Define it in a module or at the top "

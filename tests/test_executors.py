@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,6 +137,20 @@ def test_workers_killed_while_idle_cost_nothing(workers: ProcessExecutor) -> Non
         os.kill(pid, signal.SIGKILL)
     assert _all_gone(pids)
     assert all(evaluation.retries == 0 for evaluation in results(workers, evaluators.square))
+
+
+def test_workers_killed_while_they_start_cost_nothing(workers: ProcessExecutor) -> None:
+    killed: set[int] = set()
+
+    def kill_the_first_four() -> None:
+        while len(killed) < 4:
+            for pid in set(workers.worker_pids()) - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+
+    threading.Thread(target=kill_the_first_four, daemon=True).start()
+    assert [(e.value, e.retries) for e in results(workers, evaluators.square, 3)] == [(0, 0), (1, 0), (4, 0)]
+    assert len(killed) >= 4
 
 
 def test_all_workers_killed_at_once_again_and_again_lose_nothing() -> None:

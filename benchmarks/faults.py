@@ -1,0 +1,236 @@
+"""What faults cost a run: each is done to real runs, which are resumed and compared with one that nothing happened to.
+
+    python benchmarks/faults.py            # every fault as often as the table in benchmarks/README.md says
+    python benchmarks/faults.py --short    # each a few times, as the tests do it
+
+An evaluation is acknowledged once `Study` has told its callbacks of it; "lost" counts those that are not on record,
+with the same values, after the fault. The exit code is 1 if one was lost, a run ended otherwise than the one without
+faults, or a refusal was not the one clear sentence it should be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from driven_run import Run
+
+_INTERRUPTIONS_OF_A_RUN = 5
+
+
+@dataclass
+class Row:
+    """What came of a fault: how often it was done, the runs it was done to, how these ended, what they lost."""
+
+    times: int = 0
+    runs: int = 0
+    identical: int = 0
+    lost: int = 0
+    refusals_unclear: int = 0
+
+    def count(self, run: Run, expected: str) -> None:
+        """Count what a run has lost, and whether it ends as it should."""
+        self.runs += 1
+        self.lost += run.lost()
+        self.identical += run.finish() == expected
+
+
+@dataclass
+class Faults:
+    """The faults; each takes how often it is to be done."""
+
+    root: Path
+    expected: str
+    seconds: float
+
+    def interrupted(self, times: int, number: signal.Signals) -> Row:
+        """A signal to the driver at a random moment of a run, again when it was resumed, up to five times."""
+        row = Row()
+        while row.times < times:
+            run = Run(self.root)
+            most = row.times + _INTERRUPTIONS_OF_A_RUN
+            while not run.ended() and row.times < min(times, most):
+                row.lost += run.lost()
+                process = run.start()
+                time.sleep(random.uniform(0, self.seconds / 2))
+                if process.poll() is None:
+                    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+                    row.times += 1
+                process.communicate()
+            row.count(run, self.expected)
+        return row
+
+    def workers_killed(self, times: int) -> Row:
+        """One of two workers killed at a random moment, five times in a run; the driver has to go on."""
+        row = Row()
+        while row.times < times:
+            run = Run(self.root)
+            process = run.start()
+            for _ in range(_INTERRUPTIONS_OF_A_RUN):
+                time.sleep(random.uniform(0, self.seconds / 5))
+                workers = list(_workers_of(process.pid))
+                if workers and row.times < times:
+                    os.kill(random.choice(workers), signal.SIGKILL)
+                    row.times += 1
+            process.communicate()
+            row.refusals_unclear += process.returncode != 0  # the driver itself goes on to the end
+            row.count(run, self.expected)
+        return row
+
+    def disk_full(self, times: int) -> Row:
+        """A limit on the size of files that is met somewhere in the run, and gone when it is resumed."""
+        row = Row()
+        for _ in range(times):
+            run = Run(self.root)
+            # Room for the tables of an empty record at least, and not for the whole run.
+            process = run.start(most_bytes=random.randrange(300_000, 900_000))
+            error = process.communicate()[1]
+            row.times += process.returncode == 2
+            row.refusals_unclear += not _is_one_sentence(error, "could not be used")
+            row.count(run, self.expected)
+        return row
+
+    def locked(self, times: int, statement: str) -> Row:
+        """Another program holds the database, for reading throughout or for itself alone and for 2 s."""
+        row = Row()
+        for _ in range(times):
+            run = Run(self.root)
+            process = run.start()
+            while not run.acknowledged() and process.poll() is None:
+                time.sleep(0.01)
+            with closing(sqlite3.connect(run.storage, timeout=60, isolation_level=None)) as other:
+                other.execute(statement)
+                other.execute("SELECT count(*) FROM trials").fetchone()
+                row.times += process.poll() is None
+                if "EXCLUSIVE" in statement:
+                    time.sleep(2)
+                    other.execute("ROLLBACK")
+                process.communicate()
+            row.refusals_unclear += process.returncode != 0
+            row.count(run, self.expected)
+        return row
+
+    def second_driver(self, times: int) -> Row:
+        """Another driver of the same study, started while the first one runs."""
+        row = Row()
+        for _ in range(times):
+            run = Run(self.root)
+            first = run.start()
+            while not run.acknowledged() and first.poll() is None:
+                time.sleep(0.01)
+            second = run.start()
+            error = second.communicate()[1]
+            row.times += second.returncode == 2
+            row.refusals_unclear += not _is_one_sentence(error, "Another process is running the study 'run'")
+            first.communicate()
+            row.count(run, self.expected)
+        return row
+
+    def truncated(self, times: int) -> Row:
+        """The file cut off somewhere: said, and left as it is; put back from a copy, the run goes on."""
+        row = Row()
+        for i in range(times):
+            run = Run(self.root)
+            process = run.start()
+            time.sleep(random.uniform(self.seconds / 3, self.seconds / 2))
+            process.kill()
+            process.communicate()
+            with closing(sqlite3.connect(run.storage)) as database:  # all into one file, for a fair cut
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            whole = run.storage.read_bytes()
+            cut = whole[: 0 if i == 0 else random.randrange(1, len(whole))]
+            run.storage.write_bytes(cut)
+            error = run.finish()
+            row.times += 1
+            row.refusals_unclear += not _is_one_sentence(error, "an empty file" if i == 0 else "not an intact SQLite")
+            row.refusals_unclear += run.storage.read_bytes() != cut
+            run.storage.write_bytes(whole)
+            row.count(run, self.expected)
+        return row
+
+    def power_cut(self, times: int) -> Row:
+        """The files as they were on disk after an acknowledgement, and the next write done in part, or garbled."""
+        whole = Run(self.root)
+        whole.start(images=True).communicate()
+        images = sorted(whole.folder.glob("image-*"))
+        row = Row()
+        for _ in range(times):
+            before, after = random.choice(list(itertools.pairwise(images)))
+            run = Run(self.root)
+            shutil.copy(before / "studies.db", run.storage)
+            old, new = ((image / "studies.db-wal").read_bytes() for image in (before, after))
+            run.storage.with_name("studies.db-wal").write_bytes(_torn(old, new))
+            said = (whole.folder / "acknowledged").read_text().splitlines(keepends=True)
+            (run.folder / "acknowledged").write_text("".join(said[: 1 + int(before.name[-3:])]))
+            row.times += 1
+            row.count(run, self.expected)
+        return row
+
+
+def _torn(old: bytes, new: bytes) -> bytes:
+    """Write-ahead log in which the last write reached the disk up to some byte, and perhaps garbled from there on."""
+    same = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    cut = random.randint(same, len(new))
+    garbled = random.choice([b"", bytes(len(new) - cut), random.randbytes(len(new) - cut)])
+    return new[:cut] + (garbled or old[cut:])
+
+
+def _workers_of(pid: int) -> Iterator[int]:
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+            yield int(child)
+
+
+def _is_one_sentence(error: str, expected: str) -> bool:
+    return expected in error and "Traceback" not in error and len(error.splitlines()) == 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="each fault a few times")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments and places of the faults")
+    arguments = parser.parse_args()
+    random.seed(arguments.seed)
+    with tempfile.TemporaryDirectory() as root:
+        whole = Run(Path(root))
+        start = time.monotonic()
+        faults = Faults(Path(root), whole.finish(), time.monotonic() - start)
+        table: list[tuple[str, int, Callable[[int], Row]]] = [
+            ("`kill -9` of the driver", 50, partial(faults.interrupted, number=signal.SIGKILL)),
+            ("`kill -9` of a worker", 20, faults.workers_killed),
+            ("Ctrl-C", 10, partial(faults.interrupted, number=signal.SIGINT)),
+            ("SIGTERM", 10, partial(faults.interrupted, number=signal.SIGTERM)),
+            ("disk full", 5, faults.disk_full),
+            ("database held by a reader", 3, partial(faults.locked, statement="BEGIN")),
+            ("database locked for 2 s", 3, partial(faults.locked, statement="BEGIN EXCLUSIVE")),
+            ("second driver", 3, faults.second_driver),
+            ("database file truncated", 10, faults.truncated),
+            ("loss of power in a write", 20, faults.power_cut),
+        ]
+        print(
+            "| fault | times | runs | ended bit-identical | evaluations lost |\n|---|---:|---:|---:|---:|", flush=True
+        )
+        wrong = 0
+        for name, times, fault in table:
+            row = fault(min(times, 2) if arguments.short else times)
+            wrong += row.lost + row.runs - row.identical + row.refusals_unclear
+            unclear = f" (refusal unclear: {row.refusals_unclear})" if row.refusals_unclear else ""
+            print(f"| {name}{unclear} | {row.times} | {row.runs} | {row.identical} | {row.lost} |", flush=True)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

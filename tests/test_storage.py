@@ -1,0 +1,273 @@
+"""Where records live: the same for a file and a server; what is broken is said and left alone; no password is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from optuna.storages import RDBStorage
+from test_study import ALGORITHMS, SCRIPT, SPACE, InterruptedAt, objective, result, simple, truncation
+
+from deap_hpo.driver_lock import DriverLock
+from deap_hpo.errors import InputError
+from deap_hpo.record import ReplayError, note, read_record, study_names
+from deap_hpo.storage import open_storage, server_url, shown
+from deap_hpo.study import BudgetSpent, Study
+
+POSTGRES = os.environ.get("DEAP_HPO_TEST_POSTGRES")
+needs_postgres = pytest.mark.skipif(
+    not POSTGRES, reason='no PostgreSQL: eval "$(.ci/postgresql start)" starts one and sets DEAP_HPO_TEST_POSTGRES'
+)
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """A new, empty database on the server."""
+    pytest.importorskip("psycopg")
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sqlalchemy.create_engine(server_url(POSTGRES or ""), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+        yield f"{(POSTGRES or '').rpartition('/')[0]}/{name}"
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return request.getfixturevalue("postgres") if request.param == "postgresql" else f"{tmp_path}/a.db"
+
+
+# The contract: what a study promises, it promises on any storage.
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_interrupted_and_resumed_it_ends_the_same(algorithm: Any, storage: str) -> None:
+    with Study(SPACE, seed=3) as study:
+        counter = InterruptedAt(10**9)
+        expected = result(study, algorithm(study, counter))
+    for boundary in range(0, counter.calls, 4):
+        with Study(SPACE, name="cut", storage=storage, seed=3, resume=True) as study, pytest.raises(KeyboardInterrupt):
+            algorithm(study, InterruptedAt(4 if boundary else 0))
+    with Study(SPACE, name="cut", storage=storage, seed=3, resume=True) as study:
+        assert result(study, algorithm(study, objective)) == expected
+    assert study_names(storage) == ["cut"]
+
+
+def test_killed_with_kill_9_it_ends_the_same(storage: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    command = [sys.executable, str(script)]
+    whole = subprocess.run([*command, f"{tmp_path}/whole.db"], capture_output=True, text=True, check=True).stdout
+    for evaluations in (3, 9):
+        process = subprocess.Popen([*command, storage], stdout=subprocess.DEVNULL)
+        while _recorded(storage) < evaluations and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole
+
+
+def _recorded(storage: str) -> int:
+    try:
+        return len(read_record("run", storage).entries)
+    except InputError:
+        return 0
+
+
+def test_another_run_or_algorithm_is_refused_and_the_record_left_alone(storage: str) -> None:
+    options = {"name": "run", "storage": storage}
+    with Study(SPACE, seed=3, **options) as study:
+        truncation(study, objective)
+    before = read_record("run", storage)
+    with pytest.raises(ReplayError, match="seed 3"):
+        Study(SPACE, seed=4, resume=True, **options)
+    with Study(SPACE, seed=3, resume=True, **options) as study, pytest.raises(ReplayError, match="evaluation 6"):
+        simple(study, objective)
+    with pytest.raises(InputError, match="exists already"):
+        Study(SPACE, seed=3, **options)
+    assert read_record("run", storage) == before
+
+
+def test_budgets_and_notes_are_kept(storage: str) -> None:
+    options = {"name": "run", "storage": storage, "seed": 3}
+    with Study(SPACE, max_evaluations=8, **options) as study, pytest.raises(BudgetSpent, match="after 8 evaluations"):
+        truncation(study, objective)
+    note("run", storage, "final", {"loss": 0.5})
+    assert read_record("run", storage).attributes["final"] == {"loss": 0.5}
+    with pytest.raises(InputError, match=r"no study named 'ruin'.*Did you mean 'run'"):
+        read_record("ruin", storage)
+
+
+def test_a_second_driver_is_refused_until_the_first_is_gone(storage: str) -> None:
+    with Study(SPACE, name="run", storage=storage):
+        with pytest.raises(InputError, match=r"Another process is running the study 'run' in .*\. Wait for it"):
+            Study(SPACE, name="run", storage=storage, resume=True)
+        with pytest.raises(InputError, match="Another process"):
+            note("run", storage, "final", 1)
+        Study(SPACE, name="other", storage=storage).close()
+    Study(SPACE, name="run", storage=storage, resume=True).close()
+
+
+# A server.
+
+SECRET = "pass/wo?rd@9"
+ESCAPED = "pass%2Fwo%3Frd%409"
+
+
+@needs_postgres
+@pytest.mark.parametrize("what", ["password", "port", "database"])
+def test_a_server_that_refuses_is_told_without_the_password(what: str, postgres: str, caplog: Any, capfd: Any) -> None:
+    user, host, database = "deap", postgres.rpartition("@")[2].partition("/")[0], postgres.rpartition("/")[2]
+    url = {
+        "password": f"postgresql://{user}:{ESCAPED}@{host}/{database}",
+        "port": f"postgresql://{user}:{ESCAPED}@127.0.0.1:1/{database}",
+        "database": f"{postgres}_x",
+    }[what]
+    with pytest.raises(InputError, match=r"could not be reached or refused") as refusal:
+        Study(SPACE, storage=url)
+    _nothing_told(str(refusal.value) + caplog.text + "".join(capfd.readouterr()))
+    assert refusal.value.__cause__ is None
+
+
+@needs_postgres
+def test_no_record_log_or_error_holds_the_password(postgres: str, caplog: Any, capfd: Any) -> None:
+    caplog.set_level("DEBUG")
+    with Study(SPACE, name="run", storage=postgres, seed=3) as study:
+        truncation(study, objective)
+        with pytest.raises(InputError) as refusal:
+            Study(SPACE, name="run", storage=postgres, resume=True)
+    engine = sqlalchemy.create_engine(server_url(postgres))
+    with engine.connect() as connection:
+        tables = sqlalchemy.inspect(engine).get_table_names()
+        held = [str(connection.execute(sqlalchemy.text(f"SELECT * FROM {table}")).all()) for table in tables]
+    engine.dispose()
+    _nothing_told("".join(held) + str(refusal.value) + caplog.text + "".join(capfd.readouterr()))
+
+
+def _nothing_told(text: str) -> None:
+    password = sqlalchemy.make_url(POSTGRES or "").password
+    for secret in (SECRET, ESCAPED, "rd@9", "rd%409", str(password)):
+        assert secret not in text
+
+
+@needs_postgres
+def test_a_killed_driver_lets_go_of_the_server_lock(postgres: str, tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from deap_hpo.driver_lock import DriverLock; "
+        "lock = DriverLock(sys.argv[1], 'run'); print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, postgres], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match="Another process"):
+        DriverLock(postgres, "run")
+    holder.kill()
+    holder.communicate()
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            DriverLock(postgres, "run").release()
+            break
+        except InputError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("url", "as_shown"),
+    [
+        (f"postgresql://ada:{SECRET}@db/studies", "postgresql://db/studies"),
+        (f"mysql+pymysql://ada:{ESCAPED}@db:3306/studies?ssl_key={ESCAPED}", "mysql+pymysql://db:3306/studies"),
+        ("postgresql://db/studies", "postgresql://db/studies"),
+        ("runs/a@b.db", "runs/a@b.db"),
+        ("sqlite:///runs/a.db", "sqlite:///runs/a.db"),
+    ],
+)
+def test_urls_are_shown_without_credentials(url: str, as_shown: str) -> None:
+    assert shown(url) == as_shown
+
+
+@pytest.mark.parametrize("url", [f"postgresql:/ada:{SECRET}@db/x", f"nosuch://ada:{SECRET}@db/x", "x+y://:::/"])
+def test_urls_that_are_none_are_refused_without_the_password(url: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refusal:
+        open_storage(url)
+    assert "rd@9" not in str(refusal.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+# A file.
+
+
+def test_commits_reach_the_disk_before_they_are_acknowledged(tmp_path: Path) -> None:
+    storage = open_storage(f"{tmp_path}/a.db")
+    assert isinstance(storage, RDBStorage)
+    with storage.engine.connect() as connection:
+        full = 2  # "FULL": the log is synchronised at every commit; less may lose the last ones with the power
+        assert connection.execute(sqlalchemy.text("PRAGMA synchronous")).scalar() == full
+        assert connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar() == "wal"
+
+
+@pytest.mark.parametrize("cut", [0, 50, 4096, 20_000, -1])
+def test_a_truncated_file_is_told_and_left_as_it_is(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with Study(SPACE, name="run", storage=str(path), seed=3) as study:
+        truncation(study, objective)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(path.read_bytes()[:cut])
+    before = path.read_bytes()
+    for use in (lambda: read_record("run", str(path)), lambda: Study(SPACE, name="run", storage=str(path))):
+        with pytest.raises(InputError, match=r"(is not an intact SQLite database .* left as it is|is an empty file)"):
+            use()
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_another_kind_is_told_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database\n" * 100)
+    with pytest.raises(InputError, match="not an intact SQLite database"):
+        Study(SPACE, storage=str(path))
+    assert path.read_text() == "not a database\n" * 100
+
+
+def test_reading_a_record_that_is_not_there_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no record at"):
+        read_record("run", f"{tmp_path}/a.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_made_with_the_users_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with Study(SPACE, name="run", storage=f"{tmp_path}/new/a.db", seed=3) as study:
+            truncation(study, objective)
+            modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+    finally:
+        os.umask(before)
+    assert modes
+    assert set(modes.values()) == {0o600}
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "/a", "..", ".a", "a\0b", "", "a" * 101, "a b", "-a"])
+def test_a_study_name_cannot_lead_out_of_its_folder(name: str, tmp_path: Path) -> None:
+    for use in (
+        lambda: Study(SPACE, name=name, storage=f"{tmp_path}/a.db"),
+        lambda: note(name, f"{tmp_path}/a.db", "final", 1),
+    ):
+        with pytest.raises(InputError, match=r"name must be|There is no record"):
+            use()
