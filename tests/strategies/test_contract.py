@@ -206,7 +206,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(name, storage):
     space = SPACES["mixed"]
 
     def run(**arguments):
-        with Study(space, seed=5, **arguments) as study:
+        with Study(space, seed=5, common_random_numbers=False, **arguments) as study:
             algorithms.eaGenerateUpdate(toolbox_of(make(name, seed=5), study), ngen=4, verbose=False)
             return [(entry.genes, entry.evaluation.values) for entry in study.record]
 
