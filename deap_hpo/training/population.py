@@ -6,6 +6,7 @@ import math
 import traceback
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +21,7 @@ from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_mem
 from deap_hpo.training.outcome import combine, conclude, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
-from deap_hpo.training.structure import Member, structure
+from deap_hpo.training.structure import Member, network_structure, training_structure
 from deap_hpo.training.task import Task
 
 # Beyond this a CPU gains nothing, and its caches lose.
@@ -87,6 +88,7 @@ class PopulationTrainer:
         self.memory_limit = memory_limit
         self.stack_size = stack_size or (_STACK_SIZE_ON_CPU if self.device.type == "cpu" else None)
         self._sizes: dict[Hashable, int] = {}  # by structure: members that fit; 0 where they cannot be stacked
+        self._structures: dict[tuple[str, int], str] = {}  # by architecture and seed
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -135,12 +137,15 @@ class PopulationTrainer:
     def _members(self, position: int, request: Request) -> list[tuple[Member, Hashable]]:
         """Give the trainings of a request, each with what has to be equal within a stack."""
         recipe, architecture = self.task.configure(request.params)
-        model = keyed_model(lambda: self.task.model(**architecture), request.seed)
-        group = structure(model, recipe, architecture)
-        return [
-            (Member(position, i, seed, request.params, recipe, architecture), group)
-            for i, seed in enumerate(repeat_seeds(request.seed, self.repeats))
-        ]
+        members: list[tuple[Member, Hashable]] = []
+        for i, seed in enumerate(repeat_seeds(request.seed, self.repeats)):
+            key = (repr(architecture), seed)
+            if key not in self._structures:
+                model = keyed_model(partial(self.task.model, **architecture), seed)
+                self._structures[key] = network_structure(model, architecture)
+            group = training_structure(recipe), self._structures[key]
+            members.append((Member(position, i, seed, request.params, recipe, architecture), group))
+        return members
 
     def _train_group(self, group: Hashable, members: Sequence[Member]) -> Iterator[tuple[Member, Evaluation]]:
         """Train members of equal structure: in stacks that fit into memory, or else one at a time."""
@@ -169,7 +174,7 @@ class PopulationTrainer:
     def _fitting(self, member: Member) -> int:
         """Measure one training step of one member, and give how many members fit into memory."""
         with computing(self.device, self.precision):
-            model = keyed_model(lambda: self.task.model(**member.architecture), member.seed).to(self.device)
+            model = keyed_model(partial(self.task.model, **member.architecture), member.seed).to(self.device)
             examples = self.reference.data.training[: member.recipe.batch_size]
             weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
             step = step_memory(lambda: self.reference.loss(model, examples), self.device)

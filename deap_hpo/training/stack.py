@@ -76,7 +76,8 @@ class Stack:
                 networks[key] = keyed_model(partial(self.task.model, **member.architecture), member.seed)
             stacked.append(networks[key])
         # The code and the plain attributes that all share; its own parameters are never used.
-        self.network = keyed_model(partial(self.task.model, **self.members[0].architecture), 0).to(self.device)
+        first = self.members[0]
+        self.network = keyed_model(partial(self.task.model, **first.architecture), first.seed).to(self.device)
         trained = [name for name, p in stacked[0].named_parameters() if p.requires_grad]
         if len({stacked[0].get_parameter(name).dtype for name in trained}) != 1:
             raise TypeError("the parameters to be trained have more than one type, or there are none")

@@ -41,17 +41,22 @@ class Member:
     architecture: Mapping[str, Any]
 
 
-def structure(model: nn.Module, recipe: Recipe, architecture: Mapping[str, Any]) -> Hashable:
-    """Say what has to be equal for two members to be trained in one stack.
+def training_structure(recipe: Recipe) -> Hashable:
+    """Say what of their recipes has to be equal for two members to be trained in one stack."""
+    return recipe.optimizer, recipe.nesterov, recipe.batch_size
 
-    That is the optimiser, the batch size, and of the network: its modules, their types and plain attributes other than
-    dropout rates, the shapes and types of parameters and buffers. Where a module holds anything else (a function, an
-    object), the arguments of the factory have to be equal too.
+
+def network_structure(model: nn.Module, architecture: Mapping[str, Any]) -> str:
+    """Say what of their networks has to be equal for two members to be trained in one stack, as a digest.
+
+    That is: modules, their types and plain attributes other than dropout rates, the shapes and types of parameters and
+    buffers. Where a module holds anything else (a function, an object), the arguments of the factory have to be equal
+    too.
 
     Example:
         >>> from deap_hpo.training.models import MLP
         >>> def of(**architecture):
-        ...     return structure(MLP(**architecture), Recipe(), architecture)
+        ...     return network_structure(MLP(**architecture), architecture)
         >>> of(width=8, dropout=0.1) == of(width=8, dropout=0.5)
         True
         >>> of(width=8) == of(width=16)
@@ -62,7 +67,7 @@ def structure(model: nn.Module, recipe: Recipe, architecture: Mapping[str, Any])
     modules = tuple((name, *_attributes(module)) for name, module in model.named_modules())
     known = all(value is not None for _, *attributes in modules for _, value in attributes)
     arguments = None if known else repr(sorted(architecture.items()))
-    return recipe.optimizer, recipe.nesterov, recipe.batch_size, shapes, modules, arguments
+    return hashlib.sha256(repr((shapes, modules, arguments)).encode()).hexdigest()
 
 
 def _attributes(module: nn.Module) -> Iterable[tuple[str, str | None]]:

@@ -11,9 +11,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from deap_hpo.training.population import PopulationTrainer
-from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.structure import structure
+from deap_hpo.training.structure import network_structure
 
 
 class Body(nn.Module):
@@ -146,11 +145,32 @@ class Configured(nn.Module):
     ],
 )
 def test_plain_attributes_are_compared_by_value(first, second, same):
-    one, other = (structure(Configured(value), Recipe(), {"argument": i}) for i, value in enumerate([first, second]))
+    one, other = (network_structure(Configured(value), {"argument": i}) for i, value in enumerate([first, second]))
     assert (one == other) == same
 
 
 def test_objects_of_unknown_kind_need_equal_arguments():
     first, second = (Configured(lambda x: x) for _ in range(2))
-    assert structure(first, Recipe(), {"a": 1}) == structure(second, Recipe(), {"a": 1})
-    assert structure(first, Recipe(), {"a": 1}) != structure(second, Recipe(), {"a": 2})
+    assert network_structure(first, {"a": 1}) == network_structure(second, {"a": 1})
+    assert network_structure(first, {"a": 1}) != network_structure(second, {"a": 2})
+
+
+class Projected(nn.Module):
+    """Draws a plain tensor, which is neither parameter nor buffer: of each seed another."""
+
+    def __init__(self):
+        super().__init__()
+        self.projection = torch.randn(64, 16)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        return F.log_softmax(self.head(x.flatten(1) @ self.projection), dim=1)
+
+
+def test_plain_tensors_that_depend_on_the_seed_are_not_mixed_up():
+    task = small_task(Projected, batch_size=16)
+    got = dict(PopulationTrainer(task, device="cpu").evaluate_batch(requests_of(MEMBERS[:3], seeds=[3, 4, 3])))
+    reference = ReferenceTrainer(task, device="cpu")
+    expected = [reference(params, seed) for params, seed in zip(MEMBERS, [3, 4, 3], strict=False)]
+    assert_same_curves([got[i] for i in range(3)], expected)
+    assert [got[i].environment["stack"] for i in range(3)] == [2, 1, 2]
