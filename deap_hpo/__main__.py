@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deap import tools
+from deap import algorithms, tools
 
 from deap_hpo.algorithms import eaTruncation
-from deap_hpo.assembly import make_executor, make_task, trainer_of
+from deap_hpo.assembly import make_executor, make_task, strategy_of, trainer_of
 from deap_hpo.config import RunConfig
-from deap_hpo.individual import make_toolbox
+from deap_hpo.individual import Individual, make_toolbox
 from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
 
@@ -48,7 +48,7 @@ def evolve(
     Raises:
         InputError: Something in the configuration cannot be used, or the study exists although `resume` is false.
         ReplayError: The study was recorded with other settings.
-        BudgetSpent: ``execution.max_seconds`` passed.
+        BudgetSpent: ``evolution.max_evaluations`` were done, or ``execution.max_seconds`` passed.
     """
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
@@ -60,6 +60,7 @@ def evolve(
         common_random_numbers=config.study.common_random_numbers,
         settings=config.identity(),
         executor=make_executor(trainer, config),
+        max_evaluations=evolution.max_evaluations,
         max_seconds=config.execution.max_seconds,
         callbacks=callbacks,
         resume=resume,
@@ -70,15 +71,23 @@ def evolve(
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)
 
-        population, logbook = eaTruncation(
-            toolbox.population(n=evolution.population),
-            toolbox,
-            cxpb=evolution.cxpb,
-            mutpb=evolution.mutpb,
-            ngen=evolution.generations - 1,
-            stats=study.statistics(),
-            verbose=verbose,
-        )
+        if evolution.algorithm == "truncation":
+            population, logbook = eaTruncation(
+                toolbox.population(n=evolution.population),
+                toolbox,
+                cxpb=evolution.cxpb,
+                mutpb=evolution.mutpb,
+                ngen=evolution.generations - 1,
+                stats=study.statistics(),
+                verbose=verbose,
+            )
+        else:
+            strategy = strategy_of(config)
+            toolbox.register("generate", strategy.generate, Individual)
+            toolbox.register("update", strategy.update)
+            population, logbook = algorithms.eaGenerateUpdate(
+                toolbox, ngen=evolution.generations, stats=study.statistics(), verbose=verbose
+            )
     return Outcome(study, population, logbook)
 
 

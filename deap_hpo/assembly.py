@@ -6,11 +6,12 @@ import difflib
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from deap_hpo.config import RunConfig
 from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.strategies import Strategy, argument_names, make_strategy
 from deap_hpo.training.data import DATA_SETS
 from deap_hpo.training.models import MODELS
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
@@ -55,6 +56,21 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
         InputError: There is no such trainer, device or precision.
     """
     return make_trainer(task, **config.training.model_dump(exclude={"recipe"}))
+
+
+def strategy_of(config: RunConfig) -> Strategy:
+    """Make the strategy that proposes hyperparameters.
+
+    Raises:
+        InputError: The strategy has no such argument, or needs one that is missing.
+    """
+    evolution = config.evolution
+    arguments: dict[str, Any] = {"seed": config.study.seed}
+    accepted = argument_names(evolution.algorithm)
+    arguments |= {name: evolution.population for name in ("batch_size", "population_size") if name in accepted}
+    if "budget" in accepted and "resolution" not in evolution.arguments:
+        arguments["budget"] = evolution.evaluations
+    return make_strategy(evolution.algorithm, config.search_space, **{**arguments, **evolution.arguments})
 
 
 def make_executor(trainer: Trainer, config: RunConfig) -> Executor:

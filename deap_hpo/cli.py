@@ -12,19 +12,19 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from deap_hpo.config import DEFAULT_STORAGE
 from deap_hpo.errors import InputError
 
 if TYPE_CHECKING:
     from deap_hpo.config import RunConfig
 
 DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
-DEFAULT_STORAGE = "runs/studies.db"
 
 app = typer.Typer(
     help="Evolve the hyperparameters of PyTorch networks with DEAP.",
@@ -87,7 +87,9 @@ def run(
         given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
         settings = load_config(str(config) if config else preset, [*(overrides or []), *given])
         if dry_run:
-            _print_plan(settings, as_json)
+            from deap_hpo.job import print_plan
+
+            print_plan(settings, output, as_json=as_json)
         else:
             _run(settings, resume=False, as_json=as_json, debug=debug)
 
@@ -121,73 +123,11 @@ def resume(
 
 
 def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None:
-    from deap_hpo.__main__ import evolve
-    from deap_hpo.assembly import make_task, trainer_of
-    from deap_hpo.best import finish
-    from deap_hpo.progress import ProgressDisplay
-    from deap_hpo.record import read_record
-    from deap_hpo.report import describe, figures_of, run_folder
-    from deap_hpo.study import BudgetSpent
+    from deap_hpo.job import run_job
+    from deap_hpo.report import storage_option
 
-    name, storage = str(config.study.name), config.study.storage
-    go_on = f"deap-hpo resume {name}" + (f" --storage {storage}" if storage != DEFAULT_STORAGE else "")
-    with _reporting(debug, go_on):
-        trainer = trainer_of(make_task(config), config)
-        evolution = config.evolution
-        try:
-            with ProgressDisplay(evolution.evaluations, evolution.generations) as progress:
-                evolve(config, trainer, resume=resume, callbacks=[progress], verbose=not as_json)
-        except BudgetSpent as stop:
-            errors.print(f"{escape(str(stop))} Go on with: {go_on}")
-        recorded = read_record(name, storage)
-        folder = run_folder(name, storage)
-        final = finish(trainer, recorded, storage, folder)
-        figures = figures_of(recorded, folder)
-        if as_json:
-            output.print_json(json.dumps(describe(read_record(name, storage))))
-            return
-        _print_final(recorded, final, [str(path) for path in [folder / "best.safetensors", *figures]], storage)
-
-
-def _print_final(recorded: Any, final: Any, files: list[str], storage: str) -> None:
-    from deap_hpo.report import counts_sentence, format_metrics, format_params
-
-    option = f" --storage {storage}" if storage != DEFAULT_STORAGE else ""
-    rows = [
-        ("best", f"evaluation {final.number}: {format_params(final.params)}"),
-        ("validation", f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}"),
-        (
-            "test",
-            f"loss {final.test_loss:.4f}, {format_metrics(final.test_metrics)} "
-            f"({final.test_size:,} examples that the search has not seen)",
-        ),
-        ("record", f"{storage}, study {recorded.name}"),
-        ("network", files[0]),
-        ("figures", ", ".join(path for path in files[1:] if path.endswith(".png"))),
-        ("look", f"deap-hpo show {recorded.name}{option}"),
-        ("go on", f"deap-hpo resume {recorded.name}{option} --set evolution.generations=N"),
-    ]
-    output.print(f"\n{counts_sentence(recorded)}")
-    for label, text in rows:
-        output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
-
-
-def _print_plan(config: RunConfig, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from deap_hpo.assembly import make_task, trainer_of
-    from deap_hpo.plan import plan
-    from deap_hpo.report import format_seconds
-
-    made = plan(config, trainer_of(make_task(config), config))
-    if as_json:
-        output.print_json(json.dumps(asdict(made)))
-        return
-    output.print(
-        f"{made.trainings} trainings at most, of {made.epochs} epoch(s) each; {made.workers} side by side.\n"
-        f"{made.training_images:,} training images and {made.validation_images:,} validation images in all.\n"
-        f"About {format_seconds(made.seconds)}, going by a short training on this machine just now."
-    )
+    with _reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
+        run_job(config, output, errors, resume=resume, as_json=as_json)
 
 
 @app.command("list", epilog="Example: [bold]deap-hpo list --json[/bold]")

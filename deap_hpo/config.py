@@ -11,15 +11,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from deap_hpo.errors import InputError
 from deap_hpo.space import Space
+from deap_hpo.strategies import STRATEGIES
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+DEFAULT_STORAGE = "runs/studies.db"
 
 
 class _Section(BaseModel):
@@ -30,7 +34,7 @@ class StudyConfig(_Section):
     """Where the run is recorded, and its seed."""
 
     name: str | None = Field(None, description="Name of the study; by default that of the preset or file.")
-    storage: str = Field("runs/studies.db", description="Path of an SQLite file, or the URL of a database.")
+    storage: str = Field(DEFAULT_STORAGE, description="Path of an SQLite file, or the URL of a database.")
     seed: int = Field(1, ge=0, description="Seed of the whole run.")
     common_random_numbers: bool = Field(True, description="Whether all trainings share one seed.")
 
@@ -59,19 +63,35 @@ class TrainingConfig(_Section):
 
 
 class EvolutionConfig(_Section):
-    """The algorithm and its operators, in DEAP's words."""
+    """What proposes hyperparameters: the paper's genetic algorithm, or a strategy by its name."""
 
-    algorithm: Literal["truncation"] = Field("truncation", description="The paper's genetic algorithm.")
-    population: int = Field(20, ge=4, description="Individuals; the best half breeds, so at least 4.")
+    algorithm: str = Field("truncation", description="truncation (the paper's), or the name of a strategy.")
+    population: int = Field(20, ge=1, description="Individuals; for a strategy, evaluations per generation.")
     generations: int = Field(5, ge=1, description="Rounds of evaluation, the first population's included.")
-    cxpb: float = Field(1.0, ge=0, le=1, description="Probability of mating a pair.")
-    mutpb: float = Field(1.0, ge=0, le=1, description="Probability of mutating a child.")
-    indpb: float = Field(0.1, ge=0, le=1, description="Probability of each gene of a mutated child to be redrawn.")
+    cxpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mating a pair.")
+    mutpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mutating a child.")
+    indpb: float = Field(0.1, ge=0, le=1, description="truncation: probability of each gene to be redrawn.")
+    arguments: dict[str, Any] = Field({}, description="Further arguments of a strategy.")
+    max_evaluations: int | None = Field(None, ge=1, description="Trainings after which the run ends, resumably.")
+
+    @model_validator(mode="after")
+    def _algorithm_is_known(self) -> EvolutionConfig:
+        known = ["truncation", *STRATEGIES]
+        if self.algorithm not in known:
+            near = difflib.get_close_matches(self.algorithm, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
+            raise ValueError(f"algorithm has no {self.algorithm!r}. {hint}")
+        if self.algorithm == "truncation" and self.population < 4:
+            raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
+        return self
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the whole run: the population, then the children of each further generation."""
-        return self.population + (self.generations - 1) * (self.population - self.population // 2)
+        """Evaluations of the whole run: for the genetic algorithm, the first population and all children."""
+        if self.algorithm != "truncation":
+            return min(self.population * self.generations, self.max_evaluations or sys.maxsize)
+        children = self.population - self.population // 2
+        return min(self.population + (self.generations - 1) * children, self.max_evaluations or sys.maxsize)
 
 
 class ExecutionConfig(_Section):
@@ -121,11 +141,11 @@ class RunConfig(_Section):
     def identity(self) -> dict[str, Any]:
         """Give the settings that a resumed run has to share with the recorded one.
 
-        The number of generations is not among them: it is a total, and may be raised to go on.
+        The budgets (generations, evaluations, seconds) are not among them: they are totals, and may be raised to go on.
         """
         return {
             "task": self.task.model_dump(exclude={"data_dir"}),
-            "evolution": self.evolution.model_dump(exclude={"generations"}),
+            "evolution": self.evolution.model_dump(exclude={"generations", "max_evaluations"}),
         }
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deap_hpo import analysis
+from deap_hpo.config import DEFAULT_STORAGE
 from deap_hpo.errors import InputError
 from deap_hpo.record import Recorded, check_name
 from deap_hpo.storage import sqlite_path
@@ -21,6 +22,11 @@ def run_folder(name: str, storage: str) -> Path:
     """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server."""
     path = sqlite_path(storage)
     return (path.parent if path else Path("runs")) / check_name(name)
+
+
+def storage_option(storage: str) -> str:
+    """Give the option that a printed command needs to find a study; none where it is in the default place."""
+    return "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
 
 
 def describe(recorded: Recorded) -> dict[str, Any]:

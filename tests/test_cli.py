@@ -114,6 +114,21 @@ def test_the_seed_decides(here: Path) -> None:
     assert values[0] == values[1] != values[2]
 
 
+@pytest.mark.parametrize("algorithm", ["random", "tpe", "de", "grid", "surrogate"])
+def test_a_strategy_runs_by_its_name(here: Path, algorithm: str) -> None:
+    ended = call("run", "small.toml", "--name", algorithm, "--set", f"evolution.algorithm={algorithm}", "--json")
+    assert ended.exit_code == 0, ended.output
+    counts = json.loads(ended.stdout)["counts"]
+    assert counts["evaluations"] == (12 if algorithm == "grid" else 15)  # the largest grid within 15 is 4 x 3
+
+
+def test_the_budget_of_trainings_ends_a_run_and_is_a_total(here: Path) -> None:
+    said = call("run", "small.toml", "--set", "evolution.max_evaluations=6")
+    assert said.exit_code == 0, said.output
+    assert "Go on with: deap-hpo resume small" in said.stderr
+    assert json.loads(call("show", "small", "--json").output)["counts"]["trained"] == 6
+
+
 def test_a_dry_run_prints_the_plan_and_records_nothing(here: Path) -> None:
     made = json.loads(call("run", "small.toml", "--dry-run", "--json").output)
     assert (made["trainings"], made["training_images"], made["validation_images"]) == (11, 11 * 2 * 300, 11 * 2 * 200)
@@ -141,7 +156,7 @@ def refused(*arguments: str) -> str:
 def test_wrong_input_gets_one_sentence_and_exit_code_2(here: Path) -> None:
     assert "no preset 'quikc'" in refused("run", "--preset", "quikc")
     assert "Did you mean 'population'" in refused("run", "small.toml", "--set", "evolution.popluation=8")
-    assert "greater than or equal to 4" in refused("run", "small.toml", "--set", "evolution.population=3")
+    assert "population must be at least 4" in refused("run", "small.toml", "--set", "evolution.population=3")
     assert "low must be at most high" in refused("run", "small.toml", "--set", "space.lr.low=1000.0")
     assert "hyperparameter 'larning_rate'" in refused(
         "run", "small.toml", "--set", 'space.larning_rate={type="float", low=0.1, high=1.0}'

@@ -83,7 +83,7 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("evolution.population=3", "evolution.population: Input should be greater than or equal to 4; got 3."),
+        ("evolution.population=3", "evolution.population must be at least 4, so that there are two parents; got 3."),
         ("evolution.popluation=8", "evolution.popluation is not a setting. Did you mean 'population'?"),
         ("evolutoin.population=8", "evolutoin is not a setting. Did you mean 'evolution'?"),
         ("evolution.indpb=1.5", "evolution.indpb: Input should be less than or equal to 1; got 1.5."),
@@ -92,7 +92,8 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
         ("space.lr.lwo=1", "space.lr: unknown key 'lwo' (did you mean 'low'?)"),
         ("space={}", "space"),
         ("training.epochs=many", "training.epochs: Input should be a valid integer"),
-        ("evolution.algorithm=annealing", "evolution.algorithm: Input should be 'truncation'"),
+        ("evolution.algorithm=annealing", "evolution.algorithm has no 'annealing'. There are: truncation, cma"),
+        ("evolution.algorithm=randm", "evolution.algorithm has no 'randm'. Did you mean 'random'?"),
         ("evolution.population", "--set needs SECTION.KEY=VALUE"),
         ("study.seed.x=1", "study.seed"),
     ],

@@ -81,24 +81,34 @@ cmaes, de, fixed, gp, grid, nsga2, random, reinforce, sobol, surrogate, tpe.
         raise InputError(
             f"There is no strategy {name!r}{_hint(name, STRATEGIES)}; expected one of {_list(STRATEGIES)}."
         )
-    module, _, attribute = STRATEGIES[name].partition(":")
-    make = getattr(import_module(module), attribute)
-    known = [
-        parameter
-        for parameter in inspect.signature(make).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    names = [parameter.name for parameter in known]
+    make, known = _maker(name)
     for argument in arguments:
-        if argument not in names:
+        if argument not in known:
             raise InputError(
-                f"The strategy {name} has no argument {argument!r}{_hint(argument, names)}; expected {_list(names)}."
+                f"The strategy {name} has no argument {argument!r}{_hint(argument, known)}; expected {_list(known)}."
             )
-    for parameter in known:
-        if parameter.default is inspect.Parameter.empty and parameter.name not in arguments:
-            raise InputError(f"The strategy {name} needs the argument {parameter.name!r}; got {_list(arguments)}.")
-    strategy: Strategy = make(space, **arguments)
-    return strategy
+    for argument, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and argument not in arguments:
+            raise InputError(f"The strategy {name} needs the argument {argument!r}; got {_list(arguments)}.")
+    return make(space, **arguments)
+
+
+def argument_names(name: str) -> frozenset[str]:
+    """Return the names of the arguments that a strategy takes, beside the space.
+
+    Example:
+        >>> sorted(argument_names("random"))
+        ['batch_size', 'seed']
+    """
+    return frozenset(_maker(name)[1])
+
+
+def _maker(name: str) -> tuple[Callable[..., Strategy], dict[str, inspect.Parameter]]:
+    """What makes a strategy, and the arguments that it takes by keyword."""
+    module, _, attribute = STRATEGIES[name].partition(":")
+    make: Callable[..., Strategy] = getattr(import_module(module), attribute)
+    arguments = inspect.signature(make).parameters.values()
+    return make, {one.name: one for one in arguments if one.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,90 @@
+"""A run from the command line: evolve, train the best network again, draw, and say what came of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from deap_hpo.__main__ import evolve
+from deap_hpo.assembly import make_task, trainer_of
+from deap_hpo.best import Final, finish
+from deap_hpo.config import RunConfig
+from deap_hpo.plan import plan
+from deap_hpo.progress import ProgressDisplay
+from deap_hpo.record import Recorded, read_record
+from deap_hpo.report import (
+    counts_sentence,
+    describe,
+    figures_of,
+    format_metrics,
+    format_params,
+    format_seconds,
+    run_folder,
+    storage_option,
+)
+from deap_hpo.study import BudgetSpent
+
+
+def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool, as_json: bool) -> None:
+    """Run a configuration to its end, and print what came of it.
+
+    Raises:
+        InputError: Something in the configuration cannot be used.
+    """
+    name, storage = str(config.study.name), config.study.storage
+    trainer = trainer_of(make_task(config), config)
+    evolution = config.evolution
+    try:
+        with ProgressDisplay(evolution.evaluations, evolution.generations) as progress:
+            evolve(config, trainer, resume=resume, callbacks=[progress], verbose=not as_json)
+    except BudgetSpent as stop:
+        errors.print(f"{escape(str(stop))} Go on with: deap-hpo resume {name}{storage_option(storage)}")
+    folder = run_folder(name, storage)
+    final = finish(trainer, read_record(name, storage), storage, folder)
+    recorded = read_record(name, storage)
+    figures = figures_of(recorded, folder)
+    if as_json:
+        output.print_json(json.dumps(describe(recorded)))
+    else:
+        _print_final(recorded, final, folder / "best.safetensors", figures, storage, output)
+
+
+def _print_final(
+    recorded: Recorded, final: Final, network: Path, figures: list[Path], storage: str, output: Console
+) -> None:
+    option = storage_option(storage)
+    rows = {
+        "best": f"evaluation {final.number}: {format_params(final.params)}",
+        "validation": f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}",
+        "test": f"loss {final.test_loss:.4f}, {format_metrics(final.test_metrics)} "
+        f"({final.test_size:,} examples that the search has not seen)",
+        "record": f"{storage}, study {recorded.name}",
+        "network": str(network),
+        "figures": ", ".join(str(path) for path in figures if path.suffix == ".png"),
+        "look": f"deap-hpo show {recorded.name}{option}",
+        "go on": f"deap-hpo resume {recorded.name}{option} --set evolution.generations=N",
+    }
+    output.print(f"\n{counts_sentence(recorded)}")
+    for label, text in rows.items():
+        output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
+
+
+def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
+    """Print what a run would cost.
+
+    Raises:
+        InputError: Something in the configuration cannot be used.
+    """
+    made = plan(config, trainer_of(make_task(config), config))
+    if as_json:
+        output.print_json(json.dumps(asdict(made)))
+        return
+    output.print(
+        f"{made.trainings} trainings at most, of {made.epochs} epoch(s) each; {made.workers} side by side.\n"
+        f"{made.training_images:,} training images and {made.validation_images:,} validation images in all.\n"
+        f"About {format_seconds(made.seconds)}, going by a short training on this machine just now."
+    )

@@ -1,0 +1,131 @@
+"""Is one method better than another? Intervals, ranks and tests for outcomes paired by seed; no test by hand."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+LEVEL = 0.05
+_RESAMPLES = 9999
+
+
+def summarise(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Summarise outcomes, lower is better.
+
+    Args:
+        outcomes: One row for each seed, one column for each method; at least 2 seeds.
+
+    Returns:
+        One row for each method, best mean rank first: `mean`, `median`, `low` and `high` (95 % bootstrap interval of
+        the mean, Efron's BCa; percentiles where all values are equal), `mean_rank` (1 is best; ties share).
+
+    Example:
+        >>> table = summarise(pd.DataFrame({"a": [0.1, 0.2, 0.3], "b": [0.2, 0.4, 0.5]}))
+        >>> table["mean_rank"].to_dict()
+        {'a': 1.0, 'b': 2.0}
+    """
+    ranks = outcomes.rank(axis="columns").mean()
+    rows = {}
+    for method, values in outcomes.items():
+        low, high = _interval(values.to_numpy(float))
+        rows[method] = {"mean": values.mean(), "median": values.median(), "low": low, "high": high}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table["mean_rank"] = ranks
+    return table.sort_values(["mean_rank", "mean"], kind="stable")
+
+
+def _interval(values: Any) -> tuple[float, float]:
+    if not np.isfinite(values).all():
+        return float("nan"), float("nan")
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    generator = np.random.default_rng(0)  # the same data give the same interval
+    interval = stats.bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="BCa", rng=generator)
+    return float(interval.confidence_interval.low), float(interval.confidence_interval.high)
+
+
+def friedman(outcomes: pd.DataFrame) -> float | None:
+    """Test whether any method differs from any other; None where there are fewer than 3 methods.
+
+    Source: Friedman (1937), as recommended for several methods by Demšar, "Statistical comparisons of classifiers over
+    multiple data sets" (JMLR 7, 2006).
+    """
+    if outcomes.shape[1] < 3 or (outcomes.nunique(axis="columns") == 1).all():
+        return None
+    return float(stats.friedmanchisquare(*(outcomes[method] for method in outcomes)).pvalue)
+
+
+def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Compare every pair of methods.
+
+    Returns:
+        One row for each pair: `first`, `second`, `difference` (median of first minus second), `p` (Wilcoxon's
+        signed-rank test, two-sided), `p_holm` (corrected for the number of pairs), `effect` (rank-biserial correlation
+        of the pairs: -1 where the first was lower each time, 1 where the second was).
+
+    Source: Wilcoxon (1945); Holm (1979); Kerby, "The simple difference formula" (2014), for the effect.
+
+    Example:
+        >>> table = pairwise(pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [2.0, 4, 6, 8, 10, 12]}))
+        >>> table.loc[0, ["p_holm", "effect"]].tolist()
+        [0.03125, -1.0]
+    """
+    rows = []
+    for first, second in combinations(outcomes.columns, 2):
+        differences = (outcomes[first] - outcomes[second]).fillna(0.0)  # inf - inf: neither is better
+        if (differences == 0).all():
+            p, effect = 1.0, 0.0
+        else:
+            p = float(stats.wilcoxon(differences, zero_method="zsplit", method="auto").pvalue)
+            ranks = differences.abs().rank()
+            effect = float((np.sign(differences) * ranks).sum() / ranks[differences != 0].sum())
+        rows.append({"first": first, "second": second, "difference": differences.median(), "p": p, "effect": effect})
+    table = pd.DataFrame(rows, columns=["first", "second", "difference", "p", "effect"])
+    table.insert(4, "p_holm", multipletests(table["p"], LEVEL, method="holm")[1] if rows else [])
+    return table
+
+
+def verdict(outcomes: pd.DataFrame) -> list[str]:
+    """Say in words what the tests show, and no more than that.
+
+    Example:
+        >>> verdict(pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [2.0, 4, 6, 8, 10, 12]}))
+        ['a is better than b: lower in 6 of 6 pairs, Holm-corrected p = 0.031.']
+        >>> verdict(pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.1, 1.9, 3.2]}))[0]
+        'No difference is shown between a and b (p = 0.75).'
+    """
+    count = len(outcomes)
+    said = []
+    overall = friedman(outcomes)
+    pairs = pairwise(outcomes)
+    if overall is not None and overall >= LEVEL:
+        said.append(f"No difference is shown between the methods (Friedman test, p = {overall:.2g}).")
+    elif overall is not None:
+        said.append(f"The methods differ (Friedman test, p = {overall:.2g}).")
+    shown = pairs[pairs["p_holm"] < LEVEL] if overall is None or overall < LEVEL else pairs.iloc[:0]
+    for _, pair in shown.iterrows():
+        better, worse = (pair["first"], pair["second"]) if pair["effect"] < 0 else (pair["second"], pair["first"])
+        wins = int((outcomes[better] < outcomes[worse]).sum())
+        said.append(
+            f"{better} is better than {worse}: lower in {wins} of {count} pairs, "
+            f"Holm-corrected p = {pair['p_holm']:.2g}."
+        )
+    if overall is None and shown.empty:
+        for _, pair in pairs.iterrows():
+            said.append(
+                f"No difference is shown between {pair['first']} and {pair['second']} (p = {pair['p_holm']:.2g})."
+            )
+    elif overall is not None and overall < LEVEL and shown.empty:
+        said.append("No single pair differs by the corrected tests.")
+    least = 2.0 ** (1 - count) * max(1, len(pairs))
+    if least >= LEVEL:
+        said.append(
+            f"With {count} seeds and {len(pairs)} pair(s) no corrected p can fall below {min(least, 1.0):.2g}: "
+            "more seeds are needed to show a difference between two methods."
+        )
+    return said
