@@ -1,0 +1,48 @@
+"""The other ways of training a stack that benchmarks/ measures: they have to train the same."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from networks import STACKABLE, small_task
+from test_population import MEMBERS
+
+from deap_hpo.training.stack import Stack
+from deap_hpo.training.structure import Member
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from throughput import measure, processor_seconds
+from variants import ProductStack, train_on_streams, train_stack
+
+
+def stack_of(kind, network, members):
+    model, data = STACKABLE[network]
+    task = small_task(model, data(), batch_size=16)
+    described = [Member(i, 0, 3, one, *task.configure(one)) for i, one in enumerate(members)]
+    return kind(task, task.data, described, epochs=1, precision="fp32")
+
+
+@pytest.mark.parametrize("network", ["batch-norm", "view"])
+def test_convolutions_as_products_train_the_same(network):
+    expected, got = (stack_of(kind, network, MEMBERS[:3]) for kind in (Stack, ProductStack))
+    for stack in (expected, got):
+        train_stack(stack)
+    torch.testing.assert_close(got.weights, expected.weights, rtol=1e-4, atol=1e-5)
+
+
+def test_members_on_streams_train_the_same():
+    together = stack_of(Stack, "mlp", MEMBERS[:3])
+    alone = [stack_of(Stack, "mlp", [member]) for member in MEMBERS[:3]]
+    train_stack(together)
+    train_on_streams(alone, streams=2)
+    weights = torch.cat([stack.weights for stack in alone])
+    torch.testing.assert_close(weights, together.weights, rtol=1e-5, atol=1e-6)
+
+
+def test_rates_count_images_over_wall_clock_and_processor_time():
+    rates = measure({"row": lambda: sum(range(5_000_000))}, images=100, repeats=3)
+    assert len(rates["row"]) == 3
+    assert all(wall > 0 and processor > 0 for wall, processor in rates["row"])
+    assert processor_seconds() > 0
