@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.reduction import ForkingPickler
@@ -73,7 +73,15 @@ def _seed_generators(seed: int) -> None:
 
 
 class WorkerDied(Exception):
-    """The worker's process has ended; the argument is its exit code, negative for a signal."""
+    """A worker has ended.
+
+    Attributes:
+        killed: Whether something else ended it: it may do better when it is started again.
+    """
+
+    def __init__(self, how: str, *, killed: bool) -> None:
+        super().__init__(how)
+        self.killed = killed
 
 
 class Worker:
@@ -97,7 +105,7 @@ class Worker:
             with _one_thread_and_no_ctrl_c():
                 self._process.start()
         except BrokenPipeError:
-            raise WorkerDied(-signal.SIGKILL) from None
+            raise WorkerDied("while it started", killed=True) from None
         except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, OSError) as error:
             raise InputError(
                 f"The evaluator could not be sent to a worker process: {error}. Define it in a module or at the top "
@@ -107,19 +115,19 @@ class Worker:
             theirs.close()
         _alive.add(self)
 
-    def send(self, request: Request) -> None:
-        """Hand over a request.
+    def send(self, requests: Sequence[Request]) -> None:
+        """Hand over requests.
 
         Raises:
             WorkerDied: The process had ended before.
         """
         try:
-            self._connection.send(request)
+            self._connection.send(requests)
         except OSError:
-            raise WorkerDied(self.kill()) from None
+            raise self._death() from None
 
-    def receive(self) -> Evaluation | None:
-        """Take what the worker says: that it is ready (None; see `ready`), or an evaluation. Waits until it does.
+    def receive(self) -> list[Evaluation] | None:
+        """Take what the worker says: that it is ready (None; see `ready`), or evaluations. Waits until it does.
 
         Raises:
             InputError: The evaluator could not be made ready in the worker.
@@ -128,15 +136,16 @@ class Worker:
         try:
             message = self._connection.recv_bytes()
         except (EOFError, OSError):
-            raise WorkerDied(self.kill()) from None
-        try:
-            answer = pickle.loads(message)
-        except Exception:
-            return failure(traceback.format_exc())
+            raise self._death() from None
+        answer = pickle.loads(message)
         if isinstance(answer, str):
             raise InputError(f"The evaluator could not be made ready in a worker process:\n{answer}")
         self.ready = True
         return answer  # type: ignore[no-any-return]
+
+    def _death(self) -> WorkerDied:
+        code = self.kill()
+        return WorkerDied(f"exit code {code}", killed=code is not None and code < 0)
 
     def kill(self) -> int | None:
         """End the process, whatever it is doing, and give its exit code."""
@@ -225,15 +234,18 @@ def _serve(driver: connection.Connection, parcel: Any) -> None:
     driver.send(None)
     while True:
         try:
-            request = driver.recv()
+            requests = driver.recv()
         except EOFError:
             return
-        evaluation = evaluate_one(evaluate, request)
-        try:
-            message = pickle.dumps(evaluation)
-        except Exception:
-            message = pickle.dumps(failure(traceback.format_exc(), evaluation.seconds))
-        driver.send_bytes(message)
+        driver.send_bytes(pickle.dumps([_that_pickles(evaluate_one(evaluate, request)) for request in requests]))
+
+
+def _that_pickles(evaluation: Evaluation) -> Evaluation:
+    try:
+        pickle.loads(pickle.dumps(evaluation))
+    except Exception:
+        return failure(traceback.format_exc(), evaluation.seconds)
+    return evaluation
 
 
 def _end_with_the_driver() -> None:
