@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -128,6 +129,50 @@ def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None
 
     with _reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
         run_job(config, output, errors, resume=resume, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples: [bold]deap-hpo compare truncation random tpe --seeds 10 --budget 60[/bold]  ·  "
+    "[bold]deap-hpo compare truncation grid:resolution=3 'fixed:params={lr=0.05,momentum=0.9,weight_decay=1e-4}'[/bold]"
+)
+def compare(
+    methods: Annotated[
+        list[str], typer.Argument(help="Two or more: truncation, or strategies, as NAME or NAME:KEY=VALUE;...")
+    ],
+    config: Annotated[str, typer.Option(help="What all have in common: a preset, or a TOML file.")] = "quick",
+    experiment: Annotated[
+        str, typer.Option(help="Name of the experiment; the same name goes on where it was.")
+    ] = "compare",
+    seeds: Annotated[int, typer.Option(help="Paired seeds.")] = 10,
+    budget: Annotated[int, typer.Option(help="Trainings of each method with each seed.")] = 60,
+    repeats: Annotated[int, typer.Option(help="Fresh seeds on which each choice is trained again.")] = 3,
+    overrides: Overrides = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare methods: same task, same trainings, paired seeds; a table, tests, and what they show."""
+    with _reporting(debug, f"the same command; the experiment {experiment!r} is on record"):
+        from deap_hpo.comparison import compare as compare_methods
+        from deap_hpo.comparison import parse_method
+        from deap_hpo.comparison_report import markdown, results, write
+        from deap_hpo.config import load_config
+        from deap_hpo.report import run_folder
+
+        folder = run_folder(experiment, storage)
+        common = load_config(config, [*(overrides or []), f"study.storage={json.dumps(storage)}"])
+        parsed = [parse_method(method) for method in methods]
+        with errors.status("") as status:
+            tables = compare_methods(
+                common, parsed, experiment=experiment, seeds=seeds, budget=budget, repeats=repeats, tell=status.update
+            )
+        made = results(*tables, common, command=shlex.join(["deap-hpo", *sys.argv[1:]]))
+        paths = write(made, folder)
+        if as_json:
+            output.print_json(json.dumps(made))
+        else:
+            output.print(markdown(made), markup=False)
+            output.print(", ".join(map(str, paths)), markup=False)
 
 
 @app.command("list", epilog="Example: [bold]deap-hpo list --json[/bold]")

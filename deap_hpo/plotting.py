@@ -145,6 +145,33 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     return figure
 
 
+@style()
+def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation loss") -> Figure:
+    """Draw the best so far over the epochs trained: median over seeds, and the middle half of them as a band.
+
+    Args:
+        anytime: As of `deap_hpo.comparison_report.anytime_bands`.
+        value_name: What the objective is called.
+    """
+    figure, axes = plt.subplots()
+    for i, (method, band) in enumerate(anytime.groupby("method", sort=False)):
+        colour = f"C{i % 7}"
+        axes.fill_between(band["epochs"], band["low"], band["high"], step="post", color=colour, alpha=0.15, lw=0)
+        axes.step(
+            band["epochs"],
+            band["median"],
+            where="post",
+            color=colour,
+            label=str(method),
+            ls=("-", "--", ":")[i // 7 % 3],
+        )
+    axes.set_xlabel("epochs trained")
+    _label_values(axes, value_name)
+    axes.set_title("Best so far: median and middle half of the seeds")
+    axes.legend(ncols=2)
+    return figure
+
+
 def _shade_generations(axes: Axes, trials: pd.DataFrame) -> None:
     for generation, batch in trials.groupby("generation"):
         if int(generation) % 2 == 1:

@@ -1,0 +1,210 @@
+"""Methods side by side: the same task, the same budget of trainings, paired seeds, everything on record.
+
+Each run's choice is trained again on fresh seeds and measured on the test examples: the best of many noisy
+measurements is partly luck, and only fresh ones show how much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+
+from deap_hpo.__main__ import evolve
+from deap_hpo.assembly import make_executor, make_task, trainer_of
+from deap_hpo.config import RunConfig, make_config
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.individual import Individual
+from deap_hpo.record import Recorded, note, read_record
+from deap_hpo.report import params_of
+from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.trainers import Trainer
+from deap_hpo.trials import best_entry
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a comparison.
+
+    Attributes:
+        label: What it is called in tables.
+        overrides: The settings that make a run use it.
+    """
+
+    label: str
+    overrides: tuple[str, ...]
+
+
+def parse_method(text: str) -> Method:
+    """Read a method: the name of an algorithm, with arguments after a colon where it needs some.
+
+    Raises:
+        InputError: An argument is not of the form key=value.
+
+    Example:
+        >>> parse_method("tpe").overrides
+        ('evolution.algorithm="tpe"',)
+        >>> parse_method("grid:resolution=4").overrides
+        ('evolution.algorithm="grid"', 'evolution.arguments.resolution=4')
+    """
+    name, _, arguments = text.partition(":")
+    given = [part.strip() for part in arguments.split(";") if part.strip()]
+    for part in given:
+        if "=" not in part:
+            raise InputError(
+                f"A method's arguments must be KEY=VALUE, separated by semicolons; got {part!r} in {text!r}."
+            )
+    return Method(name, (f'evolution.algorithm="{name}"', *(f"evolution.arguments.{part}" for part in given)))
+
+
+class Retraining:
+    """Trains a choice and measures it on the test examples too, as metrics `test_loss` and ``test_*``.
+
+    Args:
+        trainer: Gives task, epochs, device and precision.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        one = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
+        self.reference = ReferenceTrainer(one.task, epochs=one.epochs, device=one.device, precision=one.precision)
+        self.settings = self.reference.settings
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Do one request of an executor."""
+        return self(request.params, request.seed)
+
+    def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
+        """Train and measure."""
+        model, evaluation = self.reference.train(params, seed)
+        if evaluation.status != "ok":
+            return evaluation
+        loss, metrics = self.reference.measure(model, self.reference.data.test)
+        measured = {"test_loss": loss, **{f"test_{name}": value for name, value in metrics.items()}}
+        return replace(evaluation, metrics={**evaluation.metrics, **measured})
+
+
+def compare(
+    config: RunConfig,
+    methods: Sequence[Method],
+    *,
+    experiment: str,
+    seeds: int = 10,
+    budget: int = 60,
+    repeats: int = 3,
+    tell: Callable[[str], None] = lambda _: None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Run every method with every seed, and retrain what each has chosen; what is on record is not run again.
+
+    Args:
+        config: The run that all have in common.
+        methods: The methods, at least 2.
+        experiment: Name of the experiment; each run is the study ``<experiment>-<method>-<seed>``.
+        seeds: Number of paired seeds, at least 2: 1, 2, ... Runs of one seed share the seed of their trainings.
+        budget: Trainings of each run, at least 1. Repeated configurations are not trained again and cost nothing.
+        repeats: Fresh seeds on which each choice is trained again, at least 1.
+        tell: Is told what is being done.
+
+    Returns:
+        Two tables. `runs`, one row for each run: `method`, `seed`, `best` (validation loss of the choice, as the search
+        saw it), `retrained` (mean validation loss on fresh seeds), `gap` (retrained - best: the luck of the draw),
+        `test_loss` and `test_*` (means on fresh seeds), `trainings`, `epochs` (trained), `wall_seconds`,
+        `training_seconds`, `params_*`. `anytime`, one row for each training: `method`, `seed`, `training` (from 1),
+        `epochs` (trained so far), `best` (so far).
+
+    Raises:
+        InputError: An argument is out of its range, or a method cannot run.
+    """
+    if len({method.label for method in methods}) < max(2, len(methods)):
+        raise InputError(f"methods must be at least 2 different ones; got {', '.join(m.label for m in methods)}.")
+    for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
+        if value < least:
+            raise InputError(f"{name} must be an integer of at least {least}; got {value}.")
+    task = make_task(config)
+    runs: list[dict[str, Any]] = []
+    anytime: list[dict[str, Any]] = []
+    for seed in range(1, seeds + 1):
+        for method in methods:
+            tell(f"{method.label}, seed {seed} of {seeds}")
+            settings = _settings_of(config, method, f"{experiment}-{method.label}-{seed}", seed, budget)
+            trainer = trainer_of(task, settings)
+            recorded = _search(settings, trainer, budget)
+            steps = _steps(recorded)
+            chosen = _measured(recorded, steps) | _retrained(settings, trainer, recorded, repeats)
+            runs.append({"method": method.label, "seed": seed, **chosen, "gap": chosen["retrained"] - chosen["best"]})
+            anytime += [{"method": method.label, "seed": seed, **step} for step in steps]
+    return pd.DataFrame(runs), pd.DataFrame(anytime)
+
+
+def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:
+    """The run of one method with one seed."""
+    # As many generations as the budget could fill with one training each: it is the budget that ends the run.
+    common = {"study.name": f'"{name}"', "study.seed": seed, "evolution.max_evaluations": budget}
+    overrides = [f"{key}={value}" for key, value in {**common, "evolution.generations": budget}.items()]
+    return make_config(config.model_dump(mode="json"), [*overrides, *method.overrides])
+
+
+def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
+    """Bring a run on record, unless it is there."""
+    name, storage = str(settings.study.name), settings.study.storage
+    try:
+        done = read_record(name, storage).attributes.get("comparison", {"budget": 0, "wall_seconds": 0.0})
+    except InputError:  # not begun
+        done = {"budget": 0, "wall_seconds": 0.0}
+    if done["budget"] != budget:
+        start = perf_counter()
+        with suppress(BudgetSpent):
+            evolve(settings, trainer, resume=True, verbose=False)
+        wall_seconds = done["wall_seconds"] + perf_counter() - start
+        note(name, storage, "comparison", {"budget": budget, "wall_seconds": wall_seconds})
+    return read_record(name, storage)
+
+
+def _steps(recorded: Recorded) -> list[dict[str, Any]]:
+    """The best so far, and the epochs trained so far, after each training."""
+    steps: list[dict[str, Any]] = []
+    best, epochs = math.inf, 0
+    for entry in recorded.entries:
+        if entry.duplicate_of is None:
+            best = min(best, entry.evaluation.value)
+            epochs += len(entry.evaluation.curve) + (entry.evaluation.status != "ok")
+            steps.append({"training": len(steps) + 1, "epochs": epochs, "best": best})
+    return steps
+
+
+def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    best = best_entry(recorded.entries)
+    return {
+        "best": best.evaluation.value,
+        "trainings": steps[-1]["training"],
+        "epochs": steps[-1]["epochs"],
+        "wall_seconds": recorded.attributes["comparison"]["wall_seconds"],
+        "training_seconds": sum(e.evaluation.seconds for e in recorded.entries if e.duplicate_of is None),
+        **{f"params_{name}": value for name, value in params_of(recorded, best).items()},
+    }
+
+
+def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeats: int) -> dict[str, float]:
+    """Train a run's choice on fresh seeds, the same ones for every method; the means of what they give."""
+    genes = best_entry(recorded.entries).genes
+    with Study(
+        settings.search_space,
+        name=f"{recorded.name}-retrained",
+        storage=settings.study.storage,
+        seed=settings.study.seed,
+        common_random_numbers=False,
+        executor=make_executor(trainer, settings),
+        resume=True,
+    ) as study:
+        study.map(Retraining(trainer), [Individual(genes) for _ in range(repeats)])
+        evaluations = [entry.evaluation for entry in study.record]
+    metrics = pd.DataFrame([dict(evaluation.metrics) for evaluation in evaluations]).mean()
+    tested = {str(name): float(value) for name, value in metrics.items() if str(name).startswith("test_")}
+    return {"retrained": fmean(evaluation.value for evaluation in evaluations), **tested}

@@ -1,0 +1,124 @@
+"""The comparison command: equal budgets, paired seeds, fresh retraining, resumable as a whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_cli import call, here, refused  # noqa: F401 - `here` is a fixture
+
+from deap_hpo.comparison import compare, parse_method
+from deap_hpo.comparison_report import anytime_bands
+from deap_hpo.config import RunConfig, load_config
+from deap_hpo.errors import InputError
+from deap_hpo.plotting import plot_comparison
+from deap_hpo.record import read_record, study_names
+
+METHODS = ("truncation", "random", "fixed:params={lr=0.1,momentum=0.5}")
+
+
+@pytest.fixture
+def config(here: Path) -> RunConfig:  # noqa: F811
+    return load_config("small.toml", ["study.storage=runs/studies.db", "training.epochs=1"])
+
+
+def run(config: RunConfig, methods: tuple[str, ...] = METHODS) -> tuple[pd.DataFrame, pd.DataFrame]:
+    parsed = [parse_method(method) for method in methods]
+    return compare(config, parsed, experiment="trial", seeds=2, budget=7, repeats=2)
+
+
+def test_budgets_are_equal_and_seeds_are_paired(config: RunConfig) -> None:
+    runs, anytime = run(config)
+    assert runs[["method", "seed"]].values.tolist() == [
+        [method, seed] for seed in (1, 2) for method in ("truncation", "random", "fixed")
+    ]
+    by_method = runs.set_index("method")
+    assert by_method.loc["truncation", "trainings"].tolist() == [7, 7]
+    assert by_method.loc["random", "trainings"].tolist() == [7, 7]
+    assert by_method.loc["fixed", "trainings"].tolist() == [1, 1]
+    for seed in (1, 2):
+        studies = [read_record(f"trial-{method}-{seed}", "runs/studies.db") for method in ("truncation", "random")]
+        assert len({entry.seed for study in studies for entry in study.entries}) == 1
+        fresh = [read_record(f"{study.name}-retrained", "runs/studies.db").entries for study in studies]
+        seeds = [[entry.seed for entry in entries] for entries in fresh]
+        assert seeds[0] == seeds[1]
+        assert not set(seeds[0]) & {entry.seed for entry in studies[0].entries}
+    last = anytime.groupby(["method", "seed"])["best"].last()
+    for _, row in runs.iterrows():
+        assert last[row["method"], row["seed"]] == row["best"]
+        assert row["gap"] == row["retrained"] - row["best"]
+        assert 0 < row["test_loss"] < 100
+
+
+def test_what_is_on_record_is_not_run_again(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(config)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("deap_hpo.training.reference.ReferenceTrainer.train", refuse)
+    again = run(config)
+    for one, other in zip(first, again, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_interrupted_it_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deap_hpo.training.reference import ReferenceTrainer
+
+    train, calls = ReferenceTrainer.train, 0
+
+    def interrupted(*arguments: object, **keywords: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 12:
+            raise KeyboardInterrupt
+        return train(*arguments, **keywords)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ReferenceTrainer, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(config)
+    names = study_names("runs/studies.db")
+    assert 0 < len(names) < 12
+    runs, _ = run(config)
+    assert len(runs) == 6
+    assert calls == 1 + 2 * (7 + 7 + 1) + 6 * 2  # the one that was interrupted is the only one begun twice
+
+
+def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> None:  # noqa: F811
+    arguments = ["compare", *METHODS, "--config", "small.toml", "--seeds", "2", "--budget", "6", "--repeats", "1"]
+    ended = call(*arguments)
+    assert ended.exit_code == 0, ended.output
+    assert "| method | best validation loss |" in ended.output
+    assert "more seeds are needed" in ended.output
+    folder = Path("runs/compare")
+    assert {path.name for path in folder.iterdir()} == {f"comparison.{kind}" for kind in ("json", "md", "png", "pdf")}
+    result = json.loads((folder / "comparison.json").read_text())
+    assert result["seeds"] == 2
+    assert {row["method"] for row in result["outcomes"]["best"]["summary"]} == {"truncation", "random", "fixed"}
+    assert json.loads(call(*arguments, "--json").stdout)["runs"] == result["runs"]
+
+
+def test_wrong_input_is_named(here: Path) -> None:  # noqa: F811
+    common = ["--config", "small.toml"]
+    assert "methods must be at least 2 different ones" in refused("compare", "random", *common)
+    assert "methods must be at least 2 different ones" in refused("compare", "random", "random", *common)
+    assert "Did you mean 'random'?" in refused("compare", "truncation", "randm", *common)
+    assert "seeds must be an integer of at least 2" in refused(
+        "compare", "truncation", "random", "--seeds", "1", *common
+    )
+    assert "must be KEY=VALUE" in refused("compare", "truncation", "grid:4", *common)
+    with pytest.raises(InputError):
+        parse_method("grid:resolution")
+
+
+def test_bands_begin_where_every_seed_has_a_value_and_keep_the_last_one() -> None:
+    anytime = pd.DataFrame(
+        {"method": "a", "seed": [1, 1, 1, 2, 2], "epochs": [2, 4, 6, 3, 4], "best": [0.9, 0.5, 0.4, 0.7, 0.6]}
+    )
+    bands = anytime_bands(anytime)
+    assert bands["epochs"].tolist() == [3, 4, 6]
+    assert bands["median"].tolist() == pytest.approx([0.8, 0.55, 0.5])
+    drawn = plot_comparison(bands).axes[0].lines[0].get_xydata().tolist()
+    assert drawn == [[3, pytest.approx(0.8)], [4, pytest.approx(0.55)], [6, pytest.approx(0.5)]]
