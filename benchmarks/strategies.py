@@ -2,7 +2,7 @@
 
 DIR holds `hpo_bench.py` and its data. Prints, per budget, the normalised regret of the incumbent (0 is the best known
 configuration, 1 the median of random ones; mean over problems and seeds, 95 % bootstrap interval), the mean rank among
-the methods, and the milliseconds per proposal. Runs are kept in `--output` as they finish, so that a stopped command
+the methods, and the CPU milliseconds per proposal. Runs are kept in `--output` as they finish, so that a stopped command
 goes on where it was; `--fresh METHOD` forgets those of a method. Peers: pip install "deap-hpo[benchmarks]".
 """
 
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,9 @@ class Objective:
 
     def __call__(self, batch: list[dict[str, Any]]) -> list[float]:
         """Return the losses of a batch; one that exceeds the budget is cut, and ends the run."""
-        start = perf_counter()
+        start = process_time()
         losses = [self._evaluate(params) for params in batch[: self._budget - self._count]]
-        self.seconds += perf_counter() - start
+        self.seconds += process_time() - start
         if self._count == self._budget:
             raise BudgetSpent
         return losses
@@ -95,10 +95,10 @@ def run(data: Path, method: str, problem: str, seed: int, batch_size: int, budge
     """Let a method spend a budget on a problem."""
     objective = Objective(load_problems(data).problem(problem), budget, seed if noise else None)
     importlib.import_module(METHODS[method].module)  # Not a part of the first proposal's time.
-    start = perf_counter()
+    start = process_time()
     with suppress(BudgetSpent):
         METHODS[method].function(objective.space, objective, budget=budget, batch_size=batch_size, seed=seed)
-    seconds = perf_counter() - start - objective.seconds
+    seconds = process_time() - start - objective.seconds
     return {
         "method": method,
         "problem": problem,

@@ -94,11 +94,12 @@ class GaussianProcess:
             variances.append(np.exp(theta[-2]) - np.einsum("ij,ij->j", half, half))
         return np.array(means), np.sqrt(np.maximum(variances, 1e-12))
 
-    def believe(self, inputs: Array) -> None:
-        """Count inputs [m, columns] as observed, with the means that each sample predicts."""
+    def believe(self, inputs: Array) -> Array:
+        """Count inputs [m, columns] as observed with the means that each sample predicts, [samples, m]; return these."""
         means, _ = self.predict(inputs)
         self._inputs, self._targets = np.vstack([self._inputs, inputs]), np.hstack([self._targets, means])
         self._factorise()
+        return means
 
     def log_likelihood(self, theta: Array, targets: Array) -> float:
         """Logarithm of the marginal likelihood up to a constant; -inf outside of the ranges of `theta`."""

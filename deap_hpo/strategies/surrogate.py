@@ -25,11 +25,8 @@ Key = tuple[Any, ...]
 MODEL_LIMIT = 300  # Observations in the model: its cost grows with their cube.
 REFINEMENTS = 3  # Generations of evolution by the model alone, before a proposal.
 CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
-SAMPLING = (
-    (100, 5, 2),
-    (60, 5, 5),
-    (0, 10, 10),
-)  # From so many observations: samples of the model; steps for each new.
+# From so many observations on: samples in the model, and steps of their Markov chains for each new observation.
+SAMPLING = ((100, 5, 2), (60, 5, 5), (0, 10, 10))
 ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
 
 
@@ -47,7 +44,7 @@ class SurrogateStrategy:
         space: The search space.
         batch_size: Number of individuals per generation, at least 1.
         seed: Seed of the strategy, at least 0.
-        n_start: Number of genomes in the space-filling start, at least 2.
+        n_start: Number of genomes in the space-filling start, at least 2; the first batch is always of the start.
         n_children: Number of children bred for each proposal, at least 4.
 
     Raises:
@@ -88,7 +85,7 @@ class SurrogateStrategy:
         self._breeder = Breeder(self._columns)
         self._rng = np.random.default_rng(check_integer("seed", seed, 0))
         self._process = GaussianProcess(self._columns.groups, self._rng)
-        self._design = maximin_latin_hypercube(self._rng, n_start, len(space))
+        self._design = maximin_latin_hypercube(self._rng, max(n_start, batch_size), len(space))
         self._genomes: list[list[float]] = []
         self._values: list[float] = []
         self._known: set[Key] = set()  # Evaluated or proposed.
@@ -190,7 +187,10 @@ class SurrogateStrategy:
             self._believe([genome for genome, _ in self._pending.values()])
 
     def _believe(self, genomes: list[list[float]]) -> None:
-        self._process.believe(self._columns.features(np.array(genomes)))
+        """Count genomes as evaluated, with the means that each sample of the model predicts."""
+        means = self._process.believe(self._columns.features(np.array(genomes)))
+        # Else what is believed to be better than the best would draw the rest of the batch to itself.
+        self._best = np.minimum(self._best, means.min(axis=1, keepdims=True))
 
     def _next_of_model(self) -> tuple[list[float], str]:
         """Return the unknown candidate of largest expected improvement, and the name of the operator that bred it."""
