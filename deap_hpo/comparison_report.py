@@ -26,7 +26,7 @@ def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row for each method and number of epochs: `method`, `epochs`, `median`, `low` and `high` (quartiles). It
-        begins where every seed has a value, and a run that ended early keeps its last one.
+        begins where every seed has a value; a run that ended early keeps its last one, up to the end of the longest.
 
     Example:
         >>> rows = pd.DataFrame({"method": "a", "seed": [1, 1, 2], "epochs": [1, 2, 1], "best": [0.5, 0.3, 0.4]})
@@ -36,7 +36,8 @@ def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
     bands = []
     for method, curves in anytime.groupby("method", sort=False):
         # Several trainings may end at the same epoch count (a diverged one adds few): the last one stands.
-        wide = curves.pivot_table(index="epochs", columns="seed", values="best", aggfunc="last").ffill().dropna()
+        wide = curves.pivot_table(index="epochs", columns="seed", values="best", aggfunc="last")
+        wide = wide.reindex(wide.index.union([anytime["epochs"].max()])).ffill().dropna()
         band = pd.DataFrame({"method": method, "epochs": wide.index, "median": wide.median(axis=1).to_numpy()})
         band["low"], band["high"] = wide.quantile(0.25, axis=1).to_numpy(), wide.quantile(0.75, axis=1).to_numpy()
         bands.append(band)

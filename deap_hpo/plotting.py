@@ -168,7 +168,7 @@ def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation
     axes.set_xlabel("epochs trained")
     _label_values(axes, value_name)
     axes.set_title("Best so far: median and middle half of the seeds")
-    axes.legend(ncols=2)
+    figure.legend(loc="outside right upper")
     return figure
 
 
