@@ -7,7 +7,8 @@ order. Drawing from a shared generator cannot give that; hashing (seed, purpose,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,14 @@ def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_key("weights", seed) & 0x7FFFFFFF)
         return factory()
+
+
+@contextmanager
+def keyed_generators(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators inside, for networks that draw from them; put them back afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(derive_key("own", seed) & 0x7FFFFFFF)
+        yield
 
 
 def keyed_permutation(size: int, seed: int, epoch: int) -> Tensor:

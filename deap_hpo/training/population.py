@@ -16,7 +16,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment
-from deap_hpo.training.keyed import keyed_model
+from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
 from deap_hpo.training.outcome import combine, conclude, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
@@ -173,7 +173,7 @@ class PopulationTrainer:
 
     def _fitting(self, member: Member) -> int:
         """Measure one training step of one member, and give how many members fit into memory."""
-        with computing(self.device, self.precision):
+        with computing(self.device, self.precision), keyed_generators(member.seed, self.device):
             model = keyed_model(partial(self.task.model, **member.architecture), member.seed).to(self.device)
             examples = self.reference.data.training[: member.recipe.batch_size]
             weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

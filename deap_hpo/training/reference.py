@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from time import perf_counter
 from typing import Any
@@ -26,7 +25,14 @@ from deap_hpo.training.hardware import (
     use_channels_last,
     widened,
 )
-from deap_hpo.training.keyed import KeyedDropout, derive_key, keyed_model, keyed_permutation, member_keys, step_keys
+from deap_hpo.training.keyed import (
+    KeyedDropout,
+    keyed_generators,
+    keyed_model,
+    keyed_permutation,
+    member_keys,
+    step_keys,
+)
 from deap_hpo.training.outcome import combine, conclude, measure, repeat_seeds
 from deap_hpo.training.recipe import OPTIMIZERS
 from deap_hpo.training.task import Task
@@ -135,7 +141,7 @@ class ReferenceTrainer:
         """
         start = perf_counter()
         recipe, architecture = self.task.configure(params)
-        with computing(self.device, self.precision), _seeded(seed, self.device):
+        with computing(self.device, self.precision), keyed_generators(seed, self.device):
             model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
             use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
             optimizer = OPTIMIZERS[recipe.optimizer](recipe, model.parameters())
@@ -213,11 +219,3 @@ class ReferenceTrainer:
             x = x.contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
             return widened(model(x))
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators inside, for networks that draw from them; put them back afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_key("own", seed) & 0x7FFFFFFF)
-        yield

@@ -3,6 +3,7 @@ import warnings
 from functools import lru_cache, partial
 
 import pytest
+import torch
 from networks import STACKABLE, DataDependent, Noisy, digits, enlarged, in_double_precision, small_task
 
 from deap_hpo.evaluation import Request
@@ -201,6 +202,12 @@ def test_what_cannot_be_stacked_is_left_to_the_reference_with_one_warning(model,
     assert reason in messages[0]
     reference = [ReferenceTrainer(task, device="cpu")(params, seed=3) for params in MEMBERS[:3]]
     assert curves([got[i] for i in range(3)]) == curves([again[i] for i in range(3)]) == curves(reference)
+
+
+def test_torchs_generator_is_left_as_it_was():
+    before = torch.get_rng_state()
+    evaluate(PopulationTrainer(small_task(), device="cpu"), MEMBERS[:2])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_wrong_hyperparameters_fail_alone():
