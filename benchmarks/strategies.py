@@ -2,8 +2,8 @@
 
 DIR holds `hpo_bench.py` and its data. Prints, per budget, the normalised regret of the incumbent (0 is the best known
 configuration, 1 the median of random ones; mean over problems and seeds, 95 % bootstrap interval), the mean rank among
-the methods, and the CPU milliseconds per proposal. Runs are kept in `--output` as they finish, so that a stopped command
-goes on where it was; `--fresh METHOD` forgets those of a method. Peers: pip install "deap-hpo[benchmarks]".
+the methods, and the CPU milliseconds per proposal. Runs are kept in `--output` as they finish, so that a stopped
+command goes on where it was; `--fresh METHOD` forgets those of a method. Peers: pip install "deap-hpo[benchmarks]".
 """
 
 from __future__ import annotations

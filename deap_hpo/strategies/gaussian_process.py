@@ -11,9 +11,9 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 Array = NDArray[np.float64]
 
 # Every hyperparameter has a log-normal prior: (median, standard deviation of the logarithm, least, most). They are
-# meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale grows with the
-# dimension, as the distance between random points does (Hvarfner, Hellsten & Nardi 2024, "Vanilla Bayesian
-# optimization performs great in high dimensions"); at 1 dimension it is that of `LENGTHSCALE`.
+# meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale is this one times the
+# fourth root of the dimension: random points lie farther apart in more dimensions (Hvarfner, Hellsten & Nardi 2024,
+# "Vanilla Bayesian optimization performs great in high dimensions", take the square root).
 LENGTHSCALE = (0.7, 1.0, 0.05, 10.0)
 VARIANCE = (1.0, 1.0, 0.05, 20.0)
 NOISE = (1e-3, 2.0, 1e-5, 0.5)
@@ -95,7 +95,11 @@ class GaussianProcess:
         return np.array(means), np.sqrt(np.maximum(variances, 1e-12))
 
     def believe(self, inputs: Array) -> Array:
-        """Count inputs [m, columns] as observed with the means that each sample predicts, [samples, m]; return these."""
+        """Count inputs [m, columns] as observed, with the means that each sample predicts.
+
+        Returns:
+            These means, [samples, m].
+        """
         means, _ = self.predict(inputs)
         self._inputs, self._targets = np.vstack([self._inputs, inputs]), np.hstack([self._targets, means])
         self._factorise()

@@ -33,7 +33,7 @@ ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, 
 class SurrogateStrategy:
     """Evolution that trains only the most promising of its children.
 
-    The first genomes fill the space evenly. From then on, hundreds of children are bred from the record for each
+    The first genomes are a Latin hypercube. From then on, hundreds of children are bred from the record for each
     genome that is proposed; a Gaussian process fitted to the record picks the one with the largest expected
     improvement, after a few generations of evolution towards it. Within a batch, what was picked already counts as
     evaluated with the mean that the model predicts. No configuration is proposed twice.
@@ -260,13 +260,17 @@ def standardise(values: Array) -> Array:
     """
     finite = values[np.isfinite(values)]
     median = np.median(finite)
-    cut = np.minimum(values, median + CUT * (median - finite.min()))
+    cut = np.clip(values, finite.min(), median + CUT * (median - finite.min()))
     targets: Array = (cut - cut.mean()) / max(cut.std(), 1e-12)
     return targets
 
 
 def log_improvement(z: Array) -> Array:
-    """Logarithm of z Phi(z) + phi(z), the expected improvement in units of the deviation (Ament et al. 2023).
+    """Logarithm of z Phi(z) + phi(z), the expected improvement in units of the deviation.
+
+    Source:
+        Ament, Daulton, Eriksson, Balandat & Bakshy 2023, "Unexpected improvements to expected improvement for Bayesian
+        optimization", equation 9.
 
     Example:
         >>> log_improvement(np.array([0.0, -50.0])).round(2).tolist()
@@ -286,8 +290,9 @@ def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tr
     """Return the Latin hypercube of `tries` random ones whose closest two points are farthest apart.
 
     Source:
-        McKay, Beckman & Conover 1979, "A comparison of three methods"; Morris & Mitchell 1995, "Exploratory designs
-        for computational experiments".
+        McKay, Beckman & Conover 1979, "A comparison of three methods for selecting values of input variables in the
+        analysis of output from a computer code"; Morris & Mitchell 1995, "Exploratory designs for computational
+        experiments".
     """
     designs: list[Array] = []
     for _ in range(tries):
