@@ -1,4 +1,4 @@
-"""The genes of a space seen as columns of a matrix: canonical genomes in bulk, and the inputs of a model."""
+"""The genes of a space seen as columns of a matrix: canonical genomes, designs, and the inputs of a model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 
 from deap_hpo.space import Categorical, Float, Int, Space
 
@@ -73,6 +74,21 @@ class GeneColumns:
                 genes = (choice == np.arange(self.bins[column])) * math.sqrt(0.5)
             columns.append(genes)
         return np.hstack(columns)
+
+
+def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tries: int = 100) -> list[list[float]]:
+    """Return the Latin hypercube of `tries` random ones whose closest two points are farthest apart.
+
+    Source:
+        McKay, Beckman & Conover 1979, "A comparison of three methods for selecting values of input variables in the
+        analysis of output from a computer code"; Morris & Mitchell 1995, "Exploratory designs for computational
+        experiments".
+    """
+    designs: list[Array] = []
+    for _ in range(tries):
+        strata = rng.permuted(np.tile(np.arange(count), (genes, 1)), axis=1).T
+        designs.append((strata + rng.random((count, genes))) / count)
+    return [list(point) for point in max(designs, key=lambda design: pdist(design).min())]
 
 
 def _bins(hyperparameter: Float | Int | Categorical) -> float:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 from scipy.special import erfcx, logsumexp, ndtr
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
@@ -16,7 +15,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
 from deap_hpo.strategies.gaussian_process import GaussianProcess
-from deap_hpo.strategies.genes import GeneColumns
+from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube
 from deap_hpo.strategies.outcomes import check_integer
 
 Array = NDArray[np.float64]
@@ -284,18 +283,3 @@ def log_improvement(z: Array) -> Array:
     bulk = np.log(near * ndtr(near) + np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi))
     logarithm: Array = np.where(z > -1.0, bulk, density + tail)
     return logarithm
-
-
-def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tries: int = 100) -> list[list[float]]:
-    """Return the Latin hypercube of `tries` random ones whose closest two points are farthest apart.
-
-    Source:
-        McKay, Beckman & Conover 1979, "A comparison of three methods for selecting values of input variables in the
-        analysis of output from a computer code"; Morris & Mitchell 1995, "Exploratory designs for computational
-        experiments".
-    """
-    designs: list[Array] = []
-    for _ in range(tries):
-        strata = rng.permuted(np.tile(np.arange(count), (genes, 1)), axis=1).T
-        designs.append((strata + rng.random((count, genes))) / count)
-    return [list(point) for point in max(designs, key=lambda design: pdist(design).min())]

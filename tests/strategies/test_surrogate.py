@@ -10,11 +10,10 @@ from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual, individual_type
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, into_box
-from deap_hpo.strategies.genes import GeneColumns
+from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube
 from deap_hpo.strategies.surrogate import (
     SurrogateStrategy,
     log_improvement,
-    maximin_latin_hypercube,
     standardise,
 )
 
