@@ -104,6 +104,10 @@ class PopulationTrainer:
         self.task.configure(params)
         return self.evaluate(Request(0, params, seed))
 
+    def prepare_worker(self) -> None:
+        """Prepare a process that does nothing but evaluate."""
+        self.reference.prepare_worker()
+
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor."""
         return next(self.evaluate_batch([request]))[1]

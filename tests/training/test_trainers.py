@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from networks import small_task
@@ -44,6 +48,38 @@ def test_trainers_share_their_settings_and_record_where_they_computed():
     for trainer in both:
         about = trainer.evaluate(Request(0, MEMBERS[0], 1)).environment
         assert (about["device"], about["precision"]) == ("cpu", "bf16")
+
+
+def test_workers_keep_memory(monkeypatch):
+    from deap_hpo.training import reference
+
+    called = []
+    monkeypatch.setattr(reference, "keep_memory", lambda: called.append(True))
+    for name in trainers.TRAINERS:
+        trainers.make_trainer(small_task(), trainer=name, device="cpu").prepare_worker()
+    assert called == [True, True]
+
+
+def test_freed_memory_is_kept_where_the_c_library_is_glibc():
+    # In a process of its own: the setting is the process's.
+    code = """
+import resource, torch
+from deap_hpo.training.hardware import keep_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(20_000_000)  # beyond 32 MiB, the highest that glibc raises its threshold to
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+given_back = faults()
+keep_memory()
+faults()
+print(given_back, faults())
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    given_back, kept = map(int, printed.split())
+    if platform.libc_ver()[0] == "glibc":
+        assert kept < given_back / 10
 
 
 def test_unknown_names_are_refused():
