@@ -7,15 +7,18 @@ import re
 import sqlite3
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import optuna
+import sqlalchemy
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from deap_hpo.errors import InputError
 
 _SECONDS_TO_WAIT_FOR_A_READER = 60
+_READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
 
 
@@ -33,12 +36,13 @@ def sqlite_path(storage: str) -> Path | None:
     return None if "://" in storage else Path(storage)
 
 
-def open_storage(storage: str | None, *, must_exist: bool = False) -> BaseStorage:
+def open_storage(storage: str | None, *, must_exist: bool = False, read_only: bool = False) -> BaseStorage:
     """Open the Optuna storage behind a path or a URL; None is one in memory.
 
     Args:
         storage: Path of an SQLite file, ``sqlite:///path``, any other URL that SQLAlchemy knows, or None.
         must_exist: Refuse to create an SQLite file.
+        read_only: Have the database refuse to be written to by way of what is returned.
 
     Raises:
         InputError: The file is no intact database, cannot be read or written, or the URL cannot be used.
@@ -47,7 +51,8 @@ def open_storage(storage: str | None, *, must_exist: bool = False) -> BaseStorag
         return InMemoryStorage()
     path = sqlite_path(storage)
     if path is None:
-        return _open_server(storage)
+        opened = _open_server(storage)
+        return _made_read_only(opened) if read_only else opened
     if _MISTYPED_URL.match(storage):
         # Made into a file, it would leave a password in a folder's name.
         raise InputError(f"storage looks like a URL without its '://'; got {storage.partition(':')[0]}:... .")
@@ -55,7 +60,23 @@ def open_storage(storage: str | None, *, must_exist: bool = False) -> BaseStorag
         _check_sqlite(path)
     else:
         _create_sqlite(path)
-    return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _SECONDS_TO_WAIT_FOR_A_READER}})
+    opened = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _SECONDS_TO_WAIT_FOR_A_READER}})
+    return _made_read_only(opened) if read_only else opened
+
+
+def _made_read_only(storage: RDBStorage) -> RDBStorage:
+    statement = _READ_ONLY.get(storage.engine.dialect.name)
+    if statement:
+
+        def forbid_writing(connection: Any, _: Any) -> None:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            cursor.close()
+            connection.commit()
+
+        sqlalchemy.event.listen(storage.engine, "connect", forbid_writing)
+        storage.engine.dispose()  # connections that were made before
+    return storage
 
 
 def _check_sqlite(path: Path) -> None:
@@ -130,13 +151,13 @@ def server_url(storage: str) -> str:
     return storage
 
 
-def _open_server(url: str) -> BaseStorage:
+def _open_server(url: str) -> RDBStorage:
     # Texts of errors are left out where they might repeat the URL, password and all.
     try:
         return RDBStorage(server_url(url), engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         raise InputError(
-            f"The storage {shown(url)} needs the Python module {error.name!r}. "
+            f"The storage {shown(url)} needs a further package ({error.__cause__ or error}). "
             "For PostgreSQL: pip install 'deap-hpo[postgresql]'."
         ) from None
     except (ArgumentError, ValueError):

@@ -1,0 +1,118 @@
+"""The Ray executor on real clusters on this machine: the contract of all executors, and the loss of a node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import evaluators
+import pytest
+from test_executors import requests, results
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.executors import SerialExecutor
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
+
+ray = pytest.importorskip("ray", reason="needs the extra [ray]")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+from deap_hpo.ray_executor import RayExecutor  # noqa: E402
+
+QUIET = {"include_dashboard": False, "num_cpus": 1}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one core each, as two raylets on loopback."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([before] if before else [])])
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args=QUIET)
+    made.add_node(num_cpus=1)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+    os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+@pytest.fixture
+def executor(cluster: Any) -> Iterator[RayExecutor]:
+    made = RayExecutor(address=cluster.address)
+    yield made
+    made.close()
+
+
+def test_results_are_the_same_to_the_bit(executor: RayExecutor, digits_task: Task) -> None:
+    drawn = [evaluation.values for evaluation in results(executor, evaluators.draw)]
+    assert drawn == [evaluation.values for evaluation in results(SerialExecutor(), evaluators.draw)]
+    trainer = ReferenceTrainer(digits_task, epochs=1, device="cpu")
+    batch = [Request(i, {"lr": 0.01 * (i + 1)}, seed=3) for i in range(3)]
+    trained = {i: (e.status, e.values, e.curve[-1].training_loss) for i, e in executor.run(trainer, batch)}
+    assert trained == {
+        i: (e.status, e.values, e.curve[-1].training_loss) for i, e in SerialExecutor().run(trainer, batch)
+    }
+
+
+def test_what_goes_wrong_is_failed_and_harms_nothing_else(executor: RayExecutor, tmp_path: Path) -> None:
+    done = results(executor, evaluators.break_at_2)
+    assert [evaluation.status for evaluation in done] == ["ok", "ok", "failed", "ok", "ok"]
+    assert "no such thing" in done[2].error
+    done = results(executor, evaluators.DiesAt2(tmp_path, 1))
+    assert [(evaluation.value, evaluation.retries) for evaluation in done] == [(i, int(i == 2)) for i in range(5)]
+    executor.close()  # its workers hold the cluster's cores
+    late = RayExecutor(2, timeout=2)
+    done = results(late, evaluators.hang_at_2)
+    late.close()
+    assert [evaluation.timed_out for evaluation in done] == [False, False, True, False, False]
+    with pytest.raises(InputError, match="not prepared"):
+        results(executor, evaluators.BreaksInPreparation())
+
+
+def test_batches_go_in_chunks_and_one_that_kills_takes_no_other_with_it(cluster: Any, tmp_path: Path) -> None:
+    executor = RayExecutor(2, chunk=3)
+    done = results(executor, evaluators.Batches(tmp_path, 9), 6)
+    executor.close()
+    assert [evaluation.status for evaluation in done] == ["ok", "ok", "failed", "ok", "ok", "ok"]
+    assert [evaluation.values[1] for evaluation in done if evaluation.status == "ok"] == [1, 1, 3, 3, 3]
+    assert [evaluation.retries for evaluation in done] == [1, 1, 2, 0, 0, 0]
+
+
+def test_the_loss_of_a_node_costs_retries_and_nothing_else(cluster: Any) -> None:
+    node = cluster.add_node(num_cpus=2)
+    cluster.wait_for_nodes()
+    executor = RayExecutor(address=cluster.address)
+    done: dict[int, Evaluation] = {}
+    for position, evaluation in executor.run(evaluators.sleep, requests(40, seconds=0.2)):
+        done[position] = evaluation
+        if len(done) == 10:
+            cluster.remove_node(node, allow_graceful=False)
+    executor.close()
+    assert [done[i].value for i in range(40)] == list(range(40))
+    assert 1 <= sum(evaluation.retries for evaluation in done.values()) <= 2
+
+
+def test_tensors_stay_in_the_store(executor: RayExecutor) -> None:
+    torch = pytest.importorskip("torch")
+    megabytes = 96
+    tensor = torch.ones(megabytes * 1_000_000, dtype=torch.uint8)
+    for evaluation in results(executor, evaluators.SharedTensor(tensor), 2):
+        total, shared = evaluation.values
+        assert total == megabytes * 1_000_000
+        assert shared > megabytes / 4  # in equal shares with the store; a copy of its own would not be shared
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [({"workers": 0}, "workers"), ({"chunk": 0}, "chunk"), ({"num_cpus": -1}, "num_cpus"), ({"timeout": 0}, "timeout")],
+)
+def test_arguments_out_of_range_are_named(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        RayExecutor(**arguments)
+
+
+def test_a_worker_larger_than_the_cluster_is_refused(cluster: Any) -> None:
+    with pytest.raises(InputError, match="no room for a worker"):
+        list(RayExecutor(address=cluster.address, num_gpus=1).run(evaluators.square, requests(1)))
