@@ -65,7 +65,8 @@ def evolve(
         callbacks=callbacks,
         resume=resume,
     ) as study:
-        study.record.note("config", config.model_dump(mode="json"))
+        # Without its storage: a URL may hold a password.
+        study.record.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
         toolbox = make_toolbox(config.search_space, indpb=evolution.indpb)
         toolbox.register("evaluate", trainer)

@@ -76,6 +76,18 @@ def strategy_of(config: RunConfig) -> Strategy:
 def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
     """Make the executor: "auto" is worker processes on a CPU with several cores, this process on an accelerator."""
     settings = config.execution
+    if settings.executor == "ray":
+        from deap_hpo.ray_executor import RayExecutor  # an extra, and slow to import
+
+        on_gpu = trainer.device.type == "cuda"
+        return RayExecutor(
+            settings.workers,
+            address=settings.address,
+            num_gpus=int(on_gpu),
+            chunk=settings.chunk if on_gpu else 1,
+            timeout=settings.timeout,
+            retries=settings.retries,
+        )
     workers = min(settings.workers or len(os.sched_getaffinity(0)), config.evolution.population)
     one_at_a_time = isinstance(trainer, ReferenceTrainer) and trainer.device.type == "cpu"
     if settings.executor == "processes" or (settings.executor == "auto" and one_at_a_time and workers > 1):

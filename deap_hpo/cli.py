@@ -1,4 +1,4 @@
-"""The command line: deap-hpo run, resume, list, show, plot, data.
+"""The command line: deap-hpo run, resume, list, show, plot, dashboard, data.
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -8,24 +8,25 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from deap_hpo.config import DEFAULT_STORAGE
+from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
 
 if TYPE_CHECKING:
     from deap_hpo.config import RunConfig
 
-DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
+DONE, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
 app = typer.Typer(
     help="Evolve the hyperparameters of PyTorch networks with DEAP.",
@@ -39,7 +40,13 @@ app = typer.Typer(
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 output = Console(soft_wrap=True, highlight=False)
 
-Storage = Annotated[str, typer.Option(help="Path of the SQLite file with the studies, or the URL of a database.")]
+# An environment variable keeps a password out of the shell's history and the list of processes.
+Storage = Annotated[
+    str, typer.Option(envvar=STORAGE_VARIABLE, help="Path of the SQLite file with the studies, or a database's URL.")
+]
+Executor = Annotated[str | None, typer.Option(help="Where trainings run: auto, serial, processes or ray.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Trainings side by side; by default one per core.")]
+Address = Annotated[str | None, typer.Option(help="Address of the Ray cluster; by default one on this machine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Overrides = Annotated[
@@ -48,9 +55,18 @@ Overrides = Annotated[
 ]
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what schedulers and service managers send before they kill."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
 @contextmanager
 def _reporting(debug: bool, resume: str = "") -> Iterator[None]:
     """Turn wrong input and interruption into one sentence and an exit code."""
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except InputError as error:
@@ -58,10 +74,17 @@ def _reporting(debug: bool, resume: str = "") -> Iterator[None]:
             traceback.print_exc()
         errors.print(f"[red]Error:[/red] {escape(str(error))}")
         raise typer.Exit(WRONG_INPUT) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         go_on = f" Go on with: {resume}" if resume else ""
         errors.print(f"\nInterrupted; every finished evaluation is on record.{go_on}")
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _settings(named: dict[str, Any]) -> list[str]:
+    """Options that were given, as settings."""
+    return [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
 
 
 @app.command(
@@ -74,8 +97,13 @@ def run(
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; by default that of the preset or file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
-    storage: Annotated[str | None, typer.Option(help="Path of an SQLite file, or the URL of a database.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(envvar=STORAGE_VARIABLE, help="Path of an SQLite file, or the URL of a database.")
+    ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    executor: Executor = None,
+    workers: Workers = None,
+    address: Address = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the run would cost, and stop.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -85,7 +113,7 @@ def run(
 
     with _reporting(debug):
         named = {"study.name": name, "study.seed": seed, "study.storage": storage, "task.data_dir": data_dir}
-        given = [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
+        given = _settings({**named, **_execution(executor, workers, address)})
         settings = load_config(str(config) if config else preset, [*(overrides or []), *given])
         if dry_run:
             from deap_hpo.job import print_plan
@@ -93,6 +121,10 @@ def run(
             print_plan(settings, output, as_json=as_json)
         else:
             _run(settings, resume=False, as_json=as_json, debug=debug)
+
+
+def _execution(executor: str | None, workers: int | None, address: str | None) -> dict[str, Any]:
+    return {"execution.executor": executor, "execution.workers": workers, "execution.address": address}
 
 
 @app.command(
@@ -104,6 +136,9 @@ def resume(
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
     data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    executor: Executor = None,
+    workers: Workers = None,
+    address: Address = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -117,8 +152,8 @@ def resume(
             raise InputError(
                 f"The study {name!r} was not started by `deap-hpo run`; resume it from the script that made it."
             )
-        given = [f"study.name={json.dumps(name)}", f"study.storage={json.dumps(storage)}"]
-        given += [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else []
+        named = {"study.name": name, "study.storage": storage, "task.data_dir": data_dir}
+        given = _settings({**named, **_execution(executor, workers, address)})
         settings = make_config(recorded.attributes["config"], [*(overrides or []), *given])
         _run(settings, resume=True, as_json=as_json, debug=debug)
 
@@ -241,6 +276,21 @@ def plot(
             output.print_json(json.dumps(paths))
         else:
             output.print("\n".join(paths), markup=False)
+
+
+@app.command(epilog="Example: [bold]deap-hpo dashboard --port 8081[/bold], while a run goes on in another terminal")
+def dashboard(
+    storage: Storage = DEFAULT_STORAGE,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8080,
+    debug: Debug = False,
+) -> None:
+    """Show the record as a live web page, for looking only, on this machine only. Ctrl-C ends it."""
+    from deap_hpo.dashboard import make_server, url_of
+
+    with _reporting(debug), make_server(storage, port) as server:
+        output.print(f"The dashboard is at {url_of(server)} (Ctrl-C ends it).")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 @app.command(epilog="Example: [bold]deap-hpo data --data-dir /data/fashion[/bold]")

@@ -24,6 +24,7 @@ else:
 
 
 DEFAULT_STORAGE = "runs/studies.db"
+STORAGE_VARIABLE = "DEAP_HPO_STORAGE"
 
 
 class _Section(BaseModel):
@@ -97,8 +98,10 @@ class EvolutionConfig(_Section):
 class ExecutionConfig(_Section):
     """Where evaluations run; changes speed, never results."""
 
-    executor: Literal["auto", "serial", "processes"] = Field("auto", description="auto: worker processes on a CPU.")
-    workers: int | None = Field(None, ge=1, description="Worker processes; by default one per core.")
+    executor: Literal["auto", "serial", "processes", "ray"] = Field("auto", description="auto: processes on a CPU.")
+    workers: int | None = Field(None, ge=1, description="Trainings side by side; by default one per core.")
+    address: str | None = Field(None, description="ray: address of the cluster; by default one on this machine.")
+    chunk: int = Field(16, ge=1, description="ray: trainings that a GPU takes at once.")
     timeout: float | None = Field(None, gt=0, description="Seconds that one evaluation may take.")
     retries: int = Field(2, ge=0, description="How often an evaluation whose worker died is started again.")
     max_seconds: float | None = Field(None, gt=0, description="Seconds after which the run stops, resumably.")

@@ -26,6 +26,7 @@ from deap_hpo.report import (
     run_folder,
     storage_option,
 )
+from deap_hpo.storage import shown
 from deap_hpo.study import BudgetSpent
 
 
@@ -62,7 +63,7 @@ def _print_final(
         "validation": f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}",
         "test": f"loss {final.test_loss:.4f}, {format_metrics(final.test_metrics)} "
         f"({final.test_size:,} examples that the search has not seen)",
-        "record": f"{storage}, study {recorded.name}",
+        "record": f"{shown(storage)}, study {recorded.name}",
         "network": str(network),
         "figures": ", ".join(str(path) for path in figures if path.suffix == ".png"),
         "look": f"deap-hpo show {recorded.name}{option}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from deap_hpo import analysis
-from deap_hpo.config import DEFAULT_STORAGE
+from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
 from deap_hpo.record import Recorded, check_name
-from deap_hpo.storage import sqlite_path
+from deap_hpo.storage import shown, sqlite_path
 from deap_hpo.trials import Entry, best_entry
 
 
@@ -26,7 +27,8 @@ def run_folder(name: str, storage: str) -> Path:
 
 def storage_option(storage: str) -> str:
     """Give the option that a printed command needs to find a study; none where it is in the default place."""
-    return "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    default = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
+    return "" if storage == default else f" --storage {shown(storage)}"
 
 
 def describe(recorded: Recorded) -> dict[str, Any]:
