@@ -70,11 +70,10 @@ def faults():
     for _ in range(5):
         torch.ones(20_000_000)  # beyond 32 MiB, the highest that glibc raises its threshold to
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-given_back = faults()
+# The least of several: it takes some rounds until the freed blocks that are kept fit what is asked for.
+given_back = min(faults() for _ in range(8))
 keep_memory()
-faults()
-print(given_back, faults())
+print(given_back, min(faults() for _ in range(8)))
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     given_back, kept = map(int, printed.split())
