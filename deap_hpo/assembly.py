@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from deap_hpo.config import RunConfig
 from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.space import Categorical, Space
 from deap_hpo.strategies import Strategy, argument_names, make_strategy
 from deap_hpo.training.data import DATA_SETS
 from deap_hpo.training.models import MODELS
@@ -34,6 +36,8 @@ def make_task(config: RunConfig) -> Task:
     recipe = config.training.recipe
     for name in recipe:
         _named("training.recipe", name, dict.fromkeys(RECIPE_FIELDS))
+    for name in settings.arguments:
+        _named("task.arguments", name, inspect.signature(model).parameters)
     task = Task(
         name=f"{settings.data}/{settings.model}",
         model=partial(model, **settings.arguments) if settings.arguments else model,
@@ -45,8 +49,16 @@ def make_task(config: RunConfig) -> Task:
         ),
         recipe=Recipe(**recipe),
     )
-    task.check_names(config.space)
+    _check_space(task, config.search_space)
     return task
+
+
+def _check_space(task: Task, space: Space) -> None:
+    """Refuse hyperparameters that have nowhere to go, or bounds that no training takes, before anything is trained."""
+    middle = space.decode([0.5] * len(space))
+    for name, one in space.items():
+        for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
+            task.configure({**middle, name: value})
 
 
 def trainer_of(task: Task, config: RunConfig) -> Trainer:

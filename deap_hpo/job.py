@@ -19,6 +19,7 @@ from deap_hpo.record import Recorded, read_record
 from deap_hpo.report import (
     counts_sentence,
     describe,
+    failure_sentence,
     figures_of,
     format_metrics,
     format_params,
@@ -45,7 +46,10 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     except BudgetSpent as stop:
         errors.print(f"{escape(str(stop))} Go on with: deap-hpo resume {name}{storage_option(storage)}")
     folder = run_folder(name, storage)
-    final = finish(trainer, read_record(name, storage), storage, folder)
+    recorded = read_record(name, storage)
+    if failure_sentence(recorded):
+        errors.print(escape(failure_sentence(recorded)))
+    final = finish(trainer, recorded, storage, folder)
     recorded = read_record(name, storage)
     figures = figures_of(recorded, folder)
     if as_json:

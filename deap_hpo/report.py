@@ -84,6 +84,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     """Print a study for people: its best evaluations, its generations, its end."""
     console.print(f"[bold]{escape(recorded.name)}[/bold]  seed {recorded.attributes.get('seed')}")
     console.print(counts_sentence(recorded))
+    console.print(failure_sentence(recorded), markup=False, end="\n" if failure_sentence(recorded) else "")
     if not recorded.entries:
         return
     trials = analysis.trials_table(recorded.entries, recorded.space, recorded.directions[0])
@@ -116,6 +117,15 @@ def counts_sentence(recorded: Recorded) -> str:
     parts += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
     return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of training."
+
+
+def failure_sentence(recorded: Recorded) -> str:
+    """Say what the first failed evaluation failed of; nothing where none failed."""
+    failed = [entry for entry in recorded.entries if entry.evaluation.status == "failed" and entry.duplicate_of is None]
+    if not failed:
+        return ""
+    reason = failed[0].evaluation.error.strip().splitlines()[-1]
+    return f"Evaluation {failed[0].number} failed: {reason}"
 
 
 def format_params(params: Mapping[str, Any]) -> str:

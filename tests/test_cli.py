@@ -164,11 +164,36 @@ def test_wrong_input_gets_one_sentence_and_exit_code_2(here: Path) -> None:
     assert "task.data has no 'digit'. Did you mean 'digits'?" in refused(
         "run", "small.toml", "--set", "task.data=digit"
     )
+    assert "task.arguments has no 'widht'. Did you mean 'width'?" in refused(
+        "run", "small.toml", "--set", "task.arguments.widht=3"
+    )
+    assert "training.recipe has no 'batchsize'. Did you mean 'batch_size'?" in refused(
+        "run", "small.toml", "--set", "training.recipe.batchsize=3"
+    )
+    assert "momentum must be a finite number from 0 to 1; got 1.5" in refused(
+        "run", "small.toml", "--set", "space.momentum.high=1.5"
+    )
     assert "must hold the four Fashion-MNIST files" in refused("run", "--data-dir", "nowhere")
     assert "must hold the four Fashion-MNIST files" in refused("data", "--data-dir", "nowhere")
     assert "There is no record at runs/studies.db" in refused("list")
     assert "There is no record at" in refused("resume", "small")
     assert "name must be 1 to 100 letters" in refused("run", "small.toml", "--name", "../outside")
+
+
+def test_a_failed_evaluation_is_told_with_its_reason(here: Path) -> None:
+    settings = [
+        "--set",
+        "execution.timeout=0.001",
+        "--set",
+        "execution.executor=processes",
+        "--set",
+        "execution.workers=1",
+    ]
+    ended = call("run", "small.toml", *settings)
+    assert ended.exit_code == 2
+    assert "Evaluation 0 failed:" in ended.stderr
+    assert "none has ended with a finite value" in ended.stderr
+    assert "Evaluation 0 failed:" in call("show", "small").output
 
 
 def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
