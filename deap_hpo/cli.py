@@ -8,25 +8,20 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
+from deap_hpo.exits import DONE, errors, reporting
 
 if TYPE_CHECKING:
     from deap_hpo.config import RunConfig
-
-DONE, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
 app = typer.Typer(
     help="Evolve the hyperparameters of PyTorch networks with DEAP.",
@@ -37,7 +32,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
 output = Console(soft_wrap=True, highlight=False)
 
 # An environment variable keeps a password out of the shell's history and the list of processes.
@@ -53,33 +47,6 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; may be given more than once."),
 ]
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: what schedulers and service managers send before they kill."""
-
-
-def _terminate(*_: object) -> None:
-    raise _Terminated
-
-
-@contextmanager
-def _reporting(debug: bool, resume: str = "") -> Iterator[None]:
-    """Turn wrong input and interruption into one sentence and an exit code."""
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    except InputError as error:
-        if debug:
-            traceback.print_exc()
-        errors.print(f"[red]Error:[/red] {escape(str(error))}")
-        raise typer.Exit(WRONG_INPUT) from None
-    except KeyboardInterrupt as stop:
-        go_on = f" Go on with: {resume}" if resume else ""
-        errors.print(f"\nInterrupted; every finished evaluation is on record.{go_on}")
-        raise typer.Exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _settings(named: dict[str, Any]) -> list[str]:
@@ -111,7 +78,7 @@ def run(
     """Start a run: evolve hyperparameters, record every training, test the best network, draw figures."""
     from deap_hpo.config import load_config
 
-    with _reporting(debug):
+    with reporting(debug):
         named = {"study.name": name, "study.seed": seed, "study.storage": storage, "task.data_dir": data_dir}
         given = _settings({**named, **_execution(executor, workers, address)})
         settings = load_config(str(config) if config else preset, [*(overrides or []), *given])
@@ -146,7 +113,7 @@ def resume(
     from deap_hpo.config import make_config
     from deap_hpo.record import read_record
 
-    with _reporting(debug):
+    with reporting(debug):
         recorded = read_record(name, storage)
         if "config" not in recorded.attributes:
             raise InputError(
@@ -162,7 +129,7 @@ def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None
     from deap_hpo.job import run_job
     from deap_hpo.report import storage_option
 
-    with _reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
+    with reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
         run_job(config, output, errors, resume=resume, as_json=as_json)
 
 
@@ -187,7 +154,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Compare methods: same task, same trainings, paired seeds; a table, tests, and what they show."""
-    with _reporting(debug, f"the same command; the experiment {experiment!r} is on record"):
+    with reporting(debug, f"the same command; the experiment {experiment!r} is on record"):
         from deap_hpo.comparison import compare as compare_methods
         from deap_hpo.comparison import parse_method
         from deap_hpo.comparison_report import markdown, results, write
@@ -218,7 +185,7 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     from deap_hpo.record import read_record, study_names
     from deap_hpo.report import describe
 
-    with _reporting(debug):
+    with reporting(debug):
         studies = [describe(read_record(name, storage)) for name in study_names(storage)]
         if as_json:
             output.print_json(json.dumps(studies))
@@ -248,7 +215,7 @@ def show(
     from deap_hpo.record import read_record
     from deap_hpo.report import describe, print_study
 
-    with _reporting(debug):
+    with reporting(debug):
         recorded = read_record(name, storage)
         if as_json:
             output.print_json(json.dumps(describe(recorded)))
@@ -270,7 +237,7 @@ def plot(
     from deap_hpo.record import read_record
     from deap_hpo.report import figures_of, run_folder
 
-    with _reporting(debug):
+    with reporting(debug):
         paths = [str(path) for path in figures_of(read_record(name, storage), folder or run_folder(name, storage))]
         if as_json:
             output.print_json(json.dumps(paths))
@@ -287,7 +254,7 @@ def dashboard(
     """Show the record as a live web page, for looking only, on this machine only. Ctrl-C ends it."""
     from deap_hpo.dashboard import make_server, url_of
 
-    with _reporting(debug), make_server(storage, port) as server:
+    with reporting(debug), make_server(storage, port) as server:
         output.print(f"The dashboard is at {url_of(server)} (Ctrl-C ends it).")
         with suppress(KeyboardInterrupt):
             server.serve_forever()
@@ -302,7 +269,7 @@ def data(
     """Find (or download) Fashion-MNIST, check its files, and say where they are."""
     from deap_hpo.training.idx import find_fashion_mnist, read_fashion_mnist
 
-    with _reporting(debug):
+    with reporting(debug):
         folder = find_fashion_mnist(data_dir)
         files = read_fashion_mnist(data_dir, download=True)
         if as_json:

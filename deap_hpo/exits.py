@@ -1,0 +1,45 @@
+"""How a command ends: wrong input and interruption as one sentence and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from deap_hpo.errors import InputError
+
+DONE, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
+
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what schedulers and service managers send before they kill."""
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
+
+
+@contextmanager
+def reporting(debug: bool, resume: str = "") -> Iterator[None]:
+    """Turn wrong input and interruption into one sentence and an exit code."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        errors.print(f"[red]Error:[/red] {escape(str(error))}")
+        raise typer.Exit(WRONG_INPUT) from None
+    except KeyboardInterrupt as stop:
+        go_on = f" Go on with: {resume}" if resume else ""
+        errors.print(f"\nInterrupted; every finished evaluation is on record.{go_on}")
+        raise typer.Exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
