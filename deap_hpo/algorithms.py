@@ -80,7 +80,7 @@ def eaTruncation(
     logbook.header = ["gen", "nevals"] + (stats.fields if stats else [])
 
     for gen in range(ngen + 1):
-        generation = _next_generation(population, toolbox, cxpb, mutpb) if gen > 0 else population
+        generation = next_generation(population, toolbox, cxpb, mutpb) if gen > 0 else population
 
         invalid = [individual for individual in generation if not individual.fitness.valid]
         for individual, values in zip(invalid, toolbox.map(toolbox.evaluate, invalid), strict=True):
@@ -96,8 +96,8 @@ def eaTruncation(
     return population, logbook
 
 
-def _next_generation(population: list[Any], toolbox: base.Toolbox, cxpb: float, mutpb: float) -> list[Any]:
-    """Return the surviving parents and their children, who are independent of them."""
+def next_generation(population: list[Any], toolbox: base.Toolbox, cxpb: float, mutpb: float) -> list[Any]:
+    """Return the surviving parents and their children, who are independent of them: one step of `eaTruncation`."""
     parents = toolbox.select(population, len(population) // 2)
     count = len(population) - len(parents)
 

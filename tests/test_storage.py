@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 from optuna.storages import RDBStorage
+from test_cli import CONFIG, call
 from test_study import ALGORITHMS, SCRIPT, SPACE, InterruptedAt, objective, result, simple, truncation
 
 from deap_hpo.driver_lock import DriverLock
@@ -155,6 +156,24 @@ def test_no_record_log_or_error_holds_the_password(postgres: str, caplog: Any, c
         held = [str(connection.execute(sqlalchemy.text(f"SELECT * FROM {table}")).all()) for table in tables]
     engine.dispose()
     _nothing_told("".join(held) + str(refusal.value) + caplog.text + "".join(capfd.readouterr()))
+
+
+@needs_postgres
+def test_a_run_from_the_command_line_tells_no_password(postgres: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(CONFIG)
+    done = call("run", "small.toml", "--name", "run", "--storage", postgres)
+    assert done.exit_code == 0, done.output
+    option = f"--storage {shown(postgres)}"
+    assert f"deap-hpo resume run {option}" in done.output
+    recorded = read_record("run", postgres)
+    assert "storage" not in recorded.attributes["config"]["study"]
+    files = "".join(str(path) for path in tmp_path.rglob("*"))
+    _nothing_told(done.output + repr(recorded.attributes) + files)
+    monkeypatch.setenv("DEAP_HPO_STORAGE", postgres)
+    again = call("resume", "run")
+    assert again.exit_code == 0, again.output
+    assert "--storage" not in again.output
 
 
 def _nothing_told(text: str) -> None:

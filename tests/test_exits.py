@@ -1,0 +1,35 @@
+"""How a command ends: one sentence, an exit code that scripts know, and no password."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+import typer
+
+from deap_hpo.errors import InputError
+from deap_hpo.exits import reporting
+
+
+def _interrupted_by(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_says_how_to_go_on(number: int, code: int, capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(typer.Exit) as ended, reporting(False, "deap-hpo resume quick"):
+        _interrupted_by(number)
+    assert ended.value.exit_code == code
+    assert "every finished evaluation is on record. Go on with: deap-hpo resume quick" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_wrong_input_is_one_sentence_with_its_brackets(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, reporting(False):
+        raise InputError("pip install 'deap-hpo[ray]'.")
+    assert ended.value.exit_code == 2
+    assert capfd.readouterr().err == "Error: pip install 'deap-hpo[ray]'.\n"
