@@ -24,6 +24,7 @@ import torch
 from peer import optimize
 from profiling import print_floor
 from variants import (
+    ChannelsFirst,
     CompiledProductStack,
     CompiledStack,
     GivingBack,
@@ -100,6 +101,10 @@ def cpu_rows(task: Task, requests: Sequence[Request], arguments: argparse.Namesp
                 trainer = kind(task, epochs=arguments.epochs, device="cpu", precision=precision)
                 label = f"reference in {workers} process(es), {precision}{memory}"
                 rows[label] = partial(train, trainer, ProcessExecutor(workers), requests)
+    for precision in ("fp32", "bf16"):
+        trainer = ChannelsFirst(task, epochs=arguments.epochs, device="cpu", precision=precision)
+        label = f"reference in 1 process(es), {precision}, keeps memory, channels first"
+        rows[label] = partial(train, trainer, ProcessExecutor(1), requests)
     population = PopulationTrainer(task, epochs=arguments.epochs, device="cpu", precision="bf16")
     rows["population in 1 process, bf16, keeps memory"] = partial(train, population, ProcessExecutor(1), requests)
     return rows
@@ -115,6 +120,17 @@ def measuring_rows(task: Task, requests: Sequence[Request], arguments: argparse.
                 label = f"measuring, batches of {size}, {precision}{memory}"
                 rows[label] = partial(train, Measuring(trainer), ProcessExecutor(1), requests)
     return rows
+
+
+def divergence_rows(task: Task, requests: Sequence[Request], arguments: argparse.Namespace) -> Rows:
+    """Give rows that show what dropping diverged members saves; images of dropped members count as if trained on."""
+    trainer = PopulationTrainer(task, epochs=arguments.epochs, device=arguments.device)
+    bad = {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.1}
+    half = [replace(one, params=bad) if i % 2 else one for i, one in enumerate(requests)]
+    return {
+        "population, all members converge": partial(train, trainer, SerialExecutor(), requests),
+        "population, every second one diverges": partial(train, trainer, SerialExecutor(), half),
+    }
 
 
 def stack_rows(task: Task, requests: Sequence[Request], arguments: argparse.Namespace) -> Rows:
@@ -192,7 +208,13 @@ def print_table(rates: dict[str, list[tuple[float, float]]]) -> None:
         )
 
 
-TABLES = {"main": main_rows, "cpu": cpu_rows, "measuring": measuring_rows, "stack": stack_rows}
+TABLES = {
+    "main": main_rows,
+    "cpu": cpu_rows,
+    "measuring": measuring_rows,
+    "divergence": divergence_rows,
+    "stack": stack_rows,
+}
 
 
 def main() -> None:
@@ -204,6 +226,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tables", nargs="+", default=["main"], choices=TABLES, help="default: main")
+    parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with this in their label")
     arguments = parser.parse_args()
 
     data = load_fashion_mnist(training_size=arguments.training_size, validation_size=arguments.validation_size)
@@ -221,7 +244,9 @@ def main() -> None:
     )
     images = arguments.members * arguments.epochs * len(data.training)
     for table in arguments.tables:
-        print_table(measure(TABLES[table](task, requests, arguments), images, arguments.repeats))
+        rows = TABLES[table](task, requests, arguments)
+        chosen = {label: run for label, run in rows.items() if arguments.rows in label}
+        print_table(measure(chosen, images, arguments.repeats))
         print(f"Load averages at the end: {os.getloadavg()}", flush=True)
     if arguments.device != "cpu":
         print_floor(task, requests, arguments.epochs, torch.device(arguments.device))

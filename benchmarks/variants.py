@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.training import reference
 from deap_hpo.training.hardware import use_channels_last
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
@@ -102,6 +103,15 @@ class GivingBack(ReferenceTrainer):
 
     def prepare_worker(self) -> None:
         """Leave the process as it is."""
+
+
+class ChannelsFirst(ReferenceTrainer):
+    """The reference with images and weights as torch lays them out by default; for worker processes."""
+
+    def prepare_worker(self) -> None:
+        """Prepare the process as the reference does, and have it leave networks as they are."""
+        super().prepare_worker()
+        reference.use_channels_last = lambda model, inputs, precision: model.eval()
 
 
 class Measuring:
