@@ -59,7 +59,7 @@ class TrainingConfig(_Section):
     epochs: int = Field(5, ge=1, description="Epochs of one evaluation.")
     repeats: int = Field(1, ge=1, description="Trainings of one evaluation, with a seed each; the value is their mean.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    precision: str = Field("fp32", description="fp32, bf16, or auto (bf16 where the processor computes in it).")
+    precision: str = Field("auto", description="fp32, bf16, or auto (bf16 where the processor computes in it).")
     recipe: dict[str, Any] = Field({}, description="Training settings that are not searched: batch_size, gamma, ...")
 
 
