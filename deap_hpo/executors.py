@@ -21,7 +21,10 @@ class Executor(Protocol):
     """The shape of an executor."""
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
-        """Yield (position in `requests`, evaluation) as each is finished, in any order."""
+        """Yield (position in `requests`, evaluation) as each is finished, in any order.
+
+        `requests` may be added to meanwhile: what is there when an evaluation has been yielded is done, too.
+        """
         ...
 
     def close(self) -> None:
@@ -41,7 +44,12 @@ class SerialExecutor:
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished."""
         if isinstance(evaluate, BatchEvaluator):
-            yield from evaluate.evaluate_batch(requests)
+            done = 0
+            while done < len(requests):
+                batch = requests[done:]
+                for i, evaluation in evaluate.evaluate_batch(batch):
+                    yield done + i, evaluation
+                done += len(batch)
         else:
             for i, request in enumerate(requests):
                 yield i, evaluate_one(evaluate, request)

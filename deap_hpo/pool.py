@@ -88,13 +88,15 @@ class WorkerPool(Generic[_Worker]):
         return [*self._idle, *self._busy]
 
     def run(self, requests: Sequence[Request], most_workers: int) -> Iterator[tuple[int, Evaluation]]:
-        """Yield (position in `requests`, evaluation) as each is finished."""
-        # No larger than gives every worker its share.
-        chunk = max(1, min(self._chunk, -(-len(requests) // most_workers)))
-        positions = list(range(len(requests)))
-        self._waiting = deque(_Job(positions[i : i + chunk]) for i in range(0, len(positions), chunk))
+        """Yield (position in `requests`, evaluation) as each is finished; `requests` may grow meanwhile."""
+        taken = 0
         try:
-            while self._waiting or self._busy:
+            while self._waiting or self._busy or taken < len(requests):
+                new = range(taken, len(requests))
+                taken = len(requests)
+                # No larger than gives every worker its share.
+                chunk = max(1, min(self._chunk, -(-len(new) // most_workers)))
+                self._waiting.extend(_Job(list(new[i : i + chunk])) for i in range(0, len(new), chunk))
                 self._hand_out(requests, most_workers)
                 for worker in self._wait_for(self.workers, self._seconds_to_wait()):
                     self._listen(worker)

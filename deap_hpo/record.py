@@ -104,6 +104,10 @@ class Record:
     def __iter__(self) -> Iterator[Entry]:
         return (self._entries[number] for number in sorted(self._entries))
 
+    def as_completed(self) -> list[int]:
+        """Numbers of the evaluations, in the order in which they came to be on record."""
+        return list(self._entries)
+
     def append(self, entry: Entry) -> None:
         """Put an evaluation on record; it is committed when this returns."""
         with _errors_named(self.name):

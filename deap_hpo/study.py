@@ -166,7 +166,7 @@ class Study:
             BudgetSpent: The run's total of evaluations or its time is used up.
         """
         start = perf_counter()
-        evaluate = _unwrapped(evaluate)
+        evaluate = unwrapped(evaluate)
         if hasattr(evaluate, "settings"):
             self.record.check("evaluator", evaluate.settings)
         individuals = list(individuals)
@@ -290,7 +290,7 @@ class Study:
         return self.best.evaluation.value
 
 
-def _unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     """Undo the `partial` that a toolbox wraps around what is registered, to see a trainer's own methods."""
     while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
         evaluate = evaluate.func

@@ -129,3 +129,19 @@ class Batches(DiesAt2):
 
     def _evaluation(self, request: Request, size: int) -> Evaluation:
         return Evaluation((self(request.params), float(size)))
+
+
+def sleep_by_x(params: dict[str, Any]) -> float:
+    time.sleep(0.03 + 0.1 * params["x"])
+    return float(params["x"])
+
+
+class SlowFirst:
+    """Takes long over evaluation 0."""
+
+    def evaluate(self, request: Request) -> Evaluation:
+        time.sleep(2 if request.number == 0 else 0.05)
+        return Evaluation((1.0,))
+
+
+slow_first = SlowFirst()

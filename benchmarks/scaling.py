@@ -1,0 +1,138 @@
+"""What each part of a run costs per evaluation, and how two workers compare with one; docs/scaling.md reads from it.
+
+    python benchmarks/scaling.py [--storage postgresql://...]      # rows for Ray where it is installed
+
+Each figure is the median of several repeats, with the smallest and the largest: on a machine that others use, the
+smallest is nearest to what the part itself costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from multiprocessing import get_context
+from statistics import median
+from typing import Any
+
+from deap import base
+
+from deap_hpo.algorithms import next_generation
+from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.individual import make_toolbox
+from deap_hpo.record import Record, read_record
+from deap_hpo.space import Float, Space
+from deap_hpo.trials import Entry
+
+SPACE = Space({name: Float(0.0, 1.0) for name in "abcdef"})
+REPEATS = 5
+
+
+def nothing(params: dict[str, Any]) -> float:
+    return 0.0
+
+
+def busy(params: dict[str, Any]) -> float:
+    """A second or so of one core, always the same work."""
+    total = 0
+    for i in range(15_000_000):
+        total += i
+    return float(total)
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def requests(count: int) -> list[Request]:
+    return [Request(i, SPACE.decode([0.5] * len(SPACE)), seed=i) for i in range(count)]
+
+
+def told(name: str, seconds: list[float], unit: str = "ms", factor: float = 1e3) -> None:
+    low, middle, high = (f"{factor * one:.3g}" for one in (min(seconds), median(seconds), max(seconds)))
+    print(f"| {name} | {middle} {unit} | {low} - {high} {unit} |", flush=True)
+
+
+def overhead(name: str, executor: Executor, count: int) -> None:
+    """A batch of evaluations that do nothing, after one that starts the workers."""
+    list(executor.run(nothing, requests(2)))
+    told(name, [timed(lambda: list(executor.run(nothing, requests(count)))) / count for _ in range(REPEATS)])
+    executor.close()
+
+
+def two_workers(executors: list[Executor]) -> None:
+    """Eight evaluations of one second by one worker and by two; and by bare processes, for what the machine gives."""
+    batch = requests(8)
+    for executor in executors:
+        list(executor.run(busy, batch[:2]))
+    ours, bare = [], []
+    for _ in range(REPEATS):  # in turn, so that the load of others meets all
+        one, two = (timed(lambda: list(executor.run(busy, batch))) for executor in executors)  # noqa: B023
+        ours.append(one / two)
+        bare.append(timed(lambda: bare_processes(1, batch)) / timed(lambda: bare_processes(2, batch)))
+    told("2 workers: times as fast as 1", ours, "", 1)
+    told("2 bare processes: times as fast as 1", bare, "", 1)
+    for executor in executors:
+        executor.close()
+
+
+def bare_processes(count: int, batch: list[Request]) -> None:
+    context = get_context("fork")
+    processes = [context.Process(target=list, args=(map(busy, batch[i::count]),)) for i in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+
+
+def recording(name: str, storage: str, count: int = 100) -> None:
+    curve = tuple(Epoch(i, 0.5, 0.5, {"accuracy": 0.9}, 1.0) for i in range(1, 6))
+    entries = [Entry(i, 0, (0.5,) * 6, Evaluation((0.5,), curve=curve), seed=1) for i in range(count)]
+    seconds, reading = [], []
+    for repeat in range(REPEATS):
+        record = Record(f"scaling-{time.time_ns()}-{repeat}", storage, SPACE, ["minimize"], {"seed": 1})
+        seconds += [timed(lambda: [record.append(entry) for entry in entries]) / count]  # noqa: B023
+        record.close()
+        reading += [timed(lambda: read_record(record.name, storage)) / count]  # noqa: B023
+    told(f"{name}: an evaluation of 5 epochs is recorded", seconds)
+    told(f"{name}: one is read back", reading)
+
+
+def breeding(count: int = 1000) -> None:
+    toolbox: base.Toolbox = make_toolbox(SPACE)
+    population = toolbox.population(n=count)
+    for individual in population:
+        individual.fitness.values = (random.random(),)
+    told(
+        "a child is bred (population of 1,000)",
+        [timed(lambda: next_generation(population, toolbox, 1.0, 1.0)) / (count / 2) for _ in range(REPEATS)],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--storage", help="URL of a database to measure, too")
+    arguments = parser.parse_args()
+    print("| part | median | range |\n|---|---:|---:|")
+    overhead("in this process: handing over", SerialExecutor(), 2000)
+    overhead("2 worker processes: handing over", ProcessExecutor(2), 2000)
+    if find_spec("ray"):
+        from deap_hpo.ray_executor import RayExecutor
+
+        overhead("2 Ray workers on this machine: handing over", RayExecutor(2), 500)
+    breeding()
+    with tempfile.TemporaryDirectory() as folder:
+        recording("SQLite file", f"{folder}/studies.db")
+    if arguments.storage:
+        recording("database server", arguments.storage)
+    two_workers([ProcessExecutor(1), ProcessExecutor(2)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Steady-state evolution: a child is bred whenever an evaluation is finished; nobody waits for the slowest."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from operator import attrgetter
+from time import perf_counter
+from typing import Any
+
+from deap import base, tools
+
+from deap_hpo.evaluation import Request
+from deap_hpo.operators import check_probability
+from deap_hpo.record import ReplayError
+from deap_hpo.seeding import generators_kept
+from deap_hpo.study import BudgetSpent, Study, unwrapped
+from deap_hpo.trials import Entry
+
+
+def eaSteadyState(
+    population: list[Any],
+    toolbox: base.Toolbox,
+    cxpb: float,
+    mutpb: float,
+    nevals: int,
+    halloffame: tools.HallOfFame | None = None,
+) -> list[Any]:
+    """Evolve a population of the best so far, one child at a time.
+
+    The pseudocode goes as follows::
+
+        start the evaluation of the whole population
+        whenever an evaluation is finished:
+            put the individual among the survivors; drop the worst if there are too many
+            start the evaluation of a child of two of the survivors' better half
+
+    Args:
+        population: Individuals, at least 4; replaced in place by the survivors, best first. Half of them are under
+            evaluation at any time: it should be at least twice the number of workers.
+        toolbox: Has `clone`, `each`, `evaluate`, `select`, `mate` and `mutate` registered; `each` is
+            `SteadyStudy.each`.
+        cxpb: Probability of mating the parents, in [0, 1].
+        mutpb: Probability of mutating the child, in [0, 1].
+        nevals: Evaluations in all, the first population's included.
+        halloffame: Updated with each evaluation.
+
+    Returns:
+        The population.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Example:
+        >>> from deap_hpo.individual import make_toolbox
+        >>> from deap_hpo.space import Float, Space
+        >>> space = Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)})
+        >>> with SteadyStudy(space, seed=1) as study:
+        ...     toolbox = make_toolbox(space, indpb=0.5)
+        ...     toolbox.register("evaluate", lambda params: params["x"] ** 2 + params["y"] ** 2)
+        ...     toolbox.register("each", study.each)
+        ...     population = eaSteadyState(toolbox.population(n=8), toolbox, 0.5, 1.0, nevals=80)
+        >>> population[0].fitness.values[0] < 0.5, len(study.record)
+        (True, 80)
+    """
+    size = len(population)
+    if size < 4 or nevals < size:
+        raise ValueError(f"population must be at least 4, and nevals at least that; got {size} and {nevals}.")
+    check_probability("cxpb", cxpb)
+    check_probability("mutpb", mutpb)
+    individuals = list(population)  # `each` takes up what is added
+    survivors: list[Any] = []
+    for individual, values in toolbox.each(toolbox.evaluate, individuals):
+        individual.fitness.values = values
+        if halloffame is not None:
+            halloffame.update([individual])
+        survivors.append(individual)
+        if len(survivors) > size:
+            survivors.remove(min(survivors, key=attrgetter("fitness")))
+        if len(survivors) >= size // 2 and len(individuals) < nevals:
+            individuals.append(_child(survivors, toolbox, cxpb, mutpb))
+    population[:] = sorted(survivors, key=attrgetter("fitness"), reverse=True)
+    return population
+
+
+def _child(survivors: list[Any], toolbox: base.Toolbox, cxpb: float, mutpb: float) -> Any:
+    parents = toolbox.select(survivors, max(2, len(survivors) // 2))
+    first, second = (toolbox.clone(parent) for parent in random.sample(parents, 2))
+    if random.random() < cxpb:
+        first, _ = toolbox.mate(first, second)
+    if random.random() < mutpb:
+        (first,) = toolbox.mutate(first)
+    del first.fitness.values
+    return first
+
+
+class SteadyStudy(Study):
+    """A study that gives each evaluation back as it is finished, and takes new ones meanwhile.
+
+    The order in which evaluations are finished depends on how fast they are; it is part of the record, and replayed
+    from there. So a record determines the evolution that made it, and a run that was interrupted goes on as one whose
+    machine paused: what was under way is evaluated again, and may come in in another order.
+    """
+
+    def each(self, evaluate: Callable[..., Any], individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
+        """Evaluate individuals, and yield each with its fitness values when it is finished.
+
+        Args:
+            evaluate: As for `Study.map`.
+            individuals: Genomes; the list may be added to while this goes on.
+
+        Raises:
+            ReplayError: The record shows that another algorithm, seed or version made it.
+            BudgetSpent: The run's total of evaluations or its time is used up.
+        """
+        evaluate = unwrapped(evaluate)
+        if hasattr(evaluate, "settings"):
+            self.record.check("evaluator", evaluate.settings)
+        first = self._count
+        planned: list[Entry] = []
+
+        def plan() -> list[Entry]:
+            """Take up what was added."""
+            start = len(planned)
+            planned.extend(self._plan(first + i, individuals[i]) for i in range(start, len(individuals)))
+            return planned[start:]
+
+        def finished(number: int) -> tuple[Any, tuple[float, ...]]:
+            individual = individuals[number - first]
+            individual.origin, individual.operators = (number,), ()
+            return individual, self.record[number].evaluation.values
+
+        for number in [number for number in self.record.as_completed() if number >= first]:
+            plan()
+            if number >= first + len(planned):
+                raise ReplayError(
+                    f"The study {self.name!r} cannot be resumed like this: its record goes on with "
+                    f"evaluation {number}, this run has proposed {first + len(planned)}. "
+                    "Resume it with the algorithm that made it."
+                )
+            yield finished(number)
+
+        plan()
+        waiting = [entry for entry in planned if entry.number not in self.record]
+        requests: list[Request] = []
+        under_way: list[Entry] = []
+        done = 0
+        running = self.executor.run(evaluate, requests)
+        while perf_counter() <= self._deadline:
+            repeated = next(
+                (one for one in waiting if one.duplicate_of is not None and one.duplicate_of in self.record), None
+            )
+            if repeated is not None:
+                entry = repeated
+                waiting.remove(entry)
+                evaluation = replace(self.record[entry.duplicate_of or 0].evaluation, seconds=0.0, retries=0)
+            else:
+                allowed = first + self._within_budget(planned)
+                for entry in [one for one in waiting if one.duplicate_of is None and one.number < allowed]:
+                    waiting.remove(entry)
+                    under_way.append(entry)
+                    individual = individuals[entry.number - first]
+                    params = self.space.decode(entry.genes) if self.space else individual
+                    requests.append(Request(entry.number, params, entry.seed))
+                if done == len(requests):
+                    break
+                with generators_kept():
+                    position, answer = next(running)
+                done += 1
+                entry, evaluation = under_way[position], self._with_worst_values(answer)
+            self._acknowledge(replace(entry, evaluation=evaluation))
+            yield finished(entry.number)
+            waiting += plan()
+        if waiting or done < len(requests):
+            self.executor.close()
+            raise BudgetSpent(f"The study {self.name!r} has used its budget after {len(self.record)} evaluations.")
+        self._count += len(planned)
+        self._done += sum(entry.duplicate_of is None for entry in planned)
+        self.generation += 1
+        self._tell("on_generation", [self.record[entry.number] for entry in planned])

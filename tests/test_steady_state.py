@@ -1,0 +1,107 @@
+"""Steady-state evolution: it waits for nobody, its record determines it, and it goes on wherever it was interrupted."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import evaluators
+import pytest
+from test_study import SPACE, InterruptedAt, objective
+
+from deap_hpo.executors import ProcessExecutor
+from deap_hpo.individual import make_toolbox
+from deap_hpo.record import ReplayError, read_record
+from deap_hpo.space import Float, Int, Space
+from deap_hpo.steady_state import SteadyStudy, eaSteadyState
+from deap_hpo.study import BudgetSpent
+
+LINE = Space({name: Float(0.0, 1.0) for name in "xyzuvw"})
+
+
+def evolve(study: SteadyStudy, evaluate: Any, nevals: int = 20, size: int = 6) -> list[Any]:
+    toolbox = make_toolbox(study.space or SPACE)
+    toolbox.register("evaluate", evaluate)
+    toolbox.register("each", study.each)
+    population = eaSteadyState(toolbox.population(n=size), toolbox, 1.0, 1.0, nevals)
+    return [(list(one), one.fitness.values) for one in population]
+
+
+def test_interrupted_anywhere_in_one_process_it_ends_the_same(tmp_path: Path) -> None:
+    with SteadyStudy(SPACE, seed=3) as study:
+        counter = InterruptedAt(10**9)
+        expected = evolve(study, counter), list(study.record)
+    options = {"name": "cut", "storage": f"{tmp_path}/a.db", "seed": 3, "resume": True}
+    for _ in range(0, counter.calls, 3):
+        with SteadyStudy(SPACE, **options) as study, pytest.raises(KeyboardInterrupt):
+            evolve(study, InterruptedAt(2))
+    with SteadyStudy(SPACE, **options) as study:
+        population = evolve(study, objective)
+        ours = [(e.number, e.genes, e.evaluation.values, e.parents) for e in study.record]
+    assert (population, ours) == (
+        expected[0],
+        [(e.number, e.genes, e.evaluation.values, e.parents) for e in expected[1]],
+    )
+
+
+def test_what_workers_did_in_any_order_is_replayed_exactly(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    with SteadyStudy(LINE, executor=ProcessExecutor(2), **options) as study:
+        population = evolve(study, evaluators.sleep_by_x)
+        order = study.record.as_completed()
+    assert order != sorted(order)
+    with SteadyStudy(LINE, resume=True, **options) as study:
+        assert study.record.as_completed() == order
+        assert evolve(study, InterruptedAt(0)) == population
+
+
+def test_a_run_of_workers_goes_on_where_it_was_cut(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3, "resume": True}
+    for most in (7, 13):
+        study = SteadyStudy(LINE, executor=ProcessExecutor(2), max_evaluations=most, **options)
+        with study, pytest.raises(BudgetSpent):
+            evolve(study, evaluators.sleep_by_x)
+        before = read_record("run", f"{tmp_path}/a.db").entries
+        assert sum(entry.duplicate_of is None for entry in before) == most
+    with SteadyStudy(LINE, executor=ProcessExecutor(2), **options) as study:
+        population = evolve(study, evaluators.sleep_by_x)
+        assert [entry.number for entry in study.record] == list(range(20))
+        assert all(study.record[entry.number] == entry for entry in before)
+    with SteadyStudy(LINE, **options) as study:
+        assert evolve(study, InterruptedAt(0)) == population
+
+
+def test_nobody_waits_for_the_slowest() -> None:
+    with SteadyStudy(LINE, seed=3, executor=ProcessExecutor(2)) as study:
+        start = time.monotonic()
+        finished = []
+        for individual, _ in study.each(evaluators.slow_first, make_toolbox(LINE).population(n=8)):
+            finished.append((individual.origin[0], time.monotonic() - start))
+    assert finished[-1][0] == 0
+    assert [number for number, _ in finished[:7]] == sorted(number for number, _ in finished[:7])
+
+
+def test_repeated_configurations_are_answered_by_the_first(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    counter = InterruptedAt(10**9)
+    with SteadyStudy(Space({"x": Int(0, 4)}), **options) as study:
+        population = evolve(study, lambda params: (setattr(counter, "calls", counter.calls + 1), params["x"])[1])
+        assert len(study.record) == 20
+    assert counter.calls <= 5
+    with SteadyStudy(Space({"x": Int(0, 4)}), resume=True, **options) as study:
+        assert evolve(study, InterruptedAt(0)) == population
+
+
+def test_another_algorithm_is_refused(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    with SteadyStudy(SPACE, **options) as study:
+        evolve(study, objective)
+    with SteadyStudy(SPACE, resume=True, **options) as study, pytest.raises(ReplayError, match="cannot be resumed"):
+        evolve(study, objective, size=8)
+
+
+@pytest.mark.parametrize(("size", "nevals"), [(3, 10), (6, 5)])
+def test_arguments_out_of_range_are_refused(size: int, nevals: int) -> None:
+    with SteadyStudy(SPACE) as study, pytest.raises(ValueError, match="must be at least 4"):
+        evolve(study, objective, nevals, size)
