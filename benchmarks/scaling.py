@@ -9,9 +9,12 @@ smallest is nearest to what the part itself costs.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import random
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -37,9 +40,9 @@ def nothing(params: dict[str, Any]) -> float:
 
 
 def busy(params: dict[str, Any]) -> float:
-    """A second or so of one core, always the same work."""
+    """Some tenths of a second of one core, always the same work."""
     total = 0
-    for i in range(15_000_000):
+    for i in range(5_000_000):
         total += i
     return float(total)
 
@@ -67,7 +70,7 @@ def overhead(name: str, executor: Executor, count: int) -> None:
 
 
 def two_workers(executors: list[Executor]) -> None:
-    """Eight evaluations of one second by one worker and by two; and by bare processes, for what the machine gives."""
+    """Eight evaluations that compute by one worker and by two; and by bare processes, for what the machine gives."""
     batch = requests(8)
     for executor in executors:
         list(executor.run(busy, batch[:2]))
@@ -104,6 +107,32 @@ def recording(name: str, storage: str, count: int = 100) -> None:
     told(f"{name}: one is read back", reading)
 
 
+def memory(count: int = 2000) -> None:
+    """What the driver keeps of an evaluation for as long as the run goes on."""
+    tracemalloc.start()
+    epoch = {"epoch": 1, "training_loss": 0.5, "validation_loss": 0.5, "metrics": {"accuracy": 0.9}, "seconds": 1.0}
+    entries = []
+    for i in range(count):
+        curve = tuple(Epoch(**json.loads(json.dumps(epoch))) for _ in range(5))
+        genes = tuple(random.random() for _ in range(6))
+        entries.append(Entry(i, 0, genes, Evaluation((random.random(),), curve=curve), seed=1))
+    told("memory of the driver", [tracemalloc.get_traced_memory()[0] / count], "KB", 1e-3)
+    tracemalloc.stop()
+
+
+def journal(folder: str, count: int = 300) -> None:
+    """A line of 2 KB put at the end of a file and synchronised: what a record cannot be faster than."""
+    line = b"x" * 2000 + b"\n"
+    with open(f"{folder}/journal", "ab", buffering=0) as file:
+
+        def append() -> None:
+            for _ in range(count):
+                file.write(line)
+                os.fsync(file.fileno())
+
+        told("a line is appended to a file and synchronised", [timed(append) / count for _ in range(REPEATS)])
+
+
 def breeding(count: int = 1000) -> None:
     toolbox: base.Toolbox = make_toolbox(SPACE)
     population = toolbox.population(n=count)
@@ -129,6 +158,8 @@ def main() -> None:
     breeding()
     with tempfile.TemporaryDirectory() as folder:
         recording("SQLite file", f"{folder}/studies.db")
+        journal(folder)
+    memory()
     if arguments.storage:
         recording("database server", arguments.storage)
     two_workers([ProcessExecutor(1), ProcessExecutor(2)])
