@@ -80,6 +80,8 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
     partial = folder / ".best.safetensors.partial"
     save_model(model, str(partial))
     os.replace(partial, weights)
-    (folder / "best.json").write_text(json.dumps(asdict(final), indent=2) + "\n")
+    partial = folder / ".best.json.partial"
+    partial.write_text(json.dumps(asdict(final), indent=2) + "\n")
+    os.replace(partial, folder / "best.json")
     note(recorded.name, storage, "final", asdict(final))
     return final
