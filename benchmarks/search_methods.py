@@ -94,25 +94,18 @@ def _distribution(hyperparameter: Float | Int | Categorical) -> Any:
 
 
 def nevergrad_ngopt(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
-    """Nevergrad's NGOpt, which chooses its algorithm by the budget and the batch size that it is told."""
+    """Nevergrad's NGOpt on genomes; it chooses its algorithm by the budget and the batch size that it is told."""
     import nevergrad
 
     warnings.simplefilter("ignore")  # Its inner optimisers warn of their own early ends.
-    parameters = nevergrad.p.Dict(**{name: _parameter(nevergrad.p, one) for name, one in space.items()})
-    parameters.random_state.seed(seed)
-    optimiser = nevergrad.optimizers.NGOpt(parameters, budget=budget, num_workers=batch_size)
+    genome = nevergrad.p.Array(shape=(len(space),), lower=0.0, upper=1.0)
+    genome.random_state.seed(seed)
+    optimiser = nevergrad.optimizers.NGOpt(genome, budget=budget, num_workers=batch_size)
     while True:
         candidates = [optimiser.ask() for _ in range(batch_size)]
-        for candidate, loss in zip(candidates, objective([one.value for one in candidates]), strict=True):
+        losses = objective([space.decode(one.value) for one in candidates])
+        for candidate, loss in zip(candidates, losses, strict=True):
             optimiser.tell(candidate, loss)
-
-
-def _parameter(p: Any, hyperparameter: Float | Int | Categorical) -> Any:
-    if isinstance(hyperparameter, Categorical):
-        return p.Choice(list(hyperparameter.choices))
-    low, high = hyperparameter.low, hyperparameter.high
-    parameter = p.Log(lower=low, upper=high) if hyperparameter.log else p.Scalar(lower=low, upper=high)
-    return parameter.set_integer_casting() if isinstance(hyperparameter, Int) else parameter
 
 
 def pycma(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
