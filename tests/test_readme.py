@@ -64,7 +64,8 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         plan_only = ["--dry-run"] if arguments[0] == "run" and "--dry-run" not in arguments else []
         # The same comparison, but on digits, and shorter: of an option that is given twice, the last one counts.
         shorter = ["--config", "small.toml", "--seeds", "2", "--budget", "4", "--repeats", "1"]
-        changed = shorter if arguments[0] == "compare" else plan_only
+        endless = ["--help"]
+        changed = {"compare": shorter, "dashboard": endless}.get(arguments[0], plan_only)
         ended = CliRunner().invoke(app, [*arguments, *changed])
         assert ended.exit_code == 0, (arguments, ended.output)
 
