@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 
 import pytest
@@ -12,6 +13,11 @@ from deap_hpo.training.data import load_digits
 from deap_hpo.training.idx import find_fashion_mnist
 from deap_hpo.training.models import MLP
 from deap_hpo.training.task import Task
+
+# A shell starts background jobs with Ctrl-C ignored, and they hand that on to what they start: the tests that press it
+# would then wait for ever.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
