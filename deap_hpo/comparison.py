@@ -27,7 +27,7 @@ from deap_hpo.report import params_of
 from deap_hpo.study import BudgetSpent, Study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.trials import best_entry
+from deap_hpo.trials import Entry, best_entry
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,10 @@ def compare(
     Returns:
         Two tables. `runs`, one row for each run: `method`, `seed`, `best` (validation loss of the choice, as the search
         saw it), `retrained` (mean validation loss on fresh seeds), `gap` (retrained - best: the luck of the draw),
-        `test_loss` and `test_*` (means on fresh seeds), `trainings`, `epochs` (trained), `wall_seconds`,
-        `training_seconds`, `params_*`. `anytime`, one row for each training: `method`, `seed`, `training` (from 1),
-        `epochs` (trained so far), `best` (so far).
+        `test_loss` and ``test_*`` (means on fresh seeds), `trainings`, `epochs` (trained), `wall_seconds`,
+        `training_seconds`, `params_*`. What has no finite value, as where one of the fresh seeds diverges, is ``inf``.
+        `anytime`, one row for each training: `method`, `seed`, `training` (from 1), `epochs` (trained so far), `best`
+        (so far).
 
     Raises:
         InputError: An argument is out of its range, or a method cannot run.
@@ -179,21 +180,33 @@ def _steps(recorded: Recorded) -> list[dict[str, Any]]:
     return steps
 
 
+def _choice(recorded: Recorded) -> Entry | None:
+    """The evaluation that a run has chosen; None where none has ended with a finite value."""
+    if any(entry.evaluation.status == "ok" for entry in recorded.entries):
+        return best_entry(recorded.entries)
+    return None
+
+
 def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    best = best_entry(recorded.entries)
+    choice = _choice(recorded)
     return {
-        "best": best.evaluation.value,
+        "best": choice.evaluation.value if choice else math.inf,
         "trainings": steps[-1]["training"],
         "epochs": steps[-1]["epochs"],
         "wall_seconds": recorded.attributes["comparison"]["wall_seconds"],
         "training_seconds": sum(e.evaluation.seconds for e in recorded.entries if e.duplicate_of is None),
-        **{f"params_{name}": value for name, value in params_of(recorded, best).items()},
+        **{f"params_{name}": value for name, value in (params_of(recorded, choice) if choice else {}).items()},
     }
 
 
 def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeats: int) -> dict[str, float]:
-    """Train a run's choice on fresh seeds, the same ones for every method; the means of what they give."""
-    genes = best_entry(recorded.entries).genes
+    """Train a run's choice on fresh seeds, the same ones for every method; the means of what they give.
+
+    Where one of them has no value, neither has the mean: a choice that fails now and then is not to look better.
+    """
+    choice = _choice(recorded)
+    if choice is None:
+        return {"retrained": math.inf, "test_loss": math.inf}
     with Study(
         settings.search_space,
         name=f"{recorded.name}-retrained",
@@ -203,8 +216,12 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
         executor=make_executor(trainer, settings),
         resume=True,
     ) as study:
-        study.map(Retraining(trainer), [Individual(genes) for _ in range(repeats)])
+        study.map(Retraining(trainer), [Individual(choice.genes) for _ in range(repeats)])
         evaluations = [entry.evaluation for entry in study.record]
-    metrics = pd.DataFrame([dict(evaluation.metrics) for evaluation in evaluations]).mean()
-    tested = {str(name): float(value) for name, value in metrics.items() if str(name).startswith("test_")}
-    return {"retrained": fmean(evaluation.value for evaluation in evaluations), **tested}
+    if any(evaluation.status != "ok" for evaluation in evaluations):
+        return {"retrained": math.inf, "test_loss": math.inf}
+    tested = [name for name in evaluations[0].metrics if name.startswith("test_")]
+    return {
+        "retrained": fmean(evaluation.value for evaluation in evaluations),
+        **{name: fmean(evaluation.metrics[name] for evaluation in evaluations) for name in tested},
+    }

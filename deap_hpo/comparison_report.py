@@ -105,7 +105,7 @@ def markdown(result: dict[str, Any]) -> str:
             f"{row['mean_rank']:.2f}",
             _with_interval(test[method]),
             f"{test[method]['mean_rank']:.2f}",
-            f"{cost['gap']:+.4f}",
+            "-" if cost["gap"] is None else f"{cost['gap']:+.4f}",
             f"{cost['trainings']:.0f}",
             f"{cost['epochs']:.0f}",
             format_seconds(cost["wall_seconds"]),

@@ -10,7 +10,7 @@ import pytest
 from test_cli import call, here, refused  # noqa: F401 - `here` is a fixture
 
 from deap_hpo.comparison import compare, parse_method
-from deap_hpo.comparison_report import anytime_bands
+from deap_hpo.comparison_report import anytime_bands, markdown, results
 from deap_hpo.config import RunConfig, load_config
 from deap_hpo.errors import InputError
 from deap_hpo.plotting import plot_comparison
@@ -98,6 +98,15 @@ def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> 
     assert result["seeds"] == 2
     assert {row["method"] for row in result["outcomes"]["best"]["summary"]} == {"truncation", "random", "fixed"}
     assert json.loads(call(*arguments, "--json").stdout)["runs"] == result["runs"]
+
+
+def test_a_choice_that_diverges_counts_as_worst(here: Path) -> None:  # noqa: F811
+    config = load_config("small.toml", ["study.storage=runs/studies.db", "training.epochs=1", "space.lr.high=1e30"])
+    runs, anytime = run(config, ("truncation", "fixed:params={lr=1e25,momentum=0.9}"))
+    diverged = runs[runs["method"] == "fixed"]
+    assert (diverged[["best", "retrained", "test_loss"]] == float("inf")).all(axis=None)
+    text = markdown(results(runs, anytime, config, "deap-hpo compare ..."))
+    assert "| fixed | - [-, -] |" in text
 
 
 def test_wrong_input_is_named(here: Path) -> None:  # noqa: F811
