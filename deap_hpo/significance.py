@@ -72,8 +72,8 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
 
     Example:
         >>> table = pairwise(pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [2.0, 4, 6, 8, 10, 12]}))
-        >>> table.loc[0, ["p_holm", "effect"]].tolist()
-        [0.03125, -1.0]
+        >>> float(table.loc[0, "p_holm"]), float(table.loc[0, "effect"])
+        (0.03125, -1.0)
     """
     rows = []
     for first, second in combinations(outcomes.columns, 2):
