@@ -307,4 +307,5 @@ if sys.platform == "linux":
         done = results(workers, evaluators.SharedTensor(tensor), 2)
         assert [evaluation.values[0] for evaluation in done] == [megabytes * 1_000_000] * 2
         shares = sum(evaluation.values[1] for evaluation in done) + evaluators.shared_megabytes()
-        assert 0.9 * megabytes < shares < 1.1 * megabytes
+        # A copy of its own for each worker would make it twice or three times as much; torch itself maps up to 11 MB.
+        assert 0.9 * megabytes < shares < 1.5 * megabytes
