@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
+from adaptive_mechanisms import VARIANTS
 from deap import algorithms, base
 
 from deap_hpo.individual import Individual, make_toolbox
@@ -132,6 +133,7 @@ _OPTUNA = {
 METHODS: dict[str, Method] = {
     **{name: Method(partial(strategy, name), path.partition(":")[0]) for name, path in STRATEGIES.items()},
     "truncation": Method(truncation, "deap_hpo.algorithms"),
+    **{name: Method(variant, "deap_hpo.algorithms") for name, variant in VARIANTS.items()},
     **{name: Method(partial(optuna_sampler, sampler), "optuna") for name, sampler in _OPTUNA.items()},
     "nevergrad-ngopt": Method(nevergrad_ngopt, "nevergrad"),
     "pycma-lq": Method(pycma, "cma"),
@@ -139,7 +141,8 @@ METHODS: dict[str, Method] = {
 
 for _name in ("fixed", "grid"):  # No searches: one has nothing to look for, the other cannot be stopped anywhere.
     METHODS.pop(_name, None)
-DEFAULT = [name for name in METHODS if name not in ("tpe", "gp", "cmaes", "nsga2")]  # Wrappers of the peers' own.
+_WRAPPERS = ("tpe", "gp", "cmaes", "nsga2")  # of what runs as a peer
+DEFAULT = [name for name in METHODS if name not in (*_WRAPPERS, *VARIANTS)]
 
 
 def missing_package(method: str) -> str | None:

@@ -22,6 +22,7 @@ _HOMES = {
     "make_toolbox": "deap_hpo.individual",
     "make_trainer": "deap_hpo.training.trainers",
     "mutBoundedResample": "deap_hpo.operators",
+    "mutSelfAdaptive": "deap_hpo.operators",
     "selTruncation": "deap_hpo.operators",
 }
 

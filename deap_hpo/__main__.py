@@ -14,7 +14,8 @@ from deap import algorithms, tools
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.assembly import make_executor, make_task, strategy_of, trainer_of
 from deap_hpo.config import RunConfig
-from deap_hpo.individual import Individual, make_toolbox
+from deap_hpo.individual import Individual, lineage, make_toolbox
+from deap_hpo.operators import mutSelfAdaptive
 from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
 
@@ -69,6 +70,9 @@ def evolve(
         study.record.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
         toolbox = make_toolbox(config.search_space, indpb=evolution.indpb)
+        if evolution.mutation == "self-adaptive":
+            toolbox.register("mutate", mutSelfAdaptive, low=0.0, up=1.0)
+            toolbox.decorate("mutate", lineage("mutate"))
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)
 

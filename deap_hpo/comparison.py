@@ -44,25 +44,28 @@ class Method:
 
 
 def parse_method(text: str) -> Method:
-    """Read a method: the name of an algorithm, with arguments after a colon where it needs some.
+    """Read a method: the name of an algorithm; a label before it, arguments after it where it needs some.
 
     Raises:
         InputError: An argument is not of the form key=value.
 
     Example:
-        >>> parse_method("tpe").overrides
-        ('evolution.algorithm="tpe"',)
-        >>> parse_method("grid:resolution=4").overrides
-        ('evolution.algorithm="grid"', 'evolution.arguments.resolution=4')
+        >>> parse_method("grid:resolution=4")
+        Method(label='grid', overrides=('evolution.algorithm="grid"', 'evolution.arguments.resolution=4'))
+        >>> parse_method("adaptive=truncation:mutation=self-adaptive;population=10").overrides
+        ('evolution.algorithm="truncation"', 'evolution.mutation=self-adaptive', 'evolution.population=10')
     """
-    name, _, arguments = text.partition(":")
+    head, _, arguments = text.partition(":")
+    label, _, name = head.rpartition("=")
     given = [part.strip() for part in arguments.split(";") if part.strip()]
     for part in given:
         if "=" not in part:
             raise InputError(
                 f"A method's arguments must be KEY=VALUE, separated by semicolons; got {part!r} in {text!r}."
             )
-    return Method(name, (f'evolution.algorithm="{name}"', *(f"evolution.arguments.{part}" for part in given)))
+    # The genetic algorithm's arguments are settings of their own.
+    section = "evolution" if name == "truncation" else "evolution.arguments"
+    return Method(label or name, (f'evolution.algorithm="{name}"', *(f"{section}.{part}" for part in given)))
 
 
 class Retraining:

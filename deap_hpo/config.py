@@ -71,7 +71,10 @@ class EvolutionConfig(_Section):
     generations: int = Field(5, ge=1, description="Rounds of evaluation, the first population's included.")
     cxpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mating a pair.")
     mutpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mutating a child.")
-    indpb: float = Field(0.1, ge=0, le=1, description="truncation: probability of each gene to be redrawn.")
+    mutation: Literal["resample", "self-adaptive"] = Field(
+        "resample", description="truncation: fresh uniform draws (the paper's), or steps that adapt themselves."
+    )
+    indpb: float = Field(0.1, ge=0, le=1, description="resample: probability of each gene to be redrawn.")
     arguments: dict[str, Any] = Field({}, description="Further arguments of a strategy.")
     max_evaluations: int | None = Field(None, ge=1, description="Trainings after which the run ends, resumably.")
 

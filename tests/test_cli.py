@@ -122,6 +122,17 @@ def test_a_strategy_runs_by_its_name(here: Path, algorithm: str) -> None:
     assert counts["evaluations"] == (12 if algorithm == "grid" else 15)  # the largest grid within 15 is 4 x 3
 
 
+def test_mutation_may_adapt_itself_and_resumes(here: Path) -> None:
+    adapting = ("--set", "evolution.mutation=self-adaptive")
+    whole = json.loads(call("run", "small.toml", "--name", "whole", *adapting, "--json").stdout)
+    call("run", "small.toml", "--name", "cut", *adapting, "--set", "evolution.max_evaluations=7")
+    resumed = call("resume", "cut", "--set", "evolution.max_evaluations=100", "--json")
+    assert json.loads(resumed.stdout)["best"] == whole["best"]
+    changed = call("resume", "cut", "--set", "evolution.mutation=resample")
+    assert changed.exit_code == 2
+    assert "mutation" in changed.stderr
+
+
 def test_the_budget_of_trainings_ends_a_run_and_is_a_total(here: Path) -> None:
     said = call("run", "small.toml", "--set", "evolution.max_evaluations=6")
     assert said.exit_code == 0, said.output

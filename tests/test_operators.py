@@ -1,5 +1,6 @@
 """Operators: ranking of any fitness, genes that stay in their bounds, frequencies that agree with indpb."""
 
+import copy
 import math
 import random
 import re
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from deap_hpo.individual import Individual, individual_type
-from deap_hpo.operators import mutBoundedResample, selTruncation
+from deap_hpo.algorithms import eaTruncation
+from deap_hpo.individual import Individual, individual_type, make_toolbox
+from deap_hpo.operators import mutBoundedResample, mutSelfAdaptive, selTruncation
 
 repeatable = settings(derandomize=True, deadline=None)
 inf, nan = math.inf, math.nan
@@ -131,3 +133,59 @@ def test_bounds_may_be_numpy_arrays_and_longer_than_the_individual():
 def test_mutation_refuses_bad_arguments(low, up, indpb, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         mutBoundedResample([0.5, 0.5], low, up, indpb)
+
+
+@repeatable
+@given(st.data())
+def test_self_adaptive_mutation_keeps_its_bounds(data):
+    size = data.draw(st.integers(1, 6))
+    low = data.draw(st.lists(st.floats(-1e3, 1e3), min_size=size, max_size=size))
+    up = [lower + data.draw(st.floats(0, 1e3)) for lower in low]
+    individual = Individual(
+        [lower + data.draw(st.floats(0, 1)) * (upper - lower) for lower, upper in zip(low, up, strict=True)]
+    )
+    random.seed(data.draw(st.integers(0, 100)))
+    for _ in range(30):
+        mutSelfAdaptive(individual, low, up)
+        assert all(lower <= gene <= upper for lower, gene, upper in zip(low, individual, up, strict=True))
+        assert 1 / (3 * size) <= individual.mutation_rate <= 0.95
+        assert 0.005 <= individual.mutation_step <= 0.5
+
+
+def test_self_adaptive_mutation_moves_as_many_genes_and_as_far_as_the_individual_says():
+    random.seed(0)
+    size, times = 50, 400
+    moves = []
+    for _ in range(times):
+        individual = Individual([0.5] * size)
+        individual.mutation_rate, individual.mutation_step = 0.3, 0.05
+        mutSelfAdaptive(individual, 0.0, 1.0, tau=0.0)
+        moves += [gene - 0.5 for gene in individual if gene != 0.5]
+    # The odds of a false alarm are about 1 in 10^6 each: 5 standard errors.
+    assert abs(len(moves) - 0.3 * size * times) < 5 * math.sqrt(size * times * 0.3 * 0.7)
+    assert abs(np.std(moves) / 0.05 - 1) < 5 / math.sqrt(2 * len(moves))
+
+
+def test_self_adaptive_mutation_hands_its_rate_and_step_down():
+    random.seed(0)
+    parent = Individual([0.5, 0.5])
+    mutSelfAdaptive(parent, 0.0, 1.0)
+    child = copy.deepcopy(parent)
+    assert (child.mutation_rate, child.mutation_step) == (parent.mutation_rate, parent.mutation_step)
+    mutSelfAdaptive(child, 0.0, 1.0)
+    assert (child.mutation_rate, child.mutation_step) != (parent.mutation_rate, parent.mutation_step)
+
+
+def test_selection_finds_the_step_that_a_sphere_asks_for():
+    random.seed(1)
+    toolbox = make_toolbox(range(3))
+    toolbox.register("mutate", mutSelfAdaptive, low=0.0, up=1.0)
+    toolbox.register("evaluate", lambda genome: (sum((gene - 0.5) ** 2 for gene in genome),))
+    population, _ = eaTruncation(toolbox.population(n=20), toolbox, 0.5, 1.0, ngen=60, verbose=False)
+    # It began with 0.2; near the optimum only small steps survive.
+    assert np.median([individual.mutation_step for individual in population]) < 0.05
+
+
+def test_self_adaptive_mutation_refuses_a_negative_tau():
+    with pytest.raises(ValueError, match=re.escape("tau must be a finite number of at least 0; got -1.")):
+        mutSelfAdaptive([0.5], 0.0, 1.0, tau=-1)
