@@ -4,16 +4,40 @@ The public names, loaded on first use: importing the package imports neither tor
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
+    from deap_hpo.algorithms import eaTruncation as eaTruncation
+    from deap_hpo.evaluation import Evaluation as Evaluation
+    from deap_hpo.executors import ProcessExecutor as ProcessExecutor
+    from deap_hpo.individual import Individual as Individual
+    from deap_hpo.individual import make_toolbox as make_toolbox
+    from deap_hpo.objective import Objective as Objective
+    from deap_hpo.operators import mutBoundedResample as mutBoundedResample
+    from deap_hpo.operators import mutSelfAdaptive as mutSelfAdaptive
+    from deap_hpo.operators import selTruncation as selTruncation
+    from deap_hpo.optimization import optimize as optimize
+    from deap_hpo.pruning import MedianPruner as MedianPruner
+    from deap_hpo.space import Categorical as Categorical
+    from deap_hpo.space import Float as Float
+    from deap_hpo.space import Int as Int
+    from deap_hpo.space import Space as Space
+    from deap_hpo.stopping import EarlyStopping as EarlyStopping
+    from deap_hpo.study import Study as Study
+    from deap_hpo.training.task import Task as Task
+    from deap_hpo.training.trainers import make_trainer as make_trainer
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Categorical": "deap_hpo.space",
+    "EarlyStopping": "deap_hpo.stopping",
     "Evaluation": "deap_hpo.evaluation",
     "Float": "deap_hpo.space",
     "Individual": "deap_hpo.individual",
     "Int": "deap_hpo.space",
+    "MedianPruner": "deap_hpo.pruning",
+    "Objective": "deap_hpo.objective",
     "ProcessExecutor": "deap_hpo.executors",
     "Space": "deap_hpo.space",
     "Study": "deap_hpo.study",
@@ -23,6 +47,7 @@ _HOMES = {
     "make_trainer": "deap_hpo.training.trainers",
     "mutBoundedResample": "deap_hpo.operators",
     "mutSelfAdaptive": "deap_hpo.operators",
+    "optimize": "deap_hpo.optimization",
     "selTruncation": "deap_hpo.operators",
 }
 

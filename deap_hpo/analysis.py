@@ -79,8 +79,8 @@ def epochs_table(entries: Sequence[Entry]) -> pd.DataFrame:
 def summary(recorded: Recorded) -> dict[str, int | float]:
     """Count what came of a study's evaluations.
 
-    Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `diverged`, `failed`, `timed_out` (of the
-    failed ones), `retries` (because a worker was lost), `generations`, and `seconds` (summed over the evaluations).
+    Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `pruned`, `diverged`, `failed`, `timed_out`
+    (of the failed ones), `retries` (because a worker was lost), `generations`, and `seconds` (summed).
     """
     entries = recorded.entries
     trained = [entry for entry in entries if entry.duplicate_of is None]
@@ -88,6 +88,7 @@ def summary(recorded: Recorded) -> dict[str, int | float]:
         "evaluations": len(entries),
         "trained": len(trained),
         "cached": len(entries) - len(trained),
+        "pruned": sum(entry.evaluation.status == "pruned" for entry in trained),
         "diverged": sum(entry.evaluation.status == "diverged" for entry in trained),
         "failed": sum(entry.evaluation.status == "failed" for entry in trained),
         "timed_out": sum(entry.evaluation.timed_out for entry in trained),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
-from deap_hpo.config import RunConfig
+from deap_hpo.config import EvolutionConfig, RunConfig
 from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.space import Categorical, Space
@@ -76,13 +76,21 @@ def strategy_of(config: RunConfig) -> Strategy:
     Raises:
         InputError: The strategy has no such argument, or needs one that is missing.
     """
-    evolution = config.evolution
-    arguments: dict[str, Any] = {"seed": config.study.seed}
+    return strategy_for(config.search_space, config.evolution, config.study.seed)
+
+
+def strategy_for(space: Space, evolution: EvolutionConfig, seed: int) -> Strategy:
+    """Make the strategy that proposes hyperparameters of a space.
+
+    Raises:
+        InputError: The strategy has no such argument, or needs one that is missing.
+    """
+    arguments: dict[str, Any] = {"seed": seed}
     accepted = argument_names(evolution.algorithm)
     arguments |= {name: evolution.population for name in ("batch_size", "population_size") if name in accepted}
     if "budget" in accepted and "resolution" not in evolution.arguments:
         arguments["budget"] = evolution.evaluations
-    return make_strategy(evolution.algorithm, config.search_space, **{**arguments, **evolution.arguments})
+    return make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
 
 
 def make_executor(trainer: Trainer, config: RunConfig) -> Executor:

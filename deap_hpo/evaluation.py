@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Params = Mapping[str, Any]
-Status = Literal["ok", "diverged", "failed"]
+Status = Literal["ok", "pruned", "diverged", "failed"]
 
 TIMED_OUT = "Time limit"  # how the error of an evaluation that was ended for its duration begins
 
@@ -24,11 +24,13 @@ class Request:
         number: Running number of the evaluation in its run, from 0.
         params: Decoded hyperparameters by name (or the bare individual, where the study has no space).
         seed: Seed of everything random in the evaluation, 0 <= seed < 2**32.
+        limits: Values by epoch: an evaluation that reports a worse one there is ended, as "pruned".
     """
 
     number: int
     params: Any
     seed: int
+    limits: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Evaluation:
     Attributes:
         values: Objective values, one per objective; ``inf`` (the worst, when minimising) where there is none.
             Never NaN: DEAP would rank a NaN as the best about half of the time.
-        status: "ok"; "diverged" when the training loss stopped being finite; "failed" when it raised, ran out of time,
-            or lost its worker too often.
+        status: "ok"; "pruned" when it was ended early, with the value it had by then; "diverged" when the training
+            loss stopped being finite; "failed" when it raised, ran out of time, or lost its worker too often.
         curve: Measurements per epoch, in order.
         metrics: Final metrics beside the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.

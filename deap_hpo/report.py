@@ -113,7 +113,7 @@ def counts_sentence(recorded: Recorded) -> str:
     """
     counts = analysis.summary(recorded)
     parts = [f"{counts['evaluations']} evaluations in {counts['generations']} generations: {counts['trained']} trained"]
-    parts += [f"{counts[key]} {key}" for key in ("cached", "diverged", "failed") if counts[key]]
+    parts += [f"{counts[key]} {key}" for key in ("cached", "pruned", "diverged", "failed") if counts[key]]
     parts += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
     return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of training."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,14 @@ def derived_seed(seed: int, *key: int) -> int:
         (True, False)
     """
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
+
+
+def seed_generators(seed: int) -> None:
+    """Seed the global generators of `random` and numpy, and torch's where it is in use."""
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
 
 
 @contextmanager

@@ -31,10 +31,14 @@ def generation_statistics(batch: Callable[[], tuple[Sequence[Entry], float]]) ->
     functions: dict[str, Callable[[Any], Any]] = {"avg": np.mean, "std": np.std, "min": np.min, "max": np.max}
     for name, function in functions.items():
         statistics.register(name, partial(_of_finite, function))
-    statistics.register("diverged", lambda _: sum(entry.evaluation.status != "ok" for entry in batch()[0]))
+    statistics.register("diverged", lambda _: _count(batch()[0], "diverged", "failed"))
     statistics.register("cached", lambda _: sum(entry.duplicate_of is not None for entry in batch()[0]))
     statistics.register("seconds", lambda _: round(batch()[1], 1))
     return statistics
+
+
+def _count(entries: Sequence[Entry], *statuses: str) -> int:
+    return sum(entry.evaluation.status in statuses for entry in entries)
 
 
 def _of_finite(function: Callable[[Any], Any], values: Sequence[float]) -> float:

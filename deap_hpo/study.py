@@ -21,11 +21,13 @@ import deap_hpo
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.pruning import Pruner
 from deap_hpo.record import Record, ReplayError
+from deap_hpo.results import Results
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Space
 from deap_hpo.statistics import generation_statistics
-from deap_hpo.trials import Direction, Entry, best_entry
+from deap_hpo.trials import Direction, Entry
 
 _MOST_PROPOSALS = 50  # for each evaluation of the budget
 
@@ -44,7 +46,7 @@ class Callback(Protocol):
         """Be told of a batch that is complete, replayed or new."""
 
 
-class Study:
+class Study(Results):
     """Records and replays the evaluations of one run of a DEAP algorithm.
 
     Register its `map` and every DEAP algorithm becomes resumable and parallel, unchanged::
@@ -70,6 +72,7 @@ class Study:
         max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`;
             those answered by an earlier one of the same configuration are not counted.
         max_seconds: Seconds after which `map` raises `BudgetSpent` rather than start another evaluation.
+        pruner: Says which evaluations are ended early, by what was complete before their batch.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
 
     Raises:
@@ -105,6 +108,7 @@ class Study:
         settings: Mapping[str, Any] | None = None,
         max_evaluations: int | None = None,
         max_seconds: float | None = None,
+        pruner: Pruner | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
@@ -117,10 +121,12 @@ class Study:
         self.seed = seed
         self.directions = tuple(directions)
         self.executor = executor or SerialExecutor()
+        self.pruner = pruner
         self.callbacks = list(callbacks)
         identity = {"seed": seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         self.record = Record(name, storage, space, self.directions, identity, resume=resume)
         self.record.note("version", deap_hpo.__version__)
+        self.record.check("pruner", repr(pruner) if pruner else None)
         self._common = common_random_numbers
         self._max_evaluations = max_evaluations
         self._deadline = perf_counter() + max_seconds if max_seconds else math.inf
@@ -144,11 +150,6 @@ class Study:
         self.executor.close()
         self.record.close()
 
-    @property
-    def name(self) -> str:
-        """Name of the study in its storage."""
-        return self.record.name
-
     def map(self, evaluate: Callable[..., Any], individuals: Iterable[Any]) -> list[tuple[float, ...]]:
         """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
 
@@ -166,7 +167,7 @@ class Study:
             BudgetSpent: The run's total of evaluations or its time is used up.
         """
         start = perf_counter()
-        evaluate = unwrapped(evaluate)
+        self.evaluator = evaluate = unwrapped(evaluate)
         if hasattr(evaluate, "settings"):
             self.record.check("evaluator", evaluate.settings)
         individuals = list(individuals)
@@ -226,8 +227,12 @@ class Study:
         missing = [(entry, individual) for entry, individual in planned if entry.number not in self.record]
         duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]
         entries = [entry for entry, _ in missing if entry.duplicate_of is None]
+        limits: Mapping[int, float] = {}
+        if self.pruner:
+            earlier = [entry for entry in self.record if entry.number < self._count]
+            limits = self.pruner.limits(earlier, self.directions[0])
         requests = [
-            Request(entry.number, self.space.decode(entry.genes) if self.space else individual, entry.seed)
+            Request(entry.number, self.space.decode(entry.genes) if self.space else individual, entry.seed, limits)
             for entry, individual in missing
             if entry.duplicate_of is None
         ]
@@ -246,7 +251,7 @@ class Study:
         self._tell("on_evaluation", entry)
 
     def _with_worst_values(self, evaluation: Evaluation) -> Evaluation:
-        if evaluation.status == "ok":
+        if evaluation.status in ("ok", "pruned"):
             if len(evaluation.values) != len(self.directions):
                 raise InputError(
                     f"evaluate must return {len(self.directions)} value(s), one per direction; "
@@ -268,26 +273,6 @@ class Study:
         one of the same configuration; `seconds` is the wall-clock time that evaluating took.
         """
         return generation_statistics(lambda: self._batch)
-
-    @property
-    def best(self) -> Entry:
-        """The evaluation with the best first objective; the earliest among equals.
-
-        Raises:
-            InputError: No evaluation has a finite value.
-        """
-        return best_entry(self.record, self.directions[0])
-
-    @property
-    def best_params(self) -> dict[str, Any]:
-        """Hyperparameters of the best evaluation."""
-        genes = self.best.genes
-        return self.space.decode(genes) if self.space else {f"gene_{i}": gene for i, gene in enumerate(genes)}
-
-    @property
-    def best_value(self) -> float:
-        """First objective of the best evaluation."""
-        return self.best.evaluation.value
 
 
 def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:

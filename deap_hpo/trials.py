@@ -77,8 +77,9 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
     """Say an evaluation as a trial: parameters decoded, validation losses as intermediate values, the rest by name."""
     evaluation = entry.evaluation
     failed = evaluation.status == "failed"
+    states = {"failed": TrialState.FAIL, "pruned": TrialState.PRUNED}
     trial = create_trial(
-        state=TrialState.FAIL if failed else TrialState.COMPLETE,
+        state=states.get(evaluation.status, TrialState.COMPLETE),
         values=None if failed else list(evaluation.values),
         params=space.decode(entry.genes) if space else {},
         distributions=known,

@@ -6,7 +6,6 @@ import atexit
 import math
 import os
 import pickle
-import random
 import signal
 import sys
 import threading
@@ -19,10 +18,9 @@ from time import perf_counter
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
-
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.seeding import seed_generators
 
 Evaluate = Callable[..., Any]
 
@@ -45,7 +43,7 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
         if hasattr(evaluate, "evaluate"):
             result = evaluate.evaluate(request)
         else:
-            _seed_generators(request.seed)
+            seed_generators(request.seed)
             result = evaluate(request.params)
         return result if isinstance(result, Evaluation) else _as_evaluation(result, perf_counter() - start)
     # A script's sys.exit() ends its evaluation, not the run; Ctrl-C does end the run.
@@ -63,13 +61,6 @@ def _as_evaluation(result: Any, seconds: float) -> Evaluation:
     if any(math.isnan(value) for value in values):
         return Evaluation(tuple(math.inf for _ in values), status="diverged", seconds=seconds)
     return Evaluation(values, status="ok" if all(map(math.isfinite, values)) else "diverged", seconds=seconds)
-
-
-def _seed_generators(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
 
 
 class WorkerDied(Exception):

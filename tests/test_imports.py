@@ -82,6 +82,9 @@ def test_files_are_short_and_say_what_they_are_for(module: str) -> None:
 def test_the_public_names_are_there_and_their_import_is_light() -> None:
     for name in deap_hpo.__all__:
         assert getattr(deap_hpo, name) is not None
+    tree = ast.parse(Path(deap_hpo.__file__).read_text())
+    declared = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "deap_hpo" in str(node.module)]
+    assert {alias.name: node.module for node in declared for alias in node.names} == deap_hpo._HOMES
     assert set(deap_hpo.__all__) <= set(dir(deap_hpo))
     with pytest.raises(AttributeError, match="no attribute 'eaTrucation'"):
         _ = deap_hpo.eaTrucation  # type: ignore[attr-defined]

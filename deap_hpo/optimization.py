@@ -1,0 +1,151 @@
+"""One call for those who bring an objective: a Python function, or a trainer, optimised over a space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from deap import algorithms
+
+from deap_hpo.algorithms import eaTruncation
+from deap_hpo.assembly import strategy_for
+from deap_hpo.config import make_config
+from deap_hpo.errors import InputError
+from deap_hpo.executors import Executor
+from deap_hpo.individual import individual_type, make_toolbox
+from deap_hpo.objective import Objective
+from deap_hpo.progress import ProgressDisplay
+from deap_hpo.pruning import Pruner
+from deap_hpo.space import Hyperparameter, Space
+from deap_hpo.stopping import EarlyStopping
+from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.trials import Direction, Entry
+
+
+def optimize(
+    objective: Callable[..., Any],
+    space: Space | Mapping[str, Hyperparameter],
+    *,
+    direction: Direction | None = None,
+    metric: str | None = None,
+    algorithm: str = "surrogate",
+    population: int = 10,
+    generations: int = 10,
+    arguments: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    name: str = "study",
+    storage: str | None = None,
+    resume: bool = False,
+    executor: Executor | None = None,
+    pruner: Pruner | None = None,
+    target: float | None = None,
+    patience: int | None = None,
+    max_evaluations: int | None = None,
+    max_seconds: float | None = None,
+    callbacks: Sequence[Any] = (),
+    progress: bool = True,
+) -> Study:
+    """Find the hyperparameters with the best objective.
+
+    Args:
+        objective: A function of the hyperparameters, which may report a learning curve (see `Objective`), or a trainer
+            (`make_trainer`).
+        space: The search space, as a `Space` or by name.
+        direction: "minimize" or "maximize"; by default what the trainer's task says, else "minimize".
+        metric: Name of the metric that counts, where the function returns several.
+        algorithm: "surrogate" (a genetic algorithm whose children a Gaussian process picks), "truncation" (the plain
+            one), or another strategy of `deap_hpo.strategies`: "tpe", "de", "random", ...
+        population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
+            generation half as many.
+        generations: Generations in all, at least 1.
+        arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`.
+        seed: Seed of the whole run, at least 0.
+        name: Name of the study.
+        storage: Path of an SQLite file, or a database's URL, where every evaluation is recorded as it ends; None keeps
+            the record in memory.
+        resume: Whether the study may exist; it then goes on where it was, and ends as if it had never stopped.
+        executor: Where evaluations are done; one after the other in this process by default, side by side with
+            `ProcessExecutor()`.
+        pruner: Ends hopeless evaluations early; see `MedianPruner`.
+        target: Value at which to stop.
+        patience: Generations without a better value after which to stop.
+        max_evaluations: Evaluations after which to stop.
+        max_seconds: Seconds after which to stop, resumably.
+        callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
+        progress: Whether to show progress on a terminal or in a notebook.
+
+    Returns:
+        The study, closed: `best_params`, `best_value`, `trials_dataframe()`, `best_model()`.
+
+    Raises:
+        InputError: An argument cannot be used, or all evaluations of the first generation failed.
+        ReplayError: The study was recorded with other settings.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> space = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
+        >>> study = optimize(lambda params: (params["x"] - 1) ** 2 + params["y"] ** 2, space, seed=1)
+        >>> study.best_value < 0.5, sorted(study.best_params)
+        (True, ['x', 'y'])
+    """
+    space = space if isinstance(space, Space) else Space(space)
+    evaluator = _evaluator(objective, metric, direction)
+    towards: Direction = direction or getattr(getattr(evaluator, "task", None), "direction", None) or "minimize"
+    own = {"algorithm": algorithm, "population": population, "generations": generations}
+    own |= {"max_evaluations": max_evaluations}
+    own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}
+    evolution = make_config({"evolution": own, "space": space.to_dict()}).evolution
+    stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
+    with ExitStack() as stack:
+        shown = [stack.enter_context(ProgressDisplay(evolution.evaluations, generations))] if progress else []
+        study = stack.enter_context(
+            Study(
+                space,
+                name=name,
+                storage=storage,
+                seed=seed,
+                directions=[towards],
+                resume=resume,
+                executor=executor,
+                settings={"evolution": evolution.model_dump(exclude={"generations", "max_evaluations"})},
+                max_evaluations=max_evaluations,
+                max_seconds=max_seconds,
+                pruner=pruner,
+                callbacks=[*shown, *callbacks, _NotAllFailed(), *stops],
+            )
+        )
+        weights = [-1.0 if towards == "minimize" else 1.0]
+        toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
+        toolbox.register("evaluate", evaluator)
+        toolbox.register("map", study.map)
+        with suppress(BudgetSpent):
+            if algorithm == "truncation":
+                first = toolbox.population(n=population)
+                eaTruncation(first, toolbox, evolution.cxpb, evolution.mutpb, generations - 1, verbose=False)
+            else:
+                strategy = strategy_for(space, evolution, seed)
+                toolbox.register("generate", strategy.generate, individual_type(weights))
+                toolbox.register("update", strategy.update)
+                algorithms.eaGenerateUpdate(toolbox, ngen=generations, verbose=False)
+    return study
+
+
+def _evaluator(objective: Callable[..., Any], metric: str | None, direction: Direction | None) -> Callable[..., Any]:
+    if not hasattr(objective, "evaluate"):
+        return Objective(objective, metric=metric, direction=direction or "minimize")
+    if metric is not None:
+        raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
+    return objective
+
+
+class _NotAllFailed:
+    """Ends a study whose first generation failed as a whole: something is wrong with the objective."""
+
+    def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
+        if study.generation == 1 and entries and all(entry.evaluation.status == "failed" for entry in entries):
+            raise InputError(
+                f"All {len(entries)} evaluations of the first generation failed. The first one said:\n\n"
+                f"{entries[0].evaluation.error.strip()}\n\n"
+                "Failed evaluations are on record; when the objective is mended, start under another name."
+            )

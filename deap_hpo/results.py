@@ -1,0 +1,92 @@
+"""What a study has found: its best evaluation, its trials as a table, its trained network, itself as HTML."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from deap_hpo.errors import InputError
+from deap_hpo.record import Record
+from deap_hpo.space import Space
+from deap_hpo.trials import Direction, Entry, best_entry
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+_ROWS = 5  # best evaluations in the HTML of a study
+
+
+class Results:
+    """The part of a study that is asked after a run; names are Optuna's."""
+
+    space: Space | None
+    directions: tuple[Direction, ...]
+    record: Record
+    evaluator: Any = None
+
+    @property
+    def name(self) -> str:
+        """Name of the study in its storage."""
+        return self.record.name
+
+    @property
+    def best(self) -> Entry:
+        """The evaluation with the best first objective; the earliest among equals.
+
+        Raises:
+            InputError: No evaluation has a finite value.
+        """
+        return best_entry(self.record, self.directions[0])
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """Hyperparameters of the best evaluation."""
+        genes = self.best.genes
+        return self.space.decode(genes) if self.space else {f"gene_{i}": gene for i, gene in enumerate(genes)}
+
+    @property
+    def best_value(self) -> float:
+        """First objective of the best evaluation."""
+        return self.best.evaluation.value
+
+    def best_model(self) -> nn.Module:
+        """Train the best network again and give it, in evaluation mode.
+
+        On a CPU it is bit for bit the one that was evaluated (of several repeats, the first).
+
+        Raises:
+            InputError: No evaluation has a finite value, or what evaluates is no trainer of this package.
+        """
+        trainer = getattr(self.evaluator, "reference", self.evaluator)
+        if not hasattr(trainer, "train"):
+            raise InputError(
+                "best_model() needs a study whose evaluations were trainings (`make_trainer`) and that was run, or "
+                f"resumed, in this process; its evaluator is {self.evaluator!r}. best_params has the hyperparameters."
+            )
+        model: nn.Module = trainer.train(self.best_params, self.best.seed)[0]
+        return model
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """Give one row for each evaluation; see `deap_hpo.analysis.trials_table` for the columns."""
+        from deap_hpo.analysis import trials_table
+
+        return trials_table(list(self.record), self.space, self.directions[0])
+
+    def _repr_html_(self) -> str:
+        """Show the study in a notebook: how much was done, and the best evaluations."""
+        trials = self.trials_dataframe()
+        seed = f"seed {getattr(self, 'seed', None)}, {self.directions[0]}"
+        if trials.empty:
+            return f"<p><b>{escape(self.name)}</b> ({seed}): no evaluations yet.</p>"
+        statuses = trials["status"].value_counts()
+        cached = int(trials["duplicate_of"].notna().sum())
+        counts = [f"{len(trials)} evaluations in {trials['generation'].nunique()} generations"]
+        counts += [f"{cached} cached"] if cached else []
+        counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
+        done = trials[trials["status"].eq("ok") & trials["duplicate_of"].isna()]
+        best = done.sort_values("value", ascending=self.directions[0] == "minimize", kind="stable").head(_ROWS)
+        names = [name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_"))]
+        shown = best[["number", "generation", "value", *names]].rename(columns=lambda name: name.split("_", 1)[-1])
+        table = shown.to_html(index=False, border=0, float_format="{:.4g}".format) if len(best) else ""
+        return f"<p><b>{escape(self.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"

@@ -1,0 +1,71 @@
+"""Stopping a study early: at a target, or when nothing gets better any more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from deap_hpo.errors import InputError
+from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.trials import Entry
+
+
+class StoppedEarly(BudgetSpent):
+    """The study has reached its target, or has not become better for long enough."""
+
+
+class EarlyStopping:
+    """A study's callback that ends it, after a whole generation, by raising `StoppedEarly` from `Study.map`.
+
+    It is told of replayed generations as well, and so stops a resumed study where it stopped it before; with another
+    target or patience, the study goes on. It has to be the last of the callbacks: those after it would miss the end.
+
+    Args:
+        target: A value of the first objective to be reached, or None.
+        patience: Generations without a better value, at least 1, or None.
+
+    Raises:
+        InputError: `target` is not finite, `patience` is below 1, or both are None.
+
+    Example:
+        >>> from deap_hpo.individual import make_toolbox
+        >>> from deap_hpo.space import Float, Space
+        >>> space = Space({"x": Float(-5.0, 5.0)})
+        >>> with Study(space, seed=1, callbacks=[EarlyStopping(target=0.5)]) as study:
+        ...     toolbox = make_toolbox(space)
+        ...     for _ in range(100):
+        ...         _ = study.map(lambda params: params["x"] ** 2, toolbox.population(n=4))
+        Traceback (most recent call last):
+            ...
+        deap_hpo.stopping.StoppedEarly: The study 'study' reached its target 0.5 in generation 1, with 0.2134.
+    """
+
+    def __init__(self, target: float | None = None, patience: int | None = None) -> None:
+        if target is None and patience is None:
+            raise InputError("EarlyStopping needs a target or a patience; got neither.")
+        if target is not None and not math.isfinite(target):
+            raise InputError(f"target must be a finite number, or None; got {target!r}.")
+        if patience is not None and patience < 1:
+            raise InputError(f"patience must be an integer of at least 1, or None; got {patience!r}.")
+        self.target = target
+        self.patience = patience
+        self._best = math.inf  # signed: smaller is better
+        self._waited = 0
+
+    def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
+        """Look at a complete generation, and raise where it is to be the last."""
+        sign = 1 if study.directions[0] == "minimize" else -1
+        reached = [sign * entry.evaluation.value for entry in entries if entry.evaluation.status == "ok"]
+        best = min([self._best, *reached])
+        self._waited = 0 if best < self._best else self._waited + 1
+        self._best = best
+        if self.target is not None and best <= sign * self.target:
+            raise StoppedEarly(
+                f"The study {study.name!r} reached its target {self.target:g} in generation {study.generation}, "
+                f"with {sign * best:.4g}."
+            )
+        if self.patience is not None and self._waited >= self.patience:
+            raise StoppedEarly(
+                f"The study {study.name!r} stopped in generation {study.generation}: nothing better for "
+                f"{self.patience} generation(s)."
+            )

@@ -1,0 +1,41 @@
+"""The examples run, and are typed as strictly as the package."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+# What the last line of each says; the rest is run by tests/test_readme.py.
+LAST_LINES = {"tune_a_function.py": r"loss 1\.\d+ with .*; [1-9]\d* of 100 ended early"}
+
+
+def run(folder: Path, *arguments: str) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *arguments]
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.mark.parametrize("name", LAST_LINES)
+def test_an_example_runs_and_goes_on(name: str, tmp_path: Path) -> None:
+    first, second = (run(tmp_path, str(EXAMPLES / name)).splitlines()[-1] for _ in range(2))
+    assert re.fullmatch(LAST_LINES[name], first)
+    assert second == first
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*LAST_LINES, "evolve_fashion_mnist.py"}
+
+
+def test_a_strict_type_checker_is_content_with_them() -> None:
+    paths = sorted(map(str, EXAMPLES.glob("*.py")))
+    assert "Success" in run(ROOT, "-m", "mypy", *paths)

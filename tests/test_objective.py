@@ -1,0 +1,124 @@
+"""Objectives: what a function may return and report, and what becomes of it."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Request
+from deap_hpo.objective import Objective
+from deap_hpo.workers import evaluate_one
+
+LIMITS = {2: 0.5}
+
+
+def descend(params: dict[str, Any], report: Any) -> float:
+    value = 1.0
+    for epoch in range(1, 6):
+        value = params["start"] / epoch
+        report(epoch, value, twice=2 * value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("result", "metric", "value", "metrics"),
+    [
+        (0.25, None, 0.25, {}),
+        ({"loss": 0.25}, None, 0.25, {}),
+        ({"loss": 0.25, "accuracy": 0.9}, "accuracy", 0.9, {"loss": 0.25}),
+    ],
+)
+def test_what_may_be_returned(result: Any, metric: str | None, value: float, metrics: dict[str, float]) -> None:
+    evaluation = Objective(lambda params: result, metric=metric)({})
+    assert (evaluation.status, evaluation.value, evaluation.metrics) == ("ok", value, metrics)
+
+
+@pytest.mark.parametrize(
+    ("result", "metric", "message"),
+    [
+        (None, None, "it returned None"),
+        ({"loss": 1, "accuracy": 1}, None, r"metric must name one .*\(loss, accuracy\); got None"),
+        ({"loss": 1}, "los", "got 'los'"),
+    ],
+)
+def test_what_may_not_be_returned(result: Any, metric: str | None, message: str) -> None:
+    objective = Objective(lambda params: result, metric=metric)
+    with pytest.raises(InputError, match=message):
+        objective({})
+    failed = evaluate_one(objective, Request(0, {}, 0))
+    assert failed.status == "failed"
+    assert "InputError" in failed.error
+
+
+def test_a_report_is_a_learning_curve() -> None:
+    evaluation = Objective(descend)({"start": 1.2})
+    assert [epoch.validation_loss for epoch in evaluation.curve] == [1.2 / epoch for epoch in range(1, 6)]
+    assert evaluation.curve[1].metrics == {"twice": 1.2}
+    assert math.isnan(evaluation.curve[0].training_loss)
+
+
+def test_a_report_worse_than_the_limit_ends_the_evaluation() -> None:
+    """Its value is the last reported one; what equals the limit goes on."""
+    pruned = Objective(descend).evaluate(Request(0, {"start": 1.2}, 0, LIMITS))
+    assert (pruned.status, pruned.value, len(pruned.curve)) == ("pruned", 0.6, 2)
+    assert Objective(descend).evaluate(Request(0, {"start": 1.0}, 0, LIMITS)).status == "ok"
+    up = Objective(descend, direction="maximize")
+    assert up.evaluate(Request(0, {"start": 1.2}, 0, LIMITS)).status == "ok"
+    assert up.evaluate(Request(0, {"start": 0.8}, 0, LIMITS)).status == "pruned"
+
+
+def test_an_end_passes_through_except_exception_and_runs_finally() -> None:
+    ends = []
+
+    def stubborn(params: dict[str, Any], report: Any) -> float:
+        try:
+            report(2, 9.0)
+        except Exception:
+            ends.append("swallowed")
+        finally:
+            ends.append("finally")
+        return 0.0
+
+    assert Objective(stubborn).evaluate(Request(0, {}, 0, LIMITS)).status == "pruned"
+    assert ends == ["finally"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_diverged(value: float) -> None:
+    returned = Objective(lambda params: value)({})
+    reported = Objective(lambda params, report: report(1, value))({})
+    for evaluation in (returned, reported):
+        assert (evaluation.status, evaluation.value, evaluation.curve) == ("diverged", math.inf, ())
+
+
+def test_epochs_go_up() -> None:
+    def twice(params: dict[str, Any], report: Any) -> None:
+        report(1, 0.5)
+        report(1, 0.5)
+
+    with pytest.raises(InputError, match="larger than the last one reported, 1; got 1"):
+        Objective(twice)({})
+
+
+def test_the_seed_is_handed_over_and_the_generators_are_seeded() -> None:
+    drawing = Objective(lambda params, seed: seed + random.random())
+    assert drawing({}, 3).value == drawing({}, 3).value != drawing({}, 4).value
+    assert int(drawing({}, 3).value) == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(lambda: 0, "must take the hyperparameters"), (lambda p, trial: 0, "'trial'"), (3, "must be a function; got 3|3")],
+)
+def test_a_function_that_cannot_be_called_is_refused_at_once(function: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Objective(function)
+
+
+def test_a_direction_is_one_of_two() -> None:
+    with pytest.raises(InputError, match="'minimize' or 'maximize'; got 'min'"):
+        Objective(abs, direction="min")  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""`optimize`: a function or a trainer in, a study out; stopped, pruned, resumed."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from evaluators import report_curve
+
+from deap_hpo import EarlyStopping, Float, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
+from deap_hpo.errors import InputError
+from deap_hpo.record import ReplayError, read_record
+
+SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
+quick = partial(optimize, progress=False, algorithm="random", population=8, generations=4, seed=1)
+
+
+def bowl(params: dict[str, Any]) -> float:
+    return float(params["x"] ** 2 + params["y"] ** 2)
+
+
+def outcomes(study: Study) -> list[tuple[Any, ...]]:
+    return [(entry.genes, entry.evaluation.status, entry.evaluation.values) for entry in study.record]
+
+
+@pytest.mark.parametrize("algorithm", ["truncation", "surrogate", "tpe"])
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_either_direction_with_any_algorithm(algorithm: str, direction: Any) -> None:
+    sign = 1 if direction == "minimize" else -1
+    study = optimize(
+        lambda params: sign * bowl(params), SPACE, direction=direction, algorithm=algorithm, seed=2, progress=False
+    )
+    assert sign * study.best_value == min(sign * value for (value,) in (e.evaluation.values for e in study.record))
+    assert sign * study.best_value < 1.0
+
+
+def test_metrics_are_on_record() -> None:
+    study = quick(lambda params: {"cost": bowl(params), "size": params["x"]}, SPACE, metric="cost")
+    assert study.best_value == min(map(bowl, (study.space.decode(entry.genes) for entry in study.record)))
+    assert study.trials_dataframe()["metrics_size"].tolist() == [e.evaluation.metrics["size"] for e in study.record]
+
+
+@pytest.mark.parametrize("cut", [3, 8, 13, 30])
+def test_pruning_is_the_same_however_a_run_is_cut_and_wherever_it_is_done(tmp_path: Path, cut: int) -> None:
+    """The limits of a batch come from earlier batches only."""
+    pruned = partial(quick, report_curve, SPACE, pruner=MedianPruner(startup=4))
+    whole = pruned()
+    statuses = [status for _, status, _ in outcomes(whole)]
+    assert statuses.count("pruned") >= 5
+    assert "pruned" not in statuses[:8]
+    storage = str(tmp_path / "study.db")
+    pruned(storage=storage, max_evaluations=cut)
+    again = pruned(storage=storage, resume=True, executor=ProcessExecutor(2) if cut == 13 else None)
+    assert outcomes(again) == outcomes(whole)
+    recorded = read_record("study", storage)
+    assert [entry.evaluation.status for entry in recorded.entries] == statuses
+    assert all(entry.evaluation.curve for entry in recorded.entries)
+    assert again.best.evaluation.status == "ok"
+
+
+def test_another_pruner_is_refused(tmp_path: Path) -> None:
+    storage = str(tmp_path / "study.db")
+    quick(report_curve, SPACE, pruner=MedianPruner(), storage=storage)
+    with pytest.raises(ReplayError, match=r"pruner .*startup=5.*startup=6"):
+        quick(report_curve, SPACE, pruner=MedianPruner(startup=6), storage=storage, resume=True)
+
+
+def test_pruning_ends_no_evaluation_that_is_among_the_better_half() -> None:
+    study = quick(report_curve, SPACE, pruner=MedianPruner(startup=1, quantile=0.5), generations=6)
+    free = quick(report_curve, SPACE, generations=6)
+    assert study.best_value == free.best_value
+    for entry in study.record:
+        if entry.evaluation.status == "pruned":
+            assert entry.evaluation.value > study.best_value
+
+
+def test_it_stops_at_a_target_and_again_when_it_is_replayed(tmp_path: Path) -> None:
+    storage = str(tmp_path / "study.db")
+    stopped = quick(bowl, SPACE, storage=storage, target=5.0)
+    assert stopped.best_value <= 5.0
+    assert len(stopped.record) < 32
+    again = quick(bowl, SPACE, storage=storage, target=5.0, resume=True)
+    assert outcomes(again) == outcomes(stopped)
+    assert outcomes(quick(bowl, SPACE, storage=storage, resume=True)) == outcomes(quick(bowl, SPACE))
+
+
+def test_it_stops_when_nothing_gets_better() -> None:
+    study = quick(lambda params: 1.0, SPACE, patience=2)
+    assert len(study.record) == 3 * 8  # the first generation, and two without a better value
+    maximal = quick(lambda params: params["x"], SPACE, direction="maximize", patience=1, generations=100)
+    bests = [max(e.evaluation.value for e in maximal.record if e.generation <= g) for g in range(maximal.generation)]
+    assert all(before < after for before, after in pairwise(bests[:-1]))
+    assert bests[-1] == bests[-2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((None, None), "neither"), ((math.nan, None), "target must be a finite"), ((None, 0), "patience must be")],
+)
+def test_stopping_takes_a_target_or_a_patience(arguments: tuple[Any, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        EarlyStopping(*arguments)
+
+
+def test_an_objective_that_always_fails_ends_the_study_with_its_reason() -> None:
+    with pytest.raises(InputError, match=r"All 8 evaluations(?s:.*)KeyError: 'lr'(?s:.*)another name"):
+        quick(lambda params: params["lr"], SPACE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"algorithm": "surogate"}, "Did you mean 'surrogate'"),
+        ({"population": 0}, "evolution.population"),
+        ({"generations": 0}, "evolution.generations"),
+        ({"algorithm": "truncation", "arguments": {"cxbp": 0.1}}, "evolution.cxbp is not a setting"),
+        ({"algorithm": "random", "arguments": {"cxpb": 0.1}}, "no argument 'cxpb'"),
+        ({"objective": lambda: 0}, "must take the hyperparameters"),
+    ],
+)
+def test_wrong_arguments_are_named(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        quick(**{"objective": bowl, "space": SPACE, **changed})
+
+
+def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=2, device="cpu")
+    study = quick(trainer, {"lr": Float(1e-3, 1.0, log=True)}, population=3, generations=1)
+    loss, metrics = trainer.measure(study.best_model(), trainer.data.validation)
+    assert (loss, metrics) == (study.best_value, study.best.evaluation.metrics)
+    with pytest.raises(InputError, match="metric is for functions"):
+        quick(trainer, {"lr": Float(1e-3, 1.0)}, metric="accuracy")
+
+
+def test_a_study_of_a_function_has_no_network() -> None:
+    with pytest.raises(InputError, match="best_params has the hyperparameters"):
+        quick(bowl, SPACE).best_model()
+
+
+def test_a_study_shows_itself_in_a_notebook() -> None:
+    study = quick(report_curve, SPACE, pruner=MedianPruner(startup=1), name="shown")
+    html = study._repr_html_()
+    assert "<b>shown</b> (seed 1, minimize): 32 evaluations in 4 generations, " in html
+    assert f"<td>{study.best.number}</td>" in html
+    assert "pruned" in html
+    assert html.count("<tr") == 1 + 5
+    with Study(name="empty") as empty:
+        assert "no evaluations yet" in empty._repr_html_()
+
+
+def test_the_callers_generator_is_left_to_the_study() -> None:
+    """Two runs with one seed are one run, whatever torch drew between them."""
+    first = outcomes(quick(bowl, SPACE))
+    torch.rand(3)
+    assert outcomes(quick(bowl, SPACE)) == first
