@@ -14,6 +14,7 @@ from deap import algorithms, tools
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.assembly import make_executor, make_task, strategy_of, trainer_of
 from deap_hpo.config import RunConfig
+from deap_hpo.executors import Executor
 from deap_hpo.individual import Individual, lineage, make_toolbox
 from deap_hpo.operators import mutSelfAdaptive
 from deap_hpo.study import Study
@@ -33,6 +34,7 @@ def evolve(
     config: RunConfig,
     trainer: Trainer | None = None,
     *,
+    executor: Executor | None = None,
     resume: bool = False,
     callbacks: Sequence[Any] = (),
     verbose: bool = True,
@@ -42,6 +44,7 @@ def evolve(
     Args:
         config: The run; see `deap_hpo.config.load_config`.
         trainer: Evaluates; made from the configuration where None.
+        executor: Where evaluations are done; made from the configuration where None.
         resume: Whether the study may exist; what it holds is then replayed.
         callbacks: See `deap_hpo.study.Study`.
         verbose: Whether to print the logbook as it grows.
@@ -60,7 +63,7 @@ def evolve(
         seed=config.study.seed,
         common_random_numbers=config.study.common_random_numbers,
         settings=config.identity(),
-        executor=make_executor(trainer, config),
+        executor=executor or make_executor(trainer, config),
         max_evaluations=evolution.max_evaluations,
         max_seconds=config.execution.max_seconds,
         callbacks=callbacks,

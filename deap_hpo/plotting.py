@@ -67,7 +67,7 @@ def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "valida
     axes.step(trials["number"], trials["best"], where="post", color="C1", lw=2, label="best so far")
     _mark_without_value(axes, trials)
     axes.set_xlabel("evaluation")
-    _label_values(axes, value_name)
+    label_values(axes, value_name)
     axes.set_title("Optimisation history")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
@@ -98,7 +98,7 @@ def plot_intermediate_values(epochs: pd.DataFrame, best: int, *, value_name: str
         )
     axes.plot([], [], color="0.6", lw=1, label="the others")
     axes.set_xlabel("epoch")
-    _label_values(axes, value_name)
+    label_values(axes, value_name)
     axes.set_title("Validation loss during training")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
@@ -135,7 +135,7 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     for axes in panels[len(space) :]:
         axes.set_axis_off()
     for row in grid:
-        _label_values(row[0], value_name)
+        label_values(row[0], value_name)
     if len(bad):
         figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower left")
     bar = figure.colorbar(points, ax=panels.tolist(), label="generation")
@@ -166,7 +166,7 @@ def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation
             ls=("-", "--", ":")[i // 7 % 3],
         )
     axes.set_xlabel("epochs trained")
-    _label_values(axes, value_name)
+    label_values(axes, value_name)
     axes.set_title("Best so far: median and middle half of the seeds")
     figure.legend(loc="outside right upper")
     return figure
@@ -178,7 +178,7 @@ def _shade_generations(axes: Axes, trials: pd.DataFrame) -> None:
             axes.axvspan(batch["number"].min() - 0.5, batch["number"].max() + 0.5, color="0.95", lw=0, zorder=0)
 
 
-def _label_values(axes: Axes, name: str) -> None:
+def label_values(axes: Axes, name: str) -> None:
     """Label the axis of values; on a log scale where all are positive, as losses differ most where they are small."""
     axes.set_ylabel(name)
     if axes.dataLim.y0 > 0:

@@ -1,0 +1,171 @@
+"""What hyperparameters do, on functions whose answer is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deap_hpo.errors import InputError
+from deap_hpo.impact import (
+    importances,
+    interaction_strengths,
+    interactions,
+    momentum_exponent,
+    noise,
+    noise_share,
+    partial_dependence,
+)
+from deap_hpo.offline import OfflineBenchmark, read_table
+from deap_hpo.response import MODELS, ResponseModel
+from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.study import Study
+
+SPACE = Space({"lr": Float(1e-4, 1.0, log=True), "momentum": Float(0.0, 0.9), "decay": Float(0.0, 1.0)})
+
+
+def table(loss: str = "additive", rows: int = 80) -> pd.DataFrame:
+    """Trainings of an invented network: the learning rate decides most, the weight decay nothing."""
+    generator = np.random.default_rng(3)
+    genes = generator.random((rows, 3))
+    trials = pd.DataFrame([SPACE.decode(row) for row in genes]).add_prefix("params_")
+    if loss == "additive":
+        logs = 4 * (genes[:, 0] - 0.6) ** 2 + 0.4 * genes[:, 1]
+    elif loss == "product":
+        logs = 4 * (genes[:, 0] - 0.5) * (genes[:, 1] - 0.5)
+    else:
+        logs = np.abs(np.log(trials["params_lr"] / (1 - trials["params_momentum"])) - math.log(0.05))
+    return trials.assign(value=np.exp(logs), status="ok", sample="sobol")
+
+
+def test_the_most_important_hyperparameter_is_found_and_the_idle_one_has_no_importance() -> None:
+    found = importances(table(), SPACE)
+    assert found["hyperparameter"].tolist()[0] == "lr"
+    assert found.set_index("hyperparameter").loc["decay", "fanova"] < 0.05
+    assert found["fanova"].sum() == pytest.approx(1)
+    assert found["ped_anova"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_cross_validation_tells_a_good_model(model: str) -> None:
+    scores = ResponseModel(table(), SPACE, model=model).cross_validate()
+    assert scores["r2"] > {"gp": 0.98, "forest": 0.7, "nearest": 0.3}[model]
+    assert scores["spearman"] > 0.7
+
+
+def test_what_diverged_counts_as_the_worst_value() -> None:
+    trials = table()
+    worst = trials["value"].max()
+    trials.loc[0, ["value", "status"]] = [math.inf, "diverged"]
+    model = ResponseModel(trials, SPACE, model="nearest")
+    assert model.predict(model.genes[:1])[0] == pytest.approx(max(worst, trials["value"][1:].max()))
+
+
+def test_partial_dependence_has_its_minimum_where_the_function_has_it() -> None:
+    dependence = partial_dependence(ResponseModel(table(), SPACE))
+    curve = dependence[dependence["hyperparameter"].eq("lr")]
+    best = float(curve.loc[curve["mean"].idxmin(), "value"])
+    assert SPACE["lr"].encode(best) == pytest.approx(0.6, abs=0.05)
+    flat = dependence[dependence["hyperparameter"].eq("decay")]["mean"]
+    assert flat.max() / flat.min() < 1.05
+    assert (curve["low"] <= curve["mean"]).all()
+
+
+@pytest.mark.parametrize(("loss", "least", "most"), [("additive", 0.0, 0.01), ("product", 0.95, 1.0)])
+def test_interactions_are_what_main_effects_leave(loss: str, least: float, most: float) -> None:
+    maps = interactions(ResponseModel(table(loss), SPACE), resolution=9)
+    shares = interaction_strengths(maps).set_index(["first", "second"])["share"]
+    assert least <= shares["lr", "momentum"] <= most
+    assert len(maps) == 3 * 81
+
+
+def test_a_categorical_hyperparameter_takes_each_choice() -> None:
+    space = Space({"x": Float(0.0, 1.0), "kind": Categorical(["a", "b"])})
+    x = np.linspace(0, 1, 30)
+    kinds = np.where(np.arange(30) % 2, "a", "b")
+    trials = pd.DataFrame({"params_x": x, "params_kind": kinds, "value": x - 0.5 + (kinds == "a"), "status": "ok"})
+    dependence = partial_dependence(ResponseModel(trials, space), resolution=5)
+    of_kind = dependence[dependence["hyperparameter"].eq("kind")].set_index("value")["mean"]
+    assert of_kind["a"] - of_kind["b"] == pytest.approx(1, abs=0.1)  # values below 0: not on a log scale
+
+
+def test_the_exponent_of_momentum_is_found() -> None:
+    found = momentum_exponent(table("effective", rows=200), resamples=200)
+    assert found["exponent"] == pytest.approx(1, abs=0.1)
+    assert 0 < found["low"] <= 1 <= found["high"]
+    assert found["jump"] <= found["jump_effective"] < found["jump_lr"]
+    without = table().drop(columns="params_momentum")
+    with pytest.raises(InputError, match="missing \\['params_momentum'\\]"):
+        momentum_exponent(without)
+
+
+def repeats(between: float, within: float) -> pd.DataFrame:
+    generator = np.random.default_rng(1)
+    rows = [
+        {"configuration": i, "value": math.exp(between * i + within * generator.normal()), "status": "ok"}
+        for i in range(10)
+        for _ in range(6)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_noise_between_seeds_is_told_from_differences_between_configurations() -> None:
+    quiet, loud = (noise_share(repeats(between, 0.1)) for between in (1.0, 0.0))
+    assert quiet["share"] < 0.01
+    assert quiet["p"] < 1e-6
+    assert loud["share"] > 0.6
+    assert loud["ratio"] == pytest.approx(math.exp(0.1 * math.sqrt(2)), rel=0.05)
+
+
+def test_noise_counts_what_diverged() -> None:
+    rows = repeats(1.0, 0.1)
+    rows.loc[0, ["value", "status"]] = [math.inf, "diverged"]
+    assert noise(rows).loc[0, ["seeds", "diverged"]].tolist() == [6, 1]
+    assert noise_share(rows)["configurations"] == 9
+
+
+def test_too_few_evaluations_are_an_error() -> None:
+    for few in (table().iloc[:9], table().assign(status="diverged", value=math.inf)):
+        with pytest.raises(InputError, match="At least 10"):
+            ResponseModel(few, SPACE)
+    with pytest.raises(InputError, match="model must be one of"):
+        ResponseModel(table(), SPACE, model="spline")
+
+
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "table.parquet"
+    table().to_parquet(path)
+    path.with_suffix(".json").write_text(json.dumps({"space": SPACE.to_dict()}))
+    return path
+
+
+def test_a_saved_table_is_a_benchmark_for_studies(tmp_path: Path) -> None:
+    trials, space = read_table(saved(tmp_path), "sobol")
+    assert space == SPACE
+    benchmark = OfflineBenchmark(trials, space, model="nearest", name="invented")
+    row = trials.iloc[5]
+    params = {name: float(row[f"params_{name}"]) for name in space}
+    assert benchmark(params).value == row["value"]
+    with Study(space, seed=1) as study:
+        from deap_hpo.individual import make_toolbox
+
+        toolbox = make_toolbox(space)
+        toolbox.register("evaluate", benchmark)
+        values = study.map(toolbox.evaluate, toolbox.population(n=3))
+        assert all(value in trials["value"].to_numpy() for (value,) in values)
+    assert OfflineBenchmark(trials, space).cross_validate()["r2"] > 0.98
+
+
+def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    with pytest.raises(InputError, match="sample must be one of sobol"):
+        read_table(path, "sobel")
+    with pytest.raises(InputError, match="could not be read"):
+        read_table(tmp_path / "no.parquet")
+    table().drop(columns="params_lr").to_parquet(path)
+    with pytest.raises(InputError, match="lacks the columns params_lr"):
+        read_table(path)

@@ -1,0 +1,102 @@
+"""Figures of what hyperparameters do, and of several runs: they draw what the tables hold."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from test_impact import SPACE, repeats, table
+
+from deap_hpo.impact import importances, interactions, noise, partial_dependence
+from deap_hpo.plotting import save
+from deap_hpo.plotting_impact import (
+    plot_interactions,
+    plot_noise,
+    plot_param_importances,
+    plot_partial_dependence,
+    plot_trade_off,
+)
+from deap_hpo.plotting_runs import plot_bands, plot_costs, plot_final_curves, plot_outcomes, plot_runs
+from deap_hpo.response import ResponseModel
+
+
+def trials() -> pd.DataFrame:
+    made = table("effective")
+    made.loc[0, ["value", "status"]] = [math.inf, "diverged"]
+    return made.assign(effective=made["params_lr"] / (1 - made["params_momentum"]))
+
+
+def test_importances_are_bars() -> None:
+    found = importances(trials(), SPACE)
+    axes = plot_param_importances(found).axes[0]
+    assert [bar.get_width() for bar in axes.containers[0]] == pytest.approx(found["fanova"].tolist())
+    assert [text.get_text() for text in axes.get_yticklabels()] == found["hyperparameter"].tolist()
+
+
+def test_partial_dependence_has_a_panel_for_each_hyperparameter_with_all_trainings() -> None:
+    dependence = partial_dependence(ResponseModel(trials(), SPACE), resolution=5)
+    figure = plot_partial_dependence(dependence, trials(), SPACE)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["lr", "momentum", "decay"]
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear", "linear"]
+    drawn = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
+    assert drawn == {"one training": 79, "diverged": 1, "modelled mean": 5}
+
+
+def test_interactions_have_a_panel_for_each_pair() -> None:
+    figure = plot_interactions(interactions(ResponseModel(trials(), SPACE), resolution=5), trials(), SPACE)
+    labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes[:3]]
+    assert labels == [("lr", "momentum"), ("lr", "decay"), ("momentum", "decay")]
+
+
+def test_the_trade_off_shows_all_trainings_twice() -> None:
+    left, right = plot_trade_off(trials(), "effective").axes[:2]
+    for axes in (left, right):
+        assert [len(points.get_offsets()) for points in axes.collections[:2]] == [79, 1]
+
+
+def test_noise_is_ordered_by_the_mean() -> None:
+    rows = repeats(1.0, 0.1)
+    axes = plot_noise(noise(rows), rows).axes[0]
+    means = next(line for line in axes.lines if line.get_label() == "mean of the seeds")
+    assert np.all(np.diff(means.get_ydata()) > 0)
+
+
+def runs_figure() -> Figure:
+    runs = pd.DataFrame({"label": ["a", "a", "b"], "validation_loss": [0.4, 0.6, 0.3]})
+    summary = pd.DataFrame({"label": ["a", "b"], "mean": [0.5, 0.3], "std": [0.14, 0.0]})
+    return plot_runs(runs, summary, pd.DataFrame({"label": ["a"], "validation_loss": [0.02]}), title="Runs")
+
+
+def test_runs_show_every_seed_and_mark_what_was_published() -> None:
+    axes = runs_figure().axes[0]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn["each seed"] == [0.4, 0.6, 0.3]
+    assert drawn["published claim, unverified"] == [0.02]
+
+
+def test_bands_curves_costs_and_outcomes_draw_their_rows() -> None:
+    band = pd.DataFrame({"label": "a", "round": [1, 2], "mean": [0.5, 0.4], "low": [0.4, 0.3], "high": [0.6, 0.5]})
+    line = plot_bands(band, x="round", x_name="generation", value_name="best").axes[0].lines[0]
+    assert line.get_xydata().tolist() == [[1, 0.5], [2, 0.4]]
+
+    curve = {"label": ["a", "a"], "seed": 1, "epoch": [1, 2], "training_loss": [2, 1], "validation_loss": [1.5, 0.9]}
+    first = plot_final_curves(pd.DataFrame(curve)).axes[0]
+    assert first.lines[0].get_xydata().tolist() == [[1, 2], [2, 1]]
+
+    costs = pd.DataFrame({"label": ["a", "b"], "time": [1, 0.5], "evaluations": [1, 0.4], "published": [1, 0.9]})
+    texts = [text.get_text() for text in plot_costs(costs).axes[0].texts]
+    assert texts == ["1.00", "0.40", "1.00", "0.50", "1.00", "0.90"]
+
+    rows = [{"method": "a", "mean": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.2}]
+    rows.append({"method": "b", "mean": None, "low": None, "high": None, "mean_rank": 2.0})
+    ticks = plot_outcomes(rows).axes[0].get_yticklabels()
+    assert [tick.get_text() for tick in ticks] == ["a  (mean rank 1.2)"]
+
+
+def test_a_figure_is_the_same_byte_for_byte(tmp_path: Path) -> None:
+    first, second = ([path.read_bytes() for path in save(runs_figure(), tmp_path / name / "runs")] for name in "ab")
+    assert first == second
