@@ -18,13 +18,14 @@ import pandas as pd
 
 from deap_hpo.__main__ import evolve
 from deap_hpo.assembly import make_executor, make_task, trainer_of
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.individual import Individual
 from deap_hpo.record import Recorded, note, read_record
 from deap_hpo.report import params_of
-from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.trainers import Trainer
 from deap_hpo.trials import Entry, best_entry

@@ -6,8 +6,9 @@ Nothing here knows of DEAP, of torch, or of storage.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Params = Mapping[str, Any]
@@ -25,12 +26,19 @@ class Request:
         params: Decoded hyperparameters by name (or the bare individual, where the study has no space).
         seed: Seed of everything random in the evaluation, 0 <= seed < 2**32.
         limits: Values by epoch: an evaluation that reports a worse one there is ended, as "pruned".
+        epochs: Epochs that will have been trained after it, those before its start included; None for the
+            evaluator's own number.
+        start_from: Reference of the checkpoint to go on from, in the evaluator's `checkpoints`; None to start afresh.
+        keep: Whether to leave a checkpoint, from which another evaluation can go on.
     """
 
     number: int
     params: Any
     seed: int
     limits: Mapping[int, float] = field(default_factory=dict)
+    epochs: int | None = None
+    start_from: str | None = None
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,13 @@ class Evaluation:
             Never NaN: DEAP would rank a NaN as the best about half of the time.
         status: "ok"; "pruned" when it was ended early, with the value it had by then; "diverged" when the training
             loss stopped being finite; "failed" when it raised, ran out of time, or lost its worker too often.
-        curve: Measurements per epoch, in order.
+        curve: Measurements per epoch trained here, in order; epochs before its start are not repeated.
         metrics: Final metrics beside the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
         environment: Where it ran: device, precision, number of threads, and the like.
         error: Why a failed evaluation failed, usually a traceback; else an empty string.
         retries: How often it was started again because the process or machine that did it was lost.
+        checkpoint: Reference of the checkpoint that it left, if it was asked to.
 
     Raises:
         ValueError: A value is NaN, or there is none.
@@ -88,6 +97,7 @@ class Evaluation:
     environment: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     retries: int = 0
+    checkpoint: str | None = None
 
     def __post_init__(self) -> None:
         if not self.values or any(math.isnan(value) for value in self.values):
@@ -99,6 +109,11 @@ class Evaluation:
     def value(self) -> float:
         """The first (often the only) objective value."""
         return self.values[0]
+
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs that it cost: those on its curve, and the one in which it diverged or failed."""
+        return len(self.curve) + (self.status in ("diverged", "failed"))
 
     @property
     def timed_out(self) -> bool:
@@ -113,3 +128,10 @@ class BatchEvaluator(Protocol):
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished, in any order."""
         ...
+
+
+def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """Undo the `partial` that a toolbox wraps around what is registered, to see a trainer's own methods."""
+    while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
+        evaluate = evaluate.func
+    return evaluate

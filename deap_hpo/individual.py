@@ -27,7 +27,12 @@ def individual_type(weights: Sequence[float]) -> type[Any]:
     An individual is a list of genes with a `fitness` and a lineage:
 
     - `origin`: numbers of the evaluations that its genome derives from, ascending;
-    - `operators`: names of the operators applied to it since, in order.
+    - `operators`: names of the operators applied to it since, in order;
+
+    and with what an algorithm asks of its evaluation, where that is not the evaluator's usual one:
+
+    - `epochs`: epochs that will have been trained after it, those before its start included;
+    - `start_from`: number of the evaluation whose weights and optimiser state it goes on from.
 
     Args:
         weights: One weight per objective, finite: negative to minimise, positive to maximise.
@@ -46,7 +51,7 @@ def individual_type(weights: Sequence[float]) -> type[Any]:
     if not weights or not all(math.isfinite(weight) and weight for weight in weights):
         raise ValueError(f"weights must be finite and not 0, one per objective; got {weights}.")
     fitness = _create("Fitness", weights, base.Fitness)
-    return _create("Individual", weights, list, fitness=fitness, origin=(), operators=())
+    return _create("Individual", weights, list, fitness=fitness, origin=(), operators=(), epochs=None, start_from=None)
 
 
 def _create(kind: str, weights: tuple[float, ...], parent: type[Any], **attributes: Any) -> type[Any]:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from deap_hpo.__main__ import evolve
 from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import Final, finish
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import RunConfig
 from deap_hpo.plan import plan
 from deap_hpo.progress import ProgressDisplay
@@ -28,7 +29,6 @@ from deap_hpo.report import (
     storage_option,
 )
 from deap_hpo.storage import shown
-from deap_hpo.study import BudgetSpent
 
 
 def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from deap import algorithms
 
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.assembly import strategy_for
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor
@@ -19,7 +20,7 @@ from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import EarlyStopping
-from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.study import Study
 from deap_hpo.trials import Direction, Entry
 
 

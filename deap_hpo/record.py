@@ -135,6 +135,22 @@ class Record:
                 "Give what was recorded, or choose another name."
             )
 
+    def check_replay(self, planned: Entry) -> None:
+        """Insist that an evaluation, if it is on record, is the one that is asked for.
+
+        Raises:
+            ReplayError: It is another one.
+        """
+        recorded = self._entries.get(planned.number, planned)
+        for name in ("genes", "epochs", "start_from"):
+            old, new = getattr(recorded, name), getattr(planned, name)
+            if old != new:
+                raise ReplayError(
+                    f"The study {self.name!r} cannot be resumed like this: evaluation {planned.number} on record has "
+                    f"the {name} {old}, this run has {new}. Resume it with the algorithm and the version that made it, "
+                    "or choose another name; nothing was written."
+                )
+
     def close(self) -> None:
         """Let another process write to the study."""
         self._lock.release()

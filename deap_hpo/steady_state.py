@@ -6,17 +6,17 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import attrgetter
-from time import perf_counter
 from typing import Any
 
 from deap import base, tools
 
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.evaluation import Request
 from deap_hpo.operators import check_probability
 from deap_hpo.record import ReplayError
 from deap_hpo.seeding import generators_kept
-from deap_hpo.study import BudgetSpent, Study, unwrapped
-from deap_hpo.trials import Entry
+from deap_hpo.study import Study
+from deap_hpo.trials import Entry, with_worst_values
 
 
 def eaSteadyState(
@@ -114,9 +114,7 @@ class SteadyStudy(Study):
             ReplayError: The record shows that another algorithm, seed or version made it.
             BudgetSpent: The run's total of evaluations or its time is used up.
         """
-        evaluate = unwrapped(evaluate)
-        if hasattr(evaluate, "settings"):
-            self.record.check("evaluator", evaluate.settings)
+        evaluate = self._use(evaluate)
         first = self._count
         planned: list[Entry] = []
 
@@ -128,7 +126,7 @@ class SteadyStudy(Study):
 
         def finished(number: int) -> tuple[Any, tuple[float, ...]]:
             individual = individuals[number - first]
-            individual.origin, individual.operators = (number,), ()
+            self._tell_origin(individual, number)
             return individual, self.record[number].evaluation.values
 
         for number in [number for number in self.record.as_completed() if number >= first]:
@@ -147,7 +145,7 @@ class SteadyStudy(Study):
         under_way: list[Entry] = []
         done = 0
         running = self.executor.run(evaluate, requests)
-        while perf_counter() <= self._deadline:
+        while not self.budget.time_is_up:
             repeated = next(
                 (one for one in waiting if one.duplicate_of is not None and one.duplicate_of in self.record), None
             )
@@ -160,22 +158,17 @@ class SteadyStudy(Study):
                 for entry in [one for one in waiting if one.duplicate_of is None and one.number < allowed]:
                     waiting.remove(entry)
                     under_way.append(entry)
-                    individual = individuals[entry.number - first]
-                    params = self.space.decode(entry.genes) if self.space else individual
-                    requests.append(Request(entry.number, params, entry.seed))
+                    requests += self._requests([(entry, individuals[entry.number - first])])
                 if done == len(requests):
                     break
                 with generators_kept():
                     position, answer = next(running)
                 done += 1
-                entry, evaluation = under_way[position], self._with_worst_values(answer)
+                entry, evaluation = under_way[position], with_worst_values(answer, self.directions)
             self._acknowledge(replace(entry, evaluation=evaluation))
             yield finished(entry.number)
             waiting += plan()
         if waiting or done < len(requests):
             self.executor.close()
             raise BudgetSpent(f"The study {self.name!r} has used its budget after {len(self.record)} evaluations.")
-        self._count += len(planned)
-        self._done += sum(entry.duplicate_of is None for entry in planned)
-        self.generation += 1
-        self._tell("on_generation", [self.record[entry.number] for entry in planned])
+        self._complete([self.record[entry.number] for entry in planned])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError
-from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 
 

@@ -10,7 +10,6 @@ import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -18,22 +17,18 @@ import numpy as np
 from deap import tools
 
 import deap_hpo
+from deap_hpo.budget import Budget, BudgetSpent
+from deap_hpo.continuation import Continuations
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluation import Evaluation, Request, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.pruning import Pruner
-from deap_hpo.record import Record, ReplayError
+from deap_hpo.record import Record
 from deap_hpo.results import Results
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Space
 from deap_hpo.statistics import generation_statistics
-from deap_hpo.trials import Direction, Entry
-
-_MOST_PROPOSALS = 50  # for each evaluation of the budget
-
-
-class BudgetSpent(Exception):
-    """The study's total of evaluations or its time is used up; everything done so far is on record."""
+from deap_hpo.trials import Direction, Entry, with_worst_values
 
 
 class Callback(Protocol):
@@ -71,6 +66,8 @@ class Study(Results):
         settings: Further facts (JSON values) that a resumed run has to share with the recorded one.
         max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`;
             those answered by an earlier one of the same configuration are not counted.
+        max_epochs: Epochs trained in the whole run, after which `map` raises `BudgetSpent`; an evaluation that goes on
+            from another counts with those it adds.
         max_seconds: Seconds after which `map` raises `BudgetSpent` rather than start another evaluation.
         pruner: Says which evaluations are ended early, by what was complete before their batch.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
@@ -107,16 +104,14 @@ class Study(Results):
         common_random_numbers: bool = True,
         settings: Mapping[str, Any] | None = None,
         max_evaluations: int | None = None,
+        max_epochs: int | None = None,
         max_seconds: float | None = None,
         pruner: Pruner | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise InputError(f"seed must be an integer of at least 0; got {seed!r}.")
-        if max_evaluations is not None and max_evaluations < 1:
-            raise InputError(f"max_evaluations must be an integer of at least 1, or None; got {max_evaluations!r}.")
-        if max_seconds is not None and not max_seconds > 0:
-            raise InputError(f"max_seconds must be a positive number, or None; got {max_seconds!r}.")
+        self.budget = Budget(max_evaluations, max_epochs, max_seconds)
         self.space = space
         self.seed = seed
         self.directions = tuple(directions)
@@ -128,12 +123,9 @@ class Study(Results):
         self.record.note("version", deap_hpo.__version__)
         self.record.check("pruner", repr(pruner) if pruner else None)
         self._common = common_random_numbers
-        self._max_evaluations = max_evaluations
-        self._deadline = perf_counter() + max_seconds if max_seconds else math.inf
         self._count = 0  # evaluations asked for
-        self._done = 0  # of these, not answered by an earlier one
         self.generation = 0
-        self._known: dict[Any, int] = {}  # configuration -> number of its first evaluation
+        self._continuations = Continuations(self.record, self.executor, self._decode)
         self._batch: tuple[list[Entry], float] = ([], 0.0)
         # Streams 0 and 1 are the generators', 2 the evaluations'.
         random.seed(derived_seed(self.seed, 0))
@@ -156,7 +148,9 @@ class Study(Results):
         Args:
             evaluate: A trainer, or a function of the hyperparameters that returns a number, a tuple of numbers, or an
                 `Evaluation`.
-            individuals: Genomes. Each is told its evaluation number (as its `origin`).
+            individuals: Genomes. Each is told its evaluation number (as its `origin`). Where one has an attribute
+                `epochs`, it is trained until it has had so many; where it has a `start_from`, from the weights and the
+                optimiser state that the evaluation of this number has left, which is only possible with `epochs`.
 
         Returns:
             Fitness values, in the order of `individuals`.
@@ -164,83 +158,102 @@ class Study(Results):
         Raises:
             ReplayError: The record shows that another algorithm, seed or version made it: genes differ. Nothing was
                 written.
-            BudgetSpent: The run's total of evaluations or its time is used up.
+            BudgetSpent: The run's total of evaluations or epochs, or its time, is used up.
+            InputError: What an individual asks for cannot be done.
         """
         start = perf_counter()
-        self.evaluator = evaluate = unwrapped(evaluate)
-        if hasattr(evaluate, "settings"):
-            self.record.check("evaluator", evaluate.settings)
+        evaluate = self._use(evaluate)
         individuals = list(individuals)
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
         allowed = planned[: self._within_budget(planned)]
+        new = any(entry.number not in self.record for entry in allowed)
         with generators_kept():
             self._evaluate(evaluate, list(zip(allowed, individuals, strict=False)))
         entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
         if len(entries) < len(planned):
             raise BudgetSpent(f"The study {self.name!r} has used its budget after {len(self.record)} evaluations.")
         for individual, entry in zip(individuals, entries, strict=True):
-            individual.origin, individual.operators = (entry.number,), ()
-        self._count += len(entries)
-        self._done += sum(entry.duplicate_of is None for entry in entries)
-        self.generation += 1
+            self._tell_origin(individual, entry.number)
         self._batch = (entries, perf_counter() - start)
-        self._tell("on_generation", entries)
+        self._complete(entries)
+        if new:
+            self._collect_checkpoints(entries)
         return [entry.evaluation.values for entry in entries]
+
+    def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
+        self.evaluator = evaluate = unwrapped(evaluate)
+        if hasattr(evaluate, "settings"):
+            self.record.check("evaluator", evaluate.settings)
+        self._continuations.use(evaluate)
+        return evaluate
+
+    def _decode(self, genes: Any) -> Any:
+        return self.space.decode(genes) if self.space else genes
+
+    def _tell_origin(self, individual: Any, number: int) -> None:
+        individual.origin, individual.operators, individual.start_from = (number,), (), None
+
+    def _complete(self, entries: Sequence[Entry]) -> None:
+        """Count a batch that is on record whole."""
+        self._count += len(entries)
+        for entry in entries:
+            if entry.duplicate_of is None:
+                self.budget.spend(self._continuations.cost(entry))
+        self.generation += 1
+        self._tell("on_generation", entries)
+
+    def _collect_checkpoints(self, batch: Sequence[Entry]) -> None:
+        """Keep the batch's checkpoints, from which algorithms go on, and that of the best so far."""
+        minimise = self.directions[0] == "minimize"
+        worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=minimise)
+        ended = any(entry.evaluation.status == "ok" for entry in batch)
+        self._continuations.collect([*worst_first, *([self.best] if ended else [])])
 
     def _plan(self, number: int, individual: Any) -> Entry:
         """Say which evaluation this is; check it against the record, if it is there."""
         genes = tuple(float(gene) for gene in individual)
-        configuration = tuple(self.space.decode(genes).values()) if self.space else genes
-        first = self._known.setdefault(configuration, number) if self._common else number
+        epochs, start = self._continuations.begin(individual)
+        seed = derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number)
         planned = Entry(
             number=number,
             generation=self.generation,
             genes=genes,
             evaluation=Evaluation((math.inf,)),  # until there is one
-            seed=derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number),
+            seed=start.seed if start else seed,  # its batches go on, too
             parents=tuple(getattr(individual, "origin", ())),
             operators=tuple(getattr(individual, "operators", ())),
-            duplicate_of=None if first == number else first,
+            epochs=epochs,
+            start_from=start.number if start else None,
         )
-        if number in self.record and self.record[number].genes != planned.genes:
-            raise ReplayError(
-                f"The study {self.name!r} cannot be resumed like this: evaluation {number} on record has the genes "
-                f"{list(self.record[number].genes)}, this run has {list(planned.genes)}. Resume it with the algorithm "
-                "and the version that made it, or choose another name; nothing was written."
-            )
-        return planned
+        self.record.check_replay(planned)
+        configuration = tuple(self.space.decode(genes).values()) if self.space else genes
+        answered_by = self._continuations.answered_by(planned, configuration, common=self._common)
+        return replace(planned, duplicate_of=answered_by)
 
     def _within_budget(self, planned: Sequence[Entry]) -> int:
         """Count the planned evaluations up to the first that the budget does not allow."""
-        if self._max_evaluations is None:
-            return len(planned)
-        done = self._done
-        for i, entry in enumerate(planned):
-            done += entry.duplicate_of is None
-            # An algorithm that proposes nothing new would never use its budget up.
-            if done > self._max_evaluations or entry.number >= _MOST_PROPOSALS * self._max_evaluations:
-                return i
-        return len(planned)
+        return self.budget.allowed((entry.number, self._continuations.cost(entry)) for entry in planned)
+
+    def _requests(self, planned: Sequence[tuple[Entry, Any]]) -> list[Request]:
+        params = [self.space.decode(entry.genes) if self.space else individual for entry, individual in planned]
+        requests = self._continuations.requests([entry for entry, _ in planned], params)
+        if self.pruner is None:
+            return requests
+        earlier = [entry for entry in self.record if entry.number < self._count]
+        limits = self.pruner.limits(earlier, self.directions[0])
+        return [replace(request, limits=limits) for request in requests]
 
     def _evaluate(self, evaluate: Callable[..., Any], planned: Sequence[tuple[Entry, Any]]) -> None:
         """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""
         missing = [(entry, individual) for entry, individual in planned if entry.number not in self.record]
         duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]
-        entries = [entry for entry, _ in missing if entry.duplicate_of is None]
-        limits: Mapping[int, float] = {}
-        if self.pruner:
-            earlier = [entry for entry in self.record if entry.number < self._count]
-            limits = self.pruner.limits(earlier, self.directions[0])
-        requests = [
-            Request(entry.number, self.space.decode(entry.genes) if self.space else individual, entry.seed, limits)
-            for entry, individual in missing
-            if entry.duplicate_of is None
-        ]
-        if perf_counter() > self._deadline:
+        asked = [(entry, individual) for entry, individual in missing if entry.duplicate_of is None]
+        if self.budget.time_is_up:
             return
+        requests = self._requests(asked)
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
-            self._acknowledge(replace(entries[i], evaluation=self._with_worst_values(evaluation)))
-            if perf_counter() > self._deadline:
+            self._acknowledge(replace(asked[i][0], evaluation=with_worst_values(evaluation, self.directions)))
+            if self.budget.time_is_up:
                 return
         for entry in duplicates:
             source = self.record[entry.duplicate_of or 0].evaluation
@@ -249,16 +262,6 @@ class Study(Results):
     def _acknowledge(self, entry: Entry) -> None:
         self.record.append(entry)
         self._tell("on_evaluation", entry)
-
-    def _with_worst_values(self, evaluation: Evaluation) -> Evaluation:
-        if evaluation.status in ("ok", "pruned"):
-            if len(evaluation.values) != len(self.directions):
-                raise InputError(
-                    f"evaluate must return {len(self.directions)} value(s), one per direction; "
-                    f"got {len(evaluation.values)}."
-                )
-            return evaluation
-        return replace(evaluation, values=tuple(math.inf if d == "minimize" else -math.inf for d in self.directions))
 
     def _tell(self, event: str, argument: Any) -> None:
         for callback in self.callbacks:
@@ -273,10 +276,3 @@ class Study(Results):
         one of the same configuration; `seconds` is the wall-clock time that evaluating took.
         """
         return generation_statistics(lambda: self._batch)
-
-
-def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
-    """Undo the `partial` that a toolbox wraps around what is registered, to see a trainer's own methods."""
-    while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
-        evaluate = evaluate.func
-    return evaluate

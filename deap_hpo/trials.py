@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ class Entry:
         parents: Numbers of the evaluations that the genome derives from.
         operators: Names of the operators that made the genome from its parents, in order.
         duplicate_of: Number of the earlier evaluation of the same configuration that answered for it, if one did.
+        epochs: Epochs trained after it, those before its start included, where it was asked for a number of its own.
+        start_from: Number of the evaluation whose weights and optimiser state it went on from, if it did.
     """
 
     number: int
@@ -41,6 +43,22 @@ class Entry:
     parents: tuple[int, ...] = ()
     operators: tuple[str, ...] = ()
     duplicate_of: int | None = None
+    epochs: int | None = None
+    start_from: int | None = None
+
+
+def training_path(entries: Mapping[int, Entry], number: int) -> list[Entry]:
+    """Give the evaluations that led to a network, each going on from the one before; the last is `number`.
+
+    Example:
+        >>> entries = {i: Entry(i, i, (0.5,), Evaluation((1.0,)), 1, start_from=i - 1 if i else None) for i in range(3)}
+        >>> [entry.number for entry in training_path(entries, 2)]
+        [0, 1, 2]
+    """
+    path = [entries[number]]
+    while path[0].start_from is not None:
+        path.insert(0, entries[path[0].start_from])
+    return path
 
 
 def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry:
@@ -54,6 +72,21 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
     if not finite:
         raise InputError("There is no best evaluation: none has ended with a finite value.")
     return min(finite, key=lambda entry: (sign * entry.evaluation.value, entry.number))
+
+
+def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -> Evaluation:
+    """Give the evaluation as it is, or with the worst values where it did not end well.
+
+    Raises:
+        InputError: It ended well, but not with one value for each direction.
+    """
+    if evaluation.status not in ("ok", "pruned"):
+        return replace(evaluation, values=tuple(math.inf if one == "minimize" else -math.inf for one in directions))
+    if len(evaluation.values) != len(directions):
+        raise InputError(
+            f"evaluate must return {len(directions)} value(s), one per direction; got {len(evaluation.values)}."
+        )
+    return evaluation
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -99,11 +132,16 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
             "environment": dict(evaluation.environment),
             "retries": evaluation.retries,
             **({"error": evaluation.error} if evaluation.error else {}),
+            **{name: value for name, value in _continuation(entry).items() if value is not None},
         },
     )
     trial.datetime_complete = datetime.now()
     trial.datetime_start = trial.datetime_complete - timedelta(seconds=evaluation.seconds)
     return trial
+
+
+def _continuation(entry: Entry) -> dict[str, int | str | None]:
+    return {"epochs": entry.epochs, "start_from": entry.start_from, "checkpoint": entry.evaluation.checkpoint}
 
 
 def to_entry(trial: FrozenTrial) -> Entry:
@@ -117,6 +155,8 @@ def to_entry(trial: FrozenTrial) -> Entry:
         operators=tuple(known["operators"]),
         duplicate_of=known["duplicate_of"],
         seed=known["seed"],
+        epochs=known.get("epochs"),
+        start_from=known.get("start_from"),
         evaluation=Evaluation(
             values=tuple(trial.values) if trial.values else (math.inf,),
             status=known["status"],
@@ -126,5 +166,6 @@ def to_entry(trial: FrozenTrial) -> Entry:
             environment=known["environment"],
             error=known.get("error", ""),
             retries=known.get("retries", 0),
+            checkpoint=known.get("checkpoint"),
         ),
     )

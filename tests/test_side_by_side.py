@@ -10,6 +10,7 @@ import pytest
 
 from deap_hpo.__main__ import evolve
 from deap_hpo.algorithms import eaTruncation
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
@@ -17,7 +18,7 @@ from deap_hpo.individual import make_toolbox
 from deap_hpo.record import Recorded, read_record
 from deap_hpo.side_by_side import side_by_side
 from deap_hpo.space import Float, Space
-from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 

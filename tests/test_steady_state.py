@@ -10,12 +10,12 @@ import evaluators
 import pytest
 from test_study import SPACE, InterruptedAt, objective
 
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import make_toolbox
 from deap_hpo.record import ReplayError, read_record
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.steady_state import SteadyStudy, eaSteadyState
-from deap_hpo.study import BudgetSpent
 
 LINE = Space({name: Float(0.0, 1.0) for name in "xyzuvw"})
 

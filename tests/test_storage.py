@@ -21,11 +21,12 @@ from optuna.storages import RDBStorage
 from test_cli import CONFIG, call
 from test_study import ALGORITHMS, SCRIPT, SPACE, InterruptedAt, objective, result, simple, truncation
 
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
 from deap_hpo.record import ReplayError, note, read_record, study_names
 from deap_hpo.storage import open_storage, server_url, shown
-from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.study import Study
 
 POSTGRES = os.environ.get("DEAP_HPO_TEST_POSTGRES")
 needs_postgres = pytest.mark.skipif(

@@ -19,12 +19,13 @@ import pytest
 from deap import algorithms, cma, tools
 
 from deap_hpo.algorithms import eaTruncation
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import Individual, make_toolbox
 from deap_hpo.record import ReplayError, read_record
 from deap_hpo.space import Categorical, Float, Int, Space
-from deap_hpo.study import BudgetSpent, Study
+from deap_hpo.study import Study
 
 SPACE = Space({"x": Float(-5.0, 5.0), "y": Float(0.1, 10.0, log=True), "n": Int(1, 4), "kind": Categorical(["a", "b"])})
 

@@ -42,10 +42,10 @@ def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 @contextmanager
-def keyed_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators inside, for networks that draw from them; put them back afterwards."""
+def keyed_generators(seed: int, device: torch.device, epoch: int = 0) -> Iterator[None]:
+    """Seed torch's own generators inside, for networks that draw from them in an epoch; put them back afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_key("own", seed) & 0x7FFFFFFF)
+        torch.manual_seed(derive_key("own", seed, epoch) & 0x7FFFFFFF)
         yield
 
 

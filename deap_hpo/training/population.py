@@ -14,6 +14,7 @@ import torch
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment
 from deap_hpo.training.keyed import keyed_generators, keyed_model
@@ -21,11 +22,14 @@ from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_mem
 from deap_hpo.training.outcome import combine, conclude, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
+from deap_hpo.training.state import TrainingState
 from deap_hpo.training.structure import Member, network_structure, training_structure
 from deap_hpo.training.task import Task
 
 # Beyond this a CPU gains nothing, and its caches lose.
 _STACK_SIZE_ON_CPU = 8
+# What is yielded of a member that is done: its evaluation, and the state that it ended in if it did not diverge.
+_Trained = tuple[Member, Evaluation, TrainingState | None]
 
 
 class PopulationTrainer:
@@ -38,10 +42,12 @@ class PopulationTrainer:
 
     Args:
         task: What to train.
-        epochs: Epochs of one evaluation, at least 1.
+        epochs: Epochs of one evaluation, and the length of the schedules; see `ReferenceTrainer`.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
         precision: "fp32", "bf16", or "auto" (bf16 where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1; see `ReferenceTrainer`.
+        checkpoints: Where trainings that others may go on from leave their state; in memory by default, and then on the
+            device.
         stack_size: Members trained together at most, at least 1; None takes what the memory allows (on a CPU at
             most 8). Changes speed only.
         memory_limit: Bytes that a stack may take, at least 1; None for what is free on the device.
@@ -71,17 +77,21 @@ class PopulationTrainer:
         device: str | torch.device = "auto",
         precision: str = "fp32",
         repeats: int = 1,
+        checkpoints: CheckpointStore | None = None,
         stack_size: int | None = None,
         memory_limit: int | None = None,
         engine: str = "auto",
     ) -> None:
-        self.reference = ReferenceTrainer(task, epochs=epochs, device=device, precision=precision, repeats=repeats)
+        self.reference = ReferenceTrainer(
+            task, epochs=epochs, device=device, precision=precision, repeats=repeats, checkpoints=checkpoints
+        )
         for name, value in (("stack_size", stack_size), ("memory_limit", memory_limit)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be an integer of at least 1, or None; got {value!r}.")
         self.task = task
         self.epochs = epochs
         self.repeats = repeats
+        self.checkpoints = self.reference.checkpoints
         self.device = self.reference.device
         self.precision = self.reference.precision
         self.engine = resolve_engine(engine, self.device)
@@ -116,7 +126,7 @@ class PopulationTrainer:
         """Train and validate the configurations of all requests.
 
         Args:
-            requests: Configurations, each with its seed.
+            requests: Configurations, each with its seed, its epochs, and where it starts.
 
         Yields:
             (position in `requests`, evaluation) at the end of the epoch in which it is decided: diverged ones early.
@@ -129,43 +139,48 @@ class PopulationTrainer:
                     groups.setdefault(group, []).append(member)
             except Exception:
                 yield position, _failure(traceback.format_exc())
-        done: dict[int, dict[int, Evaluation]] = {}
+        done: dict[int, dict[int, _Trained]] = {}
         for group, members in groups.items():
-            for member, evaluation in self._train_group(group, members):
+            for trained in self._train_group(group, members):
+                member = trained[0]
                 repeats = done.setdefault(member.position, {})
-                repeats[member.repeat] = evaluation
+                repeats[member.repeat] = trained
                 if len(repeats) == self.repeats:
-                    in_order = [repeats[i] for i in range(self.repeats)]
-                    yield member.position, combine(in_order, max(one.seconds for one in in_order))
+                    _, evaluations, states = zip(*(repeats[i] for i in range(self.repeats)), strict=True)
+                    evaluation = combine(evaluations, max(one.seconds for one in evaluations))
+                    request = requests[member.position]
+                    yield member.position, self.reference.with_checkpoint(request, evaluation, states)
 
     def _members(self, position: int, request: Request) -> list[tuple[Member, Hashable]]:
         """Give the trainings of a request, each with what has to be equal within a stack."""
         recipe, architecture = self.task.configure(request.params)
         members: list[tuple[Member, Hashable]] = []
-        for i, seed in enumerate(repeat_seeds(request.seed, self.repeats)):
+        states = self.reference.start_states(request)
+        for i, (seed, state) in enumerate(zip(repeat_seeds(request.seed, self.repeats), states, strict=True)):
             key = (repr(architecture), seed)
             if key not in self._structures:
                 model = keyed_model(partial(self.task.model, **architecture), seed)
                 self._structures[key] = network_structure(model, architecture)
-            group = training_structure(recipe), self._structures[key]
-            members.append((Member(position, i, seed, request.params, recipe, architecture), group))
+            epochs = self.reference.added_epochs(recipe, state, request.epochs)
+            member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)
+            members.append((member, (training_structure(member), self._structures[key])))
         return members
 
-    def _train_group(self, group: Hashable, members: Sequence[Member]) -> Iterator[tuple[Member, Evaluation]]:
+    def _train_group(self, group: Hashable, members: Sequence[Member]) -> Iterator[_Trained]:
         """Train members of equal structure: in stacks that fit into memory, or else one at a time."""
         waiting = list(members)
         while waiting:
             size = 0
             try:
                 size = self._stack_size(group, waiting)
-                for member, evaluation in self._train_stack(waiting[:size]) if size else ():
+                for member, evaluation, state in self._train_stack(waiting[:size]) if size else ():
                     waiting.remove(member)
-                    yield member, evaluation
+                    yield member, evaluation, state
             except Exception as error:
                 self._sizes[group] = self._smaller_size(size, error)
             if self._sizes[group] == 0:
                 for member in waiting:
-                    yield member, self._train_alone(member)
+                    yield member, *self._train_alone(member)
                 return
 
     def _stack_size(self, group: Hashable, waiting: Sequence[Member]) -> int:
@@ -198,7 +213,7 @@ class PopulationTrainer:
         )
         return 0
 
-    def _train_stack(self, members: Sequence[Member]) -> Iterator[tuple[Member, Evaluation]]:
+    def _train_stack(self, members: Sequence[Member]) -> Iterator[_Trained]:
         """Train members together, and yield each at the end of the epoch in which it is decided."""
         start = perf_counter()
         about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
@@ -206,7 +221,8 @@ class PopulationTrainer:
         data = self.reference.data
         with computing(self.device, self.precision):
             stack = Stack(self.task, data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
-        for epoch in range(self.epochs):
+        epochs = members[0].epochs
+        for epoch in epochs:
             epoch_start = perf_counter()
             with computing(self.device, self.precision):
                 decided = stack.train_epoch(epoch)
@@ -216,19 +232,19 @@ class PopulationTrainer:
             finite = [one for one in measured if math.isfinite(one[0])]
             for member, training_loss, (loss, metrics) in zip(stack.members, stack.losses, finite, strict=True):
                 curves[member].append(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
-            if epoch + 1 == self.epochs:
-                decided += stack.members
             for member in decided:
-                yield member, conclude(curves[member], self.epochs, perf_counter() - start, about)
+                yield member, conclude(curves[member], len(epochs), perf_counter() - start, about), None
             if not stack.members:
                 return
+        for member, state in zip(stack.members, stack.states(epochs.stop), strict=True):
+            yield member, conclude(curves[member], len(epochs), perf_counter() - start, about), state
 
-    def _train_alone(self, member: Member) -> Evaluation:
+    def _train_alone(self, member: Member) -> tuple[Evaluation, TrainingState | None]:
         """Leave a member to the reference, which also judges whether the network works at all."""
         try:
-            return self.reference.train(member.params, member.seed)[1]
+            return self.reference.train_on(member.state, member.params, member.seed, member.epochs.stop)[1:]
         except Exception:
-            return _failure(traceback.format_exc())
+            return _failure(traceback.format_exc()), None
 
 
 def _failure(error: str) -> Evaluation:

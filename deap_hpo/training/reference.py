@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.hardware import (
     autocast,
@@ -34,7 +35,8 @@ from deap_hpo.training.keyed import (
     step_keys,
 )
 from deap_hpo.training.outcome import combine, conclude, measure, repeat_seeds
-from deap_hpo.training.recipe import OPTIMIZERS
+from deap_hpo.training.recipe import OPTIMIZERS, Recipe
+from deap_hpo.training.state import TrainingState, capture, pack, restore, unpack
 from deap_hpo.training.task import Task
 
 # A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
@@ -50,11 +52,13 @@ class ReferenceTrainer:
 
     Args:
         task: What to train.
-        epochs: Epochs of one evaluation, at least 1.
+        epochs: Epochs of one evaluation, at least 1, where its request says nothing else; and the length of the
+            schedule, of which a shorter evaluation trains the beginning.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
         precision: "fp32", "bf16" (autocast), or "auto" (bf16 where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1. The value is their mean, the
             metrics tell their spread; see `outcome.combine`.
+        checkpoints: Where trainings that others may go on from leave their state; in memory by default.
 
     Raises:
         InputError: An argument is out of range, or the device is not there.
@@ -78,6 +82,7 @@ class ReferenceTrainer:
         device: str | torch.device = "auto",
         precision: str = "fp32",
         repeats: int = 1,
+        checkpoints: CheckpointStore | None = None,
     ) -> None:
         for name, value in (("epochs", epochs), ("repeats", repeats)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -87,6 +92,7 @@ class ReferenceTrainer:
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.repeats = repeats
+        self.checkpoints = checkpoints or MemoryCheckpoints()
         self._data: Data | None = None
 
     @property
@@ -114,17 +120,41 @@ class ReferenceTrainer:
 
     def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
         """Train and validate, once for each of the `repeats`; see `train`."""
-        start = perf_counter()
-        evaluations = [self.train(params, one)[1] for one in repeat_seeds(seed, self.repeats)]
-        return combine(evaluations, perf_counter() - start)
+        return self.evaluate(Request(0, params, seed))
 
     def prepare_worker(self) -> None:
         """Prepare a process that does nothing but evaluate."""
         keep_memory()
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor."""
-        return self(request.params, request.seed)
+        """Do one request of an executor: from its checkpoint where it names one, leaving one where it asks for it."""
+        start = perf_counter()
+        seeds = repeat_seeds(request.seed, self.repeats)
+        states = self.start_states(request)
+        done = [
+            self.train_on(one, request.params, seed, request.epochs) for one, seed in zip(states, seeds, strict=True)
+        ]
+        evaluation = combine([one[1] for one in done], perf_counter() - start)
+        return self.with_checkpoint(request, evaluation, [one[2] for one in done])
+
+    def start_states(self, request: Request) -> list[TrainingState | None]:
+        """Give where each repeat of a request starts; None for its initial weights.
+
+        Raises:
+            InputError: The checkpoint is not there.
+        """
+        if request.start_from is None:
+            return [None] * self.repeats
+        return list(unpack(self.checkpoints.load(request.start_from)))
+
+    def with_checkpoint(
+        self, request: Request, evaluation: Evaluation, states: Sequence[TrainingState | None]
+    ) -> Evaluation:
+        """Keep the states that a request's repeats have ended in, if it asks for that and all went well."""
+        ended = [state for state in states if state is not None]
+        if not request.keep or evaluation.status != "ok" or len(ended) < self.repeats:
+            return evaluation
+        return replace(evaluation, checkpoint=self.checkpoints.save(pack(ended)))
 
     def train(self, params: Mapping[str, Any], seed: int = 0) -> tuple[nn.Module, Evaluation]:
         """Train a network from scratch.
@@ -139,55 +169,92 @@ class ReferenceTrainer:
         Raises:
             InputError: A hyperparameter is unknown or out of its range.
         """
+        return self.train_on(None, params, seed)[:2]
+
+    def train_on(
+        self, state: TrainingState | None, params: Mapping[str, Any], seed: int = 0, epochs: int | None = None
+    ) -> tuple[nn.Module, Evaluation, TrainingState]:
+        """Train a network on from a state: weights, buffers, moments, counters and schedule continue from there.
+
+        Hyperparameters may be others than those that led to the state. The schedule's position is counted in epochs, so
+        that it continues when the batch size changes; its length is the trainer's `epochs`.
+
+        Args:
+            state: Where to go on from; None for the initial weights.
+            params: Hyperparameters by name; see `Task`.
+            seed: As for `train`.
+            epochs: Epochs that will have been trained afterwards, more than the state's; None for the trainer's own.
+
+        Returns:
+            The network, the evaluation of the added epochs, and the state in which they end.
+
+        Raises:
+            InputError: A hyperparameter is unknown or out of its range, there is no epoch to add, or the schedule ends
+                before `epochs`.
+        """
         start = perf_counter()
         recipe, architecture = self.task.configure(params)
-        with computing(self.device, self.precision), keyed_generators(seed, self.device):
-            model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
-            use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
+        added = self.added_epochs(recipe, state, epochs)
+        steps_per_epoch = math.ceil(len(self.data.training) / recipe.batch_size)
+        steps = state.steps if state else 0
+        curve: list[Epoch] = []
+        with computing(self.device, self.precision):
+            with keyed_generators(seed, self.device):
+                model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
+                use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
             optimizer = OPTIMIZERS[recipe.optimizer](recipe, model.parameters())
-            key = member_keys([seed], self.device)[0]
-            steps_per_epoch = math.ceil(len(self.data.training) / recipe.batch_size)
-            curve: list[Epoch] = []
-            for epoch in range(self.epochs):
+            if state is not None:
+                restore(state, model, optimizer)
+            for epoch in added:
                 epoch_start = perf_counter()
-                batches = keyed_permutation(len(self.data.training), seed, epoch).to(self.device)
-                factors = [
-                    recipe.lr_factor(epoch * steps_per_epoch + i, steps_per_epoch, self.epochs)
-                    for i in range(steps_per_epoch)
-                ]
-                loss = self._train_epoch(
-                    model,
-                    optimizer,
-                    torch.split(batches, recipe.batch_size),
-                    [recipe.lr * factor for factor in factors],
-                    key,
-                    epoch * steps_per_epoch,
-                )
-                if not math.isfinite(loss):
-                    break
-                validation_loss, metrics = self.measure(model, self.data.validation)
+                with keyed_generators(seed, self.device, epoch):
+                    loss = self._train_epoch(model, optimizer, recipe, seed, epoch, steps)
+                    steps += steps_per_epoch
+                    if not math.isfinite(loss):
+                        break
+                    validation_loss, metrics = self.measure(model, self.data.validation)
                 if not math.isfinite(validation_loss):
                     break
                 curve.append(Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start))
-        seconds = perf_counter() - start
-        return model, conclude(curve, self.epochs, seconds, environment(self.device, self.precision))
+        evaluation = conclude(curve, len(added), perf_counter() - start, environment(self.device, self.precision))
+        return model, evaluation, capture(model, optimizer, added.stop, steps)
+
+    def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:
+        """Give the epochs, from 0, that a training adds to a state.
+
+        Raises:
+            InputError: There is none, or the schedule ends before.
+        """
+        trained, total = state.epochs if state else 0, self.epochs if epochs is None else epochs
+        if total <= trained:
+            raise InputError(f"epochs must be more than the {trained} trained before; got {total}.")
+        if total > self.epochs and recipe.schedule == "cosine":
+            raise InputError(
+                f"epochs must be at most {self.epochs}, where the trainer's cosine schedule ends; got {total}. "
+                "Give the trainer (training.epochs) the epochs of the longest training."
+            )
+        return range(trained, total)
 
     def _train_epoch(
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        batches: tuple[Tensor, ...],
-        rates: list[float],
-        key: Tensor,
+        recipe: Recipe,
+        seed: int,
+        epoch: int,
         first_step: int,
     ) -> float:
         """Train on every batch; the mean loss per example, or the first non-finite loss met."""
+        key = member_keys([seed], self.device)[0]
+        batches = torch.split(
+            keyed_permutation(len(self.data.training), seed, epoch).to(self.device), recipe.batch_size
+        )
         interval = _STEPS_BETWEEN_CHECKS.get(self.device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         model.train()
-        for i, (batch, rate) in enumerate(zip(batches, rates, strict=True)):
+        for i, batch in enumerate(batches):
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = recipe.lr * recipe.lr_factor(epoch * len(batches) + i, len(batches), self.epochs)
             examples = self.data.training[batch]
             optimizer.zero_grad()
             with KeyedDropout(step_keys(key, first_step + i)):

@@ -16,6 +16,7 @@ from deap_hpo.training.hardware import autocast, widened
 from deap_hpo.training.keyed import KeyedDropout, keyed_model, keyed_permutation, member_keys, step_keys
 from deap_hpo.training.outcome import measure
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
+from deap_hpo.training.state import MOMENTS, TrainingState, fitting, network_tensors
 from deap_hpo.training.structure import DROPOUTS, Member
 from deap_hpo.training.task import Task
 
@@ -29,8 +30,8 @@ class Stack:
     Args:
         task: What to train.
         data: The task's data, on the device to train on.
-        members: Members of equal `structure`, at least one.
-        epochs: Length of the whole training, for the schedules.
+        members: Members of equal `structure`, at least one; each starts from its state where it has one.
+        epochs: Length of the schedules.
         precision: "fp32" or "bf16".
         engine: How a step is run; see `engines`.
 
@@ -40,6 +41,7 @@ class Stack:
 
     Raises:
         TypeError: The trained parameters have different types.
+        InputError: A state is that of another architecture.
     """
 
     def __init__(
@@ -56,11 +58,12 @@ class Stack:
         self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
         self._stack_networks()
         self.optimizer = STACKED_OPTIMIZERS[recipes[0].optimizer](recipes, self.weights)
+        self._restore_moments()
         # Members with one seed share batches and dropout masks, which are then made once (in_dims None).
         self.shared = len({member.seed for member in members}) == 1
         seeds = [member.seed for member in members]
         self.keys = member_keys(seeds[:1], self.device)[0] if self.shared else member_keys(seeds, self.device)
-        self.trained = torch.zeros((), dtype=torch.int32, device=self.device)  # steps so far
+        self.trained = torch.full((), members[0].steps, dtype=torch.int32, device=self.device)  # steps so far
         self.row = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
         self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
@@ -82,12 +85,11 @@ class Stack:
         if len({stacked[0].get_parameter(name).dtype for name in trained}) != 1:
             raise TypeError("the parameters to be trained have more than one type, or there are none")
         self.shapes = [(name, stacked[0].get_parameter(name).shape) for name in trained]
-        rows = [torch.cat([n.get_parameter(name).detach().flatten() for name in trained]) for n in stacked]
-        self.weights = torch.stack(rows).to(self.device)
+        named = [self._initial_tensors(*one) for one in zip(self.members, stacked, strict=True)]
+        self.weights = torch.stack([torch.cat([tensors[name].flatten() for name in trained]) for tensors in named])
         # Frozen parameters travel with the buffers: each member has its own, and neither is differentiated.
-        named = [dict([*n.named_parameters(), *n.named_buffers()]) for n in stacked]
         fixed = [name for name in named[0] if name not in trained]
-        self.buffers = {name: torch.stack([n[name].detach() for n in named]).to(self.device) for name in fixed}
+        self.buffers = {name: torch.stack([tensors[name] for tensors in named]) for name in fixed}
         dropouts = {name for name, module in self.network.named_modules() if type(module) in DROPOUTS}
         rates = {name: [float(n.get_submodule(name).p) for n in stacked] for name in dropouts}  # type: ignore[arg-type]
         self.dropout_rates = {
@@ -96,12 +98,52 @@ class Stack:
             if len(set(values)) > 1
         }
 
+    def _initial_tensors(self, member: Member, network: nn.Module) -> dict[str, Tensor]:
+        """Parameters and buffers that a member starts with, on the device."""
+        own = network_tensors(network)
+        if member.state is not None:
+            own = {name: fitting(member.state, name, tensor) for name, tensor in own.items()}
+        return {name: tensor.detach().to(self.device) for name, tensor in own.items()}
+
+    def _restore_moments(self) -> None:
+        """Give each member the optimiser's moments of its state; they start afresh where it has none of their kind."""
+        rows = self.optimizer.rows
+        kinds = MOMENTS.keys() & rows.keys()
+        for i, member in enumerate(self.members):
+            state = member.state
+            if state is None:
+                continue
+            known = kinds <= state.moments.keys()
+            if "offset" in rows:
+                rows["offset"][i] = state.steps - (state.updates if known else 0)
+            for kind in kinds if known else ():
+                for name, row in self._named(rows[kind][i]).items():
+                    if name in state.moments[kind]:  # else the parameter has had no gradient yet
+                        row.copy_(state.moments[kind][name])
+
+    def states(self, epochs: int) -> list[TrainingState]:
+        """Give the members' states after so many epochs, as views of the stack's tensors."""
+        moments = MOMENTS.keys() & self.optimizer.rows.keys()
+        steps = int(self.trained)
+        states = []
+        for i, member in enumerate(self.members):
+            # SGD without momentum keeps no velocity.
+            kept = [kind for kind in moments if kind != "velocity" or member.recipe.momentum > 0]
+            offset = int(self.optimizer.rows["offset"][i]) if "offset" in self.optimizer.rows else steps
+            weights = {**self._named(self.weights[i]), **{name: b[i] for name, b in self.buffers.items()}}
+            named = {kind: self._named(self.optimizer.rows[kind][i]) for kind in kept}
+            states.append(TrainingState(epochs, steps, steps - offset, weights, named))
+        return states
+
+    def _named(self, row: Tensor) -> dict[str, Tensor]:
+        """Views of a row [D], by the names of the parameters."""
+        pieces = torch.split(row, [shape.numel() for _, shape in self.shapes])
+        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
+
     def _forward(self, weights: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Run one member's network (under `vmap`: all of them) on prepared inputs."""
-        pieces = torch.split(weights, [shape.numel() for _, shape in self.shapes])
-        parameters = {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
         with autocast(self.device, self.precision):
-            return widened(functional_call(self.network, (parameters, buffers), (inputs,)))
+            return widened(functional_call(self.network, (self._named(weights), buffers), (inputs,)))
 
     def _loss(
         self,

@@ -18,7 +18,14 @@ from deap_hpo.training.recipe import Recipe
 
 
 class StackedOptimizer(Protocol):
-    """The shape of a stacked optimiser."""
+    """The shape of a stacked optimiser.
+
+    Attributes:
+        rows: Tensors with one row a member: moments [P, D] ("velocity"; "mean" and "square"), settings [P, 1], and
+            "offset" [P, 1], the steps that were trained before the moments began, where the optimiser counts steps.
+    """
+
+    rows: dict[str, Tensor]
 
     def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
         """Update `weights` [P, D] in place.
@@ -97,6 +104,7 @@ class StackedAdam(_Stacked):
         self.rows["eps"] = _column(recipes, "eps", weights)
         self.rows["mean"] = torch.zeros_like(weights)
         self.rows["square"] = torch.zeros_like(weights)
+        self.rows["offset"] = torch.zeros_like(self.rows["beta1"])
 
     def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
         """Update `weights` in place; see `StackedOptimizer`."""
@@ -109,8 +117,9 @@ class StackedAdam(_Stacked):
         beta1, beta2 = rows["beta1"], rows["beta2"]
         rows["mean"].lerp_(gradient, (1 - beta1).to(dtype))
         rows["square"].mul_(beta2.to(dtype)).addcmul_(gradient * (1 - beta2).to(dtype), gradient)
-        correction1 = (1 - beta1 ** (step + 1)).to(dtype)
-        correction2 = (1 - beta2 ** (step + 1)).sqrt().to(dtype)
+        updates = step + 1 - rows["offset"]
+        correction1 = (1 - beta1**updates).to(dtype)
+        correction2 = (1 - beta2**updates).sqrt().to(dtype)
         denominator = rows["square"].sqrt().div_(correction2).add_(rows["eps"])
         weights.addcmul_(rows["mean"] / denominator, rate / correction1, value=-1)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deap_hpo.training.recipe import Recipe
+from deap_hpo.training.state import TrainingState
 
 # Their rate `p` may differ between the members of a stack: `KeyedDropout` takes one rate for each.
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -31,6 +32,8 @@ class Member:
         params: Hyperparameters; what follows is made of them.
         recipe: Training settings.
         architecture: Keyword arguments of the model factory.
+        epochs: The epochs, from 0, to train.
+        state: Where to go on from; None for the initial weights.
     """
 
     position: int
@@ -39,11 +42,19 @@ class Member:
     params: Mapping[str, Any]
     recipe: Recipe
     architecture: Mapping[str, Any]
+    epochs: range = range(1)
+    state: TrainingState | None = None
+
+    @property
+    def steps(self) -> int:
+        """Training steps before the first epoch."""
+        return self.state.steps if self.state else 0
 
 
-def training_structure(recipe: Recipe) -> Hashable:
-    """Say what of their recipes has to be equal for two members to be trained in one stack."""
-    return recipe.optimizer, recipe.nesterov, recipe.batch_size
+def training_structure(member: Member) -> Hashable:
+    """Say what of their trainings has to be equal for two members to be trained in one stack."""
+    recipe = member.recipe
+    return recipe.optimizer, recipe.nesterov, recipe.batch_size, member.epochs, member.steps
 
 
 def network_structure(model: nn.Module, architecture: Mapping[str, Any]) -> str:

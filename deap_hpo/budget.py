@@ -1,0 +1,76 @@
+"""What a run may spend in all: evaluations, epochs and seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from time import perf_counter
+
+from deap_hpo.errors import InputError
+
+_MOST_PROPOSALS = 50  # for each evaluation (or epoch) of the budget
+
+
+class BudgetSpent(Exception):
+    """The study's total of evaluations or epochs, or its time, is used up; everything done so far is on record."""
+
+
+class Budget:
+    """Counts what was spent, and says what may still be begun.
+
+    Args:
+        max_evaluations: Evaluations in all, those answered by an earlier one not counted; None for no limit.
+        max_epochs: Epochs trained in all; an evaluation that goes on from another costs the added ones. None for no
+            limit.
+        max_seconds: Seconds from when the time is first asked for; None for no limit.
+
+    Raises:
+        InputError: An argument is out of its range.
+
+    Example:
+        >>> budget = Budget(max_epochs=10)
+        >>> budget.spend(4)
+        >>> budget.allowed([(1, 3), (2, 3), (3, 3)])
+        2
+    """
+
+    def __init__(
+        self, max_evaluations: int | None = None, max_epochs: int | None = None, max_seconds: float | None = None
+    ) -> None:
+        for name, value in (("max_evaluations", max_evaluations), ("max_epochs", max_epochs)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"{name} must be an integer of at least 1, or None; got {value!r}.")
+        if max_seconds is not None and not max_seconds > 0:
+            raise InputError(f"max_seconds must be a positive number, or None; got {max_seconds!r}.")
+        self._evaluations = math.inf if max_evaluations is None else max_evaluations
+        self._epochs = math.inf if max_epochs is None else max_epochs
+        self._seconds = math.inf if max_seconds is None else max_seconds
+        self._start: float | None = None
+        self.evaluations = 0
+        self.epochs = 0
+
+    def spend(self, epochs: int) -> None:
+        """Count an evaluation."""
+        self.evaluations += 1
+        self.epochs += epochs
+
+    def allowed(self, planned: Iterable[tuple[int, int]]) -> int:
+        """Count the planned evaluations, (number, epochs), up to the first that the budget does not allow.
+
+        Those that cost no epochs are answered by earlier ones.
+        """
+        evaluations, epochs, count = self.evaluations, self.epochs, 0
+        for number, cost in planned:
+            evaluations, epochs = evaluations + (cost > 0), epochs + cost
+            # An algorithm that proposes nothing new would never use its budget up.
+            endless = number >= _MOST_PROPOSALS * min(self._evaluations, self._epochs)
+            if evaluations > self._evaluations or epochs > self._epochs or endless:
+                break
+            count += 1
+        return count
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether no further evaluation may be begun."""
+        self._start = self._start or perf_counter()
+        return perf_counter() - self._start > self._seconds

@@ -1,0 +1,169 @@
+"""Evaluations that go on from earlier ones: which is which, where they start, and what becomes of a lost checkpoint.
+
+What is asked for is an `epochs` (the total after the evaluation) and a `start_from` (the number of the evaluation to go
+on from) on the individual. A checkpoint is a cache: one that is missing is trained again, as the record tells.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.record import Record
+from deap_hpo.trials import Entry
+
+
+class Continuations:
+    """The evaluations of a run as links of lineages.
+
+    Args:
+        record: The run's record.
+        executor: Does what has to be done again.
+        decode: Gives the hyperparameters of a genome.
+    """
+
+    def __init__(self, record: Record, executor: Executor, decode: Callable[[Any], Any]) -> None:
+        self._record = record
+        self._executor = executor
+        self._decode = decode
+        self._evaluate: Any = None
+        self._identities: dict[int, tuple[Any, ...]] = {}
+        self._first: dict[tuple[Any, ...], int] = {}
+        self._again: dict[int, str] = {}  # checkpoints of evaluations that were done again
+
+    def use(self, evaluate: Callable[..., Any]) -> None:
+        """Name the evaluator; its `epochs` are those of an evaluation that says nothing else."""
+        self._evaluate = evaluate
+
+    def begin(self, individual: Any) -> tuple[int | None, Entry | None]:
+        """Give what an individual asks for: total epochs, and the evaluation to go on from.
+
+        Raises:
+            InputError: There is no such evaluation, there are no epochs to add, or the evaluator cannot go on.
+        """
+        epochs, number = getattr(individual, "epochs", None), getattr(individual, "start_from", None)
+        if epochs is None and number is None:
+            return None, None
+        checkpoints = getattr(self._evaluate, "checkpoints", None)
+        if checkpoints is None:
+            raise InputError(
+                "evaluate must be a trainer, or another object with `evaluate(request)` and `checkpoints`, where "
+                f"individuals ask for epochs; got {self._evaluate!r}."
+            )
+        if not checkpoints.shared and not isinstance(self._executor, SerialExecutor):
+            raise InputError(
+                "Checkpoints in memory cannot be seen by worker processes: give the trainer "
+                "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor)."
+            )
+        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+            raise InputError(f"epochs of an individual must be an integer of at least 1; got {epochs!r}.")
+        if number is None:
+            return epochs, None
+        if number not in self._record:
+            raise InputError(f"start_from must be the number of an evaluation on record; got {number!r}.")
+        start = self._record[number]
+        if epochs <= self.total(start):
+            raise InputError(
+                f"epochs must be more than the {self.total(start)} of evaluation {number}, to go on from it; "
+                f"got {epochs}."
+            )
+        return epochs, start
+
+    def total(self, entry: Entry) -> int:
+        """Epochs trained after an evaluation, those before its start included."""
+        return entry.epochs or int(getattr(self._evaluate, "epochs", 1))
+
+    def cost(self, entry: Entry) -> int:
+        """Epochs that an evaluation adds: as planned, or as it took where it is on record; 0 for an answered one."""
+        if entry.duplicate_of is not None:
+            return 0
+        if entry.evaluation.trained_epochs:
+            return entry.evaluation.trained_epochs
+        before = 0 if entry.start_from is None else self.total(self._record[entry.start_from])
+        return self.total(entry) - before
+
+    def answered_by(self, entry: Entry, configuration: Any, *, common: bool) -> int | None:
+        """Give the number of the earlier evaluation that answers for one, if one does.
+
+        That is the same training: the same configuration for as many epochs, begun at the same place; to go on with the
+        configuration that led there is no other training than to start with it. What did not end well cannot be gone on
+        from, and answers for its continuation.
+
+        Args:
+            entry: The evaluation.
+            configuration: Its decoded hyperparameters, hashable.
+            common: Whether equal configurations have equal seeds.
+        """
+        origin = None
+        if entry.start_from is not None:
+            start = self._record[entry.start_from]
+            canonical = start.number if start.duplicate_of is None else start.duplicate_of
+            if start.evaluation.status != "ok":
+                self._identities[entry.number] = self._identities[canonical]
+                return canonical
+            known, _, before = self._identities[canonical]
+            origin = before if known == configuration else canonical
+        identity = (configuration, self.total(entry), origin)
+        self._identities[entry.number] = identity
+        first = self._first.setdefault(identity, entry.number) if common else entry.number
+        return None if first == entry.number else first
+
+    def requests(self, entries: Sequence[Entry], params: Sequence[Any]) -> list[Request]:
+        """Ask for evaluations; checkpoints that they need and that are missing are made again first.
+
+        Raises:
+            InputError: A missing checkpoint could not be made again.
+        """
+        self._restore({entry.start_from for entry in entries if entry.start_from is not None})
+        return [self._request(entry, one) for entry, one in zip(entries, params, strict=True)]
+
+    def _request(self, entry: Entry, params: Any) -> Request:
+        start = None if entry.start_from is None else self._reference(entry.start_from)
+        return Request(
+            entry.number, params, entry.seed, epochs=entry.epochs, start_from=start, keep=entry.epochs is not None
+        )
+
+    def _reference(self, number: int) -> str | None:
+        return self._again.get(number, self._record[number].evaluation.checkpoint)
+
+    def _restore(self, numbers: Iterable[int]) -> None:
+        """Do evaluations again whose checkpoints are missing, those that they started from first."""
+        missing = []
+        for number in sorted(numbers):
+            reference = self._reference(number)
+            if reference is None or reference not in self._evaluate.checkpoints:
+                missing.append(self._record[number])
+        if not missing:
+            return
+        self._restore({entry.start_from for entry in missing if entry.start_from is not None})
+        requests = [replace(self._request(entry, self._decode(entry.genes)), keep=True) for entry in missing]
+        for i, evaluation in self._executor.run(self._evaluate, requests):
+            self._accept(missing[i], evaluation)
+
+    def _accept(self, entry: Entry, evaluation: Evaluation) -> None:
+        if evaluation.checkpoint is None:
+            raise InputError(
+                f"The checkpoint of evaluation {entry.number} is missing, and training it again ended as "
+                f"{evaluation.status}{': ' if evaluation.error else '.'}{evaluation.error}"
+            )
+        if evaluation.values != entry.evaluation.values:
+            warnings.warn(
+                f"the checkpoint of evaluation {entry.number} was missing; trained again, its value is "
+                f"{evaluation.value:g} rather than {entry.evaluation.value:g}: another device, or another version",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._again[entry.number] = evaluation.checkpoint
+
+    def collect(self, needed: Iterable[Entry]) -> None:
+        """Drop all checkpoints but those of some evaluations, of which the first can be missed most easily."""
+        checkpoints = getattr(self._evaluate, "checkpoints", None)
+        if checkpoints is None:
+            return
+        references = [self._reference(entry.number) for entry in needed]
+        checkpoints.collect([reference for reference in references if reference is not None])

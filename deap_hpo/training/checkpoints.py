@@ -1,0 +1,200 @@
+"""Where checkpoints are kept: in memory, or in a folder, each under the hash of its content; nothing is ever pickled.
+
+A checkpoint is a cache: what it holds can be trained again from the record. One that is lost costs time, nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import safetensors.torch
+from torch import Tensor
+
+from deap_hpo.errors import InputError
+
+_SUFFIX = ".safetensors"
+
+
+class CheckpointStore(Protocol):
+    """The shape of a store of checkpoints: tensors by name, under a reference that the store gives.
+
+    Attributes:
+        shared: Whether worker processes and the driver see the same checkpoints.
+    """
+
+    shared: bool
+
+    def save(self, tensors: Mapping[str, Tensor]) -> str:
+        """Keep tensors, which must not be changed afterwards, and give the reference under which they are found."""
+        ...
+
+    def load(self, reference: str) -> dict[str, Tensor]:
+        """Give the tensors behind a reference; InputError where they are missing or damaged."""
+        ...
+
+    def __contains__(self, reference: str) -> bool:
+        """Whether `load` would give something."""
+        ...
+
+    def collect(self, needed: Sequence[str]) -> None:
+        """Drop every checkpoint but those needed; `needed` names first what can be missed most easily."""
+        ...
+
+
+class MemoryCheckpoints:
+    """Keeps checkpoints in this process, on the device where they were made: to go on from one is an index copy.
+
+    Example:
+        >>> import torch
+        >>> checkpoints = MemoryCheckpoints()
+        >>> reference = checkpoints.save({"weights": torch.ones(2)})
+        >>> checkpoints.load(reference)["weights"]
+        tensor([1., 1.])
+        >>> checkpoints.collect(needed=[])
+        >>> reference in checkpoints
+        False
+    """
+
+    shared = False
+
+    def __init__(self) -> None:
+        self._kept: dict[str, dict[str, Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_kept": {}}
+
+    def save(self, tensors: Mapping[str, Tensor]) -> str:
+        """Keep tensors; see `CheckpointStore`."""
+        # Of no other process, an earlier run of this study included, may a reference be understood here.
+        reference = f"memory/{uuid4().hex}"
+        self._kept[reference] = dict(tensors)
+        return reference
+
+    def load(self, reference: str) -> dict[str, Tensor]:
+        """Give the tensors behind a reference."""
+        if reference not in self._kept:
+            raise InputError(f"The checkpoint {reference} is not in this process's memory.")
+        return self._kept[reference]
+
+    def __contains__(self, reference: str) -> bool:
+        return reference in self._kept
+
+    def collect(self, needed: Sequence[str]) -> None:
+        """Drop every checkpoint but those needed."""
+        self._kept = {reference: self._kept[reference] for reference in needed if reference in self._kept}
+
+
+class FolderCheckpoints:
+    """Keeps checkpoints as safetensors files in a folder, which worker processes share.
+
+    A file is named by the SHA-256 of its content, written under another name, synced to the disk, and only then given
+    its own: it is there whole or not at all, whenever the process is killed. Workers on several machines (Ray) need a
+    folder that all of them see.
+
+    Args:
+        folder: The folder, one for each study; made when it is needed.
+        limit: Bytes that the checkpoints may take after a generation, at least 1; None for no limit. What would exceed
+            it is dropped, the easiest missed first, with a warning that says how much; it is trained again if a run
+            asks for it.
+
+    Raises:
+        InputError: The limit is out of its range.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = FolderCheckpoints(folder)
+        ...     reference = checkpoints.save({"weights": torch.ones(2)})
+        ...     len(reference), FolderCheckpoints(folder).load(reference)
+        (64, {'weights': tensor([1., 1.])})
+    """
+
+    shared = True
+
+    def __init__(self, folder: str | Path, *, limit: int | None = None) -> None:
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+            raise InputError(f"limit must be a number of bytes of at least 1, or None; got {limit!r}.")
+        self.folder = Path(folder)
+        self.limit = limit
+
+    def save(self, tensors: Mapping[str, Tensor]) -> str:
+        """Write tensors; see `CheckpointStore`."""
+        # Cloned, since safetensors takes no tensors that share memory.
+        content = safetensors.torch.save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()})
+        reference = hashlib.sha256(content).hexdigest()
+        path = self._path(reference)
+        if path.exists():
+            return reference
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f".{reference}.{uuid4().hex}.partial"
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        _sync_folder(self.folder)
+        return reference
+
+    def load(self, reference: str) -> dict[str, Tensor]:
+        """Read the tensors behind a reference.
+
+        Raises:
+            InputError: The file is missing, or its content is not what its name says.
+        """
+        path = self._path(reference)
+        content = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(content).hexdigest() != reference:
+            raise InputError(
+                f"The checkpoint {path} is {'damaged' if content else 'missing'}. Workers on several machines need a "
+                "folder that all of them see; after an interruption, resuming the study trains it again."
+            )
+        return safetensors.torch.load(content)
+
+    def __contains__(self, reference: str) -> bool:
+        path = self._path(reference)
+        return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == reference
+
+    def collect(self, needed: Sequence[str]) -> None:
+        """Delete every checkpoint but those needed, and of these what exceeds the limit."""
+        if not self.folder.exists():
+            return
+        kept = dict.fromkeys(reference for reference in needed if self._path(reference).exists())
+        for path in [*self.folder.glob(f"*{_SUFFIX}"), *self.folder.glob(".*.partial")]:
+            if path.name.removesuffix(_SUFFIX) not in kept:
+                path.unlink(missing_ok=True)
+        sizes = {reference: self._path(reference).stat().st_size for reference in kept}
+        excess = sum(sizes.values()) - (self.limit or sum(sizes.values()))
+        dropped = []
+        for reference, size in sizes.items():
+            if excess <= 0:
+                break
+            dropped.append(size)
+            excess -= size
+            self._path(reference).unlink()
+        if dropped:
+            warnings.warn(
+                f"{len(dropped)} of {len(sizes)} checkpoints ({sum(dropped):,} of {sum(sizes.values()):,} bytes) in "
+                f"{self.folder} were dropped for the limit of {self.limit:,} bytes; what is asked for again will be "
+                "trained again",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _path(self, reference: str) -> Path:
+        return self.folder / f"{reference}{_SUFFIX}"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk know a new name in a folder; Windows has no such call."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,128 @@
+"""The state of a training between two epochs: all that a training needs to go on as if it had never paused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deap_hpo.errors import InputError
+
+# What the optimisers keep for each parameter: our names, and those of `torch.optim`.
+MOMENTS = {"velocity": "momentum_buffer", "mean": "exp_avg", "square": "exp_avg_sq"}
+_COUNTERS = "counters"
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a training stands at the end of an epoch.
+
+    Random numbers need no place here: batches, dropout masks and what a network draws itself are functions of
+    (seed, epoch, step).
+
+    Attributes:
+        epochs: Epochs trained so far.
+        steps: Training steps so far.
+        updates: Steps of the optimiser since its moments began; fewer than `steps` where the optimiser was changed.
+        weights: Parameters and buffers of the network, by name.
+        moments: What the optimiser keeps, by kind ("velocity" of SGD; "mean" and "square" of Adam) and parameter.
+    """
+
+    epochs: int
+    steps: int
+    updates: int
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Mapping[str, Tensor]]
+
+
+def network_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Give a network's parameters and buffers by name, those included that its `state_dict` would leave out."""
+    return dict([*model.named_parameters(), *model.named_buffers()])
+
+
+def capture(model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> TrainingState:
+    """Copy the state of a training."""
+    moments: dict[str, dict[str, Tensor]] = {}
+    updates = 0
+    for name, parameter in model.named_parameters():
+        kept = optimizer.state.get(parameter, {})
+        updates = max(updates, int(kept.get("step", 0)))
+        for kind, key in MOMENTS.items():
+            if kept.get(key) is not None:
+                moments.setdefault(kind, {})[name] = kept[key].detach().clone()
+    weights = {name: tensor.detach().clone() for name, tensor in network_tensors(model).items()}
+    return TrainingState(epochs, steps, updates, weights, moments)
+
+
+@torch.no_grad()
+def restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a state into a network and its new optimiser.
+
+    Moments of which the optimiser has no use are left out: Adam after SGD starts with none, and SGD without momentum
+    forgets its velocity.
+    """
+    for name, tensor in network_tensors(model).items():
+        tensor.copy_(fitting(state, name, tensor))
+    if isinstance(optimizer, torch.optim.SGD):
+        kinds = ["velocity"] if optimizer.defaults["momentum"] > 0 else []
+    else:
+        kinds = ["mean", "square"]
+    if not all(kind in state.moments for kind in kinds):
+        return
+    for name, parameter in model.named_parameters():
+        # In the layout of the parameter, for the same bits as without the pause.
+        kept = {
+            MOMENTS[kind]: torch.empty_like(parameter).copy_(state.moments[kind][name])
+            for kind in kinds
+            if name in state.moments[kind]
+        }
+        if kept and "mean" in kinds:
+            kept["step"] = torch.tensor(float(state.updates))
+        if kept:
+            optimizer.state[parameter] = kept
+
+
+def fitting(state: TrainingState, name: str, tensor: Tensor) -> Tensor:
+    """Give the state's tensor for one of a network's parameters or buffers.
+
+    Raises:
+        InputError: It has none of this shape: it is the state of another architecture.
+    """
+    if name not in state.weights or state.weights[name].shape != tensor.shape:
+        found = tuple(state.weights[name].shape) if name in state.weights else "none"
+        raise InputError(
+            f"A training can only go on with the architecture of its checkpoint: {name} must have the shape "
+            f"{tuple(tensor.shape)}; the checkpoint has {found}."
+        )
+    return state.weights[name]
+
+
+def pack(states: Sequence[TrainingState]) -> dict[str, Tensor]:
+    """Give the states of an evaluation's trainings (one each repeat) as tensors by name, as a checkpoint holds them."""
+    tensors: dict[str, Tensor] = {}
+    for i, state in enumerate(states):
+        tensors[f"{i}/{_COUNTERS}"] = torch.tensor([state.epochs, state.steps, state.updates])
+        for kind, named in {"weights": state.weights, **state.moments}.items():
+            tensors |= {f"{i}/{kind}/{name}": tensor for name, tensor in named.items()}
+    return tensors
+
+
+def unpack(tensors: Mapping[str, Tensor]) -> list[TrainingState]:
+    """Undo `pack`.
+
+    Example:
+        >>> state = TrainingState(2, 10, 10, {"bias": torch.zeros(3)}, {"velocity": {"bias": torch.ones(3)}})
+        >>> unpack(pack([state, state]))[1].moments
+        {'velocity': {'bias': tensor([1., 1., 1.])}}
+    """
+    parts: dict[int, dict[str, dict[str, Tensor]]] = {}
+    for key, tensor in tensors.items():
+        i, kind, *name = key.split("/", 2)
+        parts.setdefault(int(i), {}).setdefault(kind, {})["".join(name)] = tensor
+    states = []
+    for _, named in sorted(parts.items()):
+        epochs, steps, updates = named.pop(_COUNTERS)[""].tolist()
+        states.append(TrainingState(epochs, steps, updates, named.pop("weights", {}), named))
+    return states
