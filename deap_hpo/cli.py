@@ -1,4 +1,4 @@
-"""The command line: deap-hpo run, resume, list, show, plot, dashboard, data.
+"""The command line: deap-hpo run, resume, compare, list, show, plot, report, dashboard, data.
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -11,7 +11,7 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.console import Console
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
 from deap_hpo.exits import DONE, errors, reporting
+from deap_hpo.options import Address, Debug, Executor, Json, Overrides, Storage, Workers, execution_of, settings_of
 
 if TYPE_CHECKING:
     from deap_hpo.config import RunConfig
@@ -33,25 +34,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 output = Console(soft_wrap=True, highlight=False)
-
-# An environment variable keeps a password out of the shell's history and the list of processes.
-Storage = Annotated[
-    str, typer.Option(envvar=STORAGE_VARIABLE, help="Path of the SQLite file with the studies, or a database's URL.")
-]
-Executor = Annotated[str | None, typer.Option(help="Where trainings run: auto, serial, processes or ray.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Trainings side by side; by default one per core.")]
-Address = Annotated[str | None, typer.Option(help="Address of the Ray cluster; by default one on this machine.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; may be given more than once."),
-]
-
-
-def _settings(named: dict[str, Any]) -> list[str]:
-    """Options that were given, as settings."""
-    return [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
 
 
 @app.command(
@@ -80,7 +62,7 @@ def run(
 
     with reporting(debug):
         named = {"study.name": name, "study.seed": seed, "study.storage": storage, "task.data_dir": data_dir}
-        given = _settings({**named, **_execution(executor, workers, address)})
+        given = settings_of({**named, **execution_of(executor, workers, address)})
         settings = load_config(str(config) if config else preset, [*(overrides or []), *given])
         if dry_run:
             from deap_hpo.job import print_plan
@@ -88,10 +70,6 @@ def run(
             print_plan(settings, output, as_json=as_json)
         else:
             _run(settings, resume=False, as_json=as_json, debug=debug)
-
-
-def _execution(executor: str | None, workers: int | None, address: str | None) -> dict[str, Any]:
-    return {"execution.executor": executor, "execution.workers": workers, "execution.address": address}
 
 
 @app.command(
@@ -120,7 +98,7 @@ def resume(
                 f"The study {name!r} was not started by `deap-hpo run`; resume it from the script that made it."
             )
         named = {"study.name": name, "study.storage": storage, "task.data_dir": data_dir}
-        given = _settings({**named, **_execution(executor, workers, address)})
+        given = settings_of({**named, **execution_of(executor, workers, address)})
         settings = make_config(recorded.attributes["config"], [*(overrides or []), *given])
         _run(settings, resume=True, as_json=as_json, debug=debug)
 
@@ -243,6 +221,29 @@ def plot(
             output.print_json(json.dumps(paths))
         else:
             output.print("\n".join(paths), markup=False)
+
+
+@app.command(
+    epilog="Examples: [bold]deap-hpo report quick[/bold]  ·  [bold]deap-hpo report a b --output both.html[/bold]"
+)
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of one or more studies.")],
+    storage: Storage = DEFAULT_STORAGE,
+    path: Annotated[
+        Path | None, typer.Option("--output", help="HTML file; by default one in the folder of the first study.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
+    from deap_hpo.html_report import write_report
+    from deap_hpo.record import read_record
+    from deap_hpo.report import run_folder
+
+    with reporting(debug):
+        studies = [read_record(name, storage) for name in names]
+        written = write_report(studies, path or run_folder(names[0], storage) / "report.html")
+        output.print_json(json.dumps(str(written))) if as_json else output.print(str(written), markup=False)
 
 
 @app.command(epilog="Example: [bold]deap-hpo dashboard --port 8081[/bold], while a run goes on in another terminal")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,15 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
 
 
 @style()
+def to_svg(figure: Figure) -> bytes:
+    """Give a figure as SVG, the same each time, and close it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+@style()
 def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "validation loss") -> Figure:
     """Draw the value of every evaluation and the best so far, generations told apart by bands.
 
@@ -70,7 +80,7 @@ def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "valida
     label_values(axes, value_name)
     axes.set_title("Optimisation history")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -101,7 +111,7 @@ def plot_intermediate_values(epochs: pd.DataFrame, best: int, *, value_name: str
     label_values(axes, value_name)
     axes.set_title("Validation loss during training")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -100,12 +100,12 @@ class ResponseModel:
 
 
 def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what was answered by an earlier evaluation, or failed for reasons other than its hyperparameters.
+    """Leave out what was answered by an earlier evaluation, failed, or was ended early.
 
     Raises:
         InputError: Fewer than 10 evaluations remain, or none has a finite value.
     """
-    kept = trials[trials["status"].ne("failed")]
+    kept = trials[trials["status"].isin(["ok", "diverged"])]
     if "duplicate_of" in kept:
         kept = kept[kept["duplicate_of"].isna()]
     if len(kept) < _FEWEST or not kept["status"].eq("ok").any():

@@ -64,7 +64,7 @@ def test_algorithms_and_operators_know_nothing_of_torch_or_storage() -> None:
 def test_only_reports_draw() -> None:
     drawing = {module for module in MODULES if uses(module, "deap_hpo.plotting")}
     drawing = {module for module in drawing if not module.startswith("deap_hpo.plotting")}
-    assert drawing == {"deap_hpo.report", "deap_hpo.comparison_report"}
+    assert drawing == {"deap_hpo.report", "deap_hpo.html_report", "deap_hpo.comparison_report"}
 
 
 def test_plotting_computes_nothing() -> None:
