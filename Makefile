@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SCALE ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format audit clean
+.PHONY: help install run experiments figures test lint format audit clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,6 +24,13 @@ install: $(BIN)/deap-hpo  ## Create .venv and install the package
 
 run: install  ## Evolve on Fashion-MNIST with the preset quick (more: ARGS="--preset paper/run_4")
 	$(BIN)/deap-hpo run $(ARGS)
+
+experiments: $(VENV)/.developer  ## Run what the figures are made of (SCALE=full: with a GPU)
+	$(BIN)/python figures/experiments.py --scale $(SCALE) $(ARGS)
+
+figures: $(VENV)/.developer  ## Draw all figures, and fill their numbers into docs/reproduction.md
+	$(BIN)/python figures/draw.py
+	$(BIN)/python figures/reproduction.py
 
 test: $(VENV)/.developer  ## Run all tests (ARGS="-k study" for some)
 	$(BIN)/python -m pytest $(ARGS)

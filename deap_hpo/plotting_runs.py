@@ -45,20 +45,19 @@ def plot_runs(
     )  # fmt: skip
     axes.errorbar(
         range(len(summary)), summary["mean"], yerr=summary["std"], fmt="s", ms=7, color="C0", capsize=4, lw=1.5,
-        label="mean and standard deviation over seeds", zorder=3,
+        label="mean ± standard deviation", zorder=3,
     )  # fmt: skip
     for place, mean in enumerate(summary["mean"]):
         axes.annotate(f"{mean:.3f}", (place, mean), (9, 0), textcoords="offset points", va="center", color="C0")
     if published is not None:
         at = published["label"].map(places)
-        axes.plot(
-            at, published[column], "D", ms=7, mfc="none", mew=1.5, color="C1", label="published claim, unverified"
-        )
+        axes.plot(at, published[column], "D", ms=7, mfc="none", mew=1.5, color="C1", label="published claim")
         for place, value in zip(at, published[column], strict=True):
             axes.annotate(f"{value:.3f}", (place, value), (9, 0), textcoords="offset points", va="center", color="C1")
     axes.set_xticks(range(len(summary)), list(summary["label"]))
     axes.set_xlim(-0.5, len(summary) - 0.35)
     axes.set_ylim(bottom=0)
+    axes.margins(y=0.1)
     axes.grid(axis="x", visible=False)
     axes.set_ylabel(value_name)
     axes.set_title(title)
@@ -136,17 +135,18 @@ def plot_final_curves(curves: pd.DataFrame, *, title: str = "") -> Figure:
 
 @style()
 def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw what each run costs as a share of the baseline: measured, by its number of trainings, and as published.
+    """Draw what each run costs as a share of the baseline: evaluations, trainings, and the published time.
 
     Args:
-        costs: One row for each run: `label`, `time` (measured), `evaluations` (asked for), `published` (time).
+        costs: One row for each run: `label`, `evaluations` (asked for), `trained` (not answered by an earlier one),
+            `published` (time).
         title: Of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 3.6))
     kinds = (
         ("evaluations", "C2", "^", "evaluations of the protocol"),
-        ("time", "C0", "s", "training time, measured"),
-        ("published", "C1", "D", "published time, unverified"),
+        ("trained", "C0", "s", "networks trained"),
+        ("published", "C1", "D", "published time"),
     )
     for i, (column, colour, marker, name) in enumerate(kinds):
         heights = [place + (i - 1) * 0.2 for place in range(len(costs))]

@@ -75,7 +75,7 @@ def test_runs_show_every_seed_and_mark_what_was_published() -> None:
     axes = runs_figure().axes[0]
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn["each seed"] == [0.4, 0.6, 0.3]
-    assert drawn["published claim, unverified"] == [0.02]
+    assert drawn["published claim"] == [0.02]
 
 
 def test_bands_curves_costs_and_outcomes_draw_their_rows() -> None:
@@ -87,7 +87,7 @@ def test_bands_curves_costs_and_outcomes_draw_their_rows() -> None:
     first = plot_final_curves(pd.DataFrame(curve)).axes[0]
     assert first.lines[0].get_xydata().tolist() == [[1, 2], [2, 1]]
 
-    costs = pd.DataFrame({"label": ["a", "b"], "time": [1, 0.5], "evaluations": [1, 0.4], "published": [1, 0.9]})
+    costs = pd.DataFrame({"label": ["a", "b"], "trained": [1, 0.5], "evaluations": [1, 0.4], "published": [1, 0.9]})
     texts = [text.get_text() for text in plot_costs(costs).axes[0].texts]
     assert texts == ["1.00", "0.40", "1.00", "0.50", "1.00", "0.90"]
 

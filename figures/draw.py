@@ -1,0 +1,173 @@
+"""Draw every figure of the repository from the tables in ``figures/data``: `make figures`.
+
+Nothing is trained or fitted here. The same tables give the same files, byte for byte, with the same versions of what
+draws them; those stand in ``figures/data/figures.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import ft2font
+
+from deap_hpo import plotting, plotting_impact, plotting_runs
+from deap_hpo.offline import read_table
+from deap_hpo.space import Space
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+RUNS = {"baseline": "baseline", "run_1": "run 1", "run_2": "run 2", "run_3": "run 3", "run_4": "run 4"}
+
+
+def labelled(data: Path, name: str) -> pd.DataFrame:
+    """Read a table of the paper's runs, with what they are called in figures."""
+    table = pd.read_csv(data / f"{name}.csv")
+    return table.assign(label=table["run"].map(RUNS))
+
+
+def scale_text(data: Path) -> str:
+    """Say the size of the trainings, which decides the losses."""
+    about = json.loads((data / "paper_runs.json").read_text())["evaluator"]
+    return f"{about['data']['training_size']:,} training images, {about['epochs']} epochs"
+
+
+def over_seeds(table: pd.DataFrame, column: str, by: list[str]) -> pd.DataFrame:
+    """Give mean, standard deviation and extremes over seeds, in the order of the table."""
+    grouped = table.groupby(by, sort=False)[column]
+    return grouped.agg(["mean", "std", "min", "max"]).reset_index().rename(columns={"min": "low", "max": "high"})
+
+
+def losses(data: Path, target: Path) -> list[Path]:
+    """Figure 1: validation loss of the five runs; and the same for the test loss."""
+    runs, published = labelled(data, "paper_runs"), labelled(data, "published")
+    count = runs["seed"].nunique()
+    paths = []
+    for column, name, claims in (("validation_loss", "validation loss", published), ("test_loss", "test loss", None)):
+        figure = plotting_runs.plot_runs(
+            runs,
+            over_seeds(runs, column, ["label"]),
+            None if claims is None else claims[claims["run"].isin(runs["run"])],
+            column=column,
+            value_name=f"{name} of the best network",
+            title=f"{name.capitalize()} across the runs\n{count} seed(s), {scale_text(data)}",
+        )
+        paths += plotting.save(figure, target / ("figure_1" if column == "validation_loss" else column))
+    return paths
+
+
+def generations(data: Path, target: Path) -> list[Path]:
+    """Best so far, and diversity, generation by generation."""
+    table = labelled(data, "paper_generations")
+    table["round"] = table["generation"] + 1
+    best = plotting_runs.plot_bands(
+        over_seeds(table, "best", ["label", "round"]),
+        x="round",
+        x_name="generation (rounds of evaluation)",
+        value_name="best validation loss so far",
+        title="Best so far: mean and extremes of the seeds",
+    )
+    diversity = plotting_runs.plot_bands(
+        over_seeds(table, "diversity", ["label", "round"]),
+        x="round",
+        x_name="generation (rounds of evaluation)",
+        value_name="mean distance between two genomes",
+        title="Diversity of the population: mean and extremes of the seeds",
+        logarithmic=False,
+    )
+    return [*plotting.save(best, target / "generations"), *plotting.save(diversity, target / "diversity")]
+
+
+def curves(data: Path, target: Path) -> list[Path]:
+    """Training and validation loss of each run's best network."""
+    epochs, runs = labelled(data, "paper_epochs"), labelled(data, "paper_runs")
+    trials = labelled(data, "paper_trials")
+    # The best may be on record as a repetition: its curve is that of the evaluation that answered for it.
+    trained = trials.assign(number_trained=trials["duplicate_of"].fillna(trials["number"]).astype(int))
+    best = runs[["run", "seed", "best"]].merge(
+        trained, left_on=["run", "seed", "best"], right_on=["run", "seed", "number"]
+    )
+    chosen = epochs.merge(
+        best[["run", "seed", "number_trained"]],
+        left_on=["run", "seed", "number"],
+        right_on=["run", "seed", "number_trained"],
+    )
+    figure = plotting_runs.plot_final_curves(chosen, title=f"Training of the best network: {scale_text(data)}")
+    return plotting.save(figure, target / "final_curves")
+
+
+def costs(data: Path, target: Path) -> list[Path]:
+    """Cost of each run as a share of the baseline's."""
+    runs, published = labelled(data, "paper_runs"), labelled(data, "published")
+    means = runs.groupby("label", sort=False)[["trained", "evaluations"]].mean()
+    if "baseline" not in means.index:
+        return []
+    shares = means / means.loc["baseline"]
+    shares["published"] = published.set_index("label")["minutes"] / published.set_index("label")["minutes"]["baseline"]
+    figure = plotting_runs.plot_costs(shares.reset_index(), title="What each run costs beside the baseline")
+    return plotting.save(figure, target / "costs")
+
+
+def searched(data: Path, target: Path) -> list[Path]:
+    """Hyperparameters that the runs tried, against the loss."""
+    trials = pd.read_csv(data / "paper_trials.csv").astype({"duplicate_of": "Int64"})
+    space = Space.from_dict(json.loads((data / "paper_runs.json").read_text())["space"])
+    return plotting.save(plotting.plot_slice(trials[trials["duplicate_of"].isna()], space), target / "hyperparameters")
+
+
+def impact(data: Path, target: Path) -> list[Path]:
+    """What each hyperparameter does, from the dense sample; and the noise between seeds."""
+    trials, space = read_table(data / "fashion_mnist_cnn_table.parquet", "sobol")
+    maps, dependence = (pd.read_csv(data / f"impact_{name}.csv") for name in ("interactions", "partial_dependence"))
+    trials["effective"] = trials["params_lr"] / (1 - trials["params_momentum"])
+    figures = {
+        "importance": plotting_impact.plot_param_importances(pd.read_csv(data / "impact_importances.csv")),
+        "partial_dependence": plotting_impact.plot_partial_dependence(dependence, trials, space),
+        "interactions": plotting_impact.plot_interactions(maps, trials, space),
+        "trade_off": plotting_impact.plot_trade_off(trials, "effective"),
+    }
+    if (data / "impact_noise.csv").exists():
+        repeats, _ = read_table(data / "fashion_mnist_cnn_table.parquet", "repeats")
+        figures["noise"] = plotting_impact.plot_noise(pd.read_csv(data / "impact_noise.csv"), repeats)
+    return [path for name, figure in figures.items() for path in plotting.save(figure, target / name)]
+
+
+def comparisons(data: Path, target: Path) -> list[Path]:
+    """Every comparison of methods: best so far, and the test loss of what each has chosen."""
+    paths: list[Path] = []
+    for path in sorted(data.glob("comparison*.json")):
+        result = json.loads(path.read_text())
+        figure = plotting.plot_comparison(pd.DataFrame(result["anytime"]))
+        outcomes = plotting_runs.plot_outcomes(result["outcomes"]["test_loss"]["summary"])
+        paths += plotting.save(figure, target / path.stem) + plotting.save(outcomes, target / f"{path.stem}_outcomes")
+    return paths
+
+
+FIGURES: list[Callable[[Path, Path], list[Path]]] = [
+    losses,
+    generations,
+    curves,
+    costs,
+    searched,
+    impact,
+    comparisons,
+]
+
+
+def draw(data: Path = DATA, target: Path = HERE) -> list[Path]:
+    """Draw all figures into a folder; return their paths."""
+    return [path for figure in FIGURES for path in figure(data, target)]
+
+
+def versions() -> dict[str, str]:
+    """Name the versions on which the bytes of a figure depend."""
+    return {"matplotlib": matplotlib.__version__, "freetype": ft2font.__freetype_version__, "numpy": np.__version__}
+
+
+if __name__ == "__main__":
+    print("\n".join(str(path.relative_to(HERE.parent)) for path in draw()))
+    (DATA / "figures.json").write_text(json.dumps(versions(), indent=1) + "\n")

@@ -1,0 +1,151 @@
+"""From the records of the experiments to the tables in ``figures/data``, and how they were made."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import deap_hpo
+from deap_hpo import analysis, impact, runs
+from deap_hpo.offline import read_table
+from deap_hpo.record import Recorded, read_record, study_names
+from deap_hpo.response import MODELS, ResponseModel
+
+RUNS = ("baseline", "run_1", "run_2", "run_3", "run_4")
+TABLE = "fashion_mnist_cnn_table"
+
+
+def export(paper: str, dense: str, noise: str, target: Path, *, command: str, commit: str | None = None) -> None:
+    """Write all tables.
+
+    Args:
+        paper: Storage of the paper's runs; only seeds with which every run is complete are taken.
+        dense: Storage of the dense sample.
+        noise: Storage of the repeats; may be missing.
+        target: Folder for the tables.
+        command: The command that made the record.
+        commit: Of the code that made it; by default that of the working tree.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    made = {"command": command, "commit": commit or _commit(), "date": date.today().isoformat()}
+    export_runs(whole_seeds(paper), target, made)
+    samples = {"sobol": read_record("dense", dense)}
+    if Path(noise).exists():
+        samples["repeats"] = read_record("noise", noise)
+    export_table(samples, target, made)
+    export_impact(target)
+
+
+def whole_seeds(storage: str) -> runs.Runs:
+    """Read the runs, with those seeds with which all of them have ended and been tested.
+
+    Where there is no such seed yet, every run that has ended is taken, and the tables are told to be incomplete.
+    """
+    found: dict[str, dict[int, Recorded]] = {}
+    for name in study_names(storage):
+        if match := re.fullmatch(r"paper-(\w+)-seed(\d+)", name):
+            recorded = read_record(name, storage)
+            if "final" in recorded.attributes:
+                found.setdefault(match[1], {})[int(match[2])] = recorded
+    if not found:
+        raise SystemExit(f"{storage} holds no run that has ended.")
+    seeds = set.intersection(*(set(one) for one in found.values())) if len(found) == len(RUNS) else set()
+    return {
+        run: [one for seed, one in sorted(found[run].items()) if seed in (seeds or found[run])]
+        for run in RUNS
+        if run in found
+    }
+
+
+def export_runs(records: runs.Runs, target: Path, made: dict[str, Any]) -> None:
+    """Write one row for each run; and for each evaluation, generation and epoch of it."""
+    first = next(iter(records.values()))[0]
+    whole = list(records) == list(RUNS)
+    about = {
+        **made,
+        "complete": whole,
+        **_environment(runs.environments(records)),
+        "evaluator": first.attributes["evaluator"],
+    }
+    about["space"] = first.space.to_dict() if first.space else None
+    _write(runs.runs_table(records), target / "paper_runs.csv")
+    for table in ("trials", "generations", "epochs"):
+        _write(runs.stacked(records, table), target / f"paper_{table}.csv")
+    _write_json(about, target / "paper_runs.json")
+
+
+def export_table(samples: dict[str, Recorded], target: Path, made: dict[str, Any]) -> None:
+    """Write the table of trainings: hyperparameters, seed, outcome, and the measurements of every epoch."""
+    parts = []
+    for name, recorded in samples.items():
+        table = analysis.trials_table(recorded.entries, recorded.space)
+        table = table.drop(columns=["generation", "best", "duplicate_of"])
+        table.insert(0, "sample", name)
+        table.insert(2, "seed", [entry.seed for entry in recorded.entries])
+        epochs = analysis.epochs_table(recorded.entries).drop(columns=["generation", "status", "seconds"])
+        wide = epochs.pivot(index="number", columns="epoch")
+        wide.columns = [f"epoch_{epoch}_{measure}" for measure, epoch in wide.columns]
+        parts.append(table.merge(wide, left_on="number", right_index=True, how="left"))
+    table = pd.concat(parts, ignore_index=True)
+    names = [column for column in table if column.startswith("params_")]
+    # The same genes decode to the same values: a configuration is known by them.
+    table.insert(3, "configuration", table.groupby(names, sort=False).ngroup())
+    table.to_parquet(target / f"{TABLE}.parquet", index=False)
+    first = samples["sobol"]
+    about = {
+        **made,
+        **_environment(runs.environments({name: [recorded] for name, recorded in samples.items()})),
+        "rows": {name: len(recorded.entries) for name, recorded in samples.items()},
+        "evaluator": first.attributes["evaluator"],
+        "space": first.space.to_dict() if first.space else None,
+    }
+    _write_json(about, target / f"{TABLE}.json")
+
+
+def export_impact(target: Path) -> None:
+    """Write what follows from the table: importance, dependence, interactions, and the numbers of the text."""
+    trials, space = read_table(target / f"{TABLE}.parquet", "sobol")
+    everything, _ = read_table(target / f"{TABLE}.parquet")
+    model = ResponseModel(trials, space)
+    maps = impact.interactions(model)
+    _write(impact.importances(trials, space), target / "impact_importances.csv")
+    _write(impact.partial_dependence(model), target / "impact_partial_dependence.csv")
+    _write(maps, target / "impact_interactions.csv")
+    numbers: dict[str, Any] = {
+        "interaction_shares": impact.interaction_strengths(maps).to_dict("records"),
+        "momentum_exponent": impact.momentum_exponent(trials),
+        "models": {name: ResponseModel(trials, space, model=name).cross_validate() for name in MODELS},
+        "versions": {name: version(name) for name in ("numpy", "optuna", "pandas", "scikit-learn", "scipy")},
+    }
+    if everything["sample"].eq("repeats").any():
+        repeats = everything[everything["sample"].eq("repeats")]
+        _write(impact.noise(repeats), target / "impact_noise.csv")
+        numbers["noise"] = impact.noise_share(repeats)
+    _write_json(numbers, target / "impact.json")
+
+
+def _environment(environments: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"environments": environments, "deap_hpo": deap_hpo.__version__}
+
+
+def _commit() -> str:
+    """The commit of the working tree, and whether it has changed since."""
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, float_format="%.8g")
+
+
+def _write_json(value: Any, path: Path) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")

@@ -1,0 +1,224 @@
+"""Fill the numbers of ``docs/reproduction.md`` in from the tables in ``figures/data``: `make figures`.
+
+What stands between ``<!-- NAME -->`` and ``<!-- end -->`` is written here; the rest of the text is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deap_hpo.offline import read_table
+from deap_hpo.runs import paired_difference
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+TEXT = HERE.parent / "docs" / "reproduction.md"
+RUNS = {"baseline": "baseline", "run_1": "run 1", "run_2": "run 2", "run_3": "run 3", "run_4": "run 4"}
+CLAIMS = (
+    ("run_1", "baseline", "Fewer individuals and generations are worse"),
+    ("run_2", "run_1", "Still fewer are worse again"),
+    ("run_2", "run_3", "A higher mutation rate is better"),
+    ("run_3", "run_4", "More generations are better"),
+)
+"""Which run is claimed to be worse than which, and in which words."""
+LEVEL = 0.05
+
+
+def setting(data: Path) -> str:
+    """How the runs were made."""
+    about, runs = _json(data, "paper_runs"), pd.read_csv(data / "paper_runs.csv")
+    where = "; ".join(
+        f"{one.get('device_name') or one['device']}, {one['precision']}, torch {one['torch']}"
+        for one in about["environments"]
+    )
+    evaluator = about["evaluator"]
+    seeds = runs.groupby("run")["seed"].nunique()
+    count = str(seeds.max()) if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
+    lines = [
+        f"- {evaluator['data']['training_size']:,} training images, {evaluator['epochs']} epochs, "
+        f"{evaluator['data']['validation_size']:,} validation images; {count} seed(s) for each run.",
+        f"- Device: {where}.",
+        f"- Command: `{about['command']}`, on {about['date']}, at commit `{about['commit'][:12]}`.",
+    ]
+    missing = [label for run, label in RUNS.items() if run not in set(runs["run"])]
+    if missing:
+        lines.append(f"- **Not complete**: {', '.join(missing)} had not ended with any seed when this was written.")
+    return "\n".join(lines)
+
+
+def results(data: Path) -> str:
+    """The paper's table beside ours."""
+    runs, published = pd.read_csv(data / "paper_runs.csv"), pd.read_csv(data / "published.csv").set_index("run")
+    columns = ("training_loss", "validation_loss", "test_loss", "test_accuracy")
+    rows = []
+    for run, label in RUNS.items():
+        claim, seeds = published.loc[run], runs[runs["run"].eq(run)]
+        if seeds.empty:
+            measured = ["-"] * 7
+        else:
+            first = seeds.iloc[0]
+            sizes = [f"{first['population']}", f"{first['generations']}", f"{first['mutation_rate']}"]
+            trained = f"{seeds['trained'].mean():.1f} of {seeds['evaluations'].mean():.0f}"
+            measured = [" / ".join(sizes), *[_spread(seeds[column]) for column in columns], trained, str(len(seeds))]
+        claims = [f"{claim[column]:.4f}" for column in columns[:2]]
+        rows.append([label, *claims, f"{claim['minutes']:.2f}", *measured])
+    head = [
+        "run",
+        "paper: training loss",
+        "paper: validation loss",
+        "paper: minutes",
+        "population / generations / mutation",
+        "training loss",
+        "validation loss",
+        "test loss",
+        "test accuracy",
+        "trained of asked",
+        "seeds",
+    ]
+    return _table(head, rows)
+
+
+def claims(data: Path) -> str:
+    """Every claim, its difference, interval and test."""
+    runs, published = pd.read_csv(data / "paper_runs.csv"), pd.read_csv(data / "published.csv").set_index("run")
+    rows = []
+    for worse, better, words in CLAIMS:
+        claimed = published.loc[better, "validation_loss"] - published.loc[worse, "validation_loss"]
+        wide = runs.pivot(index="seed", columns="run", values="validation_loss")
+        pairs = wide[[better, worse]].dropna() if {better, worse} <= set(wide) else pd.DataFrame()
+        row = [words, f"{RUNS[better]} - {RUNS[worse]}", f"{claimed:+.4f}"]
+        if len(pairs) < 2:
+            single = f"{float(pairs[better].iloc[0] - pairs[worse].iloc[0]):+.4f}" if len(pairs) else "-"
+            rows.append([*row, single, "-", "-", str(len(pairs)), "not tested: it takes at least 2 seeds"])
+            continue
+        found = paired_difference(list(pairs[better]), list(pairs[worse]))
+        interval = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
+        p = f"{found['p']:.3f} (least possible {found['least_p']:.3f})"
+        rows.append([*row, f"{found['mean']:+.4f}", interval, p, str(found["n"]), verdict(found)])
+    head = ["claim", "difference", "paper", "ours, mean", "95 % interval", "p", "seeds", "verdict"]
+    return _table(head, rows)
+
+
+def verdict(found: dict[str, float]) -> str:
+    """Say what a paired difference shows, and no more."""
+    lower = f"lower in {found['lower']} of {found['n']} pairs"
+    if found["p"] < LEVEL:
+        return f"{'holds' if found['mean'] < 0 else 'the opposite holds'} ({lower})"
+    if found["least_p"] >= LEVEL:
+        return f"not shown: {found['n']} seeds are too few for this test ({lower})"
+    return f"not shown ({lower})"
+
+
+def best_losses(data: Path) -> str:
+    """The lowest losses of all trainings, beside the lowest that is published."""
+    table, _ = read_table(data / "fashion_mnist_cnn_table.parquet")
+    trials = pd.read_csv(data / "paper_trials.csv")
+    trained = trials[trials["duplicate_of"].isna()]
+    lowest = min(table["value"].min(), trained["value"].min())
+    claimed = pd.read_csv(data / "published.csv")["validation_loss"].min()
+    return (
+        f"Of {len(table) + len(trained):,} trainings on record here, the lowest validation loss is {lowest:.3f}; "
+        f"the lowest published one is {claimed:.4f}."
+    )
+
+
+def importance(data: Path) -> str:
+    """Importance of each hyperparameter."""
+    about, table = _json(data, "fashion_mnist_cnn_table"), pd.read_csv(data / "impact_importances.csv")
+    rows = [[row["hyperparameter"], f"{row['fanova']:.2f}", f"{row['ped_anova']:.2f}"] for _, row in table.iterrows()]
+    share = _table(["hyperparameter", "whole space (fANOVA)", "among the best tenth (PED-ANOVA)"], rows)
+    return f"From {about['rows']['sobol']} trainings:\n\n{share}"
+
+
+def interaction(data: Path) -> str:
+    """How much pairs of hyperparameters do together beyond their main effects."""
+    numbers = _json(data, "impact")
+    shares = ", ".join(
+        f"{100 * one['share']:.1f} % for {one['first']} x {one['second']}" for one in numbers["interaction_shares"]
+    )
+    return f"Beyond main effects there is, as a share of the variance of each map of two: {shares}.".replace("_", " ")
+
+
+def momentum(data: Path) -> str:
+    """How momentum trades off against the learning rate."""
+    found = _json(data, "impact")["momentum_exponent"]
+    return (
+        f"With lr / (1 - momentum)^a, the losses are in best order at a = {found['exponent']:.2f} (95 % interval "
+        f"{found['low']:.2f} to {found['high']:.2f}, {found['rows']:.0f} trainings). From one training to the next in "
+        f"that order the loss jumps by a factor of {found['jump']:.2f} on average; by {found['jump_effective']:.2f} at "
+        f"a = 1, and by {found['jump_lr']:.2f} in the order of the learning rate alone."
+    )
+
+
+def noise(data: Path) -> str:
+    """How much of the differences is luck."""
+    numbers = _json(data, "impact")
+    if "noise" not in numbers:
+        return "The repeats had not ended when this was written."
+    table, found = pd.read_csv(data / "impact_noise.csv"), numbers["noise"]
+    diverged = int(table["diverged"].sum())
+    parts = [
+        f"{len(table)} configurations were trained with {table['seeds'].max()} further seeds each ({diverged} of "
+        f"{int(table['seeds'].sum())} trainings diverged).",
+        f"Of the variance of the log losses, {100 * found['share']:.1f} % lies between seeds rather than between "
+        f"configurations ({found['configurations']:.0f} without divergence).",
+        f"Two seeds of one configuration typically differ by a factor of {found['ratio']:.3f}; the standard deviation "
+        f"of the validation loss is {table['std'].median():.4f} in the median, {table['std'].min():.4f} to "
+        f"{table['std'].max():.4f}.",
+    ]
+    return " ".join(parts)
+
+
+def models(data: Path) -> str:
+    """How well the offline benchmark predicts trainings that it has not seen."""
+    found = _json(data, "impact")["models"]
+    rows = [
+        [name, f"{one['r2']:.2f}", f"{one['rmse']:.2f}", f"{one['mae']:.2f}", f"{one['spearman']:.2f}"]
+        for name, one in found.items()
+    ]
+    return _table(
+        ["model", "R2 of the log loss", "RMSE of the log loss", "mean absolute error of the loss", "Spearman"], rows
+    )
+
+
+BLOCKS: dict[str, Callable[[Path], str]] = {
+    function.__name__: function
+    for function in (setting, results, claims, best_losses, importance, interaction, momentum, noise, models)
+}
+
+
+def filled(text: str, data: Path = DATA) -> str:
+    """Give the text with its generated parts made anew."""
+    for name, block in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if len(pattern.findall(text)) != 1:
+            raise SystemExit(f"The text must have one part {name!r}.")
+        made = block(data)
+        text = pattern.sub(lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text)
+    return text
+
+
+def _spread(values: pd.Series[float]) -> str:
+    if len(values) < 2:
+        return f"{values.iloc[0]:.4f}"
+    return f"{values.mean():.4f} ± {values.std():.4f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "| " + " | ".join("---" for _ in head) + " |"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _json(data: Path, name: str) -> Any:
+    return json.loads((data / f"{name}.json").read_text())
+
+
+if __name__ == "__main__":
+    TEXT.write_text(filled(TEXT.read_text()))
+    print(TEXT.relative_to(HERE.parent))

@@ -1,0 +1,167 @@
+"""The figures and numbers of the repository follow from its tables, and the tables from experiments that can be run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.image import imread
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "figures"
+sys.path.insert(0, str(FIGURES))
+
+import draw  # noqa: E402
+import experiments  # noqa: E402
+import export  # noqa: E402
+import reproduction  # noqa: E402
+
+from deap_hpo import impact  # noqa: E402
+from deap_hpo.offline import read_table  # noqa: E402
+from deap_hpo.record import read_record, study_names  # noqa: E402
+from deap_hpo.response import ResponseModel  # noqa: E402
+
+DATA = FIGURES / "data"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return draw.draw(DATA, tmp_path_factory.mktemp("drawn"))
+
+
+def test_every_figure_follows_from_its_table(drawn: list[Path]) -> None:
+    """Byte for byte where the versions are those of the tracked figures; else as pictures, within a little."""
+    tracked = {path.name for suffix in ("png", "pdf") for path in FIGURES.glob(f"*.{suffix}")}
+    assert {path.name for path in drawn} == tracked
+    same_versions = json.loads((DATA / "figures.json").read_text()) == draw.versions()
+    for path in drawn:
+        if same_versions:
+            assert path.read_bytes() == (FIGURES / path.name).read_bytes(), f"{path.name} is not drawn from its table"
+        elif path.suffix == ".png":
+            new, old = imread(path), imread(FIGURES / path.name)
+            assert np.allclose(new.shape, old.shape, atol=12), path.name
+            rows, columns = (min(sizes) for sizes in zip(new.shape[:2], old.shape[:2], strict=True))
+            assert np.abs(new[:rows, :columns] - old[:rows, :columns]).mean() < 0.03, path.name
+
+
+def test_a_changed_table_changes_its_figure(drawn: list[Path], tmp_path: Path) -> None:
+    """The check above can fail."""
+    for path in DATA.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    runs = pd.read_csv(tmp_path / "paper_runs.csv")
+    runs["validation_loss"] *= 1.1
+    runs.to_csv(tmp_path / "paper_runs.csv", index=False)
+    changed = {path.name: path.read_bytes() for path in draw.losses(tmp_path, tmp_path)}
+    before = {path.name: path.read_bytes() for path in drawn}
+    assert changed["figure_1.png"] != before["figure_1.png"]
+    assert changed["test_loss.png"] == before["test_loss.png"]
+    assert reproduction.results(tmp_path) != reproduction.results(DATA)
+
+
+def test_the_numbers_of_the_text_follow_from_the_tables() -> None:
+    text = reproduction.TEXT.read_text()
+    assert reproduction.filled(text) == text
+    with pytest.raises(SystemExit, match="must have one part 'setting'"):
+        reproduction.filled(text.replace("<!-- setting -->", ""))
+
+
+def test_every_figure_of_the_text_is_there() -> None:
+    import re
+
+    named = re.findall(r"\(\.\./figures/(\w+\.png)\)", reproduction.TEXT.read_text())
+    assert len(named) >= 8
+    assert all((FIGURES / name).exists() for name in named)
+
+
+def test_the_tables_of_impact_follow_from_the_trainings() -> None:
+    trials, space = read_table(DATA / f"{export.TABLE}.parquet", "sobol")
+    numbers = json.loads((DATA / "impact.json").read_text())
+    same = all(version(name) == one for name, one in numbers["versions"].items())
+    tolerance: dict[str, Any] = {"rtol": 1e-3 if same else 0.1, "atol": 1e-3 if same else 0.05}
+    found = impact.importances(trials, space).set_index("hyperparameter")
+    kept = pd.read_csv(DATA / "impact_importances.csv").set_index("hyperparameter")
+    pd.testing.assert_frame_equal(found, kept.loc[found.index], **tolerance)
+    dependence = impact.partial_dependence(ResponseModel(trials, space))
+    np.testing.assert_allclose(
+        dependence["mean"], pd.read_csv(DATA / "impact_partial_dependence.csv")["mean"], **tolerance
+    )
+    assert impact.momentum_exponent(trials) == pytest.approx(numbers["momentum_exponent"], rel=1e-6)
+
+
+def test_verdicts_say_no_more_than_the_test() -> None:
+    few = {"mean": -1.0, "p": 0.25, "least_p": 0.25, "n": 3, "lower": 3}
+    assert reproduction.verdict(few).startswith("not shown: 3 seeds are too few")
+    assert reproduction.verdict({**few, "p": 0.01, "least_p": 0.002}).startswith("holds")
+    assert reproduction.verdict({**few, "mean": 1.0, "p": 0.01, "least_p": 0.002}).startswith("the opposite holds")
+    assert reproduction.verdict({**few, "p": 0.2, "least_p": 0.002}) == "not shown (lower in 3 of 3 pairs)"
+
+
+SMALL = experiments.Scale(
+    seeds=2,
+    settings=(
+        "task.data=digits",
+        "task.model=mlp",
+        "task.arguments={inputs=64, width=16}",
+        "task.training_size=200",
+        "task.validation_size=100",
+        "training.epochs=1",
+        "training.device=cpu",
+        "execution.executor=serial",
+    ),
+    dense=("evolution.population=16", "evolution.generations=2"),
+)
+
+
+def test_the_experiments_run_and_give_tables_figures_and_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiments, "RUNS", ("run_2", "run_3"))
+    monkeypatch.setattr(export, "RUNS", ("run_2", "run_3"))
+    paper, dense, noise = (str(tmp_path / f"{name}.db") for name in ("paper", "dense", "noise"))
+    experiments.paper_runs(SMALL, paper)
+    experiments.dense_sample(SMALL, dense)
+    monkeypatch.setattr(experiments, "NOISE_SEEDS", 2)
+    experiments.noise_sample(SMALL, dense, noise)
+    target = tmp_path / "data"
+    export.export(paper, dense, noise, target, command="a test", commit="none")
+    (target / "published.csv").write_bytes((DATA / "published.csv").read_bytes())
+    runs = pd.read_csv(target / "paper_runs.csv")
+    assert runs.groupby("run")["seed"].apply(list).to_dict() == {"run_2": [1, 2], "run_3": [1, 2]}
+    table, space = read_table(target / f"{export.TABLE}.parquet")
+    assert table["sample"].value_counts().to_dict() == {"sobol": 32, "repeats": 24}
+    assert table.groupby("configuration").size().value_counts().to_dict() == {1: 20, 3: 12}
+    assert list(space) == ["lr", "momentum", "weight_decay"]
+    assert len(draw.draw(target, tmp_path / "figures")) >= 20
+    assert "run 2" in reproduction.filled(reproduction.TEXT.read_text(), target)
+
+
+def test_runs_side_by_side_are_the_runs_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "RUNS", ("run_2", "run_3"))
+    outcomes = []
+    for together in (True, False):
+        storage = str(tmp_path / f"{together}.db")
+        experiments.paper_runs(SMALL, storage, together=together)
+        names = study_names(storage)
+        assert len(names) == 4
+        studies = [read_record(name, storage) for name in names]
+        outcomes.append(
+            [
+                ([entry.evaluation.values for entry in study.entries], study.attributes["final"]["test_loss"])
+                for study in studies
+            ]
+        )
+    assert outcomes[0] == outcomes[1]
+
+
+def test_what_is_on_record_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "RUNS", ("run_2",))
+    storage = str(tmp_path / "paper.db")
+    experiments.paper_runs(SMALL, storage)
+    monkeypatch.setattr(experiments, "evolve", None)
+    experiments.paper_runs(SMALL, storage)
