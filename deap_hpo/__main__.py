@@ -12,11 +12,9 @@ from typing import Any
 from deap import algorithms, tools
 
 from deap_hpo.algorithms import eaTruncation
-from deap_hpo.assembly import make_executor, make_task, strategy_of, trainer_of
+from deap_hpo.assembly import make_executor, make_task, strategy_of, toolbox_of, trainer_of
 from deap_hpo.config import RunConfig
 from deap_hpo.executors import Executor
-from deap_hpo.individual import Individual, lineage, make_toolbox
-from deap_hpo.operators import mutSelfAdaptive
 from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
 
@@ -56,11 +54,13 @@ def evolve(
     """
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
+    direction = trainer.task.direction
     with Study(
         config.search_space,
         name=config.study.name or "study",
         storage=config.study.storage,
         seed=config.study.seed,
+        directions=[direction],
         common_random_numbers=config.study.common_random_numbers,
         settings=config.identity(),
         executor=executor or make_executor(trainer, config),
@@ -72,10 +72,7 @@ def evolve(
         # Without its storage: a URL may hold a password.
         study.record.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
-        toolbox = make_toolbox(config.search_space, indpb=evolution.indpb)
-        if evolution.mutation == "self-adaptive":
-            toolbox.register("mutate", mutSelfAdaptive, low=0.0, up=1.0)
-            toolbox.decorate("mutate", lineage("mutate"))
+        toolbox = toolbox_of(config.search_space, evolution, direction)
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)
 
@@ -91,7 +88,7 @@ def evolve(
             )
         else:
             strategy = strategy_of(config)
-            toolbox.register("generate", strategy.generate, Individual)
+            toolbox.register("generate", strategy.generate, toolbox.genome)
             toolbox.register("update", strategy.update)
             population, logbook = algorithms.eaGenerateUpdate(
                 toolbox, ngen=evolution.generations, stats=study.statistics(), verbose=verbose

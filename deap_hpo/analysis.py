@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from deap_hpo.evaluation import Direction
 from deap_hpo.record import Recorded
 from deap_hpo.space import Space
-from deap_hpo.trials import Direction, Entry
+from deap_hpo.trials import Entry
 
 
 def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:

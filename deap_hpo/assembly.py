@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from deap import base
+
 from deap_hpo.config import EvolutionConfig, RunConfig
 from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.individual import individual_type, lineage, make_toolbox
+from deap_hpo.operators import mutSelfAdaptive
 from deap_hpo.space import Categorical, Space
 from deap_hpo.strategies import Strategy, argument_names, make_strategy
 from deap_hpo.training.data import DATA_SETS
@@ -56,6 +60,7 @@ def make_task(config: RunConfig) -> Task:
 def _check_space(task: Task, space: Space) -> None:
     """Refuse hyperparameters that have nowhere to go, or bounds that no training takes, before anything is trained."""
     middle = space.decode([0.5] * len(space))
+    task.check(middle)
     for name, one in space.items():
         for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
             task.configure({**middle, name: value})
@@ -68,6 +73,17 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
         InputError: There is no such trainer, device or precision.
     """
     return make_trainer(task, **config.training.model_dump(exclude={"recipe"}))
+
+
+def toolbox_of(space: Space, evolution: EvolutionConfig, direction: str) -> base.Toolbox:
+    """Make the toolbox of a run: the operators of the genetic algorithm, and `genome`, the type of its individuals."""
+    weights = [-1.0 if direction == "minimize" else 1.0]
+    toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
+    toolbox.register("genome", individual_type(weights))
+    if evolution.mutation == "self-adaptive":
+        toolbox.register("mutate", mutSelfAdaptive, low=0.0, up=1.0)
+        toolbox.decorate("mutate", lineage("mutate"))
+    return toolbox
 
 
 def strategy_of(config: RunConfig) -> Strategy:

@@ -26,7 +26,7 @@ class Final:
         params: Its hyperparameters.
         validation_loss: Loss on the validation examples, by which it was chosen, and so a little too good.
         validation_metrics: Metrics on the validation examples.
-        test_loss: Loss on the test examples, which the search has not seen.
+        test_loss: Loss on the test examples, which the search has not seen; None where there are none.
         test_metrics: Metrics on the test examples.
         test_size: Number of test examples.
     """
@@ -35,7 +35,7 @@ class Final:
     params: dict[str, Any]
     validation_loss: float
     validation_metrics: dict[str, float]
-    test_loss: float
+    test_loss: float | None
     test_metrics: dict[str, float]
     test_size: int
 
@@ -66,15 +66,17 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
         return Final(**known)
     reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
     model, evaluation = reference.train(params, best.seed)
-    test_loss, test_metrics = reference.measure(model, reference.data.test)
+    test = reference.data.test
+    test_loss, test_metrics = reference.measure(model, test) if test else (None, {})
+    last = evaluation.curve[-1]
     final = Final(
         number=best.number,
         params=params,
-        validation_loss=evaluation.value,
-        validation_metrics=dict(evaluation.metrics),
+        validation_loss=last.validation_loss,
+        validation_metrics=dict(last.metrics),
         test_loss=test_loss,
         test_metrics=test_metrics,
-        test_size=len(reference.data.test),
+        test_size=len(test) if test else 0,
     )
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / ".best.safetensors.partial"

@@ -90,6 +90,8 @@ class Retraining:
         model, evaluation = self.reference.train(params, seed)
         if evaluation.status != "ok":
             return evaluation
+        if self.reference.data.test is None:
+            raise InputError("A comparison needs test examples; the task's data have none.")
         loss, metrics = self.reference.measure(model, self.reference.data.test)
         measured = {"test_loss": loss, **{f"test_{name}": value for name, value in metrics.items()}}
         return replace(evaluation, metrics={**evaluation.metrics, **measured})

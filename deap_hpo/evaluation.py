@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Params = Mapping[str, Any]
+Direction = Literal["minimize", "maximize"]
 Status = Literal["ok", "pruned", "diverged", "failed"]
 
 TIMED_OUT = "Time limit"  # how the error of an evaluation that was ended for its duration begins

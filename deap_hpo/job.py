@@ -65,8 +65,10 @@ def _print_final(
     rows = {
         "best": f"evaluation {final.number}: {format_params(final.params)}",
         "validation": f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}",
-        "test": f"loss {final.test_loss:.4f}, {format_metrics(final.test_metrics)} "
-        f"({final.test_size:,} examples that the search has not seen)",
+        "test": f"{format_metrics({'loss': final.test_loss, **final.test_metrics})} "
+        f"({final.test_size:,} examples that the search has not seen)"
+        if final.test_loss is not None
+        else "none: the task has no test examples",
         "record": f"{shown(storage)}, study {recorded.name}",
         "network": str(network),
         "figures": ", ".join(str(path) for path in figures if path.suffix == ".png"),

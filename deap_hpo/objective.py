@@ -9,9 +9,8 @@ from time import perf_counter
 from typing import Any
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.evaluation import Direction, Epoch, Evaluation, Request
 from deap_hpo.seeding import seed_generators
-from deap_hpo.trials import Direction
 
 _OFFERED = ("report", "seed")
 

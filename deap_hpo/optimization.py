@@ -9,19 +9,19 @@ from typing import Any
 from deap import algorithms
 
 from deap_hpo.algorithms import eaTruncation
-from deap_hpo.assembly import strategy_for
+from deap_hpo.assembly import strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
-from deap_hpo.individual import individual_type, make_toolbox
 from deap_hpo.objective import Objective
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.study import Study
-from deap_hpo.trials import Direction, Entry
+from deap_hpo.trials import Entry
 
 
 def optimize(
@@ -60,7 +60,8 @@ def optimize(
         population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
             generation half as many.
         generations: Generations in all, at least 1.
-        arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`.
+        arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
+            `mutation`.
         seed: Seed of the whole run, at least 0.
         name: Name of the study.
         storage: Path of an SQLite file, or a database's URL, where every evaluation is recorded as it ends; None keeps
@@ -91,7 +92,7 @@ def optimize(
         (True, ['x', 'y'])
     """
     space = space if isinstance(space, Space) else Space(space)
-    evaluator = _evaluator(objective, metric, direction)
+    evaluator = _evaluator(objective, space, metric, direction)
     towards: Direction = direction or getattr(getattr(evaluator, "task", None), "direction", None) or "minimize"
     own = {"algorithm": algorithm, "population": population, "generations": generations}
     own |= {"max_evaluations": max_evaluations}
@@ -116,8 +117,7 @@ def optimize(
                 callbacks=[*shown, *callbacks, _NotAllFailed(), *stops],
             )
         )
-        weights = [-1.0 if towards == "minimize" else 1.0]
-        toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
+        toolbox = toolbox_of(space, evolution, towards)
         toolbox.register("evaluate", evaluator)
         toolbox.register("map", study.map)
         with suppress(BudgetSpent):
@@ -126,15 +126,19 @@ def optimize(
                 eaTruncation(first, toolbox, evolution.cxpb, evolution.mutpb, generations - 1, verbose=False)
             else:
                 strategy = strategy_for(space, evolution, seed)
-                toolbox.register("generate", strategy.generate, individual_type(weights))
+                toolbox.register("generate", strategy.generate, toolbox.genome)
                 toolbox.register("update", strategy.update)
                 algorithms.eaGenerateUpdate(toolbox, ngen=generations, verbose=False)
     return study
 
 
-def _evaluator(objective: Callable[..., Any], metric: str | None, direction: Direction | None) -> Callable[..., Any]:
+def _evaluator(
+    objective: Callable[..., Any], space: Space, metric: str | None, direction: Direction | None
+) -> Callable[..., Any]:
     if not hasattr(objective, "evaluate"):
         return Objective(objective, metric=metric, direction=direction or "minimize")
+    if hasattr(objective, "task"):
+        objective.task.check(space.decode([0.5] * len(space)))
     if metric is not None:
         raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
     return objective

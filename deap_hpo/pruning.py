@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from deap_hpo.errors import InputError
-from deap_hpo.trials import Direction, Entry
+from deap_hpo.evaluation import Direction
+from deap_hpo.trials import Entry
 
 
 class Pruner(Protocol):

@@ -18,9 +18,10 @@ from optuna.trial import FrozenTrial
 
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
 from deap_hpo.space import Space
 from deap_hpo.storage import open_storage
-from deap_hpo.trials import Direction, Entry, distributions, to_entry, to_trial
+from deap_hpo.trials import Entry, distributions, to_entry, to_trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

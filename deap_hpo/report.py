@@ -99,7 +99,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
         )
     console.print(table)
     final = recorded.attributes.get("final")
-    if final:
+    if final and final["test_size"]:
         console.print(
             f"Best network on {final['test_size']:,} test examples: loss {final['test_loss']:.4f}, "
             f"{format_metrics(final['test_metrics'])}"

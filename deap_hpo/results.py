@@ -6,9 +6,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
 from deap_hpo.record import Record
 from deap_hpo.space import Space
-from deap_hpo.trials import Direction, Entry, best_entry
+from deap_hpo.trials import Entry, best_entry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,14 +59,30 @@ class Results:
         Raises:
             InputError: No evaluation has a finite value, or what evaluates is no trainer of this package.
         """
+        model: nn.Module = self._trainer().train(self.best_params, self.best.seed)[0]
+        return model
+
+    def test_metrics(self) -> dict[str, float]:
+        """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.
+
+        Raises:
+            InputError: There are no test examples, or as for `best_model`.
+        """
+        trainer = self._trainer()
+        if trainer.data.test is None:
+            raise InputError("test_metrics() needs test examples, and the task's data have none.")
+        loss, metrics = trainer.measure(self.best_model(), trainer.data.test)
+        return {"loss": loss, **metrics}
+
+    def _trainer(self) -> Any:
         trainer = getattr(self.evaluator, "reference", self.evaluator)
         if not hasattr(trainer, "train"):
             raise InputError(
-                "best_model() needs a study whose evaluations were trainings (`make_trainer`) and that was run, or "
-                f"resumed, in this process; its evaluator is {self.evaluator!r}. best_params has the hyperparameters."
+                "The best network can be had from a study whose evaluations were trainings (`make_trainer`) and that "
+                f"was run, or resumed, in this process; its evaluator is {self.evaluator!r}. best_params has the "
+                "hyperparameters."
             )
-        model: nn.Module = trainer.train(self.best_params, self.best.seed)[0]
-        return model
+        return trainer
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Give one row for each evaluation; see `deap_hpo.analysis.trials_table` for the columns."""

@@ -20,7 +20,7 @@ import deap_hpo
 from deap_hpo.budget import Budget, BudgetSpent
 from deap_hpo.continuation import Continuations
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation, Request, unwrapped
+from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.pruning import Pruner
 from deap_hpo.record import Record
@@ -28,7 +28,7 @@ from deap_hpo.results import Results
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Space
 from deap_hpo.statistics import generation_statistics
-from deap_hpo.trials import Direction, Entry, with_worst_values
+from deap_hpo.trials import Entry, with_worst_values
 
 
 class Callback(Protocol):

@@ -6,16 +6,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.evaluation import Direction, Epoch, Evaluation
 from deap_hpo.space import Categorical, Float, Space
-
-Direction = Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ class Data:
         name: Name of the data set.
         training: Examples that networks train on.
         validation: Examples that the search is judged by.
-        test: Examples that no search may see; measured once, at the end.
-        mean: Subtracted from every input, after uint8 is divided by 255.
+        test: Examples that no search may see; measured once, at the end. None where there are none.
+        mean: Subtracted from every input, after uint8 is divided by 255: a number, or a tensor that broadcasts.
         std: Divided by, after that.
         description: What identifies the split: its seed and sizes. Recorded with every run.
 
@@ -68,27 +68,34 @@ class Data:
     name: str
     training: Split
     validation: Split
-    test: Split
-    mean: float = 0.0
-    std: float = 1.0
+    test: Split | None
+    mean: float | Tensor = 0.0
+    std: float | Tensor = 1.0
     description: Mapping[str, Any] = field(default_factory=dict)
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Turn a batch of stored inputs into the floats that the network sees."""
         if inputs.dtype == torch.uint8:
             return inputs.float().div_(255).sub_(self.mean).div_(self.std)
-        return inputs.sub(self.mean).div_(self.std) if (self.mean, self.std) != (0.0, 1.0) else inputs
+        if isinstance(self.mean, float) and (self.mean, self.std) == (0.0, 1.0):
+            return inputs  # tokens stay whole numbers
+        return inputs.sub(self.mean).div_(self.std)
 
     def to(self, device: torch.device | str) -> Data:
         """Copy all splits to a device."""
         return replace(
-            self, training=self.training.to(device), validation=self.validation.to(device), test=self.test.to(device)
+            self,
+            training=self.training.to(device),
+            validation=self.validation.to(device),
+            test=self.test and self.test.to(device),
+            mean=self.mean.to(device) if isinstance(self.mean, Tensor) else self.mean,
+            std=self.std.to(device) if isinstance(self.std, Tensor) else self.std,
         )
 
     def share_memory_(self) -> Data:
         """Move the tensors to shared memory, so that worker processes read them without a copy."""
         for split in (self.training, self.validation, self.test):
-            for tensor in (split.inputs, split.targets):
+            for tensor in (split.inputs, split.targets) if split else ():
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         return self
 
@@ -96,7 +103,7 @@ class Data:
 def split_data(
     name: str,
     development: Split,
-    test: Split,
+    test: Split | None,
     *,
     training_size: int | None = None,
     validation_size: int,
@@ -139,7 +146,7 @@ def split_data(
             "name": name,
             "training_size": training_size,
             "validation_size": validation_size,
-            "test_size": len(test),
+            "test_size": len(test) if test else 0,
             "split_seed": split_seed,
         },
     )

@@ -41,17 +41,24 @@ def measure(
     return [(row[0], dict(zip(task.metrics, row[1:], strict=True))) for row in (totals / len(split)).tolist()]
 
 
-def conclude(curve: Sequence[Epoch], epochs: int, seconds: float, environment: Mapping[str, Any]) -> Evaluation:
+def conclude(
+    curve: Sequence[Epoch], epochs: int, seconds: float, environment: Mapping[str, Any], objective: str = "loss"
+) -> Evaluation:
     """Make the evaluation of a training: "diverged" unless its curve has all epochs.
 
-    A diverged training ended in epoch ``len(curve) + 1``.
+    A diverged training ended in epoch ``len(curve) + 1``. The value is the last epoch's loss, or the metric named by
+    `objective`, beside which the loss is then a metric.
     """
     finished = len(curve) == epochs
+    metrics = dict(curve[-1].metrics) if finished else {}
+    value = curve[-1].validation_loss if finished else math.inf
+    if finished and objective != "loss":
+        metrics["loss"], value = value, metrics.pop(objective)
     return Evaluation(
-        values=(curve[-1].validation_loss if finished else math.inf,),
+        values=(value,),
         status="ok" if finished else "diverged",
         curve=tuple(curve),
-        metrics=curve[-1].metrics if finished else {},
+        metrics=metrics,
         seconds=seconds,
         environment=environment,
     )
@@ -68,16 +75,17 @@ def repeat_seeds(seed: int, repeats: int) -> list[int]:
     return [seed, *map(int, derived)]
 
 
-def combine(evaluations: Sequence[Evaluation], seconds: float) -> Evaluation:
+def combine(evaluations: Sequence[Evaluation], seconds: float, objective: str = "loss") -> Evaluation:
     """Make one evaluation of several trainings of one configuration.
 
-    Its value, metrics and curve are means over the trainings; ``loss_std`` and ``<metric>_std`` in its metrics are
-    sample standard deviations. If one training diverged or failed, so did the whole: a configuration is only as good
-    as its worst luck. The curve is then as long as the shortest.
+    Its value, metrics and curve are means over the trainings; ``<objective>_std`` and ``<metric>_std`` in its metrics
+    are sample standard deviations. If one training diverged or failed, so did the whole: a configuration is only as
+    good as its worst luck. The curve is then as long as the shortest.
 
     Args:
         evaluations: The trainings, in order of their seeds, at least one.
         seconds: Wall-clock seconds of all together.
+        objective: Name of what the value is.
     """
     first = evaluations[0]
     if len(evaluations) == 1:
@@ -87,11 +95,11 @@ def combine(evaluations: Sequence[Evaluation], seconds: float) -> Evaluation:
         for evaluation in evaluations:
             if evaluation.status == status:
                 return replace(evaluation, values=(math.inf,), curve=curve, metrics={}, seconds=seconds)
-    columns = {"loss": [evaluation.value for evaluation in evaluations]}
+    columns = {objective: [evaluation.value for evaluation in evaluations]}
     columns |= {name: [evaluation.metrics[name] for evaluation in evaluations] for name in first.metrics}
     means = {name: float(np.mean(column)) for name, column in columns.items()}
     spreads = {f"{name}_std": float(np.std(column, ddof=1)) for name, column in columns.items()}
-    value = means.pop("loss")
+    value = means.pop(objective)
     return replace(first, values=(value,), curve=curve, metrics={**means, **spreads}, seconds=seconds)
 
 

@@ -147,7 +147,7 @@ class PopulationTrainer:
                 repeats[member.repeat] = trained
                 if len(repeats) == self.repeats:
                     _, evaluations, states = zip(*(repeats[i] for i in range(self.repeats)), strict=True)
-                    evaluation = combine(evaluations, max(one.seconds for one in evaluations))
+                    evaluation = combine(evaluations, max(one.seconds for one in evaluations), self.task.objective)
                     request = requests[member.position]
                     yield member.position, self.reference.with_checkpoint(request, evaluation, states)
 
@@ -222,6 +222,10 @@ class PopulationTrainer:
         with computing(self.device, self.precision):
             stack = Stack(self.task, data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
         epochs = members[0].epochs
+
+        def concluded(member: Member) -> Evaluation:
+            return conclude(curves[member], len(epochs), perf_counter() - start, about, self.task.objective)
+
         for epoch in epochs:
             epoch_start = perf_counter()
             with computing(self.device, self.precision):
@@ -233,11 +237,11 @@ class PopulationTrainer:
             for member, training_loss, (loss, metrics) in zip(stack.members, stack.losses, finite, strict=True):
                 curves[member].append(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
             for member in decided:
-                yield member, conclude(curves[member], len(epochs), perf_counter() - start, about), None
+                yield member, concluded(member), None
             if not stack.members:
                 return
         for member, state in zip(stack.members, stack.states(epochs.stop), strict=True):
-            yield member, conclude(curves[member], len(epochs), perf_counter() - start, about), state
+            yield member, concluded(member), state
 
     def _train_alone(self, member: Member) -> tuple[Evaluation, TrainingState | None]:
         """Leave a member to the reference, which also judges whether the network works at all."""

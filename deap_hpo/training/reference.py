@@ -47,6 +47,8 @@ _STEPS_BETWEEN_CHECKS_ELSEWHERE = 50
 class ReferenceTrainer:
     """Trains the network of a task with given hyperparameters; the objective is the final validation loss.
 
+    Where the task names a metric as its objective, that is the value.
+
     The result is a function of (hyperparameters, seed, epochs): on a CPU bit for bit, whatever else runs.
     A training whose loss stops being finite ends there, with status "diverged" and the value ``inf``.
 
@@ -100,6 +102,7 @@ class ReferenceTrainer:
         """What the result depends on beside hyperparameters and seed; a resumed study has to have the same."""
         return {
             "task": self.task.name,
+            **({"objective": self.task.objective} if self.task.objective != "loss" else {}),
             "data": dict(self.task.data.description),
             "recipe": asdict(self.task.recipe),
             "epochs": self.epochs,
@@ -134,7 +137,7 @@ class ReferenceTrainer:
         done = [
             self.train_on(one, request.params, seed, request.epochs) for one, seed in zip(states, seeds, strict=True)
         ]
-        evaluation = combine([one[1] for one in done], perf_counter() - start)
+        evaluation = combine([one[1] for one in done], perf_counter() - start, self.task.objective)
         return self.with_checkpoint(request, evaluation, [one[2] for one in done])
 
     def start_states(self, request: Request) -> list[TrainingState | None]:
@@ -216,7 +219,8 @@ class ReferenceTrainer:
                 if not math.isfinite(validation_loss):
                     break
                 curve.append(Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start))
-        evaluation = conclude(curve, len(added), perf_counter() - start, environment(self.device, self.precision))
+        about = environment(self.device, self.precision)
+        evaluation = conclude(curve, len(added), perf_counter() - start, about, self.task.objective)
         return model, evaluation, capture(model, optimizer, added.stop, steps)
 
     def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:

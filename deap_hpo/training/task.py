@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
+from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
 
@@ -21,6 +24,23 @@ Measure = Callable[[Tensor, Tensor], Tensor]
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
     """Give the share of rows of `output` [N, C] whose largest entry is at `target` [N], as a 0-dim float tensor."""
     return (output.argmax(1) == target).float().mean()
+
+
+def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Give the mean squared error as a 0-dim tensor; an output [N, 1] agrees with a target [N]."""
+    return F.mse_loss(_aligned(output, target), target)
+
+
+def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
+    """Give the mean absolute error as a 0-dim tensor; an output [N, 1] agrees with a target [N]."""
+    return F.l1_loss(_aligned(output, target), target)
+
+
+def _aligned(output: Tensor, target: Tensor) -> Tensor:
+    # Broadcasting [N, 1] against [N] would compare everything with everything.
+    if output.numel() != target.numel():
+        raise InputError(f"The network's output {list(output.shape)} must fit the targets {list(target.shape)}.")
+    return output.reshape(target.shape)
 
 
 def _accuracy_only() -> Mapping[str, Measure]:
@@ -39,8 +59,10 @@ class Task:
         name: Name for people and for the record.
         model: Factory of an `nn.Module`; architecture hyperparameters are its keyword arguments.
         data: What to train and validate on.
-        loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what is minimised.
+        loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises.
         metrics: Further measures by name, (output, target) -> 0-dim tensor, each a mean over the examples.
+        objective: What is optimised: "loss", or the name of a metric.
+        direction: "minimize" or "maximize" the objective. Networks are trained on the loss in any case.
         recipe: Values of the training settings that are not searched.
         evaluation_batch_size: Examples per batch when measuring; changes speed only.
 
@@ -60,6 +82,78 @@ class Task:
     metrics: Mapping[str, Measure] = field(default_factory=_accuracy_only)
     recipe: Recipe = field(default_factory=Recipe)
     evaluation_batch_size: int = 1000
+    objective: str = "loss"
+    direction: Direction = "minimize"
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("loss", *self.metrics):
+            raise InputError(
+                f"objective must be 'loss' or one of the metrics ({', '.join(self.metrics) or 'there are none'}); "
+                f"got {self.objective!r}."
+            )
+        if self.direction not in ("minimize", "maximize"):
+            raise InputError(f"direction must be 'minimize' or 'maximize'; got {self.direction!r}.")
+
+    @classmethod
+    def from_data(
+        cls,
+        model: Callable[..., nn.Module],
+        data: Any,
+        *,
+        validation: Any = 0.2,
+        test: Any = None,
+        name: str = "task",
+        split_seed: int = 0,
+        normalize: bool = True,
+        loss: Measure | None = None,
+        metrics: Mapping[str, Measure] | None = None,
+        objective: str = "loss",
+        direction: Direction = "minimize",
+        recipe: Recipe | None = None,
+    ) -> Task:
+        """Make a task of a network and of data in about any form.
+
+        Args:
+            model: Factory of an `nn.Module`.
+            data: A pair (inputs, targets) of numpy arrays or tensors, or a map-style dataset (torchvision's, your own)
+                of such pairs. Everything is read into memory once; what a dataset draws at random is drawn once.
+            validation: Examples to judge by: a share of `data` in (0, 1), a number of them, or data of their own.
+            test: Examples that the search must not see, as data of their own; or None.
+            name: Name for people and for the record.
+            split_seed: Seed of the choice of validation examples.
+            normalize: Whether inputs other than whole numbers are brought to mean 0 and standard deviation 1 by the
+                training examples: each feature of a table, each channel of an image.
+            loss: By default cross-entropy where targets are whole numbers (outputs [N, C] are logits, or
+                log-probabilities), else the mean squared error.
+            metrics: By default `accuracy`, or `mean_absolute_error`.
+            objective: What is optimised: "loss", or the name of a metric.
+            direction: "minimize" or "maximize" the objective.
+            recipe: Training settings that are not searched.
+
+        Raises:
+            InputError: The data cannot be read as examples and targets, or a setting is out of its range.
+
+        Example:
+            >>> import numpy as np
+            >>> inputs = np.random.default_rng(0).normal(size=(100, 4))
+            >>> task = Task.from_data(lambda: nn.Linear(4, 1), (inputs, inputs.sum(1)))
+            >>> len(task.data.training), task.data.test, list(task.metrics)
+            (80, None, ['mean_absolute_error'])
+        """
+        read = read_data(name, data, validation=validation, test=test, split_seed=split_seed, normalize=normalize)
+        classes = not read.training.targets.is_floating_point()
+        if metrics is None:
+            metrics = {"accuracy": accuracy} if classes else {"mean_absolute_error": mean_absolute_error}
+        return cls(
+            name=name,
+            model=model,
+            data=read,
+            loss=loss or (F.cross_entropy if classes else mean_squared_error),
+            metrics=metrics,
+            recipe=recipe or Recipe(),
+            objective=objective,
+            direction=direction,
+        )
 
     def configure(self, params: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
         """Tell training settings from architecture: (the task's recipe with `params`, keywords for the factory).
@@ -71,6 +165,37 @@ class Task:
         settings = {name: value for name, value in params.items() if name in RECIPE_FIELDS}
         architecture = {name: value for name, value in params.items() if name not in RECIPE_FIELDS}
         return replace(self.recipe, **settings), architecture
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Build the network and measure it on two examples: what cannot work is said before anything is trained.
+
+        Raises:
+            InputError: A hyperparameter is unknown, or network, data, loss and metrics do not fit together.
+        """
+        _, architecture = self.configure(params)
+        examples = self.data.training[:2]
+        about = f"inputs {list(examples.inputs.shape)}, targets {list(examples.targets.shape)}"
+        step = "could not be built"
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            try:
+                network = self.model(**architecture).eval()
+                step = f"does not fit the data ({about})"
+                output = network(self.data.prepare(examples.inputs))
+                self._check_classes(output)
+                about += f", outputs {list(getattr(output, 'shape', [type(output).__name__]))}"
+                for name, measure in {"loss": self.loss, **self.metrics}.items():
+                    step = f"does not fit the {name} ({about})"
+                    if measure(output, examples.targets).dim() != 0:
+                        raise ValueError("it must give a single number, the mean over the batch")
+            except Exception as error:
+                raise InputError(f"The network of the task {self.name!r} {step}: {error}") from error
+
+    def _check_classes(self, output: Any) -> None:
+        """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
+        splits = [split for split in (self.data.training, self.data.validation, self.data.test) if split]
+        highest = max(int(split.targets.max()) for split in splits)
+        if self.loss in (F.cross_entropy, F.nll_loss) and output.shape[1] <= highest:
+            raise ValueError(f"it has {output.shape[1]} outputs, but the targets go from 0 to {highest}")
 
     def check_names(self, names: Mapping[str, Any]) -> None:
         """Refuse hyperparameters that have nowhere to go; call it before a run rather than at its first training.

@@ -1,0 +1,169 @@
+"""Data of one's own: numpy arrays, tensors or a dataset, read into memory, checked, split and normalised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from deap_hpo.errors import InputError
+from deap_hpo.training.data import Data, Split, split_data
+
+
+def read_data(
+    name: str,
+    data: Any,
+    *,
+    validation: Any = 0.2,
+    test: Any = None,
+    split_seed: int = 0,
+    normalize: bool = True,
+) -> Data:
+    """Read data in about any form; see `deap_hpo.training.task.Task.from_data`.
+
+    Raises:
+        InputError: The data cannot be read as examples and targets, or the sizes do not fit.
+
+    Example:
+        >>> data = read_data("tokens", (torch.randint(0, 9, (10, 5)), torch.arange(10) % 2), validation=3)
+        >>> len(data.training), len(data.validation), data.prepare(data.training.inputs).dtype
+        (7, 3, torch.int64)
+    """
+    development = _read("data", data)
+    unseen = None if test is None else _read("test", test)
+    if isinstance(validation, (int, float)):
+        made = split_data(
+            name, development, unseen, validation_size=_size(validation, len(development)), split_seed=split_seed
+        )
+    else:
+        made = Data(name, development, _read("validation", validation), unseen)
+    for split, what in ((made.validation, "validation"), (unseen, "test")):
+        if split is not None and not _alike(split, development):
+            raise InputError(
+                f"{what} must hold examples like those of data, of {_kind(development)}; got {_kind(split)}."
+            )
+    description = {
+        "name": name,
+        "training_size": len(made.training),
+        "validation_size": len(made.validation),
+        "test_size": len(unseen) if unseen else 0,
+        "split_seed": split_seed,
+        "sha256": _digest([made.training, made.validation]),  # so that a resume with other data is refused
+    }
+    mean, std = channel_statistics(made.training.inputs) if normalize else (0.0, 1.0)
+    return replace(made, mean=mean, std=std, description={**description, "normalize": normalize})
+
+
+def channel_statistics(inputs: Tensor) -> tuple[float | Tensor, float | Tensor]:
+    """Give mean and standard deviation of each feature [N, F], or each channel [N, C, ...]; what is constant has 1.
+
+    They broadcast against a batch. Whole numbers other than uint8 (tokens) are left as they are: 0 and 1.
+
+    Example:
+        >>> mean, std = channel_statistics(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+        >>> mean.tolist(), [round(one, 3) for one in std.tolist()]
+        ([1.0, 5.0], [1.414, 1.0])
+    """
+    if inputs.dtype != torch.uint8 and not inputs.is_floating_point():
+        return 0.0, 1.0
+    values = inputs.double() / (255 if inputs.dtype == torch.uint8 else 1)
+    if inputs.dim() == 1:
+        return values.mean().item(), values.std().item() or 1.0
+    others = [dimension for dimension in range(inputs.dim()) if dimension != 1]
+    shape = [-1] + [1] * (inputs.dim() - 2)
+    mean, std = values.mean(others), values.std(others)
+    std[~(std > 1e-8)] = 1.0
+    return mean.float().reshape(shape), std.float().reshape(shape)
+
+
+def _read(argument: str, data: Any) -> Split:
+    """Read a pair of arrays or a dataset."""
+    if isinstance(data, Split):
+        return data
+    if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list)):
+        inputs, targets = (_tensor(argument, part) for part in data)
+    elif isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        raise InputError(
+            f"{argument} must be a pair (inputs, targets) of arrays or tensors, or a map-style dataset (with "
+            f"__getitem__ and __len__); got {type(data).__name__}."
+        )
+    else:
+        inputs, targets = _of_dataset(argument, data)
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        raise InputError(f"{argument} must hold finite inputs; some are NaN or infinite. Fill or drop them first.")
+    if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
+        raise InputError(f"{argument} must hold finite targets; some are NaN or infinite. Drop their examples first.")
+    if not targets.is_floating_point() and int(targets.min()) < 0:
+        raise InputError(f"{argument} must hold classes from 0 on as targets; got {int(targets.min())}.")
+    return Split(inputs, targets)
+
+
+def _of_dataset(argument: str, dataset: Any) -> tuple[Tensor, Tensor]:
+    pairs = [dataset[i] for i in range(len(dataset))]
+    if not pairs or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in pairs[:1]):
+        raise InputError(f"{argument} must be a dataset of pairs (input, target), at least one; got {pairs[:1]!r}.")
+    inputs = [_image(pair[0]) for pair in pairs]
+    try:
+        return _stack(argument, inputs), _stack(argument, [pair[1] for pair in pairs])
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{argument} must be a dataset whose examples have one shape and type (pad or resize them); {error}."
+        ) from error
+
+
+def _stack(argument: str, examples: Sequence[Any]) -> Tensor:
+    if isinstance(examples[0], Tensor):
+        return _tensor(argument, torch.stack([one.detach().cpu() for one in examples]))
+    return _tensor(argument, np.stack([np.asarray(one) for one in examples]))
+
+
+def _image(example: Any) -> Any:
+    """Turn a PIL image, as torchvision's datasets give without a transform, into uint8 channels first."""
+    if not hasattr(example, "getbands"):
+        return example
+    pixels: Tensor = torch.from_numpy(np.array(example))
+    return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+
+
+def _tensor(argument: str, values: Any) -> Tensor:
+    """Make a tensor of one of the types that training knows: uint8, int64 or float32."""
+    if not isinstance(values, Tensor):
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            raise InputError(f"{argument} must hold numbers; got {array.dtype}. Encode what is not one first.")
+        values = torch.from_numpy(array.copy())  # of its own, and with strides that torch knows
+    tensor: Tensor = values.detach().cpu()
+    if tensor.dim() == 0:
+        raise InputError(f"{argument} must hold examples along its first dimension; got a single number.")
+    if tensor.is_floating_point():
+        return tensor.float()
+    return tensor if tensor.dtype == torch.uint8 and tensor.dim() > 1 else tensor.long()
+
+
+def _size(validation: float, examples: int) -> int:
+    if isinstance(validation, bool) or (isinstance(validation, float) and not 0 < validation < 1):
+        raise InputError(f"validation must be a share in (0, 1), a number of examples, or data; got {validation!r}.")
+    return max(1, round(validation * examples)) if isinstance(validation, float) else validation
+
+
+def _alike(one: Split, other: Split) -> bool:
+    return _kind(one) == _kind(other)
+
+
+def _kind(split: Split) -> str:
+    parts = (f"{name} {list(part.shape[1:])} {part.dtype}" for name, part in vars(split).items())
+    return " and ".join(parts)
+
+
+def _digest(splits: Sequence[Split]) -> str:
+    digest = hashlib.sha256()
+    for split in splits:
+        for part in (split.inputs, split.targets):
+            digest.update(part.contiguous().numpy().data)
+    return digest.hexdigest()

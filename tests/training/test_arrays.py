@@ -1,0 +1,249 @@
+"""Data of one's own: what may be given, what it becomes, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import small_task
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torchvision.datasets import FakeData
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Request
+from deap_hpo.executors import SerialExecutor
+from deap_hpo.training.arrays import channel_statistics, read_data
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task, mean_absolute_error, mean_squared_error
+
+rng = np.random.default_rng(0)
+TABLE = rng.normal(3.0, 2.0, size=(60, 4)).astype("float32")
+CLASSES = rng.integers(0, 3, size=60)
+
+
+class Pairs(Dataset[Any]):
+    """What users write."""
+
+    def __getitem__(self, index: int) -> Any:
+        return TABLE[index], CLASSES[index]
+
+    def __len__(self) -> int:
+        return 60
+
+
+FORMS = {
+    "arrays": (TABLE, CLASSES),
+    "doubles": (TABLE.astype("float64"), CLASSES.astype("int32")),
+    "tensors": (torch.from_numpy(TABLE), torch.from_numpy(CLASSES)),
+    "lists": [TABLE, CLASSES.tolist()],
+    "dataset": Pairs(),
+    "tensor dataset": TensorDataset(torch.from_numpy(TABLE), torch.from_numpy(CLASSES)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_becomes_the_same_data(form: str) -> None:
+    data, plain = read_data("table", FORMS[form]), read_data("table", FORMS["arrays"])
+    assert data.description == plain.description
+    assert data.description["training_size"] == 48
+    for split in ("training", "validation"):
+        assert torch.equal(getattr(data, split).inputs, getattr(plain, split).inputs)
+        assert torch.equal(getattr(data, split).targets, getattr(plain, split).targets)
+    assert (data.training.inputs.dtype, data.training.targets.dtype) == (torch.float32, torch.int64)
+
+
+def test_the_split_is_disjoint_complete_and_moved_by_its_seed_alone() -> None:
+    data = read_data("table", (TABLE, np.arange(60)), validation=13)
+    numbers = torch.cat([data.training.targets, data.validation.targets])
+    assert len(data.validation) == 13
+    assert sorted(numbers.tolist()) == list(range(60))
+    assert torch.equal(
+        read_data("other", (TABLE, np.arange(60)), validation=13).validation.targets, data.validation.targets
+    )
+    other = read_data("table", (TABLE, np.arange(60)), validation=13, split_seed=1)
+    assert not torch.equal(other.validation.targets, data.validation.targets)
+
+
+def test_other_data_is_known_by_its_digest() -> None:
+    changed = TABLE.copy()
+    changed[7, 1] += 1e-3
+    first, second = read_data("table", (TABLE, CLASSES)), read_data("table", (changed, CLASSES))
+    assert first.description["sha256"] != second.description["sha256"]
+
+
+def test_inputs_are_normalised_by_the_training_examples_alone() -> None:
+    data = read_data("table", (TABLE, CLASSES))
+    prepared = data.prepare(data.training.inputs)
+    assert torch.allclose(prepared.mean(0), torch.zeros(4), atol=1e-5)
+    assert torch.allclose(prepared.std(0), torch.ones(4), atol=1e-5)
+    assert not torch.allclose(data.prepare(data.validation.inputs).mean(0), torch.zeros(4), atol=1e-3)
+    assert torch.equal(
+        read_data("table", (TABLE, CLASSES), normalize=False).prepare(data.training.inputs), data.training.inputs
+    )
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 9), st.lists(st.integers(1, 4), min_size=0, max_size=3), st.booleans(), st.integers(0, 99))
+def test_statistics_broadcast_against_any_batch(n: int, shape: list[int], as_bytes: bool, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randint(0, 256, (n, *shape), generator=generator, dtype=torch.uint8)
+    inputs = inputs if as_bytes else inputs.float()
+    mean, std = channel_statistics(inputs)
+    scaled = inputs.float() / (255 if as_bytes else 1)
+    normal = (scaled - mean) / std
+    assert normal.shape == inputs.shape
+    assert torch.isfinite(normal).all()
+
+
+def test_torchvisions_images_become_bytes_with_channels_first() -> None:
+    data = read_data("fake", FakeData(size=20, image_size=(3, 8, 6), num_classes=4), validation=5)
+    assert data.training.inputs.shape == (15, 3, 8, 6)
+    assert data.training.inputs.dtype == torch.uint8
+    assert data.training.targets.dtype == torch.int64
+    grey = [(Image.fromarray(np.full((5, 4), i, dtype="uint8")), i % 2) for i in range(9)]
+    assert read_data("grey", grey).training.inputs.shape == (7, 1, 5, 4)
+
+
+def test_validation_and_test_may_be_data_of_their_own() -> None:
+    data = read_data("table", (TABLE, CLASSES), validation=(TABLE[:9], CLASSES[:9]), test=(TABLE[:3], CLASSES[:3]))
+    assert data.test is not None
+    assert (len(data.training), len(data.validation), len(data.test)) == (60, 9, 3)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+with_nan = TABLE.copy()
+with_nan[3, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("given_data", "arguments", "message"),
+    [
+        (Stream(), {}, "map-style dataset .*got Stream"),
+        (3, {}, "got int"),
+        ((TABLE, CLASSES[:-1]), {}, "same number of examples.*60 and 59"),
+        ((TABLE, np.array(["cat"] * 60)), {}, "data must hold numbers; got <U3. Encode"),
+        ((TABLE, CLASSES - 1), {}, "classes from 0 on as targets; got -1"),
+        ((with_nan, CLASSES), {}, "finite inputs; some are NaN"),
+        ((TABLE, with_nan[:, 1]), {}, "finite targets"),
+        ([(TABLE[0], 1), (TABLE[0][:2], 0)], {}, "one shape and type"),
+        ([TABLE[0], TABLE[1], TABLE[2]], {}, "dataset of pairs"),
+        ([], {}, "at least one"),
+        ((TABLE, CLASSES), {"validation": 1.5}, "validation must be a share"),
+        ((TABLE, CLASSES), {"validation": 60}, "training_size . validation_size"),
+        (
+            (TABLE, CLASSES),
+            {"test": (TABLE[:, :2], CLASSES)},
+            r"test must hold examples like .*\[4\].*got inputs \[2\]",
+        ),
+        ((np.float32(3.0), CLASSES), {}, "got a single number"),
+    ],
+)
+def test_what_is_refused(given_data: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_data("table", given_data, **arguments)
+
+
+class Tokens(nn.Module):
+    """Text: the mean of word vectors, then a linear layer."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.words = nn.Embedding(20, width)
+        self.out = nn.Linear(width, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.out(self.words(tokens).mean(1))
+
+
+texts = rng.integers(0, 20, size=(80, 6))
+TASKS = {
+    "regression": (lambda: nn.Linear(4, 1), (TABLE, TABLE @ np.array([1.0, -2.0, 0.5, 0.0]))),
+    "classes": (lambda: nn.Linear(4, 3), (TABLE, CLASSES)),
+    "text": (Tokens, (texts, (texts < 5).any(1))),
+    "images": (
+        lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 5)),
+        FakeData(size=40, image_size=(3, 6, 6), num_classes=5),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_population_trains_it_as_the_reference_does(kind: str) -> None:
+    model, data = TASKS[kind]
+    task = Task.from_data(model, data)
+    params = [{"lr": 0.01, "batch_size": 16}, {"lr": 0.05, "batch_size": 16}]
+    task.check(params[0])
+    reference = ReferenceTrainer(task, epochs=3, device="cpu")
+    population = PopulationTrainer(task, epochs=3, device="cpu")
+    alone = [reference(one, seed=1) for one in params]
+    assert all(one.status == "ok" for one in alone)
+    assert alone[0].curve[-1].validation_loss != alone[0].curve[0].validation_loss
+    requests = [Request(i, one, 1) for i, one in enumerate(params)]
+    together = dict(population.evaluate_batch(requests))
+    for i, one in enumerate(alone):
+        assert together[i].value == pytest.approx(one.value, rel=1e-3)
+
+
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_metric_may_be_the_objective(trainer: Any, repeats: int) -> None:
+    task = replace(small_task(lr=0.1), objective="accuracy", direction="maximize")
+    plain = trainer(small_task(lr=0.1), epochs=2, device="cpu", repeats=repeats)
+    made = trainer(task, epochs=2, device="cpu", repeats=repeats)
+    ((_, by_accuracy),) = SerialExecutor().run(made, [Request(0, {}, 3)])
+    ((_, by_loss),) = SerialExecutor().run(plain, [Request(0, {}, 3)])
+    assert by_accuracy.value == by_loss.metrics["accuracy"]
+    assert by_accuracy.metrics["loss"] == by_loss.value
+    assert ("accuracy_std" in by_accuracy.metrics) == (repeats == 2)
+    assert made.settings["objective"] == "accuracy"
+    assert "objective" not in plain.settings
+
+
+def test_errors_of_regression_do_not_broadcast() -> None:
+    output, target = torch.tensor([[1.0], [3.0]]), torch.tensor([1.0, 1.0])
+    assert mean_squared_error(output, target).item() == 2.0
+    assert mean_absolute_error(output, target).item() == 1.0
+    with pytest.raises(InputError, match=r"output \[2, 1\] must fit the targets \[3\]"):
+        mean_squared_error(output, torch.zeros(3))
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(
+    ("model", "arguments", "message"),
+    [
+        (lambda: nn.Linear(5, 3), {}, "does not fit the data .*inputs .2, 4."),
+        (lambda: nn.Linear(4, 1, 7, 8, 9), {}, "could not be built"),
+        (lambda: nn.Linear(4, 2), {}, "it has 2 outputs, but the targets go from 0 to 2"),
+        (lambda: nn.Linear(4, 3), {"metrics": {"raw": lambda output, target: output}}, "does not fit the raw"),
+        (lambda: nn.Linear(4, 3), {"loss": nn.functional.mse_loss}, "does not fit the loss .*outputs .2, 3."),
+    ],
+)
+def test_a_check_names_what_does_not_fit(model: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Task.from_data(model, (TABLE, CLASSES), **arguments).check({})
+
+
+def test_an_objective_has_to_be_measured() -> None:
+    with pytest.raises(InputError, match=r"objective must be 'loss' or one of the metrics \(accuracy\); got 'f1'"):
+        Task.from_data(nn.Identity, (TABLE, CLASSES), objective="f1")
+    with pytest.raises(InputError, match="direction must be"):
+        Task.from_data(nn.Identity, (TABLE, CLASSES), direction="up")  # type: ignore[arg-type]
+
+
+def test_a_check_leaves_torchs_generator_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    Task.from_data(lambda: nn.Linear(4, 3), (TABLE, CLASSES)).check({})
+    assert torch.equal(torch.random.get_rng_state(), before)
