@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
     from deap_hpo.operators import selTruncation as selTruncation
     from deap_hpo.optimization import optimize as optimize
     from deap_hpo.pruning import MedianPruner as MedianPruner
+    from deap_hpo.search_cv import EvolutionSearchCV as EvolutionSearchCV
     from deap_hpo.space import Categorical as Categorical
     from deap_hpo.space import Float as Float
     from deap_hpo.space import Int as Int
@@ -33,6 +34,7 @@ _HOMES = {
     "Categorical": "deap_hpo.space",
     "EarlyStopping": "deap_hpo.stopping",
     "Evaluation": "deap_hpo.evaluation",
+    "EvolutionSearchCV": "deap_hpo.search_cv",
     "Float": "deap_hpo.space",
     "Individual": "deap_hpo.individual",
     "Int": "deap_hpo.space",

@@ -15,8 +15,10 @@ EXAMPLES = ROOT / "examples"
 
 # What the last line of each says; the rest is run by tests/test_readme.py.
 LAST_LINES = {
+    "evolve_with_deap.py": r"value \d\.\d+ at \[.*\]",
     "tune_a_function.py": r"loss 1\.\d+ with .*; [1-9]\d* of 100 ended early",
     "tune_a_network.py": r"validation error 0\.[56]\d*, test .*'mean_absolute_error': 0\.[56].* with .*",
+    "tune_with_scikit_learn.py": r"accuracy 0\.9[78]\d, test 0\.9\d+ with .*",
 }
 
 

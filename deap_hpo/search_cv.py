@@ -1,0 +1,155 @@
+"""Hyperparameters of a scikit-learn estimator, evolved: a search with the interface of `GridSearchCV`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sklearn.model_selection import check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import check_random_state
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.optimization import optimize
+from deap_hpo.seeding import generators_kept
+from deap_hpo.space import Hyperparameter, Space
+
+
+class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
+    """Searches the hyperparameters of an estimator by evolution, with cross-validation.
+
+    It is used like `sklearn.model_selection.RandomizedSearchCV`, in pipelines too. Each configuration is evaluated
+    once; `cv_results_` has a row for it, with the generation that it came from.
+
+    Args:
+        estimator: The estimator to be tuned.
+        space: `Float`, `Int` and `Categorical` by parameter name, such as ``{"svc__C": Float(1e-3, 1e3, log=True)}``.
+        algorithm: As for `deap_hpo.optimize`: "surrogate", "truncation", "tpe", "de", "random", ...
+        population: Candidates in a generation, at least 1 (for "truncation" at least 4).
+        generations: Generations, at least 1.
+        scoring: As for `GridSearchCV`; of several metrics, `refit` names the one that counts.
+        n_jobs: Fits side by side, by joblib.
+        refit: Whether to fit the best estimator again on all data, or the metric that counts.
+        cv: Cross-validation; its splits have to be the same whenever it is asked (a `random_state`, if it shuffles).
+        verbose: As for `GridSearchCV`; above 0, progress is shown.
+        pre_dispatch: As for `GridSearchCV`.
+        error_score: Score of a candidate whose fit fails, or "raise".
+        return_train_score: Whether `cv_results_` has the scores on the training folds.
+        random_state: Seed of the search: an integer, a `RandomState`, or None for another search each time.
+
+    Attributes:
+        cv_results_: As of `GridSearchCV`, with a column `generation`.
+        best_params_: The best hyperparameters.
+        best_score_: Their mean cross-validated score.
+        best_estimator_: The estimator fitted with them on all data.
+        best_index_: Their row.
+        trials_: The study's table of evaluations; see `deap_hpo.analysis.trials_table`.
+
+    Raises:
+        InputError: An argument cannot be used.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.svm import SVC
+        >>> from deap_hpo import Float
+        >>> space = {"C": Float(1e-2, 1e3, log=True), "gamma": Float(1e-4, 1e1, log=True)}
+        >>> search = EvolutionSearchCV(SVC(), space, population=5, generations=4, random_state=0)
+        >>> search = search.fit(*load_iris(return_X_y=True))
+        >>> bool(search.best_score_ > 0.96), sorted(search.best_params_), len(search.cv_results_["mean_test_score"])
+        (True, ['C', 'gamma'], 20)
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        space: Space | Mapping[str, Hyperparameter],
+        *,
+        algorithm: str = "surrogate",
+        population: int = 10,
+        generations: int = 5,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: bool | str | Callable[..., Any] = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        error_score: float | str = math.nan,
+        return_train_score: bool = False,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator=estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.space = space
+        self.algorithm = algorithm
+        self.population = population
+        self.generations = generations
+        self.random_state = random_state
+
+    def _run_search(self, evaluate_candidates: Callable[..., Mapping[str, Any]]) -> None:
+        """Search; `BaseSearchCV.fit` calls it, and does all the rest."""
+        splitter = check_cv(self.cv)
+        if getattr(splitter, "shuffle", False) and getattr(splitter, "random_state", None) is None:
+            raise InputError(
+                f"cv must give the same splits whenever it is asked; got {splitter!r}, which shuffles. "
+                "Give it a random_state."
+            )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with generators_kept():
+            study = optimize(
+                _Candidates(evaluate_candidates, self.refit),
+                self.space,
+                direction="maximize",
+                algorithm=self.algorithm,
+                population=self.population,
+                generations=self.generations,
+                seed=seed,
+                progress=self.verbose > 0,
+            )
+        self.trials_ = study.trials_dataframe()  # not the study: it holds what does not pickle
+
+
+class _Candidates:
+    """Evaluates a whole generation by scikit-learn's own cross-validation."""
+
+    def __init__(self, evaluate_candidates: Callable[..., Mapping[str, Any]], refit: Any) -> None:
+        self._evaluate_candidates = evaluate_candidates
+        self._refit = refit
+        self._generation = 0
+
+    def __call__(self, params: Mapping[str, Any]) -> Evaluation:
+        return self.evaluate(Request(0, params, 0))
+
+    def evaluate(self, request: Request) -> Evaluation:
+        return next(self.evaluate_batch([request]))[1]
+
+    def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
+        """Yield the mean score of each candidate."""
+        generations = {"generation": [self._generation] * len(requests)}
+        self._generation += 1
+        results = self._evaluate_candidates([dict(one.params) for one in requests], more_results=generations)
+        score = "mean_test_score" if "mean_test_score" in results else f"mean_test_{self._refit}"
+        if score not in results:
+            raise InputError(f"Of several metrics, refit has to name the one that counts; got {self._refit!r}.")
+        times = results["mean_fit_time"][-len(requests) :]
+        for i, (value, seconds) in enumerate(zip(results[score][-len(requests) :], times, strict=True)):
+            failed = not math.isfinite(value)
+            yield (
+                i,
+                Evaluation(
+                    values=(math.inf if failed else float(value),),
+                    status="failed" if failed else "ok",
+                    seconds=float(seconds),
+                    error="a fit failed, or its score is not finite" if failed else "",
+                ),
+            )

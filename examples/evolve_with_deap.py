@@ -1,0 +1,42 @@
+"""Bring your own DEAP program: one line, `toolbox.register("map", study.map)`, makes it recorded, resumable, parallel.
+
+A (mu + lambda) evolution with operators of DEAP. Genes may have any scale: without a space they are what is evaluated.
+"""
+
+import random
+
+from deap import algorithms, base, tools
+
+from deap_hpo import ProcessExecutor, Study
+from deap_hpo.individual import individual_type
+
+DIMENSIONS = 5
+
+
+def rastrigin(genes: list[float]) -> float:
+    """Evaluate genes, here a well-known test function; yours may train a network for an hour."""
+    from deap import benchmarks
+
+    return float(benchmarks.rastrigin(genes)[0])
+
+
+def main() -> None:
+    """Evolve; a second start goes on where the first one ended."""
+    toolbox = base.Toolbox()
+    toolbox.register("gene", random.uniform, -3, 3)
+    toolbox.register("individual", tools.initRepeat, individual_type((-1.0,)), toolbox.gene, n=DIMENSIONS)
+    toolbox.register("population", tools.initRepeat, list, toolbox.individual)
+    toolbox.register("mate", tools.cxBlend, alpha=0.3)
+    toolbox.register("mutate", tools.mutGaussian, mu=0, sigma=0.3, indpb=0.3)
+    toolbox.register("select", tools.selTournament, tournsize=3)
+    toolbox.register("evaluate", rastrigin)
+
+    with Study(name="rastrigin", storage="runs/deap.db", seed=1, resume=True, executor=ProcessExecutor(2)) as study:
+        toolbox.register("map", study.map)
+        population = toolbox.population(n=15)
+        algorithms.eaMuPlusLambda(population, toolbox, mu=15, lambda_=30, cxpb=0.5, mutpb=0.4, ngen=20, verbose=False)
+    print(f"value {study.best_value:.3f} at {[round(gene, 2) for gene in study.best.genes]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The scikit-learn estimator keeps scikit-learn's conventions, and searches."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_iris, make_regression
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold, RandomizedSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from deap_hpo import Categorical, EvolutionSearchCV, Float
+from deap_hpo.errors import InputError
+
+IRIS = load_iris(return_X_y=True)
+SPACE = {"C": Float(1e-3, 1e3, log=True), "kernel": Categorical(["linear", "rbf"])}
+
+
+def search(**arguments: Any) -> EvolutionSearchCV:
+    settings = {"population": 4, "generations": 3, "random_state": 0, "algorithm": "random", **arguments}
+    return EvolutionSearchCV(settings.pop("estimator", SVC()), settings.pop("space", SPACE), **settings)
+
+
+# Those with which scikit-learn checks its own searches.
+CHECKED = [
+    (Ridge(), "alpha"),
+    (LogisticRegression(), "C"),
+    (make_pipeline(PCA(), Ridge()), "ridge__alpha"),
+    (make_pipeline(PCA(), LogisticRegression()), "logisticregression__C"),
+]
+
+
+AS_OTHER_SEARCHES = {"check_supervised_y_2d": "no DataConversionWarning", "check_requires_y_none": "other words"}
+QUICK = {"cv": 2, "error_score": "raise", "population": 2, "generations": 2}
+
+
+@parametrize_with_checks(
+    [search(estimator=estimator, space={name: Float(0.1, 1.0)}, **QUICK) for estimator, name in CHECKED],
+    expected_failed_checks=lambda _: AS_OTHER_SEARCHES,
+)
+def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def test_what_it_finds_is_what_cross_validation_says() -> None:
+    found = search().fit(*IRIS)
+    results = found.cv_results_
+    assert found.best_score_ == max(results["mean_test_score"])
+    assert found.best_params_ == results["params"][found.best_index_]
+    assert found.best_score_ == pytest.approx(cross_val_score(SVC(**found.best_params_), *IRIS).mean())
+    assert found.trials_["value"].tolist() == results["mean_test_score"].tolist()
+    assert found.trials_["params_C"].tolist() == [params["C"] for params in results["params"]]
+    assert found.best_estimator_.get_params()["C"] == found.best_params_["C"]
+    assert results["generation"].tolist() == sorted(results["generation"])
+    assert set(RandomizedSearchCV(SVC(), {"C": [1.0]}, n_iter=1).fit(*IRIS).cv_results_) <= set(results)
+
+
+def test_it_is_a_function_of_its_random_state_and_moves_no_generator() -> None:
+    random.seed(5)
+    np.random.seed(5)
+    expected = random.random(), np.random.rand()
+    random.seed(5)
+    np.random.seed(5)
+    settings: dict[str, Any] = {
+        "estimator": LogisticRegression(),
+        "space": {"C": Float(0.1, 1.0)},
+    }  # draws nothing itself
+    first = search(**settings).fit(*IRIS)
+    assert (random.random(), np.random.rand()) == expected
+    assert clone(first).fit(*IRIS).cv_results_["params"] == first.cv_results_["params"]
+    assert search(random_state=1, **settings).fit(*IRIS).cv_results_["params"] != first.cv_results_["params"]
+
+
+def test_several_metrics_and_a_pickled_copy() -> None:
+    metrics = {"scoring": ["accuracy", "f1_macro"], "return_train_score": True}
+    found = search(refit="f1_macro", **metrics).fit(*IRIS)
+    assert found.trials_["value"].max() == max(found.cv_results_["mean_test_f1_macro"])
+    assert "mean_train_accuracy" in found.cv_results_
+    assert np.array_equal(pickle.loads(pickle.dumps(found)).predict(IRIS[0]), found.predict(IRIS[0]))
+    with pytest.raises(InputError, match="refit has to name the one that counts; got False"):
+        search(refit=False, **metrics).fit(*IRIS)
+
+
+def test_a_candidate_that_fails_is_worst() -> None:
+    space = {"alpha": Float(-1.0, 1.0)}  # Ridge takes no negative alpha
+    regression = make_regression(60, 4, noise=3.0, random_state=0)
+    with pytest.warns(Warning, match="fits failed"):
+        found = search(estimator=Ridge(), space=space).fit(*regression)
+    assert set(found.trials_["status"]) == {"ok", "failed"}
+    assert found.best_params_["alpha"] >= 0
+
+
+def test_splits_that_change_are_refused() -> None:
+    with pytest.raises(InputError, match=r"same splits .*random_state"):
+        search(cv=KFold(3, shuffle=True)).fit(*IRIS)
+    search(cv=KFold(3, shuffle=True, random_state=0)).fit(*IRIS)
+
+
+def test_a_wrong_parameter_is_named() -> None:
+    with pytest.raises(ValueError, match="Invalid parameter 'c'"):
+        search(space={"c": Float(0.1, 1.0)}, error_score="raise").fit(*IRIS)
