@@ -16,6 +16,8 @@ from deap_hpo.response import Genes, ResponseModel, capped_values, first_evaluat
 from deap_hpo.space import Categorical, Space
 from deap_hpo.trials import distributions
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
 
 def importances(trials: pd.DataFrame, space: Space, *, seed: int = 0) -> pd.DataFrame:
     """Say which share of the objective's variation each hyperparameter explains.

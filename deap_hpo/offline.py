@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation
+from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.response import ResponseModel, first_evaluations
 from deap_hpo.space import Space
 
@@ -56,6 +56,10 @@ class OfflineBenchmark:
     def best_value(self) -> float:
         """The lowest value in the table."""
         return float(self._trials["value"].min())
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Do one request of an executor."""
+        return self(request.params)
 
     def __call__(self, params: Mapping[str, Any]) -> Evaluation:
         """Answer for hyperparameters by name."""

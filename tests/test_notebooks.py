@@ -1,0 +1,78 @@
+"""The notebooks run, in small sizes; what is committed of them is clean and follows from the tables."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NAMES = ["01_quickstart", "02_paper_runs", "03_hyperparameter_impact", "04_comparing_strategies"]
+SMALL = {"01_quickstart": "GENERATIONS, POPULATION = 2, 5", "04_comparing_strategies": "SEEDS, BUDGET = 2, 12"}
+IMPORTS = {"deap_hpo", "functools", "json", "matplotlib", "numpy", "pandas", "pathlib"}
+
+
+def read(name: str) -> Any:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def streams(notebook: Any) -> list[tuple[str, str]]:
+    return [
+        (output.name, output.text)
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+        if output.output_type == "stream"
+    ]
+
+
+def test_every_notebook_is_tested() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs(name: str) -> None:
+    notebook = read(name)
+    for cell in code_cells(notebook):
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.source = SMALL[name]
+    where = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    said = streams(notebook)
+    assert [text for kind, text in said if kind == "stderr"] == []
+    if name == "02_paper_runs":
+        assert said == streams(read(name)), "its output is older than its tables"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_committed_is_clean_and_whole(name: str) -> None:
+    notebook = read(name)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [text for kind, text in streams(notebook) if kind == "stderr"]
+    texts = [output.get("text", "") for cell in cells for output in cell.outputs]
+    texts += [str(output.get("data", {}).get("text/plain", "")) for cell in cells for output in cell.outputs]
+    assert not re.search(r"(?<![\w.])/(home|root|tmp|work|usr|Users)/", "\n".join([*texts, *(c.source for c in cells)]))
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    assert words > 150
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_imports_the_package_and_what_every_notebook_has(name: str) -> None:
+    tree = ast.parse("\n".join(cell.source for cell in code_cells(read(name))))
+    names = {
+        (node.module if isinstance(node, ast.ImportFrom) else alias.name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    assert names <= IMPORTS
