@@ -15,6 +15,7 @@ from deap_hpo.algorithms import eaTruncation
 from deap_hpo.assembly import make_executor, make_task, strategy_of, toolbox_of, trainer_of
 from deap_hpo.config import RunConfig
 from deap_hpo.executors import Executor
+from deap_hpo.pbt import PBTSettings, eaPBT
 from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
 
@@ -50,11 +51,12 @@ def evolve(
     Raises:
         InputError: Something in the configuration cannot be used, or the study exists although `resume` is false.
         ReplayError: The study was recorded with other settings.
-        BudgetSpent: ``evolution.max_evaluations`` were done, or ``execution.max_seconds`` passed.
+        BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` were done, or ``execution.max_seconds`` passed.
     """
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
     direction = trainer.task.direction
+    pbt = PBTSettings.of(evolution.arguments) if evolution.algorithm == "pbt" else None
     with Study(
         config.search_space,
         name=config.study.name or "study",
@@ -65,6 +67,7 @@ def evolve(
         settings=config.identity(),
         executor=executor or make_executor(trainer, config),
         max_evaluations=evolution.max_evaluations,
+        max_epochs=evolution.max_epochs,
         max_seconds=config.execution.max_seconds,
         callbacks=callbacks,
         resume=resume,
@@ -83,6 +86,18 @@ def evolve(
                 cxpb=evolution.cxpb,
                 mutpb=evolution.mutpb,
                 ngen=evolution.generations - 1,
+                stats=study.statistics(),
+                verbose=verbose,
+            )
+        elif pbt:
+            pbt.register(toolbox)
+            population, logbook = eaPBT(
+                toolbox.population(n=evolution.population),
+                toolbox,
+                cxpb=pbt.cxpb,
+                mutpb=pbt.mutpb,
+                ngen=evolution.generations - 1,
+                interval=pbt.interval,
                 stats=study.statistics(),
                 verbose=verbose,
             )

@@ -16,8 +16,10 @@ from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.individual import individual_type, lineage, make_toolbox
 from deap_hpo.operators import mutSelfAdaptive
+from deap_hpo.record import run_folder
 from deap_hpo.space import Categorical, Space
 from deap_hpo.strategies import Strategy, argument_names, make_strategy
+from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.data import DATA_SETS
 from deap_hpo.training.models import MODELS
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
@@ -72,7 +74,9 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
     Raises:
         InputError: There is no such trainer, device or precision.
     """
-    return make_trainer(task, **config.training.model_dump(exclude={"recipe"}))
+    folder = run_folder(config.study.name or "study", config.study.storage) / "checkpoints"
+    checkpoints = FolderCheckpoints(folder, limit=config.execution.checkpoint_limit)
+    return make_trainer(task, checkpoints=checkpoints, **config.training.model_dump(exclude={"recipe"}))
 
 
 def toolbox_of(space: Space, evolution: EvolutionConfig, direction: str) -> base.Toolbox:

@@ -137,7 +137,7 @@ def compare(
         from deap_hpo.comparison import parse_method
         from deap_hpo.comparison_report import markdown, results, write
         from deap_hpo.config import load_config
-        from deap_hpo.report import run_folder
+        from deap_hpo.record import run_folder
 
         folder = run_folder(experiment, storage)
         common = load_config(config, [*(overrides or []), f"study.storage={json.dumps(storage)}"])
@@ -212,8 +212,8 @@ def plot(
     debug: Debug = False,
 ) -> None:
     """Draw a study's figures, as PNG and PDF."""
-    from deap_hpo.record import read_record
-    from deap_hpo.report import figures_of, run_folder
+    from deap_hpo.record import read_record, run_folder
+    from deap_hpo.report import figures_of
 
     with reporting(debug):
         paths = [str(path) for path in figures_of(read_record(name, storage), folder or run_folder(name, storage))]

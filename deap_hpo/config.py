@@ -25,6 +25,7 @@ else:
 
 DEFAULT_STORAGE = "runs/studies.db"
 STORAGE_VARIABLE = "DEAP_HPO_STORAGE"
+BUDGETS = {"generations", "max_evaluations", "max_epochs"}
 
 
 class _Section(BaseModel):
@@ -66,7 +67,7 @@ class TrainingConfig(_Section):
 class EvolutionConfig(_Section):
     """What proposes hyperparameters: the paper's genetic algorithm, or a strategy by its name."""
 
-    algorithm: str = Field("truncation", description="truncation (the paper's), or the name of a strategy.")
+    algorithm: str = Field("truncation", description="truncation (the paper's), pbt, or the name of a strategy.")
     population: int = Field(20, ge=1, description="Individuals; for a strategy, evaluations per generation.")
     generations: int = Field(5, ge=1, description="Rounds of evaluation, the first population's included.")
     cxpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mating a pair.")
@@ -75,12 +76,13 @@ class EvolutionConfig(_Section):
         "resample", description="truncation: fresh uniform draws (the paper's), or steps that adapt themselves."
     )
     indpb: float = Field(0.1, ge=0, le=1, description="resample: probability of each gene to be redrawn.")
-    arguments: dict[str, Any] = Field({}, description="Further arguments of a strategy.")
+    arguments: dict[str, Any] = Field({}, description="Further arguments of pbt or of a strategy.")
     max_evaluations: int | None = Field(None, ge=1, description="Trainings after which the run ends, resumably.")
+    max_epochs: int | None = Field(None, ge=1, description="Epochs, of all trainings, after which it ends.")
 
     @model_validator(mode="after")
     def _algorithm_is_known(self) -> EvolutionConfig:
-        known = ["truncation", *STRATEGIES]
+        known = ["truncation", "pbt", *STRATEGIES]
         if self.algorithm not in known:
             near = difflib.get_close_matches(self.algorithm, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
@@ -108,6 +110,7 @@ class ExecutionConfig(_Section):
     timeout: float | None = Field(None, gt=0, description="Seconds that one evaluation may take.")
     retries: int = Field(2, ge=0, description="How often an evaluation whose worker died is started again.")
     max_seconds: float | None = Field(None, gt=0, description="Seconds after which the run stops, resumably.")
+    checkpoint_limit: int | None = Field(None, ge=1, description="Bytes that checkpoints may take after a generation.")
 
 
 class RunConfig(_Section):
@@ -151,7 +154,7 @@ class RunConfig(_Section):
         """
         return {
             "task": self.task.model_dump(exclude={"data_dir"}),
-            "evolution": self.evolution.model_dump(exclude={"generations", "max_evaluations"}),
+            "evolution": self.evolution.model_dump(exclude=BUDGETS),
         }
 
 

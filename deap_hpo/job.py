@@ -16,7 +16,7 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import RunConfig
 from deap_hpo.plan import plan
 from deap_hpo.progress import ProgressDisplay
-from deap_hpo.record import Recorded, read_record
+from deap_hpo.record import Recorded, read_record, run_folder
 from deap_hpo.report import (
     counts_sentence,
     describe,
@@ -25,7 +25,6 @@ from deap_hpo.report import (
     format_metrics,
     format_params,
     format_seconds,
-    run_folder,
     storage_option,
 )
 from deap_hpo.storage import shown

@@ -79,6 +79,47 @@ def mutBoundedResample(
     return (individual,)
 
 
+def mutPerturb(
+    individual: _Individual, low: float | Sequence[float], up: float | Sequence[float], step: float, indpb: float
+) -> tuple[_Individual]:
+    """Move each gene, with probability `indpb`, up or down by a fixed step, and stop it at its bounds.
+
+    For a hyperparameter on a log scale a step is a factor: from 1e-4 to 1, a step of 0.02 is 1.2 or 0.83.
+
+    Args:
+        individual: Real-valued individual, changed in place.
+        low: Lower bound of the genes, or one for each (a longer sequence's rest is not used).
+        up: Upper bound of the genes, or one for each, at least `low`.
+        step: Size of the step as a share of a gene's range, in (0, 1].
+        indpb: Independent probability of each gene to be moved, in [0, 1].
+
+    Returns:
+        A tuple of the individual.
+
+    Raises:
+        ValueError: `indpb` or `step` is out of its range, there are fewer bounds than genes, or a range is not finite
+            and ordered.
+
+    Source:
+        The perturbation of Jaderberg et al., "Population based training of neural networks" (arXiv:1711.09846).
+
+    Example:
+        >>> random.seed(1)
+        >>> mutPerturb([0.5, 0.5, 0.95], low=0.0, up=1.0, step=0.25, indpb=1.0)
+        ([0.25, 0.75, 1.0],)
+    """
+    check_probability("indpb", indpb)
+    if not 0 < step <= 1:
+        raise ValueError(f"step must be above 0 and at most 1; got {step}.")
+    size = len(individual)
+    for index, lower, upper in zip(range(size), _bounds("low", low, size), _bounds("up", up, size), strict=True):
+        _check_range(index, lower, upper)
+        if random.random() < indpb:
+            moved = individual[index] + random.choice((-1, 1)) * step * (upper - lower)
+            individual[index] = min(max(moved, lower), upper)
+    return (individual,)
+
+
 def mutSelfAdaptive(
     individual: _Individual, low: float | Sequence[float], up: float | Sequence[float], tau: float = 0.5
 ) -> tuple[_Individual]:

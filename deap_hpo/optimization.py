@@ -11,11 +11,12 @@ from deap import algorithms
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.assembly import strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.config import make_config
+from deap_hpo.config import BUDGETS, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
 from deap_hpo.objective import Objective
+from deap_hpo.pbt import PBTSettings, eaPBT
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
@@ -98,6 +99,7 @@ def optimize(
     own |= {"max_evaluations": max_evaluations}
     own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}
     evolution = make_config({"evolution": own, "space": space.to_dict()}).evolution
+    pbt = PBTSettings.of(evolution.arguments) if algorithm == "pbt" else None
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     with ExitStack() as stack:
         shown = [stack.enter_context(ProgressDisplay(evolution.evaluations, generations))] if progress else []
@@ -110,7 +112,7 @@ def optimize(
                 directions=[towards],
                 resume=resume,
                 executor=executor,
-                settings={"evolution": evolution.model_dump(exclude={"generations", "max_evaluations"})},
+                settings={"evolution": evolution.model_dump(exclude=BUDGETS)},
                 max_evaluations=max_evaluations,
                 max_seconds=max_seconds,
                 pruner=pruner,
@@ -124,6 +126,10 @@ def optimize(
             if algorithm == "truncation":
                 first = toolbox.population(n=population)
                 eaTruncation(first, toolbox, evolution.cxpb, evolution.mutpb, generations - 1, verbose=False)
+            elif pbt:
+                pbt.register(toolbox)
+                first = toolbox.population(n=population)
+                eaPBT(first, toolbox, pbt.cxpb, pbt.mutpb, generations - 1, pbt.interval, verbose=False)
             else:
                 strategy = strategy_for(space, evolution, seed)
                 toolbox.register("generate", strategy.generate, toolbox.genome)

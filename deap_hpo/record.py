@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -20,7 +21,7 @@ from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.space import Space
-from deap_hpo.storage import open_storage
+from deap_hpo.storage import open_storage, sqlite_path
 from deap_hpo.trials import Entry, distributions, to_entry, to_trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -262,6 +263,12 @@ def check_name(name: str) -> str:
             f"got {name!r}."
         )
     return name
+
+
+def run_folder(name: str, storage: str) -> Path:
+    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server."""
+    path = sqlite_path(storage)
+    return (path.parent if path else Path("runs")) / check_name(name)
 
 
 def _first_difference(recorded: Any, given: Any) -> tuple[str, str]:

@@ -14,15 +14,9 @@ from rich.table import Table
 from deap_hpo import analysis
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
-from deap_hpo.record import Recorded, check_name
-from deap_hpo.storage import shown, sqlite_path
+from deap_hpo.record import Recorded
+from deap_hpo.storage import shown
 from deap_hpo.trials import Entry, best_entry
-
-
-def run_folder(name: str, storage: str) -> Path:
-    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server."""
-    path = sqlite_path(storage)
-    return (path.parent if path else Path("runs")) / check_name(name)
 
 
 def storage_option(storage: str) -> str:

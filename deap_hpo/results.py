@@ -9,7 +9,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.record import Record
 from deap_hpo.space import Space
-from deap_hpo.trials import Entry, best_entry
+from deap_hpo.trials import Entry, best_entry, schedule_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +59,13 @@ class Results:
         Raises:
             InputError: No evaluation has a finite value, or what evaluates is no trainer of this package.
         """
-        model: nn.Module = self._trainer().train(self.best_params, self.best.seed)[0]
-        return model
+        from deap_hpo.training.schedule import train_schedule
+
+        trainer = self._trainer()
+        if self.space is None:
+            raise InputError("best_model() needs a study with a space: without one, hyperparameters have no names.")
+        schedule = schedule_of(self.record, self.best.number, self.space)
+        return train_schedule(trainer, schedule, self.best.seed)[0]
 
     def test_metrics(self) -> dict[str, float]:
         """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.

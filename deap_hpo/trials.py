@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,18 +45,19 @@ class Entry:
     start_from: int | None = None
 
 
-def training_path(entries: Mapping[int, Entry], number: int) -> list[Entry]:
+def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:
     """Give the evaluations that led to a network, each going on from the one before; the last is `number`.
 
     Example:
-        >>> entries = {i: Entry(i, i, (0.5,), Evaluation((1.0,)), 1, start_from=i - 1 if i else None) for i in range(3)}
-        >>> [entry.number for entry in training_path(entries, 2)]
-        [0, 1, 2]
+        >>> entries = [Entry(i, i, (0.5,), Evaluation((1.0,)), 1, start_from=i - 2 if i > 1 else None) for i in range(5)]
+        >>> [entry.number for entry in training_path(entries, 4)]
+        [0, 2, 4]
     """
-    path = [entries[number]]
-    while path[0].start_from is not None:
-        path.insert(0, entries[path[0].start_from])
-    return path
+    known = {entry.number: entry for entry in entries}
+    path = [known[number]]
+    while path[-1].start_from is not None:
+        path.append(known[path[-1].start_from])
+    return path[::-1]
 
 
 def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry:
@@ -70,6 +71,11 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
     if not finite:
         raise InputError("There is no best evaluation: none has ended with a finite value.")
     return min(finite, key=lambda entry: (sign * entry.evaluation.value, entry.number))
+
+
+def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tuple[dict[str, Any], int | None]]:
+    """Give the hyperparameters that led to a network, and the epoch up to which each held; see `train_schedule`."""
+    return [(space.decode(entry.genes), entry.epochs) for entry in training_path(entries, number)]
 
 
 def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -> Evaluation:
