@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from safetensors.torch import save_model
 from deap_hpo.errors import InputError
 from deap_hpo.record import Recorded, note
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.schedule import train_schedule
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.trials import best_entry
+from deap_hpo.trials import best_entry, schedule_of
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class Final:
 
     Attributes:
         number: Number of the evaluation that found its hyperparameters.
-        params: Its hyperparameters.
+        params: Its hyperparameters; the last ones, where they changed in training.
         validation_loss: Loss on the validation examples, by which it was chosen, and so a little too good.
         validation_metrics: Metrics on the validation examples.
         test_loss: Loss on the test examples, which the search has not seen; None where there are none.
         test_metrics: Metrics on the test examples.
         test_size: Number of test examples.
+        schedule: Where the hyperparameters changed in training: each with the epoch up to which they held.
     """
 
     number: int
@@ -38,6 +41,7 @@ class Final:
     test_loss: float | None
     test_metrics: dict[str, float]
     test_size: int
+    schedule: Sequence[Sequence[Any]] = ()
 
 
 def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> Final:
@@ -65,7 +69,8 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
     if known and known["number"] == best.number and weights.exists():
         return Final(**known)
     reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
-    model, evaluation = reference.train(params, best.seed)
+    schedule = schedule_of(recorded.entries, best.number, recorded.space)
+    model, evaluation = train_schedule(reference, schedule, best.seed)
     test = reference.data.test
     test_loss, test_metrics = reference.measure(model, test) if test else (None, {})
     last = evaluation.curve[-1]
@@ -77,6 +82,7 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
         test_loss=test_loss,
         test_metrics=test_metrics,
         test_size=len(test) if test else 0,
+        schedule=schedule if len(schedule) > 1 else (),
     )
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / ".best.safetensors.partial"

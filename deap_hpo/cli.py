@@ -20,6 +20,7 @@ from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
 from deap_hpo.exits import DONE, errors, reporting
 from deap_hpo.options import Address, Debug, Executor, Json, Overrides, Storage, Workers, execution_of, settings_of
+from deap_hpo.replay import replay
 
 if TYPE_CHECKING:
     from deap_hpo.config import RunConfig
@@ -155,6 +156,9 @@ def compare(
             output.print(", ".join(map(str, paths)), markup=False)
 
 
+app.command(epilog="Example: [bold]deap-hpo replay pbt[/bold]")(replay)
+
+
 @app.command("list", epilog="Example: [bold]deap-hpo list --json[/bold]")
 def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
     """List the studies on record, with their size and best value."""
@@ -237,8 +241,7 @@ def report(
 ) -> None:
     """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
     from deap_hpo.html_report import write_report
-    from deap_hpo.record import read_record
-    from deap_hpo.report import run_folder
+    from deap_hpo.record import read_record, run_folder
 
     with reporting(debug):
         studies = [read_record(name, storage) for name in names]

@@ -27,7 +27,7 @@ def eaPBT(
     halloffame: tools.HallOfFame | None = None,
     verbose: bool = __debug__,
 ) -> tuple[list[Any], tools.Logbook]:
-    """Train a population, whose losers take over the weights of winners and vary their hyperparameters, again and again.
+    """Train a population, whose losers take over the weights of winners and vary their hyperparameters as they go.
 
     The pseudocode goes as follows::
 

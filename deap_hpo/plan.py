@@ -9,6 +9,7 @@ from deap_hpo.assembly import make_executor, trainer_of
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
+from deap_hpo.pbt import PBTSettings
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.trainers import Trainer
 
@@ -21,7 +22,7 @@ class Plan:
 
     Attributes:
         trainings: Networks to train at most (repeated configurations are not trained again).
-        epochs: Epochs of each.
+        epochs: Epochs of each; of pbt, the epochs of a generation.
         training_images: Images that go through training, all epochs and networks together.
         validation_images: Images that go through validation, likewise.
         workers: Networks that train side by side.
@@ -39,16 +40,18 @@ class Plan:
 def plan(config: RunConfig, trainer: Trainer) -> Plan:
     """Plan a run; the time comes from a few dozen real training steps of the real networks on this machine."""
     trainings = config.evolution.evaluations * trainer.repeats
+    evolution = config.evolution
+    epochs = PBTSettings.of(evolution.arguments).interval if evolution.algorithm == "pbt" else trainer.epochs
     data = trainer.task.data
     executor = make_executor(trainer, config)
     workers = executor.workers if isinstance(executor, ProcessExecutor) else 1
     return Plan(
         trainings=trainings,
-        epochs=trainer.epochs,
-        training_images=trainings * trainer.epochs * len(data.training),
-        validation_images=trainings * trainer.epochs * len(data.validation),
+        epochs=epochs,
+        training_images=trainings * epochs * len(data.training),
+        validation_images=trainings * epochs * len(data.validation),
         workers=workers,
-        seconds=trainings * trainer.epochs * _seconds_of_an_epoch(config, trainer) / workers,
+        seconds=trainings * epochs * _seconds_of_an_epoch(config, trainer) / workers,
     )
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from deap_hpo import analysis
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
+from deap_hpo.lineages import lineage_table
 from deap_hpo.record import Recorded
 from deap_hpo.storage import shown
 from deap_hpo.trials import Entry, best_entry
@@ -71,6 +72,11 @@ def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
         paths += plotting.save(plotting.plot_intermediate_values(epochs, trained), folder / "curves")
     if recorded.space:
         paths += plotting.save(plotting.plot_slice(trials, recorded.space), folder / "hyperparameters")
+    if recorded.space and any(entry.start_from is not None for entry in recorded.entries):
+        from deap_hpo.plotting_lineage import plot_lineage
+
+        table = lineage_table(recorded.entries, recorded.space, recorded.directions[0])
+        paths += plotting.save(plot_lineage(table, recorded.space), folder / "lineage")
     return paths
 
 

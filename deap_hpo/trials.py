@@ -49,7 +49,8 @@ def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:
     """Give the evaluations that led to a network, each going on from the one before; the last is `number`.
 
     Example:
-        >>> entries = [Entry(i, i, (0.5,), Evaluation((1.0,)), 1, start_from=i - 2 if i > 1 else None) for i in range(5)]
+        >>> starts = [None, None, 0, 1, 2]
+        >>> entries = [Entry(i, 0, (0.5,), Evaluation((1.0,)), 1, start_from=start) for i, start in enumerate(starts)]
         >>> [entry.number for entry in training_path(entries, 4)]
         [0, 2, 4]
     """

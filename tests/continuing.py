@@ -24,6 +24,9 @@ class Creeping:
         self.settings = {"epochs": epochs}
         self.asked: list[int] = []
 
+    def __call__(self, params: dict[str, float]) -> Evaluation:
+        return self.evaluate(Request(0, params, 0))
+
     def evaluate(self, request: Request) -> Evaluation:
         self.asked.append(request.number)
         weight, first = 0.0, 0

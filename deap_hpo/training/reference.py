@@ -202,9 +202,7 @@ class ReferenceTrainer:
         steps = state.steps if state else 0
         curve: list[Epoch] = []
         with computing(self.device, self.precision):
-            with keyed_generators(seed, self.device):
-                model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
-                use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
+            model = self._new_model(architecture, seed)
             optimizer = OPTIMIZERS[recipe.optimizer](recipe, model.parameters())
             if state is not None:
                 restore(state, model, optimizer)
@@ -222,6 +220,11 @@ class ReferenceTrainer:
         about = environment(self.device, self.precision)
         evaluation = conclude(curve, len(added), perf_counter() - start, about, self.task.objective)
         return model, evaluation, capture(model, optimizer, added.stop, steps)
+
+    def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:
+        with keyed_generators(seed, self.device):
+            model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
+            return use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
 
     def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:
         """Give the epochs, from 0, that a training adds to a state.

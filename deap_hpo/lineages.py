@@ -1,0 +1,62 @@
+"""Who descends from whom: the schedules of networks that were trained in parts, as a tidy table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from deap_hpo.space import Space
+from deap_hpo.trials import Direction, Entry, best_entry, training_path
+
+
+def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
+    """One row for each part of a training: an evaluation that was begun afresh or went on from another.
+
+    Columns: `number`, `generation`, `start_from` (the evaluation that it went on from; missing where it began afresh),
+    `founder` (the first of its lineage), `start_epoch` and `epoch` (epochs trained before and after it), `value` (the
+    first objective; NaN where it has none), `status`, `winner` (whether it is a part of the best network's training),
+    `params_*` (or `gene_*`).
+
+    Example:
+        >>> from deap_hpo.evaluation import Epoch, Evaluation
+        >>> from deap_hpo.space import Float
+        >>> def part(number, loss, epoch, start_from=None):
+        ...     evaluation = Evaluation((loss,), curve=(Epoch(epoch, loss, loss),))
+        ...     return Entry(number, 0, (0.5,), evaluation, 0, epochs=epoch, start_from=start_from)
+        >>> entries = [part(0, 0.5, 1), part(1, 0.4, 1), part(2, 0.3, 2, 0), part(3, 0.2, 2, 0)]
+        >>> table = lineage_table(entries, Space({"x": Float(0.0, 1.0)}))
+        >>> table[["number", "founder", "start_epoch", "epoch", "winner"]].values.tolist()
+        [[0, 0, 0, 1, True], [1, 1, 0, 1, False], [2, 0, 1, 2, False], [3, 0, 1, 2, True]]
+    """
+    done = any(entry.evaluation.status == "ok" for entry in entries)
+    winners = {one.number for one in training_path(entries, best_entry(entries, direction).number)} if done else set()
+    totals: dict[int, int] = {}
+    founders: dict[int, int] = {}
+    rows = []
+    for entry in sorted(entries, key=lambda entry: entry.number):
+        before = 0 if entry.start_from is None else totals[entry.start_from]
+        curve = entry.evaluation.curve
+        totals[entry.number] = curve[-1].epoch if curve else entry.epochs or before
+        founders[entry.number] = entry.number if entry.start_from is None else founders[entry.start_from]
+        named = (
+            {f"params_{name}": value for name, value in space.decode(entry.genes).items()}
+            if space
+            else {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
+        )
+        rows.append(
+            {
+                "number": entry.number,
+                "generation": entry.generation,
+                "start_from": entry.start_from,
+                "founder": founders[entry.number],
+                "start_epoch": before,
+                "epoch": totals[entry.number],
+                "value": entry.evaluation.value if math.isfinite(entry.evaluation.value) else math.nan,
+                "status": entry.evaluation.status,
+                "winner": entry.number in winners,
+                **named,
+            }
+        )
+    return pd.DataFrame(rows).astype({"start_from": "Int64"}) if rows else pd.DataFrame()

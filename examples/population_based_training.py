@@ -1,0 +1,80 @@
+"""Population-based training on the toy problem of its paper: hyperparameters have to change while the weights train.
+
+Q = 1.2 - a^2 - b^2 is to be maximised, but a worker sees only the gradient of 1.2 - h0 a^2 - h1 b^2. One begins with
+h = (1, 0) and moves a alone, the other with h = (0, 1) and moves b alone: each by itself is stuck at 0.39. Whoever
+takes over the other's weights has both (Jaderberg et al., arXiv:1711.09846, figure 2).
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from deap import base
+
+from deap_hpo import Float, Space, Study
+from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.individual import individual_type, lineage
+from deap_hpo.operators import mutPerturb
+from deap_hpo.pbt import eaPBT, exploitTruncation
+from deap_hpo.training.checkpoints import MemoryCheckpoints
+from deap_hpo.trials import training_path
+
+space = Space({"h0": Float(0.0, 1.0), "h1": Float(0.0, 1.0)})
+
+
+class Worker:
+    """Takes gradient steps of 0.01; an "epoch" is one of them."""
+
+    def __init__(self) -> None:
+        self.checkpoints = MemoryCheckpoints()
+
+    def __call__(self, params: dict[str, float]) -> Evaluation:
+        """Take 200 steps with the same hyperparameters."""
+        return self.evaluate(Request(0, params, seed=0, epochs=200))
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Go on from a checkpoint, or from (0.9, 0.9)."""
+        state = self.checkpoints.load(request.start_from) if request.start_from else {}
+        weights = state.get("weights", torch.tensor([0.9, 0.9], dtype=torch.float64)).clone()
+        h = torch.tensor([request.params["h0"], request.params["h1"]])
+        curve = []
+        for step in range(int(state.get("steps", 0)), request.epochs or 0):
+            weights -= 0.01 * 2 * h * weights
+            value = 1.2 - float(weights.square().sum())
+            curve.append(Epoch(step + 1, value, value))
+        reference = self.checkpoints.save({"weights": weights, "steps": torch.tensor(request.epochs)})
+        return Evaluation((value,), curve=tuple(curve), checkpoint=reference)
+
+
+def run(exploit: Callable[[list[Any]], list[Any]], mutpb: float) -> tuple[float, int]:
+    """Train two workers for 200 steps; the best value, and how many parts its lineage has."""
+    individual = individual_type((1.0,))
+    with Study(space, seed=1, directions=["maximize"]) as study:
+        toolbox = base.Toolbox()
+        toolbox.register("evaluate", Worker())
+        toolbox.register("map", study.map)
+        toolbox.register("exploit", exploit)
+        toolbox.register("mate", lambda first, second: (first, second))
+        toolbox.register("mutate", mutPerturb, low=0.0, up=1.0, step=0.1, indpb=1.0)
+        toolbox.decorate("mutate", lineage("mutate"))
+        population = [individual([1.0, 0.0]), individual([0.0, 1.0])]
+        eaPBT(population, toolbox, cxpb=0.0, mutpb=mutpb, ngen=49, interval=4, verbose=False)
+        members = {entry.genes for entry in training_path(study.record, study.best.number)}
+    return study.best_value, len(members)
+
+
+def main() -> None:
+    """Print what each half of the method is worth, and both together."""
+    for label, exploit, mutpb in (
+        ("neither (grid search)", list, 0.0),
+        ("explore only", lambda population: [deepcopy(one) for one in population], 1.0),
+        ("exploit only", lambda population: exploitTruncation(population, share=0.5), 0.0),
+        ("population-based training", lambda population: exploitTruncation(population, share=0.5), 1.0),
+    ):
+        value, parts = run(exploit, mutpb)
+        print(f"{label:<27} Q = {value:.3f}, {parts} values of h along the way")
+
+
+if __name__ == "__main__":
+    main()
