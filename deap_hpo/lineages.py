@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from deap_hpo.evaluation import Direction
 from deap_hpo.space import Space
-from deap_hpo.trials import Direction, Entry, best_entry, training_path
+from deap_hpo.trials import Entry, best_entry, training_path
 
 
 def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
