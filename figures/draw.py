@@ -60,6 +60,18 @@ def losses(data: Path, target: Path) -> list[Path]:
     return paths
 
 
+def simulated(data: Path, target: Path) -> list[Path]:
+    """The five runs with many seeds, on a model of the trainings."""
+    runs = labelled(data, "simulated_runs")
+    figure = plotting_runs.plot_runs(
+        runs,
+        over_seeds(runs, "validation_loss", ["label"]),
+        value_name="modelled validation loss",
+        title=f"On a model of the trainings: {runs['seed'].nunique()} seeds",
+    )
+    return plotting.save(figure, target / "simulated_runs")
+
+
 def generations(data: Path, target: Path) -> list[Path]:
     """Best so far, and diversity, generation by generation."""
     table = labelled(data, "paper_generations")
@@ -149,6 +161,7 @@ def comparisons(data: Path, target: Path) -> list[Path]:
 
 FIGURES: list[Callable[[Path, Path], list[Path]]] = [
     losses,
+    simulated,
     generations,
     curves,
     costs,

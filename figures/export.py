@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import simulation
 
 import deap_hpo
 from deap_hpo import analysis, impact, runs
@@ -41,6 +42,7 @@ def export(paper: str, dense: str, noise: str, target: Path, *, command: str, co
         samples["repeats"] = read_record("noise", noise)
     export_table(samples, target, made)
     export_impact(target)
+    export_simulation(target)
 
 
 def whole_seeds(storage: str) -> runs.Runs:
@@ -129,6 +131,12 @@ def export_impact(target: Path) -> None:
         _write(impact.noise(repeats), target / "impact_noise.csv")
         numbers["noise"] = impact.noise_share(repeats)
     _write_json(numbers, target / "impact.json")
+
+
+def export_simulation(target: Path) -> None:
+    """Write what the paper's runs give on a model of the trainings, and how good that model is."""
+    _write(simulation.simulate(target), target / "simulated_runs.csv")
+    _write_json(simulation.accuracy(target), target / "simulated_runs.json")
 
 
 def _environment(environments: list[dict[str, Any]]) -> dict[str, Any]:

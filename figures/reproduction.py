@@ -6,6 +6,7 @@ What stands between ``<!-- NAME -->`` and ``<!-- end -->`` is written here; the 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -105,6 +106,33 @@ def claims(data: Path) -> str:
     return _table(head, rows)
 
 
+def simulated(data: Path) -> str:
+    """The claims on the model of the trainings, and how good that model is."""
+    runs, about = pd.read_csv(data / "simulated_runs.csv"), _json(data, "simulated_runs")
+    wide = runs.pivot(index="seed", columns="run", values="validation_loss")
+    real = pd.read_csv(data / "paper_runs.csv").pivot(index="seed", columns="run", values="validation_loss")
+    rows = []
+    for worse, better, words in CLAIMS:
+        found = paired_difference(list(wide[better]), list(wide[worse]))
+        interval = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
+        pair = f"{RUNS[better]} - {RUNS[worse]}"
+        rows.append([words, pair, f"{found['mean']:+.4f}", interval, f"{found['p']:.4f}", verdict(found)])
+    beside = ", ".join(
+        f"{RUNS[run]} {real.loc[seed, run]:.3f} (model {wide.loc[seed, run]:.3f})"
+        for seed in real.index
+        for run in RUNS
+        if run in real and pd.notna(real.loc[seed, run])
+    )
+    table = _table(["claim", "difference", "mean", "95 % interval", "p", "on the model"], rows)
+    return (
+        f"{len(wide)} seeds for each run, on a Gaussian process fitted to all trainings on record. Of "
+        f"{about['rows']:.0f} evaluations of the paper's runs, each predicted from others, the model has a rank "
+        f"correlation of {about['spearman']:.2f} and is wrong by a factor of {math.exp(about['rmse']):.2f} (root mean square). "
+        f"The real runs beside the model's with the same seed (their trainings are "
+        f"among those that it was fitted to): {beside}.\n\n{table}"
+    )
+
+
 def verdict(found: dict[str, float]) -> str:
     """Say what a paired difference shows, and no more."""
     lower = f"lower in {found['lower']} of {found['n']} pairs"
@@ -189,7 +217,7 @@ def models(data: Path) -> str:
 
 BLOCKS: dict[str, Callable[[Path], str]] = {
     function.__name__: function
-    for function in (setting, results, claims, best_losses, importance, interaction, momentum, noise, models)
+    for function in (setting, results, claims, simulated, best_losses, importance, interaction, momentum, noise, models)
 }
 
 

@@ -21,6 +21,7 @@ import draw  # noqa: E402
 import experiments  # noqa: E402
 import export  # noqa: E402
 import reproduction  # noqa: E402
+import simulation  # noqa: E402
 
 from deap_hpo import impact  # noqa: E402
 from deap_hpo.offline import read_table  # noqa: E402
@@ -94,6 +95,16 @@ def test_the_tables_of_impact_follow_from_the_trainings() -> None:
     assert impact.momentum_exponent(trials) == pytest.approx(numbers["momentum_exponent"], rel=1e-6)
 
 
+def test_simulated_runs_follow_from_the_trainings() -> None:
+    kept = pd.read_csv(DATA / "simulated_runs.csv").set_index(["run", "seed"])["validation_loss"]
+    assert len(kept) == len(simulation.RUNS) * simulation.SEEDS
+    found = simulation.simulate(DATA, seeds=3).set_index(["run", "seed"])["validation_loss"]
+    numbers = json.loads((DATA / "impact.json").read_text())
+    same = all(version(name) == one for name, one in numbers["versions"].items())
+    np.testing.assert_allclose(found, kept[found.index], rtol=1e-3 if same else 0.2)
+    assert found["run_4", 1] <= found["run_3", 1]  # it begins with the same generations
+
+
 def test_verdicts_say_no_more_than_the_test() -> None:
     few = {"mean": -1.0, "p": 0.25, "least_p": 0.25, "n": 3, "lower": 3}
     assert reproduction.verdict(few).startswith("not shown: 3 seeds are too few")
@@ -127,6 +138,7 @@ def test_the_experiments_run_and_give_tables_figures_and_numbers(
     experiments.paper_runs(SMALL, paper)
     experiments.dense_sample(SMALL, dense)
     monkeypatch.setattr(experiments, "NOISE_SEEDS", 2)
+    monkeypatch.setattr(simulation, "SEEDS", 5)
     experiments.noise_sample(SMALL, dense, noise)
     target = tmp_path / "data"
     export.export(paper, dense, noise, target, command="a test", commit="none")
