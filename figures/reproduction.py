@@ -127,8 +127,8 @@ def simulated(data: Path) -> str:
     return (
         f"{len(wide)} seeds for each run, on a Gaussian process fitted to all trainings on record. Of "
         f"{about['rows']:.0f} evaluations of the paper's runs, each predicted from others, the model has a rank "
-        f"correlation of {about['spearman']:.2f} and is wrong by a factor of {math.exp(about['rmse']):.2f} (root mean square). "
-        f"The real runs beside the model's with the same seed (their trainings are "
+        f"correlation of {about['spearman']:.2f} and is wrong by a factor of {math.exp(about['rmse']):.2f} "
+        f"(root mean square). The real runs beside the model's with the same seed (their trainings are "
         f"among those that it was fitted to): {beside}.\n\n{table}"
     )
 
