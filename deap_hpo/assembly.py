@@ -6,6 +6,7 @@ import difflib
 import inspect
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,14 +19,15 @@ from deap_hpo.individual import individual_type, lineage, make_toolbox
 from deap_hpo.operators import mutSelfAdaptive
 from deap_hpo.record import run_folder
 from deap_hpo.space import Categorical, Space
+from deap_hpo.starting import load_source
 from deap_hpo.strategies import Strategy, argument_names, make_strategy
 from deap_hpo.training.checkpoints import FolderCheckpoints
-from deap_hpo.training.data import DATA_SETS
-from deap_hpo.training.models import MODELS
+from deap_hpo.training.models import MODELS, shape_arguments
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer, make_trainer
+from deap_hpo.training.vision import DATA_SETS
 
 _Value = TypeVar("_Value")
 
@@ -37,24 +39,43 @@ def make_task(config: RunConfig) -> Task:
         InputError: A name is unknown, the data cannot be had, or a searched hyperparameter has nowhere to go.
     """
     settings = config.task
-    load = _named("task.data", settings.data, DATA_SETS)
-    model = _named("task.model", settings.model, MODELS)
     recipe = config.training.recipe
     for name in recipe:
         _named("training.recipe", name, dict.fromkeys(RECIPE_FIELDS))
+    if settings.source:
+        return _own_task(settings.source, config)
+    load = _named("task.data", settings.data, DATA_SETS)
+    model = _named("task.model", settings.model, MODELS)
     for name in settings.arguments:
         _named("task.arguments", name, inspect.signature(model).parameters)
+    data = load(
+        settings.data_dir,
+        training_size=settings.training_size,
+        validation_size=settings.validation_size,
+        split_seed=settings.split_seed,
+    )
+    arguments = {**shape_arguments(model, data), **settings.arguments}
     task = Task(
         name=f"{settings.data}/{settings.model}",
-        model=partial(model, **settings.arguments) if settings.arguments else model,
-        data=load(
-            settings.data_dir,
-            training_size=settings.training_size,
-            validation_size=settings.validation_size,
-            split_seed=settings.split_seed,
-        ),
+        model=partial(model, **arguments) if arguments else model,
+        data=data,
         recipe=Recipe(**recipe),
     )
+    _check_space(task, config.search_space)
+    return task
+
+
+def _own_task(source: str, config: RunConfig) -> Task:
+    """Take a task from a Python file; the recipe of the configuration goes on top of its own."""
+    task = load_source(source)
+    if callable(task):
+        task = task()
+    if not isinstance(task, Task):
+        raise InputError(
+            f"{source} must be a Task, or a function without arguments that returns one; it is a "
+            f"{type(task).__name__}. (For a plain function of the hyperparameters there is `deap_hpo.optimize`.)"
+        )
+    task = replace(task, recipe=replace(task.recipe, **config.training.recipe))
     _check_space(task, config.search_space)
     return task
 

@@ -1,4 +1,4 @@
-"""The command line: deap-hpo run, resume, compare, list, show, plot, report, dashboard, data.
+"""The command line: deap-hpo init, run, resume, compare, list, show, plot, report, export, dashboard, data.
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from deap_hpo.commands import data, export, init
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
-from deap_hpo.exits import DONE, errors, reporting
+from deap_hpo.exits import DONE, errors, output, reporting
 from deap_hpo.options import Address, Debug, Executor, Json, Overrides, Storage, Workers, execution_of, settings_of
 from deap_hpo.replay import replay
 
@@ -34,7 +34,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-output = Console(soft_wrap=True, highlight=False)
 
 
 @app.command(
@@ -42,7 +41,9 @@ output = Console(soft_wrap=True, highlight=False)
     "[bold]deap-hpo run my.toml --set evolution.population=10 --name wide[/bold]"
 )
 def run(
-    config: Annotated[Path | None, typer.Argument(help="TOML file of the run, instead of a preset.")] = None,
+    config: Annotated[
+        str | None, typer.Argument(help="Instead of a preset: a TOML file, or a task of your own as FILE.py:NAME.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="Named run that ships with the package.")] = "quick",
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; by default that of the preset or file.")] = None,
@@ -64,7 +65,7 @@ def run(
     with reporting(debug):
         named = {"study.name": name, "study.seed": seed, "study.storage": storage, "task.data_dir": data_dir}
         given = settings_of({**named, **execution_of(executor, workers, address)})
-        settings = load_config(str(config) if config else preset, [*(overrides or []), *given])
+        settings = load_config(config or preset, [*(overrides or []), *given])
         if dry_run:
             from deap_hpo.job import print_plan
 
@@ -264,25 +265,11 @@ def dashboard(
             server.serve_forever()
 
 
-@app.command(epilog="Example: [bold]deap-hpo data --data-dir /data/fashion[/bold]")
-def data(
-    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Find (or download) Fashion-MNIST, check its files, and say where they are."""
-    from deap_hpo.training.idx import find_fashion_mnist, read_fashion_mnist
-
-    with reporting(debug):
-        folder = find_fashion_mnist(data_dir)
-        files = read_fashion_mnist(data_dir, download=True)
-        if as_json:
-            output.print_json(
-                json.dumps({"folder": str(folder), "files": {k: list(v.shape) for k, v in files.items()}})
-            )
-        else:
-            sizes = f"{len(files['train-images']):,} training and {len(files['t10k-images']):,} test images"
-            output.print(f"Fashion-MNIST is in {folder}: {sizes}, checksums right.", markup=False)
+app.command(epilog="Examples: [bold]deap-hpo init[/bold], then [bold]deap-hpo run my_task.py:task[/bold]")(init)
+app.command(epilog="Example: [bold]deap-hpo export quick --output my-network[/bold]")(export)
+app.command(epilog="Examples: [bold]deap-hpo data[/bold]  ·  [bold]deap-hpo data cifar-10 --data-dir /data[/bold]")(
+    data
+)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from deap_hpo.errors import InputError
 from deap_hpo.space import Space
+from deap_hpo.starting import is_source, load_source
 from deap_hpo.strategies import STRATEGIES
 
 if sys.version_info >= (3, 11):
@@ -25,7 +26,7 @@ else:
 
 DEFAULT_STORAGE = "runs/studies.db"
 STORAGE_VARIABLE = "DEAP_HPO_STORAGE"
-BUDGETS = {"generations", "max_evaluations", "max_epochs"}
+BUDGETS = {"generations", "max_evaluations", "max_epochs", "target", "patience"}
 
 
 class _Section(BaseModel):
@@ -42,8 +43,9 @@ class StudyConfig(_Section):
 
 
 class TaskConfig(_Section):
-    """Which network is trained on which data."""
+    """Which network is trained on which data: by name, or from a Python file of one's own."""
 
+    source: str | None = Field(None, description="FILE.py:NAME of a task of your own, instead of all that follows.")
     data: str = Field("fashion-mnist", description="Name of a data set.")
     data_dir: str | None = Field(None, description="Folder that holds it.")
     model: str = Field("paper-cnn", description="Name of a model.")
@@ -51,6 +53,13 @@ class TaskConfig(_Section):
     training_size: int | None = Field(None, ge=1, description="Training examples; by default all.")
     validation_size: int = Field(10_000, ge=1, description="Validation examples.")
     split_seed: int = Field(0, ge=0, description="Seed of the split into the two.")
+
+    @model_validator(mode="after")
+    def _source_stands_alone(self) -> TaskConfig:
+        others = [name for name in self.model_dump(exclude_defaults=True) if name != "source"]
+        if self.source and others:
+            raise ValueError(f"source names a whole task, and so takes no {others[0]} beside it; got {self.source!r}.")
+        return self
 
 
 class TrainingConfig(_Section):
@@ -77,6 +86,8 @@ class EvolutionConfig(_Section):
     )
     indpb: float = Field(0.1, ge=0, le=1, description="resample: probability of each gene to be redrawn.")
     arguments: dict[str, Any] = Field({}, description="Further arguments of pbt or of a strategy.")
+    target: float | None = Field(None, description="Value of the objective at which the run ends.")
+    patience: int | None = Field(None, ge=1, description="Generations without a better value after which it ends.")
     max_evaluations: int | None = Field(None, ge=1, description="Trainings after which the run ends, resumably.")
     max_epochs: int | None = Field(None, ge=1, description="Epochs, of all trainings, after which it ends.")
 
@@ -153,7 +164,7 @@ class RunConfig(_Section):
         The budgets (generations, evaluations, seconds) are not among them: they are totals, and may be raised to go on.
         """
         return {
-            "task": self.task.model_dump(exclude={"data_dir"}),
+            "task": self.task.model_dump(exclude={"data_dir", *(() if self.task.source else ("source",))}),
             "evolution": self.evolution.model_dump(exclude=BUDGETS),
         }
 
@@ -197,17 +208,38 @@ def _read(source: str) -> dict[str, Any]:
     if source in preset_names():
         text = (resources.files("deap_hpo") / "presets" / f"{source}.toml").read_text()
         return dict(tomllib.loads(text))
+    if is_source(source):
+        return _read_source(source)
     path = Path(source)
     if path.suffix != ".toml":
         near = difflib.get_close_matches(source, preset_names(), n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(preset_names())}."
-        raise InputError(f"There is no preset {source!r} (and a file has to end in .toml). {hint}")
+        raise InputError(f"There is no preset {source!r} (a file ends in .toml, a task is FILE.py:NAME). {hint}")
     try:
-        return dict(tomllib.loads(path.read_text()))
+        data = dict(tomllib.loads(path.read_text()))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The configuration {source} could not be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"The configuration {source} is not TOML: {error}.") from None
+    task = data.get("task")
+    if isinstance(task, dict) and str(task.get("source", "")).rpartition(":")[0].endswith(".py"):
+        task["source"] = str(path.parent / task["source"])  # seen from the file
+    return data
+
+
+def _read_source(source: str) -> dict[str, Any]:
+    """Read the settings of a task in a Python file: from the TOML file beside it, or its `space` alone."""
+    place, _, _ = source.rpartition(":")
+    beside = Path(place).with_suffix(".toml")
+    data = _read(str(beside)) if place.endswith(".py") and beside.exists() else {}
+    data["task"] = {"source": source}
+    if "space" not in data:
+        try:
+            space = load_source(f"{place}:space")
+        except InputError as error:
+            raise InputError(f"{error} Without {beside}, that `space` says what is searched.") from error
+        data["space"] = (space if isinstance(space, Space) else Space(space)).to_dict()
+    return data
 
 
 def _default_name(source: str) -> str:

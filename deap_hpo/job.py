@@ -27,6 +27,7 @@ from deap_hpo.report import (
     format_seconds,
     storage_option,
 )
+from deap_hpo.stopping import EarlyStopping
 from deap_hpo.storage import shown
 
 
@@ -39,9 +40,11 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     name, storage = str(config.study.name), config.study.storage
     trainer = trainer_of(make_task(config), config)
     evolution = config.evolution
+    given = evolution.target is not None or evolution.patience is not None
+    stops = [EarlyStopping(evolution.target, evolution.patience)] if given else []
     try:
         with ProgressDisplay(evolution.evaluations, evolution.generations) as progress:
-            evolve(config, trainer, resume=resume, callbacks=[progress], verbose=not as_json)
+            evolve(config, trainer, resume=resume, callbacks=[progress, *stops], verbose=not as_json)
     except BudgetSpent as stop:
         errors.print(f"{escape(str(stop))} Go on with: deap-hpo resume {name}{storage_option(storage)}")
     folder = run_folder(name, storage)

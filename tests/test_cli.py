@@ -253,8 +253,14 @@ def test_debug_shows_the_traceback(here: Path) -> None:
 @pytest.mark.fashion_mnist
 def test_data_says_where_it_is(here: Path) -> None:
     said = json.loads(call("data", "--json").output)
-    assert said["files"]["train-images"] == [60_000, 28, 28]
-    assert "checksums right" in call("data").output
+    assert (said["development_size"], said["test_size"], said["shape"]) == (60_000, 10_000, [1, 28, 28])
+    assert f"fashion-mnist is there in {said['folder']}: 60,000 examples" in call("data").output
+
+
+def test_data_knows_other_sets_and_names_them() -> None:
+    assert "1,500 examples to train and validate on, 297 to test, of shape [1, 8, 8]" in call("data", "digits").output
+    assert "expected one of cifar-10, digits, fashion-mnist, kmnist, mnist" in refused("data", "cifar")
+    assert "mnist was not found in nowhere" in refused("data", "mnist", "--data-dir", "nowhere")
 
 
 def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(here: Path) -> None:

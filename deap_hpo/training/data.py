@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,3 @@ def load_digits(
         validation_size=validation_size,
         split_seed=split_seed,
     )
-
-
-DATA_SETS: dict[str, Callable[..., Data]] = {"fashion-mnist": load_fashion_mnist, "digits": load_digits}

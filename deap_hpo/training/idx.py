@@ -74,9 +74,14 @@ def find_fashion_mnist(data_dir: str | Path | None = None, *, download: bool = T
 def _download() -> Path:
     from torchvision.datasets import FashionMNIST
 
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deap-hpo"
+    root = download_folder()
     FashionMNIST(root=str(root), download=True)
     return root / "FashionMNIST" / "raw"
+
+
+def download_folder() -> Path:
+    """Give the folder that downloads go to."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deap-hpo"
 
 
 def _path(folder: Path, part: str) -> Path | None:

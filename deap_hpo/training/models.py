@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from deap_hpo.training.data import Data
 
 
 class PaperCNN(nn.Module):
@@ -78,4 +81,79 @@ class MLP(nn.Module):
         return F.log_softmax(self.layers(inputs), dim=1)
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"paper-cnn": PaperCNN, "mlp": MLP}
+class ResNet(nn.Module):
+    """A small residual network for images: a stem, three stages of basic blocks with 1, 2 and 4 times `width` channels.
+
+    With width 16 and depth 3 it is ResNet-20, but for the shortcuts between stages, which are 1x1 convolutions here.
+
+    Args:
+        channels: Channels of an image: 1 for grey, 3 for colour.
+        classes: Number of classes.
+        width: Channels of the first stage, at least 1.
+        depth: Blocks in each stage, at least 1.
+        dropout: Dropout rate before the last layer, in [0, 1).
+
+    Shapes: input [N, channels, H, W] with H and W at least 4; output [N, classes] log-probabilities.
+
+    Source: He et al., "Deep residual learning for image recognition" (CVPR 2016), section 4.2.
+
+    Example:
+        >>> import torch
+        >>> ResNet(channels=3, width=8)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self, channels: int = 3, classes: int = 10, width: int = 16, depth: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        blocks: list[nn.Module] = []
+        features = width
+        for stage in range(3):
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(_Block(features, width * 2**stage, stride))
+                features = width * 2**stage
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(features, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [N, channels, H, W] to log-probabilities [N, classes]."""
+        x = self.blocks(F.relu(self.stem(images))).mean((2, 3))
+        return F.log_softmax(self.head(self.dropout(x)), dim=1)
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut, which is a 1x1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        same = inputs == outputs and stride == 1
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
+        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "paper-cnn": PaperCNN, "resnet": ResNet}
+
+
+def shape_arguments(model: Callable[..., nn.Module], data: Data) -> dict[str, int]:
+    """Give those arguments of a model that follow from the data: `inputs` (features), `channels`, `classes`.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> shape_arguments(MLP, load_digits()), shape_arguments(PaperCNN, load_digits())
+        ({'inputs': 64, 'classes': 10}, {})
+    """
+    example = data.training.inputs[0]
+    known = {"inputs": example.numel(), "channels": len(example), "classes": int(data.training.targets.max()) + 1}
+    return {name: value for name, value in known.items() if name in inspect.signature(model).parameters}

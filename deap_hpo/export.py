@@ -1,0 +1,95 @@
+"""The best network of a study as files for others: weights as safetensors, everything else as TOML."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deap_hpo.assembly import make_task, trainer_of
+from deap_hpo.best import finish
+from deap_hpo.config import make_config
+from deap_hpo.errors import InputError
+from deap_hpo.record import read_record
+
+
+def export_best(name: str, storage: str, folder: Path, data_dir: str | None = None) -> tuple[Path, Path]:
+    """Write the best network of a study, which is trained again where that is needed.
+
+    ``best.safetensors`` has the weights (`safetensors.torch.load_model` reads them into the network); ``best.toml`` has
+    how to build the network (`architecture`), how it was trained (`recipe`), what was measured, and `run`, the whole
+    configuration, which `deap-hpo run` would take.
+
+    Args:
+        name: Name of the study.
+        storage: Where it is recorded.
+        folder: Where the files go.
+        data_dir: Folder that holds the data set.
+
+    Returns:
+        The paths of the two files.
+
+    Raises:
+        InputError: The study was not started by `deap-hpo run`, or has no evaluation with a finite value.
+    """
+    recorded = read_record(name, storage)
+    if "config" not in recorded.attributes:
+        raise InputError(
+            f"The study {name!r} was not started by `deap-hpo run`, so its network is not on record. In the script "
+            "that made it, `study.best_model()` gives it."
+        )
+    given = [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else []
+    config = make_config(recorded.attributes["config"], given)
+    task = make_task(config)
+    final = finish(trainer_of(task, config), recorded, storage, folder)
+    recipe, architecture = task.configure(final.params)
+    measured = {key: value for key, value in asdict(final).items() if key not in ("number", "params")}
+    facts = {
+        "study": name,
+        "evaluation": final.number,
+        "model": config.task.source or config.task.model,
+        "params": final.params,
+        "architecture": {**config.task.arguments, **architecture},
+        "recipe": {**asdict(recipe), "epochs": config.training.epochs},
+        "measured": measured,
+        "run": recorded.attributes["config"],
+    }
+    path = folder / "best.toml"
+    path.write_text(to_toml(facts))
+    return folder / "best.safetensors", path
+
+
+def to_toml(data: Mapping[str, Any], path: str = "") -> str:
+    """Write plain data as TOML; what is None is left out, as TOML has no word for it.
+
+    Example:
+        >>> print(to_toml({"name": "a", "lr": 0.1, "space": {"x": {"low": 0}}}), end="")
+        name = "a"
+        lr = 0.1
+        <BLANKLINE>
+        [space.x]
+        low = 0
+    """
+    plain = {key: value for key, value in data.items() if not isinstance(value, Mapping) and value is not None}
+    text = "".join(f"{_key(key)} = {_value(value)}\n" for key, value in plain.items())
+    if text and path:
+        text = f"\n[{path}]\n{text}"
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            text += to_toml(value, f"{path}.{_key(key)}" if path else _key(key))
+    return text
+
+
+def _key(key: str) -> str:
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)

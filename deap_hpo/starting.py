@@ -1,0 +1,77 @@
+"""A starter for a task of one's own, and how tasks are found by "FILE.py:NAME"."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from deap_hpo.errors import InputError
+
+
+def write_starter(name: str, folder: Path) -> list[Path]:
+    """Write a commented starter that runs as it is: ``NAME.py`` with a task, ``NAME.toml`` with how to tune it.
+
+    Raises:
+        InputError: The name is none that Python can import, or one of the files exists.
+    """
+    if not name.isidentifier() or name in sys.stdlib_module_names:
+        raise InputError(f"name must be one that Python can import, such as my_task; got {name!r}.")
+    paths = [folder / f"{name}.py", folder / f"{name}.toml"]
+    for path in paths:
+        if path.exists():
+            raise InputError(f"{path} exists already. Choose another name: `deap-hpo init NAME`.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        template = resources.files("deap_hpo") / "starter" / f"task{path.suffix}.txt"
+        path.write_text(template.read_text().replace("{name}", name))
+    return paths
+
+
+def is_source(text: str) -> bool:
+    """Tell whether a text names an object in a Python file or module, "FILE.py:NAME" or "package.module:NAME".
+
+    Example:
+        >>> is_source("my_task.py:task"), is_source("quick"), is_source("my.toml")
+        (True, False, False)
+    """
+    place, _, name = text.rpartition(":")
+    return bool(place) and name.isidentifier()
+
+
+def load_source(source: str) -> Any:
+    """Load an object from a Python file or an installed module.
+
+    A file is imported under its own name, with its folder on the path, so that worker processes find it too.
+
+    Raises:
+        InputError: There is no such file, module or name, or importing it failed.
+    """
+    place, _, name = source.rpartition(":")
+    module = _module(place)
+    if not hasattr(module, name):
+        known = ", ".join(one for one in vars(module) if not one.startswith("_")) or "none"
+        raise InputError(f"{place} has no {name!r}; it has: {known}.")
+    return getattr(module, name)
+
+
+def _module(place: str) -> Any:
+    path = Path(place)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise InputError(f"There is no file {place}, seen from {Path.cwd()}. `deap-hpo init` writes a starter.")
+        if not path.stem.isidentifier():
+            raise InputError(f"{place} must have a name that Python can import, without dashes, dots or blanks.")
+        folder = str(path.resolve().parent)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    try:
+        importlib.invalidate_caches()
+        module = importlib.import_module(path.stem if path.suffix == ".py" else place)
+    except ImportError as error:
+        raise InputError(f"{place} could not be imported: {error}.") from error
+    if path.suffix == ".py" and Path(str(module.__file__)).resolve() != path.resolve():
+        raise InputError(f"{place} has the name of another module, {module.__file__}. Rename it.")
+    return module
