@@ -39,7 +39,7 @@ def export(
 ) -> None:
     """Write the best network: its weights as safetensors, and its hyperparameters and measurements as TOML."""
     from deap_hpo.export import export_best
-    from deap_hpo.report import run_folder
+    from deap_hpo.record import run_folder
 
     with reporting(debug):
         paths = [str(path) for path in export_best(name, storage, folder or run_folder(name, storage), data_dir)]
