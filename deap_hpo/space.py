@@ -8,6 +8,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar
 
+from deap_hpo.conditions import Conditions, When
 from deap_hpo.hyperparameters import Categorical, Float, Int
 
 __all__ = ["Categorical", "Float", "Hyperparameter", "Int", "Space", "UniformSource"]
@@ -36,10 +37,16 @@ class Space(Mapping[str, Hyperparameter]):
 
     Args:
         hyperparameters: `Float`, `Int` or `Categorical` by name, at least one.
+        when: Conditions, such as ``{"momentum": {"optimizer": ["sgd", "nag"]}}``: a hyperparameter that is named here
+            is in use only where the `Categorical` ones given, which stand before it, have one of the choices given.
+            Where it is not in use, its gene has no effect and its value does not appear.
+
+    Attributes:
+        conditions: The conditions, checked.
 
     Raises:
-        TypeError: Not a mapping of strings to hyperparameters.
-        ValueError: The mapping or a name is empty.
+        TypeError: Not a mapping of strings to hyperparameters, or conditions of another form.
+        ValueError: The mapping or a name is empty, or a condition does not fit the hyperparameters.
 
     Example:
         >>> space = Space({"lr": Float(1e-4, 1.0, log=True), "width": Int(1, 4), "bias": Categorical([False, True])})
@@ -51,9 +58,13 @@ class Space(Mapping[str, Hyperparameter]):
         Traceback (most recent call last):
             ...
         ValueError: params has the unknown name 'lrr' (did you mean 'lr'?); expected lr, width, bias.
+        >>> either = {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 0.9)}
+        >>> space = Space(either, when={"momentum": {"optimizer": "sgd"}})
+        >>> space.decode([0.2, 0.5]), space.decode([0.8, 0.5])
+        ({'optimizer': 'sgd', 'momentum': 0.45}, {'optimizer': 'adam'})
     """
 
-    def __init__(self, hyperparameters: Mapping[str, Hyperparameter]) -> None:
+    def __init__(self, hyperparameters: Mapping[str, Hyperparameter], when: When | None = None) -> None:
         if not isinstance(hyperparameters, Mapping):
             raise TypeError(f"hyperparameters must be a mapping of names; got {hyperparameters!r}.")
         if not hyperparameters:
@@ -66,6 +77,7 @@ class Space(Mapping[str, Hyperparameter]):
             if not isinstance(hyperparameter, (Float, Int, Categorical)):
                 raise TypeError(f"{name} must be a Float, Int or Categorical; got {hyperparameter!r}.")
         self._hyperparameters = dict(hyperparameters)
+        self.conditions = Conditions(self._hyperparameters, when or {})
 
     def __getitem__(self, name: str) -> Hyperparameter:
         return self._hyperparameters[name]
@@ -79,38 +91,53 @@ class Space(Mapping[str, Hyperparameter]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Space):
             return NotImplemented
-        return list(self.items()) == list(other.items())
+        return (list(self.items()), self._when) == (list(other.items()), other._when)
 
     def __hash__(self) -> int:
         return hash(tuple(self.items()))
 
     def __repr__(self) -> str:
-        return f"Space({self._hyperparameters!r})"
+        when = f", when={self._when!r}" if self._when else ""
+        return f"Space({self._hyperparameters!r}{when})"
+
+    @property
+    def _when(self) -> dict[str, dict[str, list[Any]]]:
+        """The conditions in JSON's types."""
+        allowed = self.conditions.allowed
+        return {name: {parent: list(one) for parent, one in parents.items()} for name, parents in allowed.items()}
 
     def decode(self, genome: Sequence[float]) -> dict[str, Any]:
-        """Return the values of a genome by name; genes outside [0, 1] count as the nearest bound.
+        """Return the values in use of a genome by name; genes outside [0, 1] count as the nearest bound.
 
         Raises:
             TypeError: A gene is not a number.
             ValueError: The genome is of the wrong length, or a gene is NaN.
         """
-        return dict(zip(self, self._of_genes("decode", genome), strict=True))
+        return self.conditions.in_use(dict(zip(self, self._of_genes("decode", genome), strict=True)))
 
     def encode(self, params: Mapping[str, Any]) -> list[float]:
         """Return the genome of values by name: what `decode` gives them back from (a `Float` up to rounding).
 
+        The gene of a hyperparameter that is not in use is 0.5.
+
         Raises:
             TypeError: A value is of the wrong type.
-            ValueError: A name is missing or unknown, or a value is outside its bounds.
+            ValueError: A name is missing, unknown or not in use, or a value is outside its bounds.
         """
         self._refuse_unknown("params", params)
-        missing = [name for name in self if name not in params]
+        used = [name for name in self if self.conditions.holds(name, params)]
+        missing = [name for name in used if name not in params]
         if missing:
             raise ValueError(f"params must name every hyperparameter; missing {', '.join(missing)}.")
-        return [_named(name, self[name].encode, params[name]) for name in self]
+        for name in params:
+            if name not in used:
+                raise ValueError(f"{name} is not in use where {_said(self._when[name])}; leave it out.")
+        return [_named(name, self[name].encode, params[name]) if name in used else 0.5 for name in self]
 
     def snap(self, genome: Sequence[float]) -> list[float]:
         """Return the canonical genome of the same values: the centres of bins, a `Float`'s gene within [0, 1].
+
+        The gene of a hyperparameter that is not in use is 0.5.
 
         Raises:
             TypeError: A gene is not a number.
@@ -120,7 +147,9 @@ class Space(Mapping[str, Hyperparameter]):
             >>> Space({"lr": Float(0.0, 1.0), "width": Int(1, 2)}).snap([1.7, 0.4])
             [1.0, 0.25]
         """
-        return self._of_genes("snap", genome)
+        used = self.decode(genome)
+        snapped = self._of_genes("snap", genome)
+        return [gene if name in used else 0.5 for name, gene in zip(self, snapped, strict=True)]
 
     def sample(self, rng: UniformSource) -> list[float]:
         """Return a genome drawn uniformly; `rng` is advanced by one draw per hyperparameter, in order.
@@ -134,7 +163,7 @@ class Space(Mapping[str, Hyperparameter]):
         return [float(rng.random()) for _ in self]
 
     def grid(self, resolution: int | Mapping[str, int]) -> list[dict[str, Any]]:
-        """Return the full factorial design: every combination of values, the last name varying fastest.
+        """Return the full factorial design: every combination of values in use, the last name varying fastest.
 
         Args:
             resolution: Number of values of each `Float` and `Int` (fewer where an `Int` has fewer), at least 1; one
@@ -156,7 +185,8 @@ class Space(Mapping[str, Hyperparameter]):
             if name not in resolution and not isinstance(hyperparameter, Categorical):
                 raise ValueError(f"resolution must name every Float and Int; missing {name}.")
             axes.append(_named(name, hyperparameter.grid, resolution.get(name, 1)))
-        return [dict(zip(self, values, strict=True)) for values in itertools.product(*axes)]
+        points = [self.conditions.in_use(dict(zip(self, values, strict=True))) for values in itertools.product(*axes)]
+        return list({tuple(point.items()): point for point in points}.values())
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the space in JSON's types; the order of the names is part of it.
@@ -165,11 +195,15 @@ class Space(Mapping[str, Hyperparameter]):
             >>> Space({"width": Int(1, 4)}).to_dict()
             {'width': {'type': 'int', 'low': 1, 'high': 4, 'log': False}}
         """
-        return {name: _to_dict(hyperparameter) for name, hyperparameter in self.items()}
+        when = self._when
+        return {
+            name: {**_to_dict(hyperparameter), **({"when": when[name]} if name in when else {})}
+            for name, hyperparameter in self.items()
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Mapping[str, Any]]) -> Space:
-        """Return the space that `to_dict` wrote; `log` may be left out.
+        """Return the space that `to_dict` wrote; `log` and `when` may be left out.
 
         Raises:
             TypeError: An entry is not a mapping, or a value is of the wrong type.
@@ -181,7 +215,8 @@ class Space(Mapping[str, Hyperparameter]):
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping of names; got {data!r}.")
-        return cls({name: _named(name, _from_dict, entry) for name, entry in data.items()})
+        when = {name: entry["when"] for name, entry in data.items() if isinstance(entry, Mapping) and "when" in entry}
+        return cls({name: _named(name, _from_dict, entry) for name, entry in data.items()}, when)
 
     def _of_genes(self, method: str, genome: Sequence[float]) -> list[Any]:
         if len(genome) != len(self):
@@ -190,6 +225,11 @@ class Space(Mapping[str, Hyperparameter]):
 
     def _refuse_unknown(self, argument: str, names: Iterable[str]) -> None:
         _refuse_unknown(f"{argument} has the unknown name", names, self)
+
+
+def _said(conditions: Mapping[str, Sequence[Any]]) -> str:
+    """Say which choices a hyperparameter is not in use without."""
+    return " or ".join(f"{parent} is not {' or '.join(map(repr, choices))}" for parent, choices in conditions.items())
 
 
 def _named(name: str, function: Callable[[_Argument], _Result], argument: _Argument) -> _Result:
@@ -223,7 +263,7 @@ def _from_dict(entry: Mapping[str, Any]) -> Hyperparameter:
         raise ValueError(f"type must be given, one of {', '.join(_KINDS)}; got {dict(entry)}.")
     _refuse_unknown("unknown type", [entry["type"]], _KINDS)
     kind = _KINDS[entry["type"]]
-    arguments = {key: value for key, value in entry.items() if key != "type"}
+    arguments = {key: value for key, value in entry.items() if key not in ("type", "when")}
     known = [argument.name for argument in fields(kind) if argument.init]
     _refuse_unknown("unknown key", arguments, known)
     missing = [key for key in known if key != "log" and key not in arguments]

@@ -116,11 +116,12 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
     evaluation = entry.evaluation
     failed = evaluation.status == "failed"
     states = {"failed": TrialState.FAIL, "pruned": TrialState.PRUNED}
+    params = space.decode(entry.genes) if space else {}
     trial = create_trial(
         state=states.get(evaluation.status, TrialState.COMPLETE),
         values=None if failed else list(evaluation.values),
-        params=space.decode(entry.genes) if space else {},
-        distributions=known,
+        params=params,
+        distributions={name: known[name] for name in params},
         intermediate_values={epoch.epoch: epoch.validation_loss for epoch in evaluation.curve},
         user_attrs={
             "evaluation": entry.number,

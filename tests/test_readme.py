@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from deap_hpo.cli import app
 from deap_hpo.config import preset_names
+from deap_hpo.record import read_record
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -41,6 +42,20 @@ def test_the_example_runs_and_goes_on(tmp_path: Path) -> None:
     assert first[-1].startswith("validation loss")
     assert second[-1] == first[-1]
     assert float(first[-1].split()[2]) < 1.5  # 1.09 when written; guessing gives 2.30
+
+
+@pytest.mark.fashion_mnist
+def test_the_example_with_conditions_runs(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "examples" / "tune_architecture.py"), "--evaluations", "8", "--images", "200"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    loss = float(done.stdout.splitlines()[-1].split()[2])
+    assert 0 < loss < 2.3  # that of guessing
+    recorded = read_record("architecture", str(tmp_path / "runs" / "architecture.db"))
+    assert recorded.space is not None
+    tried = [recorded.space.decode(entry.genes) for entry in recorded.entries]
+    assert len(tried) == 8
+    assert all(("momentum" in one) == (one["optimizer"] == "sgd") for one in tried)
 
 
 def test_every_make_target_exists() -> None:

@@ -33,12 +33,13 @@ class GeneColumns:
     """
 
     def __init__(self, space: Space) -> None:
+        self._space = space
         self._hyperparameters = list(space.values())
         self.bins: Array = np.array([_bins(hyperparameter) for hyperparameter in self._hyperparameters])
         self.categorical: NDArray[np.bool_] = np.array(
             [isinstance(hyperparameter, Categorical) for hyperparameter in self._hyperparameters]
         ) & (self.bins > 2)
-        self.size = float(np.prod(self.bins))
+        self.size = _size(space, dict(zip(space, self.bins, strict=True)))
         widths = np.where(self.categorical, self.bins, 1).astype(int)
         self.groups = np.repeat(np.arange(len(widths)), widths).tolist()
 
@@ -54,7 +55,19 @@ class GeneColumns:
             elif np.isfinite(self.bins[column]):
                 bins = self.bins[column]
                 genomes[:, column] = (np.minimum(np.floor(genomes[:, column] * bins), bins - 1) + 0.5) / bins
-        return genomes
+        return np.where(self._in_use(genomes), genomes, 0.5)
+
+    def _in_use(self, genomes: Array) -> NDArray[np.bool_]:
+        """Whether each gene of canonical genomes has an effect, [n, genes]."""
+        used = np.ones(genomes.shape, dtype=bool)
+        order = list(self._space)
+        for name, parents in self._space.conditions.allowed.items():
+            for parent, choices in parents.items():
+                column = order.index(parent)
+                centres = [self._space[parent].encode(choice) for choice in choices]  # type: ignore[arg-type]
+                near = np.abs(genomes[:, column, None] - centres) < 0.5 / self.bins[column]
+                used[:, order.index(name)] &= used[:, column] & near.any(axis=1)
+        return used
 
     def every_genome(self) -> Array:
         """All configurations of a finite space as canonical genomes [size, genes]."""
@@ -62,7 +75,7 @@ class GeneColumns:
             [hyperparameter.encode(value) for value in hyperparameter.grid(int(bins))]  # type: ignore[arg-type]
             for hyperparameter, bins in zip(self._hyperparameters, self.bins, strict=True)
         ]
-        return np.array(list(itertools.product(*axes)))
+        return np.unique(self.snap(np.array(list(itertools.product(*axes)))), axis=0)
 
     def features(self, genomes: Array) -> Array:
         """Inputs of a kernel: genes as they are, categories in one-hot code at distance 1 from each other."""
@@ -74,6 +87,22 @@ class GeneColumns:
                 genes = (choice == np.arange(self.bins[column])) * math.sqrt(0.5)
             columns.append(genes)
         return np.hstack(columns)
+
+
+def _size(space: Space, bins: dict[str, float]) -> float:
+    """Count the configurations: for each combination of what decides, the product over what is then in use."""
+    deciding = space.conditions.deciding
+    counted = 0.0
+    seen = set()
+    for choices in itertools.product(*(space[name].grid(1) for name in deciding)):
+        # What decides is itself in use or not; the others stand in with None.
+        full = {name: None for name in space} | dict(zip(deciding, choices, strict=True))
+        used = space.conditions.in_use(full)
+        key = tuple((name, used[name]) for name in deciding if name in used)
+        if key not in seen:
+            seen.add(key)
+            counted += float(np.prod([bins[name] for name in used if name not in deciding]))
+    return counted
 
 
 def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tries: int = 100) -> list[list[float]]:

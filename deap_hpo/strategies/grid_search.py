@@ -70,7 +70,7 @@ class GridStrategy:
         if resolution is None:
             resolution = _finest(space, check_integer("budget", budget, 1))
         points = space.grid(resolution)
-        self.resolution = {name: len({repr(point[name]) for point in points}) for name in space}
+        self.resolution = {name: len({repr(point[name]) for point in points if name in point}) for name in space}
         self.size = len(points)
         self._genomes = [space.encode(points[i]) for i in rng.permutation(self.size)]
         self._next = 0
@@ -115,4 +115,6 @@ def _most_values(hyperparameter: Hyperparameter) -> float:
 
 
 def _size(space: Space, resolution: Mapping[str, int]) -> int:
+    if space.conditions.allowed:
+        return len(space.grid(resolution))
     return math.prod(len(space[name].grid(count)) for name, count in resolution.items())

@@ -61,7 +61,8 @@ class OptunaStrategy:
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Ask for the next individuals."""
         self._trials = [self._study.ask(self._distributions) for _ in range(self.batch_size)]
-        self._asked = [self._space.encode(trial.params) for trial in self._trials]
+        # A sampler is asked for all hyperparameters, those that are not in use included.
+        self._asked = [[one.encode(trial.params[name]) for name, one in self._space.items()] for trial in self._trials]
         return [ind_init(list(genome)) for genome in self._asked]
 
     def update(self, population: Sequence[Any]) -> None:

@@ -155,7 +155,7 @@ class SurrogateStrategy:
         return individuals
 
     def _key(self, genome: Sequence[float]) -> Key:
-        return tuple(self._space.decode(genome).values())
+        return tuple(self._space.decode(genome).items())
 
     def _next_of_start(self) -> list[float]:
         """Return the next genome of the design that is not known, or a random one after its end."""

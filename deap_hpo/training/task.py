@@ -59,7 +59,8 @@ class Task:
         name: Name for people and for the record.
         model: Factory of an `nn.Module`; architecture hyperparameters are its keyword arguments.
         data: What to train and validate on.
-        loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises.
+        loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises. The default takes
+            logits and log-probabilities alike.
         metrics: Further measures by name, (output, target) -> 0-dim tensor, each a mean over the examples.
         objective: What is optimised: "loss", or the name of a metric.
         direction: "minimize" or "maximize" the objective. Networks are trained on the loss in any case.
@@ -78,7 +79,7 @@ class Task:
     name: str
     model: Callable[..., nn.Module]
     data: Data
-    loss: Measure = F.nll_loss
+    loss: Measure = F.cross_entropy
     metrics: Mapping[str, Measure] = field(default_factory=_accuracy_only)
     recipe: Recipe = field(default_factory=Recipe)
     evaluation_batch_size: int = 1000

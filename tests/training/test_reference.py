@@ -34,7 +34,7 @@ def test_it_equals_a_training_loop_written_out_by_hand(digits_task: Task) -> Non
         total = 0.0
         for batch in torch.split(keyed_permutation(300, 5, epoch), 64):
             x = (data.training.inputs[batch].float() / 255 - data.mean) / data.std
-            loss = F.nll_loss(model(x), data.training.targets[batch])
+            loss = F.cross_entropy(model(x), data.training.targets[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -43,7 +43,7 @@ def test_it_equals_a_training_loop_written_out_by_hand(digits_task: Task) -> Non
         with torch.no_grad():
             output = model((data.validation.inputs.float() / 255 - data.mean) / data.std)
         right = (output.argmax(1) == data.validation.targets).float().mean().item()
-        expected.append((total / 300, F.nll_loss(output, data.validation.targets).item(), right))
+        expected.append((total / 300, F.cross_entropy(output, data.validation.targets).item(), right))
 
     evaluation = ReferenceTrainer(digits_task, epochs=3, device="cpu")(GOOD, seed=5)
     got = [(e.training_loss, e.validation_loss, e.metrics["accuracy"]) for e in evaluation.curve]
@@ -178,3 +178,18 @@ def test_the_papers_network_learns_real_images() -> None:
 def test_a_gpu_agrees_with_the_cpu(digits_task: Task) -> None:
     values = [ReferenceTrainer(digits_task, epochs=2, device=device)(GOOD).value for device in ("cpu", "cuda")]
     assert values[1] == pytest.approx(values[0], rel=0.05)
+
+
+def test_the_default_loss_takes_logits_and_log_probabilities_alike(digits_task: Task) -> None:
+    def logits_only() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def with_log_softmax() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.LogSoftmax(dim=1))
+
+    losses = [
+        ReferenceTrainer(replace(digits_task, model=model), epochs=2)({"lr": 0.1}).value
+        for model in (logits_only, with_log_softmax)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] > 0

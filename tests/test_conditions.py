@@ -1,0 +1,156 @@
+"""Hyperparameters that are in use only where others have a certain choice."""
+
+import json
+import pickle
+import re
+
+import pytest
+from deap import algorithms, base
+from hypothesis import given
+from hypothesis import strategies as st
+from test_hyperparameters import any_gene, hyperparameters, repeatable
+
+from deap_hpo.individual import Individual, make_toolbox
+from deap_hpo.record import read_record
+from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.strategies import STRATEGIES, make_strategy
+from deap_hpo.study import Study
+
+HYPERPARAMETERS = {
+    "optimizer": Categorical(["sgd", "adam", "lion"]),
+    "momentum": Float(0.0, 0.9),
+    "schedule": Categorical(["step", "constant"]),
+    "gamma": Float(0.1, 1.0),
+}
+SPACE = Space(HYPERPARAMETERS, when={"momentum": {"optimizer": ["sgd", "lion"]}, "gamma": {"schedule": "step"}})
+FINITE = Space(
+    {"a": Categorical(["x", "y", "z"]), "b": Categorical([0, 1]), "c": Int(1, 3)},
+    when={"b": {"a": ["x", "y"]}, "c": {"b": 1}},
+)
+
+
+@st.composite
+def conditional_spaces(draw):
+    named = draw(st.dictionaries(st.text(min_size=1), hyperparameters, min_size=2, max_size=6))
+    when = {}
+    for index, name in enumerate(named):
+        parents = [one for one in list(named)[:index] if isinstance(named[one], Categorical)]
+        if parents and draw(st.booleans()):
+            parent = draw(st.sampled_from(parents))
+            when[name] = {parent: draw(st.lists(st.sampled_from(named[parent].choices), min_size=1, max_size=3))}
+    return Space(named, when)
+
+
+@repeatable
+@given(conditional_spaces(), st.data())
+def test_what_is_in_use_survives_encoding(space, data):
+    genome = [data.draw(any_gene) for _ in space]
+    params = space.decode(genome)
+    assert set(params) <= set(space)
+    assert space.decode(space.encode(params)).keys() == params.keys()
+    snapped = space.snap(genome)
+    assert space.decode(snapped) == params
+    assert space.snap(snapped) == snapped
+
+
+@repeatable
+@given(conditional_spaces(), st.data())
+def test_a_gene_that_is_not_in_use_has_no_effect(space, data):
+    genome = [data.draw(st.floats(0, 1)) for _ in space]
+    params = space.decode(genome)
+    changed = [gene if name in params else data.draw(st.floats(0, 1)) for name, gene in zip(space, genome, strict=True)]
+    assert space.decode(changed) == params
+    assert space.snap(changed) == space.snap(genome)
+
+
+@repeatable
+@given(conditional_spaces())
+def test_conditions_survive_json_and_pickle(space):
+    assert Space.from_dict(json.loads(json.dumps(space.to_dict(), allow_nan=False))) == space
+    assert pickle.loads(pickle.dumps(space)) == space
+    assert eval(repr(space)) == space
+
+
+def test_conditions_are_part_of_a_space():
+    assert Space(HYPERPARAMETERS) != SPACE
+
+
+def test_conditions_chain():
+    assert FINITE.decode([0.0, 0.9, 0.5]) == {"a": "x", "b": 1, "c": 2}
+    assert FINITE.decode([0.0, 0.1, 0.5]) == {"a": "x", "b": 0}
+    assert FINITE.decode([0.9, 0.9, 0.5]) == {"a": "z"}
+
+
+def test_a_grid_has_each_configuration_once():
+    assert len(FINITE.grid(3)) == 1 + 2 * (1 + 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Space(HYPERPARAMETERS, {"momentun": {"optimizer": "sgd"}}), "when names 'momentun'"),
+        (
+            lambda: Space(HYPERPARAMETERS, {"optimizer": {"momentum": 0.1}}),
+            "optimizer can depend on",
+        ),
+        (lambda: Space(HYPERPARAMETERS, {"gamma": {"momentum": 0.1}}), "gamma can depend on a Categorical only"),
+        (
+            lambda: Space(HYPERPARAMETERS, {"gamma": {"optimizer": "sdg"}}),
+            "value must be one of",
+        ),
+        (lambda: Space(HYPERPARAMETERS, {"gamma": {}}), "when must say what gamma depends on"),
+        (
+            lambda: SPACE.encode({"optimizer": "adam", "momentum": 0.5, "schedule": "constant"}),
+            "momentum is not in use where optimizer is not 'sgd' or 'lion'; leave it out.",
+        ),
+        (lambda: SPACE.encode({"optimizer": "sgd", "schedule": "constant"}), "missing momentum"),
+    ],
+)
+def test_errors_say_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"fixed"}))
+def test_every_strategy_works_on_conditions(name):
+    arguments = {"budget": 12} if name == "grid" else {}
+    strategy = make_strategy(name, SPACE, seed=1, **arguments)
+    toolbox = base.Toolbox()
+    toolbox.register("generate", strategy.generate, Individual)
+    toolbox.register("update", strategy.update)
+    toolbox.register("evaluate", lambda params: abs(params.get("momentum", 0.2) - 0.7) + params.get("gamma", 0.5))
+    with Study(SPACE, seed=1) as study:
+        toolbox.register("map", study.map)
+        algorithms.eaGenerateUpdate(toolbox, ngen=15, verbose=False)
+        assert len(study.record) >= 8
+        assert all(("momentum" in params) == (params["optimizer"] != "adam") for params in decoded(study))
+
+
+def decoded(study):
+    return [study.space.decode(entry.genes) for entry in study.record]
+
+
+def test_the_surrogate_exhausts_a_conditional_space():
+    strategy = make_strategy("surrogate", FINITE, seed=1)
+    seen = []
+    while individuals := strategy.generate(Individual):
+        for individual in individuals:
+            seen.append(tuple(FINITE.decode(individual).items()))
+            individual.fitness.values = (float(len(seen) % 4),)
+        strategy.update(individuals)
+    assert len(seen) == len(set(seen)) == len(FINITE.grid(3))
+
+
+def test_a_record_holds_what_was_in_use_and_trains_it_once(tmp_path):
+    storage = str(tmp_path / "studies.db")
+    toolbox = make_toolbox(SPACE)
+    calls = []
+    toolbox.register("evaluate", lambda params: calls.append(params) or float(len(calls)))
+    with Study(SPACE, storage=storage) as study:
+        toolbox.register("map", study.map)
+        same = [Individual([0.5, gene, 0.9, gene]) for gene in (0.1, 0.8)]  # adam, constant: nothing else is in use
+        toolbox.map(toolbox.evaluate, [*same, Individual([0.1, 0.5, 0.1, 0.5])])
+    assert calls == [{"optimizer": "adam", "schedule": "constant"}, SPACE.decode([0.1, 0.5, 0.1, 0.5])]
+    recorded = read_record("study", storage)
+    assert recorded.space == SPACE
+    assert [entry.duplicate_of for entry in recorded.entries] == [None, 0, None]
