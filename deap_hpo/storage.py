@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -117,16 +118,26 @@ def _has_log(path: Path) -> bool:
 
 
 def _create_sqlite(path: Path) -> None:
-    """Make the file with write-ahead logging: readers (a dashboard) never block the writer, and commits are faster."""
+    """Make the file whole and then give it its name: whoever finds it finds its tables.
+
+    It has write-ahead logging: readers (a dashboard) never block the writer, and commits are faster.
+    """
+    new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path)
+        connection = sqlite3.connect(new)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.close()
-    except (OSError, sqlite3.OperationalError) as error:
+        RDBStorage(f"sqlite:///{new}").engine.dispose()
+        with suppress(FileExistsError):  # another process was first
+            os.link(new, path)
+    except (OSError, sqlite3.OperationalError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise InputError(
             f"The record {path} could not be created ({error}). Name a place that you may write to with --storage."
         ) from None
+    finally:
+        with suppress(OSError):
+            new.unlink()
 
 
 def shown(storage: str) -> str:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -74,12 +75,36 @@ def test_killed_with_kill_9_it_ends_the_same(storage: str, tmp_path: Path) -> No
     command = [sys.executable, str(script)]
     whole = subprocess.run([*command, f"{tmp_path}/whole.db"], capture_output=True, text=True, check=True).stdout
     for evaluations in (3, 9):
-        process = subprocess.Popen([*command, storage], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, storage, "1"], stdout=subprocess.DEVNULL)  # slow enough to be caught
         while _recorded(storage) < evaluations and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole
+
+
+def test_a_reader_may_come_while_the_record_is_made(tmp_path: Path) -> None:
+    storages = [f"{tmp_path}/{number}.db" for number in range(5)]
+    ended = threading.Event()
+    said: list[str] = []
+
+    def look() -> None:
+        while not ended.is_set():
+            for storage in storages:
+                try:
+                    study_names(storage)
+                except InputError as error:
+                    said.append(str(error))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for storage in storages:
+            Study(SPACE, name="run", storage=storage).close()
+    finally:
+        ended.set()
+        reader.join()
+    assert all(one.startswith("There is no record at") for one in said)
 
 
 def _recorded(storage: str) -> int:

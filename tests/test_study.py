@@ -138,7 +138,7 @@ SCRIPT = """
     from deap_hpo.study import Study
 
     def evaluate(params):
-        time.sleep(0.05)
+        time.sleep(float(sys.argv[2]) if sys.argv[2:] else 0.05)
         return (params["x"] - 0.3) ** 2 + random.random()
 
     space = Space({"x": Float(0.0, 1.0)})
