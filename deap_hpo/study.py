@@ -226,7 +226,7 @@ class Study(Results):
             start_from=start.number if start else None,
         )
         self.record.check_replay(planned)
-        configuration = tuple(self.space.decode(genes).values()) if self.space else genes
+        configuration = tuple(self.space.decode(genes).items()) if self.space else genes
         answered_by = self._continuations.answered_by(planned, configuration, common=self._common)
         return replace(planned, duplicate_of=answered_by)
 
