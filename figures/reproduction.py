@@ -133,6 +133,17 @@ def simulated(data: Path) -> str:
     )
 
 
+def diversity(data: Path) -> str:
+    """How fast populations lose their diversity."""
+    table = pd.read_csv(data / "paper_generations.csv")
+    parts = []
+    for run, label in RUNS.items():
+        means = table[table["run"].eq(run)].groupby("generation")["diversity"].mean()
+        if len(means):
+            parts.append(f"{label} from {means.iloc[0]:.2f} to {means.iloc[-1]:.2f} in {len(means)} generations")
+    return f"The mean distance of two genomes fell, in {'; in '.join(parts)}."
+
+
 def verdict(found: dict[str, float]) -> str:
     """Say what a paired difference shows, and no more."""
     lower = f"lower in {found['lower']} of {found['n']} pairs"
@@ -217,7 +228,19 @@ def models(data: Path) -> str:
 
 BLOCKS: dict[str, Callable[[Path], str]] = {
     function.__name__: function
-    for function in (setting, results, claims, simulated, best_losses, importance, interaction, momentum, noise, models)
+    for function in (
+        setting,
+        results,
+        claims,
+        simulated,
+        diversity,
+        best_losses,
+        importance,
+        interaction,
+        momentum,
+        noise,
+        models,
+    )
 }
 
 

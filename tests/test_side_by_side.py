@@ -19,6 +19,7 @@ from deap_hpo.record import Recorded, read_record
 from deap_hpo.side_by_side import side_by_side
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study
+from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 
@@ -63,6 +64,22 @@ def test_every_run_ends_as_it_does_alone(tmp_path: Path, digits_task: Task) -> N
     for seed, population, generations in sizes:
         evolve(configuration(alone, seed, population, generations), trainer, verbose=False)
         assert plain(read_record(f"run-{seed}", together)) == plain(read_record(f"run-{seed}", alone))
+
+
+def test_a_stacking_trainer_trains_the_seeds_of_all_runs_in_one_stack(tmp_path: Path, digits_task: Task) -> None:
+    trainer = PopulationTrainer(digits_task, epochs=1, device="cpu", stack_size=64)
+    storage = str(tmp_path / "together.db")
+
+    def run(seed: int) -> Callable[[Executor], Any]:
+        config = configuration(storage, seed, 6, 2)
+        return lambda executor: evolve(config, trainer, executor=executor, verbose=False)
+
+    side_by_side([run(seed) for seed in (1, 2, 3)], SerialExecutor())
+    for seed in (1, 2, 3):
+        first = [entry for entry in read_record(f"run-{seed}", storage).entries if entry.generation == 0]
+        assert [entry.evaluation.environment["stack"] for entry in first] == [18] * 6
+        alone = trainer(SPACE.decode(first[0].genes), first[0].seed)
+        assert first[0].evaluation.value == pytest.approx(alone.value, rel=1e-4)
 
 
 def plain(recorded: Recorded) -> list[Any]:
