@@ -6,6 +6,8 @@ ARGS ?=
 SCALE ?= cpu
 
 .DEFAULT_GOAL := help
+PYTHONS ?= 3.10 3.11 3.12 3.13
+
 .PHONY: help install run experiments figures test lint format audit clean
 
 help:  ## List the targets
@@ -47,6 +49,27 @@ format: $(VENV)/.developer  ## Bring the code into the project's format
 audit: $(VENV)/.developer  ## Look the dependencies up in the advisory database (needs the internet)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	$(BIN)/pip-audit --skip-editable
+
+docs: $(VENV)/.developer  ## Build the documentation site into build/site; a broken link fails
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	$(BIN)/mkdocs build --strict --site-dir build/site
+
+wheel: $(VENV)/.developer  ## Build wheel and sdist into dist/
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
+	$(BIN)/python -m build
+
+wheel-test: wheel  ## Install the wheel into an empty environment and run the preset quick there (large: PyTorch)
+	rm -rf build/wheel
+	$(PYTHON) -m venv build/wheel/env
+	build/wheel/env/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build/wheel && env/bin/deap-hpo run --preset quick && env/bin/deap-hpo show quick
+
+test-all:  ## Run the tests with every Python of PYTHONS (each as pythonX.Y on the path, or fetched by uv)
+	for version in $(PYTHONS); do \
+		python=$$(command -v python$$version || uv python find $$version) && \
+		$(MAKE) test PYTHON=$$python VENV=build/venv-$$version || exit 1; \
+	done
 
 clean:  ## Delete what can be made again (records in runs/ are kept)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

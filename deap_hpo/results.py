@@ -43,7 +43,11 @@ class Results:
     @property
     def best_params(self) -> dict[str, Any]:
         """Hyperparameters of the best evaluation."""
-        genes = self.best.genes
+        return self.params_of(self.best)
+
+    def params_of(self, entry: Entry) -> dict[str, Any]:
+        """Give the hyperparameters of an evaluation by name; bare genes where the study has no space."""
+        genes = entry.genes
         return self.space.decode(genes) if self.space else {f"gene_{i}": gene for i, gene in enumerate(genes)}
 
     @property

@@ -1,0 +1,120 @@
+"""Experiment trackers as callbacks: every new evaluation, with its learning curve, in TensorBoard or MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deap_hpo.errors import InputError
+from deap_hpo.study import Study
+from deap_hpo.trials import Entry
+
+
+class TensorBoardCallback:
+    """Writes each new evaluation as a run of its own, for the scalars and the HParams page of TensorBoard.
+
+    Needs the extra `tensorboard`. What a resumed study replays was written when it was new, and is not written again.
+
+    Args:
+        folder: Where the event files go: ``<folder>/<study>/evaluation-00012``.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+
+    Example::
+
+        optimize(objective, space, callbacks=[TensorBoardCallback("runs/tensorboard")])
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise InputError('TensorBoardCallback needs TensorBoard: pip install "deap-hpo[tensorboard]".') from error
+        self._folder = Path(folder)
+        self._writer: Any = SummaryWriter
+
+    def on_evaluation(self, study: Study, entry: Entry) -> None:
+        """Write a new evaluation."""
+        with self._writer(str(self._folder / study.name / f"evaluation-{entry.number:05d}")) as writer:
+            for step, values in _curve(entry):
+                for name, value in values.items():
+                    writer.add_scalar(name, value, step)
+            results = {"objective": entry.evaluation.value, **entry.evaluation.metrics}
+            finite = {f"result/{name}": value for name, value in results.items() if math.isfinite(value)}
+            plain = {name: _plain(value) for name, value in study.params_of(entry).items()}
+            writer.add_hparams({**plain, "status": entry.evaluation.status}, finite, run_name=".")
+
+
+class MLflowCallback:
+    """Writes each new evaluation as a run nested in one run for the study.
+
+    Needs the extra `mlflow`. A resumed study goes on in the same run.
+
+    Args:
+        experiment: Name of the experiment; made where there is none.
+        tracking_uri: Where MLflow keeps its runs; by default what MLFLOW_TRACKING_URI says.
+
+    Raises:
+        InputError: MLflow is not installed.
+
+    Example::
+
+        optimize(objective, space, callbacks=[MLflowCallback("my-network")])
+    """
+
+    def __init__(self, experiment: str = "deap-hpo", tracking_uri: str | None = None) -> None:
+        try:
+            from mlflow import MlflowClient
+        except ImportError as error:
+            raise InputError('MLflowCallback needs MLflow: pip install "deap-hpo[mlflow]".') from error
+        self._client: Any = MlflowClient(tracking_uri)
+        known = self._client.get_experiment_by_name(experiment)
+        self._experiment = known.experiment_id if known else self._client.create_experiment(experiment)
+        self._parents: dict[str, str] = {}
+
+    def on_evaluation(self, study: Study, entry: Entry) -> None:
+        """Write a new evaluation."""
+        tags = {"mlflow.parentRunId": self._parent(study.name), "status": entry.evaluation.status}
+        run = self._client.create_run(
+            self._experiment, run_name=f"{study.name}-{entry.number:05d}", tags={**tags, "generation": entry.generation}
+        )
+        identity = run.info.run_id
+        for name, value in study.params_of(entry).items():
+            self._client.log_param(identity, name, value)
+        for step, values in _curve(entry):
+            for name, value in values.items():
+                self._client.log_metric(identity, name, value, step=step)
+        for name, value in {"objective": entry.evaluation.value, **entry.evaluation.metrics}.items():
+            if math.isfinite(value):
+                self._client.log_metric(identity, name, value)
+        self._client.set_terminated(identity, "FAILED" if entry.evaluation.status == "failed" else "FINISHED")
+
+    def _parent(self, study: str) -> str:
+        """Give the run of a study; found again by its tag."""
+        if study not in self._parents:
+            filters = f"tags.`deap_hpo.study` = '{study}'"
+            found = self._client.search_runs([self._experiment], filters, max_results=1)
+            run = found[0] if found else self._new_parent(study)
+            self._parents[study] = run.info.run_id
+        return self._parents[study]
+
+    def _new_parent(self, study: str) -> Any:
+        run = self._client.create_run(self._experiment, run_name=study, tags={"deap_hpo.study": study})
+        self._client.set_terminated(run.info.run_id)  # it only holds the others
+        return run
+
+
+def _curve(entry: Entry) -> list[tuple[int, Mapping[str, float]]]:
+    """Give the finite measurements of each epoch, by name."""
+    rows = (
+        (one.epoch, {"training_loss": one.training_loss, "validation_loss": one.validation_loss, **one.metrics})
+        for one in entry.evaluation.curve
+    )
+    return [(step, {name: value for name, value in row.items() if math.isfinite(value)}) for step, row in rows]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str)) else str(value)

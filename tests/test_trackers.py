@@ -1,0 +1,67 @@
+"""TensorBoard and MLflow, read back with their own libraries."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluators import report_curve
+
+from deap_hpo import Categorical, Float, optimize
+from deap_hpo.errors import InputError
+from deap_hpo.trackers import MLflowCallback, TensorBoardCallback
+
+SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0), "kind": Categorical(["a", "b"])}
+quick = partial(
+    optimize, report_curve, SPACE, algorithm="random", population=3, generations=2, seed=1, name="run", progress=False
+)
+
+
+def test_tensorboard_has_a_run_for_each_evaluation_and_none_twice(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    quick(storage=str(tmp_path / "s.db"), max_evaluations=4, callbacks=[TensorBoardCallback(tmp_path / "tb")])
+    study = quick(storage=str(tmp_path / "s.db"), resume=True, callbacks=[TensorBoardCallback(tmp_path / "tb")])
+    folders = sorted((tmp_path / "tb" / "run").iterdir())
+    assert [folder.name for folder in folders] == [f"evaluation-{number:05d}" for number in range(6)]
+    for folder, entry in zip(folders, study.record, strict=True):
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        curve = [(event.step, event.value) for event in events.Scalars("validation_loss")]
+        assert curve == [(one.epoch, pytest.approx(one.validation_loss)) for one in entry.evaluation.curve]
+        assert events.Scalars("result/objective")[0].value == pytest.approx(entry.evaluation.value)
+
+
+def test_mlflow_has_a_nested_run_for_each_evaluation_and_none_twice(tmp_path: Path, monkeypatch: Any) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    quick(storage=str(tmp_path / "s.db"), max_evaluations=4, callbacks=[MLflowCallback("mine", uri)])
+    study = quick(storage=str(tmp_path / "s.db"), resume=True, callbacks=[MLflowCallback("mine", uri)])
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    (parent,) = [run for run in runs if "deap_hpo.study" in run.data.tags]
+    nested = {run.info.run_name: run for run in runs if run is not parent}
+    assert len(nested) == 6
+    for entry in study.record:
+        run = nested[f"run-{entry.number:05d}"]
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.params["kind"] == study.params_of(entry)["kind"]
+        assert run.data.metrics["objective"] == pytest.approx(entry.evaluation.value)
+        losses = client.get_metric_history(run.info.run_id, "validation_loss")
+        assert [(one.step, one.value) for one in losses] == [
+            (one.epoch, pytest.approx(one.validation_loss)) for one in entry.evaluation.curve
+        ]
+
+
+@pytest.mark.parametrize(
+    ("callback", "module"), [(TensorBoardCallback, "torch.utils.tensorboard"), (MLflowCallback, "mlflow")]
+)
+def test_what_is_not_installed_is_named(callback: Any, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=r'pip install "deap-hpo\['):
+        callback("anything")
