@@ -41,6 +41,16 @@ STRATEGIES: dict[str, str] = {
 }
 """Where each strategy is, by name: "module:what makes it". Optuna, torch and scipy are imported when one is made."""
 
+MULTI_FIDELITY: dict[str, str] = {
+    "dehb": "deap_hpo.strategies.dehb:DEHBStrategy",
+    "halving": "deap_hpo.strategies.hyperband:halving_strategy",
+    "hyperband": "deap_hpo.strategies.hyperband:HyperbandStrategy",
+}
+"""Strategies that say how many epochs each individual is trained; they need an evaluator that can go on, and `epochs`,
+those of a whole training."""
+
+_ALL = {**STRATEGIES, **MULTI_FIDELITY}
+
 
 class Strategy(Protocol):
     """The shape of a strategy."""
@@ -58,7 +68,7 @@ def make_strategy(name: str, space: Space, **arguments: Any) -> Strategy:
     """Make a strategy by its name.
 
     Args:
-        name: One of `STRATEGIES`.
+        name: One of `STRATEGIES` or `MULTI_FIDELITY`.
         space: The search space.
         arguments: The strategy's own: `seed`, mostly `batch_size` or `population_size`, and what else it has.
 
@@ -75,12 +85,10 @@ def make_strategy(name: str, space: Space, **arguments: Any) -> Strategy:
         Traceback (most recent call last):
             ...
         deap_hpo.errors.InputError: There is no strategy 'randon' (did you mean 'random'?); expected one of cma, \
-cmaes, de, fixed, gp, grid, nsga2, random, reinforce, sobol, surrogate, tpe.
+cmaes, de, dehb, fixed, gp, grid, halving, hyperband, nsga2, random, reinforce, sobol, surrogate, tpe.
     """
-    if name not in STRATEGIES:
-        raise InputError(
-            f"There is no strategy {name!r}{_hint(name, STRATEGIES)}; expected one of {_list(STRATEGIES)}."
-        )
+    if name not in _ALL:
+        raise InputError(f"There is no strategy {name!r}{_hint(name, _ALL)}; expected one of {_list(_ALL)}.")
     make, known = _maker(name)
     for argument in arguments:
         if argument not in known:
@@ -105,7 +113,7 @@ def argument_names(name: str) -> frozenset[str]:
 
 def _maker(name: str) -> tuple[Callable[..., Strategy], dict[str, inspect.Parameter]]:
     """What makes a strategy, and the arguments that it takes by keyword."""
-    module, _, attribute = STRATEGIES[name].partition(":")
+    module, _, attribute = _ALL[name].partition(":")
     make: Callable[..., Strategy] = getattr(import_module(module), attribute)
     arguments = inspect.signature(make).parameters.values()
     return make, {one.name: one for one in arguments if one.kind is inspect.Parameter.KEYWORD_ONLY}

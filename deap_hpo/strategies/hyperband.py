@@ -1,0 +1,154 @@
+"""Hyperband and successive halving: many configurations for a few epochs, the better ones for more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from deap_hpo.errors import InputError
+from deap_hpo.space import Space
+from deap_hpo.strategies.outcomes import check_integer, costs
+
+Genome = list[float]
+
+
+def rungs(epochs: int, min_epochs: int, eta: int) -> list[int]:
+    """Give the numbers of epochs at which configurations are compared: `epochs`, and what dividing by `eta` leaves.
+
+    Raises:
+        InputError: An argument is out of its range.
+
+    Example:
+        >>> rungs(27, 1, 3), rungs(5, 1, 2)
+        ([1, 3, 9, 27], [1, 2, 5])
+    """
+    check_integer("min_epochs", min_epochs, 1)
+    check_integer("eta", eta, 2)
+    if check_integer("epochs", epochs, 1) < min_epochs:
+        raise InputError(f"epochs must be at least min_epochs, {min_epochs}; got {epochs}.")
+    count = math.floor(math.log(epochs / min_epochs) / math.log(eta) + 1e-9) + 1
+    return [max(min_epochs, round(epochs / eta**k)) for k in reversed(range(count))]
+
+
+def hyperband_brackets(epochs: int, min_epochs: int, eta: int) -> list[tuple[int, list[int]]]:
+    """Give Hyperband's brackets: how many configurations begin, and the epochs of each of its rungs.
+
+    Example:
+        >>> hyperband_brackets(9, 1, 3)
+        [(9, [1, 3, 9]), (5, [3, 9]), (3, [9])]
+    """
+    levels = rungs(epochs, min_epochs, eta)
+    most = len(levels)
+    return [(math.ceil(most / (most - i) * eta ** (most - 1 - i)), levels[i:]) for i in range(most)]
+
+
+class HyperbandStrategy:
+    """Hyperband: one bracket of successive halving after another, from many short trainings to few whole ones.
+
+    A batch is a rung: all its configurations are trained up to the same number of epochs. The best of them, one in
+    `eta`, go on where they stopped: `Study.map` continues their trainings, and only the added epochs are trained.
+
+    Args:
+        space: The search space.
+        epochs: Epochs of a whole training.
+        min_epochs: Epochs of the shortest, at least 1.
+        eta: One in so many is promoted to the next rung, which has so many times the epochs; at least 2.
+        seed: Seed of all draws, at least 0.
+        brackets: What is begun, again and again: pairs of (configurations, epochs of its rungs); Hyperband's own where
+            None.
+        propose: Gives so many genomes; uniform draws where None.
+
+    Raises:
+        InputError: An argument is out of its range.
+
+    Source:
+        Li et al., "Hyperband: a novel bandit-based approach to hyperparameter optimization", JMLR 18(185), 2018,
+        algorithm 1; here with its brackets repeated until the budget is spent.
+
+    Example:
+        >>> from deap_hpo.individual import Individual
+        >>> from deap_hpo.space import Float
+        >>> strategy = HyperbandStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9)
+        >>> for rung in range(3):
+        ...     population = strategy.generate(Individual)
+        ...     print(len(population), "for", population[0].epochs, "epochs")
+        ...     for individual in population:
+        ...         individual.fitness.values = (individual[0],)
+        ...     strategy.update(population)
+        9 for 1 epochs
+        3 for 3 epochs
+        1 for 9 epochs
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        epochs: int,
+        min_epochs: int = 1,
+        eta: int = 3,
+        seed: int = 0,
+        brackets: Sequence[tuple[int, list[int]]] | None = None,
+        propose: Callable[[int], list[Genome]] | None = None,
+    ) -> None:
+        self._eta = check_integer("eta", eta, 2)
+        rng = np.random.default_rng(check_integer("seed", seed, 0))
+        self._propose = propose or (lambda count: rng.random((count, len(space))).tolist())
+        self._brackets = _endlessly(brackets or hyperband_brackets(epochs, min_epochs, eta))
+        self._rungs: list[int] = []  # of this bracket, still to come; the first is asked for
+        self._asked: list[Genome] = []
+        self._starts: list[int | None] = []  # the evaluations that they go on from
+
+    def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
+        """Return the configurations of a rung: new ones, or those that were promoted, to go on where they stopped."""
+        if not self._rungs:
+            count, rungs = next(self._brackets)
+            self._rungs = list(rungs)
+            self._asked, self._starts = self._propose(count), [None] * count
+        individuals = [ind_init(list(genome)) for genome in self._asked]
+        for individual, start in zip(individuals, self._starts, strict=True):
+            individual.epochs, individual.start_from = self._rungs[0], start
+        return individuals
+
+    def update(self, population: Sequence[Any]) -> None:
+        """Promote the best of the rung; equals in the order in which they were asked for."""
+        found = costs(self._asked, population)
+        self._rungs = self._rungs[1:]
+        promoted = sorted(range(len(found)), key=found.__getitem__)[: len(found) // self._eta]
+        promoted = [i for i in promoted if math.isfinite(found[i])]
+        if not promoted:
+            self._rungs = []
+        # Where `map` is a study's, an individual's origin is now its own evaluation.
+        self._starts = [population[i].origin[0] if population[i].origin else None for i in promoted]
+        self._asked = [self._asked[i] for i in promoted]
+
+
+def halving_strategy(
+    space: Space, *, epochs: int, population_size: int = 27, min_epochs: int = 1, eta: int = 3, seed: int = 0
+) -> HyperbandStrategy:
+    """Make successive halving: so many random configurations, of which one in `eta` is promoted; then anew.
+
+    Args:
+        space: The search space.
+        epochs: Epochs of a whole training.
+        population_size: Configurations that are begun, at least 1.
+        min_epochs: Epochs of the shortest training, at least 1.
+        eta: One in so many is promoted to the next rung; at least 2.
+        seed: Seed of all draws, at least 0.
+
+    Raises:
+        InputError: An argument is out of its range.
+
+    Source:
+        Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016.
+    """
+    bracket = (check_integer("population_size", population_size, 1), rungs(epochs, min_epochs, eta))
+    return HyperbandStrategy(space, epochs=epochs, min_epochs=min_epochs, eta=eta, seed=seed, brackets=[bracket])
+
+
+def _endlessly(brackets: Sequence[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int]]]:
+    while True:
+        yield from brackets
