@@ -16,6 +16,7 @@ from deap_hpo.assembly import make_executor, make_task, strategy_of, toolbox_of,
 from deap_hpo.config import RunConfig
 from deap_hpo.executors import Executor
 from deap_hpo.pbt import PBTSettings, eaPBT
+from deap_hpo.stages import StagedMap
 from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
 
@@ -78,6 +79,9 @@ def evolve(
         toolbox = toolbox_of(config.search_space, evolution, direction)
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)
+
+        if evolution.stages:
+            toolbox.register("map", StagedMap(study.map, evolution.stages, evolution.stopping))
 
         if evolution.algorithm == "truncation":
             population, logbook = eaTruncation(

@@ -117,10 +117,10 @@ def strategy_of(config: RunConfig) -> Strategy:
     Raises:
         InputError: The strategy has no such argument, or needs one that is missing.
     """
-    return strategy_for(config.search_space, config.evolution, config.study.seed)
+    return strategy_for(config.search_space, config.evolution, config.study.seed, config.training.epochs)
 
 
-def strategy_for(space: Space, evolution: EvolutionConfig, seed: int) -> Strategy:
+def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: int | None = None) -> Strategy:
     """Make the strategy that proposes hyperparameters of a space.
 
     Raises:
@@ -129,6 +129,8 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int) -> Strateg
     arguments: dict[str, Any] = {"seed": seed}
     accepted = argument_names(evolution.algorithm)
     arguments |= {name: evolution.population for name in ("batch_size", "population_size") if name in accepted}
+    if "epochs" in accepted and epochs is not None:
+        arguments["epochs"] = epochs
     if "budget" in accepted and "resolution" not in evolution.arguments:
         arguments["budget"] = evolution.evaluations
     return make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})

@@ -126,7 +126,7 @@ def compare(
         str, typer.Option(help="Name of the experiment; the same name goes on where it was.")
     ] = "compare",
     seeds: Annotated[int, typer.Option(help="Paired seeds.")] = 10,
-    budget: Annotated[int, typer.Option(help="Trainings of each method with each seed.")] = 60,
+    budget: Annotated[int, typer.Option(help="Trainings (or their epochs) of each method and seed.")] = 60,
     repeats: Annotated[int, typer.Option(help="Fresh seeds on which each choice is trained again.")] = 3,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,

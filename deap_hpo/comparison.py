@@ -23,12 +23,15 @@ from deap_hpo.config import RunConfig, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.individual import Individual
+from deap_hpo.pbt import PBTSettings
 from deap_hpo.record import Recorded, note, read_record
 from deap_hpo.report import params_of
+from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.trials import Entry, best_entry
+from deap_hpo.trials import Entry, best_entry, schedule_of
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,15 @@ class Retraining:
 
     Args:
         trainer: Gives task, epochs, device and precision.
+        schedule: What to train with, where the choice's hyperparameters changed in training; else those of a request,
+            for all epochs.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, schedule: Schedule = ()) -> None:
         one = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
         self.reference = ReferenceTrainer(one.task, epochs=one.epochs, device=one.device, precision=one.precision)
-        self.settings = self.reference.settings
+        self.schedule = schedule
+        self.settings = {**self.reference.settings, **({"schedule": list(schedule)} if schedule else {})}
 
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor."""
@@ -87,7 +93,7 @@ class Retraining:
 
     def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
         """Train and measure."""
-        model, evaluation = self.reference.train(params, seed)
+        model, evaluation = train_schedule(self.reference, self.schedule or [(params, None)], seed)
         if evaluation.status != "ok":
             return evaluation
         if self.reference.data.test is None:
@@ -114,7 +120,9 @@ def compare(
         methods: The methods, at least 2.
         experiment: Name of the experiment; each run is the study ``<experiment>-<method>-<seed>``.
         seeds: Number of paired seeds, at least 2: 1, 2, ... Runs of one seed share the seed of their trainings.
-        budget: Trainings of each run, at least 1. Repeated configurations are not trained again and cost nothing.
+        budget: Trainings of each run, at least 1. Repeated configurations are not trained again and cost nothing. For
+            methods that train part of the way (pbt, hyperband, halving, dehb, and whatever has stages), the epochs of
+            so many whole trainings; pbt gets so many networks.
         repeats: Fresh seeds on which each choice is trained again, at least 1.
         tell: Is told what is being done.
 
@@ -155,7 +163,15 @@ def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget
     # As many generations as the budget could fill with one training each: it is the budget that ends the run.
     common = {"study.name": f'"{name}"', "study.seed": seed, "evolution.max_evaluations": budget}
     overrides = [f"{key}={value}" for key, value in {**common, "evolution.generations": budget}.items()]
-    return make_config(config.model_dump(mode="json"), [*overrides, *method.overrides])
+    settings = make_config(config.model_dump(mode="json"), [*overrides, *method.overrides])
+    evolution, epochs = settings.evolution, settings.training.epochs
+    changes: dict[str, Any] = {"max_evaluations": None, "max_epochs": budget * epochs, "generations": budget * epochs}
+    if evolution.algorithm == "pbt":
+        interval = PBTSettings.of(evolution.arguments).interval
+        changes |= {"population": max(2, budget), "generations": max(1, epochs // interval)}
+    elif evolution.algorithm not in MULTI_FIDELITY and not evolution.stages:
+        return settings
+    return settings.model_copy(update={"evolution": evolution.model_copy(update=changes)})
 
 
 def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
@@ -181,7 +197,7 @@ def _steps(recorded: Recorded) -> list[dict[str, Any]]:
     for entry in recorded.entries:
         if entry.duplicate_of is None:
             best = min(best, entry.evaluation.value)
-            epochs += len(entry.evaluation.curve) + (entry.evaluation.status != "ok")
+            epochs += entry.evaluation.trained_epochs
             steps.append({"training": len(steps) + 1, "epochs": epochs, "best": best})
     return steps
 
@@ -222,7 +238,9 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
         executor=make_executor(trainer, settings),
         resume=True,
     ) as study:
-        study.map(Retraining(trainer), [Individual(choice.genes) for _ in range(repeats)])
+        schedule = schedule_of(recorded.entries, choice.number, settings.search_space)
+        changed = any(params != schedule[0][0] for params, _ in schedule)
+        study.map(Retraining(trainer, schedule if changed else ()), [Individual(choice.genes) for _ in range(repeats)])
         evaluations = [entry.evaluation for entry in study.record]
     if any(evaluation.status != "ok" for evaluation in evaluations):
         return {"retrained": math.inf, "test_loss": math.inf}

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from deap_hpo.errors import InputError
 from deap_hpo.space import Space
 from deap_hpo.starting import is_source, load_source
-from deap_hpo.strategies import STRATEGIES
+from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -88,12 +88,14 @@ class EvolutionConfig(_Section):
     arguments: dict[str, Any] = Field({}, description="Further arguments of pbt or of a strategy.")
     target: float | None = Field(None, description="Value of the objective at which the run ends.")
     patience: int | None = Field(None, ge=1, description="Generations without a better value after which it ends.")
+    stages: list[int] = Field([], description="Epochs at which hopeless trainings are ended; the last: of a whole one.")
+    stopping: Literal["median", "halving"] = Field("median", description="stages: who is hopeless.")
     max_evaluations: int | None = Field(None, ge=1, description="Trainings after which the run ends, resumably.")
     max_epochs: int | None = Field(None, ge=1, description="Epochs, of all trainings, after which it ends.")
 
     @model_validator(mode="after")
     def _algorithm_is_known(self) -> EvolutionConfig:
-        known = ["truncation", "pbt", *STRATEGIES]
+        known = ["truncation", "pbt", *STRATEGIES, *MULTI_FIDELITY]
         if self.algorithm not in known:
             near = difflib.get_close_matches(self.algorithm, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
@@ -101,6 +103,10 @@ class EvolutionConfig(_Section):
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Give the settings that a resumed run has to share with the recorded one."""
+        return self.model_dump(exclude={*BUDGETS, *(() if self.stages else ("stages", "stopping"))})
 
     @property
     def evaluations(self) -> int:
@@ -163,10 +169,8 @@ class RunConfig(_Section):
 
         The budgets (generations, evaluations, seconds) are not among them: they are totals, and may be raised to go on.
         """
-        return {
-            "task": self.task.model_dump(exclude={"data_dir", *(() if self.task.source else ("source",))}),
-            "evolution": self.evolution.model_dump(exclude=BUDGETS),
-        }
+        task = self.task.model_dump(exclude={"data_dir", *(() if self.task.source else ("source",))})
+        return {"task": task, "evolution": self.evolution.identity()}
 
 
 def preset_names() -> list[str]:

@@ -11,7 +11,7 @@ from deap import algorithms
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.assembly import strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.config import BUDGETS, make_config
+from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
@@ -112,7 +112,7 @@ def optimize(
                 directions=[towards],
                 resume=resume,
                 executor=executor,
-                settings={"evolution": evolution.model_dump(exclude=BUDGETS)},
+                settings={"evolution": evolution.identity()},
                 max_evaluations=max_evaluations,
                 max_seconds=max_seconds,
                 pruner=pruner,
@@ -131,7 +131,7 @@ def optimize(
                 first = toolbox.population(n=population)
                 eaPBT(first, toolbox, pbt.cxpb, pbt.mutpb, generations - 1, pbt.interval, verbose=False)
             else:
-                strategy = strategy_for(space, evolution, seed)
+                strategy = strategy_for(space, evolution, seed, getattr(evaluator, "epochs", None))
                 toolbox.register("generate", strategy.generate, toolbox.genome)
                 toolbox.register("update", strategy.update)
                 algorithms.eaGenerateUpdate(toolbox, ngen=generations, verbose=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -58,7 +59,7 @@ def test_what_is_on_record_is_not_run_again(config: RunConfig, monkeypatch: pyte
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("deap_hpo.training.reference.ReferenceTrainer.train", refuse)
+    monkeypatch.setattr("deap_hpo.training.reference.ReferenceTrainer.train_on", refuse)
     again = run(config)
     for one, other in zip(first, again, strict=True):
         pd.testing.assert_frame_equal(one, other)
@@ -67,7 +68,7 @@ def test_what_is_on_record_is_not_run_again(config: RunConfig, monkeypatch: pyte
 def test_interrupted_it_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     from deap_hpo.training.reference import ReferenceTrainer
 
-    train, calls = ReferenceTrainer.train, 0
+    train, calls = ReferenceTrainer.train_on, 0
 
     def interrupted(*arguments: object, **keywords: object) -> object:
         nonlocal calls
@@ -76,7 +77,7 @@ def test_interrupted_it_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPat
             raise KeyboardInterrupt
         return train(*arguments, **keywords)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ReferenceTrainer, "train", interrupted)
+    monkeypatch.setattr(ReferenceTrainer, "train_on", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(config)
     names = study_names("runs/studies.db")
@@ -131,3 +132,32 @@ def test_bands_begin_where_every_seed_has_a_value_and_keep_the_last_one() -> Non
     assert bands["median"].tolist() == pytest.approx([0.8, 0.55, 0.5])
     drawn = plot_comparison(bands).axes[0].lines[0].get_xydata().tolist()
     assert drawn == [[3, pytest.approx(0.8)], [4, pytest.approx(0.55)], [6, pytest.approx(0.5)]]
+
+
+def test_methods_that_train_part_of_the_way_get_the_epochs_of_the_whole_trainings(config: RunConfig) -> None:
+    config = load_config("small.toml", ["study.storage=runs/studies.db", "training.epochs=4"])
+    methods = (
+        "random",
+        "hyperband",
+        "dehb:eta=2",
+        "halving:population_size=6",
+        "pbt",
+        "staged=truncation:stages=[1,4]",
+    )
+    runs, anytime = compare(
+        config, [parse_method(m) for m in methods], experiment="parts", seeds=2, budget=6, repeats=1
+    )
+    epochs = runs.set_index("method")["epochs"]
+    assert epochs.max() <= 24
+    assert epochs.min() >= 12
+    assert (runs.set_index("method")["trainings"].drop("random") > 6).all()
+    last = anytime.groupby(["method", "seed"])["epochs"].last()
+    assert last.to_dict() == runs.set_index(["method", "seed"])["epochs"].to_dict()
+    for seed in (1, 2):
+        members = [e for e in read_record(f"parts-pbt-{seed}", "runs/studies.db").entries if e.generation == 0]
+        assert len(members) == 6
+        schedule = read_record(f"parts-pbt-{seed}-retrained", "runs/studies.db").attributes["evaluator"].get("schedule")
+        best = runs.set_index(["method", "seed"]).loc[("pbt", seed)]
+        assert math.isfinite(best["test_loss"])
+        if schedule:
+            assert [part[1] for part in schedule] == list(range(1, len(schedule) + 1))

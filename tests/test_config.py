@@ -19,7 +19,7 @@ PAPER = {
 
 
 def test_every_preset_loads() -> None:
-    assert set(preset_names()) == {"quick", *(f"paper/{name}" for name in PAPER)}
+    assert set(preset_names()) == {"pbt", "quick", *(f"paper/{name}" for name in PAPER)}
     for name in preset_names():
         config = load_config(name)
         assert config.study.name == name.replace("/", "-")

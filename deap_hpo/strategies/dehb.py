@@ -1,4 +1,4 @@
-"""Differential evolution on top of Hyperband, after DEHB: what short trainings are bred from is what long ones found."""
+"""Differential evolution on top of Hyperband, after DEHB: its brackets begin with children of the best known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 class DEHBStrategy:
     """Hyperband whose brackets begin with children of the best configurations known, bred by differential evolution.
 
-    For each number of epochs, the best `population_size` configurations that were trained so far are remembered. A new
+    For each number of epochs, the best `memory_size` configurations that were trained so far are remembered. A new
     configuration comes from those of the most epochs that at least four are known of: a mutant a + F (b - c), whose
     genes replace those of a fourth with probability CR; or, with probability `random_share`, from a uniform draw. The
     brackets are Hyperband's: the better ones go on where they stopped, and only added epochs are trained.
@@ -33,7 +33,7 @@ class DEHBStrategy:
         epochs: Epochs of a whole training.
         min_epochs: Epochs of the shortest, at least 1.
         eta: One in so many is promoted to the next rung; at least 2.
-        population_size: Configurations remembered for each number of epochs, at least 4.
+        memory_size: Configurations remembered for each number of epochs, at least 4.
         factor: Scale of the difference, F, in (0, 2].
         rate: Probability of each gene to come from the mutant, CR, in [0, 1]; one gene always does.
         random_share: Probability of a uniform draw, in [0, 1].
@@ -68,7 +68,7 @@ class DEHBStrategy:
         epochs: int,
         min_epochs: int = 1,
         eta: int = 3,
-        population_size: int = 10,
+        memory_size: int = 10,
         factor: float = 0.5,
         rate: float = 0.5,
         random_share: float = 0.1,
@@ -77,7 +77,7 @@ class DEHBStrategy:
         for name, value, high in (("factor", factor, 2.0), ("rate", rate, 1.0), ("random_share", random_share, 1.0)):
             if not 0 <= value <= high:
                 raise InputError(f"{name} must be from 0 to {high:g}; got {value!r}.")
-        self._size = check_integer("population_size", population_size, 4)
+        self._size = check_integer("memory_size", memory_size, 4)
         self._factor, self._rate, self._random_share = factor, rate, random_share
         self._rng = np.random.default_rng(check_integer("seed", seed, 0))
         self._genes = len(space)
