@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from deap import base
 
 from deap_hpo.config import EvolutionConfig, RunConfig
+from deap_hpo.enqueueing import Enqueued, enqueue_into, genomes_of
 from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.individual import individual_type, lineage, make_toolbox
@@ -108,6 +109,8 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, direction: str) -> base
     if evolution.mutation == "self-adaptive":
         toolbox.register("mutate", mutSelfAdaptive, low=0.0, up=1.0)
         toolbox.decorate("mutate", lineage("mutate"))
+    if evolution.enqueue:
+        enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
     return toolbox
 
 
@@ -124,7 +127,8 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     """Make the strategy that proposes hyperparameters of a space.
 
     Raises:
-        InputError: The strategy has no such argument, or needs one that is missing.
+        InputError: The strategy has no such argument, or needs one that is missing; or what is enqueued is not in the
+            space.
     """
     arguments: dict[str, Any] = {"seed": seed}
     accepted = argument_names(evolution.algorithm)
@@ -133,7 +137,8 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
         arguments["epochs"] = epochs
     if "budget" in accepted and "resolution" not in evolution.arguments:
         arguments["budget"] = evolution.evaluations
-    return make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
+    strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
+    return Enqueued(strategy, genomes_of(space, evolution.enqueue)) if evolution.enqueue else strategy
 
 
 def make_executor(trainer: Trainer, config: RunConfig) -> Executor:

@@ -55,6 +55,9 @@ def run(
     executor: Executor = None,
     workers: Workers = None,
     address: Address = None,
+    enqueue_from: Annotated[
+        str | None, typer.Option(metavar="STUDY[:COUNT]", help="Try the best configurations of an earlier study first.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the run would cost, and stop.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -66,6 +69,10 @@ def run(
         named = {"study.name": name, "study.seed": seed, "study.storage": storage, "task.data_dir": data_dir}
         given = settings_of({**named, **execution_of(executor, workers, address)})
         settings = load_config(config or preset, [*(overrides or []), *given])
+        if enqueue_from:
+            from deap_hpo.enqueueing import with_enqueued
+
+            settings = with_enqueued(settings, enqueue_from)
         if dry_run:
             from deap_hpo.job import print_plan
 

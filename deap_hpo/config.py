@@ -86,6 +86,7 @@ class EvolutionConfig(_Section):
     )
     indpb: float = Field(0.1, ge=0, le=1, description="resample: probability of each gene to be redrawn.")
     arguments: dict[str, Any] = Field({}, description="Further arguments of pbt or of a strategy.")
+    enqueue: list[dict[str, Any]] = Field([], description="Hyperparameters that are tried first.")
     target: float | None = Field(None, description="Value of the objective at which the run ends.")
     patience: int | None = Field(None, ge=1, description="Generations without a better value after which it ends.")
     stages: list[int] = Field([], description="Epochs at which hopeless trainings are ended; the last: of a whole one.")
@@ -112,7 +113,8 @@ class EvolutionConfig(_Section):
     def evaluations(self) -> int:
         """Evaluations of the whole run: for the genetic algorithm, the first population and all children."""
         if self.algorithm != "truncation":
-            return min(self.population * self.generations, self.max_evaluations or sys.maxsize)
+            first = len(self.enqueue) or self.population
+            return min(first + self.population * (self.generations - 1), self.max_evaluations or sys.maxsize)
         children = self.population - self.population // 2
         return min(self.population + (self.generations - 1) * children, self.max_evaluations or sys.maxsize)
 

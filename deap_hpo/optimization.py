@@ -35,6 +35,7 @@ def optimize(
     population: int = 10,
     generations: int = 10,
     arguments: Mapping[str, Any] | None = None,
+    enqueue: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
     name: str = "study",
     storage: str | None = None,
@@ -63,6 +64,7 @@ def optimize(
         generations: Generations in all, at least 1.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
             `mutation`.
+        enqueue: Hyperparameters to try first, such as those in use so far.
         seed: Seed of the whole run, at least 0.
         name: Name of the study.
         storage: Path of an SQLite file, or a database's URL, where every evaluation is recorded as it ends; None keeps
@@ -96,7 +98,7 @@ def optimize(
     evaluator = _evaluator(objective, space, metric, direction)
     towards: Direction = direction or getattr(getattr(evaluator, "task", None), "direction", None) or "minimize"
     own = {"algorithm": algorithm, "population": population, "generations": generations}
-    own |= {"max_evaluations": max_evaluations}
+    own |= {"max_evaluations": max_evaluations, "enqueue": [dict(one) for one in enqueue]}
     own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}
     evolution = make_config({"evolution": own, "space": space.to_dict()}).evolution
     pbt = PBTSettings.of(evolution.arguments) if algorithm == "pbt" else None

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, create_trial
 
 from deap_hpo.errors import InputError
 from deap_hpo.space import Space
@@ -69,6 +69,12 @@ class OptunaStrategy:
         """Tell the outcomes."""
         for trial, cost in zip(self._trials, costs(self._asked, population), strict=True):
             self._study.tell(trial, cost)
+
+    def learn(self, population: Sequence[Any]) -> None:
+        """Take in the outcomes of individuals that were not asked for."""
+        for individual, cost in zip(population, costs(population, population), strict=True):
+            params = {name: one.decode(gene) for (name, one), gene in zip(self._space.items(), individual, strict=True)}
+            self._study.add_trial(create_trial(params=params, distributions=self._distributions, value=cost))
 
 
 def tpe_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_trials: int = 10) -> OptunaStrategy:

@@ -132,6 +132,8 @@ class SurrogateStrategy:
             self._genomes.append(genome)
             self._values.append(value)
 
+    learn = update
+
     def _generate(self, count: int, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         individuals: list[Any] = []
         modelled = False

@@ -1,0 +1,140 @@
+"""Configurations that are tried first: known to be good, or the best of an earlier study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from deap import base
+
+from deap_hpo.errors import InputError
+from deap_hpo.record import Recorded
+from deap_hpo.space import Space
+from deap_hpo.strategies import Strategy
+
+
+def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Return the genomes of configurations.
+
+    Raises:
+        InputError: One of them is not a point of the space.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> genomes_of(Space({"lr": Float(0.0, 1.0)}), [{"lr": 0.25}])
+        [[0.25]]
+        >>> genomes_of(Space({"lr": Float(0.0, 1.0)}), [{"lr": 2.0}])
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: enqueue[0] is no point of the space: lr: value must be within [0.0, 1.0]; got 2.0.
+    """
+    genomes = []
+    for i, configuration in enumerate(configurations):
+        try:
+            genomes.append(space.encode(configuration))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"enqueue[{i}] is no point of the space: {error}") from None
+    return genomes
+
+
+def enqueue_into(toolbox: base.Toolbox, genomes: Sequence[Sequence[float]], individual: Callable[..., Any]) -> None:
+    """Let the first individuals of ``toolbox.population`` have given genomes; more of them than there is room are left.
+
+    Args:
+        toolbox: Has `population` registered.
+        genomes: Genomes, in the order in which they are to come.
+        individual: Makes an individual from a genome.
+    """
+    draw = toolbox.population
+
+    def population(n: int) -> list[Any]:
+        drawn = draw(n=n)  # all of them, so that the others do not depend on what is enqueued
+        given = [individual(list(genome)) for genome in genomes[:n]]
+        return [*given, *drawn[len(given) :]]
+
+    toolbox.register("population", population)
+
+
+class Enqueued:
+    """A strategy whose first batch is given.
+
+    Afterwards it is the strategy itself that proposes. It learns from that batch if it has a method `learn` (the
+    surrogate and Optuna's samplers have), and else only its own proposals count for it.
+
+    Args:
+        strategy: The strategy.
+        genomes: The first batch, at least one.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.strategies import make_strategy
+        >>> strategy = Enqueued(make_strategy("random", Space({"lr": Float(0.0, 1.0)}), seed=1), [[0.25]])
+        >>> strategy.generate(list)
+        [[0.25]]
+    """
+
+    def __init__(self, strategy: Strategy, genomes: Sequence[Sequence[float]]) -> None:
+        self._strategy, self._genomes = strategy, [list(genome) for genome in genomes]
+        self._begun = False
+
+    def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
+        """Return the given individuals, then those of the strategy."""
+        if self._begun:
+            return self._strategy.generate(ind_init)
+        return [ind_init(list(genome)) for genome in self._genomes]
+
+    def update(self, population: Sequence[Any]) -> None:
+        """Let the strategy learn."""
+        if self._begun:
+            self._strategy.update(population)
+        elif hasattr(self._strategy, "learn"):
+            self._strategy.learn(population)
+        self._begun = True
+
+
+def best_configurations(recorded: Recorded, space: Space, count: int) -> list[dict[str, Any]]:
+    """Return the best different configurations of a study that are points of a space, best first.
+
+    Hyperparameters that the space does not have are left out.
+
+    Raises:
+        InputError: The study has none.
+    """
+    if recorded.space is None:
+        raise InputError(f"The study {recorded.name!r} has no space, so that its genomes say nothing to another one.")
+    sign = 1 if recorded.directions[0] == "minimize" else -1
+    ended = [entry for entry in recorded.entries if entry.evaluation.status == "ok"]
+    found: list[dict[str, Any]] = []
+    for entry in sorted(ended, key=lambda entry: sign * entry.evaluation.value):
+        params = {name: value for name, value in recorded.space.decode(entry.genes).items() if name in space}
+        try:
+            space.encode(params)
+        except (TypeError, ValueError):
+            continue
+        if params not in found:
+            found.append(params)
+        if len(found) == count:
+            return found
+    if not found:
+        raise InputError(
+            f"The study {recorded.name!r} has no evaluation whose hyperparameters are points of this space."
+        )
+    return found
+
+
+def with_enqueued(config: RunConfig, source: str) -> RunConfig:
+    """Return the run with the best configurations of an earlier study, in the same storage, enqueued.
+
+    Args:
+        config: The run.
+        source: Name of the study, and after a colon how many configurations; 3 by default.
+
+    Raises:
+        InputError: There is no such study, it has no such configuration, or the number is none.
+    """
+    name, _, count = source.partition(":")
+    if count and not (count.isdigit() and int(count)):
+        raise InputError(f"--enqueue-from must be STUDY or STUDY:COUNT, with a count of at least 1; got {source!r}.")
+    known = best_configurations(read_record(name, config.study.storage), config.search_space, int(count or 3))
+    plain = config.model_dump(mode="json")
+    return make_config({**plain, "evolution": {**plain["evolution"], "enqueue": [*config.evolution.enqueue, *known]}})
