@@ -5,13 +5,13 @@ BIN := $(VENV)/bin
 ARGS ?=
 SCALE ?= cpu
 
-.DEFAULT_GOAL := help
 PYTHONS ?= 3.10 3.11 3.12 3.13
 
-.PHONY: help install run experiments figures test lint format audit clean
+.DEFAULT_GOAL := help
+.PHONY: help install run experiments figures test test-all lint format audit docs wheel wheel-test clean
 
 help:  ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/deap-hpo: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
