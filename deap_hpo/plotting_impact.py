@@ -95,14 +95,15 @@ def plot_interactions(
         cells = maps[maps["first"].eq(first) & maps["second"].eq(second)]
         table = cells.pivot(index="second_value", columns="first_value", values="mean")
         mesh = axes.pcolormesh(table.columns, table.index, table, norm=norm, shading="gouraud", rasterized=True)
-        lines = axes.contour(table.columns, table.index, table, colors="white", linewidths=0.7, levels=levels)
-        axes.clabel(lines, fontsize=7, fmt="%.2g")
+        axes.contour(table.columns, table.index, table, colors="white", linewidths=0.7, levels=levels)
         axes.plot(_values(trials[~bad], first), _values(trials[~bad], second), ".", ms=2.5, color="white", alpha=0.7)
         axes.plot(_values(trials[bad], first), _values(trials[bad], second), "x", ms=4, color="C1", mew=1.2)
         scale_axis(axes, space, first, "x")
         scale_axis(axes, space, second, "y")
         axes.grid(visible=False)
     bar = figure.colorbar(mesh, ax=grid[0].tolist(), label=value_name)
+    for level in levels:
+        bar.ax.axhline(level, color="white", lw=0.7)  # what the lines in the maps mean
     if positive:
         bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         bar.ax.yaxis.set_major_formatter(ScalarFormatter())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
+from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -38,8 +40,8 @@ def export(paper: str, dense: str, noise: str, target: Path, *, command: str, co
     made = {"command": command, "commit": commit or _commit(), "date": date.today().isoformat()}
     export_runs(whole_seeds(paper), target, made)
     samples = {"sobol": read_record("dense", dense)}
-    if Path(noise).exists():
-        samples["repeats"] = read_record("noise", noise)
+    if Path(noise).exists() and (repeats := whole_rounds(read_record("noise", noise))):
+        samples["repeats"] = repeats
     export_table(samples, target, made)
     export_impact(target)
     export_simulation(target)
@@ -64,6 +66,13 @@ def whole_seeds(storage: str) -> runs.Runs:
         for run in RUNS
         if run in found
     }
+
+
+def whole_rounds(recorded: Recorded) -> Recorded | None:
+    """Leave out a last round of repeats in which not every configuration had its turn; None if that leaves but one."""
+    count = len({entry.genes for entry in recorded.entries})
+    rounds = len(recorded.entries) // max(1, count)
+    return replace(recorded, entries=recorded.entries[: rounds * count]) if rounds > 1 else None
 
 
 def export_runs(records: runs.Runs, target: Path, made: dict[str, Any]) -> None:
@@ -104,6 +113,7 @@ def export_table(samples: dict[str, Recorded], target: Path, made: dict[str, Any
     about = {
         **made,
         **_environment(runs.environments({name: [recorded] for name, recorded in samples.items()})),
+        "planned": math.prod(first.attributes["config"]["evolution"][key] for key in ("population", "generations")),
         "rows": {name: len(recorded.entries) for name, recorded in samples.items()},
         "evaluator": first.attributes["evaluator"],
         "space": first.space.to_dict() if first.space else None,

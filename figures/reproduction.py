@@ -172,7 +172,24 @@ def importance(data: Path) -> str:
     about, table = _json(data, "fashion_mnist_cnn_table"), pd.read_csv(data / "impact_importances.csv")
     rows = [[row["hyperparameter"], f"{row['fanova']:.2f}", f"{row['ped_anova']:.2f}"] for _, row in table.iterrows()]
     share = _table(["hyperparameter", "whole space (fANOVA)", "among the best tenth (PED-ANOVA)"], rows)
-    return f"From {about['rows']['sobol']} trainings:\n\n{share}"
+    rows, planned = about["rows"]["sobol"], about["planned"]
+    whole = "" if rows == planned else f", of the {planned} points that the sequence was to have"
+    return f"From {rows} trainings{whole}:\n\n{share}"
+
+
+def dependence(data: Path) -> str:
+    """What the modelled loss does from one end of a range to the other."""
+    table = pd.read_csv(data / "impact_partial_dependence.csv")
+    parts = []
+    for name, curve in table.groupby("hyperparameter", sort=False):
+        ends, best = curve.iloc[[0, -1]], curve.loc[curve["mean"].idxmin()]
+        (first, last), (mean, other), (low, least) = (list(ends[column]) for column in ("value", "mean", "low"))
+        parts.append(
+            f"- {str(name).replace('_', ' ')} from {first:.3g} to {last:.3g}: the geometric mean goes from {mean:.2f} to "
+            f"{other:.2f}, with its least, {best['mean']:.2f}, at {best['value']:.2g}; the tenth of the settings with "
+            f"the lowest losses from below {low:.2f} to below {least:.2f}."
+        )
+    return "The modelled loss, averaged over the other hyperparameters of the sample:\n\n" + "\n".join(parts)
 
 
 def interaction(data: Path) -> str:
@@ -236,6 +253,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
         diversity,
         best_losses,
         importance,
+        dependence,
         interaction,
         momentum,
         noise,

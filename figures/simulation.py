@@ -24,7 +24,7 @@ from deap_hpo.seeding import derived_seed
 from deap_hpo.space import Space
 
 RUNS = ("baseline", "run_1", "run_2", "run_3", "run_4")
-SEEDS = 200
+SEEDS, PARTS = 200, 10
 
 
 def trainings(data: Path) -> tuple[pd.DataFrame, Space]:
@@ -49,7 +49,7 @@ def accuracy(data: Path) -> dict[str, float]:
     paper = np.flatnonzero(table["sample"].eq("paper"))
     shuffled = np.random.default_rng(0).permutation(paper)
     predicted = pd.Series(np.nan, index=table.index)
-    for part in np.array_split(shuffled, 10):
+    for part in np.array_split(shuffled, PARTS):
         model = ResponseModel(_inside(table.drop(index=part), space), space)
         predicted[part] = model.predict(genes(_params(table.loc[part], space), space))
     measured = table["value"].replace(np.inf, table["value"][np.isfinite(table["value"])].max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ import reproduction  # noqa: E402
 import simulation  # noqa: E402
 
 from deap_hpo import impact  # noqa: E402
+from deap_hpo.evaluation import Evaluation  # noqa: E402
 from deap_hpo.offline import read_table  # noqa: E402
-from deap_hpo.record import read_record, study_names  # noqa: E402
+from deap_hpo.record import Recorded, read_record, study_names  # noqa: E402
 from deap_hpo.response import ResponseModel  # noqa: E402
+from deap_hpo.trials import Entry  # noqa: E402
 
 DATA = FIGURES / "data"
 
@@ -105,6 +108,16 @@ def test_simulated_runs_follow_from_the_trainings() -> None:
     assert found["run_4", 1] <= found["run_3", 1]  # it begins with the same generations
 
 
+def test_only_whole_rounds_of_repeats_are_taken() -> None:
+    made = tuple(Entry(i, 0, (float(i % 3),), Evaluation((0.5,)), seed=i) for i in range(8))
+    recorded = Recorded("noise", ("minimize",), None, made, {})
+    whole = export.whole_rounds(recorded)
+    assert whole is not None
+    assert [entry.number for entry in whole.entries] == [0, 1, 2, 3, 4, 5]
+    assert export.whole_rounds(replace(recorded, entries=made[:5])) is None
+    assert export.whole_rounds(replace(recorded, entries=())) is None
+
+
 def test_verdicts_say_no_more_than_the_test() -> None:
     few = {"mean": -1.0, "p": 0.25, "least_p": 0.25, "n": 3, "lower": 3}
     assert reproduction.verdict(few).startswith("not shown: 3 seeds are too few")
@@ -138,7 +151,10 @@ def test_the_experiments_run_and_give_tables_figures_and_numbers(
     experiments.paper_runs(SMALL, paper)
     experiments.dense_sample(SMALL, dense)
     monkeypatch.setattr(experiments, "NOISE_SEEDS", 2)
+    # What takes long, in short.
     monkeypatch.setattr(simulation, "SEEDS", 5)
+    monkeypatch.setattr(simulation, "PARTS", 2)
+    monkeypatch.setattr(export, "MODELS", ("nearest",))
     experiments.noise_sample(SMALL, dense, noise)
     target = tmp_path / "data"
     export.export(paper, dense, noise, target, command="a test", commit="none")

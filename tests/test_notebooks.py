@@ -13,7 +13,10 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NAMES = ["01_quickstart", "02_paper_runs", "03_hyperparameter_impact", "04_comparing_strategies"]
-SMALL = {"01_quickstart": "GENERATIONS, POPULATION = 2, 5", "04_comparing_strategies": "SEEDS, BUDGET = 2, 12"}
+SMALL = {
+    "01_quickstart": "GENERATIONS, POPULATION = 2, 5",
+    "04_comparing_strategies": "SEEDS, BUDGET, FOLDS = 2, 12, 2",
+}
 IMPORTS = {"deap_hpo", "functools", "json", "matplotlib", "numpy", "pandas", "pathlib"}
 
 
