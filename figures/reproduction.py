@@ -185,9 +185,9 @@ def dependence(data: Path) -> str:
         ends, best = curve.iloc[[0, -1]], curve.loc[curve["mean"].idxmin()]
         (first, last), (mean, other), (low, least) = (list(ends[column]) for column in ("value", "mean", "low"))
         parts.append(
-            f"- {str(name).replace('_', ' ')} from {first:.3g} to {last:.3g}: the geometric mean goes from {mean:.2f} to "
-            f"{other:.2f}, with its least, {best['mean']:.2f}, at {best['value']:.2g}; the tenth of the settings with "
-            f"the lowest losses from below {low:.2f} to below {least:.2f}."
+            f"- {str(name).replace('_', ' ')} from {first:.3g} to {last:.3g}: the geometric mean goes from {mean:.2f} "
+            f"to {other:.2f}, with its least, {best['mean']:.2f}, at {best['value']:.2g}; the tenth of the settings "
+            f"with the lowest losses from below {low:.2f} to below {least:.2f}."
         )
     return "The modelled loss, averaged over the other hyperparameters of the sample:\n\n" + "\n".join(parts)
 
