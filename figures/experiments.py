@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=["paper", "dense", "noise", "export"])
     parser.add_argument("--folder", type=Path, help="folder of the record; by default runs/experiments-SCALE")
     parser.add_argument("--data", type=Path, default=HERE / "data", help="folder for the tables")
+    parser.add_argument("--no-timings", action="store_true", help="the machine had other work: export no seconds")
     arguments = parser.parse_args()
     folder = arguments.folder or Path("runs") / f"experiments-{arguments.scale}"
     scale = SCALES[arguments.scale]
@@ -154,7 +155,14 @@ def main() -> None:
     if "noise" in steps:
         noise_sample(scale, dense, noise)
     if "export" in steps:
-        export(paper, dense, noise, arguments.data, command=f"make experiments SCALE={arguments.scale}")
+        export(
+            paper,
+            dense,
+            noise,
+            arguments.data,
+            command=f"make experiments SCALE={arguments.scale}",
+            timings=not arguments.no_timings,
+        )
 
 
 if __name__ == "__main__":

@@ -61,12 +61,14 @@ def results(data: Path) -> str:
     for run, label in RUNS.items():
         claim, seeds = published.loc[run], runs[runs["run"].eq(run)]
         if seeds.empty:
-            measured = ["-"] * 7
+            measured = ["-"] * 8
         else:
             first = seeds.iloc[0]
             sizes = [f"{first['population']}", f"{first['generations']}", f"{first['mutation_rate']}"]
             trained = f"{seeds['trained'].mean():.1f} of {seeds['evaluations'].mean():.0f}"
-            measured = [" / ".join(sizes), *[_spread(seeds[column]) for column in columns], trained, str(len(seeds))]
+            minutes = f"{seeds['seconds'].mean() / 60:.1f}" if "seconds" in seeds else "-"
+            losses = [_spread(seeds[column]) for column in columns]
+            measured = [" / ".join(sizes), *losses, minutes, trained, str(len(seeds))]
         claims = [f"{claim[column]:.4f}" for column in columns[:2]]
         rows.append([label, *claims, f"{claim['minutes']:.2f}", *measured])
     head = [
@@ -79,6 +81,7 @@ def results(data: Path) -> str:
         "validation loss",
         "test loss",
         "test accuracy",
+        "minutes",
         "trained of asked",
         "seeds",
     ]

@@ -118,6 +118,16 @@ def test_only_whole_rounds_of_repeats_are_taken() -> None:
     assert export.whole_rounds(replace(recorded, entries=())) is None
 
 
+def test_comparisons_that_are_there_are_drawn(tmp_path: Path) -> None:
+    row = {"method": "a", "mean": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.0}
+    points = [{"method": "a", "epochs": epochs, "median": 0.5, "low": 0.4, "high": 0.6} for epochs in (1, 2)]
+    made = {"anytime": points, "outcomes": {"test_loss": {"summary": [row]}}}
+    (tmp_path / "comparison_small.json").write_text(json.dumps(made))
+    names = sorted(path.name for path in draw.comparisons(tmp_path, tmp_path / "figures"))
+    stems = ("comparison_small", "comparison_small_outcomes")
+    assert names == sorted(f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png"))
+
+
 def test_verdicts_say_no_more_than_the_test() -> None:
     few = {"mean": -1.0, "p": 0.25, "least_p": 0.25, "n": 3, "lower": 3}
     assert reproduction.verdict(few).startswith("not shown: 3 seeds are too few")
@@ -160,11 +170,15 @@ def test_the_experiments_run_and_give_tables_figures_and_numbers(
     export.export(paper, dense, noise, target, command="a test", commit="none")
     (target / "published.csv").write_bytes((DATA / "published.csv").read_bytes())
     runs = pd.read_csv(target / "paper_runs.csv")
+    assert (runs["seconds"] > 0).all()
     assert runs.groupby("run")["seed"].apply(list).to_dict() == {"run_2": [1, 2], "run_3": [1, 2]}
     table, space = read_table(target / f"{export.TABLE}.parquet")
     assert table["sample"].value_counts().to_dict() == {"sobol": 32, "repeats": 24}
     assert table.groupby("configuration").size().value_counts().to_dict() == {1: 20, 3: 12}
     assert list(space) == ["lr", "momentum", "weight_decay"]
+    export.drop_seconds(target)
+    assert "seconds" not in pd.read_csv(target / "paper_runs.csv")
+    assert "seconds" not in read_table(target / f"{export.TABLE}.parquet")[0]
     assert len(draw.draw(target, tmp_path / "figures")) >= 20
     assert "run 2" in reproduction.filled(reproduction.TEXT.read_text(), target)
 
