@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 
 
 class ProgressDisplay:
-    """A study's callback that shows how far the run is; nothing is shown where standard error is no terminal.
+    """A study's callback that shows how far the run is, on a terminal or in a notebook; elsewhere nothing is shown.
 
     Args:
         evaluations: Evaluations of the whole run.
@@ -40,16 +49,18 @@ class ProgressDisplay:
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
-            disable=not (console.is_terminal or console.is_jupyter),
+            disable=console.is_jupyter or not console.is_terminal,
             redirect_stdout=sys.stdout.isatty(),
             speed_estimate_period=3600,
         )
+        self._notebook = _NotebookLine() if console.is_jupyter else None
         self._task = self._progress.add_task(
             "", total=evaluations, generation=1, generations=generations, best="-", completed=0
         )
 
     def __enter__(self) -> ProgressDisplay:
         self._progress.start()
+        self._show()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,6 +70,7 @@ class ProgressDisplay:
         """Count a new evaluation."""
         self._note_best(study, [entry])
         self._progress.update(self._task, completed=len(study.record), best=self._shown_best())
+        self._show()
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Go on to the next generation; replayed evaluations are counted here."""
@@ -69,6 +81,11 @@ class ProgressDisplay:
             generation=min(self._generations, study.generation + 1),
             best=self._shown_best(),
         )
+        self._show()
+
+    def _show(self) -> None:
+        if self._notebook:
+            self._notebook.show(self._progress.tasks[0])
 
     def _note_best(self, study: Study, entries: Sequence[Entry]) -> None:
         better = min if study.directions[0] == "minimize" else max
@@ -79,3 +96,27 @@ class ProgressDisplay:
 
     def _shown_best(self) -> str:
         return "-" if math.isnan(self._best) else f"{self._best:.4f}"
+
+
+class _NotebookLine:
+    """One line of a notebook cell's output that is replaced as the run goes on; it stays when the notebook is saved."""
+
+    def __init__(self) -> None:
+        from IPython import display
+
+        tools: Any = display
+        self._make = tools.HTML
+        self._handle = tools.display(tools.HTML(""), display_id=True)
+
+    def show(self, task: Task) -> None:
+        """Show how far it is."""
+        total = int(task.total or 0)
+        left = "" if task.time_remaining is None else f", about {task.time_remaining:.0f} s left"
+        self._handle.update(
+            self._make(
+                f"generation {task.fields['generation']}/{task.fields['generations']} "
+                f'<progress value="{task.completed:.0f}" max="{total}"></progress> '
+                f"{task.completed:.0f}/{total} evaluations · best {task.fields['best']} · "
+                f"{task.elapsed or 0:.0f} s gone{left}"
+            )
+        )
