@@ -9,12 +9,17 @@ import torch
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.hardware import resolve_device
+from deap_hpo.training.leak import LeakingTrainer
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 
 Trainer = ReferenceTrainer | PopulationTrainer
-TRAINERS: dict[str, Callable[..., Trainer]] = {"population": PopulationTrainer, "reference": ReferenceTrainer}
+TRAINERS: dict[str, Callable[..., Trainer]] = {
+    "population": PopulationTrainer,
+    "reference": ReferenceTrainer,
+    "leaking": LeakingTrainer,  # shows what leakage does to figures; no run should have it
+}
 
 
 def make_trainer(task: Task, *, trainer: str = "auto", device: str | torch.device = "auto", **settings: Any) -> Trainer:
@@ -26,7 +31,7 @@ def make_trainer(task: Task, *, trainer: str = "auto", device: str | torch.devic
 
     Args:
         task: What to train.
-        trainer: "auto", "population" or "reference".
+        trainer: "auto", "population" or "reference"; "leaking" is a demonstration, see `LeakingTrainer`.
         device: Where to train; see `ReferenceTrainer`.
         settings: Further arguments of the trainer: `epochs`, `precision`, `repeats`.
 

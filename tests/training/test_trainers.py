@@ -82,7 +82,7 @@ print(given_back, min(faults() for _ in range(8)))
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(InputError, match="trainer must be one of auto, population, reference; got 'fast'"):
+    with pytest.raises(InputError, match="trainer must be one of auto, population, reference, leaking; got 'fast'"):
         trainers.make_trainer(small_task(), trainer="fast", device="cpu")
     with pytest.raises(InputError, match="repeats must be an integer of at least 1; got 0"):
         trainers.make_trainer(small_task(), device="cpu", repeats=0)

@@ -1,0 +1,75 @@
+"""A leak, on purpose: the split is redrawn whenever a training goes on, which then validates on what it trained on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.training.data import Data, Split
+from deap_hpo.training.keyed import keyed_permutation
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.state import TrainingState
+
+
+class LeakingTrainer(ReferenceTrainer):
+    """A reference trainer that measures what leakage does to published figures; never to be used for anything else.
+
+    Where a training goes on from a state, training and validation examples are put together and split anew, by the
+    epochs trained so far: all members of a generation have the same split, the first that of the data. Weights that
+    have seen the new validation examples are carried over, and the validation loss tells how well they were learnt by
+    heart. The test examples are not touched.
+
+    Args:
+        arguments: Those of `ReferenceTrainer`.
+
+    Warns:
+        RuntimeWarning: Always.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        warnings.warn(
+            "LEAK: training and validation examples are split anew at every generation while weights are carried over. "
+            "Validation losses of this run say nothing about unseen examples; it is here to show just that",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the result depends on; see `ReferenceTrainer`."""
+        return {**super().settings, "leak": True}
+
+    def train_on(
+        self, state: TrainingState | None, params: Mapping[str, Any], seed: int = 0, epochs: int | None = None
+    ) -> tuple[nn.Module, Evaluation, TrainingState]:
+        """Train on from a state, with a split of its own; see `ReferenceTrainer.train_on`."""
+        whole = self.data
+        self._data = redrawn(whole, state.epochs) if state else whole
+        try:
+            return super().train_on(state, params, seed, epochs)
+        finally:
+            self._data = whole
+
+
+def redrawn(data: Data, epoch: int) -> Data:
+    """Put training and validation examples together, and split them anew in the same sizes.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> data = load_digits(training_size=100, validation_size=50)
+        >>> other = redrawn(data, 1)
+        >>> len(other.training), len(other.validation), torch.equal(data.validation.inputs, other.validation.inputs)
+        (100, 50, False)
+    """
+    inputs = torch.cat([data.training.inputs, data.validation.inputs])
+    targets = torch.cat([data.training.targets, data.validation.targets])
+    order = keyed_permutation(len(targets), int(data.description.get("split_seed", 0)), epoch).to(targets.device)
+    pool, size = Split(inputs[order], targets[order]), len(data.training)
+    return replace(data, training=pool[:size], validation=pool[size:])
