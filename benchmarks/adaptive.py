@@ -1,13 +1,13 @@
 """Do partial trainings pay? Methods compared by epochs, on learning curves: python benchmarks/adaptive.py --data DIR.
 
-DIR holds `hpo_bench.py` and its data; the problems are surrogates of real learning curves (LCBench), with 52 epochs of a
-whole training. Every method gets the epochs of `--budget` whole trainings; one that goes on costs its added epochs.
+DIR holds `hpo_bench.py` and its data; the problems are surrogates of real learning curves (LCBench), with 52 epochs of
+a whole training. Every method gets the epochs of `--budget` whole trainings; one that goes on costs its added epochs.
 
 Prints, per budget, the normalised regret of the best network trained so far, at the epoch where it is (0 is the best
 known, 1 the median of random configurations; mean over problems and seeds, 95 % bootstrap interval over seeds), the
-mean rank, and the share of the epochs after which the loss that the paper's genetic algorithm ends with was reached (median
-over problems and seeds; and how often it was). Population-based training is not among the methods: no table has curves
-of schedules. Runs are kept in `--output` as they finish.
+mean rank, and the share of the epochs after which the loss that the paper's genetic algorithm ends with was reached
+(median over problems and seeds; and how often it was). Population-based training is not among the methods: no table has
+curves of schedules. Runs are kept in `--output` as they finish.
 """
 
 from __future__ import annotations
@@ -197,9 +197,7 @@ def main() -> None:
                         file.write(json.dumps(runs[method, problem, seed]) + "\n")
                         file.flush()
     wanted = {key: one for key, one in runs.items() if key[0] in arguments.methods and key[2] < arguments.seeds}
-    print(
-        f"{arguments.seeds} seeds, {len(arguments.problems)} problems, {arguments.budget} trainings of {EPOCHS} epochs\n"
-    )
+    print(f"{arguments.seeds} seeds, {len(arguments.problems)} problems, {arguments.budget} x {EPOCHS} epochs\n")
     print_table(summarise(wanted, arguments.methods, arguments.budget), arguments.methods[0])
 
 
