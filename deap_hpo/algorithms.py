@@ -34,6 +34,7 @@ def eaTruncation(
     Children come in pairs of two different parents, cloned, mated with probability `cxpb`; then each is mutated with
     probability `mutpb`. Who is neither mated nor mutated keeps its fitness, as the surviving parents do: only
     individuals without a valid fitness are evaluated, all of a generation's in one call of ``toolbox.map``.
+    (`deap_hpo.stages.StagedMap` as that `map` ends the training of hopeless ones early.)
 
     Args:
         population: Individuals, at least 4; replaced in place, as by `deap.algorithms.eaSimple`. At the end the
