@@ -20,9 +20,12 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let links to figures, which also work in the repository, work in the site."""
-    return markdown.replace("](../figures/", "](figures/")
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Let links of top-level pages out of this folder, which work in the repository, make sense in the site."""
+    if "/" in page.file.src_uri:
+        return markdown
+    markdown = markdown.replace("](../figures/", "](figures/")
+    return re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", lambda link: f"{link[1]} (`{link[2]}` in the repository)", markdown)
 
 
 def commands() -> str:
