@@ -142,14 +142,14 @@ def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
             `published` (time).
         title: Of the figure.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 3.6))
+    figure, axes = plt.subplots(figsize=(6.4, 4.4))
     kinds = (
         ("evaluations", "C2", "^", "evaluations of the protocol"),
         ("trained", "C0", "s", "networks trained"),
         ("published", "C1", "D", "published time"),
     )
     for i, (column, colour, marker, name) in enumerate(kinds):
-        heights = [place + (i - 1) * 0.2 for place in range(len(costs))]
+        heights = [place + (i - 1) * 0.27 for place in range(len(costs))]
         hollow = "none" if column == "published" else colour
         axes.hlines(heights, 0, costs[column], color=colour, lw=1.2, alpha=0.6)
         axes.plot(costs[column], heights, marker, ms=7, color=colour, mfc=hollow, mew=1.5, label=name)
