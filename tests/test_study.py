@@ -160,7 +160,7 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same(tmp_path: Path) -> 
     storage = f"{tmp_path}/killed.db"
     for wait in (0.08, 0.2, 0.31, 0.17):
         before = _recorded(storage)
-        process = subprocess.Popen([*command, storage], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, storage, "0.4"], stdout=subprocess.DEVNULL)  # slow enough to be caught
         while _recorded(storage) <= before and process.poll() is None:
             time.sleep(0.02)
         time.sleep(wait)
