@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -38,3 +40,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def digits_task() -> Task:
     """A small real task: an MLP of 32 units on 300 of scikit-learn's digits."""
     return Task("digits", partial(MLP, inputs=64, width=32), load_digits(training_size=300, validation_size=200))
+
+
+@pytest.fixture(autouse=True)
+def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget what a test has imported from files of its own: another test may have a file of the same name."""
+    yield
+    temporary = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__dict__", {}).get("__file__")).startswith(temporary):
+            del sys.modules[name]
