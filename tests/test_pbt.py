@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
 import signal
 import subprocess
@@ -186,8 +187,16 @@ def _replayed_without_checkpoints() -> str:
 def test_killed_with_kill_9_again_and_again_it_ends_the_same_weights_included(here: Path) -> None:
     (here / "script.py").write_text(
         textwrap.dedent("""
-            import sys
+            import os, sys, time
             from deap_hpo.cli import main
+            from deap_hpo.training.reference import ReferenceTrainer
+
+            def slowly(self, request, evaluate=ReferenceTrainer.evaluate):
+                time.sleep(0.3)
+                return evaluate(self, request)
+
+            if "SLOW" in os.environ:  # here and in the workers, which import this file as well
+                ReferenceTrainer.evaluate = slowly
             if __name__ == "__main__":
                 main()
         """)
@@ -198,7 +207,8 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same_weights_included(he
     killed, command = 0, [*run, "--name", "killed"]
     for wait in (0.0, 0.1, 0.25):
         before = recorded("killed")
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        slow = {**os.environ, "SLOW": "1"}  # slow enough to be caught
+        process = subprocess.Popen(command, env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while recorded("killed") <= before + 2 and process.poll() is None:
             time.sleep(0.02)
         time.sleep(wait)
