@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
     from deap_hpo.operators import mutSelfAdaptive as mutSelfAdaptive
     from deap_hpo.operators import selTruncation as selTruncation
     from deap_hpo.optimization import optimize as optimize
+    from deap_hpo.pareto import eaNSGA as eaNSGA
     from deap_hpo.pruning import MedianPruner as MedianPruner
     from deap_hpo.search_cv import EvolutionSearchCV as EvolutionSearchCV
     from deap_hpo.space import Categorical as Categorical
@@ -44,6 +45,7 @@ _HOMES = {
     "Space": "deap_hpo.space",
     "Study": "deap_hpo.study",
     "Task": "deap_hpo.training.task",
+    "eaNSGA": "deap_hpo.pareto",
     "eaTruncation": "deap_hpo.algorithms",
     "make_toolbox": "deap_hpo.individual",
     "make_trainer": "deap_hpo.training.trainers",

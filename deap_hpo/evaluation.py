@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 Params = Mapping[str, Any]
 Direction = Literal["minimize", "maximize"]
-Status = Literal["ok", "pruned", "diverged", "failed"]
+Status = Literal["ok", "pruned", "diverged", "failed", "infeasible"]
 
 TIMED_OUT = "Time limit"  # how the error of an evaluation that was ended for its duration begins
 
@@ -69,7 +69,8 @@ class Evaluation:
         values: Objective values, one per objective; ``inf`` (the worst, when minimising) where there is none.
             Never NaN: DEAP would rank a NaN as the best about half of the time.
         status: "ok"; "pruned" when it was ended early, with the value it had by then; "diverged" when the training
-            loss stopped being finite; "failed" when it raised, ran out of time, or lost its worker too often.
+            loss stopped being finite; "failed" when it raised, ran out of time, or lost its worker too often;
+            "infeasible" when it was known beforehand to break a constraint, and was not begun.
         curve: Measurements per epoch trained here, in order; epochs before its start are not repeated.
         metrics: Final metrics beside the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
@@ -77,9 +78,11 @@ class Evaluation:
         error: Why a failed evaluation failed, usually a traceback; else an empty string.
         retries: How often it was started again because the process or machine that did it was lost.
         checkpoint: Reference of the checkpoint that it left, if it was asked to.
+        violation: How far it breaks its constraints, at least 0: the sum of the relative excesses; 0 where it keeps
+            them all, or there are none.
 
     Raises:
-        ValueError: A value is NaN, or there is none.
+        ValueError: A value is NaN, or there is none; or the violation is negative or NaN.
 
     Example:
         >>> Evaluation((0.31,)).value
@@ -99,17 +102,25 @@ class Evaluation:
     error: str = ""
     retries: int = 0
     checkpoint: str | None = None
+    violation: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.values or any(math.isnan(value) for value in self.values):
             raise ValueError(
                 f"values must be numbers other than NaN, at least one; got {self.values}. A worst value is inf."
             )
+        if not self.violation >= 0:
+            raise ValueError(f"violation must be a number of at least 0; got {self.violation}.")
 
     @property
     def value(self) -> float:
         """The first (often the only) objective value."""
         return self.values[0]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it ended well and breaks no constraint; only such can be the best."""
+        return self.status == "ok" and self.violation == 0
 
     @property
     def trained_epochs(self) -> int:

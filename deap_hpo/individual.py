@@ -11,6 +11,7 @@ from typing import Any
 
 from deap import base, creator, tools
 
+from deap_hpo.feasibility import Fitness
 from deap_hpo.operators import check_probability, mutBoundedResample, selTruncation
 
 
@@ -24,7 +25,8 @@ class _Recreated(creator.MetaCreator):  # type: ignore[misc]
 def individual_type(weights: Sequence[float]) -> type[Any]:
     """Return the type of individuals with these objectives; always the same one for the same weights.
 
-    An individual is a list of genes with a `fitness` and a lineage:
+    An individual is a list of genes with a `fitness`, which compares by Deb's rules where constraints are broken (see
+    `deap_hpo.feasibility.Fitness`), and a lineage:
 
     - `origin`: numbers of the evaluations that its genome derives from, ascending;
     - `operators`: names of the operators applied to it since, in order;
@@ -50,7 +52,7 @@ def individual_type(weights: Sequence[float]) -> type[Any]:
     weights = tuple(map(float, weights))
     if not weights or not all(math.isfinite(weight) and weight for weight in weights):
         raise ValueError(f"weights must be finite and not 0, one per objective; got {weights}.")
-    fitness = _create("Fitness", weights, base.Fitness)
+    fitness = _create("Fitness", weights, Fitness)
     return _create("Individual", weights, list, fitness=fitness, origin=(), operators=(), epochs=None, start_from=None)
 
 

@@ -7,6 +7,8 @@ import random
 from collections.abc import MutableSequence, Sequence
 from typing import Any, TypeVar
 
+from deap_hpo.feasibility import infeasibility
+
 _Individual = TypeVar("_Individual", bound=MutableSequence[float])
 _Fit = TypeVar("_Fit")
 
@@ -14,8 +16,9 @@ _Fit = TypeVar("_Fit")
 def selTruncation(individuals: Sequence[_Fit], k: int) -> list[_Fit]:
     """Select the best `k` individuals, best first; equals keep their order.
 
-    Individuals with a non-finite fitness come last, whatever the weights: infinite ones, then NaN, which DEAP's own
-    comparison would rank by chance.
+    Feasible individuals come first; then those that break constraints (their fitness has a `violation` above 0), the
+    least violation first; and last those with a non-finite fitness, whatever the weights: infinite ones, then NaN,
+    which DEAP's own comparison would rank by chance.
 
     Args:
         individuals: Individuals with a valid fitness.
@@ -29,7 +32,8 @@ def selTruncation(individuals: Sequence[_Fit], k: int) -> list[_Fit]:
 
     Source:
         Truncation selection: Mühlenbein and Schlierkamp-Voosen, "Predictive models for the breeder genetic
-        algorithm I", Evolutionary Computation 1(1), 1993.
+        algorithm I", Evolutionary Computation 1(1), 1993. Feasibility: Deb, "An efficient constraint handling method
+        for genetic algorithms", Computer Methods in Applied Mechanics and Engineering 186, 2000.
 
     Example:
         >>> from deap_hpo.individual import Individual
@@ -204,13 +208,12 @@ def _reflected(value: float, lower: float, upper: float) -> float:
     return min(max(lower + min(beyond, 2 * width - beyond), lower), upper)
 
 
-def _badness(individual: Any) -> tuple[int, tuple[float, ...]]:
+def _badness(individual: Any) -> tuple[float, bool, tuple[float, ...]]:
     if not individual.fitness.valid:
         raise ValueError(f"individuals must be evaluated before selection; got {individual} without a fitness.")
     weighted: tuple[float, ...] = individual.fitness.wvalues
-    if any(map(math.isnan, weighted)):
-        return 2, ()  # NaN has no order: these keep the one they came in.
-    return int(any(map(math.isinf, weighted))), tuple(-value for value in weighted)
+    has_nan = any(map(math.isnan, weighted))  # NaN has no order: these keep the one they came in.
+    return infeasibility(individual.fitness), has_nan, () if has_nan else tuple(-value for value in weighted)
 
 
 def _bounds(name: str, bounds: float | Sequence[float], size: int) -> Sequence[float]:

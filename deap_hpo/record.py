@@ -85,11 +85,12 @@ class Record:
                 self._study = optuna.create_study(
                     storage=backend, study_name=name, directions=list(directions), load_if_exists=True
                 )
+                self._check_directions(directions)
                 trials = self._study.get_trials(deepcopy=False)
                 _check_ours(name, trials)
                 for key, value in {"space": space.to_dict() if space else None, **identity}.items():
                     self.check(key, value)
-                self._entries = {entry.number: entry for entry in map(to_entry, trials)}
+                self._entries = {entry.number: entry for entry in (to_entry(one, directions) for one in trials)}
         except BaseException:
             self.close()
             raise
@@ -135,6 +136,14 @@ class Record:
             raise ReplayError(
                 f"The study {self.name!r} was recorded with {key} {recorded}, and cannot go on with {given}. "
                 "Give what was recorded, or choose another name."
+            )
+
+    def _check_directions(self, directions: Sequence[Direction]) -> None:
+        recorded = _directions(self._study)
+        if recorded != tuple(directions):
+            raise ReplayError(
+                f"The study {self.name!r} was recorded with the directions {', '.join(recorded)}, and cannot go on "
+                f"with {', '.join(directions)}. Give what was recorded, or choose another name."
             )
 
     def check_replay(self, planned: Entry) -> None:
@@ -194,13 +203,18 @@ def read_record(name: str, storage: str) -> Recorded:
         trials = study.get_trials(deepcopy=False)
         _check_ours(name, trials)
         space = study.user_attrs.get("space")
+        directions = _directions(study)
         return Recorded(
             name=name,
-            directions=tuple("minimize" if d.name == "MINIMIZE" else "maximize" for d in study.directions),
+            directions=directions,
             space=Space.from_dict(space) if space else None,
-            entries=tuple(sorted(map(to_entry, trials), key=lambda entry: entry.number)),
+            entries=tuple(sorted((to_entry(one, directions) for one in trials), key=lambda entry: entry.number)),
             attributes=study.user_attrs,
         )
+
+
+def _directions(study: optuna.Study) -> tuple[Direction, ...]:
+    return tuple("minimize" if one.name == "MINIMIZE" else "maximize" for one in study.directions)
 
 
 def note(name: str, storage: str, key: str, value: Any) -> None:

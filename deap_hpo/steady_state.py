@@ -126,7 +126,7 @@ class SteadyStudy(Study):
 
         def finished(number: int) -> tuple[Any, tuple[float, ...]]:
             individual = individuals[number - first]
-            self._tell_origin(individual, number)
+            self._tell_outcome(individual, self.record[number])
             return individual, self.record[number].evaluation.values
 
         for number in [number for number in self.record.as_completed() if number >= first]:

@@ -148,7 +148,8 @@ class Study(Results):
         Args:
             evaluate: A trainer, or a function of the hyperparameters that returns a number, a tuple of numbers, or an
                 `Evaluation`.
-            individuals: Genomes. Each is told its evaluation number (as its `origin`). Where one has an attribute
+            individuals: Genomes. Each is told its evaluation number (as its `origin`), and its fitness how far it
+                breaks the constraints (as its `violation`). Where one has an attribute
                 `epochs`, it is trained until it has had so many; where it has a `start_from`, from the weights and the
                 optimiser state that the evaluation of this number has left, which is only possible with `epochs`.
 
@@ -173,7 +174,7 @@ class Study(Results):
         if len(entries) < len(planned):
             raise BudgetSpent(f"The study {self.name!r} has used its budget after {len(self.record)} evaluations.")
         for individual, entry in zip(individuals, entries, strict=True):
-            self._tell_origin(individual, entry.number)
+            self._tell_outcome(individual, entry)
         self._batch = (entries, perf_counter() - start)
         self._complete(entries)
         if new:
@@ -190,8 +191,10 @@ class Study(Results):
     def _decode(self, genes: Any) -> Any:
         return self.space.decode(genes) if self.space else genes
 
-    def _tell_origin(self, individual: Any, number: int) -> None:
-        individual.origin, individual.operators, individual.start_from = (number,), (), None
+    def _tell_outcome(self, individual: Any, entry: Entry) -> None:
+        individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
+        if hasattr(individual, "fitness"):
+            individual.fitness.violation = entry.evaluation.violation
 
     def _complete(self, entries: Sequence[Entry]) -> None:
         """Count a batch that is on record whole."""
@@ -206,7 +209,7 @@ class Study(Results):
         """Keep the batch's checkpoints, from which algorithms go on, and that of the best so far."""
         minimise = self.directions[0] == "minimize"
         worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=minimise)
-        ended = any(entry.evaluation.status == "ok" for entry in batch)
+        ended = any(entry.evaluation.feasible for entry in batch)
         self._continuations.collect([*worst_first, *([self.best] if ended else [])])
 
     def _plan(self, number: int, individual: Any) -> Entry:

@@ -62,16 +62,19 @@ def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:
 
 
 def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry:
-    """Give the entry with the best first objective; the earliest among equals.
+    """Give the feasible entry with the best first objective; the earliest among equals.
 
     Raises:
-        InputError: No entry has a finite value.
+        InputError: No entry has a finite value and keeps its constraints.
     """
     sign = 1 if direction == "minimize" else -1
-    finite = [entry for entry in entries if entry.evaluation.status == "ok"]
-    if not finite:
-        raise InputError("There is no best evaluation: none has ended with a finite value.")
-    return min(finite, key=lambda entry: (sign * entry.evaluation.value, entry.number))
+    entries = list(entries)
+    feasible = [entry for entry in entries if entry.evaluation.feasible]
+    if not feasible:
+        broken = sum(entry.evaluation.violation > 0 for entry in entries)
+        detail = f"; {broken} of {len(entries)} break their constraints" if broken else ""
+        raise InputError(f"There is no best evaluation: none has ended with a finite value{detail}.")
+    return min(feasible, key=lambda entry: (sign * entry.evaluation.value, entry.number))
 
 
 def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tuple[dict[str, Any], int | None]]:
@@ -86,12 +89,17 @@ def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -
         InputError: It ended well, but not with one value for each direction.
     """
     if evaluation.status not in ("ok", "pruned"):
-        return replace(evaluation, values=tuple(math.inf if one == "minimize" else -math.inf for one in directions))
+        return replace(evaluation, values=worst_values(directions))
     if len(evaluation.values) != len(directions):
         raise InputError(
             f"evaluate must return {len(directions)} value(s), one per direction; got {len(evaluation.values)}."
         )
     return evaluation
+
+
+def worst_values(directions: Sequence[Direction]) -> tuple[float, ...]:
+    """Give the values of what did not end well: infinite, on the bad side of each objective."""
+    return tuple(math.inf if direction == "minimize" else -math.inf for direction in directions)
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -122,6 +130,8 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
         values=None if failed else list(evaluation.values),
         params=params,
         distributions={name: known[name] for name in params},
+        # Where Optuna and its dashboard look for feasibility: above 0 is infeasible.
+        system_attrs={"constraints": [evaluation.violation]} if evaluation.violation else None,
         intermediate_values={epoch.epoch: epoch.validation_loss for epoch in evaluation.curve},
         user_attrs={
             "evaluation": entry.number,
@@ -138,6 +148,7 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
             "environment": dict(evaluation.environment),
             "retries": evaluation.retries,
             **({"error": evaluation.error} if evaluation.error else {}),
+            **({"violation": evaluation.violation} if evaluation.violation else {}),
             **{name: value for name, value in _continuation(entry).items() if value is not None},
         },
     )
@@ -150,7 +161,7 @@ def _continuation(entry: Entry) -> dict[str, int | str | None]:
     return {"epochs": entry.epochs, "start_from": entry.start_from, "checkpoint": entry.evaluation.checkpoint}
 
 
-def to_entry(trial: FrozenTrial) -> Entry:
+def to_entry(trial: FrozenTrial, directions: Sequence[Direction]) -> Entry:
     """Read an evaluation back from its trial."""
     known = trial.user_attrs
     return Entry(
@@ -164,7 +175,7 @@ def to_entry(trial: FrozenTrial) -> Entry:
         epochs=known.get("epochs"),
         start_from=known.get("start_from"),
         evaluation=Evaluation(
-            values=tuple(trial.values) if trial.values else (math.inf,),
+            values=tuple(trial.values) if trial.values else worst_values(directions),
             status=known["status"],
             curve=tuple(Epoch(**epoch) for epoch in known["curve"]),
             metrics=known["metrics"],
@@ -173,5 +184,6 @@ def to_entry(trial: FrozenTrial) -> Entry:
             error=known.get("error", ""),
             retries=known.get("retries", 0),
             checkpoint=known.get("checkpoint"),
+            violation=known.get("violation", 0.0),
         ),
     )

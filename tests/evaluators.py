@@ -153,3 +153,8 @@ def report_curve(params: dict[str, Any], report: Any) -> float:
     for epoch in range(1, 6):
         report(epoch, plateau + 10.0 / epoch)
     return plateau + 2.0
+
+
+def two_values(params: dict[str, Any]) -> Evaluation:
+    """Two objectives that conflict, and a constraint."""
+    return Evaluation((float(params["x"]), -float(params["x"]) + params["y"]), violation=max(0.0, 1 - params["y"]))

@@ -26,8 +26,33 @@ def check_integer(name: str, value: Any, low: int) -> int:
     return value
 
 
+def cost_of(individual: Any) -> float:
+    """Return what a strategy minimises: the first objective of an individual, by the sign of its weight.
+
+    What breaks a constraint costs as much as what has no value, ``inf``: strategies for one objective know no better
+    (an extreme barrier; Audet and Dennis, SIAM Journal on Optimization 17(1), 2006).
+
+    Raises:
+        InputError: It has not been evaluated, or its value is NaN.
+
+    Example:
+        >>> from deap_hpo.individual import Individual
+        >>> individual = Individual([0.5])
+        >>> individual.fitness.values = (3.0,)
+        >>> cost_of(individual)
+        3.0
+    """
+    if not individual.fitness.valid:
+        raise InputError("population must be evaluated before update; got an individual without fitness values.")
+    # DEAP's weighted values are to be maximised, whatever the direction of the objective.
+    cost = -float(individual.fitness.wvalues[0])
+    if math.isnan(cost):
+        raise InputError("fitness values must be numbers other than NaN; the worst value is inf.")
+    return math.inf if getattr(individual.fitness, "violation", 0.0) > 0 else cost
+
+
 def costs(asked: Sequence[Sequence[float]], population: Sequence[Any]) -> list[float]:
-    """Return what is to be minimised: the first objective of each individual, by the sign of its weight.
+    """Return what is to be minimised of each individual; see `cost_of`.
 
     Args:
         asked: The genomes that the last `generate` gave out.
@@ -49,10 +74,4 @@ def costs(asked: Sequence[Sequence[float]], population: Sequence[Any]) -> list[f
             f"expected {len(asked)} genome(s) starting with {list(asked[0]) if asked else None}, "
             f"got {len(population)} starting with {list(population[0]) if population else None}."
         )
-    if not all(individual.fitness.valid for individual in population):
-        raise InputError("population must be evaluated before update; got an individual without fitness values.")
-    # DEAP's weighted values are to be maximised, whatever the direction of the objective.
-    found = [-float(individual.fitness.wvalues[0]) for individual in population]
-    if any(map(math.isnan, found)):
-        raise InputError("fitness values must be numbers other than NaN; the worst value is inf.")
-    return found
+    return [cost_of(individual) for individual in population]

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import erfcx, logsumexp, ndtr
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from deap_hpo.errors import InputError
 from deap_hpo.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
 from deap_hpo.strategies.gaussian_process import GaussianProcess
 from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube
-from deap_hpo.strategies.outcomes import check_integer
+from deap_hpo.strategies.outcomes import check_integer, cost_of
 
 Array = NDArray[np.float64]
 Key = tuple[Any, ...]
@@ -114,12 +113,7 @@ class SurrogateStrategy:
         Raises:
             InputError: An individual has no fitness, or one that is NaN.
         """
-        if not all(individual.fitness.valid for individual in population):
-            raise InputError("population must be evaluated before update; got an individual without fitness values.")
-        # DEAP's weighted values are to be maximised, whatever the direction of the objective.
-        values = [-float(individual.fitness.wvalues[0]) for individual in population]
-        if np.isnan(values).any():
-            raise InputError("fitness values must be numbers other than NaN; the worst value is inf.")
+        values = [cost_of(individual) for individual in population]
         before = sorted(self._values)
         for individual, value in zip(population, values, strict=True):
             genome = self._space.snap(individual)
