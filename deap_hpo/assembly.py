@@ -136,7 +136,8 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     if "epochs" in accepted and epochs is not None:
         arguments["epochs"] = epochs
     if "budget" in accepted and "resolution" not in evolution.arguments:
-        arguments["budget"] = evolution.evaluations
+        asked = evolution.population * max(1, evolution.generations - bool(evolution.enqueue))
+        arguments["budget"] = min(asked, evolution.max_evaluations or asked)
     strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
     return Enqueued(strategy, genomes_of(space, evolution.enqueue)) if evolution.enqueue else strategy
 

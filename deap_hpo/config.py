@@ -103,20 +103,13 @@ class EvolutionConfig(_Section):
             raise ValueError(f"algorithm has no {self.algorithm!r}. {hint}")
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
+        if self.stages and self.algorithm in ("pbt", *MULTI_FIDELITY):
+            raise ValueError(f"stages cannot be had with {self.algorithm}, which itself says how long to train.")
         return self
 
     def identity(self) -> dict[str, Any]:
         """Give the settings that a resumed run has to share with the recorded one."""
         return self.model_dump(exclude={*BUDGETS, *(() if self.stages else ("stages", "stopping"))})
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the whole run: for the genetic algorithm, the first population and all children."""
-        if self.algorithm != "truncation":
-            first = len(self.enqueue) or self.population
-            return min(first + self.population * (self.generations - 1), self.max_evaluations or sys.maxsize)
-        children = self.population - self.population // 2
-        return min(self.population + (self.generations - 1) * children, self.max_evaluations or sys.maxsize)
 
 
 class ExecutionConfig(_Section):

@@ -29,6 +29,7 @@ from deap_hpo.report import (
 )
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.storage import shown
+from deap_hpo.workload import workload
 
 
 def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool, as_json: bool) -> None:
@@ -43,7 +44,8 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     given = evolution.target is not None or evolution.patience is not None
     stops = [EarlyStopping(evolution.target, evolution.patience)] if given else []
     try:
-        with ProgressDisplay(evolution.evaluations, evolution.generations) as progress:
+        work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
+        with ProgressDisplay(work) as progress:
             evolve(config, trainer, resume=resume, callbacks=[progress, *stops], verbose=not as_json)
     except BudgetSpent as stop:
         errors.print(f"{escape(str(stop))} Go on with: deap-hpo resume {name}{storage_option(storage)}")
@@ -92,8 +94,11 @@ def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
     if as_json:
         output.print_json(json.dumps(asdict(made)))
         return
+    repeats = f"{made.repeats} trainings of " if made.repeats > 1 else ""
+    each = f"{made.shortest} epoch(s)" if made.shortest == made.longest else f"{made.shortest} to {made.longest} epochs"
     output.print(
-        f"{made.trainings} trainings at most, of {made.epochs} epoch(s) each; {made.workers} side by side.\n"
+        f"{made.evaluations} evaluations at most, of {repeats}{each} each: "
+        f"{made.epochs} epochs in all; {made.workers} side by side.\n"
         f"{made.training_images:,} training images and {made.validation_images:,} validation images in all.\n"
         f"About {format_seconds(made.seconds)}, going by a short training on this machine just now."
     )

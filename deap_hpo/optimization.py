@@ -20,9 +20,11 @@ from deap_hpo.pbt import PBTSettings, eaPBT
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
+from deap_hpo.stages import StagedMap
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.study import Study
 from deap_hpo.trials import Entry
+from deap_hpo.workload import workload
 
 
 def optimize(
@@ -63,7 +65,7 @@ def optimize(
             generation half as many.
         generations: Generations in all, at least 1.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
-            `mutation`.
+            `mutation`, and for trainers `stages` and `stopping`.
         enqueue: Hyperparameters to try first, such as those in use so far.
         seed: Seed of the whole run, at least 0.
         name: Name of the study.
@@ -103,8 +105,12 @@ def optimize(
     evolution = make_config({"evolution": own, "space": space.to_dict()}).evolution
     pbt = PBTSettings.of(evolution.arguments) if algorithm == "pbt" else None
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
+    epochs = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:
-        shown = [stack.enter_context(ProgressDisplay(evolution.evaluations, generations))] if progress else []
+        shown = []
+        if progress:
+            work = workload(space, evolution, epochs=epochs, seed=seed)
+            shown.append(stack.enter_context(ProgressDisplay(work, epochs=epochs is not None)))
         study = stack.enter_context(
             Study(
                 space,
@@ -123,7 +129,8 @@ def optimize(
         )
         toolbox = toolbox_of(space, evolution, towards)
         toolbox.register("evaluate", evaluator)
-        toolbox.register("map", study.map)
+        stages = evolution.stages
+        toolbox.register("map", StagedMap(study.map, stages, evolution.stopping) if stages else study.map)
         with suppress(BudgetSpent):
             if algorithm == "truncation":
                 first = toolbox.population(n=population)
@@ -133,7 +140,7 @@ def optimize(
                 first = toolbox.population(n=population)
                 eaPBT(first, toolbox, pbt.cxpb, pbt.mutpb, generations - 1, pbt.interval, verbose=False)
             else:
-                strategy = strategy_for(space, evolution, seed, getattr(evaluator, "epochs", None))
+                strategy = strategy_for(space, evolution, seed, epochs)
                 toolbox.register("generate", strategy.generate, toolbox.genome)
                 toolbox.register("update", strategy.update)
                 algorithms.eaGenerateUpdate(toolbox, ngen=generations, verbose=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -9,9 +10,9 @@ from deap_hpo.assembly import make_executor, trainer_of
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
-from deap_hpo.pbt import PBTSettings
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.trainers import Trainer
+from deap_hpo.workload import workload
 
 _SAMPLE_STEPS = 24
 
@@ -21,16 +22,23 @@ class Plan:
     """The cost of a run.
 
     Attributes:
-        trainings: Networks to train at most (repeated configurations are not trained again).
-        epochs: Epochs of each; of pbt, the epochs of a generation.
+        evaluations: Evaluations at most; an evaluation that goes on from another one is counted by itself. See
+            `deap_hpo.workload.Workload` for when they are fewer.
+        repeats: Trainings of each evaluation.
+        epochs: Epochs at most, of all trainings together; what a training goes on from is not trained again.
+        shortest: Epochs that the shortest training adds.
+        longest: Epochs that the longest adds.
         training_images: Images that go through training, all epochs and networks together.
         validation_images: Images that go through validation, likewise.
         workers: Networks that train side by side.
         seconds: Estimated wall-clock seconds.
     """
 
-    trainings: int
+    evaluations: int
+    repeats: int
     epochs: int
+    shortest: int
+    longest: int
     training_images: int
     validation_images: int
     workers: int
@@ -39,19 +47,23 @@ class Plan:
 
 def plan(config: RunConfig, trainer: Trainer) -> Plan:
     """Plan a run; the time comes from a few dozen real training steps of the real networks on this machine."""
-    trainings = config.evolution.evaluations * trainer.repeats
-    evolution = config.evolution
-    epochs = PBTSettings.of(evolution.arguments).interval if evolution.algorithm == "pbt" else trainer.epochs
+    work = workload(config.search_space, config.evolution, epochs=trainer.epochs, seed=config.study.seed)
+    batches = [batch for batch in work.affordable() if batch.evaluations]
+    epochs = work.epochs * trainer.repeats
     data = trainer.task.data
     executor = make_executor(trainer, config)
     workers = executor.workers if isinstance(executor, ProcessExecutor) else 1
+    rounds = sum(math.ceil(batch.evaluations / workers) * batch.epochs for batch in batches)
     return Plan(
-        trainings=trainings,
+        evaluations=work.evaluations,
+        repeats=trainer.repeats,
         epochs=epochs,
-        training_images=trainings * epochs * len(data.training),
-        validation_images=trainings * epochs * len(data.validation),
+        shortest=min((batch.epochs for batch in batches), default=0),
+        longest=max((batch.epochs for batch in batches), default=0),
+        training_images=epochs * len(data.training),
+        validation_images=epochs * len(data.validation),
         workers=workers,
-        seconds=trainings * epochs * _seconds_of_an_epoch(config, trainer) / workers,
+        seconds=rounds * trainer.repeats * _seconds_of_an_epoch(config, trainer),
     )
 
 

@@ -1,66 +1,73 @@
-"""The live display of a run: generation, evaluations done, best value, time left."""
+"""The live display of a run: generation, evaluations and epochs done, best value, time left."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
 
 from deap_hpo.study import Study
 from deap_hpo.trials import Entry
+from deap_hpo.workload import Workload
 
 
 class ProgressDisplay:
     """A study's callback that shows how far the run is, on a terminal or in a notebook; elsewhere nothing is shown.
 
+    The totals are the most that the run may still come to: they shrink as trainings end early, or are answered by
+    earlier ones. The time left follows from the epochs, of which some evaluations have more than others.
+
     Args:
-        evaluations: Evaluations of the whole run.
-        generations: Generations of the whole run.
+        work: What the run will ask for.
+        epochs: Whether the evaluator has epochs; if not, only evaluations are counted.
+        console: Where it is shown; standard error where None.
+        clock: Gives seconds.
 
     Example::
 
-        with ProgressDisplay(evaluations=12, generations=3) as progress:
+        with ProgressDisplay(workload(config.search_space, config.evolution, epochs=5)) as progress:
             evolve(config, callbacks=[progress])
     """
 
-    def __init__(self, evaluations: int, generations: int, console: Console | None = None) -> None:
-        self._generations = generations
+    def __init__(
+        self,
+        work: Workload,
+        *,
+        epochs: bool = True,
+        console: Console | None = None,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self._work = work
+        self._epochs = epochs
         self._best = math.nan
+        self._evaluations = self._cost = 0  # of the batches that are complete
+        self._new = [0, 0]  # evaluations and their cost, of the batch that is not
+        self._left = work.left()
+        self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
         console = console or Console(stderr=True)
         self._progress = Progress(
-            TextColumn("generation {task.fields[generation]}/{task.fields[generations]}"),
+            TextColumn("generation {task.fields[generation]}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("evaluations · best {task.fields[best]} ·"),
+            TextColumn("{task.fields[counts]} · best {task.fields[best]} ·"),
             TimeElapsedColumn(),
-            TextColumn("gone,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("gone{task.fields[left]}"),
             console=console,
             disable=console.is_jupyter or not console.is_terminal,
             redirect_stdout=sys.stdout.isatty(),
-            speed_estimate_period=3600,
         )
         self._notebook = _NotebookLine() if console.is_jupyter else None
-        self._task = self._progress.add_task(
-            "", total=evaluations, generation=1, generations=generations, best="-", completed=0
-        )
+        self._task = self._progress.add_task("")
+        self._update(generation=0)
 
     def __enter__(self) -> ProgressDisplay:
+        self._since = self._clock()
         self._progress.start()
-        self._show()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,24 +75,47 @@ class ProgressDisplay:
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Count a new evaluation."""
+        self._new[0] += 1
+        if entry.duplicate_of is None:
+            self._new[1] += entry.evaluation.trained_epochs if self._epochs else 1
         self._note_best(study, [entry])
-        self._progress.update(self._task, completed=len(study.record), best=self._shown_best())
-        self._show()
+        self._update(study.generation)
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
-        """Go on to the next generation; replayed evaluations are counted here."""
+        """Go on to the next batch; replayed evaluations are counted here."""
+        replayed = not any(self._new)
+        self._evaluations += len(entries)
+        self._cost = study.budget.epochs if self._epochs else study.budget.evaluations
+        self._new = [0, 0]
+        self._left = self._work.left(study.generation, study.budget.evaluations, study.budget.epochs)
+        if replayed:
+            self._since, self._since_cost = self._clock(), self._cost
         self._note_best(study, entries)
+        self._update(study.generation)
+
+    def _update(self, generation: int) -> None:
+        """Show the state after so many complete batches."""
+        evaluations, cost = self._evaluations + self._new[0], self._cost + self._new[1]
+        total = self._cost + self._left[1]
+        counts = f"{evaluations}/{self._evaluations + self._left[0]} evaluations"
         self._progress.update(
             self._task,
-            completed=len(study.record),
-            generation=min(self._generations, study.generation + 1),
-            best=self._shown_best(),
+            completed=cost,
+            total=total,
+            generation=f"{min(self._work.generations, generation // self._work.stages + 1)}/{self._work.generations}",
+            counts=f"{counts}, {cost}/{total} epochs" if self._epochs else counts,
+            best="-" if math.isnan(self._best) else f"{self._best:.4f}",
+            left=self._time_left(cost, total),
         )
-        self._show()
-
-    def _show(self) -> None:
         if self._notebook:
             self._notebook.show(self._progress.tasks[0])
+
+    def _time_left(self, cost: int, total: int) -> str:
+        trained = cost - self._since_cost
+        if trained < 1 or total <= cost:
+            return ""
+        seconds = (self._clock() - self._since) / trained * (total - cost)
+        return f", about {timedelta(seconds=round(seconds))} left"
 
     def _note_best(self, study: Study, entries: Sequence[Entry]) -> None:
         better = min if study.directions[0] == "minimize" else max
@@ -93,9 +123,6 @@ class ProgressDisplay:
             if entry.evaluation.status == "ok":
                 value = entry.evaluation.value
                 self._best = value if math.isnan(self._best) else better(self._best, value)
-
-    def _shown_best(self) -> str:
-        return "-" if math.isnan(self._best) else f"{self._best:.4f}"
 
 
 class _NotebookLine:
@@ -110,13 +137,11 @@ class _NotebookLine:
 
     def show(self, task: Task) -> None:
         """Show how far it is."""
-        total = int(task.total or 0)
-        left = "" if task.time_remaining is None else f", about {task.time_remaining:.0f} s left"
+        shown = task.fields
         self._handle.update(
             self._make(
-                f"generation {task.fields['generation']}/{task.fields['generations']} "
-                f'<progress value="{task.completed:.0f}" max="{total}"></progress> '
-                f"{task.completed:.0f}/{total} evaluations · best {task.fields['best']} · "
-                f"{task.elapsed or 0:.0f} s gone{left}"
+                f"generation {shown['generation']} "
+                f'<progress value="{task.completed:.0f}" max="{task.total:.0f}"></progress> '
+                f"{shown['counts']} · best {shown['best']} · {task.elapsed or 0:.0f} s gone{shown['left']}"
             )
         )

@@ -36,6 +36,7 @@ from deap_hpo.record import read_record, run_folder
 from deap_hpo.side_by_side import side_by_side
 from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
+from deap_hpo.workload import workload
 
 HERE = Path(__file__).parent
 RUNS = ("run_2", "run_3", "run_4", "run_1", "baseline")  # the shortest first: what is there early is whole
@@ -97,7 +98,8 @@ def _is_done(config: RunConfig) -> bool:
         recorded = read_record(str(config.study.name), config.study.storage)
     except InputError:
         return False
-    return len(recorded.entries) == config.evolution.evaluations and "final" in recorded.attributes
+    planned = workload(config.search_space, config.evolution).evaluations
+    return len(recorded.entries) == planned and "final" in recorded.attributes
 
 
 def dense_config(scale: Scale, storage: str) -> RunConfig:

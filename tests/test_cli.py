@@ -142,9 +142,15 @@ def test_the_budget_of_trainings_ends_a_run_and_is_a_total(here: Path) -> None:
 
 def test_a_dry_run_prints_the_plan_and_records_nothing(here: Path) -> None:
     made = json.loads(call("run", "small.toml", "--dry-run", "--json").output)
-    assert (made["trainings"], made["training_images"], made["validation_images"]) == (11, 11 * 2 * 300, 11 * 2 * 200)
+    assert (made["evaluations"], made["epochs"]) == (11, 22)
+    assert (made["training_images"], made["validation_images"]) == (11 * 2 * 300, 11 * 2 * 200)
     assert made["seconds"] > 0
-    assert "11 trainings at most, of 2 epoch(s) each" in call("run", "small.toml", "--dry-run").output
+    said = call("run", "small.toml", "--dry-run").output
+    assert "11 evaluations at most, of 2 epoch(s) each: 22 epochs in all" in said
+    said = call(
+        "run", "small.toml", "--dry-run", "--set", "evolution.stages=[1, 2]", "--set", "training.repeats=3"
+    ).output
+    assert "22 evaluations at most, of 3 trainings of 1 epoch(s) each: 66 epochs in all" in said
     assert not Path("runs").exists()
 
 

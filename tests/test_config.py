@@ -40,11 +40,6 @@ def test_the_papers_presets_hold_the_papers_values(name: str) -> None:
     }  # fmt: skip
 
 
-def test_evaluations_are_counted() -> None:
-    assert load_config("paper/run_4").evolution.evaluations == 5 + 4 * 3
-    assert load_config("quick").evolution.evaluations == 6 + 2 * 3
-
-
 def test_overrides_are_read_as_toml_and_else_as_text() -> None:
     config = load_config(
         "quick", ["study.seed=7", "training.device=cpu", "space.lr.low=0.01", "task.arguments={dropout = 0.1}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,10 @@ class DEHBStrategy:
         known.sort(key=lambda one: one[0])
         del known[self._size :]
         self._hyperband.update(population)
+
+    def schedule(self) -> Iterator[tuple[int, int]]:
+        """Give how many individuals each batch has, and the epochs they add; see `HyperbandStrategy.schedule`."""
+        return self._hyperband.schedule()
 
     def _propose(self, count: int) -> list[Genome]:
         enough = [epochs for epochs, known in self._known.items() if len(known) >= 4]

@@ -22,6 +22,9 @@ class FixedStrategy:
         batch_size: Evaluations per batch, at least 1; the last batch may be smaller.
         seed: Accepted like everywhere, but there is nothing to draw.
 
+    Attributes:
+        size: `repeats`.
+
     Raises:
         InputError: A number is out of its range.
         TypeError: A value is of the wrong type.
@@ -39,7 +42,7 @@ class FixedStrategy:
         self, space: Space, *, params: Mapping[str, Any], repeats: int = 1, batch_size: int = 1, seed: int = 0
     ) -> None:
         self._genome = space.encode(params)
-        self._left = check_integer("repeats", repeats, 1)
+        self._left = self.size = check_integer("repeats", repeats, 1)
         self.batch_size = check_integer("batch_size", batch_size, 1)
         check_integer("seed", seed, 0)
 

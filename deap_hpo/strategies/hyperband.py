@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle, pairwise
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,8 @@ class HyperbandStrategy:
         self._eta = check_integer("eta", eta, 2)
         rng = np.random.default_rng(check_integer("seed", seed, 0))
         self._propose = propose or (lambda count: rng.random((count, len(space))).tolist())
-        self._brackets = _endlessly(brackets or hyperband_brackets(epochs, min_epochs, eta))
+        self._cycle = brackets or hyperband_brackets(epochs, min_epochs, eta)
+        self._brackets = cycle(self._cycle)
         self._rungs: list[int] = []  # of this bracket, still to come; the first is asked for
         self._asked: list[Genome] = []
         self._starts: list[int | None] = []  # the evaluations that they go on from
@@ -125,6 +127,23 @@ class HyperbandStrategy:
         self._starts = [population[i].origin[0] if population[i].origin else None for i in promoted]
         self._asked = [self._asked[i] for i in promoted]
 
+    def schedule(self) -> Iterator[tuple[int, int]]:
+        """Give, batch by batch from the first and without end, how many individuals there are, and the epochs they add.
+
+        So it goes unless a whole rung diverges, whose bracket then ends sooner.
+
+        Example:
+            >>> from itertools import islice
+            >>> from deap_hpo.space import Float
+            >>> list(islice(HyperbandStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9).schedule(), 5))
+            [(9, 1), (3, 2), (1, 6), (5, 3), (1, 6)]
+        """
+        for count, levels in cycle(self._cycle):
+            for before, epochs in pairwise([0, *levels]):
+                if count:
+                    yield count, epochs - before
+                count //= self._eta
+
 
 def halving_strategy(
     space: Space, *, epochs: int, population_size: int = 27, min_epochs: int = 1, eta: int = 3, seed: int = 0
@@ -147,8 +166,3 @@ def halving_strategy(
     """
     bracket = (check_integer("population_size", population_size, 1), rungs(epochs, min_epochs, eta))
     return HyperbandStrategy(space, epochs=epochs, min_epochs=min_epochs, eta=eta, seed=seed, brackets=[bracket])
-
-
-def _endlessly(brackets: Sequence[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int]]]:
-    while True:
-        yield from brackets

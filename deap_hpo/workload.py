@@ -1,0 +1,146 @@
+"""How much a run will train, batch by batch, before it runs: evaluations, and the epochs that they add."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any
+
+from deap_hpo.assembly import strategy_for
+from deap_hpo.config import EvolutionConfig
+from deap_hpo.pbt import PBTSettings
+from deap_hpo.seeding import generators_kept
+from deap_hpo.space import Space
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Evaluations that are asked for at once: a generation, or one of its stages.
+
+    Attributes:
+        evaluations: How many, at most.
+        epochs: Epochs that each of them adds, at most; 1 where the evaluator has no epochs.
+    """
+
+    evaluations: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run will ask for, at most.
+
+    Less it becomes where a configuration comes again (its training answers for it), where a training diverges, or ends
+    at a stage, and where the run reaches its target. (Only Hyperband and its kin may come to more evaluations: where a
+    whole rung diverges, the next bracket begins a generation sooner.)
+
+    Attributes:
+        batches: In their order, as if there were no budget.
+        stages: Batches of a generation.
+        max_evaluations: Evaluations after which the run ends, not counting those that an earlier one answers for.
+        max_epochs: Epochs after which it ends.
+
+    Example:
+        >>> from deap_hpo.config import load_config
+        >>> config = load_config("quick", ["evolution.stages=[1, 2]", "evolution.stopping=halving"])
+        >>> work = workload(config.search_space, config.evolution, epochs=2)
+        >>> [(batch.evaluations, batch.epochs) for batch in work.batches]
+        [(6, 1), (3, 1), (3, 1), (2, 1), (3, 1), (2, 1)]
+        >>> work.evaluations, work.epochs, work.left(after=4, evaluations=14, epochs=14)
+        (19, 19, (5, 5))
+    """
+
+    batches: tuple[Batch, ...]
+    stages: int = 1
+    max_evaluations: int | None = None
+    max_epochs: int | None = None
+
+    @property
+    def generations(self) -> int:
+        """Generations of the run."""
+        return len(self.batches) // self.stages
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the whole run."""
+        return self.left()[0]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self.left()[1]
+
+    def affordable(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Iterator[Batch]:
+        """Give the batches after so many of them, as large as what these have left of the budget allows."""
+        evaluations_left = (self.max_evaluations or sys.maxsize) - evaluations
+        epochs_left = (self.max_epochs or sys.maxsize) - epochs
+        for batch in self.batches[after:]:
+            count = max(0, min(batch.evaluations, evaluations_left, epochs_left // batch.epochs))
+            yield Batch(count, batch.epochs)
+            if count < batch.evaluations:
+                return
+            evaluations_left -= count
+            epochs_left -= count * batch.epochs
+
+    def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> tuple[int, int]:
+        """Give the evaluations and epochs to come after so many batches, which took so many of both."""
+        batches = list(self.affordable(after, evaluations, epochs))
+        return sum(one.evaluations for one in batches), sum(one.evaluations * one.epochs for one in batches)
+
+
+def workload(space: Space, evolution: EvolutionConfig, *, epochs: int | None = None, seed: int = 0) -> Workload:
+    """Say what a run will ask for.
+
+    Args:
+        space: The search space.
+        evolution: The algorithm and its budgets.
+        epochs: Epochs of a whole training; None where the evaluator has none.
+        seed: Seed of the run; the sizes do not depend on it.
+
+    Raises:
+        InputError: The algorithm has no such argument, or needs one that is missing.
+    """
+    generations = islice(_generations(space, evolution, epochs, seed), evolution.generations)
+    return Workload(
+        batches=tuple(stage for batch in generations for stage in _stages(batch, evolution)),
+        stages=len(evolution.stages) or 1,
+        max_evaluations=evolution.max_evaluations,
+        max_epochs=evolution.max_epochs,
+    )
+
+
+def _generations(space: Space, evolution: EvolutionConfig, epochs: int | None, seed: int) -> Iterator[Batch]:
+    whole = epochs or 1
+    population = evolution.population
+    if evolution.algorithm == "truncation":
+        yield Batch(population, whole)
+        while True:
+            yield Batch(population - population // 2, whole)
+    if evolution.algorithm == "pbt":
+        interval = PBTSettings.of(evolution.arguments).interval
+        while True:
+            yield Batch(population, interval)
+    if evolution.enqueue:
+        yield Batch(len(evolution.enqueue), whole)
+    with generators_kept():
+        strategy: Any = strategy_for(space, evolution.model_copy(update={"enqueue": []}), seed, epochs)
+        size = 0 if hasattr(strategy, "schedule") else len(strategy.generate(list))
+    if hasattr(strategy, "schedule"):
+        yield from (Batch(count, added) for count, added in strategy.schedule())
+    left = getattr(strategy, "size", sys.maxsize)
+    while True:
+        yield Batch(min(size, left), whole)
+        left -= min(size, left)
+
+
+def _stages(generation: Batch, evolution: EvolutionConfig) -> Iterator[Batch]:
+    if not evolution.stages:
+        yield generation
+    going = generation.evaluations
+    for before, epochs in pairwise([0, *evolution.stages]):
+        yield Batch(going, epochs - before)
+        if evolution.stopping == "halving":
+            going = math.ceil(going / 2)

@@ -1,0 +1,180 @@
+"""What is planned against what a run then does, for every algorithm; the plan's budgets, and the display's totals."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from continuing import Creeping
+from deap import base
+from deap.algorithms import eaGenerateUpdate
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from deap_hpo import optimize
+from deap_hpo.__main__ import evolve
+from deap_hpo.assembly import make_task, strategy_for, trainer_of
+from deap_hpo.budget import Budget, BudgetSpent
+from deap_hpo.config import EvolutionConfig, RunConfig, make_config
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.individual import Individual
+from deap_hpo.plan import plan
+from deap_hpo.progress import ProgressDisplay
+from deap_hpo.record import read_record
+from deap_hpo.space import Float, Space
+from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
+from deap_hpo.study import Study
+from deap_hpo.training.checkpoints import FolderCheckpoints
+from deap_hpo.workload import Batch, Workload, workload
+
+LEAST = {
+    "cmaes": {"population_size": 5},
+    "fixed": {"params": {"lr": 0.01, "momentum": 0.5}, "repeats": 7},
+    "grid": {"resolution": 3},
+}
+RUNS: dict[str, dict[str, Any]] = {
+    **{name: {"algorithm": name, "arguments": LEAST.get(name, {})} for name in STRATEGIES},
+    **{name: {"algorithm": name, "generations": 6} for name in MULTI_FIDELITY},
+    "hyperband of its own": {"algorithm": "hyperband", "generations": 5, "arguments": {"epochs": 5, "eta": 2}},
+    "truncation": {},
+    "same again": {"indpb": 0.1, "max_evaluations": 7},
+    "few children": {"cxpb": 0.2, "mutpb": 0.3},
+    "pbt": {"algorithm": "pbt", "arguments": {"interval": 2}},
+    "enqueued": {"enqueue": [{"lr": 0.02, "momentum": 0.1}]},
+    "random, enqueued": {"algorithm": "random", "enqueue": [{"lr": 0.02, "momentum": 0.1}]},
+    "dehb, enqueued": {"algorithm": "dehb", "enqueue": [{"lr": 0.02, "momentum": 0.1}] * 2},
+    "pbt, enqueued": {"algorithm": "pbt", "enqueue": [{"lr": 0.02, "momentum": 0.1}]},
+    "median": {"stages": [1, 2, 3]},
+    "halving in stages": {"stages": [1, 3], "stopping": "halving"},
+    "random in stages": {"stages": [1, 3], "stopping": "halving", "algorithm": "random"},
+    "evaluations": {"max_evaluations": 7},
+    "epochs": {"algorithm": "hyperband", "max_epochs": 10},
+}
+LESS = {"same again", "few children", "median", "dehb, enqueued", "fixed", "nsga2"}  # what is answered, or ended early
+
+
+def run_of(evolution: dict[str, Any], storage: str) -> RunConfig:
+    space = {"lr": {"type": "float", "low": 1e-3, "high": 0.1, "log": True}}
+    space["momentum"] = {"type": "float", "low": 0.0, "high": 0.9}
+    return make_config(
+        {
+            "study": {"name": "run", "storage": storage},
+            "task": {"data": "digits", "model": "mlp", "training_size": 60, "validation_size": 20},
+            "training": {"epochs": 3, "device": "cpu"},
+            "space": space,
+            "evolution": {"population": 4, "generations": 3, "indpb": 1.0, **evolution},
+            "execution": {"executor": "serial"},
+        }
+    )
+
+
+def done_by(config: RunConfig, progress: ProgressDisplay) -> tuple[int, int, int]:
+    """Evaluations on record, epochs trained, and evaluations that an earlier one answers for."""
+    with progress, suppress(BudgetSpent):
+        evolve(config, callbacks=[progress], verbose=False)
+    entries = read_record("run", config.study.storage).entries
+    trained = [entry.evaluation.trained_epochs for entry in entries if entry.duplicate_of is None]
+    return len(entries), sum(trained), len(entries) - len(trained)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_does_what_was_planned_or_less_where_that_was_said(name: str, tmp_path: Path) -> None:
+    if RUNS[name].get("algorithm") == "cmaes":
+        pytest.importorskip("cmaes")
+    config = run_of(RUNS[name], f"{tmp_path}/a.db")
+    made = plan(config, trainer_of(make_task(config), config))
+    work = workload(config.search_space, config.evolution, epochs=3)
+    assert (made.evaluations, made.epochs, made.training_images) == (work.evaluations, work.epochs, 60 * work.epochs)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=200)
+    evaluations, epochs, answered = done_by(config, ProgressDisplay(work, console=console))
+    if name in LESS:
+        assert 0 < epochs <= work.epochs
+        assert evaluations - answered <= work.evaluations
+        assert (evaluations, epochs) != (work.evaluations, work.epochs)
+    else:
+        assert (evaluations, epochs) == (work.evaluations, work.epochs)
+    shown = screen.getvalue()
+    assert f"0/{work.evaluations} evaluations, 0/{work.epochs} epochs" in shown
+    assert f"{evaluations}/{evaluations} evaluations, {epochs}/{epochs} epochs" in shown.rsplit("generation", 1)[1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(1, 5)), max_size=8),
+    st.none() | st.integers(1, 30),
+    st.none() | st.integers(1, 60),
+)
+def test_budgets_cut_a_workload_where_they_cut_a_run(
+    batches: list[tuple[int, int]], evaluations: int | None, epochs: int | None
+) -> None:
+    work = Workload(tuple(Batch(*one) for one in batches), max_evaluations=evaluations, max_epochs=epochs)
+    each = [added for count, added in batches for _ in range(count)]
+    allowed = each[: Budget(evaluations, epochs).allowed((0, cost) for cost in each)]
+    assert work.left() == (work.evaluations, work.epochs) == (len(allowed), sum(allowed))
+
+
+class Slow(Creeping):
+    """Ten seconds an epoch, by its own clock."""
+
+    now = 0.0
+
+    def evaluate(self, request: Request) -> Evaluation:
+        made = super().evaluate(request)
+        self.now += 10 * len(made.curve)
+        return made
+
+
+def test_the_time_left_follows_from_epochs_and_from_what_was_not_replayed(tmp_path: Path) -> None:
+    space = Space({"x": Float(0.0, 8.0)})
+    evolution = EvolutionConfig(algorithm="hyperband", generations=4)
+    work = workload(space, evolution, epochs=9)
+    assert [(one.evaluations, one.epochs) for one in work.batches] == [(9, 1), (3, 2), (1, 6), (5, 3)]
+
+    def shown_after(batches: int, resume: bool) -> str:
+        screen = io.StringIO()
+        evaluate = Slow(FolderCheckpoints(tmp_path / "checkpoints"), epochs=9)
+        console = Console(file=screen, force_terminal=True, width=200)
+        display = ProgressDisplay(work, console=console, clock=lambda: evaluate.now)
+        strategy = strategy_for(space, evolution, 0, 9)
+        with Study(space, storage=f"{tmp_path}/a.db", callbacks=[display], resume=resume) as study, display:
+            toolbox = base.Toolbox()
+            toolbox.register("generate", strategy.generate, Individual)
+            toolbox.register("update", strategy.update)
+            toolbox.register("evaluate", evaluate)
+            toolbox.register("map", study.map)
+            eaGenerateUpdate(toolbox, batches, verbose=False)
+        return screen.getvalue().rsplit("generation", 1)[1]
+
+    first = shown_after(1, resume=False)
+    assert "2/4" in first
+    assert "9/18 evaluations, 9/36 epochs" in first
+    assert "about 0:04:30 left" in first, "27 epochs; by evaluations it would be a minute and a half"
+    assert "left" not in shown_after(1, resume=True), "all was replayed: no telling"
+    assert "about 0:03:30 left" in shown_after(2, resume=True)
+    assert "left" not in shown_after(4, resume=True)
+
+
+def test_a_function_has_no_epochs_to_show() -> None:
+    space = Space({"x": Float(0.0, 8.0)})
+    screen = io.StringIO()
+    display = ProgressDisplay(
+        workload(space, EvolutionConfig(algorithm="random", population=3, generations=2)),
+        epochs=False,
+        console=Console(file=screen, force_terminal=True, width=200),
+    )
+    with display:
+        optimize(lambda params: params["x"], space, algorithm="random", population=3, generations=2, progress=False,
+                 callbacks=[display])  # fmt: skip
+    assert "6/6 evaluations · best" in screen.getvalue()
+    assert "epochs" not in screen.getvalue()
+
+
+@pytest.mark.parametrize("algorithm", ["pbt", *MULTI_FIDELITY])
+def test_what_says_itself_how_long_to_train_takes_no_stages(algorithm: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"stages cannot be had with {algorithm}"):
+        run_of({"algorithm": algorithm, "stages": [1, 3]}, f"{tmp_path}/a.db")
