@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deap import algorithms, tools
+if TYPE_CHECKING:
+    from deap import tools
 
-from deap_hpo.algorithms import eaTruncation
-from deap_hpo.assembly import make_executor, make_task, strategy_of, toolbox_of, trainer_of
-from deap_hpo.config import RunConfig
-from deap_hpo.executors import Executor
-from deap_hpo.pbt import PBTSettings, eaPBT
-from deap_hpo.stages import StagedMap
-from deap_hpo.study import Study
-from deap_hpo.training.trainers import Trainer
+    from deap_hpo.config import RunConfig
+    from deap_hpo.executors import Executor
+    from deap_hpo.study import Study
+    from deap_hpo.training.trainers import Trainer
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,15 @@ def evolve(
         ReplayError: The study was recorded with other settings.
         BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` were done, or ``execution.max_seconds`` passed.
     """
+    # Here, so that `python -m deap_hpo --help` answers at once.
+    from deap import algorithms
+
+    from deap_hpo.algorithms import eaTruncation
+    from deap_hpo.assembly import make_executor, make_task, strategy_of, toolbox_of, trainer_of
+    from deap_hpo.pbt import PBTSettings, eaPBT
+    from deap_hpo.stages import StagedMap
+    from deap_hpo.study import Study
+
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
     direction = trainer.task.direction

@@ -34,6 +34,13 @@ def test_import_and_help_answer_at_once() -> None:
     nothing = seconds("-c", "pass")
     assert seconds("-c", "import deap_hpo") < 3 * nothing
     assert seconds("-c", HELP) < 25 * nothing
+    assert seconds("-m", "deap_hpo", "--help") < 25 * nothing
+
+
+def test_python_m_is_the_command_line() -> None:
+    for arguments, said in ((["--help"], "deap-hpo run"), (["run", "--help"], "--dry-run"), (["list", "-h"], "--json")):
+        command = [sys.executable, "-m", "deap_hpo", *arguments]
+        assert said in subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 def test_the_wheel_has_all_that_is_needed(tmp_path: Path) -> None:
