@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -110,9 +113,10 @@ def tpe_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_
 def gp_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_trials: int = 10) -> OptunaStrategy:
     """Return Bayesian optimisation with a Gaussian process: Matérn 5/2 kernel, log expected improvement.
 
-    In a batch, Optuna 5 averages over what the model expects of the proposals whose outcome is not known. Each proposal
-    costs a fit of the model: about 0.1 s for 3 hyperparameters and up to 40 evaluations. With the package `greenlet`
-    installed Optuna fits faster, and rounds otherwise: a run started without it has to be resumed without it.
+    In a batch, Optuna 5 averages over what the model expects of the proposals whose outcome is not known. An infinite
+    value counts as the worst finite one. Each proposal costs a fit of the model: about 0.1 s for 3 hyperparameters and
+    up to 40 evaluations. With the package `greenlet` installed Optuna fits faster, and rounds otherwise: a run started
+    without it has to be resumed without it.
 
     Args:
         space: The search space.
@@ -218,9 +222,31 @@ class _OneThreadGPSampler(GPSampler):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return super().sample_relative(study, trial, search_space)
+            with _warnings_kept():
+                return super().sample_relative(study, trial, search_space)
         finally:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def _warnings_kept() -> Iterator[None]:
+    """Keep two warnings of Optuna's to ourselves; what they say stands in the docstring of `gp_strategy`.
+
+    That the optional package greenlet is not there (it warns once, when the model is first needed), and that infinite
+    values, which are normal here, are taken for the worst finite one.
+    """
+    logger = logging.getLogger("optuna._gp.batched_lbfgsb")
+
+    def other(record: logging.LogRecord) -> bool:
+        return "'greenlet' package is unavailable" not in record.getMessage()
+
+    logger.addFilter(other)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Clip non-finite values")
+            yield
+    finally:
+        logger.removeFilter(other)
 
 
 def _new_study(sampler: BaseSampler) -> optuna.Study:

@@ -5,7 +5,6 @@ import math
 import random
 import subprocess
 import sys
-import warnings
 from functools import partial
 
 import numpy as np
@@ -32,13 +31,6 @@ LEARNING = [name for name in STRATEGIES if name not in ("fixed", "grid", "random
 QUICK_START = {"gp": {"n_startup_trials": 3}, "tpe": {"n_startup_trials": 4}, "nsga2": {"population_size": 6}}
 
 every_strategy = pytest.mark.parametrize("name", STRATEGIES)
-
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Clip non-finite values")  # gp says that it does
-        yield
 
 
 def size_of(name):

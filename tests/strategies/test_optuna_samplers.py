@@ -1,6 +1,8 @@
 """Optuna's samplers as strategies: the same proposals as from Optuna itself, alone and in batches."""
 
 import math
+import subprocess
+import sys
 
 import optuna
 import pytest
@@ -91,6 +93,32 @@ def test_proposes_what_optuna_proposes(name, batch_size, one_thread):
         assert (ours["width"], ours["act"]) == (optunas["width"], optunas["act"])
         for number in ("lr", "momentum"):  # which pass through the gene and may lose a last digit
             assert ours[number] == pytest.approx(optunas[number], rel=1e-12)
+
+
+PROPOSALS = """
+import sys
+sys.modules["greenlet"] = None  # as where it is not installed
+from math import inf
+from deap_hpo.individual import Individual
+from deap_hpo.space import Float, Space
+from deap_hpo.strategies import make_strategy
+strategy = make_strategy("gp", Space({"x": Float(0.0, 1.0)}), n_startup_trials=2, batch_size=2)
+for losses in ((1.0, inf), (0.5, 2.0)):
+    population = strategy.generate(Individual)
+    for individual, loss in zip(population, losses):
+        individual.fitness.values = (loss,)
+    strategy.update(population)
+import logging, warnings
+logging.getLogger("optuna._gp.batched_lbfgsb").warning("another warning")
+warnings.warn("and one of one's own")
+"""
+
+
+def test_no_warning_of_the_gaussian_process_reaches_the_terminal_and_all_others_do():
+    said = subprocess.run([sys.executable, "-c", PROPOSALS], capture_output=True, text=True, check=True).stderr
+    first, second = said.strip().splitlines()
+    assert first.endswith("another warning")
+    assert second.endswith("and one of one's own")
 
 
 def test_takes_any_sampler():
