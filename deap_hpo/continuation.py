@@ -151,6 +151,11 @@ class Continuations:
                 f"The checkpoint of evaluation {entry.number} is missing, and training it again ended as "
                 f"{evaluation.status}{': ' if evaluation.error else '.'}{evaluation.error}"
             )
+        if evaluation.checkpoint not in self._evaluate.checkpoints:
+            raise InputError(
+                f"The checkpoint that a worker left of evaluation {entry.number} cannot be seen from here. Workers on "
+                "several machines need a folder for checkpoints that all of them see; that of a run is beside its record."
+            )
         if evaluation.values != entry.evaluation.values:
             warnings.warn(
                 f"the checkpoint of evaluation {entry.number} was missing; trained again, its value is "

@@ -177,6 +177,21 @@ def test_a_checkpoint_that_comes_out_otherwise_is_told_and_one_that_cannot_be_ma
             study.map(evaluate, [asking(4.0, 3, 0)])
 
 
+def test_checkpoints_that_only_the_workers_see_are_an_error(tmp_path: Path) -> None:
+    class Elsewhere(Creeping):
+        def evaluate(self, request: Any) -> Any:
+            made = super().evaluate(request)
+            for path in self.checkpoints.folder.iterdir():
+                path.unlink()  # as a folder of another machine's
+            return made
+
+    evaluate = Elsewhere(FolderCheckpoints(tmp_path))
+    with Study(SPACE) as study:
+        study.map(evaluate, [asking(4.0, 1)])
+        with pytest.raises(InputError, match="evaluation 0 cannot be seen from here. Workers on several machines"):
+            study.map(evaluate, [asking(4.0, 2, 0)])
+
+
 def _with_x(request: Any, x: float) -> Any:
     return replace(request, params={"x": x})
 

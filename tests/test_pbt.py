@@ -228,6 +228,20 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same_weights_included(he
     assert ended[0] == ended[1]
 
 
+def test_a_limit_of_checkpoints_says_what_it_drops_and_changes_nothing_else(here: Path) -> None:
+    call("run", "small.toml", "--name", "whole")
+    size = max(path.stat().st_size for path in Path("runs/whole/checkpoints").iterdir())
+    with pytest.warns(RuntimeWarning, match=r"checkpoints \([\d,]+ of [\d,]+ bytes\) in .* were dropped") as warned:
+        call("run", "small.toml", "--name", "tight", "--set", f"execution.checkpoint_limit={2 * size}")
+    assert f"limit of {2 * size:,} bytes" in str(warned[0].message)
+    assert sum(path.stat().st_size for path in Path("runs/tight/checkpoints").iterdir()) <= 2 * size
+    whole, tight = (read_record(name, "runs/studies.db").entries for name in ("whole", "tight"))
+    assert [(e.genes, e.start_from, e.evaluation.values, e.evaluation.checkpoint) for e in tight] == [
+        (e.genes, e.start_from, e.evaluation.values, e.evaluation.checkpoint) for e in whole
+    ]
+    assert Path("runs/tight/best.safetensors").read_bytes() == Path("runs/whole/best.safetensors").read_bytes()
+
+
 def recorded(name: str) -> int:
     try:
         return len(read_record(name, "runs/studies.db").entries)

@@ -10,10 +10,14 @@ from typing import Any
 import evaluators
 import pytest
 from test_executors import requests, results
+from test_pbt import CONFIG
 
+from deap_hpo.__main__ import evolve
+from deap_hpo.config import load_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import SerialExecutor
+from deap_hpo.record import read_record
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 
@@ -22,6 +26,7 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 from deap_hpo.ray_executor import RayExecutor  # noqa: E402
 
+PBT = CONFIG.replace("generations = 5", "generations = 3")
 QUIET = {"include_dashboard": False, "num_cpus": 1}
 
 
@@ -102,6 +107,24 @@ def test_tensors_stay_in_the_store(executor: RayExecutor) -> None:
         total, shared = evaluation.values
         assert total == megabytes * 1_000_000
         assert shared > megabytes / 4  # in equal shares with the store; a copy of its own would not be shared
+
+
+def test_population_based_training_goes_on_from_checkpoints_of_other_workers(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the workers are elsewhere, and the storage is a relative path
+    (tmp_path / "pbt.toml").write_text(PBT)
+    runs = {}
+    for name, executor in (("here", "serial"), ("ray", "ray")):
+        settings = [f"study.name={name}", f"execution.executor={executor}", f'execution.address="{cluster.address}"']
+        evolve(load_config("pbt.toml", settings), verbose=False)
+        entries = read_record(name, "runs/studies.db").entries
+        runs[name] = [(e.genes, e.start_from, e.epochs, e.evaluation.values, e.evaluation.checkpoint) for e in entries]
+        kept = {path.stem for path in Path(f"runs/{name}/checkpoints").iterdir()}
+        assert {entry.evaluation.checkpoint for entry in entries[-4:]} <= kept
+    assert len(runs["ray"]) == 12
+    assert any(start is not None and start % 4 != i % 4 for i, (_, start, *_) in enumerate(runs["ray"])), "inherited"
+    assert runs["ray"] == runs["here"], "to the bit, weights included"
 
 
 @pytest.mark.parametrize(

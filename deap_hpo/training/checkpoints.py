@@ -120,7 +120,7 @@ class FolderCheckpoints:
     def __init__(self, folder: str | Path, *, limit: int | None = None) -> None:
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
             raise InputError(f"limit must be a number of bytes of at least 1, or None; got {limit!r}.")
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # a worker may have another working directory
         self.limit = limit
 
     def save(self, tensors: Mapping[str, Tensor]) -> str:
