@@ -154,7 +154,7 @@ class Continuations:
         if evaluation.checkpoint not in self._evaluate.checkpoints:
             raise InputError(
                 f"The checkpoint that a worker left of evaluation {entry.number} cannot be seen from here. Workers on "
-                "several machines need a folder for checkpoints that all of them see; that of a run is beside its record."
+                "several machines need a folder for checkpoints that all of them see; a run's is beside its record."
             )
         if evaluation.values != entry.evaluation.values:
             warnings.warn(

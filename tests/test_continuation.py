@@ -188,7 +188,7 @@ def test_checkpoints_that_only_the_workers_see_are_an_error(tmp_path: Path) -> N
     evaluate = Elsewhere(FolderCheckpoints(tmp_path))
     with Study(SPACE) as study:
         study.map(evaluate, [asking(4.0, 1)])
-        with pytest.raises(InputError, match="evaluation 0 cannot be seen from here. Workers on several machines"):
+        with pytest.raises(InputError, match=r"evaluation 0 cannot be seen from here\. Workers on several machines"):
             study.map(evaluate, [asking(4.0, 2, 0)])
 
 
