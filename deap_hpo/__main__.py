@@ -56,20 +56,21 @@ def evolve(
 
     from deap_hpo.algorithms import eaTruncation
     from deap_hpo.assembly import make_executor, make_task, strategy_of, toolbox_of, trainer_of
+    from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings, eaNSGA
     from deap_hpo.pbt import PBTSettings, eaPBT
     from deap_hpo.stages import StagedMap
     from deap_hpo.study import Study
 
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
-    direction = trainer.task.direction
+    directions = trainer.task.goals.directions
     pbt = PBTSettings.of(evolution.arguments) if evolution.algorithm == "pbt" else None
     with Study(
         config.search_space,
         name=config.study.name or "study",
         storage=config.study.storage,
         seed=config.study.seed,
-        directions=[direction],
+        directions=directions,
         common_random_numbers=config.study.common_random_numbers,
         settings=config.identity(),
         executor=executor or make_executor(trainer, config),
@@ -82,7 +83,7 @@ def evolve(
         # Without its storage: a URL may hold a password.
         study.record.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
-        toolbox = toolbox_of(config.search_space, evolution, direction)
+        toolbox = toolbox_of(config.search_space, evolution, directions)
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)
 
@@ -95,6 +96,17 @@ def evolve(
                 toolbox,
                 cxpb=evolution.cxpb,
                 mutpb=evolution.mutpb,
+                ngen=evolution.generations - 1,
+                stats=study.statistics(),
+                verbose=verbose,
+            )
+        elif evolution.algorithm in MULTI_OBJECTIVE:
+            nsga = NSGASettings.of(evolution.arguments)
+            population, logbook = eaNSGA(
+                toolbox.population(n=evolution.population),
+                toolbox,
+                cxpb=nsga.cxpb,
+                mutpb=nsga.mutpb,
                 ngen=evolution.generations - 1,
                 stats=study.statistics(),
                 verbose=verbose,

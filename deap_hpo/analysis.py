@@ -16,8 +16,9 @@ from deap_hpo.trials import Entry
 def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
     """One row for each evaluation, in order.
 
-    Columns: `number`, `generation`, `value` (the first objective), `best` (the best value so far; NaN until there is
-    one), `status`, `duplicate_of` (missing where it was trained), `seconds`, `params_*` (or `gene_*`), `metrics_*`.
+    Columns: `number`, `generation`, `value` (the first objective), `best` (the best feasible value so far; NaN until
+    there is one), `status`, `duplicate_of` (missing where it was trained), `seconds`, `params_*` (or `gene_*`),
+    `metrics_*`; with several objectives `values_0`, `values_1`, ...; where a constraint was broken `violation`.
 
     Example:
         >>> from deap_hpo.evaluation import Evaluation
@@ -27,11 +28,12 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
         [0.4, 0.4, 0.1]
     """
     better = min if direction == "minimize" else max
+    constrained = any(entry.evaluation.violation for entry in entries)
     best = math.nan
     rows = []
     for entry in entries:
         evaluation = entry.evaluation
-        if evaluation.status == "ok":
+        if evaluation.feasible:
             best = evaluation.value if math.isnan(best) else better(best, evaluation.value)
         named = (
             {f"params_{name}": value for name, value in space.decode(entry.genes).items()}
@@ -43,15 +45,29 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
                 "number": entry.number,
                 "generation": entry.generation,
                 "value": evaluation.value,
+                **(
+                    {f"values_{i}": one for i, one in enumerate(evaluation.values)}
+                    if len(evaluation.values) > 1
+                    else {}
+                ),
                 "best": best,
                 "status": evaluation.status,
                 "duplicate_of": entry.duplicate_of,
                 "seconds": evaluation.seconds,
+                **({"violation": evaluation.violation} if constrained else {}),
                 **named,
                 **{f"metrics_{name}": value for name, value in evaluation.metrics.items()},
             }
         )
     return pd.DataFrame(rows).astype({"duplicate_of": "Int64"}) if rows else pd.DataFrame()
+
+
+def best_trials(trials: pd.DataFrame, direction: Direction = "minimize") -> pd.DataFrame:
+    """Give the feasible rows of `trials_table` that were not answered by an earlier one, the best first."""
+    feasible = trials["status"].eq("ok") & trials["duplicate_of"].isna()
+    if "violation" in trials:
+        feasible &= trials["violation"].eq(0)
+    return trials[feasible].sort_values("value", ascending=direction == "minimize", kind="stable")
 
 
 def epochs_table(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -80,15 +96,18 @@ def epochs_table(entries: Sequence[Entry]) -> pd.DataFrame:
 def summary(recorded: Recorded) -> dict[str, int | float]:
     """Count what came of a study's evaluations.
 
-    Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `pruned`, `diverged`, `failed`, `timed_out`
-    (of the failed ones), `retries` (because a worker was lost), `generations`, and `seconds` (summed).
+    Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `infeasible` (that break a constraint,
+    trained or not), `pruned`, `diverged`, `failed`, `timed_out` (of the failed ones), `retries` (because a worker was
+    lost), `generations`, and `seconds` (summed).
     """
     entries = recorded.entries
-    trained = [entry for entry in entries if entry.duplicate_of is None]
+    asked = [entry for entry in entries if entry.duplicate_of is None]
+    trained = [entry for entry in asked if entry.evaluation.status != "infeasible"]
     return {
         "evaluations": len(entries),
         "trained": len(trained),
-        "cached": len(entries) - len(trained),
+        "cached": len(entries) - len(asked),
+        "infeasible": sum(entry.evaluation.violation > 0 for entry in asked),
         "pruned": sum(entry.evaluation.status == "pruned" for entry in trained),
         "diverged": sum(entry.evaluation.status == "diverged" for entry in trained),
         "failed": sum(entry.evaluation.status == "failed" for entry in trained),

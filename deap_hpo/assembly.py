@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -14,10 +13,12 @@ from deap import base
 
 from deap_hpo.config import EvolutionConfig, RunConfig
 from deap_hpo.enqueueing import Enqueued, enqueue_into, genomes_of
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, hint
+from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.individual import individual_type, lineage, make_toolbox
 from deap_hpo.operators import mutSelfAdaptive
+from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings
 from deap_hpo.record import run_folder
 from deap_hpo.space import Categorical, Space
 from deap_hpo.starting import load_source
@@ -61,6 +62,7 @@ def make_task(config: RunConfig) -> Task:
         model=partial(model, **arguments) if arguments else model,
         data=data,
         recipe=Recipe(**recipe),
+        **settings.goals(),
     )
     _check_space(task, config.search_space)
     return task
@@ -76,7 +78,7 @@ def _own_task(source: str, config: RunConfig) -> Task:
             f"{source} must be a Task, or a function without arguments that returns one; it is a "
             f"{type(task).__name__}. (For a plain function of the hyperparameters there is `deap_hpo.optimize`.)"
         )
-    task = replace(task, recipe=replace(task.recipe, **config.training.recipe))
+    task = replace(task, recipe=replace(task.recipe, **config.training.recipe), **config.task.goals())
     _check_space(task, config.search_space)
     return task
 
@@ -101,14 +103,28 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
     return make_trainer(task, checkpoints=checkpoints, **config.training.model_dump(exclude={"recipe"}))
 
 
-def toolbox_of(space: Space, evolution: EvolutionConfig, direction: str) -> base.Toolbox:
-    """Make the toolbox of a run: the operators of the genetic algorithm, and `genome`, the type of its individuals."""
-    weights = [-1.0 if direction == "minimize" else 1.0]
+def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Direction]) -> base.Toolbox:
+    """Make the toolbox of a run: the operators of the genetic algorithm, and `genome`, the type of its individuals.
+
+    Raises:
+        InputError: The algorithm does not take so many objectives.
+    """
+    count, algorithm = len(directions), evolution.algorithm
+    if count > 1 and (algorithm not in MULTI_OBJECTIVE or evolution.stages):
+        own = f"{algorithm} with stages" if evolution.stages else algorithm
+        raise InputError(
+            f"The algorithm {own!r} takes one objective, the task has {count}. "
+            f"Use {' or '.join(MULTI_OBJECTIVE)} (evolution.algorithm), or name one objective."
+        )
+    weights = [-1.0 if direction == "minimize" else 1.0 for direction in directions]
     toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
     toolbox.register("genome", individual_type(weights))
     if evolution.mutation == "self-adaptive":
         toolbox.register("mutate", mutSelfAdaptive, low=0.0, up=1.0)
         toolbox.decorate("mutate", lineage("mutate"))
+    if algorithm in MULTI_OBJECTIVE:
+        nsga = NSGASettings.of(evolution.arguments)
+        nsga.register(toolbox, algorithm, genes=len(space), objectives=count, population=evolution.population)
     if evolution.enqueue:
         enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
     return toolbox
@@ -166,7 +182,5 @@ def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
 
 def _named(argument: str, name: str, table: Mapping[str, _Value]) -> _Value:
     if name not in table:
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(sorted(table))}."
-        raise InputError(f"{argument} has no {name!r}. {hint}")
+        raise InputError(f"{argument} has no {name!r}. {hint(name, sorted(table))}")
     return table[name]

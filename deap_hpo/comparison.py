@@ -204,7 +204,7 @@ def _steps(recorded: Recorded) -> list[dict[str, Any]]:
 
 def _choice(recorded: Recorded) -> Entry | None:
     """The evaluation that a run has chosen; None where none has ended with a finite value."""
-    if any(entry.evaluation.status == "ok" for entry in recorded.entries):
+    if any(entry.evaluation.feasible for entry in recorded.entries):
         return best_entry(recorded.entries)
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, hint
 from deap_hpo.space import Space
 from deap_hpo.starting import is_source, load_source
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
@@ -26,6 +25,7 @@ else:
 
 DEFAULT_STORAGE = "runs/studies.db"
 STORAGE_VARIABLE = "DEAP_HPO_STORAGE"
+GOALS = {"objective", "direction", "constraints"}
 BUDGETS = {"generations", "max_evaluations", "max_epochs", "target", "patience"}
 
 
@@ -53,13 +53,20 @@ class TaskConfig(_Section):
     training_size: int | None = Field(None, ge=1, description="Training examples; by default all.")
     validation_size: int = Field(10_000, ge=1, description="Validation examples.")
     split_seed: int = Field(0, ge=0, description="Seed of the split into the two.")
+    objective: str | list[str] | None = Field(None, description="loss, a metric, parameters, seconds; or several.")
+    direction: str | list[str] | None = Field(None, description="minimize or maximize; for all objectives or for each.")
+    constraints: list[str] = Field([], description='What has to hold, such as "parameters <= 1e6".')
 
     @model_validator(mode="after")
     def _source_stands_alone(self) -> TaskConfig:
-        others = [name for name in self.model_dump(exclude_defaults=True) if name != "source"]
+        others = [name for name in self.model_dump(exclude_defaults=True) if name not in ("source", *GOALS)]
         if self.source and others:
             raise ValueError(f"source names a whole task, and so takes no {others[0]} beside it; got {self.source!r}.")
         return self
+
+    def goals(self) -> dict[str, Any]:
+        """Give what is said of objectives and constraints, as arguments of a task."""
+        return self.model_dump(include=GOALS, exclude_defaults=True)
 
 
 class TrainingConfig(_Section):
@@ -76,7 +83,7 @@ class TrainingConfig(_Section):
 class EvolutionConfig(_Section):
     """What proposes hyperparameters: the paper's genetic algorithm, or a strategy by its name."""
 
-    algorithm: str = Field("truncation", description="truncation (the paper's), pbt, or the name of a strategy.")
+    algorithm: str = Field("truncation", description="truncation (the paper's), pbt, nsga-ii, nsga-iii, or a strategy.")
     population: int = Field(20, ge=1, description="Individuals; for a strategy, evaluations per generation.")
     generations: int = Field(5, ge=1, description="Rounds of evaluation, the first population's included.")
     cxpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mating a pair.")
@@ -85,7 +92,7 @@ class EvolutionConfig(_Section):
         "resample", description="truncation: fresh uniform draws (the paper's), or steps that adapt themselves."
     )
     indpb: float = Field(0.1, ge=0, le=1, description="resample: probability of each gene to be redrawn.")
-    arguments: dict[str, Any] = Field({}, description="Further arguments of pbt or of a strategy.")
+    arguments: dict[str, Any] = Field({}, description="Further arguments of pbt, nsga-ii, nsga-iii or of a strategy.")
     enqueue: list[dict[str, Any]] = Field([], description="Hyperparameters that are tried first.")
     target: float | None = Field(None, description="Value of the objective at which the run ends.")
     patience: int | None = Field(None, ge=1, description="Generations without a better value after which it ends.")
@@ -96,11 +103,9 @@ class EvolutionConfig(_Section):
 
     @model_validator(mode="after")
     def _algorithm_is_known(self) -> EvolutionConfig:
-        known = ["truncation", "pbt", *STRATEGIES, *MULTI_FIDELITY]
+        known = ["truncation", "pbt", "nsga-ii", "nsga-iii", *STRATEGIES, *MULTI_FIDELITY]
         if self.algorithm not in known:
-            near = difflib.get_close_matches(self.algorithm, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
-            raise ValueError(f"algorithm has no {self.algorithm!r}. {hint}")
+            raise ValueError(f"algorithm has no {self.algorithm!r}. {hint(self.algorithm, known)}")
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
         if self.stages and self.algorithm in ("pbt", *MULTI_FIDELITY):
@@ -164,7 +169,8 @@ class RunConfig(_Section):
 
         The budgets (generations, evaluations, seconds) are not among them: they are totals, and may be raised to go on.
         """
-        task = self.task.model_dump(exclude={"data_dir", *(() if self.task.source else ("source",))})
+        unset = GOALS - self.task.goals().keys()  # records of before there were these go on
+        task = self.task.model_dump(exclude={"data_dir", *unset, *(() if self.task.source else ("source",))})
         return {"task": task, "evolution": self.evolution.identity()}
 
 
@@ -211,9 +217,8 @@ def _read(source: str) -> dict[str, Any]:
         return _read_source(source)
     path = Path(source)
     if path.suffix != ".toml":
-        near = difflib.get_close_matches(source, preset_names(), n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(preset_names())}."
-        raise InputError(f"There is no preset {source!r} (a file ends in .toml, a task is FILE.py:NAME). {hint}")
+        near = hint(source, preset_names())
+        raise InputError(f"There is no preset {source!r} (a file ends in .toml, a task is FILE.py:NAME). {near}")
     try:
         data = dict(tomllib.loads(path.read_text()))
     except (OSError, UnicodeDecodeError) as error:
@@ -272,9 +277,7 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(map(str, mistake["loc"]))
     if mistake["type"] == "extra_forbidden":
         known = _known_names(mistake["loc"][:-1])
-        near = difflib.get_close_matches(str(mistake["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
-        return f"{where} is not a setting. {hint}"
+        return f"{where} is not a setting. {hint(mistake['loc'][-1], known, cutoff=0.5)}"
     if mistake["type"] == "missing":
         return f"{where} must be given."
     message = mistake["msg"].removeprefix("Value error, ")

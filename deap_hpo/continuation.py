@@ -79,8 +79,8 @@ class Continuations:
         return entry.epochs or int(getattr(self._evaluate, "epochs", 1))
 
     def cost(self, entry: Entry) -> int:
-        """Epochs that an evaluation adds: as planned, or as it took where it is on record; 0 for an answered one."""
-        if entry.duplicate_of is not None:
+        """Epochs that an evaluation adds: as planned, or as it took where it is on record; 0 if it was not trained."""
+        if entry.duplicate_of is not None or entry.evaluation.status == "infeasible":
             return 0
         if entry.evaluation.trained_epochs:
             return entry.evaluation.trained_epochs

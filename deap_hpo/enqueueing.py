@@ -104,7 +104,7 @@ def best_configurations(recorded: Recorded, space: Space, count: int) -> list[di
     if recorded.space is None:
         raise InputError(f"The study {recorded.name!r} has no space, so that its genomes say nothing to another one.")
     sign = 1 if recorded.directions[0] == "minimize" else -1
-    ended = [entry for entry in recorded.entries if entry.evaluation.status == "ok"]
+    ended = [entry for entry in recorded.entries if entry.evaluation.feasible]
     found: list[dict[str, Any]] = []
     for entry in sorted(ended, key=lambda entry: sign * entry.evaluation.value):
         params = {name: value for name, value in recorded.space.decode(entry.genes).items() if name in space}

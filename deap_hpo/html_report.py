@@ -16,8 +16,10 @@ import pandas as pd
 import deap_hpo
 from deap_hpo import analysis, plotting
 from deap_hpo.errors import InputError
+from deap_hpo.fronts import front_table, objective_names, pareto_front
 from deap_hpo.impact import importances, partial_dependence
 from deap_hpo.plotting_impact import plot_param_importances, plot_partial_dependence
+from deap_hpo.plotting_pareto import plot_pareto_front
 from deap_hpo.plotting_runs import plot_bands
 from deap_hpo.record import Recorded
 from deap_hpo.report import counts_sentence, describe, failure_sentence, format_metrics, format_params, format_seconds
@@ -117,7 +119,7 @@ def _study(study: Recorded, *, alone: bool) -> str:
     trials = analysis.trials_table(study.entries, study.space, study.directions[0])
     if trials.empty:
         return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])
-    if trials["status"].eq("ok").any():
+    if trials["best"].notna().any():
         parts += [_result(study), *_figures(study, trials), _best_evaluations(study, trials)]
     everything = trials.drop(columns=["best"])
     parts.append(f"<details><summary>All {len(trials)} evaluations</summary>{_table(everything, '')}</details>")
@@ -147,6 +149,9 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         best = best_entry(study.entries, study.directions[0])
         number = best.number if best.duplicate_of is None else best.duplicate_of
         figures.append(_figure(plotting.plot_intermediate_values(epochs, number), "Validation loss during training"))
+    if len(study.directions) > 1:
+        drawn = plot_pareto_front(front_table(study), objective_names(study), study.directions)
+        figures.append(_figure(drawn, "Every evaluation, and the Pareto front"))
     if study.space is None:
         return figures
     figures.append(_figure(plotting.plot_slice(trials, study.space), "Hyperparameters against the objective"))
@@ -160,8 +165,12 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
 
 
 def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) -> str:
-    ranked = trials[trials["status"].eq("ok") & trials["duplicate_of"].isna()]
-    ranked = ranked.sort_values("value", ascending=study.directions[0] == "minimize", kind="stable")
+    ranked = analysis.best_trials(trials, study.directions[0])
+    if len(study.directions) > 1:
+        front = [entry.number for entry in pareto_front(study.entries, study.directions)]
+        names = {f"values_{i}": name for i, name in enumerate(objective_names(study))}
+        ranked = ranked.set_index("number", drop=False).loc[front].drop(columns="value").rename(columns=names)
+        return _table(ranked.drop(columns=["best", "status", "duplicate_of"]), "The Pareto front")
     return _table(ranked.drop(columns=["best", "status", "duplicate_of"]).head(count), "The best evaluations")
 
 

@@ -25,6 +25,7 @@ from deap_hpo.report import (
     format_metrics,
     format_params,
     format_seconds,
+    print_front,
     storage_option,
 )
 from deap_hpo.stopping import EarlyStopping
@@ -80,6 +81,8 @@ def _print_final(
         "go on": f"deap-hpo resume {recorded.name}{option} --set evolution.generations=N",
     }
     output.print(f"\n{counts_sentence(recorded)}")
+    if len(recorded.directions) > 1:
+        print_front(recorded, output)
     for label, text in rows.items():
         output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
 

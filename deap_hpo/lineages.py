@@ -31,7 +31,7 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
         >>> table[["number", "founder", "start_epoch", "epoch", "winner"]].values.tolist()
         [[0, 0, 0, 1, True], [1, 1, 0, 1, False], [2, 0, 1, 2, False], [3, 0, 1, 2, True]]
     """
-    done = any(entry.evaluation.status == "ok" for entry in entries)
+    done = any(entry.evaluation.feasible for entry in entries)
     winners = {one.number for one in training_path(entries, best_entry(entries, direction).number)} if done else set()
     totals: dict[int, int] = {}
     founders: dict[int, int] = {}

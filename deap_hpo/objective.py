@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Epoch, Evaluation, Request
+from deap_hpo.goals import Goals
 from deap_hpo.seeding import seed_generators
 
 _OFFERED = ("report", "seed")
@@ -20,8 +22,9 @@ class Objective:
 
     The function gets a dict of hyperparameters, and returns
 
-    - a number, or
-    - a mapping of metrics, of which `metric` names the one that counts; the others are recorded with it.
+    - a number, or one for each of several objectives, or
+    - a mapping of metrics, of which `metric` names the one that counts, or those; the others are recorded with it, and
+      `constraints` may bound any of them.
 
     If it has a parameter named `report`, it is passed a `Reporter`: ``report(epoch, value, **metrics)`` records a
     learning curve, and ends the evaluation where the study's pruner says so. If it has one named `seed`, that is
@@ -31,11 +34,12 @@ class Objective:
 
     Args:
         function: The function; at the top level of a module where worker processes are to call it.
-        metric: Name of the metric that counts; None where the function returns a number or a single metric.
-        direction: "minimize" or "maximize".
+        metric: Name of the metric that counts, or several; None where the function returns numbers or a single metric.
+        direction: "minimize" or "maximize"; one for each of several objectives.
+        constraints: What has to hold, such as "size <= 100".
 
     Raises:
-        InputError: `function` cannot be called with one argument, or `direction` is neither.
+        InputError: `function` cannot be called with one argument, `direction` is neither, or a constraint is none.
 
     Example:
         >>> def objective(params, report):
@@ -48,20 +52,27 @@ class Objective:
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, metric: str | None = None, direction: Direction = "minimize"
+        self,
+        function: Callable[..., Any],
+        *,
+        metric: str | Sequence[str] | None = None,
+        direction: Direction | Sequence[Direction] = "minimize",
+        constraints: Sequence[str] = (),
     ) -> None:
-        if direction not in ("minimize", "maximize"):
-            raise InputError(f"direction must be 'minimize' or 'maximize'; got {direction!r}.")
+        count = 1 if isinstance(direction, str) else len(direction)
+        unnamed = ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]
+        self.goals = Goals.of(unnamed if metric is None else metric, direction, constraints)
         self.function = function
         self.metric = metric
-        self.direction: Direction = direction
+        self.direction = direction
         self._offered = _parameters(function)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What a resumed study has to have in common with the recorded one."""
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
-        return {"function": name, "metric": self.metric, "direction": self.direction}
+        constraints = {"constraints": self.goals.settings["constraints"]} if self.goals.constraints else {}
+        return {"function": name, "metric": self.metric, "direction": self.direction, **constraints}
 
     def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
         """Evaluate hyperparameters, by themselves."""
@@ -71,31 +82,48 @@ class Objective:
         """Do one request of an executor."""
         start = perf_counter()
         seed_generators(request.seed)
-        reporter = Reporter(request.limits, self.direction)
+        reporter = Reporter(request.limits, self.goals.directions[0])
         offered = {"report": reporter, "seed": request.seed}
         try:
             result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
-            value, metrics = self._read(result)
+            values, metrics, violation = self._read(result)
         except _Ended:
-            value, metrics = reporter.value, {**reporter.metrics}
-        if not math.isfinite(value):
-            reporter.status, value, metrics = "diverged", math.inf, {}
-        seconds = perf_counter() - start
-        return Evaluation((value,), reporter.status, tuple(reporter.curve), metrics, seconds)
+            values, metrics = (reporter.value,), {**reporter.metrics}
+            violation = self.goals.violation(metrics)
+        if not all(map(math.isfinite, values)):
+            reporter.status, values = "diverged", (math.inf,) * len(self.goals.objectives)
+            metrics, violation = {}, 0.0
+        curve, seconds = tuple(reporter.curve), perf_counter() - start
+        return Evaluation(values, reporter.status, curve, metrics, seconds, violation=violation)
 
-    def _read(self, result: Any) -> tuple[float, dict[str, float]]:
-        if not isinstance(result, Mapping):
-            if result is None:
-                raise InputError("The objective must return a number or a mapping of metrics; it returned None.")
-            return float(result), {}
-        metrics = {str(name): float(value) for name, value in result.items()}
-        name = self.metric or (next(iter(metrics)) if len(metrics) == 1 else None)
-        if name not in metrics:
+    def _read(self, result: Any) -> tuple[tuple[float, ...], dict[str, float], float]:
+        goals, count = self.goals, len(self.goals.objectives)
+        if isinstance(result, Mapping):
+            measured = {str(name): float(value) for name, value in result.items()}
+            if self.metric is None and len(measured) == count == 1:
+                goals = replace(goals, objectives=tuple(measured))
+        elif isinstance(result, (tuple, list)) and len(result) == count:
+            measured = dict(zip(goals.objectives, map(float, result), strict=True))
+        elif result is None or isinstance(result, (tuple, list)) or count > 1:
             raise InputError(
-                f"metric must name one of those that the objective returns ({', '.join(metrics) or 'none'}); "
-                f"got {self.metric!r}."
+                "The objective must return a number or a mapping of metrics (with several objectives a number for "
+                f"each, here {count}); it returned {result!r}."
             )
-        return metrics.pop(name), metrics
+        else:
+            measured = {goals.objectives[0]: float(result)}
+        for name in goals.objectives:
+            if name not in measured:
+                raise InputError(
+                    f"metric must name one of those that the objective returns ({', '.join(measured) or 'none'}); "
+                    f"got {self.metric!r}."
+                )
+        for constraint in goals.constraints:
+            if constraint.metric not in measured:
+                raise InputError(
+                    f"constraints must be on what the objective returns ({', '.join(measured) or 'nothing named'}); "
+                    f"got {str(constraint)!r}."
+                )
+        return goals.judge(measured)
 
 
 class Reporter:

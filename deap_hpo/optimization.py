@@ -15,7 +15,9 @@ from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
+from deap_hpo.goals import Goals
 from deap_hpo.objective import Objective
+from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings, eaNSGA
 from deap_hpo.pbt import PBTSettings, eaPBT
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
@@ -31,8 +33,9 @@ def optimize(
     objective: Callable[..., Any],
     space: Space | Mapping[str, Hyperparameter],
     *,
-    direction: Direction | None = None,
-    metric: str | None = None,
+    direction: Direction | Sequence[Direction] | None = None,
+    metric: str | Sequence[str] | None = None,
+    constraints: Sequence[str] = (),
     algorithm: str = "surrogate",
     population: int = 10,
     generations: int = 10,
@@ -57,15 +60,19 @@ def optimize(
         objective: A function of the hyperparameters, which may report a learning curve (see `Objective`), or a trainer
             (`make_trainer`).
         space: The search space, as a `Space` or by name.
-        direction: "minimize" or "maximize"; by default what the trainer's task says, else "minimize".
-        metric: Name of the metric that counts, where the function returns several.
+        direction: "minimize" or "maximize"; one for each of several objectives. By default what the trainer's task
+            says, else "minimize".
+        metric: Name of the metric that counts, where the function returns several; or of several that do.
+        constraints: What has to hold of the metrics that the function returns, such as "size <= 100".
         algorithm: "surrogate" (a genetic algorithm whose children a Gaussian process picks), "truncation" (the plain
-            one), or another strategy of `deap_hpo.strategies`: "tpe", "de", "random", ...
+            one), or another strategy of `deap_hpo.strategies`: "tpe", "de", "random", ...; for several objectives
+            "nsga-ii" or "nsga-iii".
         population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
             generation half as many.
         generations: Generations in all, at least 1.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
-            `mutation`, and for trainers `stages` and `stopping`.
+            `mutation`, and for trainers `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
+            `deap_hpo.pareto.NSGASettings`.
         enqueue: Hyperparameters to try first, such as those in use so far.
         seed: Seed of the whole run, at least 0.
         name: Name of the study.
@@ -97,8 +104,8 @@ def optimize(
         (True, ['x', 'y'])
     """
     space = space if isinstance(space, Space) else Space(space)
-    evaluator = _evaluator(objective, space, metric, direction)
-    towards: Direction = direction or getattr(getattr(evaluator, "task", None), "direction", None) or "minimize"
+    evaluator = _evaluator(objective, space, metric, direction, constraints)
+    directions = _directions(evaluator, direction)
     own = {"algorithm": algorithm, "population": population, "generations": generations}
     own |= {"max_evaluations": max_evaluations, "enqueue": [dict(one) for one in enqueue]}
     own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}
@@ -117,7 +124,7 @@ def optimize(
                 name=name,
                 storage=storage,
                 seed=seed,
-                directions=[towards],
+                directions=directions,
                 resume=resume,
                 executor=executor,
                 settings={"evolution": evolution.identity()},
@@ -127,7 +134,7 @@ def optimize(
                 callbacks=[*shown, *callbacks, _NotAllFailed(), *stops],
             )
         )
-        toolbox = toolbox_of(space, evolution, towards)
+        toolbox = toolbox_of(space, evolution, directions)
         toolbox.register("evaluate", evaluator)
         stages = evolution.stages
         toolbox.register("map", StagedMap(study.map, stages, evolution.stopping) if stages else study.map)
@@ -135,6 +142,10 @@ def optimize(
             if algorithm == "truncation":
                 first = toolbox.population(n=population)
                 eaTruncation(first, toolbox, evolution.cxpb, evolution.mutpb, generations - 1, verbose=False)
+            elif algorithm in MULTI_OBJECTIVE:
+                nsga = NSGASettings.of(evolution.arguments)
+                first = toolbox.population(n=population)
+                eaNSGA(first, toolbox, nsga.cxpb, nsga.mutpb, generations - 1, verbose=False)
             elif pbt:
                 pbt.register(toolbox)
                 first = toolbox.population(n=population)
@@ -148,15 +159,31 @@ def optimize(
 
 
 def _evaluator(
-    objective: Callable[..., Any], space: Space, metric: str | None, direction: Direction | None
+    objective: Callable[..., Any],
+    space: Space,
+    metric: str | Sequence[str] | None,
+    direction: Direction | Sequence[Direction] | None,
+    constraints: Sequence[str],
 ) -> Callable[..., Any]:
     if not hasattr(objective, "evaluate"):
-        return Objective(objective, metric=metric, direction=direction or "minimize")
+        return Objective(objective, metric=metric, direction=direction or "minimize", constraints=constraints)
     if hasattr(objective, "task"):
         objective.task.check(space.decode([0.5] * len(space)))
     if metric is not None:
         raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
+    if constraints:
+        raise InputError(f"constraints are for functions; a task has its own. Got {constraints!r}.")
     return objective
+
+
+def _directions(evaluator: Any, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
+    """What the evaluator says, or what is given in its place."""
+    known: Goals | None = getattr(getattr(evaluator, "task", evaluator), "goals", None)
+    if known and direction is not None:
+        return Goals.of(known.objectives, direction).directions
+    if known:
+        return known.directions
+    return ("minimize",) if direction is None else (direction,) if isinstance(direction, str) else direction
 
 
 class _NotAllFailed:

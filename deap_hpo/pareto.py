@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,7 +10,7 @@ from typing import Any
 
 from deap import algorithms, base, tools
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, hint
 from deap_hpo.feasibility import selFeasibleFirst, selFeasibleTournament
 from deap_hpo.individual import lineage
 from deap_hpo.operators import check_probability
@@ -164,15 +163,13 @@ class NSGASettings:
             >>> NSGASettings.of({"eta": 10})
             Traceback (most recent call last):
                 ...
-            deap_hpo.errors.InputError: nsga has no argument 'eta'. It has: cxpb, mutpb, indpb, crossover_eta, \
+            deap_hpo.errors.InputError: nsga has no argument 'eta'. There are: cxpb, mutpb, indpb, crossover_eta, \
 mutation_eta, divisions.
         """
         known = [field.name for field in fields(cls)]
         for name in arguments:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(known)}."
-                raise InputError(f"nsga has no argument {name!r}. {hint}")
+                raise InputError(f"nsga has no argument {name!r}. {hint(name, known)}")
         return cls(**arguments)
 
     def __post_init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 from deap import base, tools
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, hint
 from deap_hpo.individual import lineage
 from deap_hpo.operators import check_probability, mutBoundedResample, mutPerturb, selTruncation
 
@@ -224,9 +223,7 @@ class PBTSettings:
         known = [field.name for field in fields(cls)]
         for name in arguments:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"Did you mean {near[0]!r}?" if near else f"It has: {', '.join(known)}."
-                raise InputError(f"pbt has no argument {name!r}. {hint}")
+                raise InputError(f"pbt has no argument {name!r}. {hint(name, known)}")
         return cls(**arguments)
 
     def __post_init__(self) -> None:

@@ -137,7 +137,7 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
             # On the upper edge: there is no value, but where it happened is worth seeing.
             axes.scatter(
                 _values(bad[column]), [1.0] * len(bad), marker="x", color="C1", clip_on=False,
-                transform=axes.get_xaxis_transform(), label="no value (diverged or failed)",
+                transform=axes.get_xaxis_transform(), label=_no_value(bad),
             )  # fmt: skip
         if not isinstance(hyperparameter, Categorical) and hyperparameter.log:
             axes.set_xscale("log")
@@ -203,8 +203,13 @@ def _mark_without_value(axes: Axes, trials: pd.DataFrame) -> None:
     if len(bad):
         axes.plot(
             bad["number"], [1.0] * len(bad), "x", color="C1", clip_on=False,
-            transform=axes.get_xaxis_transform(), label="no value (diverged or failed)",
+            transform=axes.get_xaxis_transform(), label=_no_value(bad),
         )  # fmt: skip
+
+
+def _no_value(bad: pd.DataFrame) -> str:
+    infeasible = "infeasible, " if bad["status"].eq("infeasible").any() else ""
+    return f"no value ({infeasible}diverged or failed)"
 
 
 def _values(column: pd.Series[Any]) -> Any:

@@ -120,7 +120,7 @@ class ProgressDisplay:
     def _note_best(self, study: Study, entries: Sequence[Entry]) -> None:
         better = min if study.directions[0] == "minimize" else max
         for entry in entries:
-            if entry.evaluation.status == "ok":
+            if entry.evaluation.feasible:
                 value = entry.evaluation.value
                 self._best = value if math.isnan(self._best) else better(self._best, value)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from deap_hpo import analysis
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
+from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_front, reference_point
 from deap_hpo.lineages import lineage_table
 from deap_hpo.record import Recorded
 from deap_hpo.storage import shown
@@ -47,6 +48,31 @@ def describe(recorded: Recorded) -> dict[str, Any]:
         },
         "final": recorded.attributes.get("final"),
         "evaluator": recorded.attributes.get("evaluator"),
+        **(_describe_front(recorded) if len(recorded.directions) > 1 else {}),
+    }
+
+
+def _describe_front(recorded: Recorded) -> dict[str, Any]:
+    """Several objectives: their names and directions, the Pareto front, its hypervolume after each generation."""
+    names, directions = objective_names(recorded), recorded.directions
+    front = pareto_front(recorded.entries, directions)
+    return {
+        "objectives": names,
+        "directions": list(directions),
+        "pareto_front": [
+            {
+                "number": entry.number,
+                "generation": entry.generation,
+                "values": dict(zip(names, entry.evaluation.values, strict=True)),
+                "params": params_of(recorded, entry),
+                "metrics": dict(entry.evaluation.metrics),
+            }
+            for entry in front
+        ],
+        "hypervolume": {
+            "reference": list(reference_point(recorded.entries, directions)) if front else None,
+            "by_generation": hypervolumes(recorded.entries, directions),
+        },
     }
 
 
@@ -63,9 +89,14 @@ def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
 
     trials = analysis.trials_table(recorded.entries, recorded.space, recorded.directions[0])
     epochs = analysis.epochs_table(recorded.entries)
-    if trials.empty or not trials["status"].eq("ok").any():
-        raise InputError(f"The study {recorded.name!r} has no evaluation with a finite value yet, nothing to draw.")
+    if trials.empty or not trials["best"].notna().any():
+        raise InputError(f"The study {recorded.name!r} has no feasible evaluation yet, nothing to draw.")
     paths = plotting.save(plotting.plot_optimization_history(trials), folder / "history")
+    if len(recorded.directions) > 1:
+        from deap_hpo.plotting_pareto import plot_pareto_front
+
+        drawn = plot_pareto_front(front_table(recorded), objective_names(recorded), recorded.directions)
+        paths += plotting.save(drawn, folder / "pareto")
     if len(epochs):
         best = best_entry(recorded.entries, recorded.directions[0])
         trained = best.number if best.duplicate_of is None else best.duplicate_of
@@ -87,10 +118,11 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     console.print(failure_sentence(recorded), markup=False, end="\n" if failure_sentence(recorded) else "")
     if not recorded.entries:
         return
+    if len(recorded.directions) > 1:
+        print_front(recorded, console)
+        return
     trials = analysis.trials_table(recorded.entries, recorded.space, recorded.directions[0])
-    ranked = trials[trials["status"].eq("ok") & trials["duplicate_of"].isna()].sort_values(
-        "value", ascending=recorded.directions[0] == "minimize", kind="stable"
-    )
+    ranked = analysis.best_trials(trials, recorded.directions[0])
     names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
     table = Table("evaluation", "generation", "value", *[name.split("_", 1)[1] for name in names], box=None)
     for _, row in ranked.head(top).iterrows():
@@ -106,6 +138,26 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
         )
 
 
+def print_front(recorded: Recorded, console: Console) -> None:
+    """Print the Pareto front as a table, and its hypervolume after each generation."""
+    about = _describe_front(recorded)
+    front, volume = about["pareto_front"], about["hypervolume"]
+    if not front:
+        console.print("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
+        return
+    others = [*front[0]["params"], *front[0]["metrics"]]
+    table = Table("evaluation", "generation", *about["objectives"], *others, box=None)
+    for one in front:
+        shown_of = {**one["params"], **one["metrics"]}
+        cells = [*one["values"].values(), *(shown_of.get(name, "-") for name in others)]
+        table.add_row(str(one["number"]), str(one["generation"]), *map(_shown, cells))
+    console.print(f"Pareto front: {len(front)} evaluations")
+    console.print(table)
+    console.print(f"Hypervolume by generation: {', '.join(f'{value:.4g}' for value in volume['by_generation'])}")
+    reference = dict(zip(about["objectives"], volume["reference"], strict=True))
+    console.print(f"  above the worst feasible values, {format_params(reference)}")
+
+
 def counts_sentence(recorded: Recorded) -> str:
     """Say how many evaluations there were and what became of them.
 
@@ -113,7 +165,7 @@ def counts_sentence(recorded: Recorded) -> str:
     """
     counts = analysis.summary(recorded)
     parts = [f"{counts['evaluations']} evaluations in {counts['generations']} generations: {counts['trained']} trained"]
-    parts += [f"{counts[key]} {key}" for key in ("cached", "pruned", "diverged", "failed") if counts[key]]
+    parts += [f"{counts[key]} {key}" for key in ("cached", "infeasible", "pruned", "diverged", "failed") if counts[key]]
     parts += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
     return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of training."

@@ -12,6 +12,8 @@ from deap_hpo.space import Space
 from deap_hpo.trials import Entry, best_entry, schedule_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from torch import nn
 
@@ -33,10 +35,10 @@ class Results:
 
     @property
     def best(self) -> Entry:
-        """The evaluation with the best first objective; the earliest among equals.
+        """The feasible evaluation with the best first objective; the earliest among equals.
 
         Raises:
-            InputError: No evaluation has a finite value.
+            InputError: No evaluation has a finite value and keeps its constraints.
         """
         return best_entry(self.record, self.directions[0])
 
@@ -54,6 +56,25 @@ class Results:
     def best_value(self) -> float:
         """First objective of the best evaluation."""
         return self.best.evaluation.value
+
+    def pareto_front(self) -> list[Entry]:
+        """Give the feasible evaluations that no other dominates, the best first objective first."""
+        from deap_hpo.fronts import pareto_front
+
+        return pareto_front(self.record, self.directions)
+
+    def hypervolumes(self, reference: Sequence[float] | None = None) -> list[float]:
+        """Give the hypervolume of the front after each generation; see `deap_hpo.fronts.hypervolumes`.
+
+        Args:
+            reference: A value of each objective; by default the worst feasible one on record.
+
+        Raises:
+            InputError: The reference point has another number of values.
+        """
+        from deap_hpo.fronts import hypervolumes
+
+        return hypervolumes(list(self.record), self.directions, reference)
 
     def best_model(self) -> nn.Module:
         """Train the best network again and give it, in evaluation mode.
@@ -101,6 +122,8 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Show the study in a notebook: how much was done, and the best evaluations."""
+        from deap_hpo.analysis import best_trials
+
         trials = self.trials_dataframe()
         seed = f"seed {getattr(self, 'seed', None)}, {self.directions[0]}"
         if trials.empty:
@@ -110,8 +133,7 @@ class Results:
         counts = [f"{len(trials)} evaluations in {trials['generation'].nunique()} generations"]
         counts += [f"{cached} cached"] if cached else []
         counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
-        done = trials[trials["status"].eq("ok") & trials["duplicate_of"].isna()]
-        best = done.sort_values("value", ascending=self.directions[0] == "minimize", kind="stable").head(_ROWS)
+        best = best_trials(trials, self.directions[0]).head(_ROWS)
         names = [name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_"))]
         shown = best[["number", "generation", "value", *names]].rename(columns=lambda name: name.split("_", 1)[-1])
         table = shown.to_html(index=False, border=0, float_format="{:.4g}".format) if len(best) else ""

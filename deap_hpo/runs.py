@@ -99,7 +99,7 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
         ranked = sorted(population, key=lambda entry: sign * entry.evaluation.value)
         population = [*(ranked[: len(ranked) // 2] if survives else []), *batch]
         trainings += sum(entry.duplicate_of is None for entry in batch)
-        finite = [sign * entry.evaluation.value for entry in batch if entry.evaluation.status == "ok"]
+        finite = [sign * entry.evaluation.value for entry in batch if entry.evaluation.feasible]
         best = sign * float(np.fmin(sign * best, min(finite, default=np.nan)))
         genomes = np.array([entry.genes for entry in population])
         rows.append(

@@ -56,7 +56,7 @@ class EarlyStopping:
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Look at a complete generation, and raise where it is to be the last."""
         sign = 1 if study.directions[0] == "minimize" else -1
-        reached = [sign * entry.evaluation.value for entry in entries if entry.evaluation.status == "ok"]
+        reached = [sign * entry.evaluation.value for entry in entries if entry.evaluation.feasible]
         best = min([self._best, *reached])
         self._waited = 0 if best < self._best else self._waited + 1
         self._best = best

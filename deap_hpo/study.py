@@ -111,6 +111,8 @@ class Study(Results):
     ) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise InputError(f"seed must be an integer of at least 0; got {seed!r}.")
+        if pruner is not None and len(directions) > 1:
+            raise InputError(f"pruner needs a single objective, which its limits are for; got {len(directions)}.")
         self.budget = Budget(max_evaluations, max_epochs, max_seconds)
         self.space = space
         self.seed = seed

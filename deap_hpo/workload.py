@@ -11,6 +11,7 @@ from typing import Any
 
 from deap_hpo.assembly import strategy_for
 from deap_hpo.config import EvolutionConfig
+from deap_hpo.pareto import MULTI_OBJECTIVE
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Space
@@ -123,6 +124,9 @@ def _generations(space: Space, evolution: EvolutionConfig, epochs: int | None, s
         interval = PBTSettings.of(evolution.arguments).interval
         while True:
             yield Batch(population, interval)
+    if evolution.algorithm in MULTI_OBJECTIVE:
+        while True:
+            yield Batch(population, whole)
     if evolution.enqueue:
         yield Batch(len(evolution.enqueue), whole)
     with generators_kept():

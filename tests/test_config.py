@@ -87,7 +87,10 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
         ("space.lr.lwo=1", "space.lr: unknown key 'lwo' (did you mean 'low'?)"),
         ("space={}", "space"),
         ("training.epochs=many", "training.epochs: Input should be a valid integer"),
-        ("evolution.algorithm=xyz", "evolution.algorithm has no 'xyz'. There are: truncation, pbt, cma"),
+        (
+            "evolution.algorithm=xyz",
+            "evolution.algorithm has no 'xyz'. There are: truncation, pbt, nsga-ii, nsga-iii, cma",
+        ),
         ("evolution.algorithm=randm", "evolution.algorithm has no 'randm'. Did you mean 'random'?"),
         ("evolution.population", "--set needs SECTION.KEY=VALUE"),
         ("study.seed.x=1", "study.seed"),

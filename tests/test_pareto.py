@@ -15,6 +15,7 @@ import optuna
 import pytest
 from deap import algorithms, benchmarks, tools
 
+from deap_hpo.config import load_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.executors import ProcessExecutor
@@ -23,6 +24,7 @@ from deap_hpo.pareto import NSGASettings, divisions_for, eaNSGA, selCrowdedTourn
 from deap_hpo.record import ReplayError, read_record
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
+from deap_hpo.workload import workload
 
 SPACE = Space({"x": Float(0.1, 1.0), "y": Float(0.0, 5.0), "n": Int(1, 4)})
 DIRECTIONS: Any = ("minimize", "minimize")
@@ -155,6 +157,12 @@ def test_a_constrained_front_is_found_by_the_algorithms_of_either_package(algori
     assert found[:, 0].min() >= 7 / 18
     share = 0.8 if algorithm is mu_plus_lambda else 0.9
     assert moocore.hypervolume(found, ref=[1.1, 10.0]) > share * moocore.hypervolume(front, ref=[1.1, 10.0])
+
+
+def test_a_run_asks_for_a_population_in_every_generation() -> None:
+    config = load_config("quick", ["evolution.algorithm=nsga-ii", "evolution.population=10", "evolution.generations=4"])
+    work = workload(config.search_space, config.evolution, epochs=2)
+    assert [batch.evaluations for batch in work.batches] == [10] * 4
 
 
 def test_workers_change_nothing() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.goals import Goals
 from deap_hpo.training.data import Split
 from deap_hpo.training.task import Task
 
@@ -42,26 +43,63 @@ def measure(
 
 
 def conclude(
-    curve: Sequence[Epoch], epochs: int, seconds: float, environment: Mapping[str, Any], objective: str = "loss"
+    goals: Goals,
+    curve: Sequence[Epoch],
+    epochs: int,
+    parameters: int,
+    seconds: float,
+    environment: Mapping[str, Any],
 ) -> Evaluation:
     """Make the evaluation of a training: "diverged" unless its curve has all epochs.
 
-    A diverged training ended in epoch ``len(curve) + 1``. The value is the last epoch's loss, or the metric named by
-    `objective`, beside which the loss is then a metric.
+    A diverged training ended in epoch ``len(curve) + 1``. Otherwise its values are what the goals name, its metrics
+    what else was measured at the end of the last epoch: loss, the task's metrics, `parameters`.
+
+    Args:
+        goals: What it is judged by.
+        curve: Its epochs.
+        epochs: How many these should be.
+        parameters: Trainable parameters of the network.
+        seconds: Wall-clock seconds of the training.
+        environment: Where it ran.
     """
-    finished = len(curve) == epochs
-    metrics = dict(curve[-1].metrics) if finished else {}
-    value = curve[-1].validation_loss if finished else math.inf
-    if finished and objective != "loss":
-        metrics["loss"], value = value, metrics.pop(objective)
-    return Evaluation(
-        values=(value,),
-        status="ok" if finished else "diverged",
-        curve=tuple(curve),
-        metrics=metrics,
-        seconds=seconds,
-        environment=environment,
-    )
+    if len(curve) < epochs:
+        worst = (math.inf,) * len(goals.objectives)
+        return Evaluation(worst, "diverged", tuple(curve), seconds=seconds, environment=environment)
+    measured = {**curve[-1].metrics, "loss": curve[-1].validation_loss, "parameters": float(parameters)}
+    evaluation = Evaluation((math.inf,), curve=tuple(curve), environment=environment)
+    return _judged(evaluation, goals, measured, seconds)
+
+
+def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
+    """Make the evaluation of what breaks a constraint by what is known before training; None where nothing does.
+
+    That is the number of its parameters: the network is built to count them, where a constraint asks for that.
+
+    Raises:
+        InputError: A hyperparameter is unknown or out of its range.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> linear = lambda width: torch.nn.Linear(64, width)
+        >>> task = Task("digits", linear, load_digits(), constraints=["parameters <= 1000"])
+        >>> evaluation = infeasible(task, {"width": 20})
+        >>> evaluation.status, evaluation.metrics, evaluation.violation
+        ('infeasible', {'parameters': 1300.0}, 0.3)
+    """
+    goals = task.goals
+    if all(constraint.metric != "parameters" for constraint in goals.constraints):
+        return None
+    measured = {"parameters": float(task.count_parameters(params))}
+    violation = goals.violation(measured)
+    worst = (math.inf,) * len(goals.objectives)
+    return Evaluation(worst, "infeasible", metrics=measured, violation=violation) if violation > 0 else None
+
+
+def _judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:
+    values, metrics, violation = goals.judge({**measured, "seconds": seconds})
+    metrics.pop("seconds", None)  # an evaluation has them in any case
+    return replace(evaluation, values=values, metrics=metrics, seconds=seconds, violation=violation)
 
 
 def repeat_seeds(seed: int, repeats: int) -> list[int]:
@@ -75,32 +113,34 @@ def repeat_seeds(seed: int, repeats: int) -> list[int]:
     return [seed, *map(int, derived)]
 
 
-def combine(evaluations: Sequence[Evaluation], seconds: float, objective: str = "loss") -> Evaluation:
+def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | None = None) -> Evaluation:
     """Make one evaluation of several trainings of one configuration.
 
-    Its value, metrics and curve are means over the trainings; ``<objective>_std`` and ``<metric>_std`` in its metrics
-    are sample standard deviations. If one training diverged or failed, so did the whole: a configuration is only as
-    good as its worst luck. The curve is then as long as the shortest.
+    Its values, metrics and curve are means over the trainings; ``<objective>_std`` and ``<metric>_std`` in its metrics
+    are sample standard deviations. Constraints are on the means; the objective "seconds" is of all together. If one
+    training diverged or failed, so did the whole: a configuration is only as good as its worst luck. The curve is then
+    as long as the shortest.
 
     Args:
         evaluations: The trainings, in order of their seeds, at least one.
         seconds: Wall-clock seconds of all together.
-        objective: Name of what the value is.
+        goals: What they were judged by.
     """
-    first = evaluations[0]
-    if len(evaluations) == 1:
+    goals, first = goals or Goals(), evaluations[0]
+    if len(evaluations) == 1 and first.status != "ok":
         return replace(first, seconds=seconds)
+    measured = [{**dict(zip(goals.objectives, one.values, strict=False)), **one.metrics} for one in evaluations]
+    if len(evaluations) == 1:
+        return _judged(first, goals, measured[0], seconds)
     curve = tuple(_mean_epoch(epochs) for epochs in zip(*(one.curve for one in evaluations), strict=False))
     for status in ("failed", "diverged"):
         for evaluation in evaluations:
             if evaluation.status == status:
                 return replace(evaluation, values=(math.inf,), curve=curve, metrics={}, seconds=seconds)
-    columns = {objective: [evaluation.value for evaluation in evaluations]}
-    columns |= {name: [evaluation.metrics[name] for evaluation in evaluations] for name in first.metrics}
+    columns = {name: [one[name] for one in measured] for name in measured[0] if name != "seconds"}
     means = {name: float(np.mean(column)) for name, column in columns.items()}
-    spreads = {f"{name}_std": float(np.std(column, ddof=1)) for name, column in columns.items()}
-    value = means.pop(objective)
-    return replace(first, values=(value,), curve=curve, metrics={**means, **spreads}, seconds=seconds)
+    spreads = {f"{name}_std": float(np.std(column, ddof=1)) for name, column in columns.items() if name != "parameters"}
+    return _judged(replace(first, curve=curve), goals, {**means, **spreads}, seconds)
 
 
 def _mean_epoch(epochs: Sequence[Epoch]) -> Epoch:

@@ -19,12 +19,12 @@ from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
-from deap_hpo.training.outcome import combine, conclude, repeat_seeds
+from deap_hpo.training.outcome import combine, conclude, infeasible, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.structure import Member, network_structure, training_structure
-from deap_hpo.training.task import Task
+from deap_hpo.training.task import Task, trainable_parameters
 
 # Beyond this a CPU gains nothing, and its caches lose.
 _STACK_SIZE_ON_CPU = 8
@@ -99,6 +99,7 @@ class PopulationTrainer:
         self.stack_size = stack_size or (_STACK_SIZE_ON_CPU if self.device.type == "cpu" else None)
         self._sizes: dict[Hashable, int] = {}  # by structure: members that fit; 0 where they cannot be stacked
         self._structures: dict[tuple[str, int], str] = {}  # by architecture and seed
+        self._parameters: dict[str, int] = {}  # trainable ones, by architecture
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -135,6 +136,9 @@ class PopulationTrainer:
         groups: dict[Hashable, list[Member]] = {}
         for position, request in enumerate(requests):
             try:
+                if refused := infeasible(self.task, request.params):
+                    yield position, refused
+                    continue
                 for member, group in self._members(position, request):
                     groups.setdefault(group, []).append(member)
             except Exception:
@@ -147,7 +151,7 @@ class PopulationTrainer:
                 repeats[member.repeat] = trained
                 if len(repeats) == self.repeats:
                     _, evaluations, states = zip(*(repeats[i] for i in range(self.repeats)), strict=True)
-                    evaluation = combine(evaluations, max(one.seconds for one in evaluations), self.task.objective)
+                    evaluation = combine(evaluations, max(one.seconds for one in evaluations), self.task.goals)
                     request = requests[member.position]
                     yield member.position, self.reference.with_checkpoint(request, evaluation, states)
 
@@ -161,6 +165,7 @@ class PopulationTrainer:
             if key not in self._structures:
                 model = keyed_model(partial(self.task.model, **architecture), seed)
                 self._structures[key] = network_structure(model, architecture)
+                self._parameters[key[0]] = trainable_parameters(model)
             epochs = self.reference.added_epochs(recipe, state, request.epochs)
             member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)
             members.append((member, (training_structure(member), self._structures[key])))
@@ -224,7 +229,8 @@ class PopulationTrainer:
         epochs = members[0].epochs
 
         def concluded(member: Member) -> Evaluation:
-            return conclude(curves[member], len(epochs), perf_counter() - start, about, self.task.objective)
+            parameters = self._parameters[repr(member.architecture)]
+            return conclude(self.task.goals, curves[member], len(epochs), parameters, perf_counter() - start, about)
 
         for epoch in epochs:
             epoch_start = perf_counter()

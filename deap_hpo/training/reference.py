@@ -34,10 +34,10 @@ from deap_hpo.training.keyed import (
     member_keys,
     step_keys,
 )
-from deap_hpo.training.outcome import combine, conclude, measure, repeat_seeds
+from deap_hpo.training.outcome import combine, conclude, infeasible, measure, repeat_seeds
 from deap_hpo.training.recipe import OPTIMIZERS, Recipe
 from deap_hpo.training.state import TrainingState, capture, pack, restore, unpack
-from deap_hpo.training.task import Task
+from deap_hpo.training.task import Task, trainable_parameters
 
 # A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
 _STEPS_BETWEEN_CHECKS = {"cpu": 1}
@@ -47,7 +47,8 @@ _STEPS_BETWEEN_CHECKS_ELSEWHERE = 50
 class ReferenceTrainer:
     """Trains the network of a task with given hyperparameters; the objective is the final validation loss.
 
-    Where the task names a metric as its objective, that is the value.
+    Where the task names other objectives, those are the values. A network that breaks the task's constraints by its
+    number of parameters is not trained.
 
     The result is a function of (hyperparameters, seed, epochs): on a CPU bit for bit, whatever else runs.
     A training whose loss stops being finite ends there, with status "diverged" and the value ``inf``.
@@ -102,7 +103,7 @@ class ReferenceTrainer:
         """What the result depends on beside hyperparameters and seed; a resumed study has to have the same."""
         return {
             "task": self.task.name,
-            **({"objective": self.task.objective} if self.task.objective != "loss" else {}),
+            **self.task.goals.settings,
             "data": dict(self.task.data.description),
             "recipe": asdict(self.task.recipe),
             "epochs": self.epochs,
@@ -132,12 +133,14 @@ class ReferenceTrainer:
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor: from its checkpoint where it names one, leaving one where it asks for it."""
         start = perf_counter()
+        if refused := infeasible(self.task, request.params):
+            return refused
         seeds = repeat_seeds(request.seed, self.repeats)
         states = self.start_states(request)
         done = [
             self.train_on(one, request.params, seed, request.epochs) for one, seed in zip(states, seeds, strict=True)
         ]
-        evaluation = combine([one[1] for one in done], perf_counter() - start, self.task.objective)
+        evaluation = combine([one[1] for one in done], perf_counter() - start, self.task.goals)
         return self.with_checkpoint(request, evaluation, [one[2] for one in done])
 
     def start_states(self, request: Request) -> list[TrainingState | None]:
@@ -217,8 +220,8 @@ class ReferenceTrainer:
                 if not math.isfinite(validation_loss):
                     break
                 curve.append(Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start))
-        about = environment(self.device, self.precision)
-        evaluation = conclude(curve, len(added), perf_counter() - start, about, self.task.objective)
+        about, parameters = environment(self.device, self.precision), trainable_parameters(model)
+        evaluation = conclude(self.task.goals, curve, len(added), parameters, perf_counter() - start, about)
         return model, evaluation, capture(model, optimizer, added.stop, steps)
 
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:

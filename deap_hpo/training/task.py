@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
+from deap_hpo.goals import Goals
 from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
 
 Measure = Callable[[Tensor, Tensor], Tensor]
+
+ALWAYS_MEASURED = ("loss", "parameters", "seconds")
+"""Beside the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -43,6 +47,16 @@ def _aligned(output: Tensor, target: Tensor) -> Tensor:
     return output.reshape(target.shape)
 
 
+def trainable_parameters(model: nn.Module) -> int:
+    """Count the parameters that training changes; shared ones once.
+
+    Example:
+        >>> trainable_parameters(nn.Linear(4, 3))
+        15
+    """
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
 def _accuracy_only() -> Mapping[str, Measure]:
     return {"accuracy": accuracy}
 
@@ -62,8 +76,13 @@ class Task:
         loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises. The default takes
             logits and log-probabilities alike.
         metrics: Further measures by name, (output, target) -> 0-dim tensor, each a mean over the examples.
-        objective: What is optimised: "loss", or the name of a metric.
-        direction: "minimize" or "maximize" the objective. Networks are trained on the loss in any case.
+        objective: What is optimised: the name of a metric, "loss", "parameters" (trainable ones of the network) or
+            "seconds" (of training, validation included: such a record depends on the machine, and on what else it
+            does); or several names, for an algorithm that takes several objectives.
+        direction: "minimize" or "maximize", for all objectives or for each. Networks are trained on the loss in any
+            case.
+        constraints: What has to hold, such as "parameters <= 1e6" or "accuracy >= 0.8", by the same names. A network
+            with too many (or too few) parameters is not trained.
         recipe: Values of the training settings that are not searched.
         evaluation_batch_size: Examples per batch when measuring; changes speed only.
 
@@ -83,17 +102,25 @@ class Task:
     metrics: Mapping[str, Measure] = field(default_factory=_accuracy_only)
     recipe: Recipe = field(default_factory=Recipe)
     evaluation_batch_size: int = 1000
-    objective: str = "loss"
-    direction: Direction = "minimize"
+    objective: str | Sequence[str] = "loss"
+    direction: Direction | Sequence[Direction] = "minimize"
+    constraints: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.objective not in ("loss", *self.metrics):
-            raise InputError(
-                f"objective must be 'loss' or one of the metrics ({', '.join(self.metrics) or 'there are none'}); "
-                f"got {self.objective!r}."
-            )
-        if self.direction not in ("minimize", "maximize"):
-            raise InputError(f"direction must be 'minimize' or 'maximize'; got {self.direction!r}.")
+        for name in ("parameters", "seconds"):
+            if name in self.metrics:
+                raise InputError(f"metrics must not have the name {name!r}, which is always measured.")
+        _ = self.goals
+
+    @property
+    def goals(self) -> Goals:
+        """Objectives, directions and constraints.
+
+        Raises:
+            InputError: A name is not measured, or a direction or constraint is none.
+        """
+        known = [*ALWAYS_MEASURED, *(name for name in self.metrics if name != "loss")]
+        return Goals.of(self.objective, self.direction, self.constraints, known=known)
 
     @classmethod
     def from_data(
@@ -108,8 +135,9 @@ class Task:
         normalize: bool = True,
         loss: Measure | None = None,
         metrics: Mapping[str, Measure] | None = None,
-        objective: str = "loss",
-        direction: Direction = "minimize",
+        objective: str | Sequence[str] = "loss",
+        direction: Direction | Sequence[Direction] = "minimize",
+        constraints: Sequence[str] = (),
         recipe: Recipe | None = None,
     ) -> Task:
         """Make a task of a network and of data in about any form.
@@ -127,8 +155,9 @@ class Task:
             loss: By default cross-entropy where targets are whole numbers (outputs [N, C] are logits, or
                 log-probabilities), else the mean squared error.
             metrics: By default `accuracy`, or `mean_absolute_error`.
-            objective: What is optimised: "loss", or the name of a metric.
-            direction: "minimize" or "maximize" the objective.
+            objective: What is optimised, a name or several; see `Task`.
+            direction: "minimize" or "maximize", for all objectives or for each.
+            constraints: What has to hold, such as "parameters <= 1e6"; see `Task`.
             recipe: Training settings that are not searched.
 
         Raises:
@@ -154,6 +183,7 @@ class Task:
             recipe=recipe or Recipe(),
             objective=objective,
             direction=direction,
+            constraints=constraints,
         )
 
     def configure(self, params: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
@@ -166,6 +196,16 @@ class Task:
         settings = {name: value for name, value in params.items() if name in RECIPE_FIELDS}
         architecture = {name: value for name, value in params.items() if name not in RECIPE_FIELDS}
         return replace(self.recipe, **settings), architecture
+
+    def count_parameters(self, params: Mapping[str, Any]) -> int:
+        """Count the trainable parameters of the network that hyperparameters make; it is built for that.
+
+        Raises:
+            InputError: A hyperparameter is unknown.
+        """
+        _, architecture = self.configure(params)
+        with torch.random.fork_rng(devices=[]):
+            return trainable_parameters(self.model(**architecture))
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Build the network and measure it on two examples: what cannot work is said before anything is trained.

@@ -21,7 +21,7 @@ def test_repeats_are_the_mean_over_seeds():
     spread = math.sqrt(sum((value - together.value) ** 2 for value in values) / 2)
     assert together.metrics["loss_std"] == pytest.approx(spread)
     assert together.metrics["accuracy"] == pytest.approx(sum(one.metrics["accuracy"] for one in each) / 3)
-    assert set(together.metrics) == {"accuracy", "accuracy_std", "loss_std"}
+    assert set(together.metrics) == {"accuracy", "accuracy_std", "loss_std", "parameters"}
     assert together.curve[-1].validation_loss == pytest.approx(together.value)
 
 

@@ -1,0 +1,133 @@
+"""What several objectives come to: the Pareto front of a record, its hypervolume by generation, tables of both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import moocore
+import numpy as np
+import pandas as pd
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
+from deap_hpo.record import Recorded
+from deap_hpo.trials import Entry
+
+
+def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> list[Entry]:
+    """Give the feasible evaluations that no other dominates, the best first objective first.
+
+    Of equal values all are kept, but not what was answered by an earlier evaluation of the same configuration.
+
+    Example:
+        >>> from deap_hpo.evaluation import Evaluation
+        >>> values = [(1.0, 5.0), (2.0, 2.0), (3.0, 3.0), (4.0, 1.0)]
+        >>> entries = [Entry(i, 0, (0.5,), Evaluation(pair), seed=0) for i, pair in enumerate(values)]
+        >>> [entry.number for entry in pareto_front(entries, ["minimize", "minimize"])]
+        [0, 1, 3]
+    """
+    candidates = _candidates(entries)
+    if not candidates:
+        return []
+    values = np.array([entry.evaluation.values for entry in candidates])
+    kept = moocore.is_nondominated(values, maximise=[one == "maximize" for one in directions], keep_weakly=True)
+    sign = 1 if directions[0] == "minimize" else -1
+    front = [entry for entry, keep in zip(candidates, kept, strict=True) if keep]
+    return sorted(front, key=lambda entry: (sign * entry.evaluation.value, entry.number))
+
+
+def reference_point(entries: Iterable[Entry], directions: Sequence[Direction]) -> tuple[float, ...]:
+    """Give the worst value of each objective among the feasible evaluations: where hypervolumes begin by default.
+
+    Raises:
+        InputError: No evaluation is feasible.
+    """
+    values = [entry.evaluation.values for entry in _candidates(entries)]
+    if not values:
+        raise InputError("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
+    worst = [max if direction == "minimize" else min for direction in directions]
+    return tuple(pick(column) for pick, column in zip(worst, zip(*values, strict=True), strict=True))
+
+
+def hypervolumes(
+    entries: Sequence[Entry], directions: Sequence[Direction], reference: Sequence[float] | None = None
+) -> list[float]:
+    """Give the hypervolume of the front so far, after each generation: it never falls.
+
+    Args:
+        entries: The evaluations.
+        directions: "minimize" or "maximize" for each objective.
+        reference: A value of each objective; what is not better than it in all of them does not count. By default
+            `reference_point`, which depends on the record: to compare studies, give them all the same.
+
+    Raises:
+        InputError: The reference point has another number of values.
+
+    Source:
+        Zitzler and Thiele, "Multiobjective optimization using evolutionary algorithms: a comparative case study",
+        PPSN V, 1998; computed by moocore, as in DEAP.
+
+    Example:
+        >>> from deap_hpo.evaluation import Evaluation
+        >>> values = [(1.0, 5.0), (2.0, 2.0), (4.0, 1.0)]
+        >>> entries = [Entry(i, i, (0.5,), Evaluation(pair), seed=0) for i, pair in enumerate(values)]
+        >>> hypervolumes(entries, ["minimize", "minimize"], reference=(5.0, 6.0))
+        [4.0, 13.0, 14.0]
+    """
+    if reference is not None and len(reference) != len(directions):
+        raise InputError(f"reference must hold a value for each of {len(directions)} objectives; got {reference}.")
+    if not _candidates(entries):
+        return [0.0 for _ in {entry.generation for entry in entries}]
+    origin = reference_point(entries, directions) if reference is None else reference
+    maximise = [one == "maximize" for one in directions]
+    found: list[float] = []
+    front: list[Entry] = []
+    for generation in sorted({entry.generation for entry in entries}):
+        front = pareto_front([*front, *(one for one in entries if one.generation == generation)], directions)
+        points = np.array([entry.evaluation.values for entry in front])
+        found.append(float(moocore.hypervolume(points, ref=origin, maximise=maximise)) if front else 0.0)
+    return found
+
+
+def objective_names(recorded: Recorded) -> list[str]:
+    """Give the names of a study's objectives, as its evaluator says them."""
+    evaluator: Mapping[str, Any] = recorded.attributes.get("evaluator") or {}
+    names = evaluator.get("objective") or evaluator.get("metric")
+    names = [names] if isinstance(names, str) else names
+    count = len(recorded.directions)
+    return list(names) if names and len(names) == count else [f"value {i}" for i in range(1, count + 1)]
+
+
+def front_table(recorded: Recorded) -> pd.DataFrame:
+    """One row for each evaluation that has finite values and was not answered by an earlier one.
+
+    Columns: `number`, `generation`, one for each objective by its name, `violation`, `front` (whether it is on the
+    Pareto front).
+    """
+    names = objective_names(recorded)
+    front = {entry.number for entry in pareto_front(recorded.entries, recorded.directions)}
+    return pd.DataFrame(
+        [
+            {
+                "number": entry.number,
+                "generation": entry.generation,
+                **dict(zip(names, entry.evaluation.values, strict=True)),
+                "violation": entry.evaluation.violation,
+                "front": entry.number in front,
+            }
+            for entry in recorded.entries
+            if entry.duplicate_of is None and all(map(math.isfinite, entry.evaluation.values))
+        ],
+        columns=["number", "generation", *names, "violation", "front"],
+    )
+
+
+def _candidates(entries: Iterable[Entry]) -> list[Entry]:
+    """The evaluations that may be on a front."""
+    return [
+        entry
+        for entry in entries
+        if entry.evaluation.feasible and entry.duplicate_of is None and all(map(math.isfinite, entry.evaluation.values))
+    ]

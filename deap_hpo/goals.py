@@ -1,0 +1,140 @@
+"""What a search is for: objectives, each with its direction, and constraints on what is measured."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
+
+_CONSTRAINT = re.compile(r"\s*(.+?)\s*(<=|>=)\s*(\S+)\s*")
+_SIGNS = {"<=": 1, ">=": -1}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a measurement.
+
+    Attributes:
+        metric: Name of the measurement.
+        relation: "<=" or ">=".
+        bound: The bound, finite.
+
+    Example:
+        >>> limit = Constraint.parse("parameters <= 1e6")
+        >>> limit.violation(1.5e6), limit.violation(1e6), str(limit)
+        (0.5, 0.0, 'parameters <= 1000000')
+    """
+
+    metric: str
+    relation: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> Constraint:
+        """Read a constraint: a name, <= or >=, and a number.
+
+        Raises:
+            InputError: It is none.
+        """
+        match = _CONSTRAINT.fullmatch(text) if isinstance(text, str) else None
+        try:
+            bound = float(match[3]) if match else math.nan
+        except ValueError:
+            bound = math.nan
+        if match is None or not math.isfinite(bound):
+            raise InputError(f"A constraint must be NAME <= NUMBER or NAME >= NUMBER; got {text!r}.")
+        return cls(match[1], match[2], bound)
+
+    def violation(self, value: float) -> float:
+        """Give by how much a value breaks it, as a share of the bound (of 1, where that is 0); inf for NaN."""
+        if math.isnan(value):
+            return math.inf
+        return max(0.0, _SIGNS[self.relation] * (value - self.bound)) / (abs(self.bound) or 1.0)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.relation} {repr(self.bound).removesuffix('.0')}"
+
+
+@dataclass(frozen=True)
+class Goals:
+    """What an evaluation is judged by.
+
+    Attributes:
+        objectives: Names of what is optimised, at least one.
+        directions: "minimize" or "maximize" for each.
+        constraints: What has to hold.
+    """
+
+    objectives: tuple[str, ...] = ("loss",)
+    directions: tuple[Direction, ...] = ("minimize",)
+    constraints: tuple[Constraint, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        objective: str | Sequence[str],
+        direction: Direction | Sequence[Direction],
+        constraints: Sequence[str] = (),
+        *,
+        known: Collection[str] | None = None,
+    ) -> Goals:
+        """Check and read goals as people give them.
+
+        Args:
+            objective: A name, or several.
+            direction: One for all objectives, or one for each.
+            constraints: Such as "parameters <= 1e6"; see `Constraint.parse`.
+            known: The names that there are; None where that is not known yet.
+
+        Raises:
+            InputError: A name is unknown or given twice, or a direction or constraint is none.
+
+        Example:
+            >>> goals = Goals.of(["loss", "parameters"], "minimize", ["accuracy >= 0.5"])
+            >>> goals.judge({"loss": 0.5, "accuracy": 0.25, "parameters": 100.0})
+            ((0.5, 100.0), {'accuracy': 0.25}, 0.5)
+        """
+        objectives = (objective,) if isinstance(objective, str) else tuple(objective)
+        directions = (direction,) * len(objectives) if isinstance(direction, str) else tuple(direction)
+        if isinstance(constraints, str):
+            raise InputError(f"constraints must be a list of texts; got the text {constraints!r}.")
+        bounds = tuple(map(Constraint.parse, constraints))
+        if not objectives or len(set(objectives)) < len(objectives):
+            raise InputError(f"objective must be a name or several different ones; got {objective!r}.")
+        for one in directions:
+            if one not in ("minimize", "maximize"):
+                raise InputError(f"direction must be 'minimize' or 'maximize'; got {one!r}.")
+        if len(directions) != len(objectives):
+            raise InputError(
+                f"direction must be one for all objectives or one for each of the {len(objectives)}; got {direction!r}."
+            )
+        named = [("objective", name) for name in objectives] + [("constraints", one.metric) for one in bounds]
+        for argument, name in named:
+            if known is not None and name not in known:
+                raise InputError(f"{argument} must name what is measured ({', '.join(known)}); got {name!r}.")
+        return cls(objectives, directions, bounds)
+
+    def judge(self, measured: Mapping[str, float]) -> tuple[tuple[float, ...], dict[str, float], float]:
+        """Give the objectives' values, the other measurements, and the violation of all constraints together."""
+        values = tuple(measured[name] for name in self.objectives)
+        others = {name: value for name, value in measured.items() if name not in self.objectives}
+        return values, others, self.violation(measured)
+
+    def violation(self, measured: Mapping[str, float]) -> float:
+        """Give the sum of the relative excesses over the bounds on what was measured; other constraints wait."""
+        return sum(
+            (one.violation(measured[one.metric]) for one in self.constraints if one.metric in measured), start=0.0
+        )
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a record keeps of them; nothing of what is as by default."""
+        names: object = self.objectives[0] if len(self.objectives) == 1 else list(self.objectives)
+        return {
+            **({"objective": names} if names != "loss" else {}),
+            **({"constraints": [str(one) for one in self.constraints]} if self.constraints else {}),
+        }
