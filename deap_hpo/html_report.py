@@ -18,6 +18,7 @@ from deap_hpo import analysis, plotting
 from deap_hpo.errors import InputError
 from deap_hpo.fronts import front_table, objective_names, pareto_front
 from deap_hpo.impact import importances, partial_dependence
+from deap_hpo.lineages import curves_table
 from deap_hpo.plotting_impact import plot_param_importances, plot_partial_dependence
 from deap_hpo.plotting_pareto import plot_pareto_front
 from deap_hpo.plotting_runs import plot_bands
@@ -144,11 +145,11 @@ def _result(study: Recorded) -> str:
 
 def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
     figures = [_figure(plotting.plot_optimization_history(trials), "Every evaluation, and the best so far")]
-    epochs = analysis.epochs_table(study.entries)
-    if len(epochs):
-        best = best_entry(study.entries, study.directions[0])
-        number = best.number if best.duplicate_of is None else best.duplicate_of
-        figures.append(_figure(plotting.plot_intermediate_values(epochs, number), "Validation loss during training"))
+    best = best_entry(study.entries, study.directions[0])
+    number = best.number if best.duplicate_of is None else best.duplicate_of
+    curves = curves_table(study.entries, number)
+    if len(curves):
+        figures.append(_figure(plotting.plot_intermediate_values(curves, number), "Validation loss during training"))
     if len(study.directions) > 1:
         drawn = plot_pareto_front(front_table(study), objective_names(study), study.directions)
         figures.append(_figure(drawn, "Every evaluation, and the Pareto front"))

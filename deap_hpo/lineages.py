@@ -1,13 +1,13 @@
-"""Who descends from whom: the schedules of networks that were trained in parts, as a tidy table."""
+"""Who descends from whom: schedules and learning curves of networks that were trained in parts, as tidy tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from deap_hpo.evaluation import Direction
+from deap_hpo.evaluation import Direction, Epoch
 from deap_hpo.space import Space
 from deap_hpo.trials import Entry, best_entry, training_path
 
@@ -61,3 +61,40 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
             }
         )
     return pd.DataFrame(rows).astype({"start_from": "Int64"}) if rows else pd.DataFrame()
+
+
+def curves_table(entries: Sequence[Entry], best: int) -> pd.DataFrame:
+    """One row for each epoch of each evaluation that was trained, joined where one went on from another.
+
+    Columns: `number`, `epoch` (from the start of the network's training), `validation_loss`. A part of a training
+    begins with the last epoch of the part that it went on from; of the evaluation `best`, all that led to it is there.
+
+    Example:
+        >>> from deap_hpo.evaluation import Epoch, Evaluation
+        >>> def part(number, epochs, start_from=None):
+        ...     curve = tuple(Epoch(epoch, 1.0, 1.0 / epoch) for epoch in epochs)
+        ...     return Entry(number, 0, (0.5,), Evaluation((1.0,), curve=curve), 0, start_from=start_from)
+        >>> table = curves_table([part(0, [1, 2]), part(1, [3], 0), part(2, [4], 1), part(3, [3], 0)], best=2)
+        >>> table.groupby("number")["epoch"].apply(list).to_dict()
+        {0: [1, 2], 1: [2, 3], 2: [1, 2, 3, 4], 3: [2, 3]}
+    """
+    known = {entry.number: entry for entry in entries}
+    rows = []
+    for entry in entries:
+        if entry.duplicate_of is not None or not entry.evaluation.curve:
+            continue
+        points: dict[int, float] = {}  # an ancestor's answer may come from one training with the epochs of several
+        for part in _ancestors(known, entry, whole=entry.number == best):
+            points |= {one.epoch: one.validation_loss for one in part}
+        points |= {one.epoch: one.validation_loss for one in entry.evaluation.curve}
+        rows += [{"number": entry.number, "epoch": epoch, "validation_loss": loss} for epoch, loss in points.items()]
+    return pd.DataFrame(rows)
+
+
+def _ancestors(known: Mapping[int, Entry], entry: Entry, *, whole: bool) -> list[Sequence[Epoch]]:
+    """The curves that led to an evaluation, or the last epoch of the last of them."""
+    if entry.start_from is None:
+        return []
+    if whole:
+        return [one.evaluation.curve for one in training_path(known.values(), entry.number)[:-1]]
+    return [known[entry.start_from].evaluation.curve[-1:]]

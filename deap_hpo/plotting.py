@@ -89,7 +89,8 @@ def plot_intermediate_values(epochs: pd.DataFrame, best: int, *, value_name: str
     """Draw the validation loss of every evaluation over its epochs, that of number `best` drawn out.
 
     Args:
-        epochs: As of `deap_hpo.analysis.epochs_table`.
+        epochs: As of `deap_hpo.lineages.curves_table`, which joins the parts of a training, or
+            `deap_hpo.analysis.epochs_table`.
         best: Number of the evaluation to draw out.
         value_name: What the values are called.
     """

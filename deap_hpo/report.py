@@ -15,7 +15,7 @@ from deap_hpo import analysis
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.errors import InputError
 from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_front, reference_point
-from deap_hpo.lineages import lineage_table
+from deap_hpo.lineages import curves_table, lineage_table
 from deap_hpo.record import Recorded
 from deap_hpo.storage import shown
 from deap_hpo.trials import Entry, best_entry
@@ -88,7 +88,6 @@ def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
     from deap_hpo import plotting
 
     trials = analysis.trials_table(recorded.entries, recorded.space, recorded.directions[0])
-    epochs = analysis.epochs_table(recorded.entries)
     if trials.empty or not trials["best"].notna().any():
         raise InputError(f"The study {recorded.name!r} has no feasible evaluation yet, nothing to draw.")
     paths = plotting.save(plotting.plot_optimization_history(trials), folder / "history")
@@ -97,10 +96,11 @@ def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
 
         drawn = plot_pareto_front(front_table(recorded), objective_names(recorded), recorded.directions)
         paths += plotting.save(drawn, folder / "pareto")
-    if len(epochs):
-        best = best_entry(recorded.entries, recorded.directions[0])
-        trained = best.number if best.duplicate_of is None else best.duplicate_of
-        paths += plotting.save(plotting.plot_intermediate_values(epochs, trained), folder / "curves")
+    best = best_entry(recorded.entries, recorded.directions[0])
+    trained = best.number if best.duplicate_of is None else best.duplicate_of
+    curves = curves_table(recorded.entries, trained)
+    if len(curves):
+        paths += plotting.save(plotting.plot_intermediate_values(curves, trained), folder / "curves")
     if recorded.space:
         paths += plotting.save(plotting.plot_slice(trials, recorded.space), folder / "hyperparameters")
     if recorded.space and any(entry.start_from is not None for entry in recorded.entries):

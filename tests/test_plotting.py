@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_analysis import SPACE, entries
 
 from deap_hpo.analysis import epochs_table, trials_table
+from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.lineages import curves_table
 from deap_hpo.plotting import plot_intermediate_values, plot_optimization_history, plot_slice, save
+from deap_hpo.trials import Entry
 
 
 def test_the_history_draws_values_and_the_best_so_far() -> None:
@@ -24,6 +28,24 @@ def test_curves_draw_every_training_and_bring_out_the_best() -> None:
     axes = plot_intermediate_values(epochs_table(entries()), best=2).axes[0]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert drawn["best (evaluation 2)"] == [[1, 0.8], [2, 0.5]]
+
+
+def test_the_curve_of_the_best_runs_through_all_its_ancestors() -> None:
+    def part(number: int, losses: list[float], first: int = 1, start: int | None = None, **more: Any) -> Entry:
+        curve = tuple(Epoch(first + i, loss, loss) for i, loss in enumerate(losses))
+        return Entry(number, 0, (0.5,), Evaluation((losses[-1],), curve=curve), 0, start_from=start, **more)
+
+    parts = [part(0, [0.9, 0.8]), part(1, [0.7, 0.6]), part(2, [0.75], 3, 0), part(3, [0.5], 3, 1)]
+    # One answered by an evaluation that was trained without a break; then the best, and a sister.
+    parts += [part(4, [0.7, 0.6, 0.5, 0.45], 1, 3, duplicate_of=9), part(5, [0.4], 5, 4), part(6, [0.5], 5, 4)]
+    axes = plot_intermediate_values(curves_table(parts, best=5), best=5).axes[0]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn["best (evaluation 5)"] == [[1, 0.7], [2, 0.6], [3, 0.5], [4, 0.45], [5, 0.4]]
+    others = [line.get_xydata().tolist() for line in axes.lines if line.get_color() == "0.6"]
+    assert [[2, 0.8], [3, 0.75]] in others, "a part begins where it went on from"
+    assert [[4, 0.45], [5, 0.5]] in others
+    plain = epochs_table(entries())
+    assert curves_table(entries(), best=2).to_dict() == plain[["number", "epoch", "validation_loss"]].to_dict()
 
 
 def test_slices_have_a_panel_for_each_hyperparameter() -> None:
