@@ -22,7 +22,7 @@ from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings
 from deap_hpo.record import run_folder
 from deap_hpo.space import Categorical, Space
 from deap_hpo.starting import load_source
-from deap_hpo.strategies import Strategy, argument_names, make_strategy
+from deap_hpo.strategies import UNGUIDED, Strategy, argument_names, make_strategy
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.models import MODELS, shape_arguments
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
@@ -110,7 +110,7 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
         InputError: The algorithm does not take so many objectives.
     """
     count, algorithm = len(directions), evolution.algorithm
-    if count > 1 and (algorithm not in MULTI_OBJECTIVE or evolution.stages):
+    if count > 1 and (algorithm not in (*MULTI_OBJECTIVE, *UNGUIDED) or evolution.stages):
         own = f"{algorithm} with stages" if evolution.stages else algorithm
         raise InputError(
             f"The algorithm {own!r} takes one objective, the task has {count}. "

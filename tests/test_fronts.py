@@ -221,6 +221,12 @@ def test_a_run_with_several_objectives_resumes_exactly_and_refuses_other_goals(h
         assert said in refused.stderr
 
 
+def test_a_random_baseline_has_a_front_too(here: Path) -> None:
+    ended = call("run", "two.toml", "--set", "evolution.algorithm=random", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout)["pareto_front"]
+
+
 def test_nsga_3_runs_by_its_name_with_three_objectives(here: Path) -> None:
     three = ("--set", "task.objective=['loss', 'parameters', 'accuracy']")
     three += ("--set", "task.direction=['minimize', 'minimize', 'maximize']", "--set", "evolution.algorithm=nsga-iii")

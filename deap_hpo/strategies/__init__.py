@@ -49,6 +49,9 @@ MULTI_FIDELITY: dict[str, str] = {
 """Strategies that say how many epochs each individual is trained; they need an evaluator that can go on, and `epochs`,
 those of a whole training."""
 
+UNGUIDED = ("fixed", "grid", "random", "sobol")
+"""Strategies that learn nothing from outcomes, so that these may have any number of objectives."""
+
 _ALL = {**STRATEGIES, **MULTI_FIDELITY}
 
 

@@ -186,6 +186,8 @@ def cmaes_strategy(
 def nsga2_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, population_size: int = 50) -> OptunaStrategy:
     """Return NSGA-II as Optuna has it; of one objective, an elitist genetic algorithm with uniform crossover.
 
+    For several objectives there is `deap_hpo.pareto.eaNSGA`, ``evolution.algorithm = "nsga-ii"``.
+
     Args:
         space: The search space.
         batch_size: Genomes per batch, at least 1.
