@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from deap import algorithms
@@ -27,6 +27,34 @@ from deap_hpo.stopping import EarlyStopping
 from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 from deap_hpo.workload import workload
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or a notebook's interrupted cell, in `optimize`; it carries what was found until then.
+
+    Attributes:
+        study: The study, closed, with all evaluations that had ended.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> def interrupted(params):
+        ...     if params["x"] > 0.95:
+        ...         raise KeyboardInterrupt
+        ...     return params["x"] ** 2
+        >>> try:
+        ...     study = optimize(interrupted, {"x": Float(-1.0, 1.0)}, algorithm="random", seed=1)
+        ... except Interrupted as stop:
+        ...     study = stop.study
+        >>> len(study.record), study.best_value < 0.1
+        (23, True)
+    """
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(
+            f"The study {study.name!r} was interrupted after {len(study.record)} evaluations. They are in the `study` "
+            "that this exception carries; at a prompt or in a notebook, that is sys.last_value.study."
+        )
+        self.study = study
 
 
 def optimize(
@@ -95,6 +123,7 @@ def optimize(
     Raises:
         InputError: An argument cannot be used, or all evaluations of the first generation failed.
         ReplayError: The study was recorded with other settings.
+        Interrupted: Ctrl-C was pressed. It is a `KeyboardInterrupt`, and carries the `study` with what was found.
 
     Example:
         >>> from deap_hpo.space import Float
@@ -138,7 +167,7 @@ def optimize(
         toolbox.register("evaluate", evaluator)
         stages = evolution.stages
         toolbox.register("map", StagedMap(study.map, stages, evolution.stopping) if stages else study.map)
-        with suppress(BudgetSpent):
+        with suppress(BudgetSpent), _carrying(study):
             if algorithm == "truncation":
                 first = toolbox.population(n=population)
                 eaTruncation(first, toolbox, evolution.cxpb, evolution.mutpb, generations - 1, verbose=False)
@@ -156,6 +185,14 @@ def optimize(
                 toolbox.register("update", strategy.update)
                 algorithms.eaGenerateUpdate(toolbox, ngen=generations, verbose=False)
     return study
+
+
+@contextmanager
+def _carrying(study: Study) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interrupted(study).with_traceback(stop.__traceback__) from None
 
 
 def _evaluator(

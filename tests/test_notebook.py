@@ -76,7 +76,7 @@ def test_an_interrupted_cell_goes_on_where_it_was(kernel: tuple[Any, Any]) -> No
 
     first = outputs(client, CELL.format(pause=0.5), press)
     assert pressed
-    assert [one["content"]["ename"] for one in first if one["msg_type"] == "error"] == ["KeyboardInterrupt"]
+    assert [one["content"]["ename"] for one in first if one["msg_type"] == "error"] == ["Interrupted"]
     kept = recorded(client)
     assert 3 <= kept < 12
     second = outputs(client, CELL.format(pause=0))
@@ -84,6 +84,25 @@ def test_an_interrupted_cell_goes_on_where_it_was(kernel: tuple[Any, Any]) -> No
     assert recorded(client) == 12
     (shown,) = [one["content"]["data"] for one in second if one["msg_type"] == "execute_result"]
     assert "12 evaluations in 3 generations" in shown["text/html"]
+
+
+def test_an_interrupted_cell_without_a_storage_leaves_its_study(kernel: tuple[Any, Any]) -> None:
+    manager, client = kernel
+    pressed = []
+
+    def press(message: dict[str, Any]) -> None:
+        shown = str(message["content"].get("data", ""))
+        if "2/12 evaluations" in shown and not pressed:
+            pressed.append(True)
+            manager.interrupt_kernel()
+
+    cell = CELL.format(pause=0.3).replace('storage="runs/cell.db", resume=True,', "")
+    first = outputs(client, cell, press)
+    (error,) = [one["content"] for one in first if one["msg_type"] == "error"]
+    assert "was interrupted after" in error["evalue"]
+    second = outputs(client, "import sys; study = sys.last_value.study; print(len(study.record), study.best_value)")
+    (said,) = [one["content"]["text"] for one in second if one["msg_type"] == "stream"]
+    assert 2 <= int(said.split()[0]) < 12
 
 
 def test_progress_is_one_display_that_moves(kernel: tuple[Any, Any]) -> None:

@@ -14,7 +14,9 @@ from evaluators import report_curve
 
 from deap_hpo import EarlyStopping, Float, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
 from deap_hpo.errors import InputError
+from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError, read_record
+from deap_hpo.trials import Entry
 
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
 quick = partial(optimize, progress=False, algorithm="random", population=8, generations=4, seed=1)
@@ -142,6 +144,28 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
 def test_a_study_of_a_function_has_no_network() -> None:
     with pytest.raises(InputError, match="best_params has the hyperparameters"):
         quick(bowl, SPACE).best_model()
+
+
+@pytest.mark.parametrize("executor", [None, ProcessExecutor(2)])
+def test_an_interruption_carries_what_was_found(executor: Any) -> None:
+    class Pressing:
+        def on_evaluation(self, study: Study, entry: Entry) -> None:
+            if len(study.record) == 11:
+                raise KeyboardInterrupt
+
+    with pytest.raises(
+        KeyboardInterrupt, match=r"interrupted after 11 evaluations\. .* sys.last_value.study"
+    ) as caught:
+        quick(bowl, SPACE, callbacks=[Pressing()], executor=executor)
+    assert isinstance(caught.value, Interrupted)
+    study = caught.value.study
+    whole = quick(bowl, SPACE)
+    assert {entry.number: entry.evaluation.values for entry in study.record}.items() <= {
+        entry.number: entry.evaluation.values for entry in whole.record
+    }.items()
+    assert study.best_value == min(entry.evaluation.value for entry in study.record)
+    assert len(study.trials_dataframe()) == 11
+    assert caught.traceback[-1].name == "on_evaluation", "it tells where it was"
 
 
 def test_a_study_shows_itself_in_a_notebook() -> None:

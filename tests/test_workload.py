@@ -55,7 +55,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "evaluations": {"max_evaluations": 7},
     "epochs": {"algorithm": "hyperband", "max_epochs": 10},
 }
-LESS = {"same again", "few children", "median", "dehb, enqueued", "fixed", "nsga2"}  # what is answered, or ended early
+# What is answered by an earlier evaluation, or ended early.
+LESS = {"same again", "few children", "median", "dehb, enqueued", "fixed", "nsga2"}
 
 
 def run_of(evolution: dict[str, Any], storage: str) -> RunConfig:
