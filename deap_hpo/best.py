@@ -16,7 +16,7 @@ from deap_hpo.record import Recorded, note
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import train_schedule
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.trials import best_entry, schedule_of
+from deap_hpo.trials import Entry, best_entry, schedule_of
 
 
 @dataclass(frozen=True)
@@ -61,22 +61,48 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
         InputError: No evaluation has a finite value, or the study was made without a space.
     """
     best = best_entry(recorded.entries, recorded.directions[0])
+    known = recorded.attributes.get("final")
+    if known and known["number"] == best.number and (folder / "best.safetensors").exists():
+        return Final(**known)
+    final = train_again(trainer, recorded, best, folder / "best")
+    partial = folder / ".best.json.partial"
+    partial.write_text(json.dumps(asdict(final), indent=2) + "\n")
+    os.replace(partial, folder / "best.json")
+    note(recorded.name, storage, "final", asdict(final))
+    return final
+
+
+def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) -> Final:
+    """Train the network of an evaluation again, measure it on the test examples, and save it.
+
+    Args:
+        trainer: The trainer that evaluated it.
+        recorded: The study.
+        entry: The evaluation.
+        path: Where its weights are written, without the suffix ``.safetensors``; folders are made.
+
+    Raises:
+        InputError: The study was made without a space, or the training did not end well.
+    """
     if recorded.space is None:
         raise InputError(f"The study {recorded.name!r} has no space, so its best hyperparameters have no names.")
-    params = recorded.space.decode(best.genes)
-    weights = folder / "best.safetensors"
-    known = recorded.attributes.get("final")
-    if known and known["number"] == best.number and weights.exists():
-        return Final(**known)
     reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
-    schedule = schedule_of(recorded.entries, best.number, recorded.space)
-    model, evaluation = train_schedule(reference, schedule, best.seed)
+    schedule = schedule_of(recorded.entries, entry.number, recorded.space)
+    model, evaluation = train_schedule(reference, schedule, entry.seed)
+    if evaluation.status != "ok":
+        raise InputError(
+            f"Evaluation {entry.number} has no trained network; its training ended as {evaluation.status}."
+        )
     test = reference.data.test
     test_loss, test_metrics = reference.measure(model, test) if test else (None, {})
     last = evaluation.curve[-1]
-    final = Final(
-        number=best.number,
-        params=params,
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.parent / f".{path.name}.safetensors.partial"
+    save_model(model, str(partial))
+    os.replace(partial, path.parent / f"{path.name}.safetensors")
+    return Final(
+        number=entry.number,
+        params=recorded.space.decode(entry.genes),
         validation_loss=last.validation_loss,
         validation_metrics=dict(last.metrics),
         test_loss=test_loss,
@@ -84,12 +110,3 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
         test_size=len(test) if test else 0,
         schedule=schedule if len(schedule) > 1 else (),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / ".best.safetensors.partial"
-    save_model(model, str(partial))
-    os.replace(partial, weights)
-    partial = folder / ".best.json.partial"
-    partial.write_text(json.dumps(asdict(final), indent=2) + "\n")
-    os.replace(partial, folder / "best.json")
-    note(recorded.name, storage, "final", asdict(final))
-    return final

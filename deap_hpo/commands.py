@@ -34,15 +34,19 @@ def export(
         Path | None, typer.Option("--output", help="Folder for the files; by default one beside the record.")
     ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    evaluation: Annotated[
+        int | None, typer.Option(min=0, help="Number of an evaluation, such as one of the Pareto front.")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the best network: its weights as safetensors, and its hyperparameters and measurements as TOML."""
+    """Write the best network, or that of another evaluation: weights as safetensors, what is known of it as TOML."""
     from deap_hpo.export import export_best
     from deap_hpo.record import run_folder
 
     with reporting(debug):
-        paths = [str(path) for path in export_best(name, storage, folder or run_folder(name, storage), data_dir)]
+        to = folder or run_folder(name, storage)
+        paths = [str(path) for path in export_best(name, storage, to, data_dir, evaluation)]
         if as_json:
             output.print_json(json.dumps(paths))
         else:

@@ -143,6 +143,11 @@ def compare(
         if value < least:
             raise InputError(f"{name} must be an integer of at least {least}; got {value}.")
     task = make_task(config)
+    if task.goals.directions != ("minimize",):
+        raise InputError(
+            f"compare judges by one objective, the less the better; the task has {', '.join(task.goals.objectives)} "
+            f"({', '.join(task.goals.directions)})."
+        )
     runs: list[dict[str, Any]] = []
     anytime: list[dict[str, Any]] = []
     for seed in range(1, seeds + 1):

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from deap_hpo.assembly import make_task, trainer_of
-from deap_hpo.best import finish
+from deap_hpo.best import finish, train_again
 from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
 from deap_hpo.record import read_record
 
 
-def export_best(name: str, storage: str, folder: Path, data_dir: str | None = None) -> tuple[Path, Path]:
-    """Write the best network of a study, which is trained again where that is needed.
+def export_best(
+    name: str, storage: str, folder: Path, data_dir: str | None = None, evaluation: int | None = None
+) -> tuple[Path, Path]:
+    """Write the best network of a study, or that of another evaluation; it is trained again where that is needed.
 
     ``best.safetensors`` has the weights (`safetensors.torch.load_model` reads them into the network); ``best.toml`` has
     how to build the network (`architecture`), how it was trained (`recipe`), what was measured, and `run`, the whole
@@ -28,12 +30,14 @@ def export_best(name: str, storage: str, folder: Path, data_dir: str | None = No
         storage: Where it is recorded.
         folder: Where the files go.
         data_dir: Folder that holds the data set.
+        evaluation: Number of an evaluation, such as one of the Pareto front; its files are ``evaluation-NUMBER.*``. By
+            default the best.
 
     Returns:
         The paths of the two files.
 
     Raises:
-        InputError: The study was not started by `deap-hpo run`, or has no evaluation with a finite value.
+        InputError: The study was not started by `deap-hpo run`, or has no feasible evaluation, or not that one.
     """
     recorded = read_record(name, storage)
     if "config" not in recorded.attributes:
@@ -44,7 +48,15 @@ def export_best(name: str, storage: str, folder: Path, data_dir: str | None = No
     given = [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else []
     config = make_config(recorded.attributes["config"], given)
     task = make_task(config)
-    final = finish(trainer_of(task, config), recorded, storage, folder)
+    trainer = trainer_of(task, config)
+    stem = "best" if evaluation is None else f"evaluation-{evaluation}"
+    if evaluation is None:
+        final = finish(trainer, recorded, storage, folder)
+    else:
+        entry = next((one for one in recorded.entries if one.number == evaluation), None)
+        if entry is None:
+            raise InputError(f"evaluation must be one of the {len(recorded.entries)} of {name!r}; got {evaluation}.")
+        final = train_again(trainer, recorded, entry, folder / stem)
     recipe, architecture = task.configure(final.params)
     measured = {key: value for key, value in asdict(final).items() if key not in ("number", "params")}
     facts = {
@@ -57,9 +69,9 @@ def export_best(name: str, storage: str, folder: Path, data_dir: str | None = No
         "measured": measured,
         "run": recorded.attributes["config"],
     }
-    path = folder / "best.toml"
+    path = folder / f"{stem}.toml"
     path.write_text(to_toml(facts))
-    return folder / "best.safetensors", path
+    return folder / f"{stem}.safetensors", path
 
 
 def to_toml(data: Mapping[str, Any], path: str = "") -> str:

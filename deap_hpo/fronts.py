@@ -94,10 +94,12 @@ def hypervolumes(
 def objective_names(recorded: Recorded) -> list[str]:
     """Give the names of a study's objectives, as its evaluator says them."""
     evaluator: Mapping[str, Any] = recorded.attributes.get("evaluator") or {}
-    names = evaluator.get("objective") or evaluator.get("metric")
+    names = evaluator.get("objective") or evaluator.get("metric") or ("loss" if "task" in evaluator else None)
     names = [names] if isinstance(names, str) else names
     count = len(recorded.directions)
-    return list(names) if names and len(names) == count else [f"value {i}" for i in range(1, count + 1)]
+    if names and len(names) == count:
+        return list(names)
+    return ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]
 
 
 def front_table(recorded: Recorded) -> pd.DataFrame:

@@ -23,7 +23,15 @@ from deap_hpo.plotting_impact import plot_param_importances, plot_partial_depend
 from deap_hpo.plotting_pareto import plot_pareto_front
 from deap_hpo.plotting_runs import plot_bands
 from deap_hpo.record import Recorded
-from deap_hpo.report import counts_sentence, describe, failure_sentence, format_metrics, format_params, format_seconds
+from deap_hpo.report import (
+    counts_sentence,
+    describe,
+    failure_sentence,
+    format_metrics,
+    format_params,
+    format_seconds,
+    value_name,
+)
 from deap_hpo.response import ResponseModel
 from deap_hpo.runs import environments, generations_table
 from deap_hpo.trials import best_entry
@@ -144,7 +152,12 @@ def _result(study: Recorded) -> str:
 
 
 def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
-    figures = [_figure(plotting.plot_optimization_history(trials), "Every evaluation, and the best so far")]
+    shown_as = value_name(study)
+    figures = [
+        _figure(
+            plotting.plot_optimization_history(trials, value_name=shown_as), "Every evaluation, and the best so far"
+        )
+    ]
     best = best_entry(study.entries, study.directions[0])
     number = best.number if best.duplicate_of is None else best.duplicate_of
     curves = curves_table(study.entries, number)
@@ -155,7 +168,9 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         figures.append(_figure(drawn, "Every evaluation, and the Pareto front"))
     if study.space is None:
         return figures
-    figures.append(_figure(plotting.plot_slice(trials, study.space), "Hyperparameters against the objective"))
+    figures.append(
+        _figure(plotting.plot_slice(trials, study.space, value_name=shown_as), "Hyperparameters against the objective")
+    )
     if trials["duplicate_of"].isna().sum() >= _FEWEST_FOR_IMPACT:
         found = plot_param_importances(importances(trials, study.space))
         figures.append(_figure(found, "Importance of each hyperparameter"))

@@ -90,7 +90,8 @@ def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
     trials = analysis.trials_table(recorded.entries, recorded.space, recorded.directions[0])
     if trials.empty or not trials["best"].notna().any():
         raise InputError(f"The study {recorded.name!r} has no feasible evaluation yet, nothing to draw.")
-    paths = plotting.save(plotting.plot_optimization_history(trials), folder / "history")
+    shown_as = value_name(recorded)
+    paths = plotting.save(plotting.plot_optimization_history(trials, value_name=shown_as), folder / "history")
     if len(recorded.directions) > 1:
         from deap_hpo.plotting_pareto import plot_pareto_front
 
@@ -102,13 +103,21 @@ def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
     if len(curves):
         paths += plotting.save(plotting.plot_intermediate_values(curves, trained), folder / "curves")
     if recorded.space:
-        paths += plotting.save(plotting.plot_slice(trials, recorded.space), folder / "hyperparameters")
+        paths += plotting.save(
+            plotting.plot_slice(trials, recorded.space, value_name=shown_as), folder / "hyperparameters"
+        )
     if recorded.space and any(entry.start_from is not None for entry in recorded.entries):
         from deap_hpo.plotting_lineage import plot_lineage
 
         table = lineage_table(recorded.entries, recorded.space, recorded.directions[0])
         paths += plotting.save(plot_lineage(table, recorded.space), folder / "lineage")
     return paths
+
+
+def value_name(recorded: Recorded) -> str:
+    """Say in words what the first objective is."""
+    name = objective_names(recorded)[0]
+    return "validation loss" if name == "loss" else name
 
 
 def print_study(recorded: Recorded, console: Console, top: int) -> None:

@@ -77,20 +77,27 @@ class Results:
         return hypervolumes(list(self.record), self.directions, reference)
 
     def best_model(self) -> nn.Module:
-        """Train the best network again and give it, in evaluation mode.
+        """Train the best network again and give it; see `model_of`.
+
+        Raises:
+            InputError: No evaluation is feasible, or what evaluates is no trainer of this package.
+        """
+        return self.model_of(self.best)
+
+    def model_of(self, entry: Entry) -> nn.Module:
+        """Train the network of an evaluation again, such as one of the front, and give it in evaluation mode.
 
         On a CPU it is bit for bit the one that was evaluated (of several repeats, the first).
 
         Raises:
-            InputError: No evaluation has a finite value, or what evaluates is no trainer of this package.
+            InputError: What evaluates is no trainer of this package.
         """
         from deap_hpo.training.schedule import train_schedule
 
         trainer = self._trainer()
         if self.space is None:
-            raise InputError("best_model() needs a study with a space: without one, hyperparameters have no names.")
-        schedule = schedule_of(self.record, self.best.number, self.space)
-        return train_schedule(trainer, schedule, self.best.seed)[0]
+            raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
+        return train_schedule(trainer, schedule_of(self.record, entry.number, self.space), entry.seed)[0]
 
     def test_metrics(self) -> dict[str, float]:
         """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.
@@ -133,8 +140,13 @@ class Results:
         counts = [f"{len(trials)} evaluations in {trials['generation'].nunique()} generations"]
         counts += [f"{cached} cached"] if cached else []
         counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
-        best = best_trials(trials, self.directions[0]).head(_ROWS)
+        best = best_trials(trials, self.directions[0])
+        several = [name for name in trials.columns if name.startswith("values_")]
+        if several:
+            best = best[best["number"].isin([entry.number for entry in self.pareto_front()])]
         names = [name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_"))]
-        shown = best[["number", "generation", "value", *names]].rename(columns=lambda name: name.split("_", 1)[-1])
+        shown = best.head(_ROWS)[["number", "generation", *(several or ["value"]), *names]].rename(
+            columns=lambda name: name if name in several else name.split("_", 1)[-1]
+        )
         table = shown.to_html(index=False, border=0, float_format="{:.4g}".format) if len(best) else ""
         return f"<p><b>{escape(self.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"

@@ -23,7 +23,8 @@ class EarlyStopping:
 
     Args:
         target: A value of the first objective to be reached, or None.
-        patience: Generations without a better value, at least 1, or None.
+        patience: Generations without a better value (with several objectives: without a new point on the Pareto front)
+            after which to stop, at least 1, or None.
 
     Raises:
         InputError: `target` is not finite, `patience` is below 1, or both are None.
@@ -52,13 +53,15 @@ class EarlyStopping:
         self.patience = patience
         self._best = math.inf  # signed: smaller is better
         self._waited = 0
+        self._front: list[Entry] = []
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Look at a complete generation, and raise where it is to be the last."""
         sign = 1 if study.directions[0] == "minimize" else -1
         reached = [sign * entry.evaluation.value for entry in entries if entry.evaluation.feasible]
         best = min([self._best, *reached])
-        self._waited = 0 if best < self._best else self._waited + 1
+        progress = best < self._best if len(study.directions) == 1 else self._front_moved(study, entries)
+        self._waited = 0 if progress else self._waited + 1
         self._best = best
         if self.target is not None and best <= sign * self.target:
             raise StoppedEarly(
@@ -70,3 +73,9 @@ class EarlyStopping:
                 f"The study {study.name!r} stopped in generation {study.generation}: nothing better for "
                 f"{self.patience} generation(s)."
             )
+
+    def _front_moved(self, study: Study, entries: Sequence[Entry]) -> bool:
+        from deap_hpo.fronts import pareto_front
+
+        before, self._front = self._front, pareto_front([*self._front, *entries], study.directions)
+        return {one.evaluation.values for one in self._front} != {one.evaluation.values for one in before}

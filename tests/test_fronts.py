@@ -12,14 +12,18 @@ import matplotlib.pyplot as plt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from deap_hpo.cli import app
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_front, reference_point
+from deap_hpo.individual import individual_type
 from deap_hpo.plotting_pareto import plot_pareto_front
 from deap_hpo.record import Recorded, read_record
+from deap_hpo.stopping import EarlyStopping, StoppedEarly
+from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 
 few = st.integers(0, 4).map(float)
@@ -201,6 +205,13 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
     assert "Hypervolume by generation" in shown
     paths = json.loads(call("plot", "two", "--json").output)
     assert {"runs/two/pareto.png", "runs/two/pareto.pdf"} <= set(paths)
+    smallest = front[-1]
+    exported = json.loads(call("export", "two", "--evaluation", str(smallest["number"]), "--json").output)
+    assert sum(tensor.numel() for tensor in load_file(exported[0]).values()) == smallest["values"]["parameters"]
+    assert f"validation_loss = {smallest['values']['loss']!r}" in Path(exported[1]).read_text()
+    assert json.loads(call("show", "two", "--json").output)["final"]["number"] == described["best"]["number"]
+    refused = call("export", "two", "--evaluation", "99")
+    assert (refused.exit_code, "evaluation must be one of the 32 of 'two'; got 99" in refused.stderr) == (2, True)
     assert call("report", "two").exit_code == 0
     assert "The Pareto front" in Path("runs/two/report.html").read_text()
 
@@ -219,6 +230,27 @@ def test_a_run_with_several_objectives_resumes_exactly_and_refuses_other_goals(h
         refused = call("resume", "cut", "--set", change)
         assert refused.exit_code == 2, refused.output
         assert said in refused.stderr
+
+
+def test_patience_waits_for_the_front(here: Path) -> None:
+    """A generation that moves the front without a better first objective is no reason to stop."""
+    directions: Any = ("minimize", "minimize")
+    steps = {0.1: (1.0, 5.0), 0.2: (2.0, 4.0), 0.3: (3.0, 3.0), 0.4: (4.0, 4.0), 0.5: (5.0, 5.0)}
+
+    def evolve(study: Study) -> None:
+        for gene in steps:
+            study.map(lambda genome: steps[genome[0]], [individual_type((-1.0, -1.0))([gene])])
+
+    with Study(directions=directions, callbacks=[EarlyStopping(patience=2)]) as study:
+        with pytest.raises(StoppedEarly, match=r"in generation 5: nothing better for 2 generation"):
+            evolve(study)
+        assert len(study.record) == 5
+
+
+def test_compare_refuses_several_objectives(here: Path) -> None:
+    ended = call("compare", "nsga-ii", "random", "--config", "two.toml")
+    assert ended.exit_code == 2
+    assert "compare judges by one objective" in ended.stderr
 
 
 def test_a_random_baseline_has_a_front_too(here: Path) -> None:
