@@ -166,6 +166,41 @@ def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
 
 
 @style()
+def plot_work(work: pd.DataFrame, seeds: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw how many images each run trained on, and how many the record has spared it.
+
+    Args:
+        work: One row for each run, in millions of images: `label`, `whole` (trainings that ended well), `short` (those
+            that did not), `answered` (what repeated configurations would have taken), and `note` (a text).
+        seeds: One row for each run and seed: `label`, and `trained`, in millions of images.
+        title: Of the figure.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 4.2))
+    places = range(len(work))
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("whole", {"color": "C0", "label": "trained to the end"}),
+        ("short", {"color": "C5", "label": "diverged or failed"}),
+        ("answered", {"color": "none", "ec": "0.55", "hatch": "///", "label": "answered from the record"}),
+    )
+    left = work["whole"] * 0
+    for column, look in kinds:
+        axes.barh(places, work[column], left=left, height=0.5, **look)
+        left = left + work[column]
+    for place, label, end, note in zip(places, work["label"], left, work["note"], strict=True):
+        dots = seeds.loc[seeds["label"].eq(label), "trained"]
+        axes.plot(
+            dots, [place] * len(dots), "o", ms=5, color="C6", mfc="white", label=None if place else "trained, each seed"
+        )
+        axes.annotate(note, (max(end, dots.max()), place), (7, 0), textcoords="offset points", va="center", fontsize=8)
+    _name_rows(axes, list(work["label"]))
+    axes.set_xlim(0, 1.36 * max(left.max(), seeds["trained"].max()))
+    axes.set_xlabel("million training images, epoch by epoch: mean of the seeds")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@style()
 def plot_outcomes(
     summary: Sequence[dict[str, Any]],
     *,

@@ -32,8 +32,12 @@ def labelled(data: Path, name: str) -> pd.DataFrame:
 
 def scale_text(data: Path) -> str:
     """Say the size of the trainings, which decides the losses."""
-    about = json.loads((data / "paper_runs.json").read_text())["evaluator"]
-    return f"{about['data']['training_size']:,} training images, {about['epochs']} epochs"
+    epochs = json.loads((data / "paper_runs.json").read_text())["evaluator"]["epochs"]
+    return f"{_training_size(data):,} training images, {epochs} epochs"
+
+
+def _training_size(data: Path) -> int:
+    return int(json.loads((data / "paper_runs.json").read_text())["evaluator"]["data"]["training_size"])
 
 
 def over_seeds(table: pd.DataFrame, column: str, by: list[str]) -> pd.DataFrame:
@@ -124,6 +128,41 @@ def costs(data: Path, target: Path) -> list[Path]:
     return plotting.save(figure, target / "costs")
 
 
+def work(data: Path, target: Path) -> list[Path]:
+    """Work of each run, which time follows: images trained, and what the record has spared."""
+    runs, trials, epochs = (labelled(data, f"paper_{name}") for name in ("runs", "trials", "epochs"))
+    by = ["run", "seed", "number"]
+    # A training that ended early was in one more epoch than its curve has.
+    trained = trials[by].merge(epochs.groupby(by).size().rename("epochs").reset_index(), how="left")["epochs"].fillna(0)
+    trials["epochs"] = trained + trials["status"].isin(["diverged", "failed"])
+    source = trials.assign(number=trials["duplicate_of"].fillna(trials["number"]).astype(int))[by]
+    images = source.merge(trials[[*by, "epochs"]], how="left")["epochs"] * _training_size(data) / 1e6
+    kind = np.where(trials["duplicate_of"].notna(), "answered", np.where(trials["status"].eq("ok"), "whole", "short"))
+    parts = trials.assign(images=images, kind=kind).pivot_table(
+        index=["label", "seed"], columns="kind", values="images", aggfunc="sum", fill_value=0.0, sort=False
+    )
+    parts = parts.reindex(columns=["whole", "short", "answered"], fill_value=0.0)
+    seeds = (parts["whole"] + parts["short"]).rename("trained").reset_index()
+    means = parts.groupby("label", sort=False).mean()
+    means["note"] = _shares(seeds, runs)
+    figure = plotting_runs.plot_work(
+        means.reset_index(),
+        seeds,
+        title=f"Work of each run, which time follows\n{runs['seed'].nunique()} seed(s), {scale_text(data)}",
+    )
+    return plotting.save(figure, target / "work")
+
+
+def _shares(seeds: pd.DataFrame, runs: pd.DataFrame) -> pd.Series:
+    """Say each run's share of the baseline's images, and of its seconds where they are on record."""
+    images = seeds.groupby("label", sort=False)["trained"].mean()
+    notes = (images / images.get("baseline", np.nan)).map("{:.2f} of the baseline's".format)
+    if "seconds" in runs:
+        seconds = runs.groupby("label", sort=False)["seconds"].mean()
+        notes += (seconds / seconds.get("baseline", np.nan)).map(", {:.2f} of its time".format)
+    return notes if "baseline" in images else notes.map(lambda _: "")
+
+
 def searched(data: Path, target: Path) -> list[Path]:
     """Hyperparameters that the runs tried, against the loss."""
     trials = pd.read_csv(data / "paper_trials.csv").astype({"duplicate_of": "Int64"})
@@ -165,6 +204,7 @@ FIGURES: list[Callable[[Path, Path], list[Path]]] = [
     generations,
     curves,
     costs,
+    work,
     searched,
     impact,
     comparisons,

@@ -128,6 +128,38 @@ def test_comparisons_that_are_there_are_drawn(tmp_path: Path) -> None:
     assert names == sorted(f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png"))
 
 
+def test_work_counts_epochs_of_every_training_and_what_the_record_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"evaluator": {"data": {"training_size": 500_000}, "epochs": 2}}
+    (tmp_path / "paper_runs.json").write_text(json.dumps(about))
+    runs = pd.DataFrame({"run": ["baseline", "run_2"], "seed": 1, "seconds": [10.0, 3.0]})
+    runs.to_csv(tmp_path / "paper_runs.csv", index=False)
+    trials = pd.DataFrame(
+        [("baseline", 0, "ok", None), ("baseline", 1, "diverged", None), ("baseline", 2, "diverged", None)]
+        + [("baseline", 3, "ok", 0), ("baseline", 4, "diverged", 1), ("run_2", 0, "ok", None)],
+        columns=["run", "number", "status", "duplicate_of"],
+    ).assign(seed=1)
+    trials.to_csv(tmp_path / "paper_trials.csv", index=False)
+    epochs = [("baseline", 0, 1), ("baseline", 0, 2), ("baseline", 1, 1), ("run_2", 0, 1), ("run_2", 0, 2)]
+    table = pd.DataFrame(epochs, columns=["run", "number", "epoch"]).assign(seed=1)
+    table.to_csv(tmp_path / "paper_epochs.csv", index=False)
+    given: list[Any] = []
+    true = draw.plotting_runs.plot_work
+    monkeypatch.setattr(draw.plotting_runs, "plot_work", lambda *tables, **named: given.append(tables) or true(*tables))
+    assert len(draw.work(tmp_path, tmp_path)) == 2
+    work, seeds = given[0]
+    # Two epochs; one and the one in which it diverged, and one in which it did at once; the same again, spared.
+    assert work[["label", "whole", "short", "answered"]].to_numpy().tolist() == [
+        ["baseline", 1.0, 1.5, 2.0], ["run 2", 1.0, 0.0, 0.0],
+    ]  # fmt: skip
+    assert seeds["trained"].tolist() == [2.5, 1.0]
+    assert work["note"].tolist() == [
+        "1.00 of the baseline's, 1.00 of its time",
+        "0.40 of the baseline's, 0.30 of its time",
+    ]
+
+
 def test_verdicts_say_no_more_than_the_test() -> None:
     few = {"mean": -1.0, "p": 0.25, "least_p": 0.25, "n": 3, "lower": 3}
     assert reproduction.verdict(few).startswith("not shown: 3 seeds are too few")
