@@ -126,7 +126,7 @@ def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None
 )
 def compare(
     methods: Annotated[
-        list[str], typer.Argument(help="Two or more: truncation, or strategies, as [LABEL=]NAME[:KEY=VALUE;...]")
+        list[str], typer.Argument(help="Two or more: truncation, pbt, or strategies, as [LABEL=]NAME[:KEY=VALUE;...]")
     ],
     config: Annotated[str, typer.Option(help="What all have in common: a preset, or a TOML file.")] = "quick",
     experiment: Annotated[
