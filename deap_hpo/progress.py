@@ -16,6 +16,8 @@ from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 from deap_hpo.workload import Workload
 
+_WIDE = 104  # columns of a terminal that has room for a bar and the time gone
+
 
 class ProgressDisplay:
     """A study's callback that shows how far the run is, on a terminal or in a notebook; elsewhere nothing is shown.
@@ -51,12 +53,13 @@ class ProgressDisplay:
         self._left = work.left()
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
         console = console or Console(stderr=True)
+        wide = console.width >= _WIDE
         self._progress = Progress(
             TextColumn("generation {task.fields[generation]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[counts]} · best {task.fields[best]} ·"),
-            TimeElapsedColumn(),
-            TextColumn("gone{task.fields[left]}"),
+            *([BarColumn(bar_width=min(24, console.width - _WIDE + 8))] if wide else []),
+            TextColumn("{task.fields[counts]} · best {task.fields[best]}"),
+            *([TextColumn("·"), TimeElapsedColumn(), TextColumn("gone")] if wide else []),
+            TextColumn("{task.fields[left]}"),
             console=console,
             disable=console.is_jupyter or not console.is_terminal,
             redirect_stdout=sys.stdout.isatty(),
@@ -115,7 +118,7 @@ class ProgressDisplay:
         if trained < 1 or total <= cost:
             return ""
         seconds = (self._clock() - self._since) / trained * (total - cost)
-        return f", about {timedelta(seconds=round(seconds))} left"
+        return f"· {timedelta(seconds=round(seconds))} left"
 
     def _note_best(self, study: Study, entries: Sequence[Entry]) -> None:
         better = min if study.directions[0] == "minimize" else max
@@ -142,6 +145,6 @@ class _NotebookLine:
             self._make(
                 f"generation {shown['generation']} "
                 f'<progress value="{task.completed:.0f}" max="{task.total:.0f}"></progress> '
-                f"{shown['counts']} · best {shown['best']} · {task.elapsed or 0:.0f} s gone{shown['left']}"
+                f"{shown['counts']} · best {shown['best']} · {task.elapsed or 0:.0f} s gone {shown['left']}"
             )
         )

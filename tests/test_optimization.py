@@ -141,6 +141,16 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
         quick(trainer, {"lr": Float(1e-3, 1.0)}, metric="accuracy")
 
 
+def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=2, device="cpu")
+    staged = {"algorithm": "truncation", "arguments": {"stages": [1, 2], "stopping": "halving"}, "generations": 1}
+    study = quick(trainer, {"lr": Float(1e-3, 0.1, log=True)}, population=4, **staged)
+    assert [entry.epochs for entry in study.record] == [1, 1, 1, 1, 2, 2]
+    assert study.budget.epochs == 6
+    with pytest.raises(InputError, match="where individuals ask for epochs"):
+        quick(bowl, SPACE, **staged)
+
+
 def test_a_study_of_a_function_has_no_network() -> None:
     with pytest.raises(InputError, match="best_params has the hyperparameters"):
         quick(bowl, SPACE).best_model()

@@ -154,10 +154,29 @@ def test_the_time_left_follows_from_epochs_and_from_what_was_not_replayed(tmp_pa
     first = shown_after(1, resume=False)
     assert "2/4" in first
     assert "9/18 evaluations, 9/36 epochs" in first
-    assert "about 0:04:30 left" in first, "27 epochs; by evaluations it would be a minute and a half"
+    assert "· 0:04:30 left" in first, "27 epochs; by evaluations it would be a minute and a half"
     assert "left" not in shown_after(1, resume=True), "all was replayed: no telling"
-    assert "about 0:03:30 left" in shown_after(2, resume=True)
+    assert "· 0:03:30 left" in shown_after(2, resume=True)
     assert "left" not in shown_after(4, resume=True)
+
+
+@pytest.mark.parametrize("width", [80, 104, 200])
+def test_the_display_fits_the_terminal(width: int) -> None:
+    screen = io.StringIO()
+    now = iter(range(0, 10**6, 1000))
+    display = ProgressDisplay(
+        Workload((Batch(80, 10), Batch(80, 10))),
+        console=Console(file=screen, force_terminal=True, width=width),
+        clock=lambda: float(next(now)),
+    )
+    with Study(Space({"x": Float(0.0, 8.0)}), callbacks=[display]) as study, display:
+        study.map(Creeping(epochs=10), [Individual([i / 80]) for i in range(80)])
+        study.map(Creeping(epochs=10), [Individual([0.001 + i / 80]) for i in range(40)])
+    shown = screen.getvalue().rsplit("generation", 1)[1]
+    for part in ("2/2", "120/120 evaluations, 1200/1200 epochs", "best 0.0"):
+        assert part in shown
+    assert ("━" in shown, "gone" in shown) == (width > 80,) * 2
+    assert "…" not in screen.getvalue()
 
 
 def test_a_function_has_no_epochs_to_show() -> None:
