@@ -20,7 +20,7 @@ from deap_hpo.plotting_impact import (
     plot_partial_dependence,
     plot_trade_off,
 )
-from deap_hpo.plotting_runs import plot_bands, plot_costs, plot_final_curves, plot_outcomes, plot_runs
+from deap_hpo.plotting_runs import plot_bands, plot_costs, plot_final_curves, plot_outcomes, plot_runs, plot_work
 from deap_hpo.response import ResponseModel
 
 
@@ -78,7 +78,7 @@ def test_runs_show_every_seed_and_mark_what_was_published() -> None:
     assert drawn["published claim"] == [0.02]
 
 
-def test_bands_curves_costs_and_outcomes_draw_their_rows() -> None:
+def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
     band = pd.DataFrame({"label": "a", "round": [1, 2], "mean": [0.5, 0.4], "low": [0.4, 0.3], "high": [0.6, 0.5]})
     line = plot_bands(band, x="round", x_name="generation", value_name="best").axes[0].lines[0]
     assert line.get_xydata().tolist() == [[1, 0.5], [2, 0.4]]
@@ -90,6 +90,13 @@ def test_bands_curves_costs_and_outcomes_draw_their_rows() -> None:
     costs = pd.DataFrame({"label": ["a", "b"], "trained": [1, 0.5], "evaluations": [1, 0.4], "published": [1, 0.9]})
     texts = [text.get_text() for text in plot_costs(costs).axes[0].texts]
     assert texts == ["1.00", "0.40", "1.00", "0.50", "1.00", "0.90"]
+
+    work = pd.DataFrame({"label": ["a", "b"], "whole": [2.0, 1.0], "short": [0.5, 0.0], "answered": [1.0, 0.0]})
+    seeds = pd.DataFrame({"label": ["a", "a", "b"], "trained": [2.0, 3.0, 1.0]})
+    axes = plot_work(work.assign(note=["one", "two"]), seeds).axes[0]
+    assert [(bar.get_x(), bar.get_width()) for bar in axes.patches][::2] == [(0.0, 2.0), (2.0, 0.5), (2.5, 1.0)]
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[2.0, 3.0], [1.0]]
+    assert [(text.get_text(), text.xy[0]) for text in axes.texts] == [("one", 3.5), ("two", 1.0)]
 
     rows = [{"method": "a", "mean": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.2}]
     rows.append({"method": "b", "mean": None, "low": None, "high": None, "mean_rank": 2.0})
