@@ -1,9 +1,11 @@
 """Is a front found, or drawn? python benchmarks/pareto.py.
 
-Validation loss against parameters of two small networks, for NSGA-II and NSGA-III as they are and with the usual
-crowding degrees, and for two designs that learn nothing, with paired seeds. Prints the hypervolume of the front after
-so many evaluations, as a share of all that the reference point (the loss of guessing, the most parameters) allows:
-mean and standard deviation over seeds, and the difference to random search with its 95 % interval.
+Validation loss against parameters of two small networks, and two test functions with six genes: for NSGA-II and
+NSGA-III as they are and with the usual crowding degrees, and for two designs that learn nothing, with paired seeds.
+Prints the
+hypervolume of the front after so many evaluations, as a share of all that the reference point (for a network the loss
+of guessing and the most parameters) allows: mean and standard deviation over seeds, and the difference to random search
+with its 95 % interval.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from deap import benchmarks
 from sklearn.datasets import load_breast_cancer
 
-from deap_hpo import Float, Int, Task, make_trainer, optimize
-from deap_hpo.fronts import hypervolumes
+from deap_hpo import Float, Int, Objective, Task, make_trainer, optimize
 from deap_hpo.runs import paired_difference
 from deap_hpo.training.data import load_digits
 from deap_hpo.training.models import MLP
@@ -34,14 +36,19 @@ MOST_PARAMETERS = 10_000.0
 GOALS: Any = {"objective": ["loss", "parameters"], "constraints": [f"parameters <= {MOST_PARAMETERS:g}"]}
 
 
-def digits() -> tuple[Task, dict[str, Any], int, float]:
-    """An MLP on scikit-learn's digits: the task, its space, epochs, the loss of guessing."""
+Problem = tuple[Any, dict[str, Any], tuple[float, float]]
+"""What is evaluated, its space, the reference point."""
+
+
+def digits() -> Problem:
+    """An MLP on scikit-learn's digits."""
     space = {"lr": Float(1e-2, 3.0, log=True), "momentum": Float(0.0, 0.9), "width": Int(4, 512, log=True)}
-    return Task("digits", partial(MLP, inputs=64), load_digits(), **GOALS), space, 3, 2.3
+    task = Task("digits", partial(MLP, inputs=64), load_digits(), **GOALS)
+    return make_trainer(task, epochs=3, device="cpu"), space, (2.3, MOST_PARAMETERS)
 
 
-def cancer() -> tuple[Task, dict[str, Any], int, float]:
-    """An MLP of up to four hidden layers, trained by Adam, on scikit-learn's breast cancer data; likewise."""
+def cancer() -> Problem:
+    """An MLP of up to four hidden layers, trained by Adam, on scikit-learn's breast cancer data."""
     recipe = Recipe(optimizer="adam", batch_size=32, schedule="constant")
     data = load_breast_cancer(return_X_y=True)
     task = Task.from_data(partial(MLP, inputs=30, classes=2), data, validation=0.4, recipe=recipe, **GOALS)
@@ -51,18 +58,32 @@ def cancer() -> tuple[Task, dict[str, Any], int, float]:
         "width": Int(2, 256, log=True),
         "depth": Int(1, 4),
     }
-    return task, space, 3, 0.7
+    return make_trainer(task, epochs=3, device="cpu"), space, (0.7, MOST_PARAMETERS)
 
 
-PROBLEMS = {"digits": digits, "cancer": cancer}
+def function(name: str) -> Problem:
+    """A test function of DEAP's."""
+    evaluate = getattr(benchmarks, name)
+
+    def objective(params: dict[str, float]) -> tuple[float, ...]:
+        return tuple(map(float, evaluate(list(params.values()))))
+
+    return (
+        Objective(objective, direction=("minimize", "minimize")),
+        {f"x{i}": Float(0.0, 1.0) for i in range(6)},
+        (1.1, 6.0),
+    )
+
+
+PROBLEMS = {"digits": digits, "cancer": cancer, "zdt1": partial(function, "zdt1"), "zdt3": partial(function, "zdt3")}
 
 
 def shares(problem: str, method: str, seed: int, population: int, generations: int) -> list[float]:
     """Shares of the hypervolume after each generation, [generations]."""
-    task, space, epochs, worst = PROBLEMS[problem]()
+    evaluate, space, reference = PROBLEMS[problem]()
     algorithm, arguments = METHODS[method]
     study = optimize(
-        make_trainer(task, epochs=epochs, device="cpu"),
+        evaluate,
         space,
         algorithm=algorithm,
         arguments=arguments,
@@ -71,8 +92,7 @@ def shares(problem: str, method: str, seed: int, population: int, generations: i
         seed=seed,
         progress=False,
     )
-    found = hypervolumes(list(study.record), study.directions, (worst, MOST_PARAMETERS))
-    return [volume / (worst * MOST_PARAMETERS) for volume in found]
+    return [volume / (reference[0] * reference[1]) for volume in study.hypervolumes(reference)]
 
 
 def main() -> None:

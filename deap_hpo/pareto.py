@@ -159,8 +159,8 @@ def divisions_for(objectives: int, population: int) -> int:
 class NSGASettings:
     """How a configuration says what `eaNSGA` does.
 
-    The crowding degrees are for runs of some dozens of evaluations: of the usual ones, 15 to 30 for the crossover and
-    20 for the mutation, which are for thousands, ``benchmarks/README.md`` says what they lose there.
+    The crowding degrees are for runs of some dozens of evaluations, and so lower than the usual ones (15 and 20), which
+    are for thousands; ``benchmarks/README.md`` has both.
 
     Attributes:
         cxpb: Probability of a pair to mate (simulated binary crossover), in [0, 1].
