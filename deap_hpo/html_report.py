@@ -16,7 +16,7 @@ import pandas as pd
 import deap_hpo
 from deap_hpo import analysis, plotting
 from deap_hpo.errors import InputError
-from deap_hpo.fronts import front_table, objective_names, pareto_front
+from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_front
 from deap_hpo.impact import importances, partial_dependence
 from deap_hpo.lineages import curves_table
 from deap_hpo.plotting_impact import plot_param_importances, plot_partial_dependence
@@ -139,8 +139,9 @@ def _result(study: Recorded) -> str:
     """The best hyperparameters and the measurements of their network."""
     about = describe(study)
     best, final = about["best"], about["final"]
+    word = "Best" if len(study.directions) == 1 else f"Best {escape(objective_names(study)[0])}"
     lines = [
-        f"Best: evaluation {best['number']} with <strong>{escape(format_params(best['params']))}</strong>.",
+        f"{word}: evaluation {best['number']} with <strong>{escape(format_params(best['params']))}</strong>.",
         f"Value {best['value']:.4f}. {escape(format_metrics(best['metrics']))}",
     ]
     if final:
@@ -165,12 +166,16 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         figures.append(_figure(plotting.plot_intermediate_values(curves, number), "Validation loss during training"))
     if len(study.directions) > 1:
         drawn = plot_pareto_front(front_table(study), objective_names(study), study.directions)
-        figures.append(_figure(drawn, "Every evaluation, and the Pareto front"))
+        grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))
+        figures.append(
+            _figure(drawn, f"Every evaluation, and the Pareto front; its hypervolume by generation: {grown}")
+        )
     if study.space is None:
         return figures
     figures.append(
         _figure(plotting.plot_slice(trials, study.space, value_name=shown_as), "Hyperparameters against the objective")
     )
+    trials = trials[trials["status"].ne("infeasible")]  # of which nothing was learnt
     if trials["duplicate_of"].isna().sum() >= _FEWEST_FOR_IMPACT:
         found = plot_param_importances(importances(trials, study.space))
         figures.append(_figure(found, "Importance of each hyperparameter"))
@@ -186,7 +191,9 @@ def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) ->
         front = [entry.number for entry in pareto_front(study.entries, study.directions)]
         names = {f"values_{i}": name for i, name in enumerate(objective_names(study))}
         ranked = ranked.set_index("number", drop=False).loc[front].drop(columns="value").rename(columns=names)
-        return _table(ranked.drop(columns=["best", "status", "duplicate_of"]), "The Pareto front")
+        # What breaks a constraint has further columns, which are empty here.
+        shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation"], errors="ignore")
+        return _table(shown.dropna(axis=1, how="all"), "The Pareto front")
     return _table(ranked.drop(columns=["best", "status", "duplicate_of"]).head(count), "The best evaluations")
 
 

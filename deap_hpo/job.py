@@ -27,6 +27,7 @@ from deap_hpo.report import (
     format_seconds,
     print_front,
     storage_option,
+    value_name,
 )
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.storage import shown
@@ -66,9 +67,10 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
 def _print_final(
     recorded: Recorded, final: Final, network: Path, figures: list[Path], storage: str, output: Console
 ) -> None:
-    option = storage_option(storage)
+    option, several = storage_option(storage), len(recorded.directions) > 1
+    by = f", by {value_name(recorded)}" if several else ""
     rows = {
-        "best": f"evaluation {final.number}: {format_params(final.params)}",
+        "best": f"evaluation {final.number}{by}: {format_params(final.params)}",
         "validation": f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}",
         "test": f"{format_metrics({'loss': final.test_loss, **final.test_metrics})} "
         f"({final.test_size:,} examples that the search has not seen)"
@@ -81,7 +83,7 @@ def _print_final(
         "go on": f"deap-hpo resume {recorded.name}{option} --set evolution.generations=N",
     }
     output.print(f"\n{counts_sentence(recorded)}")
-    if len(recorded.directions) > 1:
+    if several:
         print_front(recorded, output)
     for label, text in rows.items():
         output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")

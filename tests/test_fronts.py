@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +214,12 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
     refused = call("export", "two", "--evaluation", "99")
     assert (refused.exit_code, "evaluation must be one of the 32 of 'two'; got 99" in refused.stderr) == (2, True)
     assert call("report", "two").exit_code == 0
-    assert "The Pareto front" in Path("runs/two/report.html").read_text()
+    page = Path("runs/two/report.html").read_text()
+    table = page.partition("The Pareto front")[2].partition("</table>")[0]
+    assert re.findall(r'<th scope="col">(.*?)</th>', table)[:4] == ["number", "generation", "loss", "parameters"]
+    assert table.count("<tr>") == len(front) + 1
+    assert "-" not in re.findall(r"<td>(.*?)</td>", table)
+    assert "its hypervolume by generation" in page
 
 
 def test_a_run_with_several_objectives_resumes_exactly_and_refuses_other_goals(here: Path) -> None:
