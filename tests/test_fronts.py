@@ -204,8 +204,7 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
     shown = call("show", "two").output
     assert f"Pareto front: {len(front)} evaluations" in shown
     assert "Hypervolume by generation" in shown
-    paths = json.loads(call("plot", "two", "--json").output)
-    assert {"runs/two/pareto.png", "runs/two/pareto.pdf"} <= set(paths)
+    assert all(Path(f"runs/two/pareto.{suffix}").stat().st_size > 1000 for suffix in ("png", "pdf"))
     smallest = front[-1]
     exported = json.loads(call("export", "two", "--evaluation", str(smallest["number"]), "--json").output)
     assert sum(tensor.numel() for tensor in load_file(exported[0]).values()) == smallest["values"]["parameters"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,17 @@ def study_individual(gene: float) -> Any:
     from deap_hpo.individual import individual_type
 
     return individual_type((-1.0, -1.0))([gene])
+
+
+def test_measured_seconds_are_replayed_as_they_were(tmp_path: Path) -> None:
+    options: Any = {"storage": f"{tmp_path}/a.db", "directions": ("minimize", "minimize"), "resume": True}
+    found = []
+    for _ in range(2):
+        trainer = ReferenceTrainer(digits(objective=["loss", "seconds"]), device="cpu")
+        with Study(Space({"width": Int(4, 64)}), **options) as study:
+            found.append(study.map(trainer, [study_individual(gene) for gene in (0.1, 0.9)]))
+    assert found[0] == found[1]
+    assert all(seconds > 0 for _, seconds in found[0])
 
 
 def test_a_task_without_goals_has_the_settings_it_always_had() -> None:

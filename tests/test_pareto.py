@@ -135,7 +135,7 @@ def test_interrupted_at_any_evaluation_and_resumed_it_ends_the_same(algorithm: A
         expected = result(study, algorithm(study, counter))
     assert counter.calls >= 20
     assert any(violation > 0 for *_, violation in expected["population"]) or any(e[3] for e in expected["entries"])
-    for boundary in range(0, counter.calls, 4):
+    for boundary in range(0, counter.calls, 5):
         options: Any = {"name": f"cut-{boundary}", "storage": f"{tmp_path}/a.db", "seed": 3, "directions": DIRECTIONS}
         with Study(SPACE, **options) as study, pytest.raises(KeyboardInterrupt):
             algorithm(study, InterruptedAt(boundary))
