@@ -209,17 +209,28 @@ def plot_outcomes(
 ) -> Figure:
     """Draw a comparison's outcomes: mean and 95 % interval of each method, the best mean rank first.
 
+    A method without a finite mean, as one of its choices diverged, is shown by its median alone, where that is finite.
+
     Args:
-        summary: Rows as of `deap_hpo.significance.summarise`, with `method`; rows without a mean are left out.
+        summary: Rows as of `deap_hpo.significance.summarise`, with `method`.
         value_name: What the outcome is called.
         title: Of the figure.
     """
-    rows = [row for row in summary if row["mean"] is not None and row["low"] is not None]
-    figure, axes = plt.subplots(figsize=(6.4, 1.4 + 0.32 * len(rows)))
-    for place, row in enumerate(rows):
-        axes.hlines(place, row["low"], row["high"], color="C0", lw=2)
-        axes.plot(row["mean"], place, "s", color="C0", ms=6)
-    _name_rows(axes, [f"{row['method']}  (mean rank {row['mean_rank']:.1f})" for row in rows])
+    figure, axes = plt.subplots(figsize=(6.4, 1.4 + 0.32 * len(summary)))
+    names = []
+    for place, row in enumerate(summary):
+        name = f"{row['method']}  (mean rank {row['mean_rank']:.1f})"
+        if row["mean"] is not None and row["low"] is not None:
+            axes.hlines(place, row["low"], row["high"], color="C0", lw=2)
+            axes.plot(row["mean"], place, "s", color="C0", ms=6)
+        elif row["median"] is not None:
+            axes.plot(row["median"], place, "o", color="C0", ms=6, mfc="none")
+            name += "\na choice diverged: median"
+        else:
+            name += "\nmost choices diverged"
+        names.append(name)
+    _name_rows(axes, names)
+    axes.set_ylim(len(summary) - 0.5, -0.5)
     axes.set_xlabel(f"{value_name}: mean and 95 % interval")
     axes.set_title(title)
     return figure

@@ -25,6 +25,7 @@ import reproduction  # noqa: E402
 import simulation  # noqa: E402
 
 from deap_hpo import impact  # noqa: E402
+from deap_hpo.comparison_report import markdown  # noqa: E402
 from deap_hpo.evaluation import Evaluation  # noqa: E402
 from deap_hpo.offline import read_table  # noqa: E402
 from deap_hpo.record import Recorded, read_record, study_names  # noqa: E402
@@ -126,6 +127,16 @@ def test_comparisons_that_are_there_are_drawn(tmp_path: Path) -> None:
     names = sorted(path.name for path in draw.comparisons(tmp_path, tmp_path / "figures"))
     stems = ("comparison_small", "comparison_small_outcomes")
     assert names == sorted(f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png"))
+
+
+def test_the_page_on_the_rivals_has_the_table_and_the_command_of_its_data() -> None:
+    made = json.loads((ROOT / "figures" / "data" / "comparison_rivals.json").read_text())
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    rows = [row for row in markdown(made).splitlines() if row.startswith("| ")]
+    assert len(rows) == 10
+    for row in rows:
+        assert "|".join(row.split("|")[:-3]) + "|" in page  # without the times
+    assert f"\n{made['command']}\n" in page
 
 
 def test_work_counts_epochs_of_every_training_and_what_the_record_answered(

@@ -98,10 +98,14 @@ def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
     assert [line.get_xdata().tolist() for line in axes.lines] == [[2.0, 3.0], [1.0]]
     assert [(text.get_text(), text.xy[0]) for text in axes.texts] == [("one", 3.5), ("two", 1.0)]
 
-    rows = [{"method": "a", "mean": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.2}]
-    rows.append({"method": "b", "mean": None, "low": None, "high": None, "mean_rank": 2.0})
-    ticks = plot_outcomes(rows).axes[0].get_yticklabels()
-    assert [tick.get_text() for tick in ticks] == ["a  (mean rank 1.2)"]
+    rows = [{"method": "a", "mean": 0.5, "median": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.2}]
+    rows.append({"method": "b", "mean": None, "median": 0.7, "low": None, "high": None, "mean_rank": 2.0})
+    rows.append({"method": "c", "mean": None, "median": None, "low": None, "high": None, "mean_rank": 2.8})
+    axes = plot_outcomes(rows).axes[0]
+    assert [tick.get_text().split("\n")[-1] for tick in axes.get_yticklabels()] == [
+        "a  (mean rank 1.2)", "a choice diverged: median", "most choices diverged",
+    ]  # fmt: skip
+    assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.7]
 
 
 def test_a_figure_is_the_same_byte_for_byte(tmp_path: Path) -> None:
