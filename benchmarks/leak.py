@@ -3,23 +3,28 @@
 Population-based training of the paper's network on Fashion-MNIST, twice with the same seed: with one fixed split, and
 with a split of training and validation images that is drawn anew at every generation while weights are carried over.
 Prints, for the best network of each generation (by validation loss), its training, validation and test loss; the test
-images decide nothing. The table goes to `--output` as CSV, the runs to a temporary folder.
+images decide nothing. The table goes to `--output` as CSV, with what it was made of beside it as JSON; the runs go to a
+temporary folder. `notebooks/05_the_leak.ipynb` reads both.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import warnings
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
+import deap_hpo
 from deap_hpo.__main__ import evolve
 from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.config import load_config
+from deap_hpo.training.hardware import environment
 from deap_hpo.training.state import network_tensors, unpack
 from deap_hpo.trials import best_entry
 
@@ -61,6 +66,14 @@ class Observer:
         print(f"| {self.split} | {row['epochs']} | {losses} |", flush=True)
 
 
+def made_of(arguments: argparse.Namespace, trainer: Any) -> dict[str, Any]:
+    """Say how the table was made."""
+    sizes = {name: value for name, value in vars(arguments).items() if name != "output"}
+    command = " ".join(["python benchmarks/leak.py", *(f"--{name.replace('_', '-')} {n}" for name, n in sizes.items())])
+    made = {"command": command, "date": date.today().isoformat(), "deap_hpo": deap_hpo.__version__}
+    return {**made, "environment": environment(trainer.device, trainer.precision), **sizes}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generations", type=int, default=30)
@@ -68,7 +81,7 @@ def main() -> None:
     parser.add_argument("--training-size", type=int, default=50_000)
     parser.add_argument("--validation-size", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/leak.csv"))
+    parser.add_argument("--output", type=Path, default=Path("figures/data/leak.csv"))
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     print("| split | epochs | training loss | validation loss | test loss |\n| --- | --- | --- | --- | --- |")
@@ -93,6 +106,8 @@ def main() -> None:
             rows += observer.rows
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(arguments.output, index=False, float_format="%.6g")
+    about = json.dumps(made_of(arguments, trainer), indent=1)
+    arguments.output.with_suffix(".json").write_text(about + "\n")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,22 @@
 """The leak that is there to be shown: off by default, loud, and nothing but another split."""
 
+import importlib
+import json
 import warnings
+from dataclasses import replace
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from networks import small_task
 
+from deap_hpo.assembly import make_task
 from deap_hpo.evaluation import Request
 from deap_hpo.training.leak import LeakingTrainer, redrawn
 from deap_hpo.training.reference import ReferenceTrainer
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PARAMS = {"lr": 0.05, "momentum": 0.9}
 
 
@@ -52,3 +59,26 @@ def test_honest_trainings_say_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ReferenceTrainer(small_task(), device="cpu")
+
+
+@pytest.mark.fashion_mnist
+def test_the_benchmark_measures_both_splits_and_says_how(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    leak = importlib.import_module("leak")
+
+    def with_fewer_test_images(config):
+        task = make_task(config)
+        return replace(task, data=replace(task.data, test=task.data.test[:200]))
+
+    monkeypatch.setattr(leak, "make_task", with_fewer_test_images)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})  # one core: no workers to be started
+    sizes = ["--training-size", "200", "--validation-size", "100", "--generations", "2", "--population", "4"]
+    monkeypatch.setattr("sys.argv", ["leak.py", *sizes, "--output", str(tmp_path / "leak.csv")])
+    leak.main()
+    table = pd.read_csv(tmp_path / "leak.csv")
+    assert list(table["split"]) == ["fixed", "fixed", "redrawn", "redrawn"]
+    losses = table[["training_loss", "validation_loss", "test_loss"]].to_numpy()
+    assert (losses[0] == losses[2]).all()  # the first generation has nothing to go on from
+    assert (losses[1] != losses[3]).all()
+    made = json.loads((tmp_path / "leak.json").read_text())
+    assert made["command"].startswith("python benchmarks/leak.py --generations 2 --population 4")
