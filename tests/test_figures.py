@@ -129,11 +129,13 @@ def test_comparisons_that_are_there_are_drawn(tmp_path: Path) -> None:
     assert names == sorted(f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png"))
 
 
-def test_the_page_on_the_rivals_has_the_table_and_the_command_of_its_data() -> None:
-    made = json.loads((ROOT / "figures" / "data" / "comparison_rivals.json").read_text())
-    page = (ROOT / "docs" / "comparison.md").read_text()
+@pytest.mark.parametrize(("name", "methods"), [("comparison", 8), ("adaptive", 6)])
+def test_a_page_on_a_comparison_has_the_table_and_the_command_of_its_data(name: str, methods: int) -> None:
+    data = {"comparison": "comparison_rivals", "adaptive": "comparison_adaptive"}[name]
+    made = json.loads((FIGURES / "data" / f"{data}.json").read_text())
+    page = (ROOT / "docs" / f"{name}.md").read_text()
     rows = [row for row in markdown(made).splitlines() if row.startswith("| ")]
-    assert len(rows) == 10
+    assert len(rows) == 2 + methods
     for row in rows:
         assert "|".join(row.split("|")[:-3]) + "|" in page  # without the times
     assert f"\n{made['command']}\n" in page
