@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from typer.testing import CliRunner, Result
+from test_cli import call
 
-from deap_hpo.cli import app
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_front, reference_point
@@ -171,10 +170,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "two.toml").write_text(CONFIG)
     return tmp_path
-
-
-def call(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
