@@ -81,11 +81,11 @@ class TrainingConfig(_Section):
 
 
 class EvolutionConfig(_Section):
-    """What proposes hyperparameters: the paper's genetic algorithm, or a strategy by its name."""
+    """What proposes hyperparameters: a strategy by its name, or an algorithm in DEAP's form."""
 
-    algorithm: str = Field("truncation", description="truncation (the paper's), pbt, nsga-ii, nsga-iii, or a strategy.")
-    population: int = Field(20, ge=1, description="Individuals; for a strategy, evaluations per generation.")
-    generations: int = Field(5, ge=1, description="Rounds of evaluation, the first population's included.")
+    algorithm: str = Field("surrogate", description="A strategy, truncation (the paper's), pbt, nsga-ii or nsga-iii.")
+    population: int = Field(10, ge=1, description="Individuals; for a strategy, evaluations per generation.")
+    generations: int = Field(10, ge=1, description="Rounds of evaluation, the first population's included.")
     cxpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mating a pair.")
     mutpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mutating a child.")
     mutation: Literal["resample", "self-adaptive"] = Field(

@@ -49,9 +49,9 @@ class Workload:
         >>> config = load_config("quick", ["evolution.stages=[1, 2]", "evolution.stopping=halving"])
         >>> work = workload(config.search_space, config.evolution, epochs=2)
         >>> [(batch.evaluations, batch.epochs) for batch in work.batches]
-        [(6, 1), (3, 1), (3, 1), (2, 1), (3, 1), (2, 1)]
-        >>> work.evaluations, work.epochs, work.left(after=4, evaluations=14, epochs=14)
-        (19, 19, (5, 5))
+        [(4, 1), (2, 1), (4, 1), (2, 1), (4, 1), (2, 1)]
+        >>> work.evaluations, work.epochs, work.left(after=4, evaluations=12, epochs=12)
+        (18, 18, (6, 6))
     """
 
     batches: tuple[Batch, ...]

@@ -35,6 +35,7 @@ lr = { type = "float", low = 0.001, high = 100.0, log = true }
 momentum = { type = "float", low = 0.0, high = 0.9 }
 
 [evolution]
+algorithm = "truncation"
 population = 5
 generations = 3
 indpb = 0.2

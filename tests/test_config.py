@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("evolution.population=3", "evolution.population must be at least 4, so that there are two parents; got 3."),
+        ("evolution.population=0", "evolution.population: Input should be greater than or equal to 1; got 0."),
         ("evolution.popluation=8", "evolution.popluation is not a setting. Did you mean 'population'?"),
         ("evolutoin.population=8", "evolutoin is not a setting. Did you mean 'evolution'?"),
         ("evolution.indpb=1.5", "evolution.indpb: Input should be less than or equal to 1; got 1.5."),
@@ -100,6 +101,19 @@ def test_mistakes_are_named_by_their_field(override: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
         load_config("quick", [override])
     assert said in str(caught.value)
+
+
+def test_what_won_is_the_default() -> None:
+    space = {"lr": {"type": "float", "low": 0.1, "high": 0.2}}
+    assert make_config({"space": space}).evolution.algorithm == "surrogate"
+    assert load_config("quick").evolution.algorithm == "surrogate"
+
+
+def test_the_genetic_algorithm_needs_two_parents() -> None:
+    said = "evolution.population must be at least 4, so that there are two parents; got 3."
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_config("paper/baseline", ["evolution.population=3"])
+    assert load_config("quick", ["evolution.population=3"]).evolution.algorithm == "surrogate"
 
 
 def test_an_unknown_preset_is_named_with_the_nearest() -> None:

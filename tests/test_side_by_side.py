@@ -42,7 +42,12 @@ def configuration(storage: str, seed: int, population: int, generations: int) ->
         {
             "study": {"name": f"run-{seed}", "seed": seed, "storage": storage},
             "space": SPACE.to_dict(),
-            "evolution": {"population": population, "generations": generations, "indpb": 0.3},
+            "evolution": {
+                "algorithm": "truncation",
+                "population": population,
+                "generations": generations,
+                "indpb": 0.3,
+            },
         }
     )
 

@@ -68,7 +68,7 @@ def run_of(evolution: dict[str, Any], storage: str) -> RunConfig:
             "task": {"data": "digits", "model": "mlp", "training_size": 60, "validation_size": 20},
             "training": {"epochs": 3, "device": "cpu"},
             "space": space,
-            "evolution": {"population": 4, "generations": 3, "indpb": 1.0, **evolution},
+            "evolution": {"algorithm": "truncation", "population": 4, "generations": 3, "indpb": 1.0, **evolution},
             "execution": {"executor": "serial"},
         }
     )
