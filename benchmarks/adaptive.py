@@ -98,6 +98,9 @@ METHODS: dict[str, Callable[..., None]] = {
     "truncation + halving stages": partial(truncation, stages="halving"),
     "random": partial(strategy, name="random", batch_size=20),
     "surrogate": partial(strategy, name="surrogate", batch_size=4),
+    "surrogate, one at a time": partial(strategy, name="surrogate", batch_size=1),
+    "freeze-thaw": partial(strategy, name="freeze-thaw", epochs=EPOCHS, batch_size=4),
+    "freeze-thaw, one at a time": partial(strategy, name="freeze-thaw", epochs=EPOCHS, batch_size=1),
     "halving": partial(strategy, name="halving", epochs=EPOCHS),
     "hyperband": partial(strategy, name="hyperband", epochs=EPOCHS),
     "dehb": partial(strategy, name="dehb", epochs=EPOCHS),
@@ -147,7 +150,7 @@ def summarise(runs: dict[tuple[str, str, int], Run], methods: list[str], budget:
         ]
         shares[method] = float(np.median(reached)), float(np.mean(np.isfinite(reached)))
     rows = []
-    for trainings in sorted({max(1, budget // 10), max(1, budget // 3), budget}):
+    for trainings in sorted({max(1, budget // 10), max(1, 3 * budget // 10), budget}):
         regrets = np.array(
             [[[regret_after(runs[m, p, s], trainings * EPOCHS) for s in seeds] for p in problems] for m in methods]
         )

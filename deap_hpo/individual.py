@@ -34,7 +34,9 @@ def individual_type(weights: Sequence[float]) -> type[Any]:
     and with what an algorithm asks of its evaluation, where that is not the evaluator's usual one:
 
     - `epochs`: epochs that will have been trained after it, those before its start included;
-    - `start_from`: number of the evaluation whose weights and optimiser state it goes on from.
+    - `start_from`: number of the evaluation whose weights and optimiser state it goes on from;
+    - `paused`: numbers of the evaluations that the algorithm may go on from later, and whose checkpoints a study keeps
+      therefore; what can be missed most easily comes first.
 
     Args:
         weights: One weight per objective, finite: negative to minimise, positive to maximise.
@@ -53,7 +55,9 @@ def individual_type(weights: Sequence[float]) -> type[Any]:
     if not weights or not all(math.isfinite(weight) and weight for weight in weights):
         raise ValueError(f"weights must be finite and not 0, one per objective; got {weights}.")
     fitness = _create("Fitness", weights, Fitness)
-    return _create("Individual", weights, list, fitness=fitness, origin=(), operators=(), epochs=None, start_from=None)
+    return _create(
+        "Individual", weights, list, fitness=fitness, origin=(), operators=(), epochs=None, start_from=None, paused=()
+    )
 
 
 def _create(kind: str, weights: tuple[float, ...], parent: type[Any], **attributes: Any) -> type[Any]:

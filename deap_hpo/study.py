@@ -153,7 +153,9 @@ class Study(Results):
             individuals: Genomes. Each is told its evaluation number (as its `origin`), and its fitness how far it
                 breaks the constraints (as its `violation`). Where one has an attribute
                 `epochs`, it is trained until it has had so many; where it has a `start_from`, from the weights and the
-                optimiser state that the evaluation of this number has left, which is only possible with `epochs`.
+                optimiser state that the evaluation of this number has left, which is only possible with `epochs`. The
+                checkpoints of this batch stay, that of the best so far, and those of the evaluations that an
+                individual names as `paused`.
 
         Returns:
             Fitness values, in the order of `individuals`.
@@ -180,7 +182,7 @@ class Study(Results):
         self._batch = (entries, perf_counter() - start)
         self._complete(entries)
         if new:
-            self._collect_checkpoints(entries)
+            self._collect_checkpoints(entries, individuals)
         return [entry.evaluation.values for entry in entries]
 
     def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
@@ -207,12 +209,14 @@ class Study(Results):
         self.generation += 1
         self._tell("on_generation", entries)
 
-    def _collect_checkpoints(self, batch: Sequence[Entry]) -> None:
-        """Keep the batch's checkpoints, from which algorithms go on, and that of the best so far."""
+    def _collect_checkpoints(self, batch: Sequence[Entry], individuals: Sequence[Any]) -> None:
+        """Keep the checkpoints from which algorithms go on (the batch's, and what is paused), and that of the best."""
+        paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
         minimise = self.directions[0] == "minimize"
         worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=minimise)
         ended = any(entry.evaluation.feasible for entry in batch)
-        self._continuations.collect([*worst_first, *([self.best] if ended else [])])
+        waiting = [self.record[number] for number in paused]
+        self._continuations.collect([*waiting, *worst_first, *([self.best] if ended else [])])
 
     def _plan(self, number: int, individual: Any) -> Entry:
         """Say which evaluation this is; check it against the record, if it is there."""

@@ -55,8 +55,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "evaluations": {"max_evaluations": 7},
     "epochs": {"algorithm": "hyperband", "max_epochs": 10},
 }
-# What is answered by an earlier evaluation, or ended early.
-LESS = {"same again", "few children", "median", "dehb, enqueued", "fixed", "nsga2"}
+# What is answered by an earlier evaluation, ended early, or trained in parts whose epochs depend on the outcomes.
+LESS = {"same again", "few children", "median", "dehb, enqueued", "fixed", "freeze-thaw", "nsga2"}
 
 
 def run_of(evolution: dict[str, Any], storage: str) -> RunConfig:

@@ -43,6 +43,7 @@ STRATEGIES: dict[str, str] = {
 
 MULTI_FIDELITY: dict[str, str] = {
     "dehb": "deap_hpo.strategies.dehb:DEHBStrategy",
+    "freeze-thaw": "deap_hpo.strategies.freeze_thaw:FreezeThawStrategy",
     "halving": "deap_hpo.strategies.hyperband:halving_strategy",
     "hyperband": "deap_hpo.strategies.hyperband:HyperbandStrategy",
 }
@@ -88,7 +89,7 @@ def make_strategy(name: str, space: Space, **arguments: Any) -> Strategy:
         Traceback (most recent call last):
             ...
         deap_hpo.errors.InputError: There is no strategy 'randon' (did you mean 'random'?); expected one of cma, \
-cmaes, de, dehb, fixed, gp, grid, halving, hyperband, nsga2, random, reinforce, sobol, surrogate, tpe.
+cmaes, de, dehb, fixed, freeze-thaw, gp, grid, halving, hyperband, nsga2, random, reinforce, sobol, surrogate, tpe.
     """
     if name not in _ALL:
         raise InputError(f"There is no strategy {name!r}{_hint(name, _ALL)}; expected one of {_list(_ALL)}.")

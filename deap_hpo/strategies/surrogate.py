@@ -82,7 +82,7 @@ class SurrogateStrategy:
         self._columns = GeneColumns(space)
         self._breeder = Breeder(self._columns)
         self._rng = np.random.default_rng(check_integer("seed", seed, 0))
-        self._process = GaussianProcess(self._columns.groups, self._rng)
+        self._process = GaussianProcess(self._groups, self._rng)
         self._design = maximin_latin_hypercube(self._rng, max(n_start, batch_size), len(space))
         self._genomes: list[list[float]] = []
         self._values: list[float] = []
@@ -100,7 +100,7 @@ class SurrogateStrategy:
                 the operator that bred it.
         """
         count = int(min(self._batch_size, self._columns.size - len(self._known)))
-        with _blas().limit(limits=1, user_api="blas"):
+        with blas().limit(limits=1, user_api="blas"):
             return self._generate(count, ind_init)
 
     def update(self, population: Sequence[Any]) -> None:
@@ -169,31 +169,40 @@ class SurrogateStrategy:
             best, rest = order[: MODEL_LIMIT // 2], np.sort(order[MODEL_LIMIT // 2 :])
             kept = np.append(best, rest[-MODEL_LIMIT // 2 :])
             genomes, values = genomes[kept], values[kept]
-        inputs = self._columns.features(genomes)
-        new = min(len(self._values) - self._fitted, 10)
-        # More observations leave less to choose from among the hyperparameters, and make a sample dearer.
-        n_samples, steps = next((samples, steps) for least, samples, steps in SAMPLING if len(genomes) >= least)
-        self._process.thin(n_samples)
-        self._process.fit(inputs, standardise(values), steps=steps * new)
-        self._fitted = len(self._values)
+        inputs = self._inputs(genomes)
+        self._fit(inputs, values, len(self._values))
         # Predicted, not observed: under noise, the best observation was lucky.
         self._best = self._process.predict(inputs)[0].min(axis=1, keepdims=True)
         if self._pending:
             self._believe([genome for genome, _ in self._pending.values()])
 
+    def _fit(self, inputs: Array, values: Array, observations: int) -> None:
+        """Fit the model to some of so many observations."""
+        new = min(observations - self._fitted, 10)
+        # More observations leave less to choose from among the hyperparameters, and make a sample dearer.
+        n_samples, steps = next((samples, steps) for least, samples, steps in SAMPLING if len(inputs) >= least)
+        self._process.thin(n_samples)
+        self._process.fit(inputs, standardise(values), steps=steps * new)
+        self._fitted = observations
+
+    @property
+    def _groups(self) -> list[int]:
+        """For each input column of the model, the number of its lengthscale."""
+        return list(self._columns.groups)
+
+    def _inputs(self, genomes: Sequence[Sequence[float]] | Array) -> Array:
+        """Inputs at which the model predicts what genomes are worth."""
+        return self._columns.features(np.asarray(genomes))
+
     def _believe(self, genomes: list[list[float]]) -> None:
         """Count genomes as evaluated, with the means that each sample of the model predicts."""
-        means = self._process.believe(self._columns.features(np.array(genomes)))
+        means = self._process.believe(self._inputs(genomes))
         # Else what is believed to be better than the best would draw the rest of the batch to itself.
         self._best = np.minimum(self._best, means.min(axis=1, keepdims=True))
 
     def _next_of_model(self) -> tuple[list[float], str]:
         """Return the unknown candidate of largest expected improvement, and the name of the operator that bred it."""
-        if self._columns.size <= max(ENUMERABLE, 2 * len(self._known)):
-            candidates = self._columns.every_genome()
-            names, merit = np.full(len(candidates), "enumeration"), self._merit(candidates)
-        else:
-            candidates, names, merit = self._evolve_candidates()
+        candidates, names, merit = self._candidates()
         for index in np.argsort(-merit, kind="stable"):
             genome, name = self._space.snap(candidates[index]), str(names[index])
             if self._key(genome) not in self._known:
@@ -202,8 +211,14 @@ class SurrogateStrategy:
             genome, name = self._unknown_genome(), "random"
         return genome, name
 
-    def _evolve_candidates(self) -> tuple[Array, NDArray[np.str_], Array]:
-        """Breed children, and evolve the best of them by the model alone."""
+    def _candidates(self) -> tuple[Array, NDArray[np.str_], Array]:
+        """Genomes that may be worth training, the names of the operators that bred them, and their merits.
+
+        They are all genomes of a small space; else children, of which the best were evolved by the model alone.
+        """
+        if self._columns.size <= max(ENUMERABLE, 2 * len(self._known)):
+            everything = self._columns.every_genome()
+            return everything, np.full(len(everything), "enumeration"), self._merit(everything)
         rng, genes = self._rng, len(self._space)
         candidates, operators = self._breeder.breed(rng, self._archive, self._n_children)
         merit = self._merit(candidates)
@@ -220,7 +235,7 @@ class SurrogateStrategy:
 
     def _merit(self, candidates: Array) -> Array:
         """Logarithm of the expected improvement, which still tells candidates apart where the value underflows."""
-        means, deviations = self._process.predict(self._columns.features(candidates))  # [samples, candidates]
+        means, deviations = self._process.predict(self._inputs(candidates))  # [samples, candidates]
         merits = np.log(deviations) + log_improvement((self._best - means) / deviations)
         merit: Array = logsumexp(merits, axis=0)
         return merit
@@ -238,7 +253,7 @@ class SurrogateStrategy:
 
 
 @functools.cache
-def _blas() -> ThreadpoolController:
+def blas() -> ThreadpoolController:
     """The libraries of linear algebra: with one thread, small matrices are faster, and sums always in one order."""
     return ThreadpoolController()
 

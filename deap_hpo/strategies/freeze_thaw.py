@@ -1,0 +1,259 @@
+"""Freeze-thaw: trainings are begun, paused and gone on with, as a model of the losses along the way advises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deap_hpo.space import Space
+from deap_hpo.strategies.hyperband import rungs
+from deap_hpo.strategies.outcomes import check_integer, cost_of
+from deap_hpo.strategies.partial_trainings import Key, PartialTrainings
+from deap_hpo.strategies.surrogate import MODEL_LIMIT, SurrogateStrategy, blas
+
+Array = NDArray[np.float64]
+
+
+class Step(NamedTuple):
+    """A training up to a rung, begun or gone on with."""
+
+    key: Key
+    genome: list[float]
+    rung: int
+
+
+class FreezeThawStrategy(SurrogateStrategy):
+    """Evolution over trainings in parts: a Gaussian process says which to begin, and which to go on with.
+
+    The first genomes, a Latin hypercube, are successively halved: all are trained to the first rung, one in `eta` of
+    them to the next. From then on there are to choose from: the trainings that are paused, and children bred from the
+    record, as in `SurrogateStrategy`. The one that promises most is trained to its next rung, where it is judged again:
+    that of the largest expected improvement on the best whole training, for each epoch that it has left. So what turns
+    out badly is left early, and what was left is taken up again where the model has come to think better of it.
+
+    The model has the epochs as an input beside the genes, and sees losses of earlier rungs on the scale of the last.
+
+    Run by `deap.algorithms.eaGenerateUpdate` with an evaluator that can go on from checkpoints, and a budget of epochs
+    (`Study(max_epochs=...)`): how many evaluations these make is not known before. A deterministic function of the seed
+    and of the outcomes so far.
+
+    Args:
+        space: The search space.
+        epochs: Epochs of a whole training.
+        min_epochs: Epochs of the shortest training; by default an eighth of a whole one, and at least 1.
+        eta: From one rung to the next, epochs grow by this factor; at least 2.
+        batch_size: Number of individuals per generation, at least 1.
+        seed: Seed of the strategy, at least 0.
+        n_start: Number of genomes in the space-filling start, at least 2.
+        n_children: Number of children bred for each proposal, at least 4.
+
+    Raises:
+        InputError: An argument is out of its range.
+
+    Source:
+        Swersky, Snoek & Adams 2014, "Freeze-thaw Bayesian optimization". There the model is one of whole curves, and
+        the choice by entropy search; here the model knows losses at rungs, and the choice is by improvement per epoch.
+
+    Example:
+        >>> from deap_hpo.individual import Individual
+        >>> from deap_hpo.space import Float
+        >>> strategy = FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=16, seed=1)
+        >>> steps = []
+        >>> for number in range(20):
+        ...     (individual,) = strategy.generate(Individual)
+        ...     steps.append((number, individual.epochs, individual.start_from))
+        ...     individual.fitness.values = ((individual[0] - 0.7) ** 2 + 1 / individual.epochs,)
+        ...     individual.origin = (number,)
+        ...     strategy.update([individual])
+        >>> steps[7:15]  # (evaluation, its epochs, the evaluation that it went on from)
+        [(7, 2, None), (8, 4, 5), (9, 4, 6), (10, 4, 3), (11, 4, 2), (12, 8, 8), (13, 8, 9), (14, 16, 12)]
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        epochs: int,
+        min_epochs: int | None = None,
+        eta: int = 2,
+        batch_size: int = 1,
+        seed: int = 0,
+        n_start: int = 8,
+        n_children: int = 600,
+    ) -> None:
+        least = max(1, check_integer("epochs", epochs, 1) // 8) if min_epochs is None else min_epochs
+        self._eta = eta
+        self._trainings = PartialTrainings(rungs(epochs, least, eta))
+        super().__init__(space, batch_size=batch_size, seed=seed, n_start=n_start, n_children=n_children)
+        self._start: list[Key] = []  # What the design began, in order.
+        self._start_size = len(self._design)
+        self._asked: list[Step] = []
+        self._modelled = False  # For this batch.
+
+    def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
+        """Return the individuals to evaluate next, each with its `epochs`, and with what it goes on from.
+
+        There are none when every configuration of a finite space is trained to the end.
+
+        Args:
+            ind_init: Makes an individual from a genome. Its attribute `paused` becomes the numbers of the evaluations
+                that may be gone on from later.
+        """
+        self._asked, self._modelled = [], False
+        with blas().limit(limits=1, user_api="blas"):
+            while len(self._asked) < self._batch_size and (step := self._next_step()):
+                self._known.add(step.key)
+                self._asked.append(step)
+        numbers = map(self._trainings.number, self._trainings.worst_first(self._paused()))
+        paused = tuple(number for number in numbers if number is not None)
+        individuals = []
+        for step in self._asked:
+            individual = ind_init(list(step.genome))
+            individual.epochs = self._trainings.rungs[step.rung]
+            individual.start_from = self._trainings.number(step.key)
+            individual.paused = paused
+            individuals.append(individual)
+        return individuals
+
+    def update(self, population: Sequence[Any]) -> None:
+        """Take evaluated individuals into the record; also such as the strategy did not propose, as a warm start.
+
+        Args:
+            population: Individuals with valid fitness; their `epochs` tell how far they were trained, to the end where
+                they have none. The first objective is minimised (maximised where its weight is positive); it may be
+                infinite.
+
+        Raises:
+            InputError: An individual has no fitness, or one that is NaN.
+        """
+        losses = [cost_of(individual) for individual in population]
+        for individual, loss in zip(population, losses, strict=True):
+            genome = self._space.snap(individual)
+            key, origin = self._key(genome), getattr(individual, "origin", ())
+            self._known.add(key)
+            # Where `map` is a study's, an individual's origin is now its own evaluation.
+            number = origin[0] if origin else None
+            self._trainings.add(key, genome, epochs=getattr(individual, "epochs", None), loss=loss, number=number)
+
+    learn = update
+
+    def schedule(self) -> Iterator[tuple[int, int]]:
+        """Give, batch by batch and without end, how many individuals there are, and how many epochs they add at most.
+
+        Example:
+            >>> from itertools import islice
+            >>> from deap_hpo.space import Float
+            >>> list(islice(FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9, batch_size=4).schedule(), 2))
+            [(4, 9), (4, 9)]
+        """
+        while True:
+            yield self._batch_size, self._trainings.rungs[-1]
+
+    def _next_step(self) -> Step | None:
+        """Return what to do next; None where nothing is left."""
+        fresh = len(self._known) < self._columns.size
+        if fresh and len(self._start) < self._start_size:
+            step = self._begun(self._next_of_start())
+            self._start.append(step.key)
+            return step
+        if promoted := self._promoted():
+            return promoted
+        if sum(math.isfinite(loss) for _, _, loss in self._trainings.observations()) < 2:
+            return self._begun(self._unknown_genome()) if fresh else next(map(self._completed, self._paused()), None)
+        if self._modelled:
+            self._believe_last()
+        else:
+            self._model_record()
+            self._modelled = True
+        return self._most_promising()
+
+    def _begun(self, genome: list[float]) -> Step:
+        return Step(self._key(genome), genome, 0)
+
+    def _completed(self, key: Key) -> Step:
+        return Step(key, self._trainings.genes[key], self._trainings.last)
+
+    def _paused(self) -> Iterator[Key]:
+        """Give the trainings that can go on, and do not do so in this batch."""
+        asked = {step.key for step in self._asked}
+        return (key for key in self._trainings.paused() if key not in asked)
+
+    def _promoted(self) -> Step | None:
+        """Return the next step in the successive halving of the start; None where it is over, or being waited for."""
+        cohort, paused = self._start, set(self._paused())
+        for rung in range(self._trainings.last):
+            losses = {key: loss for key in cohort if (loss := self._trainings.loss(key, rung)) is not None}
+            if len(losses) < len(cohort):
+                return None
+            ranked = sorted(cohort, key=losses.__getitem__)[: len(cohort) // self._eta]
+            cohort = [key for key in ranked if math.isfinite(losses[key])]
+            for key in cohort:
+                if key in paused and self._trainings.rung(key) == rung:
+                    return Step(key, self._trainings.genes[key], rung + 1)
+        return None
+
+    @property
+    def _groups(self) -> list[int]:
+        return [*self._columns.groups, len(self._space)]
+
+    def _inputs(self, genomes: Sequence[Sequence[float]] | Array) -> Array:
+        return self._inputs_at(genomes, [self._trainings.last] * len(genomes))
+
+    def _inputs_at(self, genomes: Sequence[Sequence[float]] | Array, rungs: Sequence[int]) -> Array:
+        """Genes and, from 0 for the first rung to 1 for the last, the logarithm of the epochs."""
+        logs = np.log(self._trainings.rungs)
+        depths = 1 - (logs[-1] - logs) / (logs[-1] - logs[0] or 1.0)
+        return np.column_stack([self._columns.features(np.asarray(genomes)), depths[list(rungs)]])
+
+    def _model_record(self) -> None:
+        """Fit the model to all losses on record, of all rungs."""
+        trainings, scales = self._trainings, self._trainings.scales()
+        rows = list(trainings.observations())
+        values = np.array([scales[rung][0] * loss + scales[rung][1] for _, rung, loss in rows])
+        kept = np.arange(len(rows))
+        if len(rows) > MODEL_LIMIT:  # What trainings came to rather than where they passed; of these, the best.
+            passed = np.array([rung < trainings.rung(key) for key, rung, _ in rows])
+            kept = np.sort(np.lexsort((values, passed))[:MODEL_LIMIT])
+        genomes = [trainings.genes[rows[i][0]] for i in kept]
+        self._fit(self._inputs_at(genomes, [rows[i][1] for i in kept]), values[kept], len(rows))
+        alive = list(trainings.alive())
+        means, _ = self._process.predict(self._inputs([trainings.genes[key] for key in alive]))  # [samples, alive]
+        whole = np.array([trainings.rung(key) == trainings.last for key in alive])
+        self._best = (means[:, whole] if whole.any() else means).min(axis=1, keepdims=True)
+        ranked = np.argsort(means.mean(axis=0), kind="stable")
+        self._archive = np.array([trainings.genes[alive[i]] for i in ranked])
+
+    def _believe_last(self) -> None:
+        """Count what was asked for last as observed, with the means that each sample of the model predicts."""
+        step = self._asked[-1]
+        self._process.believe(self._inputs_at([step.genome], [step.rung]))
+        self._best = np.minimum(self._best, self._process.predict(self._inputs([step.genome]))[0])
+
+    def _most_promising(self) -> Step | None:
+        """Return the next step of the training of largest expected improvement for each epoch that it has left."""
+        trainings = self._trainings
+        paused = [Step(key, trainings.genes[key], trainings.rung(key) + 1) for key in self._paused()]
+        new, merits = self._newcomer()
+        steps = [*new, *paused]
+        if not steps:
+            return None
+        if paused:
+            merits = np.append(merits, self._merit(np.array([step.genome for step in paused])))
+        left = [trainings.rungs[-1] - trainings.epochs(step.key) for step in steps]
+        return steps[int(np.argmax(merits - np.log(left)))]
+
+    def _newcomer(self) -> tuple[list[Step], Array]:
+        """Return the training not yet begun that has the largest merit, and this; none where all have been begun."""
+        if len(self._known) >= self._columns.size:
+            return [], np.empty(0)
+        candidates, _, merits = self._candidates()
+        for index in np.argsort(-merits, kind="stable"):
+            step = self._begun(self._space.snap(candidates[index]))
+            if step.key not in self._known:
+                return [step], merits[[index]]
+        step = self._begun(self._unknown_genome())
+        return [step], self._merit(np.array([step.genome]))
