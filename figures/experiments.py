@@ -143,7 +143,9 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=["paper", "dense", "noise", "export"])
     parser.add_argument("--folder", type=Path, help="folder of the record; by default runs/experiments-SCALE")
     parser.add_argument("--data", type=Path, default=HERE / "data", help="folder for the tables")
-    parser.add_argument("--no-timings", action="store_true", help="the machine had other work: export no seconds")
+    parser.add_argument(
+        "--no-timings", nargs="+", default=[], choices=["paper", "dense"], help="export no seconds: it had other work"
+    )
     arguments = parser.parse_args()
     folder = arguments.folder or Path("runs") / f"experiments-{arguments.scale}"
     scale = SCALES[arguments.scale]
@@ -163,7 +165,7 @@ def main() -> None:
             noise,
             arguments.data,
             command=f"make experiments SCALE={arguments.scale}",
-            timings=not arguments.no_timings,
+            without_timings=arguments.no_timings,
         )
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from importlib.metadata import version
@@ -33,7 +34,7 @@ def export(
     *,
     command: str,
     commit: str | None = None,
-    timings: bool = True,
+    without_timings: Sequence[str] = (),
 ) -> None:
     """Write all tables.
 
@@ -44,7 +45,7 @@ def export(
         target: Folder for the tables.
         command: The command that made the record.
         commit: Of the code that made it; by default that of the working tree.
-        timings: Whether seconds are written; not where the machine had other work to do.
+        without_timings: "paper", "dense" or both: experiments whose seconds are left out, as their core had other work.
     """
     target.mkdir(parents=True, exist_ok=True)
     made: dict[str, Any] = {"command": command, "commit": commit or _commit(), "date": date.today().isoformat()}
@@ -55,17 +56,18 @@ def export(
     export_table(samples, target, made)
     export_impact(target)
     export_simulation(target)
-    if not timings:
-        drop_seconds(target)
+    drop_seconds(target, without_timings)
 
 
-def drop_seconds(target: Path) -> None:
-    """Take the columns of seconds out of the tables."""
-    for path in target.glob("paper_*.csv"):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        table.drop(columns=["seconds"], errors="ignore").to_csv(path, index=False)
-    path = target / f"{TABLE}.parquet"
-    pd.read_parquet(path).drop(columns=["seconds"]).to_parquet(path, index=False)
+def drop_seconds(target: Path, experiments: Sequence[str]) -> None:
+    """Take the columns of seconds out of the tables of experiments."""
+    if "paper" in experiments:
+        for path in target.glob("paper_*.csv"):
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            table.drop(columns=["seconds"], errors="ignore").to_csv(path, index=False)
+    if "dense" in experiments:
+        path = target / f"{TABLE}.parquet"
+        pd.read_parquet(path).drop(columns=["seconds"]).to_parquet(path, index=False)
 
 
 def whole_seeds(storage: str) -> runs.Runs:
