@@ -52,7 +52,8 @@ class Scale:
     dense: tuple[str, ...] = ()
 
 
-# cpu: about half an hour for each seed, and an hour for the dense sample, on one core of an AMD EPYC.
+# cpu: a quarter of an hour for each seed, and less than an hour for the dense sample and the repeats, on one core of an
+# AMD EPYC.
 SCALES = {
     "cpu": Scale(5, ("task.training_size=10000", "training.epochs=2")),
     "full": Scale(5, ("task.training_size=50000", "training.epochs=5"), ("evolution.population=256",)),
