@@ -54,16 +54,18 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
     executor = make_executor(trainer, config)
     workers = executor.workers if isinstance(executor, ProcessExecutor) else 1
     rounds = sum(math.ceil(batch.evaluations / workers) * batch.epochs for batch in batches)
+    most = sum(batch.evaluations * batch.epochs for batch in batches)
     return Plan(
         evaluations=work.evaluations,
         repeats=trainer.repeats,
         epochs=epochs,
-        shortest=min((batch.epochs for batch in batches), default=0),
+        shortest=min((batch.least or batch.epochs for batch in batches), default=0),
         longest=max((batch.epochs for batch in batches), default=0),
         training_images=epochs * len(data.training),
         validation_images=epochs * len(data.validation),
         workers=workers,
-        seconds=rounds * trainer.repeats * _seconds_of_an_epoch(config, trainer),
+        # Where outcomes decide on the epochs, the budget may end before all evaluations are as long as they can be.
+        seconds=rounds * work.epochs / max(1, most) * trainer.repeats * _seconds_of_an_epoch(config, trainer),
     )
 
 

@@ -100,7 +100,8 @@ class ProgressDisplay:
         """Show the state after so many complete batches."""
         evaluations, cost = self._evaluations + self._new[0], self._cost + self._new[1]
         total = self._cost + self._left[1]
-        counts = f"{evaluations}/{self._evaluations + self._left[0]} evaluations"
+        expected = self._evaluations + self._left[0] if cost < total else evaluations  # the budget may end in a batch
+        counts = f"{evaluations}/{expected} evaluations"
         self._progress.update(
             self._task,
             completed=cost,

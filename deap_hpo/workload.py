@@ -24,10 +24,12 @@ class Batch:
     Attributes:
         evaluations: How many, at most.
         epochs: Epochs that each of them adds, at most; 1 where the evaluator has no epochs.
+        least: Epochs that each of them adds, at least, where that depends on the outcomes; None where it does not.
     """
 
     evaluations: int
     epochs: int
+    least: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,17 +81,20 @@ class Workload:
         evaluations_left = (self.max_evaluations or sys.maxsize) - evaluations
         epochs_left = (self.max_epochs or sys.maxsize) - epochs
         for batch in self.batches[after:]:
-            count = max(0, min(batch.evaluations, evaluations_left, epochs_left // batch.epochs))
-            yield Batch(count, batch.epochs)
+            least = batch.least or batch.epochs
+            count = max(0, min(batch.evaluations, evaluations_left, epochs_left // least))
+            yield Batch(count, batch.epochs, batch.least)
             if count < batch.evaluations:
                 return
             evaluations_left -= count
-            epochs_left -= count * batch.epochs
+            epochs_left -= count * least
 
     def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> tuple[int, int]:
         """Give the evaluations and epochs to come after so many batches, which took so many of both."""
         batches = list(self.affordable(after, evaluations, epochs))
-        return sum(one.evaluations for one in batches), sum(one.evaluations * one.epochs for one in batches)
+        added = sum(one.evaluations * one.epochs for one in batches)
+        budget = max(0, (self.max_epochs or sys.maxsize) - epochs)
+        return sum(one.evaluations for one in batches), min(added, budget)
 
 
 def workload(space: Space, evolution: EvolutionConfig, *, epochs: int | None = None, seed: int = 0) -> Workload:
@@ -133,7 +138,7 @@ def _generations(space: Space, evolution: EvolutionConfig, epochs: int | None, s
         strategy: Any = strategy_for(space, evolution.model_copy(update={"enqueue": []}), seed, epochs)
         size = 0 if hasattr(strategy, "schedule") else len(strategy.generate(list))
     if hasattr(strategy, "schedule"):
-        yield from (Batch(count, added) for count, added in strategy.schedule())
+        yield from (Batch(*batch) for batch in strategy.schedule())
     left = getattr(strategy, "size", sys.maxsize)
     while True:
         yield Batch(min(size, left), whole)

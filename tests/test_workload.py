@@ -54,9 +54,19 @@ RUNS: dict[str, dict[str, Any]] = {
     "random in stages": {"stages": [1, 3], "stopping": "halving", "algorithm": "random"},
     "evaluations": {"max_evaluations": 7},
     "epochs": {"algorithm": "hyperband", "max_epochs": 10},
+    "freeze-thaw, epochs": {"algorithm": "freeze-thaw", "max_epochs": 14, "generations": 40},
 }
 # What is answered by an earlier evaluation, ended early, or trained in parts whose epochs depend on the outcomes.
-LESS = {"same again", "few children", "median", "dehb, enqueued", "fixed", "freeze-thaw", "nsga2"}
+LESS = {
+    "same again",
+    "few children",
+    "median",
+    "dehb, enqueued",
+    "fixed",
+    "freeze-thaw",
+    "freeze-thaw, epochs",
+    "nsga2",
+}
 
 
 def run_of(evolution: dict[str, Any], storage: str) -> RunConfig:

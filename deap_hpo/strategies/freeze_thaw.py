@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -141,17 +142,18 @@ class FreezeThawStrategy(SurrogateStrategy):
 
     learn = update
 
-    def schedule(self) -> Iterator[tuple[int, int]]:
-        """Give, batch by batch and without end, how many individuals there are, and how many epochs they add at most.
+    def schedule(self) -> Iterator[tuple[int, int, int]]:
+        """Give, batch by batch without end, the number of individuals, and the most and the least epochs each may add.
 
         Example:
             >>> from itertools import islice
             >>> from deap_hpo.space import Float
             >>> list(islice(FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9, batch_size=4).schedule(), 2))
-            [(4, 9), (4, 9)]
+            [(4, 9, 1), (4, 9, 1)]
         """
+        steps = [after - before for before, after in pairwise([0, *self._trainings.rungs])]
         while True:
-            yield self._batch_size, self._trainings.rungs[-1]
+            yield self._batch_size, self._trainings.rungs[-1], min(steps)
 
     def _next_step(self) -> Step | None:
         """Return what to do next; None where nothing is left."""
