@@ -11,7 +11,7 @@ import numpy as np
 
 Key = tuple[Any, ...]
 
-PRIOR_PAIRS = 3  # In so many trainings, a loss counts as having been seen to change from rung to rung as all others do.
+PRIOR_PAIRS = 3  # The slope between two rungs is drawn towards 1 as strongly as by so many trainings.
 
 
 class PartialTrainings:
