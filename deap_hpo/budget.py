@@ -12,7 +12,15 @@ _MOST_PROPOSALS = 50  # for each evaluation (or epoch) of the budget
 
 
 class BudgetSpent(Exception):
-    """The study's total of evaluations or epochs, or its time, is used up; everything done so far is on record."""
+    """The study's total of evaluations or epochs, or its time, is used up; everything done so far is on record.
+
+    Attributes:
+        limit: Which of them, ``max_evaluations``, ``max_epochs`` or ``max_seconds``; what has to be raised to go on.
+    """
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class Budget:
@@ -46,6 +54,7 @@ class Budget:
         self._epochs = math.inf if max_epochs is None else max_epochs
         self._seconds = math.inf if max_seconds is None else max_seconds
         self._start: float | None = None
+        self._limit = "max_evaluations"
         self.evaluations = 0
         self.epochs = 0
 
@@ -65,6 +74,7 @@ class Budget:
             # An algorithm that proposes nothing new would never use its budget up.
             endless = number >= _MOST_PROPOSALS * min(self._evaluations, self._epochs)
             if evaluations > self._evaluations or epochs > self._epochs or endless:
+                self._limit = "max_epochs" if epochs > self._epochs else "max_evaluations"
                 break
             count += 1
         return count
@@ -74,3 +84,8 @@ class Budget:
         """Whether no further evaluation may be begun."""
         self._start = self._start or perf_counter()
         return perf_counter() - self._start > self._seconds
+
+    def spent(self, study: str, recorded: int) -> BudgetSpent:
+        """Give the exception that ends a study of so many recorded evaluations."""
+        limit = "max_seconds" if self.time_is_up else self._limit
+        return BudgetSpent(f"The study {study!r} has used its budget, {limit}, after {recorded} evaluations.", limit)

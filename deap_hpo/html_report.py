@@ -18,8 +18,9 @@ from deap_hpo import analysis, plotting
 from deap_hpo.errors import InputError
 from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_front
 from deap_hpo.impact import importances, partial_dependence
-from deap_hpo.lineages import curves_table
+from deap_hpo.lineages import curves_table, lineage_table
 from deap_hpo.plotting_impact import plot_param_importances, plot_partial_dependence
+from deap_hpo.plotting_lineage import plot_lineage
 from deap_hpo.plotting_pareto import plot_pareto_front
 from deap_hpo.plotting_runs import plot_bands
 from deap_hpo.record import Recorded
@@ -175,6 +176,10 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
     figures.append(
         _figure(plotting.plot_slice(trials, study.space, value_name=shown_as), "Hyperparameters against the objective")
     )
+    if any(entry.start_from is not None for entry in study.entries):
+        lineages = lineage_table(study.entries, study.space, study.directions[0])
+        drawn = plot_lineage(lineages, study.space, value_name=shown_as)
+        figures.append(_figure(drawn, "What each network was trained with, and whose weights it went on with"))
     trials = trials[trials["status"].ne("infeasible")]  # of which nothing was learnt
     if trials["duplicate_of"].isna().sum() >= _FEWEST_FOR_IMPACT:
         found = plot_param_importances(importances(trials, study.space))

@@ -45,12 +45,15 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     evolution = config.evolution
     given = evolution.target is not None or evolution.patience is not None
     stops = [EarlyStopping(evolution.target, evolution.patience)] if given else []
+    go_on = f"deap-hpo resume {name}{storage_option(storage)} --set "
+    raised = "evolution.generations"  # what has to be, for anything more to be trained
     try:
         work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
         with ProgressDisplay(work) as progress:
             evolve(config, trainer, resume=resume, callbacks=[progress, *stops], verbose=not as_json)
     except BudgetSpent as stop:
-        errors.print(f"{escape(str(stop))} Go on with: deap-hpo resume {name}{storage_option(storage)}")
+        raised = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"
+        errors.print(f"{escape(str(stop))} Go on with: {go_on}{raised}=N", soft_wrap=True)
     folder = run_folder(name, storage)
     recorded = read_record(name, storage)
     if failure_sentence(recorded):
@@ -62,12 +65,13 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
         output.print_json(json.dumps(describe(recorded)))
     else:
         _print_final(recorded, final, folder / "best.safetensors", figures, storage, output)
+        output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{raised}=N")
 
 
 def _print_final(
     recorded: Recorded, final: Final, network: Path, figures: list[Path], storage: str, output: Console
 ) -> None:
-    option, several = storage_option(storage), len(recorded.directions) > 1
+    several = len(recorded.directions) > 1
     by = f", by {value_name(recorded)}" if several else ""
     rows = {
         "best": f"evaluation {final.number}{by}: {format_params(final.params)}",
@@ -79,8 +83,7 @@ def _print_final(
         "record": f"{shown(storage)}, study {recorded.name}",
         "network": str(network),
         "figures": ", ".join(str(path) for path in figures if path.suffix == ".png"),
-        "look": f"deap-hpo show {recorded.name}{option}",
-        "go on": f"deap-hpo resume {recorded.name}{option} --set evolution.generations=N",
+        "look": f"deap-hpo show {recorded.name}{storage_option(storage)}",
     }
     output.print(f"\n{counts_sentence(recorded)}")
     if several:

@@ -64,7 +64,7 @@ def optimize(
     direction: Direction | Sequence[Direction] | None = None,
     metric: str | Sequence[str] | None = None,
     constraints: Sequence[str] = (),
-    algorithm: str = "surrogate",
+    algorithm: str | None = None,
     population: int = 10,
     generations: int = 10,
     arguments: Mapping[str, Any] | None = None,
@@ -92,9 +92,9 @@ def optimize(
             says, else "minimize".
         metric: Name of the metric that counts, where the function returns several; or of several that do.
         constraints: What has to hold of the metrics that the function returns, such as "size <= 100".
-        algorithm: "surrogate" (a genetic algorithm whose children a Gaussian process picks), "truncation" (the plain
-            one), or another strategy of `deap_hpo.strategies`: "tpe", "de", "random", ...; for several objectives
-            "nsga-ii" or "nsga-iii".
+        algorithm: "surrogate" (a genetic algorithm whose children a Gaussian process picks; the default),
+            "truncation" (the plain one), or another strategy of `deap_hpo.strategies`: "tpe", "de", "random", ...; for
+            several objectives "nsga-ii" (then the default) or "nsga-iii".
         population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
             generation half as many.
         generations: Generations in all, at least 1.
@@ -135,6 +135,7 @@ def optimize(
     space = space if isinstance(space, Space) else Space(space)
     evaluator = _evaluator(objective, space, metric, direction, constraints)
     directions = _directions(evaluator, direction)
+    algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
     own = {"algorithm": algorithm, "population": population, "generations": generations}
     own |= {"max_evaluations": max_evaluations, "enqueue": [dict(one) for one in enqueue]}
     own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}

@@ -110,7 +110,7 @@ def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
         from deap_hpo.plotting_lineage import plot_lineage
 
         table = lineage_table(recorded.entries, recorded.space, recorded.directions[0])
-        paths += plotting.save(plot_lineage(table, recorded.space), folder / "lineage")
+        paths += plotting.save(plot_lineage(table, recorded.space, value_name=shown_as), folder / "lineage")
     return paths
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from deap import base, tools
 
-from deap_hpo.budget import BudgetSpent
 from deap_hpo.evaluation import Request
 from deap_hpo.operators import check_probability
 from deap_hpo.record import ReplayError
@@ -170,5 +169,5 @@ class SteadyStudy(Study):
             waiting += plan()
         if waiting or done < len(requests):
             self.executor.close()
-            raise BudgetSpent(f"The study {self.name!r} has used its budget after {len(self.record)} evaluations.")
+            raise self.budget.spent(self.name, len(self.record))
         self._complete([self.record[entry.number] for entry in planned])

@@ -66,12 +66,14 @@ class EarlyStopping:
         if self.target is not None and best <= sign * self.target:
             raise StoppedEarly(
                 f"The study {study.name!r} reached its target {self.target:g} in generation {study.generation}, "
-                f"with {sign * best:.4g}."
+                f"with {sign * best:.4g}.",
+                "target",
             )
         if self.patience is not None and self._waited >= self.patience:
             raise StoppedEarly(
                 f"The study {study.name!r} stopped in generation {study.generation}: nothing better for "
-                f"{self.patience} generation(s)."
+                f"{self.patience} generation(s).",
+                "patience",
             )
 
     def _front_moved(self, study: Study, entries: Sequence[Entry]) -> bool:

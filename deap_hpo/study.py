@@ -17,7 +17,7 @@ import numpy as np
 from deap import tools
 
 import deap_hpo
-from deap_hpo.budget import Budget, BudgetSpent
+from deap_hpo.budget import Budget
 from deap_hpo.continuation import Continuations
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
@@ -176,7 +176,7 @@ class Study(Results):
             self._evaluate(evaluate, list(zip(allowed, individuals, strict=False)))
         entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
         if len(entries) < len(planned):
-            raise BudgetSpent(f"The study {self.name!r} has used its budget after {len(self.record)} evaluations.")
+            raise self.budget.spent(self.name, len(self.record))
         for individual, entry in zip(individuals, entries, strict=True):
             self._tell_outcome(individual, entry)
         self._batch = (entries, perf_counter() - start)

@@ -42,8 +42,7 @@ class TensorBoardCallback:
             for step, values in _curve(entry):
                 for name, value in values.items():
                     writer.add_scalar(name, value, step)
-            results = {"objective": entry.evaluation.value, **entry.evaluation.metrics}
-            finite = {f"result/{name}": value for name, value in results.items() if math.isfinite(value)}
+            finite = {f"result/{name}": value for name, value in _results(entry).items()}
             plain = {name: _plain(value) for name, value in study.params_of(entry).items()}
             writer.add_hparams({**plain, "status": entry.evaluation.status}, finite, run_name=".")
 
@@ -87,9 +86,8 @@ class MLflowCallback:
         for step, values in _curve(entry):
             for name, value in values.items():
                 self._client.log_metric(identity, name, value, step=step)
-        for name, value in {"objective": entry.evaluation.value, **entry.evaluation.metrics}.items():
-            if math.isfinite(value):
-                self._client.log_metric(identity, name, value)
+        for name, value in _results(entry).items():
+            self._client.log_metric(identity, name, value)
         self._client.set_terminated(identity, "FAILED" if entry.evaluation.status == "failed" else "FINISHED")
 
     def _parent(self, study: str) -> str:
@@ -105,6 +103,14 @@ class MLflowCallback:
         run = self._client.create_run(self._experiment, run_name=study, tags={"deap_hpo.study": study})
         self._client.set_terminated(run.info.run_id)  # it only holds the others
         return run
+
+
+def _results(entry: Entry) -> dict[str, float]:
+    """Give the finite objectives (numbered from 0 where there are several) and metrics of an evaluation."""
+    values = entry.evaluation.values
+    names = ["objective"] if len(values) == 1 else [f"objective_{i}" for i in range(len(values))]
+    results = {**dict(zip(names, values, strict=True)), **entry.evaluation.metrics}
+    return {name: value for name, value in results.items() if math.isfinite(value)}
 
 
 def _curve(entry: Entry) -> list[tuple[int, Mapping[str, float]]]:

@@ -137,7 +137,8 @@ def test_mutation_may_adapt_itself_and_resumes(here: Path) -> None:
 def test_the_budget_of_trainings_ends_a_run_and_is_a_total(here: Path) -> None:
     said = call("run", "small.toml", "--set", "evolution.max_evaluations=6")
     assert said.exit_code == 0, said.output
-    assert "Go on with: deap-hpo resume small" in said.stderr
+    assert "Go on with: deap-hpo resume small --set evolution.max_evaluations=N" in said.stderr
+    assert "deap-hpo resume small --set evolution.max_evaluations=N" in said.stdout
     assert json.loads(call("show", "small", "--json").output)["counts"]["trained"] == 6
 
 

@@ -199,7 +199,7 @@ def _with_x(request: Any, x: float) -> Any:
 def test_epochs_are_a_budget_of_the_whole_run(tmp_path: Path) -> None:
     options: Any = {"storage": f"{tmp_path}/a.db", "seed": 2}
     checkpoints = FolderCheckpoints(tmp_path / "kept")
-    with Study(SPACE, max_epochs=10, **options) as study, pytest.raises(BudgetSpent, match="has used its budget"):
+    with Study(SPACE, max_epochs=10, **options) as study, pytest.raises(BudgetSpent, match="its budget, max_epochs"):
         successive(study, Creeping(checkpoints))
     with Study(SPACE, max_epochs=10, resume=True, **options) as study, pytest.raises(BudgetSpent):
         successive(study, Interrupted(checkpoints, 0))

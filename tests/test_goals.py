@@ -15,6 +15,7 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.goals import Constraint, Goals
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
+from deap_hpo.record import read_record
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.training.data import load_digits
@@ -237,6 +238,16 @@ def test_an_algorithm_for_another_number_of_objectives_is_refused(arguments: Any
     given: Any = {"metric": ("near", "far"), "direction": ("minimize", "minimize"), "progress": False, **arguments}
     with pytest.raises(InputError, match=message):
         optimize(conflicting, {"x": Float(-5.0, 5.0)}, **given)
+
+
+@pytest.mark.parametrize(("metrics", "default"), [(["near"], "surrogate"), (["near", "far"], "nsga-ii")])
+def test_the_default_algorithm_is_one_for_the_number_of_objectives(
+    metrics: list[str], default: str, tmp_path: Path
+) -> None:
+    options: Any = {"population": 4, "generations": 1, "storage": f"{tmp_path}/a.db", "progress": False}
+    optimize(conflicting, {"x": Float(-5.0, 5.0)}, metric=metrics, direction=["minimize"] * len(metrics), **options)
+    settings = read_record("study", f"{tmp_path}/a.db").attributes["settings"]
+    assert settings["evolution"]["algorithm"] == default
 
 
 def test_a_pruner_needs_one_objective() -> None:

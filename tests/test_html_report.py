@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from test_analysis import SPACE, entries
 from test_cli import CONFIG, call
+from test_pbt import CONFIG as PBT
 
 from deap_hpo.config import load_config, make_config
 from deap_hpo.errors import InputError
@@ -98,6 +99,14 @@ def test_odd_studies_have_a_report_too(tmp_path: Path) -> None:
     assert "<b>diverged" not in text
     with pytest.raises(InputError, match="at least one study"):
         write_report([], tmp_path / "none.html")
+
+
+def test_networks_that_went_on_with_others_weights_have_their_lineage(tmp_path: Path) -> None:
+    (tmp_path / "pbt.toml").write_text(PBT)
+    storage = str(tmp_path / "studies.db")
+    assert call("run", str(tmp_path / "pbt.toml"), "--storage", storage, "--name", "pbt").exit_code == 0
+    checked = Checker(page([read_record("pbt", storage)]))
+    assert "What each network was trained with, and whose weights it went on with" in checked.alternatives
 
 
 def test_its_default_place_is_beside_the_figures_and_a_wrong_name_is_an_error(studies: Path) -> None:

@@ -335,7 +335,7 @@ def test_statistics_leave_out_what_has_no_value() -> None:
 
 def test_the_budget_of_evaluations_is_a_total(tmp_path: Path) -> None:
     options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
-    with Study(SPACE, **options, max_evaluations=8) as study, pytest.raises(BudgetSpent, match="has used its budget"):
+    with Study(SPACE, **options, max_evaluations=8) as study, pytest.raises(BudgetSpent, match="its budget, max_eval"):
         truncation(study, objective)
     entries = read_record("run", f"{tmp_path}/a.db").entries
     assert sum(entry.duplicate_of is None for entry in entries) == 8
@@ -362,7 +362,7 @@ def test_the_time_limit_ends_a_run_that_can_go_on(tmp_path: Path) -> None:
         time.sleep(0.02)
         return objective(params)
 
-    with Study(SPACE, **options, max_seconds=0.1) as study, pytest.raises(BudgetSpent):
+    with Study(SPACE, **options, max_seconds=0.1) as study, pytest.raises(BudgetSpent, match="max_seconds"):
         truncation(study, slow)
     assert 0 < len(read_record("run", f"{tmp_path}/a.db").entries) < 15
     with Study(SPACE, **options, resume=True) as study:
