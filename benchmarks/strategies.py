@@ -127,7 +127,7 @@ def read_runs(path: Path, fresh: list[str]) -> dict[tuple[Any, ...], Run]:
 
 def complete_runs(arguments: argparse.Namespace, methods: list[str], problems: list[str]) -> dict[tuple[Any, ...], Run]:
     """Do the runs that are not on file yet, and return all."""
-    budget, seeds = max(arguments.budgets), range(arguments.seeds)
+    budget, seeds = max(arguments.budgets), range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = read_runs(arguments.output, arguments.fresh)
     wanted = [
         (method, problem, seed, arguments.batch_size, arguments.noise)
@@ -195,7 +195,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of hpo_bench.py")
     parser.add_argument("--methods", nargs="+", default=DEFAULT, choices=METHODS, metavar="METHOD")
     parser.add_argument("--problems", nargs="+", metavar="PROBLEM", help="default: all")
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--budgets", type=int, nargs="+", default=[10, 30, 100, 200])
     parser.add_argument("--batch-size", type=int, default=1, help="proposals made before any of them is evaluated")
     parser.add_argument("--noise", action="store_true", help="each evaluation is one training run, not the mean")
@@ -214,7 +215,9 @@ def main() -> None:
     problems = arguments.problems or load_problems(arguments.data).PROBLEMS
     runs = complete_runs(arguments, methods, problems)
     rows = list(summarise(runs, sorted(arguments.budgets)))
-    print(f"\n{arguments.seeds} seeds, {len(problems)} problems, batches of {arguments.batch_size}\n")
+    print(
+        f"\n{arguments.seeds} seeds from {arguments.first_seed}, {len(problems)} problems, batches of {arguments.batch_size}\n"
+    )
     print_table(rows, sorted(arguments.budgets))
     with arguments.output.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
