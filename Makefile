@@ -35,7 +35,7 @@ figures: $(VENV)/.developer  ## Draw all figures, and fill their numbers into do
 	$(BIN)/python figures/reproduction.py
 
 test: $(VENV)/.developer  ## Run all tests (ARGS="-k study" for some)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.developer  ## Check style and types
 	$(BIN)/ruff check .
