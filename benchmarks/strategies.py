@@ -215,9 +215,8 @@ def main() -> None:
     problems = arguments.problems or load_problems(arguments.data).PROBLEMS
     runs = complete_runs(arguments, methods, problems)
     rows = list(summarise(runs, sorted(arguments.budgets)))
-    print(
-        f"\n{arguments.seeds} seeds from {arguments.first_seed}, {len(problems)} problems, batches of {arguments.batch_size}\n"
-    )
+    seeds = f"{arguments.seeds} seeds from {arguments.first_seed}"
+    print(f"\n{seeds}, {len(problems)} problems, batches of {arguments.batch_size}\n")
     print_table(rows, sorted(arguments.budgets))
     with arguments.output.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
