@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.image import imread
+from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "figures"
@@ -52,7 +53,16 @@ def test_every_figure_follows_from_its_table(drawn: list[Path]) -> None:
             new, old = imread(path), imread(FIGURES / path.name)
             assert np.allclose(new.shape, old.shape, atol=12), path.name
             rows, columns = (min(sizes) for sizes in zip(new.shape[:2], old.shape[:2], strict=True))
-            assert np.abs(new[:rows, :columns] - old[:rows, :columns]).mean() < 0.03, path.name
+            difference = np.abs(_coarse(new[:rows, :columns]) - _coarse(old[:rows, :columns]))
+            assert difference.mean() < 0.01, path.name
+
+
+def _coarse(picture: NDArray[np.float32], size: int = 24) -> NDArray[np.float32]:
+    """Average over squares of so many pixels: another version of Matplotlib sets its text some pixels apart."""
+    rows, columns = (length // size for length in picture.shape[:2])
+    squares = picture[: rows * size, : columns * size].reshape(rows, size, columns, size, -1)
+    averages: NDArray[np.float32] = squares.mean(axis=(1, 3))
+    return averages
 
 
 def test_a_changed_table_changes_its_figure(drawn: list[Path], tmp_path: Path) -> None:
