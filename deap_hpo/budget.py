@@ -15,7 +15,8 @@ class BudgetSpent(Exception):
     """The study's total of evaluations or epochs, or its time, is used up; everything done so far is on record.
 
     Attributes:
-        limit: Which of them, ``max_evaluations``, ``max_epochs`` or ``max_seconds``; what has to be raised to go on.
+        limit: Which of them, ``max_evaluations``, ``max_epochs`` or ``max_seconds``; where a run was stopped early,
+            ``target`` or ``patience``. With another value of it the run goes on.
     """
 
     def __init__(self, message: str, limit: str) -> None:

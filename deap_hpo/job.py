@@ -46,14 +46,14 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     given = evolution.target is not None or evolution.patience is not None
     stops = [EarlyStopping(evolution.target, evolution.patience)] if given else []
     go_on = f"deap-hpo resume {name}{storage_option(storage)} --set "
-    raised = "evolution.generations"  # what has to be, for anything more to be trained
+    ended_by = "evolution.generations"  # with another value of which there is more to train
     try:
         work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
         with ProgressDisplay(work) as progress:
             evolve(config, trainer, resume=resume, callbacks=[progress, *stops], verbose=not as_json)
     except BudgetSpent as stop:
-        raised = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"
-        errors.print(f"{escape(str(stop))} Go on with: {go_on}{raised}=N", soft_wrap=True)
+        ended_by = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"
+        errors.print(f"{escape(str(stop))} Go on with: {go_on}{ended_by}=N", soft_wrap=True)
     folder = run_folder(name, storage)
     recorded = read_record(name, storage)
     if failure_sentence(recorded):
@@ -65,7 +65,7 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
         output.print_json(json.dumps(describe(recorded)))
     else:
         _print_final(recorded, final, folder / "best.safetensors", figures, storage, output)
-        output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{raised}=N")
+        output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N")
 
 
 def _print_final(

@@ -142,6 +142,13 @@ def test_the_budget_of_trainings_ends_a_run_and_is_a_total(here: Path) -> None:
     assert json.loads(call("show", "small", "--json").output)["counts"]["trained"] == 6
 
 
+@pytest.mark.parametrize("limit", ["max_epochs=6", "target=100.0", "patience=1"])
+def test_what_ended_a_run_is_what_its_last_line_says_to_change(limit: str, here: Path) -> None:
+    said = call("run", "small.toml", "--set", f"evolution.{limit}", "--set", "evolution.generations=20")
+    assert said.exit_code == 0, said.output
+    assert f"deap-hpo resume small --set evolution.{limit.partition('=')[0]}=N" in said.stdout
+
+
 def test_a_dry_run_prints_the_plan_and_records_nothing(here: Path) -> None:
     made = json.loads(call("run", "small.toml", "--dry-run", "--json").output)
     assert (made["evaluations"], made["epochs"]) == (11, 22)
