@@ -146,7 +146,9 @@ class Faults:
         for i in range(times):
             run = Run(self.root)
             process = run.start()
-            time.sleep(random.uniform(self.seconds / 3, self.seconds / 2))
+            while not run.acknowledged() and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(random.uniform(0, self.seconds / 4))
             process.kill()
             process.communicate()
             with closing(sqlite3.connect(run.storage)) as database:  # all into one file, for a fair cut

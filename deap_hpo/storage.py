@@ -95,7 +95,7 @@ def _check_sqlite(path: Path) -> None:
             f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_SECONDS_TO_WAIT_FOR_A_READER
         )
         try:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0].splitlines()[-1]  # a heading before it
             page_size = connection.execute("PRAGMA page_size").fetchone()[0]
         finally:
             connection.close()

@@ -281,6 +281,21 @@ def test_a_truncated_file_is_told_and_left_as_it_is(cut: int, tmp_path: Path) ->
     assert path.read_bytes() == before
 
 
+def test_wherever_a_file_is_cut_off_one_line_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with Study(SPACE, name="run", storage=str(path), seed=3) as study:
+        truncation(study, objective)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = path.read_bytes()
+    for cut in [*range(0, len(whole), 1009), *range(len(whole) - 4096, len(whole), 127)]:
+        path.write_bytes(whole[:cut])
+        with pytest.raises(InputError) as error:
+            open_storage(str(path))
+        assert len(str(error.value).splitlines()) == 1, cut
+        assert path.read_bytes() == whole[:cut]
+
+
 def test_a_file_of_another_kind_is_told_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database\n" * 100)
