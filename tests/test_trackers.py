@@ -36,23 +36,44 @@ def test_tensorboard_has_a_run_for_each_evaluation_and_none_twice(tmp_path: Path
         assert events.Scalars("result/objective")[0].value == pytest.approx(entry.evaluation.value)
 
 
-def test_every_objective_is_written(tmp_path: Path) -> None:
+two_objectives = partial(
+    optimize,
+    lambda params: (params["x"], params["y"]),
+    SPACE,
+    direction=["minimize", "minimize"],
+    population=4,
+    generations=1,
+    seed=1,
+    progress=False,
+)
+
+
+def test_every_objective_is_in_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    options: Any = {"population": 4, "generations": 1, "seed": 1, "name": "two", "progress": False}
-    study = optimize(
-        lambda params: (params["x"], params["y"]),
-        SPACE,
-        direction=["minimize", "minimize"],
-        callbacks=[TensorBoardCallback(tmp_path)],
-        **options,
-    )
+    study = two_objectives(name="two", callbacks=[TensorBoardCallback(tmp_path)])
     for entry in study.record:
         events = EventAccumulator(str(tmp_path / "two" / f"evaluation-{entry.number:05d}"))
         events.Reload()
         written = [events.Scalars(f"result/objective_{i}")[0].value for i in range(2)]
         assert written == [pytest.approx(value) for value in entry.evaluation.values]
+
+
+def test_every_objective_is_in_mlflow(tmp_path: Path, monkeypatch: Any) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    study = two_objectives(name="two", callbacks=[MLflowCallback("mine", uri)])
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    metrics = {run.info.run_name: run.data.metrics for run in runs}
+    assert len(metrics) == 1 + len(study.record)
+    for entry in study.record:
+        written = metrics[f"two-{entry.number:05d}"]
+        assert [written[f"objective_{i}"] for i in range(2)] == [
+            pytest.approx(value) for value in entry.evaluation.values
+        ]
 
 
 def test_mlflow_has_a_nested_run_for_each_evaluation_and_none_twice(tmp_path: Path, monkeypatch: Any) -> None:
