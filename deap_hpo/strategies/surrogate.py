@@ -21,10 +21,10 @@ Array = NDArray[np.float64]
 Key = tuple[Any, ...]
 
 MODEL_LIMIT = 300  # Observations in the model: its cost grows with their cube.
-REFINEMENTS = 3  # Generations of evolution by the model alone, before a proposal.
+REFINEMENTS = 10  # Generations of evolution by the model alone, before a proposal.
 CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
 # From so many observations on: samples in the model, and steps of their Markov chains for each new observation.
-SAMPLING = ((100, 5, 2), (60, 5, 5), (0, 10, 10))
+SAMPLING = ((100, 5, 2), (60, 5, 5), (40, 10, 10), (0, 20, 20))
 ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
 
 
@@ -82,7 +82,7 @@ class SurrogateStrategy:
         self._columns = GeneColumns(space)
         self._breeder = Breeder(self._columns)
         self._rng = np.random.default_rng(check_integer("seed", seed, 0))
-        self._process = GaussianProcess(self._groups, self._rng)
+        self._process = GaussianProcess(self._groups, self._rng, n_samples=SAMPLING[-1][1])
         self._design = maximin_latin_hypercube(self._rng, max(n_start, batch_size), len(space))
         self._genomes: list[list[float]] = []
         self._values: list[float] = []
@@ -226,7 +226,7 @@ class SurrogateStrategy:
             best = np.argsort(-merit, kind="stable")[:30]
             parents = best[rng.integers(len(best), size=200)]
             mask = self._breeder.mask(rng, len(parents), [1 / genes, 1.0])
-            step = 10 ** rng.uniform(-2, -0.7, (len(parents), 1))
+            step = 10 ** rng.uniform(-2.5, -0.7, (len(parents), 1))
             children = self._breeder.perturb(rng, candidates[parents], mask, step)
             candidates = np.vstack([candidates[best], children])
             operators = np.append(operators[best], operators[parents])
