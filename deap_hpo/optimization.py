@@ -28,6 +28,8 @@ from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 from deap_hpo.workload import workload
 
+_ENOUGH_FAILED = 5  # to tell that it is not the hyperparameters
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, or a notebook's interrupted cell, in `optimize`; it carries what was found until then.
@@ -121,7 +123,7 @@ def optimize(
         The study, closed: `best_params`, `best_value`, `trials_dataframe()`, `best_model()`.
 
     Raises:
-        InputError: An argument cannot be used, or all evaluations of the first generation failed.
+        InputError: An argument cannot be used, or the first evaluations, five at least, all failed.
         ReplayError: The study was recorded with other settings.
         Interrupted: Ctrl-C was pressed. It is a `KeyboardInterrupt`, and carries the `study` with what was found.
 
@@ -148,6 +150,10 @@ def optimize(
         if progress:
             work = workload(space, evolution, epochs=epochs, seed=seed)
             shown.append(stack.enter_context(ProgressDisplay(work, epochs=epochs is not None)))
+        # Before the study is on record, for which its name could not be used again with other arguments.
+        toolbox = toolbox_of(space, evolution, directions)
+        own_loop = algorithm in ("truncation", "pbt", *MULTI_OBJECTIVE)
+        strategy = None if own_loop else strategy_for(space, evolution, seed, epochs)
         study = stack.enter_context(
             Study(
                 space,
@@ -164,7 +170,6 @@ def optimize(
                 callbacks=[*shown, *callbacks, _NotAllFailed(), *stops],
             )
         )
-        toolbox = toolbox_of(space, evolution, directions)
         toolbox.register("evaluate", evaluator)
         stages = evolution.stages
         toolbox.register("map", StagedMap(study.map, stages, evolution.stopping) if stages else study.map)
@@ -180,8 +185,7 @@ def optimize(
                 pbt.register(toolbox)
                 first = toolbox.population(n=population)
                 eaPBT(first, toolbox, pbt.cxpb, pbt.mutpb, generations - 1, pbt.interval, verbose=False)
-            else:
-                strategy = strategy_for(space, evolution, seed, epochs)
+            elif strategy:
                 toolbox.register("generate", strategy.generate, toolbox.genome)
                 toolbox.register("update", strategy.update)
                 algorithms.eaGenerateUpdate(toolbox, ngen=generations, verbose=False)
@@ -225,12 +229,13 @@ def _directions(evaluator: Any, direction: Direction | Sequence[Direction] | Non
 
 
 class _NotAllFailed:
-    """Ends a study whose first generation failed as a whole: something is wrong with the objective."""
+    """Ends a study of whose first evaluations all failed: something is wrong with the objective."""
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
-        if study.generation == 1 and entries and all(entry.evaluation.status == "failed" for entry in entries):
+        first = list(study.record)
+        if len(first) >= _ENOUGH_FAILED and all(entry.evaluation.status == "failed" for entry in first):
             raise InputError(
-                f"All {len(entries)} evaluations of the first generation failed. The first one said:\n\n"
-                f"{entries[0].evaluation.error.strip()}\n\n"
+                f"All of the first {len(first)} evaluations failed. The first one said:\n\n"
+                f"{first[0].evaluation.error.strip()}\n\n"
                 "Failed evaluations are on record; when the objective is mended, start under another name."
             )

@@ -129,7 +129,7 @@ class Record:
         """
         value = json.loads(json.dumps(value))
         known = self._study.user_attrs
-        if key not in known:
+        if key not in known or not self._study.get_trials(deepcopy=False):  # nothing was made with what is noted
             self.note(key, value)
         elif known[key] != value:
             recorded, given = _first_difference(known[key], value)

@@ -121,9 +121,9 @@ class Study(Results):
         self.pruner = pruner
         self.callbacks = list(callbacks)
         identity = {"seed": seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
+        identity["pruner"] = repr(pruner) if pruner else None
         self.record = Record(name, storage, space, self.directions, identity, resume=resume)
         self.record.note("version", deap_hpo.__version__)
-        self.record.check("pruner", repr(pruner) if pruner else None)
         self._common = common_random_numbers
         self._count = 0  # evaluations asked for
         self.generation = 0
@@ -169,6 +169,7 @@ class Study(Results):
         start = perf_counter()
         evaluate = self._use(evaluate)
         individuals = list(individuals)
+        self._check_weights(individuals)
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
         allowed = planned[: self._within_budget(planned)]
         new = any(entry.number not in self.record for entry in allowed)
@@ -191,6 +192,16 @@ class Study(Results):
             self.record.check("evaluator", evaluate.settings)
         self._continuations.use(evaluate)
         return evaluate
+
+    def _check_weights(self, individuals: Sequence[Any]) -> None:
+        for individual in individuals:
+            weights = getattr(getattr(individual, "fitness", None), "weights", ())
+            said = tuple("maximize" if weight > 0 else "minimize" for weight in weights)
+            if weights and said != self.directions:
+                raise InputError(
+                    f"directions must agree with the weights of the individuals' fitness, {tuple(weights)}, which say "
+                    f"{', '.join(said)}; the study's are {', '.join(self.directions)}."
+                )
 
     def _decode(self, genes: Any) -> Any:
         return self.space.decode(genes) if self.space else genes

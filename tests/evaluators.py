@@ -132,7 +132,7 @@ class Batches(DiesAt2):
 
 
 def sleep_by_x(params: dict[str, Any]) -> float:
-    time.sleep(0.03 + 0.1 * params["x"])
+    time.sleep(0.03 + 0.2 * params["x"])
     return float(params["x"])
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from evaluators import report_curve
 
-from deap_hpo import EarlyStopping, Float, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
+from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError, read_record
@@ -110,8 +110,27 @@ def test_stopping_takes_a_target_or_a_patience(arguments: tuple[Any, Any], messa
 
 
 def test_an_objective_that_always_fails_ends_the_study_with_its_reason() -> None:
-    with pytest.raises(InputError, match=r"All 8 evaluations(?s:.*)KeyError: 'lr'(?s:.*)another name"):
+    with pytest.raises(InputError, match=r"All of the first 8 evaluations(?s:.*)KeyError: 'lr'(?s:.*)another name"):
         quick(lambda params: params["lr"], SPACE)
+
+
+def test_what_is_enqueued_may_fail() -> None:
+    def fails_where_wide(params: dict[str, Any]) -> float:
+        if params["width"] > 60:
+            raise MemoryError
+        return 1 / params["width"]
+
+    options: Any = {"population": 5, "generations": 3, "seed": 1, "progress": False}
+    study = optimize(fails_where_wide, {"width": Int(1, 100)}, enqueue=[{"width": 80}], **options)
+    assert study.record[0].evaluation.status == "failed"
+    assert study.best_params["width"] > 40
+
+
+def test_a_mistyped_argument_leaves_the_name_free(tmp_path: Path) -> None:
+    options: Any = {"algorithm": "tpe", "storage": f"{tmp_path}/a.db", "population": 2, "generations": 2}
+    with pytest.raises(InputError, match="did you mean 'n_startup_trials'"):
+        optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, arguments={"n_startup_trial": 5}, **options)
+    optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, arguments={"n_startup_trials": 5}, **options)
 
 
 @pytest.mark.parametrize(

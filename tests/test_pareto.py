@@ -192,10 +192,10 @@ def test_a_failed_evaluation_is_replayed_with_the_worst_value_of_each_objective(
 
     options: Any = {"storage": f"{tmp_path}/a.db", "directions": ("minimize", "maximize")}
     with Study(SPACE, **options) as study:
-        values = study.map(fails, make_toolbox(SPACE).population(n=2))
+        values = study.map(fails, make_toolbox(SPACE, weights=[-1.0, 1.0]).population(n=2))
     assert values == [(math.inf, -math.inf)] * 2
     with Study(SPACE, **options, resume=True) as study:
-        assert study.map(fails, make_toolbox(SPACE).population(n=2)) == values
+        assert study.map(fails, make_toolbox(SPACE, weights=[-1.0, 1.0]).population(n=2)) == values
 
 
 def test_other_directions_are_refused(tmp_path: Path) -> None:

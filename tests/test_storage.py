@@ -25,6 +25,7 @@ from test_study import ALGORITHMS, SCRIPT, SPACE, InterruptedAt, objective, resu
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
+from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError, note, read_record, study_names
 from deap_hpo.storage import open_storage, server_url, shown
 from deap_hpo.study import Study
@@ -252,6 +253,24 @@ def test_urls_that_are_none_are_refused_without_the_password(url: str, tmp_path:
         open_storage(url)
     assert "rd@9" not in str(refusal.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_noted_before_anything_was_evaluated_may_change(storage: str) -> None:
+    with Study(SPACE, name="run", storage=storage, seed=3):
+        pass
+    with Study(SPACE, name="run", storage=storage, seed=4, resume=True) as study:
+        truncation(study, objective)
+    with pytest.raises(ReplayError, match="recorded with seed 4, and cannot go on with 3"):
+        Study(SPACE, name="run", storage=storage, seed=3, resume=True)
+
+
+def test_a_refused_study_is_free_again(storage: str) -> None:
+    with Study(SPACE, name="run", storage=storage, pruner=MedianPruner()) as study:
+        simple(study, objective)
+    with pytest.raises(ReplayError, match="recorded with pruner") as kept:  # with its traceback, as a prompt does
+        Study(SPACE, name="run", storage=storage, resume=True)
+    Study(SPACE, name="run", storage=storage, pruner=MedianPruner(), resume=True).close()
+    assert kept.tb is not None
 
 
 # A file.

@@ -22,7 +22,7 @@ from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
-from deap_hpo.individual import Individual, make_toolbox
+from deap_hpo.individual import Individual, individual_type, make_toolbox
 from deap_hpo.record import ReplayError, read_record
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
@@ -285,22 +285,33 @@ def test_an_evaluation_that_raises_is_failed_with_its_traceback() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_count_as_worst(bad: float) -> None:
     for direction, worst in (("minimize", math.inf), ("maximize", -math.inf)):
+        individual = individual_type([-1.0 if direction == "minimize" else 1.0])([0.5] * 4)
         with Study(SPACE, directions=[direction]) as study:
-            assert study.map(lambda params: bad, [Individual([0.5] * 4)]) == [(worst,)]
+            assert study.map(lambda params: bad, [individual]) == [(worst,)]
             assert study.record[0].evaluation.status == "diverged"
 
 
 def test_maximisation_finds_the_largest() -> None:
     with Study(Space({"x": Float(0.0, 1.0)}), directions=["maximize"]) as study:
-        study.map(lambda params: params["x"], [Individual([gene]) for gene in (0.2, 0.9, 0.4)])
+        study.map(lambda params: params["x"], [individual_type([1.0])([gene]) for gene in (0.2, 0.9, 0.4)])
         assert study.best_value == 0.9
+
+
+@pytest.mark.parametrize("directions", [["maximize"], ["minimize", "minimize"]])
+def test_directions_that_disagree_with_the_weights_are_refused(directions: Any) -> None:
+    with (
+        Study(SPACE, directions=directions) as study,
+        pytest.raises(InputError, match=r"weights .*, \(-1.0,\), which say minimize; the study's are " + directions[0]),
+    ):
+        study.map(objective, [Individual([0.5] * 4)])
 
 
 def test_several_objectives_are_kept() -> None:
     with Study(SPACE, directions=["minimize", "maximize"]) as study:
-        assert study.map(lambda params: (1.0, 2.0), [Individual([0.5] * 4)]) == [(1.0, 2.0)]
+        both = individual_type([-1.0, 1.0])
+        assert study.map(lambda params: (1.0, 2.0), [both([0.5] * 4)]) == [(1.0, 2.0)]
         with pytest.raises(InputError, match=r"2 value\(s\), one per direction; got 1"):
-            study.map(lambda params: 1.0, [Individual([0.4] * 4)])
+            study.map(lambda params: 1.0, [both([0.4] * 4)])
 
 
 def test_without_a_space_the_individual_is_handed_over() -> None:
