@@ -23,7 +23,8 @@ class Executor(Protocol):
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished, in any order.
 
-        `requests` may be added to meanwhile: what is there when an evaluation has been yielded is done, too.
+        `requests` may be added to meanwhile: what is there when an evaluation has been yielded is done, too. It may
+        also be emptied: then what is under way is finished, and nothing else is begun.
         """
         ...
 

@@ -88,10 +88,10 @@ class WorkerPool(Generic[_Worker]):
         return [*self._idle, *self._busy]
 
     def run(self, requests: Sequence[Request], most_workers: int) -> Iterator[tuple[int, Evaluation]]:
-        """Yield (position in `requests`, evaluation) as each is finished; `requests` may grow meanwhile."""
+        """Yield (position in `requests`, evaluation) as each is finished; `requests` may grow, or be emptied."""
         taken = 0
         try:
-            while self._waiting or self._busy or taken < len(requests):
+            while self._busy or (requests and (self._waiting or taken < len(requests))):
                 new = range(taken, len(requests))
                 taken = len(requests)
                 # No larger than gives every worker its share.
@@ -105,6 +105,7 @@ class WorkerPool(Generic[_Worker]):
                 self._hand_out(requests, most_workers)
                 finished, self._finished = self._finished, []
                 yield from finished
+            self._waiting.clear()  # where `requests` was emptied
         except BaseException:
             self.close()
             raise
@@ -117,6 +118,8 @@ class WorkerPool(Generic[_Worker]):
 
     def _hand_out(self, requests: Sequence[Request], most_workers: int) -> None:
         """Start the workers that are wanted, and give a job to each that is ready."""
+        if not requests:
+            self._waiting.clear()
         while len(self._idle) < min(most_workers - len(self._busy), len(self._waiting)):
             try:
                 self._idle.append(self._start())

@@ -68,7 +68,8 @@ class Study(Results):
             those answered by an earlier one of the same configuration are not counted.
         max_epochs: Epochs trained in the whole run, after which `map` raises `BudgetSpent`; an evaluation that goes on
             from another counts with those it adds.
-        max_seconds: Seconds after which `map` raises `BudgetSpent` rather than start another evaluation.
+        max_seconds: Seconds after which `map` starts no further evaluation: it waits for those under way, which are
+            recorded, and raises `BudgetSpent`.
         pruner: Says which evaluations are ended early, by what was complete before their batch.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
 
@@ -274,7 +275,9 @@ class Study(Results):
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
             self._acknowledge(replace(asked[i][0], evaluation=with_worst_values(evaluation, self.directions)))
             if self.budget.time_is_up:
-                return
+                requests.clear()
+        if self.budget.time_is_up:
+            return
         for entry in duplicates:
             source = self.record[entry.duplicate_of or 0].evaluation
             self._acknowledge(replace(entry, evaluation=replace(source, seconds=0.0, retries=0)))

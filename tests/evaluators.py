@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -134,6 +135,13 @@ class Batches(DiesAt2):
 def sleep_by_x(params: dict[str, Any]) -> float:
     time.sleep(0.03 + 0.2 * params["x"])
     return float(params["x"])
+
+
+def leaves_a_mark(params: dict[str, Any], folder: str) -> float:
+    """Takes 0.2 s, and leaves a file when it is finished."""
+    time.sleep(0.2)
+    tempfile.mkstemp(dir=folder)
+    return 1.0
 
 
 class SlowFirst:

@@ -11,9 +11,11 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import evaluators
 import numpy as np
 import pytest
 from deap import algorithms, cma, tools
@@ -22,6 +24,7 @@ from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
+from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import Individual, individual_type, make_toolbox
 from deap_hpo.record import ReplayError, read_record
 from deap_hpo.space import Categorical, Float, Int, Space
@@ -378,6 +381,18 @@ def test_the_time_limit_ends_a_run_that_can_go_on(tmp_path: Path) -> None:
     assert 0 < len(read_record("run", f"{tmp_path}/a.db").entries) < 15
     with Study(SPACE, **options, resume=True) as study:
         assert len(truncation(study, objective)[1]) == 4
+
+
+def test_when_time_is_up_what_workers_are_at_is_still_recorded(tmp_path: Path) -> None:
+    class Slow:
+        def on_evaluation(self, study: Study, entry: Any) -> None:
+            time.sleep(0.4)  # so that the next one is finished meanwhile
+
+    population = [Individual([x, 0.5, 0.5, 0.5]) for x in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)]
+    options: Any = {"executor": ProcessExecutor(2), "max_seconds": 0.1, "callbacks": [Slow()]}
+    with Study(SPACE, **options) as study, pytest.raises(BudgetSpent, match="max_seconds"):
+        study.map(partial(evaluators.leaves_a_mark, folder=str(tmp_path)), population)
+    assert 2 <= len(list(tmp_path.iterdir())) == len(study.record) < len(population)
 
 
 def test_callbacks_hear_of_new_evaluations_and_of_every_generation(tmp_path: Path) -> None:
