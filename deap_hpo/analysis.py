@@ -59,7 +59,14 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
                 **{f"metrics_{name}": value for name, value in evaluation.metrics.items()},
             }
         )
-    return pd.DataFrame(rows).astype({"duplicate_of": "Int64"}) if rows else pd.DataFrame()
+    if not rows:
+        return pd.DataFrame()
+    table = pd.DataFrame(rows).astype({"duplicate_of": "Int64"})
+    for name in space or ():
+        values = [row.get(f"params_{name}", math.nan) for row in rows]
+        if None in values:  # a choice, which is not to become NaN, as what is not in use does
+            table[f"params_{name}"] = pd.Series(values, dtype=object)
+    return table
 
 
 def best_trials(trials: pd.DataFrame, direction: Direction = "minimize") -> pd.DataFrame:

@@ -201,7 +201,7 @@ def _steps(recorded: Recorded) -> list[dict[str, Any]]:
     best, epochs = math.inf, 0
     for entry in recorded.entries:
         if entry.duplicate_of is None:
-            best = min(best, entry.evaluation.value)
+            best = min(best, entry.evaluation.value) if entry.evaluation.feasible else best
             epochs += entry.evaluation.trained_epochs
             steps.append({"training": len(steps) + 1, "epochs": epochs, "best": best})
     return steps

@@ -50,7 +50,7 @@ class DriverLock:
         Another process is running the study 'quick'
     """
 
-    def __init__(self, storage: str | None, name: str) -> None:
+    def __init__(self, storage: str | os.PathLike[str] | None, name: str) -> None:
         self._file: IO[str] | None = None
         self._connection: sqlalchemy.Connection | None = None
         if storage is None:
@@ -58,8 +58,8 @@ class DriverLock:
         path = sqlite_path(storage)
         if path is not None:
             self._lock_file(path, name)
-        elif storage.startswith("postgres"):
-            self._lock_on_server(storage, name)
+        elif (url := os.fspath(storage)).startswith("postgres"):
+            self._lock_on_server(url, name)
 
     def _lock_file(self, path: Path, name: str) -> None:
         if os.name != "posix" or not os.access(path.parent, os.W_OK):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from deap import algorithms
@@ -73,7 +74,7 @@ def optimize(
     enqueue: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
     name: str = "study",
-    storage: str | None = None,
+    storage: str | Path | None = None,
     resume: bool = False,
     executor: Executor | None = None,
     pruner: Pruner | None = None,

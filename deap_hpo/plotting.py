@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,11 +134,12 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     panels = grid.ravel()
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
-        points = axes.scatter(_values(good[column]), good["value"], c=good["generation"], s=25, ec="white", lw=0.5)
+        well, ill = (part[[not _is_nan(value) for value in part[column]]] for part in (good, bad))  # where it is in use
+        points = axes.scatter(_values(well[column]), well["value"], c=well["generation"], s=25, ec="white", lw=0.5)
         if len(bad):
             # On the upper edge: there is no value, but where it happened is worth seeing.
             axes.scatter(
-                _values(bad[column]), [1.0] * len(bad), marker="x", color="C1", clip_on=False,
+                _values(ill[column]), [1.0] * len(ill), marker="x", color="C1", clip_on=False,
                 transform=axes.get_xaxis_transform(), label=_no_value(bad),
             )  # fmt: skip
         if not isinstance(hyperparameter, Categorical) and hyperparameter.log:
@@ -214,4 +216,9 @@ def _no_value(bad: pd.DataFrame) -> str:
 
 
 def _values(column: pd.Series[Any]) -> Any:
-    return column if pd.api.types.is_numeric_dtype(column) and column.dtype != bool else column.astype(str)
+    numbers = pd.api.types.is_numeric_dtype(column) and column.dtype != bool
+    return column if numbers else [str(value) for value in column]
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -179,4 +179,4 @@ def scale_axis(axes: Axes, space: Space, name: str, which: str) -> None:
 
 def _values(trials: pd.DataFrame, name: str) -> Any:
     column = trials[f"params_{name}"]
-    return column if pd.api.types.is_numeric_dtype(column) else column.astype(str)
+    return column if pd.api.types.is_numeric_dtype(column) else [str(value) for value in column]

@@ -62,7 +62,7 @@ class Record:
     def __init__(
         self,
         name: str,
-        storage: str | None,
+        storage: str | Path | None,
         space: Space | None,
         directions: Sequence[Direction],
         identity: Mapping[str, Any],
@@ -186,7 +186,7 @@ class Recorded:
     attributes: Mapping[str, Any]
 
 
-def read_record(name: str, storage: str) -> Recorded:
+def read_record(name: str, storage: str | Path) -> Recorded:
     """Read a study from a storage that exists; nothing is written, and it may be running.
 
     Raises:
@@ -217,7 +217,7 @@ def _directions(study: optuna.Study) -> tuple[Direction, ...]:
     return tuple("minimize" if one.name == "MINIMIZE" else "maximize" for one in study.directions)
 
 
-def note(name: str, storage: str, key: str, value: Any) -> None:
+def note(name: str, storage: str | Path, key: str, value: Any) -> None:
     """Keep a fact (a JSON value) about a study that has ended.
 
     Raises:
@@ -232,7 +232,7 @@ def note(name: str, storage: str, key: str, value: Any) -> None:
         lock.release()
 
 
-def study_names(storage: str) -> list[str]:
+def study_names(storage: str | Path) -> list[str]:
     """List the studies in a storage that exists, by name.
 
     Raises:
@@ -279,7 +279,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def run_folder(name: str, storage: str) -> Path:
+def run_folder(name: str, storage: str | Path) -> Path:
     """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server."""
     path = sqlite_path(storage)
     return (path.parent if path else Path("runs")) / check_name(name)

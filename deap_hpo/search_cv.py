@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
@@ -15,6 +16,7 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.optimization import optimize
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Hyperparameter, Space
+from deap_hpo.study import Study
 
 
 class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
@@ -99,21 +101,24 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
     def _run_search(self, evaluate_candidates: Callable[..., Mapping[str, Any]]) -> None:
         """Search; `BaseSearchCV.fit` calls it, and does all the rest."""
         splitter = check_cv(self.cv)
-        if getattr(splitter, "shuffle", False) and getattr(splitter, "random_state", None) is None:
+        drawn = hasattr(splitter, "random_state") and getattr(splitter, "shuffle", True)
+        if drawn and not isinstance(splitter.random_state, (int, np.integer)):
             raise InputError(
                 f"cv must give the same splits whenever it is asked; got {splitter!r}, which shuffles. "
-                "Give it a random_state."
+                "Give it an integer as random_state."
             )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        candidates = _Candidates(evaluate_candidates, self.refit)
         with generators_kept():
             study = optimize(
-                _Candidates(evaluate_candidates, self.refit),
+                candidates,
                 self.space,
                 direction="maximize",
                 algorithm=self.algorithm,
                 population=self.population,
                 generations=self.generations,
                 seed=seed,
+                callbacks=[candidates],
                 progress=self.verbose > 0,
             )
         self.trials_ = study.trials_dataframe()  # not the study: it holds what does not pickle
@@ -127,6 +132,10 @@ class _Candidates:
         self._refit = refit
         self._generation = 0
 
+    def on_generation(self, study: Study, _: object) -> None:
+        """Hear of generations from the study: one of candidates that are all known asks for nothing here."""
+        self._generation = study.generation
+
     def __call__(self, params: Mapping[str, Any]) -> Evaluation:
         return self.evaluate(Request(0, params, 0))
 
@@ -136,7 +145,6 @@ class _Candidates:
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield the mean score of each candidate."""
         generations = {"generation": [self._generation] * len(requests)}
-        self._generation += 1
         results = self._evaluate_candidates([dict(one.params) for one in requests], more_results=generations)
         score = "mean_test_score" if "mean_test_score" in results else f"mean_test_{self._refit}"
         if score not in results:

@@ -23,7 +23,7 @@ _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_tra
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
 
 
-def sqlite_path(storage: str) -> Path | None:
+def sqlite_path(storage: str | os.PathLike[str]) -> Path | None:
     """Give the file behind a storage, or None for a database server.
 
     Example:
@@ -32,12 +32,15 @@ def sqlite_path(storage: str) -> Path | None:
         >>> sqlite_path("postgresql://db.example/studies") is None
         True
     """
+    storage = os.fspath(storage)
     if storage.startswith("sqlite:///"):
         return Path(storage.removeprefix("sqlite:///"))
     return None if "://" in storage else Path(storage)
 
 
-def open_storage(storage: str | None, *, must_exist: bool = False, read_only: bool = False) -> BaseStorage:
+def open_storage(
+    storage: str | os.PathLike[str] | None, *, must_exist: bool = False, read_only: bool = False
+) -> BaseStorage:
     """Open the Optuna storage behind a path or a URL; None is one in memory.
 
     Args:
@@ -50,6 +53,7 @@ def open_storage(storage: str | None, *, must_exist: bool = False, read_only: bo
     """
     if storage is None:
         return InMemoryStorage()
+    storage = os.fspath(storage)
     path = sqlite_path(storage)
     if path is None:
         opened = _open_server(storage)
@@ -57,6 +61,8 @@ def open_storage(storage: str | None, *, must_exist: bool = False, read_only: bo
     if _MISTYPED_URL.match(storage):
         # Made into a file, it would leave a password in a folder's name.
         raise InputError(f"storage looks like a URL without its '://'; got {storage.partition(':')[0]}:... .")
+    if "?" in str(path):
+        raise InputError(f"storage must be a path without '?', which begins the options of a URL; got {path}.")
     if path.exists() or must_exist:
         _check_sqlite(path)
     else:

@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -97,7 +98,7 @@ class Study(Results):
         space: Space | None = None,
         *,
         name: str = "study",
-        storage: str | None = None,
+        storage: str | Path | None = None,
         seed: int = 0,
         directions: Sequence[Direction] = ("minimize",),
         resume: bool = False,
@@ -126,8 +127,7 @@ class Study(Results):
         self.record = Record(name, storage, space, self.directions, identity, resume=resume)
         self.record.note("version", deap_hpo.__version__)
         self._common = common_random_numbers
-        self._count = 0  # evaluations asked for
-        self.generation = 0
+        self._count, self.generation = 0, 0  # evaluations asked for, and batches complete
         self._continuations = Continuations(self.record, self.executor, self._decode)
         self._batch: tuple[list[Entry], float] = ([], 0.0)
         # Streams 0 and 1 are the generators', 2 the evaluations'.
@@ -152,11 +152,10 @@ class Study(Results):
             evaluate: A trainer, or a function of the hyperparameters that returns a number, a tuple of numbers, or an
                 `Evaluation`.
             individuals: Genomes. Each is told its evaluation number (as its `origin`), and its fitness how far it
-                breaks the constraints (as its `violation`). Where one has an attribute
-                `epochs`, it is trained until it has had so many; where it has a `start_from`, from the weights and the
-                optimiser state that the evaluation of this number has left, which is only possible with `epochs`. The
-                checkpoints of this batch stay, that of the best so far, and those of the evaluations that an
-                individual names as `paused`.
+                breaks the constraints (as its `violation`). Where one has an attribute `epochs`, it is trained until it
+                has had so many; where it has a `start_from`, from the weights and the optimiser state that the
+                evaluation of this number has left, which is only possible with `epochs`. The checkpoints of this batch
+                stay, that of the best so far, and those of the evaluations that an individual names as `paused`.
 
         Returns:
             Fitness values, in the order of `individuals`.

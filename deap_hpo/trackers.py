@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,14 +82,16 @@ class MLflowCallback:
             self._experiment, run_name=f"{study.name}-{entry.number:05d}", tags={**tags, "generation": entry.generation}
         )
         identity = run.info.run_id
-        for name, value in study.params_of(entry).items():
-            self._client.log_param(identity, name, value)
-        for step, values in _curve(entry):
-            for name, value in values.items():
-                self._client.log_metric(identity, name, value, step=step)
-        for name, value in _results(entry).items():
-            self._client.log_metric(identity, name, value)
-        self._client.set_terminated(identity, "FAILED" if entry.evaluation.status == "failed" else "FINISHED")
+        try:
+            for name, value in study.params_of(entry).items():
+                self._client.log_param(identity, _allowed(name), value)
+            for step, values in _curve(entry):
+                for name, value in values.items():
+                    self._client.log_metric(identity, _allowed(name), value, step=step)
+            for name, value in _results(entry).items():
+                self._client.log_metric(identity, _allowed(name), value)
+        finally:
+            self._client.set_terminated(identity, "FAILED" if entry.evaluation.status == "failed" else "FINISHED")
 
     def _parent(self, study: str) -> str:
         """Give the run of a study; found again by its tag."""
@@ -103,6 +106,11 @@ class MLflowCallback:
         run = self._client.create_run(self._experiment, run_name=study, tags={"deap_hpo.study": study})
         self._client.set_terminated(run.info.run_id)  # it only holds the others
         return run
+
+
+def _allowed(name: str) -> str:
+    """Give a name with what MLflow does not allow in it replaced."""
+    return re.sub(r"[^\w\-. /]", "_", name)
 
 
 def _results(entry: Entry) -> dict[str, float]:

@@ -53,6 +53,20 @@ def test_budgets_are_equal_and_seeds_are_paired(config: RunConfig) -> None:
         assert 0 < row["test_loss"] < 100
 
 
+def test_what_breaks_a_constraint_is_not_the_best_so_far(here: Path) -> None:  # noqa: F811
+    changes = ["study.storage=runs/studies.db", "training.epochs=1", "task.constraints=['accuracy <= 0.2']"]
+    runs, anytime = run(load_config("small.toml", changes), ("random", "sobol"))
+    last = anytime.groupby(["method", "seed"])["best"].last()
+    assert [last[row["method"], row["seed"]] for _, row in runs.iterrows()] == runs["best"].tolist()
+    least = [
+        min(
+            entry.evaluation.value for entry in read_record(f"trial-{one.method}-{one.seed}", "runs/studies.db").entries
+        )
+        for one in runs.itertuples()
+    ]
+    assert any(value < best for value, best in zip(least, runs["best"], strict=True))  # the constraint bites
+
+
 def test_what_is_on_record_is_not_run_again(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from deap_hpo.analysis import epochs_table, trials_table
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.lineages import curves_table
 from deap_hpo.plotting import plot_intermediate_values, plot_optimization_history, plot_slice, save
+from deap_hpo.space import Categorical, Space
 from deap_hpo.trials import Entry
 
 
@@ -67,3 +69,32 @@ def test_figures_are_the_same_byte_for_byte(name: str, tmp_path: Path) -> None:
     first, second = ([path.read_bytes() for path in save(draw(), tmp_path / folder / name)] for folder in ("a", "b"))
     assert first == second
     assert not list(tmp_path.rglob("*.partial"))
+
+
+ODD = Space(
+    {
+        "optimizer": Categorical(["sgd", "adam"]),
+        "nesterov": Categorical([True, False]),
+        "depth": Categorical([None, 5, 9]),
+    },
+    when={"nesterov": {"optimizer": "sgd"}},
+)
+
+
+def odd_trials() -> Any:
+    genomes = [(0.2, 0.2, 0.1), (0.8, 0.5, 0.5), (0.2, 0.8, 0.9), (0.8, 0.5, 0.1)]
+    values = [0.4, 0.3, 0.2, math.inf]
+    status: Any = ["ok", "ok", "ok", "diverged"]
+    evaluations = [Evaluation((value,), status=one) for value, one in zip(values, status, strict=True)]
+    return trials_table([Entry(i, 0, genome, evaluations[i], 0) for i, genome in enumerate(genomes)], ODD)
+
+
+def test_none_among_the_choices_stays_none_in_the_table() -> None:
+    assert odd_trials()["params_depth"].tolist() == [None, 5, 9, None]
+
+
+def test_panels_show_choices_by_name_and_leave_out_what_is_not_in_use() -> None:
+    optimizer, nesterov, depth = plot_slice(odd_trials(), ODD).axes[:3]
+    shown = [[label.get_text() for label in axes.get_xticklabels()] for axes in (optimizer, nesterov, depth)]
+    assert shown == [["sgd", "adam"], ["True", "False"], ["None", "5", "9"]]
+    assert [len(axes.collections[0].get_offsets()) for axes in (optimizer, nesterov, depth)] == [3, 2, 3]

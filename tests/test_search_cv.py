@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris, make_regression
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold, RandomizedSearchCV, cross_val_score
+from sklearn.model_selection import KFold, RandomizedSearchCV, ShuffleSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -98,10 +98,26 @@ def test_a_candidate_that_fails_is_worst() -> None:
     assert found.best_params_["alpha"] >= 0
 
 
-def test_splits_that_change_are_refused() -> None:
+@pytest.mark.parametrize(
+    "splitter",
+    [KFold(3, shuffle=True), KFold(3, shuffle=True, random_state=np.random.RandomState(0)), ShuffleSplit(3)],
+)
+def test_splits_that_change_are_refused(splitter: Any) -> None:
     with pytest.raises(InputError, match=r"same splits .*random_state"):
-        search(cv=KFold(3, shuffle=True)).fit(*IRIS)
-    search(cv=KFold(3, shuffle=True, random_state=0)).fit(*IRIS)
+        search(cv=splitter).fit(*IRIS)
+
+
+@pytest.mark.parametrize("splitter", [KFold(3), KFold(3, shuffle=True, random_state=0), ShuffleSplit(random_state=0)])
+def test_splits_that_stay_are_taken(splitter: Any) -> None:
+    assert len(search(cv=splitter).fit(*IRIS).cv_results_["params"]) == 12
+
+
+def test_a_row_has_the_generation_it_came_from_though_others_asked_for_nothing_new() -> None:
+    kernels = {"kernel": Categorical(["linear", "rbf", "poly"])}
+    fitted = search(space=kernels, population=1, generations=12).fit(*IRIS)
+    new = fitted.trials_[fitted.trials_["duplicate_of"].isna()]
+    assert fitted.cv_results_["generation"].tolist() == new["generation"].tolist()
+    assert new["generation"].max() >= len(new)  # one at least asked for nothing new
 
 
 def test_a_wrong_parameter_is_named() -> None:

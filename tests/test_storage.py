@@ -315,6 +315,19 @@ def test_wherever_a_file_is_cut_off_one_line_says_so(tmp_path: Path) -> None:
         assert path.read_bytes() == whole[:cut]
 
 
+def test_a_path_is_taken_as_a_path_too(tmp_path: Path) -> None:
+    with Study(SPACE, name="run", storage=tmp_path / "a.db", seed=3) as study:
+        truncation(study, objective)
+    assert len(read_record("run", tmp_path / "a.db").entries) == len(study.record)
+    assert study_names(tmp_path / "a.db") == ["run"]
+
+
+def test_a_question_mark_in_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"without '\?'"):
+        Study(SPACE, storage=f"{tmp_path}/what?.db")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_of_another_kind_is_told_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("not a database\n" * 100)

@@ -98,6 +98,28 @@ def test_mlflow_has_a_nested_run_for_each_evaluation_and_none_twice(tmp_path: Pa
         ]
 
 
+def test_names_that_mlflow_does_not_allow_are_written_with_others(tmp_path: Path, monkeypatch: Any) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    optimize(
+        lambda params: {"loss": params["x (m)"], "f1@0.5": 0.5},
+        {"x (m)": Float(0.0, 1.0)},
+        metric="loss",
+        name="odd",
+        population=2,
+        generations=1,
+        callbacks=[MLflowCallback("mine", uri)],
+        progress=False,
+    )
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    written = [run.data for run in runs if run.data.params]
+    assert [sorted(data.params) for data in written] == [["x _m_"]] * 2
+    assert [data.metrics["f1_0.5"] for data in written] == [0.5] * 2
+
+
 @pytest.mark.parametrize(
     ("callback", "module"), [(TensorBoardCallback, "torch.utils.tensorboard"), (MLflowCallback, "mlflow")]
 )
