@@ -114,17 +114,42 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
     would by default let convolutions compute "fp32" in TF32, with 10 bits of mantissa.
     """
     threads = torch.get_num_threads()
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     if device.type == "cpu":
         torch.set_num_threads(1)
-    else:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
     try:
-        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        with (
+            torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
+            tf32(precision != "fp32") if device.type == "cuda" else nullcontext(),
+        ):
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
+
+
+@contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """Let CUDA's convolutions and products of fp32 tensors compute in TF32 inside, or not; put it back afterwards.
+
+    torch has two interfaces for that, and no longer answers by the first (`allow_tf32`) once a caller has used the
+    second (`fp32_precision`, from 2.9 on): the one that answers is used, and so neither is spoilt for the caller.
+    """
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    settings: list[tuple[Any, str, bool | str]]
+    try:
+        settings = [(convolutions, "allow_tf32", allowed), (products, "allow_tf32", allowed)]
+        before = [getattr(owner, name) for owner, name, _ in settings]
+    except RuntimeError:
+        kind = "tf32" if allowed else "ieee"
+        owners = (convolutions.conv, convolutions.rnn, products)  # type: ignore[attr-defined]
+        settings = [(owner, "fp32_precision", kind) for owner in owners]
+        before = [getattr(owner, name) for owner, name, _ in settings]
+    try:
+        for owner, name, value in settings:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name, _), value in zip(settings, before, strict=True):
+            setattr(owner, name, value)
 
 
 def keep_memory() -> None:

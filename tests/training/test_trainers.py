@@ -118,6 +118,51 @@ def test_computing_puts_settings_back():
     assert before == (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
 
 
+TF32 = """
+import sys
+import torch
+from deap_hpo.training.hardware import computing, tf32
+
+def state():
+    new = [one.fp32_precision for one in (torch.backends.cudnn.conv, torch.backends.cuda.matmul)]
+    try:
+        return new, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    except RuntimeError:
+        return new, "refused"
+
+exec(sys.argv[1])
+before = state()
+with computing(torch.device("cpu"), "fp32"):
+    assert state() == before
+
+def used():
+    return [one == "tf32" for one in state()[0]]
+
+first = used()
+for allowed in (False, True):
+    with tf32(allowed):
+        assert used() == [allowed, allowed], state()
+    assert (used(), state()[1:]) == (first, before[1:]), (state(), before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="an older PyTorch")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "",
+        "torch.backends.cuda.matmul.allow_tf32 = True",
+        "torch.set_float32_matmul_precision('high')",
+        "torch.backends.fp32_precision = 'tf32'",
+        "torch.backends.fp32_precision = 'ieee'",
+        "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
+    ],
+)
+def test_tf32_is_put_back_by_whichever_interface_a_script_has_used(setting):
+    # In a process of its own: torch mixes the two interfaces up for good.
+    subprocess.run([sys.executable, "-c", TF32, setting], check=True)
+
+
 def test_what_a_network_draws_itself_comes_from_the_seed():
     from networks import Noisy
 
