@@ -65,6 +65,17 @@ def fitting_members(member_bytes: int, free_bytes: int) -> int:
     return max(1, int(_USABLE * free_bytes) // max(1, member_bytes))
 
 
+# What errors say that are no `OutOfMemoryError`: of torch's allocator for CPUs, of CUDA itself, and of its libraries.
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out; on a CPU torch raises a plain RuntimeError for that."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    """Tell whether an error says that memory ran out.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+        True
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)

@@ -6,6 +6,7 @@ import math
 import traceback
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -202,6 +203,10 @@ class PopulationTrainer:
             examples = self.reference.data.training[: member.recipe.batch_size]
             weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
             step = step_memory(lambda: self.reference.loss(model, examples), self.device)
+        if self.engine == "graph":
+            # A recorded step keeps its memory; the smaller last batch of an epoch takes its own beside it.
+            last = len(self.reference.data.training) % member.recipe.batch_size
+            step += step * last // member.recipe.batch_size
         # Weights, gradient as it is made and as a row, two moments, and what the update holds for a moment.
         fitting = fitting_members(step + 6 * weights, self.memory_limit or free_memory(self.device))
         return min(fitting, self.stack_size or fitting)
@@ -232,22 +237,23 @@ class PopulationTrainer:
             parameters = self._parameters[repr(member.architecture)]
             return conclude(self.task.goals, curves[member], len(epochs), parameters, perf_counter() - start, about)
 
-        for epoch in epochs:
-            epoch_start = perf_counter()
-            with computing(self.device, self.precision):
-                decided = stack.train_epoch(epoch)
-                measured = stack.measure(data.validation) if stack.members else []
-                decided += stack.drop([math.isfinite(loss) for loss, _ in measured])
-            seconds = perf_counter() - epoch_start
-            finite = [one for one in measured if math.isfinite(one[0])]
-            for member, training_loss, (loss, metrics) in zip(stack.members, stack.losses, finite, strict=True):
-                curves[member].append(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
-            for member in decided:
-                yield member, concluded(member), None
-            if not stack.members:
-                return
-        for member, state in zip(stack.members, stack.states(epochs.stop), strict=True):
-            yield member, concluded(member), state
+        with closing(stack):
+            for epoch in epochs:
+                epoch_start = perf_counter()
+                with computing(self.device, self.precision):
+                    decided = stack.train_epoch(epoch)
+                    measured = stack.measure(data.validation) if stack.members else []
+                    decided += stack.drop([math.isfinite(loss) for loss, _ in measured])
+                seconds = perf_counter() - epoch_start
+                finite = [one for one in measured if math.isfinite(one[0])]
+                for member, training_loss, (loss, metrics) in zip(stack.members, stack.losses, finite, strict=True):
+                    curves[member].append(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
+                for member in decided:
+                    yield member, concluded(member), None
+                if not stack.members:
+                    return
+            for member, state in zip(stack.members, stack.states(epochs.stop), strict=True):
+                yield member, concluded(member), state
 
     def _train_alone(self, member: Member) -> tuple[Evaluation, TrainingState | None]:
         """Leave a member to the reference, which also judges whether the network works at all."""

@@ -265,6 +265,14 @@ class Stack:
         self._step = None
         return dropped
 
+    def close(self) -> None:
+        """Let go of what refers back to the stack, so that it is freed with its last user; it trains no more.
+
+        A recorded step holds all memory of a step, which torch gives to nobody else; until Python looks for cycles, the
+        next stack would have to do without.
+        """
+        del self._step, self._gradients
+
     def measure(self, split: Split) -> list[tuple[float, dict[str, float]]]:
         """Measure every member on a split: mean loss per example, and the task's metrics by name."""
         self.network.eval()
