@@ -85,6 +85,8 @@ def train_on_streams(stacks: Sequence[Stack], streams: int = 8) -> None:
     def lane(i: int) -> Any:
         return torch.cuda.stream(lanes[i % len(lanes)]) if cuda else nullcontext()
 
+    if cuda:
+        torch.cuda.synchronize()  # a new stream does not wait for what made the stacks
     for i, stack in enumerate(stacks):
         with lane(i):
             stack.start_epoch(0)

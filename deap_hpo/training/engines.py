@@ -74,11 +74,23 @@ class RecordedStep:
 
 
 def capture_cuda_graph(step: Step) -> Step:
-    """Capture a step as a CUDA graph, and give what replays it."""
+    """Capture a step as a CUDA graph, and give what replays it.
+
+    Raises:
+        RuntimeError: The step does what a graph cannot hold: it waits for the device, or copies from the host.
+    """
     torch.cuda.synchronize()
+    current = torch.cuda.current_stream()
+    # The default stream cannot be captured: torch takes one of its own instead. Any other is captured itself, since
+    # graphs of one stream share cuBLAS's work space, and those of several run at the same time.
+    stream = None if current == torch.cuda.default_stream() else current
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
+    try:
+        with torch.cuda.graph(graph, stream=stream):
+            step()
+    finally:
+        # Where the step breaks the capture, torch would leave its caller on the stream that was captured.
+        torch.cuda.set_stream(current)
     return graph.replay
 
 

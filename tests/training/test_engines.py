@@ -1,13 +1,18 @@
 import warnings
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
-from networks import small_task
+from networks import STACKABLE, small_task
 from test_population import MEMBERS, assert_same_curves, evaluate
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from deap_hpo.errors import InputError
-from deap_hpo.training.engines import RecordedStep, Watch, make_step, resolve_engine
+from deap_hpo.training import stack
+from deap_hpo.training.engines import RecordedStep, Watch, capture_cuda_graph, make_step, resolve_engine
 from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.structure import Member
 
 CPU = torch.device("cpu")
 
@@ -51,8 +56,6 @@ def test_an_eager_step_is_the_step_itself():
 
 def test_recorded_steps_train_the_same(monkeypatch):
     # A capture that only keeps the step: it fails to train if a step's tensors are replaced behind its back.
-    from deap_hpo.training import stack
-
     def capture(step):
         kept = (*step.args, step.func.__self__.weights)
 
@@ -71,6 +74,77 @@ def test_recorded_steps_train_the_same(monkeypatch):
     monkeypatch.undo()
     assert_same_curves(recorded, evaluate(PopulationTrainer(task, epochs=12, device="cpu"), params))
     assert [one.status for one in recorded] == ["ok", "ok", "diverged", "ok"]
+
+
+class Hosts(TorchDispatchMode):
+    """Counts the operations in which tensors meet that lie on the CPU and are more than a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.on_the_host = 0, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.seen += 1
+        tensors = [one for one in tree_leaves((args, kwargs, result)) if isinstance(one, torch.Tensor)]
+        if any(one.device.type == "cpu" and one.dim() > 0 for one in tensors):
+            self.on_the_host.append(str(func))
+        return result
+
+
+@pytest.mark.parametrize("seeds", [[3, 3, 3], [3, 4, 5]])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("network", STACKABLE)
+def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, network, optimizer, seeds):
+    # Either would break a CUDA graph, and stall a GPU. On the device "meta" there are no values to be looked at.
+    monkeypatch.setattr(stack, "autocast", lambda device, precision: nullcontext())
+    model, data = STACKABLE[network]
+    task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # which leaves a smaller last batch
+    params = [one | ({"dropout": 0.1 * i} if network == "mlp" else {}) for i, one in enumerate(MEMBERS[:3])]
+    members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
+    made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
+    made.start_epoch(0)
+    for step in range(made.steps_per_epoch):
+        with Hosts() as hosts:
+            made.train_batch(step)
+        assert hosts.seen > 50
+        assert hosts.on_the_host == []
+
+
+def test_a_broken_capture_leaves_the_caller_on_its_stream(monkeypatch):
+    # As torch does it: where the capture cannot be ended, the captured stream stays the current one.
+    streams = ["default"]
+
+    @contextmanager
+    def graph(made, stream):
+        streams.append(stream or "torch's own")
+        try:
+            yield
+        except RuntimeError:
+            raise RuntimeError("operation failed due to a previous error during capture") from None
+        streams.append(streams[-2])
+
+    fakes = {"synchronize": lambda: None, "CUDAGraph": object, "graph": graph, "set_stream": streams.append}
+    fakes |= {"current_stream": lambda: streams[-1], "default_stream": lambda: "default"}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+    def waits():
+        assert streams[-1] != "default"
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    calls = []
+    step = RecordedStep(lambda: calls.append(streams[-1]) if streams[-1] == "default" else waits(), capture_cuda_graph)
+    for _ in range(3):
+        step()
+    with pytest.warns(RuntimeWarning, match="without a CUDA graph"):
+        step()
+    step()
+    assert calls == ["default"] * 5
+    streams.append("one's own")
+    with pytest.raises(RuntimeError, match="previous error"):
+        capture_cuda_graph(waits)
+    assert streams[-2:] == ["one's own"] * 2
 
 
 def test_a_watch_looks_at_intervals():
