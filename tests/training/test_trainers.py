@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from networks import small_task
+from networks import STACKABLE, small_task
 from test_population import MEMBERS, assert_same_curves, curves, requests_of
 
 from deap_hpo.errors import InputError
@@ -109,6 +109,15 @@ def test_bf16_gives_nearly_the_same_losses():
     stacked = PopulationTrainer(task, epochs=2, device="cpu", precision="bf16")(MEMBERS[0], 3)
     assert exact.value != rough.value
     assert_same_curves([rough, stacked], [exact, exact], rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_channels_come_last_where_the_network_works_with_it(precision):
+    layouts = []
+    for model, data in (STACKABLE[name] for name in ("paper-cnn", "view")):
+        trainer = ReferenceTrainer(small_task(model, data()), device="cpu", precision=precision)
+        layouts.append(hardware.has_channels_last(trainer.train(MEMBERS[0], 3)[0]))
+    assert layouts == [True, False]
 
 
 def test_computing_puts_settings_back():
