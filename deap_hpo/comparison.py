@@ -129,13 +129,14 @@ def compare(
     Returns:
         Two tables. `runs`, one row for each run: `method`, `seed`, `best` (validation loss of the choice, as the search
         saw it), `retrained` (mean validation loss on fresh seeds), `gap` (retrained - best: the luck of the draw),
-        `test_loss` and ``test_*`` (means on fresh seeds), `trainings`, `epochs` (trained), `wall_seconds`,
-        `training_seconds`, `params_*`. What has no finite value, as where one of the fresh seeds diverges, is ``inf``.
+        `test_loss` and ``test_*`` (means on fresh seeds), `trainings`, `epochs` (trained), `wall_seconds` (since the
+        last interruption), `training_seconds`, `params_*`. What has no finite value, as where one of the fresh seeds
+        diverges, is ``inf``.
         `anytime`, one row for each training: `method`, `seed`, `training` (from 1), `epochs` (trained so far), `best`
         (so far).
 
     Raises:
-        InputError: An argument is out of its range, or a method cannot run.
+        InputError: An argument is out of its range, a method cannot run, or the experiment has another budget.
     """
     if len({method.label for method in methods}) < max(2, len(methods)):
         raise InputError(f"methods must be at least 2 different ones; got {', '.join(m.label for m in methods)}.")
@@ -180,18 +181,30 @@ def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget
 
 
 def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
-    """Bring a run on record, unless it is there."""
+    """Bring a run on record, unless it is there.
+
+    Raises:
+        InputError: It was begun with another budget: what is laid out by the budget, and what a smaller one would
+            have chosen, would not be what is on record.
+    """
     name, storage = str(settings.study.name), settings.study.storage
     try:
-        done = read_record(name, storage).attributes.get("comparison", {"budget": 0, "wall_seconds": 0.0})
+        attributes = read_record(name, storage).attributes
     except InputError:  # not begun
-        done = {"budget": 0, "wall_seconds": 0.0}
-    if done["budget"] != budget:
+        attributes = {}
+    evolution = settings.evolution.model_dump(mode="json")
+    for limit in ("max_evaluations", "max_epochs"):
+        begun = attributes.get("config", {}).get("evolution", evolution)[limit]
+        if begun != evolution[limit]:
+            raise InputError(
+                f"The run {name!r} is on record with {limit} = {begun}, and cannot go on with {evolution[limit]}. "
+                "Give the experiment the budget that it was begun with, or another name."
+            )
+    if "comparison" not in attributes:
         start = perf_counter()
         with suppress(BudgetSpent):
             evolve(settings, trainer, resume=True, verbose=False)
-        wall_seconds = done["wall_seconds"] + perf_counter() - start
-        note(name, storage, "comparison", {"budget": budget, "wall_seconds": wall_seconds})
+        note(name, storage, "comparison", {"budget": budget, "wall_seconds": perf_counter() - start})
     return read_record(name, storage)
 
 

@@ -82,8 +82,8 @@ def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, comman
     return made
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """Write a comparison as Markdown: one table, and what the tests show."""
+def markdown(result: dict[str, Any], pairs: bool = False) -> str:
+    """Write a comparison as Markdown: one table, and what the tests show; with `pairs` also a table of each pair."""
     test = {row["method"]: row for row in result["outcomes"]["test_loss"]["summary"]}
     costs = {row["method"]: row for row in result["costs"]}
     lines = [
@@ -91,9 +91,9 @@ def markdown(result: dict[str, Any]) -> str:
         "The test loss is that of the chosen hyperparameters, trained again on fresh seeds; the gap is by how much",
         "their validation loss was worse there than the search had seen (the winner's curse).",
         "",
-        "| method | best validation loss | median | mean rank | test loss | mean rank | gap | trainings | epochs "
-        "| wall time | training time |",
-        "| --- " * 11 + "|",
+        "| method | best validation loss | median | mean rank | test loss | median | mean rank | gap | trainings "
+        "| epochs | wall time | training time |",
+        "| --- " * 12 + "|",
     ]
     for row in result["outcomes"]["best"]["summary"]:
         method = row["method"]
@@ -104,6 +104,7 @@ def markdown(result: dict[str, Any]) -> str:
             _number(row["median"]),
             f"{row['mean_rank']:.2f}",
             _with_interval(test[method]),
+            _number(test[method]["median"]),
             f"{test[method]['mean_rank']:.2f}",
             "-" if cost["gap"] is None else f"{cost['gap']:+.4f}",
             f"{cost['trainings']:.0f}",
@@ -113,7 +114,10 @@ def markdown(result: dict[str, Any]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     for measure, title in (("best", "Best validation loss"), ("test_loss", "Test loss")):
-        lines += ["", f"{title}:", "", *[f"- {sentence}" for sentence in result["outcomes"][measure]["verdict"]]]
+        outcome = result["outcomes"][measure]
+        lines += ["", f"{title}:", "", *[f"- {sentence}" for sentence in outcome["verdict"]]]
+        if pairs:
+            lines += ["", *_table_of_pairs(outcome["pairs"])]
     return "\n".join([*lines, "", f"Made by `{result['command']}`.", ""])
 
 
@@ -121,13 +125,24 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
     """Write ``comparison.json``, ``comparison.md`` and the figure into a folder; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, text in (("comparison.json", json.dumps(result, indent=1) + "\n"), ("comparison.md", markdown(result))):
+    texts = {"comparison.json": json.dumps(result, indent=1) + "\n", "comparison.md": markdown(result, pairs=True)}
+    for name, text in texts.items():
         path = folder / name
         partial = folder / f".{name}.partial"
         partial.write_text(text)
         os.replace(partial, path)
         paths.append(path)
     return paths + plotting.save(plotting.plot_comparison(pd.DataFrame(result["anytime"])), folder / "comparison")
+
+
+def _table_of_pairs(pairs: list[dict[str, Any]]) -> list[str]:
+    """Say of each pair the median difference, p of the signed-rank test, p after Holm, and the effect (-1 to 1)."""
+    rows = [
+        f"| {pair['first']} - {pair['second']} | {_number(pair['difference'])} | {pair['p']:.2g} | "
+        f"{pair['p_holm']:.2g} | {pair['effect']:+.2f} |"
+        for pair in pairs
+    ]
+    return ["| pair | median difference | p (Wilcoxon) | p (Holm) | rank-biserial effect |", "| --- " * 5 + "|", *rows]
 
 
 def _with_interval(row: dict[str, Any]) -> str:

@@ -101,6 +101,27 @@ def test_interrupted_it_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPat
     assert calls == 1 + 2 * (7 + 7 + 1) + 6 * 2  # the one that was interrupted is the only one begun twice
 
 
+def test_an_experiment_keeps_its_budget(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(config, METHODS[:2])
+    with pytest.raises(InputError, match=r"'trial-truncation-1' is on record with max_evaluations = 7, .* with 6"):
+        compare(config, [parse_method(one) for one in METHODS[:2]], experiment="trial", seeds=2, budget=6, repeats=2)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    methods = [parse_method(one) for one in ("random", "staged=truncation:stages=[1,2]")]
+    config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 2})})
+    monkeypatch.setattr("deap_hpo.comparison._retrained", interrupted)
+    monkeypatch.setattr("deap_hpo.comparison.note", interrupted)
+    for order in (methods, methods[::-1]):
+        with pytest.raises(KeyboardInterrupt):
+            compare(config, order, experiment="other", seeds=2, budget=5, repeats=1)
+    with pytest.raises(InputError, match="max_evaluations = 5, and cannot go on with 8"):
+        compare(config, methods, experiment="other", seeds=2, budget=8, repeats=1)
+    with pytest.raises(InputError, match="max_epochs = 10, and cannot go on with 16"):
+        compare(config, methods[::-1], experiment="other", seeds=2, budget=8, repeats=1)
+
+
 def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> None:  # noqa: F811
     arguments = ["compare", *METHODS, "--config", "small.toml", "--seeds", "2", "--budget", "6", "--repeats", "1"]
     ended = call(*arguments)
@@ -111,6 +132,13 @@ def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> 
     assert {path.name for path in folder.iterdir()} == {f"comparison.{kind}" for kind in ("json", "md", "png", "pdf")}
     result = json.loads((folder / "comparison.json").read_text())
     assert result["seeds"] == 2
+    pairs = [line for line in (folder / "comparison.md").read_text().splitlines() if line.startswith("| truncation - ")]
+    assert len(pairs) == 2 * 2
+    effects = [pair["effect"] for one in result["outcomes"].values() for pair in one["pairs"][:2]]
+    assert [float(line.split("|")[-2]) for line in pairs] == pytest.approx(effects, abs=0.005)
+    row = next(line.split("|") for line in ended.output.splitlines() if line.startswith("| random |"))
+    summary = {row["method"]: row for row in result["outcomes"]["test_loss"]["summary"]}["random"]
+    assert float(row[6]) == pytest.approx(summary["median"], abs=1e-4)
     assert {row["method"] for row in result["outcomes"]["best"]["summary"]} == {"truncation", "random", "fixed"}
     assert json.loads(call(*arguments, "--json").stdout)["runs"] == result["runs"]
 
