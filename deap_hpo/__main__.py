@@ -125,6 +125,8 @@ def evolve(
             )
         else:
             strategy = strategy_of(config)
+            if verbose and type(strategy).__str__ is not object.__str__:
+                print(strategy)  # which grid it is, where the budget has decided that
             toolbox.register("generate", strategy.generate, toolbox.genome)
             toolbox.register("update", strategy.update)
             population, logbook = algorithms.eaGenerateUpdate(

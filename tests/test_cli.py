@@ -134,6 +134,15 @@ def test_mutation_may_adapt_itself_and_resumes(here: Path) -> None:
     assert "mutation" in changed.stderr
 
 
+def test_a_run_says_which_grid_fits_its_budget(here: Path) -> None:
+    grid = ["--set", "evolution.algorithm=grid"]
+    assert "\ngrid of 12 evaluations: lr 4, momentum 3\n" in f"\n{call('run', 'small.toml', *grid).stdout}"
+    assert (
+        "lr 2, momentum 2\n"
+        in call("run", "small.toml", "--name", "coarse", *grid, "--set", "evolution.arguments.resolution=2").stdout
+    )
+
+
 def test_the_budget_of_trainings_ends_a_run_and_is_a_total(here: Path) -> None:
     said = call("run", "small.toml", "--set", "evolution.max_evaluations=6")
     assert said.exit_code == 0, said.output
