@@ -31,21 +31,34 @@ def derive_key(*parts: object) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch's own generators inside, and put them back afterwards.
+
+    Those of CUDA only where CUDA is in use: elsewhere `torch.manual_seed` would note a seed for when it will be.
+    """
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = list(range(torch.cuda.device_count())) if in_use else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
+        yield
+
+
 def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build a model whose initial weights depend on `seed` alone; the caller's generator is left as it was.
+    """Build a model whose initial weights depend on `seed` alone; the caller's generators are left as they were.
 
     The weights are drawn on the CPU, so that they are the same for every device.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_key("weights", seed) & 0x7FFFFFFF)
+    with _seeded(derive_key("weights", seed) & 0x7FFFFFFF):
         return factory()
 
 
 @contextmanager
-def keyed_generators(seed: int, device: torch.device, epoch: int = 0) -> Iterator[None]:
+def keyed_generators(seed: int, epoch: int = 0) -> Iterator[None]:
     """Seed torch's own generators inside, for networks that draw from them in an epoch; put them back afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(derive_key("own", seed, epoch) & 0x7FFFFFFF)
+    with _seeded(derive_key("own", seed, epoch) & 0x7FFFFFFF):
         yield
 
 

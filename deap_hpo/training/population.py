@@ -198,7 +198,7 @@ class PopulationTrainer:
 
     def _fitting(self, member: Member) -> int:
         """Measure one training step of one member, and give how many members fit into memory."""
-        with computing(self.device, self.precision), keyed_generators(member.seed, self.device):
+        with computing(self.device, self.precision), keyed_generators(member.seed):
             model = keyed_model(partial(self.task.model, **member.architecture), member.seed).to(self.device)
             examples = self.reference.data.training[: member.recipe.batch_size]
             weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())

@@ -211,7 +211,7 @@ class ReferenceTrainer:
                 restore(state, model, optimizer)
             for epoch in added:
                 epoch_start = perf_counter()
-                with keyed_generators(seed, self.device, epoch):
+                with keyed_generators(seed, epoch):
                     loss = self._train_epoch(model, optimizer, recipe, seed, epoch, steps)
                     steps += steps_per_epoch
                     if not math.isfinite(loss):
@@ -225,7 +225,7 @@ class ReferenceTrainer:
         return model, evaluation, capture(model, optimizer, added.stop, steps)
 
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:
-        with keyed_generators(seed, self.device):
+        with keyed_generators(seed):
             model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
             return use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
 

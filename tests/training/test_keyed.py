@@ -135,6 +135,22 @@ def test_weights_depend_on_the_seed_alone_and_leave_the_generator():
     assert not torch.equal(keyed_model(lambda: nn.Linear(3, 3), seed=6).weight, first.weight)
 
 
+def test_building_a_network_leaves_no_seed_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    keyed_model(lambda: nn.Linear(3, 3), seed=5)
+    assert seeds == []
+
+
+@pytest.mark.gpu
+def test_the_generators_of_a_gpu_are_left_as_they_were() -> None:
+    torch.cuda.manual_seed(1)
+    expected = torch.rand(3, device="cuda")
+    torch.cuda.manual_seed(1)
+    keyed_model(lambda: nn.Linear(3, 3, device="cuda"), seed=5)
+    assert torch.equal(torch.rand(3, device="cuda"), expected)
+
+
 def test_permutations_differ_by_seed_and_epoch():
     orders = [keyed_permutation(50, seed, epoch).tolist() for seed in range(3) for epoch in range(3)]
     assert len({tuple(order) for order in orders}) == 9
