@@ -128,6 +128,11 @@ class Evaluation:
         return len(self.curve) + (self.status in ("diverged", "failed"))
 
     @property
+    def reason(self) -> str:
+        """Why it failed, in a line: the last one of its error, which is a traceback's message."""
+        return (self.error.strip().splitlines() or ["no reason given"])[-1]
+
+    @property
     def timed_out(self) -> bool:
         """Whether it failed because its time was up."""
         return self.status == "failed" and self.error.startswith(TIMED_OUT)

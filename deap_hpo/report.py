@@ -185,8 +185,7 @@ def failure_sentence(recorded: Recorded) -> str:
     failed = [entry for entry in recorded.entries if entry.evaluation.status == "failed" and entry.duplicate_of is None]
     if not failed:
         return ""
-    reason = failed[0].evaluation.error.strip().splitlines()[-1]
-    return f"Evaluation {failed[0].number} failed: {reason}"
+    return f"Evaluation {failed[0].number} failed: {failed[0].evaluation.reason}"
 
 
 def format_params(params: Mapping[str, Any]) -> str:

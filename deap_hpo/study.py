@@ -29,7 +29,7 @@ from deap_hpo.results import Results
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Space
 from deap_hpo.statistics import generation_statistics
-from deap_hpo.trials import Entry, with_worst_values
+from deap_hpo.trials import Entry, genes_of, with_worst_values
 
 
 class Callback(Protocol):
@@ -149,8 +149,7 @@ class Study(Results):
         """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
 
         Args:
-            evaluate: A trainer, or a function of the hyperparameters that returns a number, a tuple of numbers, or an
-                `Evaluation`.
+            evaluate: A trainer, or a function of hyperparameters that returns a number, several, or an `Evaluation`.
             individuals: Genomes. Each is told its evaluation number (as its `origin`), and its fitness how far it
                 breaks the constraints (as its `violation`). Where one has an attribute `epochs`, it is trained until it
                 has had so many; where it has a `start_from`, from the weights and the optimiser state that the
@@ -207,7 +206,8 @@ class Study(Results):
         return self.space.decode(genes) if self.space else genes
 
     def _tell_outcome(self, individual: Any, entry: Entry) -> None:
-        individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
+        if hasattr(individual, "__dict__"):  # a bare list or array has nowhere to keep it
+            individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
         if hasattr(individual, "fitness"):
             individual.fitness.violation = entry.evaluation.violation
 
@@ -231,7 +231,7 @@ class Study(Results):
 
     def _plan(self, number: int, individual: Any) -> Entry:
         """Say which evaluation this is; check it against the record, if it is there."""
-        genes = tuple(float(gene) for gene in individual)
+        genes = genes_of(individual)
         epochs, start = self._continuations.begin(individual)
         seed = derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number)
         planned = Entry(
