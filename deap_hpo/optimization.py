@@ -10,7 +10,7 @@ from typing import Any
 from deap import algorithms
 
 from deap_hpo.algorithms import eaTruncation
-from deap_hpo.assembly import strategy_for, toolbox_of
+from deap_hpo.assembly import check_space, strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
@@ -211,7 +211,7 @@ def _evaluator(
     if not hasattr(objective, "evaluate"):
         return Objective(objective, metric=metric, direction=direction or "minimize", constraints=constraints)
     if hasattr(objective, "task"):
-        objective.task.check(space.decode([0.5] * len(space)))
+        check_space(objective.task, space)
     if metric is not None:
         raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
     if constraints:

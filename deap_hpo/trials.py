@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -60,7 +61,7 @@ def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
     except (TypeError, ValueError):
         raise InputError(
             "individuals must be flat sequences of numbers, which is what a record holds as their genes; "
-            f"got {individual!r}."
+            f"got {reprlib.repr(individual)}."
         ) from None
 
 
@@ -92,10 +93,11 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
     if not feasible:
         broken = sum(entry.evaluation.violation > 0 for entry in entries)
         detail = f"; {broken} of {len(entries)} break their constraints" if broken else ""
-        failed = [entry for entry in entries if entry.evaluation.status == "failed"]
-        if failed:
-            detail += f"; {len(failed)} of {len(entries)} failed, number {failed[0].number} with "
-            detail += failed[0].evaluation.reason.removesuffix(".")
+        for status in ("diverged", "failed"):
+            ended = [entry for entry in entries if entry.evaluation.status == status]
+            detail += f"; {len(ended)} of {len(entries)} {status}" if ended else ""
+            if ended and status == "failed":
+                detail += f", number {ended[0].number} with {ended[0].evaluation.reason.removesuffix('.')}"
         raise InputError(f"There is no best evaluation: none has ended with a finite value{detail}.")
     return min(feasible, key=lambda entry: (sign * entry.evaluation.value, entry.number))
 

@@ -16,6 +16,7 @@ from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, S
 from deap_hpo.errors import InputError
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError, read_record
+from deap_hpo.space import Categorical
 from deap_hpo.trials import Entry
 
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
@@ -158,6 +159,10 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
     assert study.test_metrics() == {"loss": test_loss, **test_metrics} != {"loss": loss, **metrics}
     with pytest.raises(InputError, match="metric is for functions"):
         quick(trainer, {"lr": Float(1e-3, 1.0)}, metric="accuracy")
+    with pytest.raises(InputError, match=r"^momentum must be a finite number from 0 to 1; got 1.5.$"):
+        quick(trainer, {"momentum": Float(0.0, 1.5)})
+    with pytest.raises(InputError, match=r"^optimizer must be one of adam, adamw, sgd; got 'adma'.$"):
+        quick(trainer, {"optimizer": Categorical(["sgd", "adam", "adma"])})
 
 
 def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Task) -> None:
