@@ -103,7 +103,13 @@ def test_it_stops_when_nothing_gets_better() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((None, None), "neither"), ((math.nan, None), "target must be a finite"), ((None, 0), "patience must be")],
+    [
+        ((None, None), "neither"),
+        ((math.nan, None), "target must be a finite"),
+        (("best", None), "target must be a finite"),
+        ((None, 0), "patience must be"),
+        ((None, "3"), "patience must be"),
+    ],
 )
 def test_stopping_takes_a_target_or_a_patience(arguments: tuple[Any, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -143,6 +149,11 @@ def test_a_mistyped_argument_leaves_the_name_free(tmp_path: Path) -> None:
         ({"algorithm": "truncation", "arguments": {"cxbp": 0.1}}, "evolution.cxbp is not a setting"),
         ({"algorithm": "random", "arguments": {"cxpb": 0.1}}, "no argument 'cxpb'"),
         ({"objective": lambda: 0}, "must take the hyperparameters"),
+        ({"algorithm": "pbt"}, r"'pbt' goes on with trainings, and so needs a trainer .*; got <function bowl"),
+        ({"algorithm": "hyperband"}, "'hyperband' goes on with trainings"),
+        ({"callbacks": [print]}, "callbacks must be objects"),
+        ({"enqueue": {"x": 1.0, "y": 1.0}}, "enqueue must be a list of mappings from name to value; got {'x'"),
+        ({"enqueue": [(1.0, 1.0)]}, "enqueue must be a list of mappings"),
     ],
 )
 def test_wrong_arguments_are_named(changed: dict[str, Any], message: str) -> None:
