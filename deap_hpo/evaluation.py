@@ -129,8 +129,10 @@ class Evaluation:
 
     @property
     def reason(self) -> str:
-        """Why it failed, in a line: the last one of its error, which is a traceback's message."""
-        return (self.error.strip().splitlines() or ["no reason given"])[-1]
+        """Why it failed, in a line: of a traceback the first line of its message, which may have more."""
+        lines = self.error.strip().splitlines() or ["no reason given"]
+        last_call = max((i for i, line in enumerate(lines) if line.startswith('  File "')), default=-1)
+        return next((line for line in lines[last_call + 1 :] if not line.startswith(" ")), lines[-1])
 
     @property
     def timed_out(self) -> bool:
