@@ -146,7 +146,7 @@ def optimize(
     own |= {"max_evaluations": max_evaluations, "enqueue": plain_configurations(enqueue)}
     own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}
     evolution = make_config({"evolution": own, "space": space.to_dict()}).evolution
-    if algorithm in ("pbt", *MULTI_FIDELITY) and not hasattr(evaluator, "checkpoints"):
+    if algorithm in ("pbt", *MULTI_FIDELITY) and len(directions) == 1 and not hasattr(evaluator, "checkpoints"):
         raise InputError(
             f"The algorithm {algorithm!r} goes on with trainings, and so needs a trainer (`make_trainer(task)`) as the "
             f"objective; got {objective!r}."
