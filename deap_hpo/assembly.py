@@ -64,7 +64,7 @@ def make_task(config: RunConfig) -> Task:
         recipe=Recipe(**recipe),
         **settings.goals(),
     )
-    _check_space(task, config.search_space)
+    check_space(task, config.search_space)
     return task
 
 
@@ -79,12 +79,16 @@ def _own_task(source: str, config: RunConfig) -> Task:
             f"{type(task).__name__}. (For a plain function of the hyperparameters there is `deap_hpo.optimize`.)"
         )
     task = replace(task, recipe=replace(task.recipe, **config.training.recipe), **config.task.goals())
-    _check_space(task, config.search_space)
+    check_space(task, config.search_space)
     return task
 
 
-def _check_space(task: Task, space: Space) -> None:
-    """Refuse hyperparameters that have nowhere to go, or bounds that no training takes, before anything is trained."""
+def check_space(task: Task, space: Space) -> None:
+    """Check network and data with the middle of a space, and that training takes all its bounds and choices.
+
+    Raises:
+        InputError: They do not fit together, or a hyperparameter has nowhere to go or a value that is none.
+    """
     middle = space.decode([0.5] * len(space))
     task.check(middle)
     for name, one in space.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from time import perf_counter
 
 from deap_hpo.errors import InputError
@@ -49,7 +50,7 @@ class Budget:
         for name, value in (("max_evaluations", max_evaluations), ("max_epochs", max_epochs)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be an integer of at least 1, or None; got {value!r}.")
-        if max_seconds is not None and not max_seconds > 0:
+        if max_seconds is not None and not (isinstance(max_seconds, Real) and max_seconds > 0):
             raise InputError(f"max_seconds must be a positive number, or None; got {max_seconds!r}.")
         self._evaluations = math.inf if max_evaluations is None else max_evaluations
         self._epochs = math.inf if max_epochs is None else max_epochs

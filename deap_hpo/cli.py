@@ -147,6 +147,7 @@ def compare(
         from deap_hpo.comparison_report import markdown, results, write
         from deap_hpo.config import load_config
         from deap_hpo.record import run_folder
+        from deap_hpo.report import strict_json
 
         folder = run_folder(experiment, storage)
         common = load_config(config, [*(overrides or []), f"study.storage={json.dumps(storage)}"])
@@ -158,7 +159,7 @@ def compare(
         made = results(*tables, common, command=shlex.join(["deap-hpo", *sys.argv[1:]]))
         paths = write(made, folder)
         if as_json:
-            output.print_json(json.dumps(made))
+            output.print_json(strict_json(made))
         else:
             output.print(markdown(made), markup=False)
             output.print(", ".join(map(str, paths)), markup=False)
@@ -172,13 +173,18 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     """List the studies on record, with their size and best value."""
     from rich.table import Table
 
-    from deap_hpo.record import read_record, study_names
-    from deap_hpo.report import describe
+    from deap_hpo.record import ForeignStudyError, read_record, study_names
+    from deap_hpo.report import describe, format_value, strict_json
 
     with reporting(debug):
-        studies = [describe(read_record(name, storage)) for name in study_names(storage)]
+        studies = []
+        for name in study_names(storage):
+            try:
+                studies.append(describe(read_record(name, storage)))
+            except ForeignStudyError as error:
+                errors.print(f"Left out: {error}", markup=False, soft_wrap=True)
         if as_json:
-            output.print_json(json.dumps(studies))
+            output.print_json(strict_json(studies))
             return
         table = Table("study", "generations", "evaluations", "best value", "seed", box=None)
         for study in studies:
@@ -187,7 +193,7 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
                 study["name"],
                 str(study["counts"]["generations"]),
                 str(study["counts"]["evaluations"]),
-                f"{best['value']:.4f}" if best else "-",
+                format_value(best["value"]) if best else "-",
                 str(study["seed"]),
             )
         output.print(table)
@@ -203,12 +209,12 @@ def show(
 ) -> None:
     """Show a study: its best hyperparameters, its generations, what failed."""
     from deap_hpo.record import read_record
-    from deap_hpo.report import describe, print_study
+    from deap_hpo.report import describe, print_study, strict_json
 
     with reporting(debug):
         recorded = read_record(name, storage)
         if as_json:
-            output.print_json(json.dumps(describe(recorded)))
+            output.print_json(strict_json(describe(recorded)))
         else:
             print_study(recorded, output, top)
 

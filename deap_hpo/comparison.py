@@ -143,6 +143,8 @@ def compare(
     for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
         if value < least:
             raise InputError(f"{name} must be an integer of at least {least}; got {value}.")
+    for method in methods:  # what is mistyped is said before hours of training
+        _settings_of(config, method, f"{experiment}-{method.label}-1", 1, budget)
     task = make_task(config)
     if task.goals.directions != ("minimize",):
         raise InputError(

@@ -220,7 +220,7 @@ def _read(source: str) -> dict[str, Any]:
         near = hint(source, preset_names())
         raise InputError(f"There is no preset {source!r} (a file ends in .toml, a task is FILE.py:NAME). {near}")
     try:
-        data = dict(tomllib.loads(path.read_text()))
+        data = dict(tomllib.loads(path.read_text("utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The configuration {source} could not be read: {error}.") from None
     except tomllib.TOMLDecodeError as error:
@@ -238,6 +238,7 @@ def _read_source(source: str) -> dict[str, Any]:
     data = _read(str(beside)) if place.endswith(".py") and beside.exists() else {}
     data["task"] = {"source": source}
     if "space" not in data:
+        load_source(source)  # what is wrong with the file is nothing of its space
         try:
             space = load_source(f"{place}:space")
         except InputError as error:

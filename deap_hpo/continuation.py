@@ -6,9 +6,11 @@ on from) on the individual. A checkpoint is a cache: one that is missing is trai
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from types import FunctionType
 from typing import Any
 
 from deap_hpo.errors import InputError
@@ -32,13 +34,21 @@ class Continuations:
         self._executor = executor
         self._decode = decode
         self._evaluate: Any = None
+        self._made_of: list[Any] = []
         self._identities: dict[int, tuple[Any, ...]] = {}
         self._first: dict[tuple[Any, ...], int] = {}
         self._again: dict[int, str] = {}  # checkpoints of evaluations that were done again
 
     def use(self, evaluate: Callable[..., Any]) -> None:
-        """Name the evaluator; its `epochs` are those of an evaluation that says nothing else."""
-        self._evaluate = evaluate
+        """Name the evaluator; its `epochs` are those of an evaluation that says nothing else.
+
+        What another one gave for a configuration is no answer of this one.
+        """
+        made_of = _made_of(evaluate)
+        alike = len(made_of) == len(self._made_of) and all(map(operator.is_, made_of, self._made_of))
+        if evaluate != self._evaluate and not alike:
+            self._first.clear()
+        self._evaluate, self._made_of = evaluate, made_of
 
     def begin(self, individual: Any) -> tuple[int | None, Entry | None]:
         """Give what an individual asks for: total epochs, and the evaluation to go on from.
@@ -172,3 +182,14 @@ class Continuations:
             return
         references = [self._reference(entry.number) for entry in needed]
         checkpoints.collect([reference for reference in references if reference is not None])
+
+
+def _made_of(evaluate: Any) -> list[Any]:
+    """Give what tells an evaluator from others: a lambda in a loop is made anew, out of the same parts."""
+    if not isinstance(evaluate, FunctionType):
+        return [evaluate]
+    try:
+        cells = [cell.cell_contents for cell in evaluate.__closure__ or ()]
+    except ValueError:  # a variable that has no value yet
+        return [evaluate]
+    return [evaluate.__code__, *cells, *(evaluate.__defaults__ or ()), *(evaluate.__kwdefaults__ or {}).values()]

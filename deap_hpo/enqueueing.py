@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from deap import base
 
 from deap_hpo.config import RunConfig, make_config
@@ -36,6 +37,24 @@ def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]]) -> lis
         except (TypeError, ValueError) as error:
             raise InputError(f"enqueue[{i}] is no point of the space: {error}") from None
     return genomes
+
+
+def plain_configurations(configurations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return configurations as the JSON values that are put on record; numpy's numbers become Python's.
+
+    Raises:
+        InputError: They are no sequence of mappings.
+
+    Example:
+        >>> plain_configurations([{"width": np.int64(8), "kind": "relu"}])
+        [{'width': 8, 'kind': 'relu'}]
+    """
+    if isinstance(configurations, (Mapping, str)) or not all(isinstance(one, Mapping) for one in configurations):
+        raise InputError(f"enqueue must be a list of mappings from name to value; got {configurations!r}.")
+    return [
+        {name: value.item() if isinstance(value, np.generic) else value for name, value in one.items()}
+        for one in configurations
+    ]
 
 
 def enqueue_into(toolbox: base.Toolbox, genomes: Sequence[Sequence[float]], individual: Callable[..., Any]) -> None:

@@ -128,6 +128,13 @@ class Evaluation:
         return len(self.curve) + (self.status in ("diverged", "failed"))
 
     @property
+    def reason(self) -> str:
+        """Why it failed, in a line: of a traceback the first line of its message, which may have more."""
+        lines = self.error.strip().splitlines() or ["no reason given"]
+        last_call = max((i for i, line in enumerate(lines) if line.startswith('  File "')), default=-1)
+        return next((line for line in lines[last_call + 1 :] if not line.startswith(" ")), lines[-1])
+
+    @property
     def timed_out(self) -> bool:
         """Whether it failed because its time was up."""
         return self.status == "failed" and self.error.startswith(TIMED_OUT)

@@ -38,6 +38,13 @@ def reporting(debug: bool, resume: str = "") -> Iterator[None]:
             traceback.print_exc()
         errors.print(f"[red]Error:[/red] {escape(str(error))}")
         raise typer.Exit(WRONG_INPUT) from None
+    except OSError as error:
+        if error.filename is None:  # nothing that was given: a fault of the program
+            raise
+        if debug:
+            traceback.print_exc()
+        errors.print(f"[red]Error:[/red] {escape(str(error.filename))} could not be used: {error.strerror}.")
+        raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt as stop:
         go_on = f" Go on with: {resume}" if resume else ""
         errors.print(f"\nInterrupted; every finished evaluation is on record.{go_on}")

@@ -31,6 +31,7 @@ from deap_hpo.report import (
     format_metrics,
     format_params,
     format_seconds,
+    format_value,
     value_name,
 )
 from deap_hpo.response import ResponseModel
@@ -143,7 +144,7 @@ def _result(study: Recorded) -> str:
     word = "Best" if len(study.directions) == 1 else f"Best {escape(objective_names(study)[0])}"
     lines = [
         f"{word}: evaluation {best['number']} with <strong>{escape(format_params(best['params']))}</strong>.",
-        f"Value {best['value']:.4f}. {escape(format_metrics(best['metrics']))}",
+        f"Value {format_value(best['value'])}. {escape(format_metrics(best['metrics']))}",
     ]
     if final:
         lines.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from deap_hpo.report import (
     format_seconds,
     print_front,
     storage_option,
+    strict_json,
     value_name,
 )
 from deap_hpo.stopping import EarlyStopping
@@ -62,7 +62,7 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     recorded = read_record(name, storage)
     figures = figures_of(recorded, folder)
     if as_json:
-        output.print_json(json.dumps(describe(recorded)))
+        output.print_json(strict_json(describe(recorded)))
     else:
         _print_final(recorded, final, folder / "best.safetensors", figures, storage, output)
         output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N")
@@ -100,7 +100,7 @@ def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
     """
     made = plan(config, trainer_of(make_task(config), config))
     if as_json:
-        output.print_json(json.dumps(asdict(made)))
+        output.print_json(strict_json(asdict(made)))
         return
     repeats = f"{made.repeats} trainings of " if made.repeats > 1 else ""
     each = f"{made.shortest} epoch(s)" if made.shortest == made.longest else f"{made.shortest} to {made.longest} epochs"

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from time import perf_counter
 from typing import Any
 
@@ -98,19 +99,20 @@ class Objective:
 
     def _read(self, result: Any) -> tuple[tuple[float, ...], dict[str, float], float]:
         goals, count = self.goals, len(self.goals.objectives)
+        result = result.tolist() if hasattr(result, "tolist") else result  # of an array or a tensor
         if isinstance(result, Mapping):
-            measured = {str(name): float(value) for name, value in result.items()}
+            measured = {str(name): _number(name, value) for name, value in result.items()}
             if self.metric is None and len(measured) == count == 1:
                 goals = replace(goals, objectives=tuple(measured))
         elif isinstance(result, (tuple, list)) and len(result) == count:
-            measured = dict(zip(goals.objectives, map(float, result), strict=True))
+            measured = {name: _number(name, value) for name, value in zip(goals.objectives, result, strict=True)}
         elif result is None or isinstance(result, (tuple, list)) or count > 1:
             raise InputError(
                 "The objective must return a number or a mapping of metrics (with several objectives a number for "
                 f"each, here {count}); it returned {result!r}."
             )
         else:
-            measured = {goals.objectives[0]: float(result)}
+            measured = {goals.objectives[0]: _number(goals.objectives[0], result)}
         for name in goals.objectives:
             if name not in measured:
                 raise InputError(
@@ -154,8 +156,9 @@ class Reporter:
             InputError: The epoch is no such number.
         """
         last = self.curve[-1].epoch if self.curve else -1
-        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch <= last:
+        if isinstance(epoch, bool) or not isinstance(epoch, Integral) or epoch <= last:
             raise InputError(f"epoch must be an integer larger than the last one reported, {last}; got {epoch!r}.")
+        epoch = int(epoch)  # numpy's cannot be put on record
         self.value, self.metrics = float(value), {name: float(one) for name, one in metrics.items()}
         if not math.isfinite(self.value):
             raise _Ended
@@ -165,6 +168,13 @@ class Reporter:
         if epoch in self._limits and self._sign * self.value > self._sign * self._limits[epoch]:
             self.status = "pruned"
             raise _Ended
+
+
+def _number(name: object, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"The objective must return numbers; {name} is {value!r}.") from None
 
 
 class _Ended(BaseException):

@@ -10,9 +10,11 @@ from typing import Any
 from deap import algorithms
 
 from deap_hpo.algorithms import eaTruncation
-from deap_hpo.assembly import strategy_for, toolbox_of
+from deap_hpo.assembly import check_space, strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
+from deap_hpo.callbacks import check_callbacks
 from deap_hpo.config import make_config
+from deap_hpo.enqueueing import plain_configurations
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
@@ -25,6 +27,7 @@ from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stages import StagedMap
 from deap_hpo.stopping import EarlyStopping
+from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 from deap_hpo.workload import workload
@@ -140,9 +143,14 @@ def optimize(
     directions = _directions(evaluator, direction)
     algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
     own = {"algorithm": algorithm, "population": population, "generations": generations}
-    own |= {"max_evaluations": max_evaluations, "enqueue": [dict(one) for one in enqueue]}
+    own |= {"max_evaluations": max_evaluations, "enqueue": plain_configurations(enqueue)}
     own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}
     evolution = make_config({"evolution": own, "space": space.to_dict()}).evolution
+    if algorithm in ("pbt", *MULTI_FIDELITY) and len(directions) == 1 and not hasattr(evaluator, "checkpoints"):
+        raise InputError(
+            f"The algorithm {algorithm!r} goes on with trainings, and so needs a trainer (`make_trainer(task)`) as the "
+            f"objective; got {objective!r}."
+        )
     pbt = PBTSettings.of(evolution.arguments) if algorithm == "pbt" else None
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)
@@ -168,7 +176,7 @@ def optimize(
                 max_evaluations=max_evaluations,
                 max_seconds=max_seconds,
                 pruner=pruner,
-                callbacks=[*shown, *callbacks, _NotAllFailed(), *stops],
+                callbacks=[*shown, *check_callbacks(callbacks), _NotAllFailed(), *stops],
             )
         )
         toolbox.register("evaluate", evaluator)
@@ -211,7 +219,7 @@ def _evaluator(
     if not hasattr(objective, "evaluate"):
         return Objective(objective, metric=metric, direction=direction or "minimize", constraints=constraints)
     if hasattr(objective, "task"):
-        objective.task.check(space.decode([0.5] * len(space)))
+        check_space(objective.task, space)
     if metric is not None:
         raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
     if constraints:

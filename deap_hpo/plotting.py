@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -144,7 +145,7 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
             )  # fmt: skip
         if not isinstance(hyperparameter, Categorical) and hyperparameter.log:
             axes.set_xscale("log")
-        axes.set_xlabel(name)
+        axes.set_xlabel(fill(name, 26))  # about as wide as a panel
     for axes in panels[len(space) :]:
         axes.set_axis_off()
     for row in grid:

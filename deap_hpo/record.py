@@ -167,6 +167,10 @@ class Record:
         self._lock.release()
 
 
+class ForeignStudyError(InputError):
+    """A study holds trials that are no evaluations of this package."""
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A study as it was found on record, to be looked at.
@@ -243,7 +247,7 @@ def study_names(storage: str | Path) -> list[str]:
 
 def _check_ours(name: str, trials: Sequence[FrozenTrial]) -> None:
     if any("evaluation" not in trial.user_attrs for trial in trials):
-        raise InputError(
+        raise ForeignStudyError(
             f"The study {name!r} holds trials that deap-hpo did not write, and cannot be used. Choose another name."
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +32,7 @@ def replay(
         from deap_hpo.assembly import make_task, trainer_of
         from deap_hpo.config import make_config
         from deap_hpo.record import read_record
+        from deap_hpo.report import strict_json
 
         recorded = read_record(name, storage)
         if "config" not in recorded.attributes:
@@ -42,7 +42,7 @@ def replay(
         made = replayed(trainer_of(make_task(config), config), recorded)
         output = Console(soft_wrap=True, highlight=False)
         if as_json:
-            output.print_json(json.dumps(made))
+            output.print_json(strict_json(made))
         else:
             _print(made, output)
 

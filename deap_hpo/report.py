@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -133,12 +136,13 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     trials = analysis.trials_table(recorded.entries, recorded.space, recorded.directions[0])
     ranked = analysis.best_trials(trials, recorded.directions[0])
     names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
-    table = Table("evaluation", "generation", "value", *[name.split("_", 1)[1] for name in names], box=None)
-    for _, row in ranked.head(top).iterrows():
-        table.add_row(
-            str(row["number"]), str(row["generation"]), f"{row['value']:.4f}", *[_shown(row[name]) for name in names]
-        )
-    console.print(table)
+    header = ["evaluation", "generation", "value", *(name.split("_", 1)[1] for name in names)]
+    best = [row for _, row in ranked.head(top).iterrows()]
+    rows = [
+        [str(row["number"]), str(row["generation"]), format_value(row["value"]), *(_shown(row[name]) for name in names)]
+        for row in best
+    ]
+    _print_table(header, rows, console)
     final = recorded.attributes.get("final")
     if final and final["test_size"]:
         console.print(
@@ -155,16 +159,32 @@ def print_front(recorded: Recorded, console: Console) -> None:
         console.print("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
         return
     others = [*front[0]["params"], *front[0]["metrics"]]
-    table = Table("evaluation", "generation", *about["objectives"], *others, box=None)
+    rows = []
     for one in front:
         shown_of = {**one["params"], **one["metrics"]}
         cells = [*one["values"].values(), *(shown_of.get(name, "-") for name in others)]
-        table.add_row(str(one["number"]), str(one["generation"]), *map(_shown, cells))
+        rows.append([str(one["number"]), str(one["generation"]), *map(_shown, cells)])
     console.print(f"Pareto front: {len(front)} evaluations")
-    console.print(table)
+    _print_table(["evaluation", "generation", *about["objectives"], *others], rows, console)
     console.print(f"Hypervolume by generation: {', '.join(f'{value:.4g}' for value in volume['by_generation'])}")
     reference = dict(zip(about["objectives"], volume["reference"], strict=True))
     console.print(f"  above the worst feasible values, {format_params(reference)}")
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    """Print a table; where the console is too narrow for it, a paragraph for each row, so that nothing is cut off."""
+    if not rows:
+        return
+    width = sum(max(map(cell_len, column)) + 2 for column in zip(header, *rows, strict=True))
+    if width > console.width:
+        for row in rows:
+            cells = [f"{name} {cell}" for name, cell in zip(header, row, strict=True)]
+            console.print(", ".join(cells), markup=False, highlight=False)
+        return
+    table = Table(*map(escape, header), box=None)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
 
 
 def counts_sentence(recorded: Recorded) -> str:
@@ -185,8 +205,7 @@ def failure_sentence(recorded: Recorded) -> str:
     failed = [entry for entry in recorded.entries if entry.evaluation.status == "failed" and entry.duplicate_of is None]
     if not failed:
         return ""
-    reason = failed[0].evaluation.error.strip().splitlines()[-1]
-    return f"Evaluation {failed[0].number} failed: {reason}"
+    return f"Evaluation {failed[0].number} failed: {failed[0].evaluation.reason}"
 
 
 def format_params(params: Mapping[str, Any]) -> str:
@@ -197,6 +216,34 @@ def format_params(params: Mapping[str, Any]) -> str:
         'lr 0.01235, width 64'
     """
     return ", ".join(f"{name} {_shown(value)}" for name, value in params.items())
+
+
+def format_value(value: float) -> str:
+    """Write an objective's value, with four decimals where that says enough.
+
+    Example:
+        >>> format_value(0.31234), format_value(3.2e-6), format_value(-5e300)
+        ('0.3123', '3.2e-06', '-5e+300')
+    """
+    return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def strict_json(value: Any) -> str:
+    """Write JSON that every program can read, which knows neither NaN nor infinity: both become null.
+
+    Example:
+        >>> strict_json({"accuracy": [0.5, float("nan")]})
+        '{"accuracy": [0.5, null]}'
+    """
+
+    def finite(one: Any) -> Any:
+        if isinstance(one, Mapping):
+            return {name: finite(part) for name, part in one.items()}
+        if isinstance(one, (list, tuple)):
+            return [finite(part) for part in one]
+        return None if isinstance(one, float) and not math.isfinite(one) else one
+
+    return json.dumps(finite(value))
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

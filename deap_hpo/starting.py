@@ -72,6 +72,8 @@ def _module(place: str) -> Any:
         module = importlib.import_module(path.stem if path.suffix == ".py" else place)
     except ImportError as error:
         raise InputError(f"{place} could not be imported: {error}.") from error
+    except Exception as error:  # whatever the file itself does
+        raise InputError(f"{place} could not be imported: {type(error).__name__}: {error}.") from error
     if path.suffix == ".py" and Path(str(module.__file__)).resolve() != path.resolve():
         raise InputError(f"{place} has the name of another module, {module.__file__}. Rename it.")
     return module

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from deap import tools
 
 import deap_hpo
 from deap_hpo.budget import Budget
+from deap_hpo.callbacks import check_callbacks
 from deap_hpo.continuation import Continuations
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
@@ -29,17 +30,7 @@ from deap_hpo.results import Results
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Space
 from deap_hpo.statistics import generation_statistics
-from deap_hpo.trials import Entry, with_worst_values
-
-
-class Callback(Protocol):
-    """What a study tells while it runs; each method is optional."""
-
-    def on_evaluation(self, study: Study, entry: Entry) -> None:
-        """Be told of an evaluation that was just recorded."""
-
-    def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
-        """Be told of a batch that is complete, replayed or new."""
+from deap_hpo.trials import Entry, genes_of, with_worst_values
 
 
 class Study(Results):
@@ -115,13 +106,17 @@ class Study(Results):
             raise InputError(f"seed must be an integer of at least 0; got {seed!r}.")
         if pruner is not None and len(directions) > 1:
             raise InputError(f"pruner needs a single objective, which its limits are for; got {len(directions)}.")
+        if executor is not None and not hasattr(executor, "run"):
+            raise InputError(f"executor must be an object such as ProcessExecutor(), or None; got {executor!r}.")
+        if pruner is not None and not hasattr(pruner, "limits"):
+            raise InputError(f"pruner must be an object such as MedianPruner(), or None; got {pruner!r}.")
         self.budget = Budget(max_evaluations, max_epochs, max_seconds)
         self.space = space
         self.seed = seed
         self.directions = tuple(directions)
         self.executor = executor or SerialExecutor()
         self.pruner = pruner
-        self.callbacks = list(callbacks)
+        self.callbacks = check_callbacks(callbacks)
         identity = {"seed": seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         identity["pruner"] = repr(pruner) if pruner else None
         self.record = Record(name, storage, space, self.directions, identity, resume=resume)
@@ -149,8 +144,7 @@ class Study(Results):
         """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
 
         Args:
-            evaluate: A trainer, or a function of the hyperparameters that returns a number, a tuple of numbers, or an
-                `Evaluation`.
+            evaluate: A trainer, or a function of hyperparameters that returns a number, several, or an `Evaluation`.
             individuals: Genomes. Each is told its evaluation number (as its `origin`), and its fitness how far it
                 breaks the constraints (as its `violation`). Where one has an attribute `epochs`, it is trained until it
                 has had so many; where it has a `start_from`, from the weights and the optimiser state that the
@@ -207,7 +201,8 @@ class Study(Results):
         return self.space.decode(genes) if self.space else genes
 
     def _tell_outcome(self, individual: Any, entry: Entry) -> None:
-        individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
+        if hasattr(individual, "__dict__"):  # a bare list or array has nowhere to keep it
+            individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
         if hasattr(individual, "fitness"):
             individual.fitness.violation = entry.evaluation.violation
 
@@ -231,7 +226,7 @@ class Study(Results):
 
     def _plan(self, number: int, individual: Any) -> Entry:
         """Say which evaluation this is; check it against the record, if it is there."""
-        genes = tuple(float(gene) for gene in individual)
+        genes = genes_of(individual)
         epochs, start = self._continuations.begin(individual)
         seed = derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number)
         planned = Entry(

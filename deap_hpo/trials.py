@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -45,6 +46,25 @@ class Entry:
     start_from: int | None = None
 
 
+def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
+    """Give the genes of an individual as they are put on record.
+
+    Raises:
+        InputError: They are no numbers.
+
+    Example:
+        >>> genes_of([1, 0.5])
+        (1.0, 0.5)
+    """
+    try:
+        return tuple(float(gene) for gene in individual)
+    except (TypeError, ValueError):
+        raise InputError(
+            "individuals must be flat sequences of numbers, which is what a record holds as their genes; "
+            f"got {reprlib.repr(individual)}."
+        ) from None
+
+
 def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:
     """Give the evaluations that led to a network, each going on from the one before; the last is `number`.
 
@@ -73,6 +93,11 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
     if not feasible:
         broken = sum(entry.evaluation.violation > 0 for entry in entries)
         detail = f"; {broken} of {len(entries)} break their constraints" if broken else ""
+        for status in ("diverged", "failed"):
+            ended = [entry for entry in entries if entry.evaluation.status == status]
+            detail += f"; {len(ended)} of {len(entries)} {status}" if ended else ""
+            if ended and status == "failed":
+                detail += f", number {ended[0].number} with {ended[0].evaluation.reason.removesuffix('.')}"
         raise InputError(f"There is no best evaluation: none has ended with a finite value{detail}.")
     return min(feasible, key=lambda entry: (sign * entry.evaluation.value, entry.number))
 

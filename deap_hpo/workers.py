@@ -31,8 +31,9 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
     """Do one request here and now; whatever it raises becomes a "failed" evaluation.
 
     `evaluate` is a trainer (anything with ``evaluate(request)``), or a plain function of the hyperparameters that
-    returns a number, a tuple of numbers, or an `Evaluation`. For a plain function the global generators of `random`,
-    numpy and torch are seeded from the request first, so that the same request gives the same result anywhere.
+    returns a number, several (a tuple, list, array or tensor), or an `Evaluation`. For a plain function the global
+    generators of `random`, numpy and torch are seeded from the request first, so that the same request gives the same
+    result anywhere.
 
     Example:
         >>> evaluate_one(lambda params: params["x"] ** 2, Request(number=0, params={"x": 3.0}, seed=0)).value
@@ -57,6 +58,7 @@ def failure(error: str, seconds: float = 0.0) -> Evaluation:
 
 
 def _as_evaluation(result: Any, seconds: float) -> Evaluation:
+    result = result.tolist() if hasattr(result, "tolist") else result  # of an array or a tensor
     values = tuple(float(value) for value in (result if isinstance(result, (tuple, list)) else (result,)))
     if any(math.isnan(value) for value in values):
         return Evaluation(tuple(math.inf for _ in values), status="diverged", seconds=seconds)

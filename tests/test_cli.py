@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -10,13 +11,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from deap_hpo.cli import app
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.individual import Individual
+from deap_hpo.optimization import optimize
 from deap_hpo.record import read_record
+from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.study import Study
 
 CONFIG = """
 [task]
@@ -325,3 +333,51 @@ def _without_times(text: str) -> list[list[str]]:
 def test_help_answers_without_importing_torch() -> None:
     code = "import sys, deap_hpo.cli; print([m for m in ('torch', 'optuna', 'matplotlib', 'ray') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_studies_of_other_programs_are_left_out_of_the_list(here: Path) -> None:
+    optimize(bowl, {"x": Float(0.0, 1.0)}, name="ours", storage="runs/studies.db", generations=1, seed=1)
+    other = optuna.create_study(study_name="with/slash", storage="sqlite:///runs/studies.db")
+    other.optimize(lambda trial: trial.suggest_float("x", 0.0, 1.0), n_trials=1)
+    listed = call("list", "--json")
+    assert listed.exit_code == 0, listed.output
+    assert [study["name"] for study in json.loads(listed.stdout)] == ["ours"]
+    assert listed.stderr.startswith("Left out: The study 'with/slash' holds trials that deap-hpo did not write")
+
+
+def bowl(params: dict[str, Any]) -> dict[str, float]:
+    return {"value": params["x"] ** 2, "nan": math.nan, "infinite": math.inf}
+
+
+def test_json_has_neither_nan_nor_infinity(here: Path) -> None:
+    options: Any = {"metric": "value", "storage": "runs/studies.db", "generations": 1, "seed": 1}
+    optimize(bowl, {"x": Float(0.0, 1.0)}, name="odd", **options)
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    for command in (["show", "odd", "--json"], ["list", "--json"]):
+        parsed = json.loads(call(*command).stdout, parse_constant=refuse)
+        shown = parsed[0] if isinstance(parsed, list) else parsed
+        assert shown["best"]["metrics"] == {"nan": None, "infinite": None}
+
+
+def test_what_is_too_wide_for_the_terminal_is_not_cut_off(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = {f"a_long_name_{i}": Categorical([f"[bold]choice {i}[/bold]"]) for i in range(40)}
+    optimize(
+        lambda params: 2e-7, {**space, "x": Float(0.0, 1.0)}, name="wide", storage="runs/studies.db", generations=1
+    )
+    said = " ".join(call("show", "wide").stdout.split())
+    assert "evaluation 0, generation 0, value 2e-07, a_long_name_0 [bold]choice 0[/bold], a_long_name_1" in said
+    assert "a_long_name_39 [bold]choice 39[/bold], x 0." in said
+
+
+def test_the_reason_of_a_failure_is_the_first_line_of_its_message(here: Path) -> None:
+    def broken(params: dict[str, Any]) -> float:
+        raise RuntimeError("CUDA error: out of luck\nCompile with this and that.")
+
+    with Study(Space({"x": Float(0.0, 1.0)}), name="broken", storage="runs/studies.db") as study:
+        study.map(broken, [Individual([0.5])])
+        study.map(lambda params: Evaluation((math.inf,), "failed"), [Individual([0.6])])
+    assert "Evaluation 0 failed: RuntimeError: CUDA error: out of luck\n" in call("show", "broken").stdout
+    assert [entry.evaluation.reason for entry in study.record][1] == "no reason given"

@@ -156,6 +156,8 @@ def test_wrong_input_is_named(here: Path) -> None:  # noqa: F811
     common = ["--config", "small.toml"]
     assert "methods must be at least 2 different ones" in refused("compare", "random", *common)
     assert "methods must be at least 2 different ones" in refused("compare", "random", "random", *common)
+    assert "evolution.algorithm has no 'tpo'. Did you mean 'tpe'?" in refused("compare", "random", "tpo", *common)
+    assert not Path("runs").exists()
     assert "Did you mean 'random'?" in refused("compare", "truncation", "randm", *common)
     assert "seeds must be an integer of at least 2" in refused(
         "compare", "truncation", "random", "--seeds", "1", *common

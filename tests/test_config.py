@@ -128,3 +128,9 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     broken.write_text("[evolution\n")
     with pytest.raises(InputError, match="is not TOML"):
         load_config(str(broken))
+
+
+def test_an_editors_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    marked = tmp_path / "marked.toml"
+    marked.write_text("[space]\nlr = { type = 'float', low = 0.1, high = 1.0 }\n", encoding="utf-8-sig")
+    assert list(load_config(str(marked)).search_space) == ["lr"]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_cli import CONFIG, call
 
@@ -14,7 +15,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
 from deap_hpo.record import read_record
-from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import make_strategy
 
 SPACE = Space({"x": Float(-5.0, 5.0), "kind": Categorical(["a", "b"])})
@@ -23,6 +24,13 @@ GOOD = {"x": 1.0, "kind": "b"}
 
 def loss(params: dict[str, Any]) -> float:
     return float((params["x"] - 1) ** 2 + (params["kind"] == "a"))
+
+
+def test_numbers_of_numpy_may_be_enqueued() -> None:
+    space = {"n": Int(1, 8), "x": Float(0.0, 1.0)}
+    given = {"n": np.int64(3), "x": np.float32(0.5)}
+    study = optimize(lambda params: params["x"], space, enqueue=[given], algorithm="random", generations=1, seed=1)
+    assert study.params_of(study.record[0]) == {"n": 3, "x": 0.5}
 
 
 @pytest.mark.parametrize("algorithm", ["truncation", "surrogate", "tpe", "random", "de"])

@@ -203,8 +203,9 @@ def test_retries_and_time_limits_are_recorded_and_told(tmp_path: Path) -> None:
     with Study(space, name="run", storage=storage, executor=executor) as study:
         (tmp_path / "dead").mkdir()
         individuals = [Individual([gene]) for gene in (0.1, 0.2, 0.3)]
-        assert study.map(evaluators.DiesAt2(tmp_path / "dead", 1), individuals) == [(1.0,), (2.0,), (3.0,)]
-        assert study.map(evaluators.hang_at_2, [Individual([0.2 + 1e-17])]) == [(2.0,)]  # known: not done again
+        dies = evaluators.DiesAt2(tmp_path / "dead", 1)
+        assert study.map(dies, individuals) == [(1.0,), (2.0,), (3.0,)]
+        assert study.map(dies, [Individual([0.2 + 1e-17])]) == [(2.0,)]  # known: not done again
         with pytest.raises(InputError, match="no study named"):
             read_record("other", storage)
     recorded = read_record("run", storage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -33,3 +34,13 @@ def test_wrong_input_is_one_sentence_with_its_brackets(capfd: pytest.CaptureFixt
         raise InputError("pip install 'deap-hpo[ray]'.")
     assert ended.value.exit_code == 2
     assert capfd.readouterr().err == "Error: pip install 'deap-hpo[ray]'.\n"
+
+
+def test_a_place_that_cannot_be_used_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(typer.Exit) as ended, reporting(False):
+        (tmp_path / "file" / "figures").mkdir(parents=True)
+    assert ended.value.exit_code == 2
+    assert capfd.readouterr().err == f"Error: {tmp_path}/file/figures could not be used: Not a directory.\n"
+    with pytest.raises(OSError, match="of the program"), reporting(False):
+        raise OSError("of the program")

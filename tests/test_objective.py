@@ -6,7 +6,9 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
@@ -30,6 +32,9 @@ def descend(params: dict[str, Any], report: Any) -> float:
         (0.25, None, 0.25, {}),
         ({"loss": 0.25}, None, 0.25, {}),
         ({"loss": 0.25, "accuracy": 0.9}, "accuracy", 0.9, {"loss": 0.25}),
+        (np.array([0.25]), None, 0.25, {}),
+        (torch.tensor(0.25), None, 0.25, {}),
+        ({"loss": np.float32(0.25), "accuracy": torch.tensor(0.5)}, "loss", 0.25, {"accuracy": 0.5}),
     ],
 )
 def test_what_may_be_returned(result: Any, metric: str | None, value: float, metrics: dict[str, float]) -> None:
@@ -43,6 +48,8 @@ def test_what_may_be_returned(result: Any, metric: str | None, value: float, met
         (None, None, "it returned None"),
         ({"loss": 1, "accuracy": 1}, None, r"metric must name one .*\(loss, accuracy\); got None"),
         ({"loss": 1}, "los", "got 'los'"),
+        ({"loss": 1, "model": "resnet"}, "loss", "must return numbers; model is 'resnet'"),
+        (np.array([0.25, 3.0]), None, r"must return a number .*it returned \[0.25, 3.0\]"),
     ],
 )
 def test_what_may_not_be_returned(result: Any, metric: str | None, message: str) -> None:
@@ -52,6 +59,19 @@ def test_what_may_not_be_returned(result: Any, metric: str | None, message: str)
     failed = evaluate_one(objective, Request(0, {}, 0))
     assert failed.status == "failed"
     assert "InputError" in failed.error
+
+
+def test_what_is_reported_may_be_numpys() -> None:
+    def train(params: dict[str, Any], report: Any) -> float:
+        report(np.int64(1), np.float32(0.5), accuracy=torch.tensor(0.25))
+        return 0.5
+
+    (epoch,) = Objective(train)({}).curve
+    assert (type(epoch.epoch), epoch.validation_loss, epoch.metrics) == (int, 0.5, {"accuracy": 0.25})
+
+
+def test_several_objectives_may_come_as_an_array() -> None:
+    assert Objective(lambda params: np.array([1.0, 2.0]), direction=("minimize", "maximize"))({}).values == (1.0, 2.0)
 
 
 def test_a_report_is_a_learning_curve() -> None:

@@ -16,6 +16,7 @@ from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, S
 from deap_hpo.errors import InputError
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError, read_record
+from deap_hpo.space import Categorical
 from deap_hpo.trials import Entry
 
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
@@ -102,7 +103,13 @@ def test_it_stops_when_nothing_gets_better() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((None, None), "neither"), ((math.nan, None), "target must be a finite"), ((None, 0), "patience must be")],
+    [
+        ((None, None), "neither"),
+        ((math.nan, None), "target must be a finite"),
+        (("best", None), "target must be a finite"),
+        ((None, 0), "patience must be"),
+        ((None, "3"), "patience must be"),
+    ],
 )
 def test_stopping_takes_a_target_or_a_patience(arguments: tuple[Any, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -142,6 +149,11 @@ def test_a_mistyped_argument_leaves_the_name_free(tmp_path: Path) -> None:
         ({"algorithm": "truncation", "arguments": {"cxbp": 0.1}}, "evolution.cxbp is not a setting"),
         ({"algorithm": "random", "arguments": {"cxpb": 0.1}}, "no argument 'cxpb'"),
         ({"objective": lambda: 0}, "must take the hyperparameters"),
+        ({"algorithm": "pbt"}, r"'pbt' goes on with trainings, and so needs a trainer .*; got <function bowl"),
+        ({"algorithm": "hyperband"}, "'hyperband' goes on with trainings"),
+        ({"callbacks": [print]}, "callbacks must be objects"),
+        ({"enqueue": {"x": 1.0, "y": 1.0}}, "enqueue must be a list of mappings from name to value; got {'x'"),
+        ({"enqueue": [(1.0, 1.0)]}, "enqueue must be a list of mappings"),
     ],
 )
 def test_wrong_arguments_are_named(changed: dict[str, Any], message: str) -> None:
@@ -158,6 +170,10 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
     assert study.test_metrics() == {"loss": test_loss, **test_metrics} != {"loss": loss, **metrics}
     with pytest.raises(InputError, match="metric is for functions"):
         quick(trainer, {"lr": Float(1e-3, 1.0)}, metric="accuracy")
+    with pytest.raises(InputError, match=r"^momentum must be a finite number from 0 to 1; got 1.5.$"):
+        quick(trainer, {"momentum": Float(0.0, 1.5)})
+    with pytest.raises(InputError, match=r"^optimizer must be one of adam, adamw, sgd; got 'adma'.$"):
+        quick(trainer, {"optimizer": Categorical(["sgd", "adam", "adma"])})
 
 
 def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Task) -> None:

@@ -129,7 +129,9 @@ def test_a_python_file_alone_is_enough_if_it_has_a_space(here: Path) -> None:
         ("no.such.module:task", "no.such.module could not be imported"),
         ("json.py:task", "json.py has the name of another module"),
         ("a-b.py:task", "without dashes"),
-        ("broken_task.py:task", "could not be imported: No module named 'nothing_like_it'"),
+        ("broken_task.py:task", r"could not be imported: No module named 'nothing_like_it'\.$"),
+        ("raising_task.py:task", r"^Error: raising_task.py could not be imported: KeyError: 'lr'\.$"),
+        ("mistyped_task.py:task", r"mistyped_task.py could not be imported: SyntaxError: .* line 1"),
     ],
 )
 def test_what_cannot_be_loaded_is_told(here: Path, source: str, message: str) -> None:
@@ -138,6 +140,8 @@ def test_what_cannot_be_loaded_is_told(here: Path, source: str, message: str) ->
     for name in ("json", "a-b"):
         (here / f"{name}.py").write_text("task = space = None")
     (here / "broken_task.py").write_text("import nothing_like_it")
+    (here / "raising_task.py").write_text("task = {}['lr']")
+    (here / "mistyped_task.py").write_text("def task(:")
     ended = call("run", source, *SMALL)
     assert ended.exit_code == 2, ended.output
     assert re.search(message, ended.stderr)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from typing import Any
 import evaluators
 import numpy as np
 import pytest
+import torch
 from deap import algorithms, cma, tools
 
 from deap_hpo.algorithms import eaTruncation
@@ -248,14 +251,32 @@ def test_what_an_evaluation_draws_does_not_move_the_algorithm() -> None:
 
 def test_repeated_configurations_are_evaluated_once() -> None:
     space = Space({"n": Int(1, 3)})
-    counter = InterruptedAt(10**9)
+    numbers = itertools.count()
+
+    def counted(params: dict[str, Any]) -> int:
+        return next(numbers)
+
     with Study(space, seed=1) as study:
         individuals = [Individual([gene]) for gene in (0.1, 0.2, 0.9, 0.15)]
-        values = study.map(lambda params: (counter.calls, setattr(counter, "calls", counter.calls + 1))[0], individuals)
-        assert values == [(0.0,), (0.0,), (1.0,), (0.0,)]
+        assert study.map(counted, individuals) == [(0.0,), (0.0,), (1.0,), (0.0,)]
         assert [entry.duplicate_of for entry in study.record] == [None, 0, None, 0]
-        assert study.map(lambda params: 99, [Individual([0.95])]) == [(1.0,)]
+        assert study.map(counted, [Individual([0.95])]) == [(1.0,)]
         assert study.record[4].duplicate_of == 2
+
+
+def test_another_function_is_not_answered_by_what_one_before_it_gave(tmp_path: Path) -> None:
+    """Such as the evaluation of one species beside representatives of the other, which change."""
+
+    def run(stop: int) -> tuple[list[Any], list[int | None]]:
+        values = []
+        with Study(SPACE, storage=tmp_path / "studies.db", resume=True) as study:
+            for number in range(stop):
+                partner = number // 2  # the lambda is another one where this is
+                values += study.map(lambda params: partner, [Individual([0.5] * 4)])  # noqa: B023
+            return values, [entry.duplicate_of for entry in study.record]
+
+    assert run(3) == ([(0.0,), (0.0,), (1.0,)], [None, 0, None])
+    assert run(5) == ([(0.0,), (0.0,), (1.0,), (1.0,), (2.0,)], [None, 0, None, 2, None])
 
 
 def test_seeds_are_shared_or_one_each() -> None:
@@ -283,6 +304,20 @@ def test_an_evaluation_that_raises_is_failed_with_its_traceback() -> None:
         assert "no such thing" in study.record[0].evaluation.error
         with pytest.raises(InputError, match="no best evaluation"):
             _ = study.best
+        with pytest.raises(
+            InputError, match=r"finite value; 1 of 1 failed, number 0 with RuntimeError: no such thing\.$"
+        ):
+            _ = study.best_value
+
+
+@pytest.mark.parametrize(
+    "returned", [np.array([0.25, 3.0]), [np.float32(0.25), np.int64(3)], torch.tensor([0.25, 3.0])]
+)
+def test_arrays_are_values_as_tuples_are(returned: Any) -> None:
+    with Study(SPACE, directions=["minimize", "maximize"]) as study:
+        assert study.map(lambda params: returned, [individual_type([-1.0, 1.0])([0.5] * 4)]) == [(0.25, 3.0)]
+    with Study(SPACE) as study:
+        assert study.map(lambda params: returned[:1], [Individual([0.5] * 4)]) == [(0.25,)]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -321,6 +356,22 @@ def test_without_a_space_the_individual_is_handed_over() -> None:
     with Study(seed=1) as study:
         assert study.map(lambda individual: (sum(individual),), [Individual([1.5, 2.0])]) == [(3.5,)]
         assert study.best_params == {"gene_0": 1.5, "gene_1": 2.0}
+
+
+def test_bare_lists_and_arrays_are_evaluated_too() -> None:
+    with Study(seed=1) as study:
+        assert study.map(sum, [[1.5, 2.0]]) == [(3.5,)]
+        assert study.map(sum, np.array([[1.5, 2.0], [0.5, 1.0]])) == [(3.5,), (1.5,)]
+
+
+@pytest.mark.parametrize("genes", [["a", 1.0], [[1.0], 2.0], [1j], "abc", 7])
+def test_genes_that_are_no_numbers_are_refused_before_anything_is_evaluated(genes: Any) -> None:
+    with (
+        Study(seed=1) as study,
+        pytest.raises(InputError, match=r"flat sequences of numbers.*; got " + re.escape(repr(genes))),
+    ):
+        study.map(lambda individual: 1.0, [Individual([0.5]), genes])
+    assert len(study.record) == 0
 
 
 def test_lineage_is_recorded() -> None:
@@ -421,6 +472,14 @@ def test_callbacks_hear_of_new_evaluations_and_of_every_generation(tmp_path: Pat
         ({"seed": -1}, "seed"),
         ({"max_evaluations": 0}, "max_evaluations"),
         ({"max_seconds": 0}, "max_seconds"),
+        ({"max_seconds": "1h"}, "max_seconds must be a positive number, or None; got '1h'"),
+        (
+            {"executor": "processes"},
+            r"executor must be an object such as ProcessExecutor\(\), or None; got 'processes'",
+        ),
+        ({"pruner": "median"}, r"pruner must be an object such as MedianPruner\(\), or None; got 'median'"),
+        ({"callbacks": [print]}, "callbacks must be objects with on_evaluation.*; got <built-in function print>"),
+        ({"callbacks": print}, "callbacks must be objects with on_evaluation"),
         ({"name": "../escape"}, "name"),
         ({"name": ""}, "name"),
     ],

@@ -95,19 +95,24 @@ def _read(argument: str, data: Any) -> Split:
         )
     else:
         inputs, targets = _of_dataset(argument, data)
+    if min(len(inputs), len(targets)) == 0:
+        raise InputError(f"{argument} must hold at least one example; it is empty.")
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
         raise InputError(f"{argument} must hold finite inputs; some are NaN or infinite. Fill or drop them first.")
     if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
         raise InputError(f"{argument} must hold finite targets; some are NaN or infinite. Drop their examples first.")
     if not targets.is_floating_point() and int(targets.min()) < 0:
-        raise InputError(f"{argument} must hold classes from 0 on as targets; got {int(targets.min())}.")
+        raise InputError(
+            f"{argument} must hold classes from 0 on as targets; got {int(targets.min())}. For a regression, give "
+            "targets of a floating-point type."
+        )
     return Split(inputs, targets)
 
 
 def _of_dataset(argument: str, dataset: Any) -> tuple[Tensor, Tensor]:
-    pairs = [dataset[i] for i in range(len(dataset))]
-    if not pairs or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in pairs[:1]):
-        raise InputError(f"{argument} must be a dataset of pairs (input, target), at least one; got {pairs[:1]!r}.")
+    pairs = [_example(argument, dataset, i) for i in range(len(dataset))]
+    if not pairs:
+        raise InputError(f"{argument} must hold at least one example; it is empty.")
     inputs = [_image(pair[0]) for pair in pairs]
     try:
         return _stack(argument, inputs), _stack(argument, [pair[1] for pair in pairs])
@@ -115,6 +120,21 @@ def _of_dataset(argument: str, dataset: Any) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"{argument} must be a dataset whose examples have one shape and type (pad or resize them); {error}."
         ) from error
+
+
+def _example(argument: str, dataset: Any, number: int) -> Any:
+    try:
+        pair = dataset[number]
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".removesuffix(".")
+        raise InputError(f"{argument} could not be read: example {number} raised {reason}.") from error
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        kind = f"{type(pair).__name__} of {len(pair)}" if isinstance(pair, (tuple, list, dict)) else type(pair).__name__
+        raise InputError(
+            f"{argument} must be a dataset of pairs (input, target), or a pair of arrays or tensors; "
+            f"example {number} is a {kind}."
+        )
+    return pair
 
 
 def _stack(argument: str, examples: Sequence[Any]) -> Tensor:

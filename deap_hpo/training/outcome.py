@@ -50,7 +50,7 @@ def conclude(
     seconds: float,
     environment: Mapping[str, Any],
 ) -> Evaluation:
-    """Make the evaluation of a training: "diverged" unless its curve has all epochs.
+    """Make the evaluation of a training: "diverged" unless its curve has all epochs, and its objectives are finite.
 
     A diverged training ended in epoch ``len(curve) + 1``. Otherwise its values are what the goals name, its metrics
     what else was measured at the end of the last epoch: loss, the task's metrics, `parameters`.
@@ -99,6 +99,9 @@ def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
 def _judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:
     values, metrics, violation = goals.judge({**measured, "seconds": seconds})
     metrics.pop("seconds", None)  # an evaluation has them in any case
+    if not all(map(math.isfinite, values)):  # a metric of its own may be 0 / 0
+        worst = (math.inf,) * len(values)
+        return replace(evaluation, values=worst, status="diverged", curve=evaluation.curve[:-1], seconds=seconds)
     return replace(evaluation, values=values, metrics=metrics, seconds=seconds, violation=violation)
 
 

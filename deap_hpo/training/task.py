@@ -107,6 +107,11 @@ class Task:
     constraints: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.model, nn.Module):
+            raise InputError(
+                "model must be a class or a function that makes a fresh network for each training; got a network "
+                f"itself, a {type(self.model).__name__}."
+            )
         for name in ("parameters", "seconds"):
             if name in self.metrics:
                 raise InputError(f"metrics must not have the name {name!r}, which is always measured.")
@@ -216,22 +221,44 @@ class Task:
         _, architecture = self.configure(params)
         examples = self.data.training[:2]
         about = f"inputs {list(examples.inputs.shape)}, targets {list(examples.targets.shape)}"
-        step = "could not be built"
+        step = f"could not be built with {architecture}" if architecture else "could not be built"
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             try:
                 network = self.model(**architecture).eval()
+                self._check_initialized(network)
                 step = f"does not fit the data ({about})"
                 output = network(self.data.prepare(examples.inputs))
+                if not isinstance(output, Tensor):
+                    raise TypeError(f"it must return a tensor; it returned a {type(output).__name__}")
                 self._check_classes(output)
-                about += f", outputs {list(getattr(output, 'shape', [type(output).__name__]))}"
+                about += f", outputs {list(output.shape)}"
                 for name, measure in {"loss": self.loss, **self.metrics}.items():
                     step = f"does not fit the {name} ({about})"
-                    if measure(output, examples.targets).dim() != 0:
-                        raise ValueError("it must give a single number, the mean over the batch")
+                    value = measure(output, examples.targets)
+                    if not isinstance(value, Tensor) or value.dim() != 0:
+                        raise ValueError("it must give a tensor with a single number, the mean over the batch")
             except Exception as error:
-                raise InputError(f"The network of the task {self.name!r} {step}: {error}") from error
+                said = str(error).strip().removesuffix(".")
+                raise InputError(f"The network of the task {self.name!r} {step}: {said}.{self._hint(step)}") from error
 
-    def _check_classes(self, output: Any) -> None:
+    def _hint(self, step: str) -> str:
+        """Say how data were understood, where that may be why a network does not fit."""
+        training = self.data.training
+        if "fit the data" in step and training.inputs.dtype == torch.int64:
+            return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
+        if "fit the loss" in step and training.targets.is_floating_point():
+            return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."
+        return ""
+
+    def _check_initialized(self, network: nn.Module) -> None:
+        """Refuse lazy modules: their initial weights would depend on who calls them first."""
+        if any(isinstance(one, nn.parameter.UninitializedParameter) for one in network.parameters()):
+            raise ValueError(
+                "lazy modules get their weights in a first call, which is not one of training; name their sizes, "
+                "or call the network once before the factory returns it"
+            )
+
+    def _check_classes(self, output: Tensor) -> None:
         """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
         splits = [split for split in (self.data.training, self.data.validation, self.data.test) if split]
         highest = max(int(split.targets.max()) for split in splits)

@@ -148,6 +148,14 @@ with_nan[3, 1] = np.nan
             r"test must hold examples like .*\[4\].*got inputs \[2\]",
         ),
         ((np.float32(3.0), CLASSES), {}, "got a single number"),
+        ((TABLE[:0], CLASSES[:0]), {}, "at least one example; it is empty"),
+        (
+            (TABLE.tolist(), CLASSES.tolist()),
+            {},
+            "^data must be .* a pair of arrays or tensors; example 0 is a list of 60.$",
+        ),
+        ([(TABLE[0], 1), None], {}, "example 1 is a NoneType"),
+        ([{"x": TABLE[0], "y": 1, "z": 0}], {}, "example 0 is a dict of 3"),
     ],
 )
 def test_what_is_refused(given_data: Any, arguments: dict[str, Any], message: str) -> None:
@@ -228,11 +236,53 @@ def test_errors_of_regression_do_not_broadcast() -> None:
         (lambda: nn.Linear(4, 2), {}, "it has 2 outputs, but the targets go from 0 to 2"),
         (lambda: nn.Linear(4, 3), {"metrics": {"raw": lambda output, target: output}}, "does not fit the raw"),
         (lambda: nn.Linear(4, 3), {"loss": nn.functional.mse_loss}, "does not fit the loss .*outputs .2, 3."),
+        (lambda: nn.Linear(4, 3), {"metrics": {"one": lambda output, target: 1.0}}, "tensor with a single number"),
+        (lambda: nn.LSTM(4, 3), {}, "it must return a tensor; it returned a tuple.$"),
+        (lambda: nn.LazyLinear(3), {}, "could not be built: lazy modules"),
     ],
 )
 def test_a_check_names_what_does_not_fit(model: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Task.from_data(model, (TABLE, CLASSES), **arguments).check({})
+
+
+def test_a_check_says_how_data_were_understood() -> None:
+    with pytest.raises(InputError, match=r"are taken for tokens; give a table as floating-point numbers.$"):
+        Task.from_data(lambda: nn.Linear(4, 3), (TABLE.astype(int), CLASSES)).check({})
+    with pytest.raises(InputError, match=r"are taken for a regression; give classes as whole numbers.$"):
+        Task.from_data(lambda: nn.Linear(4, 3), (TABLE, CLASSES.astype(float))).check({})
+    with pytest.raises(InputError, match=r"could not be built with {'width': 0}: .*\.$"):
+        Task.from_data(lambda width: nn.Linear(4 // width, 3), (TABLE, CLASSES)).check({"width": 0})
+
+
+def test_a_lazy_network_that_was_called_once_is_a_network_as_any() -> None:
+    def network() -> nn.Module:
+        made = nn.Sequential(nn.LazyLinear(3))
+        made(torch.zeros(1, 4))
+        return made
+
+    task = Task.from_data(network, (TABLE, CLASSES))
+    task.check({})
+    assert ReferenceTrainer(task, epochs=1, device="cpu")({}).status == "ok"
+
+
+def test_a_network_is_no_factory() -> None:
+    with pytest.raises(InputError, match=r"model must be a class or a function that makes .*; got .* a Linear."):
+        Task.from_data(nn.Linear(4, 3), (TABLE, CLASSES))  # type: ignore[arg-type]
+
+
+class Broken(Pairs):
+    """A data set one of whose files cannot be read."""
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 7:
+            raise OSError("no such file: 7.png.")
+        return super().__getitem__(index)
+
+
+def test_the_example_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(InputError, match=r"^data could not be read: example 7 raised OSError: no such file: 7.png.$"):
+        Task.from_data(nn.Identity, Broken())
 
 
 def test_an_objective_has_to_be_measured() -> None:

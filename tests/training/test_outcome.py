@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 from networks import small_task
 from test_population import MEMBERS, assert_same_curves, curves, evaluate
 
-from deap_hpo.evaluation import Evaluation
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.executors import SerialExecutor
 from deap_hpo.training.outcome import combine, repeat_seeds
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
@@ -38,6 +40,20 @@ def test_repeats_mean_the_same_in_both_trainers():
     for one, other in zip(got, expected, strict=True):
         assert one.metrics == pytest.approx(other.metrics, rel=1e-3, abs=1e-6)
     assert (got[3].status, got[3].values, got[3].metrics) == ("diverged", (math.inf,), {})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_an_objective_that_is_not_finite_has_diverged(trainer, repeats):
+    def share(output, target):  # 0 / 0 where no output is large
+        large = (output > 100).float()
+        return (large * (output > 101)).sum() / large.sum()
+
+    task = replace(small_task(batch_size=16), metrics={"share": share}, objective="share", direction="maximize")
+    made = trainer(task, epochs=2, device="cpu", repeats=repeats)
+    ((_, one),) = SerialExecutor().run(made, [Request(0, {}, 3)])
+    assert (one.status, one.values, one.trained_epochs) == ("diverged", (math.inf,), 2)
 
 
 def test_seeds_of_repeats_come_from_the_requests_seed():

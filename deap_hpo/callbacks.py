@@ -1,0 +1,42 @@
+"""What a study tells while it runs: the shape of a callback, and a check that something has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from deap_hpo.errors import InputError
+from deap_hpo.trials import Entry
+
+
+class Callback(Protocol):
+    """What a `Study` tells while it runs; one of the methods is enough."""
+
+    def on_evaluation(self, study: Any, entry: Entry) -> None:
+        """Be told of an evaluation that was just recorded."""
+
+    def on_generation(self, study: Any, entries: Sequence[Entry]) -> None:
+        """Be told of a batch that is complete, replayed or new."""
+
+
+def check_callbacks(callbacks: Iterable[Any]) -> list[Any]:
+    """Return callbacks as a list.
+
+    Raises:
+        InputError: One of them would never be told anything, such as a function.
+
+    Example:
+        >>> class Printer:
+        ...     def on_evaluation(self, study, entry):
+        ...         print(entry.evaluation.value)
+        >>> len(check_callbacks([Printer()]))
+        1
+    """
+    callbacks = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    for one in callbacks:
+        if not (hasattr(one, "on_evaluation") or hasattr(one, "on_generation")):
+            raise InputError(
+                "callbacks must be objects with on_evaluation(study, entry) or on_generation(study, entries); "
+                f"got {one!r}."
+            )
+    return callbacks
