@@ -28,8 +28,8 @@ class Float:
 
     Raises:
         TypeError: A bound is not a number, or `log` not a bool.
-        ValueError: The bounds are not finite, in the wrong order, too far apart for a float, or not positive
-            where `log`.
+        ValueError: The bounds are not finite, in the wrong order, too far apart for a float, so close that there is
+            next to nothing between them, or not positive where `log`.
 
     Example:
         >>> learning_rate = Float(1e-4, 1.0, log=True)
@@ -49,6 +49,12 @@ class Float:
         _check_bounds(self.low, self.high, self.log)
         if not math.isfinite(self.high - self.low):
             raise ValueError(f"high - low must be finite; got low={self.low}, high={self.high}.")
+        # A search that tries nothing twice would run out of numbers, and look for more without end.
+        if 0 < self.high - self.low < 1e6 * math.ulp(max(-self.low, self.high)):
+            raise ValueError(
+                f"high must equal low, or have a million floating-point numbers below it down to low; "
+                f"got low={self.low}, high={self.high}."
+            )
 
     def decode(self, gene: float) -> float:
         """Return the value of a gene; a gene outside [0, 1] counts as the nearest bound.

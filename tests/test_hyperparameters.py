@@ -18,7 +18,8 @@ any_gene = st.floats(allow_nan=False)
 def floats(draw):
     log = draw(st.booleans())
     bound = st.floats(1e-300, 1e300) if log else st.floats(-1e300, 1e300) | st.floats(-10, 10)
-    return Float(*sorted([draw(bound), draw(bound)]), log=log)
+    low, high = sorted([draw(bound), draw(bound)])
+    return Float(low, low if high - low < 1e6 * math.ulp(max(-low, high)) else high, log=log)
 
 
 @st.composite
@@ -152,6 +153,8 @@ def test_nan_gene_is_refused(hyperparameter):
         (lambda: Float(0.0, math.inf), ValueError, "low and high must be finite; got low=0.0, high=inf."),
         (lambda: Float(math.nan, 1.0), ValueError, "low and high must be finite; got low=nan, high=1.0."),
         (lambda: Float(-1.7e308, 1.7e308), ValueError, "high - low must be finite"),
+        (lambda: Float(1.0, 1.0000000000000007), ValueError, "high must equal low, or have a million"),
+        (lambda: Float(-2.0, -1.9999999999999996), ValueError, "high must equal low, or have a million"),
         (lambda: Float("0", 1.0), TypeError, "low must be a number; got '0'."),
         (lambda: Float(0.0, True), TypeError, "high must be a number; got True."),
         (lambda: Float(0.0, 1.0, log=1), TypeError, "log must be a bool; got 1."),
