@@ -77,7 +77,8 @@ def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Mo
     """Lay a network's weights out with channels last, where that is faster and the network works with it.
 
     It is faster on CPUs, and on CUDA in bf16. It does not work for a network that flattens with ``view``, since the
-    values of an image's channel are then not together.
+    values of an image's channel are then not together. Nor for strided 1x1 convolutions of a few channels on a CPU:
+    there torch 2.14 writes beyond its memory in the backward pass on some processors, and ends the process.
 
     Args:
         model: The network; left in evaluation mode.
@@ -85,7 +86,8 @@ def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Mo
         precision: "fp32" or "bf16".
     """
     model.eval()
-    if inputs.dim() == 4 and (inputs.device.type == "cpu" or precision == "bf16"):
+    on_cpu = inputs.device.type == "cpu"
+    if inputs.dim() == 4 and (on_cpu or precision == "bf16") and not (on_cpu and any(map(_breaks, model.modules()))):
         model.to(memory_format=torch.channels_last)
         try:
             with torch.no_grad():
@@ -93,6 +95,12 @@ def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Mo
         except RuntimeError:
             model.to(memory_format=torch.contiguous_format)
     return model
+
+
+def _breaks(module: nn.Module) -> bool:
+    """Tell whether a module may end the process where channels come last on a CPU."""
+    few = isinstance(module, nn.Conv2d) and module.in_channels < 8
+    return few and set(module.kernel_size) == {1} and max(module.stride) > 1  # type: ignore[arg-type]
 
 
 def has_channels_last(model: nn.Module) -> bool:

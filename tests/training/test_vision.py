@@ -17,6 +17,7 @@ from deap_hpo.assembly import make_task
 from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
+from deap_hpo.training.hardware import has_channels_last, use_channels_last
 from deap_hpo.training.models import MODELS, ResNet, shape_arguments
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
@@ -139,3 +140,10 @@ def test_arguments_that_are_given_stay(root: Path) -> None:
     data = load_data("mnist", root, validation_size=20)
     assert shape_arguments(ResNet, data) == {"channels": 1, "classes": 10}
     assert shape_arguments(partial(ResNet, width=8), data)["channels"] == 1
+
+
+@pytest.mark.parametrize(("width", "last"), [(4, False), (16, True)])
+def test_strided_1x1_convolutions_of_few_channels_keep_theirs_first(width: int, last: bool) -> None:
+    """With channels last, torch's backward pass ended the process on some CPUs."""
+    model = use_channels_last(ResNet(width=width), torch.rand(2, 3, 32, 32), "fp32")
+    assert has_channels_last(model) is last
