@@ -18,14 +18,16 @@ LENGTHSCALE = (0.7, 1.0, 0.05, 10.0)
 VARIANCE = (1.0, 1.0, 0.05, 20.0)
 NOISE = (1e-3, 2.0, 1e-5, 0.5)
 JITTER = 1e-8
+# Matérn kernels of these orders: 5/2 for functions with two derivatives, 3/2 for rougher ones with one.
+SMOOTH, ROUGH = 2.5, 1.5
 
 
 class GaussianProcess:
     """Regression by a Gaussian process of mean 0, with a few samples of its hyperparameters from their posterior.
 
     From ten observations, many lengthscales are plausible, and the likeliest alone would be overconfident. The kernel
-    is Matérn 5/2 with one lengthscale per group of input columns. A group of several columns is a category in one-hot
-    code: scaled by sqrt(1/2), two different categories are at distance 1, whichever they are.
+    is Matérn 5/2 (or 3/2, see `fit`) with one lengthscale per group of input columns. A group of several columns is a
+    category in one-hot code: scaled by sqrt(1/2), two different categories are at distance 1, whichever they are.
 
     Args:
         groups: For each input column, the number of its lengthscale, from 0.
@@ -34,6 +36,7 @@ class GaussianProcess:
 
     Attributes:
         theta: Logarithms of the lengthscales, the signal variance and the noise variance, [samples, lengthscales + 2].
+        smoothness: Order of each sample's Matérn kernel, 2.5 or 1.5, [samples].
 
     Source:
         Rasmussen & Williams 2006, "Gaussian processes for machine learning", equation 4.17 and algorithm 2.1; Murray,
@@ -58,24 +61,29 @@ class GaussianProcess:
         self._turn = 0
         draws = self._prior_mean + self._prior_deviation * rng.normal(size=(n_samples, dimension + 2))
         self.theta: Array = np.clip(draws, self._low, self._high)
+        self.smoothness: Array = np.full(n_samples, SMOOTH)
 
-    def fit(self, inputs: Array, targets: Array, *, steps: int = 10) -> None:
+    def fit(self, inputs: Array, targets: Array, *, steps: int = 10, sample_smoothness: bool = False) -> None:
         """Condition on observations.
 
         Args:
             inputs: Array [n, columns].
             targets: Array [n] of about mean 0 and variance 1; finite.
             steps: Number of steps of the Markov chains, which take turns.
+            sample_smoothness: Whether a step also draws the order of the kernel, of which 5/2 and 3/2 are as likely
+                before the observations; else it stays as it is, at first 5/2.
         """
         self._inputs, self._targets = inputs, np.tile(targets, (len(self.theta), 1))
         for _ in range(steps):
-            self._turn = (self._turn + 1) % len(self.theta)
-            self.theta[self._turn] = self._slice(self.theta[self._turn], targets)
+            self._turn = turn = (self._turn + 1) % len(self.theta)
+            if sample_smoothness:
+                self.smoothness[turn] = self._draw_smoothness(self.theta[turn], self.smoothness[turn], targets)
+            self.theta[turn] = self._slice(self.theta[turn], self.smoothness[turn], targets)
         self._factorise()
 
     def thin(self, n_samples: int) -> None:
         """Keep at most `n_samples` samples, from the next fit on."""
-        self.theta = self.theta[:n_samples]
+        self.theta, self.smoothness = self.theta[:n_samples], self.smoothness[:n_samples]
 
     def predict(self, inputs: Array) -> tuple[Array, Array]:
         """Means and standard deviations of the noise-free function, by each sample.
@@ -87,8 +95,9 @@ class GaussianProcess:
             Two arrays [samples, m].
         """
         means, variances = [], []
-        for theta, factor, weights in zip(self.theta, self._factors, self._weights, strict=True):
-            cross = self._kernel(inputs, self._inputs, theta)
+        samples = zip(self.theta, self.smoothness, self._factors, self._weights, strict=True)
+        for theta, smoothness, factor, weights in samples:
+            cross = self._kernel(inputs, self._inputs, theta, smoothness)
             half = solve_triangular(factor, cross.T, lower=True, check_finite=False)
             means.append(cross @ weights)
             variances.append(np.exp(theta[-2]) - np.einsum("ij,ij->j", half, half))
@@ -105,52 +114,64 @@ class GaussianProcess:
         self._factorise()
         return means
 
-    def log_likelihood(self, theta: Array, targets: Array) -> float:
+    def log_likelihood(self, theta: Array, smoothness: float, targets: Array) -> float:
         """Logarithm of the marginal likelihood up to a constant; -inf outside of the ranges of `theta`."""
         if np.any(theta < self._low) or np.any(theta > self._high):
             return -np.inf
         try:
-            factor = cholesky(self._covariance(theta), lower=True, check_finite=False)
+            factor = cholesky(self._covariance(theta, smoothness), lower=True, check_finite=False)
         except LinAlgError:
             return -np.inf
         whitened = solve_triangular(factor, targets, lower=True, check_finite=False)
         return float(-0.5 * whitened @ whitened - np.log(np.diag(factor)).sum())
 
-    def _slice(self, theta: Array, targets: Array) -> Array:
+    def _draw_smoothness(self, theta: Array, smoothness: float, targets: Array) -> float:
+        """One step of Metropolis between the two orders."""
+        other = ROUGH if smoothness == SMOOTH else SMOOTH
+        gain = self.log_likelihood(theta, other, targets) - self.log_likelihood(theta, smoothness, targets)
+        return other if np.log(self._rng.random()) < gain else smoothness
+
+    def _slice(self, theta: Array, smoothness: float, targets: Array) -> Array:
         """One step of elliptical slice sampling (Murray, Adams & MacKay 2010, figure 2)."""
         rng, offset = self._rng, theta - self._prior_mean
         direction = self._prior_deviation * rng.normal(size=len(theta))
-        threshold = self.log_likelihood(theta, targets) - rng.exponential()
+        threshold = self.log_likelihood(theta, smoothness, targets) - rng.exponential()
         angle = rng.uniform(0, 2 * np.pi)
         low, high = angle - 2 * np.pi, angle
         while high - low > 1e-6:  # At angle 0 is theta itself.
             proposal: Array = self._prior_mean + offset * np.cos(angle) + direction * np.sin(angle)
-            if self.log_likelihood(proposal, targets) > threshold:
+            if self.log_likelihood(proposal, smoothness, targets) > threshold:
                 return proposal
             low, high = (angle, high) if angle < 0 else (low, angle)
             angle = rng.uniform(low, high)
         return theta
 
     def _factorise(self) -> None:
-        self._factors = [cholesky(self._covariance(theta), lower=True) for theta in self.theta]
+        samples = zip(self.theta, self.smoothness, strict=True)
+        self._factors = [cholesky(self._covariance(theta, smoothness), lower=True) for theta, smoothness in samples]
         self._weights = [
             cho_solve((factor, True), targets) for factor, targets in zip(self._factors, self._targets, strict=True)
         ]
 
-    def _covariance(self, theta: Array) -> Array:
-        covariance = self._kernel(self._inputs, self._inputs, theta)
+    def _covariance(self, theta: Array, smoothness: float) -> Array:
+        covariance = self._kernel(self._inputs, self._inputs, theta, smoothness)
         covariance.flat[:: len(covariance) + 1] += np.exp(theta[-1]) + JITTER
         return covariance
 
-    def _kernel(self, left: Array, right: Array, theta: Array) -> Array:
-        """Covariances v (1 + r + r^2/3) exp(-r) of the scaled distances r = sqrt(5) |x - x'|, [m, n]."""
-        scale = np.exp(theta[self._groups]) / np.sqrt(5)
+    def _kernel(self, left: Array, right: Array, theta: Array, smoothness: float) -> Array:
+        """Covariances [m, n] of the scaled distances r = sqrt(2 order) |x - x'|.
+
+        They are v (1 + r + r^2/3) exp(-r) for the order 5/2 and v (1 + r) exp(-r) for 3/2.
+        """
+        scale = np.exp(theta[self._groups]) / np.sqrt(2 * smoothness)
         left, right = left / scale, right / scale
         square = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
         radius: Array = np.sqrt(np.maximum(square, 0, out=square), out=square)
-        kernel = radius / 3  # In place from here on: half of a proposal's time is spent in these lines.
-        kernel += 1
-        kernel *= radius
+        kernel = radius.copy()  # In place from here on: half of a proposal's time is spent in these lines.
+        if smoothness == SMOOTH:
+            kernel /= 3
+            kernel += 1
+            kernel *= radius
         kernel += 1
         kernel *= np.exp(np.subtract(theta[-2], radius, out=radius), out=radius)
         return kernel

@@ -25,6 +25,7 @@ REFINEMENTS = 10  # Generations of evolution by the model alone, before a propos
 CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
 # From so many observations on: samples in the model, and steps of their Markov chains for each new observation.
 SAMPLING = ((100, 5, 2), (60, 5, 5), (40, 10, 10), (0, 20, 20))
+ROUGHNESS_FROM = 50  # From so many observations on, they also tell whether the function is a rough one.
 ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
 
 
@@ -71,6 +72,8 @@ class SurrogateStrategy:
         >>> best[0].fitness.values[0] < 0.1, space.decode(best[0])["n"]
         (True, 16)
     """
+
+    _roughness_from: float = ROUGHNESS_FROM
 
     def __init__(
         self, space: Space, *, batch_size: int = 1, seed: int = 0, n_start: int = 5, n_children: int = 600
@@ -182,7 +185,8 @@ class SurrogateStrategy:
         # More observations leave less to choose from among the hyperparameters, and make a sample dearer.
         n_samples, steps = next((samples, steps) for least, samples, steps in SAMPLING if len(inputs) >= least)
         self._process.thin(n_samples)
-        self._process.fit(inputs, standardise(values), steps=steps * new)
+        rough = len(inputs) >= self._roughness_from
+        self._process.fit(inputs, standardise(values), steps=steps * new, sample_smoothness=rough)
         self._fitted = observations
 
     @property
