@@ -10,7 +10,7 @@ from typing import Any
 
 from deap import base, tools
 
-from deap_hpo.errors import InputError, hint
+from deap_hpo.errors import InputError, hint, is_number
 from deap_hpo.individual import lineage
 from deap_hpo.operators import check_probability, mutBoundedResample, mutPerturb, selTruncation
 
@@ -234,7 +234,8 @@ class PBTSettings:
                 raise InputError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
         for name, low, high in _RANGES:
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            optional = getattr(type(self), name) is None
+            if not (value is None and optional) and not (is_number(value) and low <= value <= high):
                 raise InputError(f"{name} must be from {low:g} to {high:g}; got {value!r}.")
 
     def register(self, toolbox: base.Toolbox) -> None:

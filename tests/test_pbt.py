@@ -102,6 +102,9 @@ def test_settings_out_of_range_are_named() -> None:
         ({"exploit": "best"}, "exploit must be one of truncation, tournament; got 'best'"),
         ({"share": 0.6}, "share must be from 1e-06 to 0.5; got 0.6"),
         ({"mutpb": 2}, "mutpb must be from 0 to 1; got 2"),
+        ({"mutpb": True}, "mutpb must be from 0 to 1; got True"),
+        ({"step": "a"}, "step must be from 1e-06 to 1; got 'a'"),
+        ({"share": None}, "share must be from 1e-06 to 0.5; got None"),
         ({"shere": 0.2}, "pbt has no argument 'shere'. Did you mean 'share'"),
     ):
         with pytest.raises(InputError, match=said):
