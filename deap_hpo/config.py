@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from deap_hpo.errors import InputError, hint
 from deap_hpo.section import Section
 from deap_hpo.space import Space
+from deap_hpo.stages import check_stages
 from deap_hpo.starting import is_source, load_source
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 
@@ -105,6 +106,8 @@ class EvolutionConfig(Section):
             raise ValueError(f"algorithm has no {self.algorithm!r}. {hint(self.algorithm, known)}")
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
+        if self.stages:
+            check_stages(self.stages)
         if self.stages and self.algorithm in ("pbt", *MULTI_FIDELITY):
             raise ValueError(f"stages cannot be had with {self.algorithm}, which itself says how long to train.")
         return self

@@ -249,6 +249,13 @@ def test_numbers_out_of_range_are_refused_by_name(name, argument):
         ("fixed", {"repeats": 1}, "fixed needs the argument 'params'; got repeats"),
         ("fixed", {"params": {"lr": 0.1}}, "missing width, act"),
         ("fixed", {"params": {"lr": 2.0, "width": 1, "act": "relu"}}, r"lr: value must be within \[0.0001, 1.0\]"),
+        ("fixed", {"params": 3}, "params is no point of the space"),
+        (
+            "grid",
+            {"resolution": True},
+            "resolution does not fit the space: lr: resolution must be an integer; got True",
+        ),
+        ("grid", {"resolution": {"lr": 2}}, "resolution does not fit the space: .*missing width"),
         ("grid", {}, "a resolution .* or a budget .* and not both; got resolution=None, budget=None"),
         ("grid", {"resolution": 2, "budget": 9}, "and not both; got resolution=2, budget=9"),
         ("grid", {"budget": 2}, "budget must be at least 3, the number of combinations of all choices alone; got 2"),
@@ -266,7 +273,7 @@ def test_numbers_out_of_range_are_refused_by_name(name, argument):
     ],
 )
 def test_errors_say_what_was_expected_and_given(name, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         make_strategy(name, SPACES["mixed"], **arguments)
 
 
