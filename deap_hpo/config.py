@@ -92,7 +92,7 @@ class EvolutionConfig(Section):
     indpb: float = Field(0.1, ge=0, le=1, description="resample: probability of each gene to be redrawn.")
     arguments: dict[str, Any] = Field({}, description="Further arguments of pbt, nsga-ii, nsga-iii or of a strategy.")
     enqueue: list[dict[str, Any]] = Field([], description="Hyperparameters that are tried first.")
-    target: float | None = Field(None, description="Value of the objective at which the run ends.")
+    target: float | None = Field(None, allow_inf_nan=False, description="Value of the objective at which the run ends.")
     patience: int | None = Field(None, ge=1, description="Generations without a better value after which it ends.")
     stages: list[int] = Field([], description="Epochs at which hopeless trainings are ended; the last: of a whole one.")
     stopping: Literal["median", "halving"] = Field("median", description="stages: who is hopeless.")
