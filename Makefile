@@ -34,8 +34,10 @@ figures: $(VENV)/.developer  ## Draw all figures, and fill their numbers into do
 	$(BIN)/python figures/draw.py
 	$(BIN)/python figures/reproduction.py
 
+# A file's tests share what they made at some cost, and so a process. When one dies, pytest-xdist would start another
+# that is given nothing to do, and wait for it without end: it is to end the run, which then has failed.
 test: $(VENV)/.developer  ## Run all tests (ARGS="-k study" for some)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 lint: $(VENV)/.developer  ## Check style and types
 	$(BIN)/ruff check .

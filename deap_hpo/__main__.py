@@ -56,6 +56,7 @@ def evolve(
 
     from deap_hpo.algorithms import eaTruncation
     from deap_hpo.assembly import make_executor, make_task, strategy_of, toolbox_of, trainer_of
+    from deap_hpo.inheritance import architecture_genes
     from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings, eaNSGA
     from deap_hpo.pbt import PBTSettings, eaPBT
     from deap_hpo.stages import StagedMap
@@ -65,6 +66,7 @@ def evolve(
     evolution = config.evolution
     directions = trainer.task.goals.directions
     pbt = PBTSettings.of(evolution.arguments) if evolution.algorithm == "pbt" else None
+    kept = architecture_genes(trainer.task, config.search_space) if pbt else ()
     with Study(
         config.search_space,
         name=config.study.name or "study",
@@ -122,6 +124,7 @@ def evolve(
                 interval=pbt.interval,
                 stats=study.statistics(),
                 verbose=verbose,
+                kept=kept,
             )
         else:
             strategy = strategy_of(config)

@@ -19,10 +19,12 @@ from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.individual import individual_type, lineage, make_toolbox
 from deap_hpo.operators import mutSelfAdaptive
 from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings
+from deap_hpo.pbt import PBTSettings
 from deap_hpo.record import run_folder
+from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Categorical, Space
 from deap_hpo.starting import load_source
-from deap_hpo.strategies import UNGUIDED, Strategy, argument_names, make_strategy
+from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES, UNGUIDED, Strategy, argument_names, make_strategy
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.models import MODELS, shape_arguments
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
@@ -160,6 +162,21 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
         arguments["budget"] = min(asked, evolution.max_evaluations or asked)
     strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
     return Enqueued(strategy, genomes_of(space, evolution.enqueue)) if evolution.enqueue else strategy
+
+
+def check_algorithm(config: RunConfig, directions: Sequence[Direction]) -> None:
+    """Make what an algorithm needs, for nothing but that what cannot be made is said before anything is trained.
+
+    Raises:
+        InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
+            or an argument is out of its range.
+    """
+    with generators_kept():
+        toolbox_of(config.search_space, config.evolution, directions)
+        if config.evolution.algorithm == "pbt":
+            PBTSettings.of(config.evolution.arguments)
+        elif config.evolution.algorithm in (*STRATEGIES, *MULTI_FIDELITY):
+            strategy_of(config)
 
 
 def make_executor(trainer: Trainer, config: RunConfig) -> Executor:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Real
 from time import perf_counter
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, is_number
 
 _MOST_PROPOSALS = 50  # for each evaluation (or epoch) of the budget
 
@@ -50,7 +49,7 @@ class Budget:
         for name, value in (("max_evaluations", max_evaluations), ("max_epochs", max_epochs)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be an integer of at least 1, or None; got {value!r}.")
-        if max_seconds is not None and not (isinstance(max_seconds, Real) and max_seconds > 0):
+        if max_seconds is not None and not (is_number(max_seconds) and max_seconds > 0):
             raise InputError(f"max_seconds must be a positive number, or None; got {max_seconds!r}.")
         self._evaluations = math.inf if max_evaluations is None else max_evaluations
         self._epochs = math.inf if max_epochs is None else max_epochs

@@ -7,8 +7,8 @@ measurements is partly luck, and only fresh ones show how much.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from statistics import fmean
 from time import perf_counter
@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from deap_hpo.__main__ import evolve
-from deap_hpo.assembly import make_executor, make_task, trainer_of
+from deap_hpo.assembly import check_algorithm, make_executor, make_task, trainer_of
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.errors import InputError
@@ -143,14 +143,21 @@ def compare(
     for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
         if value < least:
             raise InputError(f"{name} must be an integer of at least {least}; got {value}.")
+    first: dict[Method, RunConfig] = {}
     for method in methods:  # what is mistyped is said before hours of training
-        _settings_of(config, method, f"{experiment}-{method.label}-1", 1, budget)
+        with _named(method):
+            first[method] = _settings_of(config, method, f"{experiment}-{method.label}-1", 1, budget)
     task = make_task(config)
     if task.goals.directions != ("minimize",):
         raise InputError(
             f"compare judges by one objective, the less the better; the task has {', '.join(task.goals.objectives)} "
             f"({', '.join(task.goals.directions)})."
         )
+    if task.data.test is None:
+        raise InputError("A comparison needs test examples; the task's data have none.")
+    for method, settings in first.items():
+        with _named(method):
+            check_algorithm(settings, task.goals.directions)
     runs: list[dict[str, Any]] = []
     anytime: list[dict[str, Any]] = []
     for seed in range(1, seeds + 1):
@@ -164,6 +171,15 @@ def compare(
             runs.append({"method": method.label, "seed": seed, **chosen, "gap": chosen["retrained"] - chosen["best"]})
             anytime += [{"method": method.label, "seed": seed, **step} for step in steps]
     return pd.DataFrame(runs), pd.DataFrame(anytime)
+
+
+@contextmanager
+def _named(method: Method) -> Iterator[None]:
+    """Have what is wrong with a method name it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"The method {method.label!r} cannot run: {error}") from error
 
 
 def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:

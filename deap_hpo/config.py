@@ -10,10 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from deap_hpo.errors import InputError, hint
+from deap_hpo.section import Section
 from deap_hpo.space import Space
+from deap_hpo.stages import check_stages
 from deap_hpo.starting import is_source, load_source
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 
@@ -29,11 +31,7 @@ GOALS = {"objective", "direction", "constraints"}
 BUDGETS = {"generations", "max_evaluations", "max_epochs", "target", "patience"}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StudyConfig(_Section):
+class StudyConfig(Section):
     """Where the run is recorded, and its seed."""
 
     name: str | None = Field(None, description="Name of the study; by default that of the preset or file.")
@@ -42,7 +40,7 @@ class StudyConfig(_Section):
     common_random_numbers: bool = Field(True, description="Whether all trainings share one seed.")
 
 
-class TaskConfig(_Section):
+class TaskConfig(Section):
     """Which network is trained on which data: by name, or from a Python file of one's own."""
 
     source: str | None = Field(None, description="FILE.py:NAME of a task of your own, instead of all that follows.")
@@ -69,7 +67,7 @@ class TaskConfig(_Section):
         return self.model_dump(include=GOALS, exclude_defaults=True)
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """How one evaluation trains."""
 
     trainer: str = Field("auto", description="auto, population (on an accelerator) or reference (on a CPU).")
@@ -80,7 +78,7 @@ class TrainingConfig(_Section):
     recipe: dict[str, Any] = Field({}, description="Training settings that are not searched: batch_size, gamma, ...")
 
 
-class EvolutionConfig(_Section):
+class EvolutionConfig(Section):
     """What proposes hyperparameters: a strategy by its name, or an algorithm in DEAP's form."""
 
     algorithm: str = Field("surrogate", description="A strategy, truncation (the paper's), pbt, nsga-ii or nsga-iii.")
@@ -94,7 +92,7 @@ class EvolutionConfig(_Section):
     indpb: float = Field(0.1, ge=0, le=1, description="resample: probability of each gene to be redrawn.")
     arguments: dict[str, Any] = Field({}, description="Further arguments of pbt, nsga-ii, nsga-iii or of a strategy.")
     enqueue: list[dict[str, Any]] = Field([], description="Hyperparameters that are tried first.")
-    target: float | None = Field(None, description="Value of the objective at which the run ends.")
+    target: float | None = Field(None, allow_inf_nan=False, description="Value of the objective at which the run ends.")
     patience: int | None = Field(None, ge=1, description="Generations without a better value after which it ends.")
     stages: list[int] = Field([], description="Epochs at which hopeless trainings are ended; the last: of a whole one.")
     stopping: Literal["median", "halving"] = Field("median", description="stages: who is hopeless.")
@@ -108,6 +106,8 @@ class EvolutionConfig(_Section):
             raise ValueError(f"algorithm has no {self.algorithm!r}. {hint(self.algorithm, known)}")
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
+        if self.stages:
+            check_stages(self.stages)
         if self.stages and self.algorithm in ("pbt", *MULTI_FIDELITY):
             raise ValueError(f"stages cannot be had with {self.algorithm}, which itself says how long to train.")
         return self
@@ -117,7 +117,7 @@ class EvolutionConfig(_Section):
         return self.model_dump(exclude={*BUDGETS, *(() if self.stages else ("stages", "stopping"))})
 
 
-class ExecutionConfig(_Section):
+class ExecutionConfig(Section):
     """Where evaluations run; changes speed, never results."""
 
     executor: Literal["auto", "serial", "processes", "ray"] = Field("auto", description="auto: processes on a CPU.")
@@ -130,7 +130,7 @@ class ExecutionConfig(_Section):
     checkpoint_limit: int | None = Field(None, ge=1, description="Bytes that checkpoints may take after a generation.")
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A run: what is recorded, trained, searched, evolved, and where.
 
     Example:

@@ -104,9 +104,20 @@ def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
         return
     repeats = f"{made.repeats} trainings of " if made.repeats > 1 else ""
     each = f"{made.shortest} epoch(s)" if made.shortest == made.longest else f"{made.shortest} to {made.longest} epochs"
+    stages = ", one for each stage of a training" if "stages" in made.ends_early else ""
+    total = "at most" if made.ends_early else "in all"
+    about = "At most about" if made.ends_early else "About"
     output.print(
-        f"{made.evaluations} evaluations at most, of {repeats}{each} each: "
-        f"{made.epochs} epochs in all; {made.workers} side by side.\n"
-        f"{made.training_images:,} training images and {made.validation_images:,} validation images in all.\n"
-        f"About {format_seconds(made.seconds)}, going by a short training on this machine just now."
+        f"{made.evaluations} evaluations at most{stages}, of {repeats}{each} each: "
+        f"{made.epochs} epochs {total}; {made.workers} side by side.\n"
+        f"{made.training_images:,} training images and {made.validation_images:,} validation images {total}.\n"
+        f"{about} {format_seconds(made.seconds)}, going by a short training on this machine just now."
     )
+    if made.ends_early:
+        evolution = config.evolution
+        reasons = {
+            "target": f"the target {evolution.target} is reached",
+            "patience": f"nothing gets better for {evolution.patience} generation(s)",
+            "stages": f"trainings are ended after {' or '.join(map(str, evolution.stages[:-1]))} epoch(s)",
+        }
+        output.print(f"Less where {', or where '.join(reasons[name] for name in made.ends_early)}.")

@@ -19,6 +19,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals
+from deap_hpo.inheritance import architecture_genes
 from deap_hpo.objective import Objective
 from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings, eaNSGA
 from deap_hpo.pbt import PBTSettings, eaPBT
@@ -152,6 +153,7 @@ def optimize(
             f"objective; got {objective!r}."
         )
     pbt = PBTSettings.of(evolution.arguments) if algorithm == "pbt" else None
+    kept = architecture_genes(evaluator.task, space) if pbt and hasattr(evaluator, "task") else ()
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:
@@ -193,7 +195,7 @@ def optimize(
             elif pbt:
                 pbt.register(toolbox)
                 first = toolbox.population(n=population)
-                eaPBT(first, toolbox, pbt.cxpb, pbt.mutpb, generations - 1, pbt.interval, verbose=False)
+                eaPBT(first, toolbox, pbt.cxpb, pbt.mutpb, generations - 1, pbt.interval, verbose=False, kept=kept)
             elif strategy:
                 toolbox.register("generate", strategy.generate, toolbox.genome)
                 toolbox.register("update", strategy.update)

@@ -10,7 +10,7 @@ from typing import Any
 
 from deap import algorithms, base, tools
 
-from deap_hpo.errors import InputError, hint
+from deap_hpo.errors import InputError, hint, is_number
 from deap_hpo.feasibility import selFeasibleFirst, selFeasibleTournament
 from deap_hpo.individual import lineage
 from deap_hpo.operators import check_probability
@@ -205,13 +205,16 @@ mutation_eta, divisions.
     def __post_init__(self) -> None:
         for name in ("cxpb", "mutpb", "indpb"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
+            optional = getattr(type(self), name) is None
+            if not (value is None and optional) and not (is_number(value) and 0 <= value <= 1):
                 raise InputError(f"{name} must be from 0 to 1; got {value!r}.")
         for name in ("crossover_eta", "mutation_eta"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} must be a finite number above 0; got {getattr(self, name)!r}.")
-        if self.divisions is not None and (not isinstance(self.divisions, int) or self.divisions < 1):
-            raise InputError(f"divisions must be an integer of at least 1; got {self.divisions!r}.")
+            value = getattr(self, name)
+            if not (is_number(value) and 0 < value < math.inf):
+                raise InputError(f"{name} must be a finite number above 0; got {value!r}.")
+        value = self.divisions
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InputError(f"divisions must be an integer of at least 1; got {value!r}.")
 
     def register(self, toolbox: base.Toolbox, algorithm: str, *, genes: int, objectives: int, population: int) -> None:
         """Register `mate`, `mutate`, `mating` and `select`.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from deap import base, tools
 
-from deap_hpo.errors import InputError, hint
+from deap_hpo.errors import InputError, hint, is_number
 from deap_hpo.individual import lineage
 from deap_hpo.operators import check_probability, mutBoundedResample, mutPerturb, selTruncation
 
@@ -25,6 +25,7 @@ def eaPBT(
     stats: tools.Statistics | None = None,
     halloffame: tools.HallOfFame | None = None,
     verbose: bool = __debug__,
+    kept: Collection[int] = (),
 ) -> tuple[list[Any], tools.Logbook]:
     """Train a population, whose losers take over the weights of winners and vary their hyperparameters as they go.
 
@@ -35,7 +36,7 @@ def eaPBT(
             for member, source in zip(population, exploit(population)):
                 child = clone(source), with the weights and the optimiser state of the source
                 if source is not member:
-                    child = mutate(mate(child, member))
+                    child = mutate(mate(child, member)), but for the genes that are kept
             train(children, interval epochs more)
             population = children
 
@@ -54,6 +55,9 @@ def eaPBT(
         stats: Statistics of each generation, for the logbook.
         halloffame: Updated with each generation.
         verbose: Whether to print the logbook as it grows.
+        kept: Positions of genes that a child has from the source of its weights, whatever mates and mutates: those of
+            the architecture, which `deap_hpo.inheritance.architecture_genes` finds. They are drawn for the first
+            population, and selected since.
 
     Returns:
         The population, and a logbook with the columns `gen`, `epochs` (trained so far by each), `nevals`, `inherited`
@@ -84,7 +88,7 @@ def eaPBT(
         if gen > 0:
             sources = toolbox.exploit(population)
             inherited = sum(source is not member for source, member in zip(sources, population, strict=True))
-            population[:] = next_generation(population, sources, toolbox, cxpb, mutpb)
+            population[:] = next_generation(population, sources, toolbox, cxpb, mutpb, kept)
         for individual in population:
             individual.epochs = (gen + 1) * interval
 
@@ -104,7 +108,12 @@ def eaPBT(
 
 
 def next_generation(
-    population: Sequence[Any], sources: Sequence[Any], toolbox: base.Toolbox, cxpb: float, mutpb: float
+    population: Sequence[Any],
+    sources: Sequence[Any],
+    toolbox: base.Toolbox,
+    cxpb: float,
+    mutpb: float,
+    kept: Collection[int] = (),
 ) -> list[Any]:
     """Return one child of each source, to go on from the source's weights; who takes over another's varies, too."""
     children = []
@@ -115,6 +124,8 @@ def next_generation(
                 child, _ = toolbox.mate(child, toolbox.clone(member))
             if random.random() < mutpb:
                 (child,) = toolbox.mutate(child)
+            for i in kept:
+                child[i] = source[i]
         child.start_from = source.origin[0]
         del child.fitness.values
         children.append(child)
@@ -234,7 +245,8 @@ class PBTSettings:
                 raise InputError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
         for name, low, high in _RANGES:
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            optional = getattr(type(self), name) is None
+            if not (value is None and optional) and not (is_number(value) and low <= value <= high):
                 raise InputError(f"{name} must be from {low:g} to {high:g}; got {value!r}.")
 
     def register(self, toolbox: base.Toolbox) -> None:

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from deap_hpo.assembly import make_executor, trainer_of
-from deap_hpo.config import RunConfig, make_config
+from deap_hpo.assembly import check_algorithm, make_executor, trainer_of
+from deap_hpo.config import EvolutionConfig, RunConfig, make_config
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.training.population import PopulationTrainer
@@ -31,7 +31,9 @@ class Plan:
         training_images: Images that go through training, all epochs and networks together.
         validation_images: Images that go through validation, likewise.
         workers: Networks that train side by side.
-        seconds: Estimated wall-clock seconds.
+        seconds: Estimated wall-clock seconds, of as many epochs.
+        ends_early: The settings by which less may be trained, whatever the algorithm: "target" and "patience" end the
+            run, "stages" trainings.
     """
 
     evaluations: int
@@ -43,10 +45,16 @@ class Plan:
     validation_images: int
     workers: int
     seconds: float
+    ends_early: tuple[str, ...] = ()
 
 
 def plan(config: RunConfig, trainer: Trainer) -> Plan:
-    """Plan a run; the time comes from a few dozen real training steps of the real networks on this machine."""
+    """Plan a run; the time comes from a few dozen real training steps of the real networks on this machine.
+
+    Raises:
+        InputError: The algorithm cannot run as configured.
+    """
+    check_algorithm(config, trainer.task.goals.directions)
     work = workload(config.search_space, config.evolution, epochs=trainer.epochs, seed=config.study.seed)
     batches = [batch for batch in work.affordable() if batch.evaluations]
     epochs = work.epochs * trainer.repeats
@@ -66,7 +74,17 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
         workers=workers,
         # Where outcomes decide on the epochs, the budget may end before all evaluations are as long as they can be.
         seconds=rounds * work.epochs / max(1, most) * trainer.repeats * _seconds_of_an_epoch(config, trainer),
+        ends_early=_ends_early(config.evolution),
     )
+
+
+def _ends_early(evolution: EvolutionConfig) -> tuple[str, ...]:
+    given = {
+        "target": evolution.target is not None,
+        "patience": evolution.patience is not None,
+        "stages": len(evolution.stages) > 1,
+    }
+    return tuple(name for name, is_given in given.items() if is_given)
 
 
 def _seconds_of_an_epoch(config: RunConfig, trainer: Trainer) -> float:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, is_integer, is_number
 from deap_hpo.evaluation import Direction
 from deap_hpo.trials import Entry
 
@@ -60,11 +60,13 @@ class MedianPruner:
     quantile: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.startup < 1 or self.warmup < 0:
+        whole = is_integer(self.startup) and is_integer(self.warmup)
+        if not whole or self.startup < 1 or self.warmup < 0:
             raise InputError(
-                f"startup must be at least 1 and warmup at least 0; got {self.startup!r} and {self.warmup!r}."
+                "startup must be an integer of at least 1, warmup one of at least 0; "
+                f"got {self.startup!r} and {self.warmup!r}."
             )
-        if not 0 < self.quantile < 1:
+        if not (is_number(self.quantile) and 0 < self.quantile < 1):
             raise InputError(f"quantile must be between 0 and 1; got {self.quantile!r}.")
 
     def limits(self, entries: Sequence[Entry], direction: Direction) -> Mapping[int, float]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Any
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, is_integer
 
 
 class StagedMap:
@@ -46,8 +46,7 @@ class StagedMap:
         stages: Sequence[int],
         rule: str | Callable[[Sequence[float], Sequence[float]], Sequence[bool]] = "median",
     ) -> None:
-        if not stages or stages[0] < 1 or any(b <= a for a, b in pairwise(stages)):
-            raise InputError(f"stages must be growing numbers of epochs, at least 1; got {list(stages)}.")
+        check_stages(stages)
         if isinstance(rule, str) and rule not in RULES:
             raise InputError(f"rule must be one of {', '.join(RULES)}, or a function; got {rule!r}.")
         self._map = map
@@ -78,6 +77,22 @@ class StagedMap:
                 if keeps and math.isfinite(cost)
             ]
         return [values[id(individual)] for individual in everybody]
+
+
+def check_stages(stages: Sequence[int]) -> None:
+    """Refuse stages that are none.
+
+    Raises:
+        InputError: There is none, one is no whole number of at least 1, or they do not grow.
+
+    Example:
+        >>> check_stages([1, 5, 2])
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: stages must be growing numbers of epochs, at least 1; got [1, 5, 2].
+    """
+    if not stages or not all(map(is_integer, stages)) or stages[0] < 1 or any(b <= a for a, b in pairwise(stages)):
+        raise InputError(f"stages must be growing numbers of epochs, at least 1; got {list(stages)}.")
 
 
 def median_rule(costs: Sequence[float], earlier: Sequence[float], startup: int = 5) -> list[bool]:

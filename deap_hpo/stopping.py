@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral, Real
 
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, is_integer, is_number
 from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 
@@ -46,9 +45,9 @@ class EarlyStopping:
     def __init__(self, target: float | None = None, patience: int | None = None) -> None:
         if target is None and patience is None:
             raise InputError("EarlyStopping needs a target or a patience; got neither.")
-        if target is not None and not (isinstance(target, Real) and math.isfinite(target)):
+        if target is not None and not (is_number(target) and math.isfinite(target)):
             raise InputError(f"target must be a finite number, or None; got {target!r}.")
-        if patience is not None and not (isinstance(patience, Integral) and patience >= 1):
+        if patience is not None and not (is_integer(patience) and patience >= 1):
             raise InputError(f"patience must be an integer of at least 1, or None; got {patience!r}.")
         self.target = target
         self.patience = patience

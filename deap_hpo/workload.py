@@ -37,8 +37,9 @@ class Workload:
     """What a run will ask for, at most.
 
     Less it becomes where a configuration comes again (its training answers for it), where a training diverges, or ends
-    at a stage, and where the run reaches its target. (Only Hyperband and its kin may come to more evaluations: where a
-    whole rung diverges, the next bracket begins a generation sooner.)
+    at a stage, and where the run reaches its target, or nothing gets better for as long as its patience. (Only
+    Hyperband and its kin may come to more evaluations: where a whole rung diverges, the next bracket begins a
+    generation sooner.)
 
     Attributes:
         batches: In their order, as if there were no budget.

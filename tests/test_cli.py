@@ -176,8 +176,34 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(here: Path) -> None:
     said = call(
         "run", "small.toml", "--dry-run", "--set", "evolution.stages=[1, 2]", "--set", "training.repeats=3"
     ).output
-    assert "22 evaluations at most, of 3 trainings of 1 epoch(s) each: 66 epochs in all" in said
+    assert (
+        "22 evaluations at most, one for each stage of a training, of 3 trainings of 1 epoch(s) each: "
+        "66 epochs at most" in " ".join(said.split())
+    )
+    assert "Less where trainings are ended after 1 epoch(s)." in said
     assert not Path("runs").exists()
+
+
+def test_a_dry_run_says_what_may_end_the_run_earlier(here: Path) -> None:
+    assert json.loads(call("run", "small.toml", "--dry-run", "--json").output)["ends_early"] == []
+    ends = ["--set", "evolution.target=0", "--set", "evolution.patience=2"]
+    made = json.loads(call("run", "small.toml", "--dry-run", *ends, "--json").output)
+    assert (made["ends_early"], made["epochs"]) == (["target", "patience"], 22)
+    said = call("run", "small.toml", "--dry-run", *ends).output
+    assert "11 evaluations at most, of 2 epoch(s) each: 22 epochs at most" in said
+    assert "images at most." in said
+    assert "At most about" in said
+    assert "Less where the target 0.0 is reached, or where nothing gets better for 2 generation(s)." in said
+    assert "Less where" not in call("run", "small.toml", "--dry-run").output
+
+
+def test_a_dry_run_refuses_what_a_run_refuses(here: Path) -> None:
+    for setting, said in (
+        ("evolution.stages=[2,1]", "evolution.stages must be growing numbers of epochs, at least 1; got [2, 1]."),
+        ("evolution.algorithm=nsga-ii", "nsga-ii needs at least 2 objectives; got 1."),
+        ("evolution.target=nan", "evolution.target: Input should be a finite number; got nan."),
+    ):
+        assert said in refused("run", "small.toml", "--dry-run", "--set", setting)
 
 
 def test_help_has_examples(here: Path) -> None:

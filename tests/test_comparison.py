@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from test_cli import call, here, refused  # noqa: F401 - `here` is a fixture
 
+from deap_hpo.assembly import make_task
 from deap_hpo.comparison import compare, parse_method
 from deap_hpo.comparison_report import anytime_bands, markdown, results
 from deap_hpo.config import RunConfig, load_config
@@ -165,6 +167,43 @@ def test_wrong_input_is_named(here: Path) -> None:  # noqa: F811
     assert "must be KEY=VALUE" in refused("compare", "truncation", "grid:4", *common)
     with pytest.raises(InputError):
         parse_method("grid:resolution")
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("tpe:n_startup=3", "has no argument 'n_startup' (did you mean 'n_startup_trials'?)"),
+        ("narrow=cma:sigma=0", "The method 'narrow' cannot run: sigma must be greater than 0 and finite; got 0."),
+        ("pbt:share=0.9", "The method 'pbt' cannot run: share must be from 1e-06 to 0.5; got 0.9."),
+        ("fixed", "The strategy fixed needs the argument 'params'"),
+        (
+            "fixed:params={lr=-1.0,momentum=0.5}",
+            "The method 'fixed' cannot run: params is no point of the space: lr: value must be within",
+        ),
+        ("hyperband:eta=1", "eta must be an integer of at least 2; got 1"),
+        ("nsga-ii", "The method 'nsga-ii' cannot run: nsga-ii needs at least 2 objectives; got 1."),
+        ("staged=truncation:stages=[3,1]", "stages must be growing numbers of epochs, at least 1; got [3, 1]."),
+        ("truncation:mutation=self", "evolution.mutation: Input should be 'resample' or 'self-adaptive'"),
+    ],
+)
+def test_arguments_of_all_methods_are_checked_before_anything_is_trained(
+    here: Path,  # noqa: F811
+    method: str,
+    said: str,
+) -> None:
+    assert said in " ".join(refused("compare", "random", method, "--config", "small.toml").split())
+    assert not Path("runs").exists()
+
+
+def test_that_there_are_test_examples_is_checked_before_anything_is_trained(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(config)
+    without = replace(task, data=replace(task.data, test=None))
+    monkeypatch.setattr("deap_hpo.comparison.make_task", lambda _: without)
+    with pytest.raises(InputError, match="A comparison needs test examples; the task's data have none"):
+        run(config)
+    assert not Path("runs").exists()
 
 
 def test_bands_begin_where_every_seed_has_a_value_and_keep_the_last_one() -> None:

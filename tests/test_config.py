@@ -95,12 +95,26 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
         ("evolution.algorithm=randm", "evolution.algorithm has no 'randm'. Did you mean 'random'?"),
         ("evolution.population", "--set needs SECTION.KEY=VALUE"),
         ("study.seed.x=1", "study.seed"),
+        ("evolution.generations=true", "evolution.generations: Input should be a number, not true or false; got True."),
+        ("evolution.patience=true", "evolution.patience: Input should be a number, not true or false; got True."),
+        ("evolution.indpb=false", "evolution.indpb: Input should be a number, not true or false; got False."),
+        ("evolution.target=true", "evolution.target: Input should be a number, not true or false; got True."),
+        ("execution.timeout=true", "execution.timeout: Input should be a number, not true or false; got True."),
+        (
+            "evolution.stages=[true, 3]",
+            "evolution.stages: Input should be a list of numbers, not true or false; got [True, 3].",
+        ),
     ],
 )
 def test_mistakes_are_named_by_their_field(override: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
         load_config("quick", [override])
     assert said in str(caught.value)
+
+
+def test_true_and_false_are_taken_where_they_are_meant() -> None:
+    config = load_config("quick", ["study.common_random_numbers=false", "training.recipe={nesterov=true}"])
+    assert (config.study.common_random_numbers, config.training.recipe) == (False, {"nesterov": True})
 
 
 def test_what_won_is_the_default() -> None:

@@ -189,7 +189,8 @@ def test_an_evaluator_that_does_not_start_is_refused_once(workers: ProcessExecut
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("workers", 0), ("timeout", 0), ("timeout", math.nan), ("retries", -1)]
+    ("argument", "value"),
+    [("workers", 0), ("workers", True), ("timeout", 0), ("timeout", math.nan), ("timeout", True), ("retries", -1)],
 )
 def test_arguments_out_of_range_are_named(argument: str, value: Any) -> None:
     with pytest.raises(InputError, match=argument):

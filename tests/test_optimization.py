@@ -104,11 +104,26 @@ def test_it_stops_when_nothing_gets_better() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"startup": 0}, "startup must be an integer of at least 1, warmup one of at least 0; got 0 and 0"),
+        ({"warmup": True}, "startup must be an integer of at least 1, warmup one of at least 0; got 5 and True"),
+        ({"quantile": "half"}, "quantile must be between 0 and 1; got 'half'"),
+    ],
+)
+def test_a_pruner_takes_numbers_in_their_range(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MedianPruner(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ((None, None), "neither"),
         ((math.nan, None), "target must be a finite"),
         (("best", None), "target must be a finite"),
         ((None, 0), "patience must be"),
         ((None, "3"), "patience must be"),
+        ((True, None), "target must be a finite number, or None; got True"),
+        ((None, True), "patience must be an integer of at least 1, or None; got True"),
     ],
 )
 def test_stopping_takes_a_target_or_a_patience(arguments: tuple[Any, Any], message: str) -> None:
@@ -146,6 +161,7 @@ def test_a_mistyped_argument_leaves_the_name_free(tmp_path: Path) -> None:
         ({"algorithm": "surogate"}, "Did you mean 'surrogate'"),
         ({"population": 0}, "evolution.population"),
         ({"generations": 0}, "evolution.generations"),
+        ({"generations": True}, "evolution.generations: Input should be a number, not true or false; got True"),
         ({"algorithm": "truncation", "arguments": {"cxbp": 0.1}}, "evolution.cxbp is not a setting"),
         ({"algorithm": "random", "arguments": {"cxpb": 0.1}}, "no argument 'cxpb'"),
         ({"objective": lambda: 0}, "must take the hyperparameters"),

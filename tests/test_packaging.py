@@ -62,3 +62,15 @@ def test_the_version_is_semantic_and_that_of_the_package() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", deap_hpo.__version__)
     assert metadata("deap-hpo")["Version"] == deap_hpo.__version__
     assert (ROOT / "deap_hpo" / "py.typed").exists()
+
+
+def test_make_test_ends_where_a_process_dies(tmp_path: Path) -> None:
+    (line,) = re.findall(r"-m pytest (.*) \$\(ARGS\)", (ROOT / "Makefile").read_text())
+    dies = "import os, pytest\n@pytest.mark.parametrize('i', range(4))\ndef test_it(i):\n    if i == 1: os.abort()\n"
+    (tmp_path / "test_dies.py").write_text(dies)
+    for name in "abc":
+        (tmp_path / f"test_{name}.py").write_text(dies.replace("i == 1: os.abort()", "i < 0: return"))
+    command = [sys.executable, "-m", "pytest", *line.split(), "--numprocesses", "2", "-p", "no:cacheprovider"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1, ended.stdout
+    assert "crashed while running 'test_dies.py::test_it[1]'" in ended.stdout

@@ -242,6 +242,10 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
     ("arguments", "message"),
     [
         ({"cxpb": 1.5}, "cxpb must be from 0 to 1; got 1.5"),
+        ({"mutpb": True}, "mutpb must be from 0 to 1; got True"),
+        ({"mutpb": None}, "mutpb must be from 0 to 1; got None"),
+        ({"crossover_eta": "2"}, "crossover_eta must be a finite number above 0; got '2'"),
+        ({"divisions": True}, "divisions must be an integer of at least 1; got True"),
         ({"mutation_eta": 0}, "mutation_eta must be a finite number above 0; got 0"),
         ({"divisions": 0}, "divisions must be an integer of at least 1; got 0"),
         ({"division": 3}, "nsga has no argument 'division'. Did you mean 'divisions'?"),

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,17 @@ from deap_hpo.cli import app
 from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual, make_toolbox
 from deap_hpo.lineages import lineage_table
+from deap_hpo.optimization import optimize
 from deap_hpo.pbt import EXPLOITS, PBTSettings, eaPBT, exploitTruncation
 from deap_hpo.plotting import save
 from deap_hpo.plotting_lineage import plot_lineage
 from deap_hpo.record import read_record
-from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
+from deap_hpo.training.models import MLP
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
 
 SPACE = Space({"x": Float(0.0, 8.0)})
 
@@ -102,6 +109,9 @@ def test_settings_out_of_range_are_named() -> None:
         ({"exploit": "best"}, "exploit must be one of truncation, tournament; got 'best'"),
         ({"share": 0.6}, "share must be from 1e-06 to 0.5; got 0.6"),
         ({"mutpb": 2}, "mutpb must be from 0 to 1; got 2"),
+        ({"mutpb": True}, "mutpb must be from 0 to 1; got True"),
+        ({"step": "a"}, "step must be from 1e-06 to 1; got 'a'"),
+        ({"share": None}, "share must be from 1e-06 to 0.5; got None"),
         ({"shere": 0.2}, "pbt has no argument 'shere'. Did you mean 'share'"),
     ):
         with pytest.raises(InputError, match=said):
@@ -114,6 +124,28 @@ def test_settings_out_of_range_are_named() -> None:
     toolbox.register("evaluate", lambda individual: (1.0,))
     with pytest.raises(ValueError, match="map of a Study"):
         eaPBT(toolbox.population(n=2), toolbox, 0, 1, 1)
+
+
+@pytest.mark.parametrize("kind", [ReferenceTrainer, PopulationTrainer])
+def test_architectures_are_taken_over_with_the_weights_and_never_varied(digits_task: Task, kind: Any) -> None:
+    task = replace(digits_task, model=partial(MLP, inputs=64))
+    space = Space({
+        "lr": Float(0.001, 1.0, log=True),
+        "width": Int(4, 64),
+        "dropout": Float(0.0, 0.5),
+        "depth": Categorical([1, 2]),
+    })  # fmt: skip
+    arguments = {"exploit": "tournament", "explore": "resample", "indpb": 0.7, "cxpb": 0.5}
+    trainer = kind(task, epochs=4, device="cpu")
+    study = optimize(trainer, space, algorithm="pbt", population=6, generations=4, arguments=arguments, seed=1)
+    entries = list(study.record)
+    assert {entry.evaluation.status for entry in entries} <= {"ok", "diverged"}
+    varied = [(entry.genes, entries[entry.start_from].genes) for entry in entries if entry.operators]
+    assert len(varied) >= 4
+    for child, source in varied:
+        assert (child[1], child[3]) == (source[1], source[3])
+    for i in (0, 2):
+        assert any(child[i] != source[i] for child, source in varied)
 
 
 CONFIG = """
@@ -156,6 +188,18 @@ def call(*arguments: str) -> str:
     ended = CliRunner().invoke(app, arguments)
     assert ended.exit_code == 0, ended.output
     return ended.stdout
+
+
+def test_the_command_keeps_architectures_too(here: Path) -> None:
+    (here / "wide.toml").write_text(
+        CONFIG.replace("[evolution]", "width = { type = 'int', low = 4, high = 32 }\n\n[evolution]")
+    )
+    call("run", "wide.toml", "--set", "evolution.generations=3")
+    entries = read_record("wide", "runs/studies.db").entries
+    assert {entry.evaluation.status for entry in entries} <= {"ok", "diverged"}
+    varied = [(entry.genes, entries[entry.start_from or 0].genes) for entry in entries if entry.operators]
+    assert varied
+    assert all(child[3] == source[3] and child[0] != source[0] for child, source in varied)
 
 
 @pytest.mark.parametrize("trainer", ["reference", "population"])

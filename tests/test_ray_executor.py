@@ -129,7 +129,12 @@ def test_population_based_training_goes_on_from_checkpoints_of_other_workers(
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"workers": 0}, "workers"), ({"chunk": 0}, "chunk"), ({"num_cpus": -1}, "num_cpus"), ({"timeout": 0}, "timeout")],
+    [
+        ({"workers": 0}, "workers"),
+        ({"chunk": True}, "chunk"),
+        ({"num_cpus": -1}, "num_cpus"),
+        ({"timeout": 0}, "timeout"),
+    ],
 )
 def test_arguments_out_of_range_are_named(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named):

@@ -44,7 +44,12 @@ def test_half_of_each_batch_and_rules_of_ones_own_and_maximisation() -> None:
         staged = StagedMap(study.map, [1, 2], lambda costs, earlier: [False] * len(costs))
         assert staged(Creeping(), [Individual([0.2])]) == [(2.0,)]
         assert staged(Creeping(), []) == []
-    for stages, rule, said in (([], "median", "growing"), ([2, 2], "median", "growing"), ([1], "mean", "rule must be")):
+    for stages, rule, said in (
+        ([], "median", "growing"),
+        ([2, 2], "median", "growing"),
+        ([True, 2], "median", "growing"),
+        ([1], "mean", "rule must be"),
+    ):
         with pytest.raises(InputError, match=said):
             StagedMap(study.map, stages, rule)
 

@@ -472,6 +472,7 @@ def test_callbacks_hear_of_new_evaluations_and_of_every_generation(tmp_path: Pat
         ({"seed": -1}, "seed"),
         ({"max_evaluations": 0}, "max_evaluations"),
         ({"max_seconds": 0}, "max_seconds"),
+        ({"max_seconds": True}, "max_seconds must be a positive number, or None; got True"),
         ({"max_seconds": "1h"}, "max_seconds must be a positive number, or None; got '1h'"),
         (
             {"executor": "processes"},

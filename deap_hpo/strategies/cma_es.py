@@ -10,7 +10,7 @@ import numpy as np
 from deap import cma
 from numpy.typing import NDArray
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, is_number
 from deap_hpo.individual import Individual
 from deap_hpo.space import Space
 from deap_hpo.strategies.outcomes import check_integer, costs
@@ -61,7 +61,7 @@ class CMAStrategy:
     """
 
     def __init__(self, space: Space, *, population_size: int | None = None, seed: int = 0, sigma: float = 0.3) -> None:
-        if not 0 < sigma < math.inf:
+        if not (is_number(sigma) and 0 < sigma < math.inf):
             raise InputError(f"sigma must be greater than 0 and finite; got {sigma!r}.")
         sizes = {} if population_size is None else {"lambda_": check_integer("population_size", population_size, 4)}
         self._rng = np.random.default_rng(check_integer("seed", seed, 0))

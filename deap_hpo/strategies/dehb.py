@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, is_number
 from deap_hpo.space import Space
 from deap_hpo.strategies.hyperband import Genome, HyperbandStrategy
 from deap_hpo.strategies.outcomes import check_integer, costs
@@ -75,7 +75,7 @@ class DEHBStrategy:
         seed: int = 0,
     ) -> None:
         for name, value, high in (("factor", factor, 2.0), ("rate", rate, 1.0), ("random_share", random_share, 1.0)):
-            if not 0 <= value <= high:
+            if not (is_number(value) and 0 <= value <= high):
                 raise InputError(f"{name} must be from 0 to {high:g}; got {value!r}.")
         self._size = check_integer("memory_size", memory_size, 4)
         self._factor, self._rate, self._random_share = factor, rate, random_share

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from deap_hpo.errors import InputError
 from deap_hpo.space import Space
 from deap_hpo.strategies.outcomes import check_integer
 
@@ -41,7 +42,10 @@ class FixedStrategy:
     def __init__(
         self, space: Space, *, params: Mapping[str, Any], repeats: int = 1, batch_size: int = 1, seed: int = 0
     ) -> None:
-        self._genome = space.encode(params)
+        try:
+            self._genome = space.encode(params)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"params is no point of the space: {error}") from None
         self._left = self.size = check_integer("repeats", repeats, 1)
         self.batch_size = check_integer("batch_size", batch_size, 1)
         check_integer("seed", seed, 0)

@@ -69,7 +69,10 @@ class GridStrategy:
         rng = np.random.default_rng(check_integer("seed", seed, 0))
         if resolution is None:
             resolution = _finest(space, check_integer("budget", budget, 1))
-        points = space.grid(resolution)
+        try:
+            points = space.grid(resolution)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"resolution does not fit the space: {error}") from None
         self.resolution = {name: len({repr(point[name]) for point in points if name in point}) for name in space}
         self.size = len(points)
         self._genomes = [space.encode(points[i]) for i in rng.permutation(self.size)]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, is_number
 from deap_hpo.space import Categorical, Space
 from deap_hpo.strategies.outcomes import check_integer, costs
 
@@ -74,9 +74,9 @@ class ReinforceStrategy:
         memory: int = 20,
         sigma: float = 0.25,
     ) -> None:
-        if not 0 < learning_rate < math.inf:
+        if not (is_number(learning_rate) and 0 < learning_rate < math.inf):
             raise InputError(f"learning_rate must be greater than 0 and finite; got {learning_rate!r}.")
-        if not 0 < sigma <= 1:
+        if not (is_number(sigma) and 0 < sigma <= 1):
             raise InputError(f"sigma must be greater than 0 and at most 1; got {sigma!r}.")
         self.batch_size = check_integer("batch_size", batch_size, 1)
         self._rng = np.random.default_rng(check_integer("seed", seed, 0))

@@ -115,11 +115,12 @@ def widened(output: Tensor) -> Tensor:
 
 @contextmanager
 def computing(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute reproducibly inside: with one CPU thread, and on CUDA with "fp32" meaning fp32.
+    """Compute reproducibly inside: with one CPU thread, and on CUDA by fixed algorithms, with "fp32" meaning fp32.
 
     One thread makes the order of summation, and so every bit of a result, independent of the machine's load and of
     how many evaluations run side by side; side by side is also where the other cores are used best. On CUDA torch
-    would by default let convolutions compute "fp32" in TF32, with 10 bits of mantissa.
+    would by default let convolutions compute "fp32" in TF32, with 10 bits of mantissa, and sum gradients in an order
+    that is another one each time.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
@@ -128,6 +129,7 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
         with (
             torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
             tf32(precision != "fp32") if device.type == "cuda" else nullcontext(),
+            fixed_convolutions() if device.type == "cuda" else nullcontext(),
         ):
             yield
     finally:
@@ -158,6 +160,23 @@ def tf32(allowed: bool) -> Iterator[None]:
     finally:
         for (owner, name, _), value in zip(settings, before, strict=True):
             setattr(owner, name, value)
+
+
+@contextmanager
+def fixed_convolutions() -> Iterator[None]:
+    """Let cuDNN choose convolutions inside that give the same bits each time; put its settings back afterwards.
+
+    Neither by a race of several against the clock (`benchmark`), which what else the machine does may decide, nor such
+    as add up in the order in which threads come (not `deterministic`). Other networks in a stack are another
+    computation still, and its results agree within rounding.
+    """
+    settings = torch.backends.cudnn
+    before = settings.benchmark, settings.deterministic
+    try:
+        settings.benchmark, settings.deterministic = False, True
+        yield
+    finally:
+        settings.benchmark, settings.deterministic = before
 
 
 def keep_memory() -> None:

@@ -79,3 +79,44 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+class Parts:
+    """Computes on a batch in parts, which are halved, for good, where memory runs out.
+
+    Args:
+        size: Examples of a part at first, those of all members of a stack counted, at least 1.
+
+    Example:
+        >>> parts = Parts(4)
+        >>> def double(part):
+        ...     if len(part) > 2:
+        ...         raise torch.OutOfMemoryError
+        ...     return 2 * part
+        >>> parts(double, torch.arange(5)), parts.size
+        (tensor([0, 2, 4, 6, 8]), 2)
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, compute: Callable[[Tensor], Tensor], inputs: Tensor, members: int | None = None) -> Tensor:
+        """Compute on all inputs.
+
+        Args:
+            compute: Maps a part of the inputs [n, ...] to outputs [n, ...]; those of a stack's members are [P, n, ...].
+            inputs: The inputs [N, ...], N at least 1.
+            members: P, where it is a stack that computes.
+
+        Raises:
+            Exception: What `compute` raises, except where memory ran out on more than one input at a time.
+        """
+        while True:
+            count = min(len(inputs), max(1, self.size // (members or 1)))
+            try:
+                outputs = [compute(part) for part in torch.split(inputs, count)]
+                return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1 if members else 0)
+            except Exception as error:
+                if count == 1 or not is_out_of_memory(error):
+                    raise
+            self.size = count // 2 * (members or 1)

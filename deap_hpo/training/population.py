@@ -197,7 +197,10 @@ class PopulationTrainer:
         return math.ceil(len(waiting) / math.ceil(len(waiting) / largest)) if largest else 0
 
     def _fitting(self, member: Member) -> int:
-        """Measure one training step of one member, and give how many members fit into memory."""
+        """Measure one training step of one member, and give how many members fit into memory.
+
+        Measuring counts for nothing: it takes as much for many members as for one, and less where that is not free.
+        """
         with computing(self.device, self.precision), keyed_generators(member.seed):
             model = keyed_model(partial(self.task.model, **member.architecture), member.seed).to(self.device)
             examples = self.reference.data.training[: member.recipe.batch_size]

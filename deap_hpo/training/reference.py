@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -34,6 +35,7 @@ from deap_hpo.training.keyed import (
     member_keys,
     step_keys,
 )
+from deap_hpo.training.memory import Parts
 from deap_hpo.training.outcome import combine, conclude, infeasible, measure, repeat_seeds
 from deap_hpo.training.recipe import OPTIMIZERS, Recipe
 from deap_hpo.training.state import TrainingState, capture, pack, restore, unpack
@@ -96,6 +98,7 @@ class ReferenceTrainer:
         self.precision = resolve_precision(precision, self.device)
         self.repeats = repeats
         self.checkpoints = checkpoints or MemoryCheckpoints()
+        self._parts = Parts(task.evaluation_batch_size)  # in which networks are measured
         self._data: Data | None = None
 
     @property
@@ -136,10 +139,8 @@ class ReferenceTrainer:
         if refused := infeasible(self.task, request.params):
             return refused
         seeds = repeat_seeds(request.seed, self.repeats)
-        states = self.start_states(request)
-        done = [
-            self.train_on(one, request.params, seed, request.epochs) for one, seed in zip(states, seeds, strict=True)
-        ]
+        starts = zip(self.start_states(request), seeds, strict=True)
+        done = [self.train_on(state, request.params, seed, request.epochs) for state, seed in starts]
         evaluation = combine([one[1] for one in done], perf_counter() - start, self.task.goals)
         return self.with_checkpoint(request, evaluation, [one[2] for one in done])
 
@@ -288,7 +289,7 @@ class ReferenceTrainer:
         """
         model.eval()
         with computing(self.device, self.precision):
-            return measure(self.task, split, lambda inputs: [self._forward(model, inputs)])[0]
+            return measure(self.task, split, lambda inputs: [self._parts(partial(self._forward, model), inputs)])[0]
 
     def _forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
         x = self.data.prepare(inputs)

@@ -14,6 +14,7 @@ from deap_hpo.training.data import Data, Split
 from deap_hpo.training.engines import Step, Watch, make_step
 from deap_hpo.training.hardware import autocast, widened
 from deap_hpo.training.keyed import KeyedDropout, keyed_model, keyed_permutation, member_keys, step_keys
+from deap_hpo.training.memory import Parts
 from deap_hpo.training.outcome import measure
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
 from deap_hpo.training.state import MOMENTS, TrainingState, fitting, network_tensors
@@ -53,6 +54,8 @@ class Stack:
         self.device = data.training.inputs.device
         self._engine = engine
         self._step: Step | None = None
+        # Measuring takes as many images at a time as of one network: activations of all members have to fit.
+        self._parts = Parts(task.evaluation_batch_size)
         recipes = [member.recipe for member in members]
         self.batch_size = recipes[0].batch_size
         self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
@@ -277,13 +280,9 @@ class Stack:
         """Measure every member on a split: mean loss per example, and the task's metrics by name."""
         self.network.eval()
         forward = vmap(self._forward, in_dims=(0, 0, None), randomness="error")
-        # As many images at a time as one network would see: activations of all members have to fit.
-        share = max(1, self.task.evaluation_batch_size // len(self.members))
 
         def outputs(inputs: Tensor) -> Tensor:
-            parts = [
-                forward(self.weights, self.buffers, self.data.prepare(part)) for part in torch.split(inputs, share)
-            ]
-            return torch.cat(parts, dim=1)
+            return forward(self.weights, self.buffers, self.data.prepare(inputs))
 
-        return measure(self.task, split, outputs, len(self.members))
+        members = len(self.members)
+        return measure(self.task, split, lambda inputs: self._parts(outputs, inputs, members), members)

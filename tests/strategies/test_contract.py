@@ -249,21 +249,31 @@ def test_numbers_out_of_range_are_refused_by_name(name, argument):
         ("fixed", {"repeats": 1}, "fixed needs the argument 'params'; got repeats"),
         ("fixed", {"params": {"lr": 0.1}}, "missing width, act"),
         ("fixed", {"params": {"lr": 2.0, "width": 1, "act": "relu"}}, r"lr: value must be within \[0.0001, 1.0\]"),
+        ("fixed", {"params": 3}, "params is no point of the space"),
+        (
+            "grid",
+            {"resolution": True},
+            "resolution does not fit the space: lr: resolution must be an integer; got True",
+        ),
+        ("grid", {"resolution": {"lr": 2}}, "resolution does not fit the space: .*missing width"),
         ("grid", {}, "a resolution .* or a budget .* and not both; got resolution=None, budget=None"),
         ("grid", {"resolution": 2, "budget": 9}, "and not both; got resolution=2, budget=9"),
         ("grid", {"budget": 2}, "budget must be at least 3, the number of combinations of all choices alone; got 2"),
         ("cma", {"sigma": 0.0}, "sigma must be greater than 0 and finite; got 0.0"),
+        ("cma", {"sigma": True}, "sigma must be greater than 0 and finite; got True"),
         ("cma", {"population_size": 3}, "population_size must be an integer of at least 4; got 3"),
         ("de", {"memory_size": 0}, "memory_size must be an integer of at least 1; got 0"),
         ("reinforce", {"learning_rate": -1.0}, "learning_rate must be greater than 0"),
+        ("reinforce", {"learning_rate": "fast"}, "learning_rate must be greater than 0 and finite; got 'fast'"),
         ("reinforce", {"sigma": 2.0}, "sigma must be greater than 0 and at most 1; got 2.0"),
+        ("reinforce", {"sigma": True}, "sigma must be greater than 0 and at most 1; got True"),
         ("reinforce", {"memory": 1}, "memory must be an integer of at least 2; got 1"),
         ("nsga2", {"population_size": 1}, "population_size must be an integer of at least 2; got 1"),
         ("tpe", {"seed": 2**32}, r"seed must be below 2\*\*32"),
     ],
 )
 def test_errors_say_what_was_expected_and_given(name, arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         make_strategy(name, SPACES["mixed"], **arguments)
 
 

@@ -119,6 +119,11 @@ def test_refuses_what_it_did_not_ask_for(name):
         make_strategy(name, SPACE)
 
 
+def test_dehb_takes_no_truth_value_for_a_share():
+    with pytest.raises(InputError, match=r"rate must be from 0 to 1; got True"):
+        make_strategy("dehb", SPACE, epochs=9, rate=True)
+
+
 @every_strategy
 def test_interrupted_and_resumed_it_ends_the_same_and_only_added_epochs_are_trained(name, tmp_path):
     def run(folder, **arguments):

@@ -52,6 +52,54 @@ def test_a_stack_that_does_not_fit_is_halved_until_it_does(monkeypatch, task, er
     assert set(tried) == {2}, "what fits is remembered"
 
 
+def fail_in_measuring_beyond(monkeypatch, images):
+    """Have networks that are measured on more images at a time, all members' counted, run out of memory."""
+    in_stack, alone, tried = stack.Stack._forward, ReferenceTrainer._forward, []
+
+    def limited(training, members, inputs):
+        if not training:
+            tried.append(members * len(inputs))
+            if tried[-1] > images:
+                raise torch.OutOfMemoryError("the fake limit")
+
+    def of_stack(self, weights, buffers, inputs):
+        limited(self.network.training, len(self.members), inputs)
+        return in_stack(self, weights, buffers, inputs)
+
+    def of_reference(self, model, inputs):
+        limited(model.training, 1, inputs)
+        return alone(self, model, inputs)
+
+    monkeypatch.setattr(stack.Stack, "_forward", of_stack)
+    monkeypatch.setattr(ReferenceTrainer, "_forward", of_reference)
+    return tried
+
+
+@pytest.mark.parametrize("count", [8, 1])
+@pytest.mark.parametrize("kind", [PopulationTrainer, ReferenceTrainer])
+def test_where_memory_runs_out_in_measuring_fewer_images_are_measured_at_a_time(monkeypatch, task, kind, count):
+    requests = requests_of(MEMBERS[:count])
+    expected = [kind(task, epochs=2, device="cpu").evaluate(one) for one in requests]
+    tried = fail_in_measuring_beyond(monkeypatch, 12)
+    trainer = kind(task, epochs=2, device="cpu")
+    if kind is PopulationTrainer:
+        told = dict(trainer.evaluate_batch(requests))
+        got = [told[i] for i in range(count)]
+        assert {one.environment["stack"] for one in got} == {count}, "as many train together as before"
+    else:
+        got = [trainer.evaluate(one) for one in requests]
+    assert_same_curves(got, expected)
+    too_many = [images for images in tried if images > 12]
+    assert too_many == sorted(set(too_many), reverse=True), "what is too much is remembered"
+    assert 6 <= max(set(tried) - set(too_many)) <= 12
+
+
+def test_where_a_single_image_is_too_much_to_measure_the_stack_is_halved(monkeypatch, task):
+    fail_in_measuring_beyond(monkeypatch, 2)
+    got = evaluate(PopulationTrainer(task, device="cpu"), MEMBERS)
+    assert [one.environment["stack"] for one in got] == [2] * 8
+
+
 def test_what_diverged_before_memory_ran_out_is_told_once(monkeypatch, task):
     params = [MEMBERS[0], {"lr": 1e30}, *MEMBERS[1:4]]
     fail_beyond(monkeypatch, 2, from_step=5)

@@ -1,6 +1,7 @@
 import platform
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -125,6 +126,36 @@ def test_computing_puts_settings_back():
     with hardware.computing(CPU, "fp32"):
         assert torch.get_num_threads() == 1
     assert before == (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+
+
+@pytest.mark.parametrize("before", [(True, False), (False, True), (False, False)])
+def test_convolutions_on_cuda_are_the_same_each_time_and_settings_are_put_back(monkeypatch, before):
+    def settings():
+        return torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())  # there may be none
+    for name, value in zip(("benchmark", "deterministic"), before, strict=True):
+        monkeypatch.setattr(torch.backends.cudnn, name, value)
+    with hardware.computing(torch.device("cuda"), "fp32"):
+        assert settings() == (False, True)
+    assert settings() == before
+    with hardware.computing(CPU, "fp32"):
+        assert settings() == before
+
+
+@pytest.mark.gpu
+def test_on_cuda_the_same_stack_gives_the_same_bits():
+    model, data = STACKABLE["paper-cnn"]
+    requests = requests_of(MEMBERS[:4])
+    first, second = (
+        dict(
+            trainers.make_trainer(small_task(model, data()), trainer="population", device="cuda").evaluate_batch(
+                requests
+            )
+        )
+        for _ in range(2)
+    )
+    assert curves([first[i] for i in range(4)]) == curves([second[i] for i in range(4)])
 
 
 TF32 = """
