@@ -167,7 +167,7 @@ class GaussianProcess:
         left, right = left / scale, right / scale
         square = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
         radius: Array = np.sqrt(np.maximum(square, 0, out=square), out=square)
-        kernel = radius.copy()  # In place from here on: half of a proposal's time is spent in these lines.
+        kernel: Array = radius.copy()  # In place from here on: half of a proposal's time is spent in these lines.
         if smoothness == SMOOTH:
             kernel /= 3
             kernel += 1
