@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from deap_hpo.report import (
 )
 from deap_hpo.response import ResponseModel
 from deap_hpo.runs import environments, generations_table
+from deap_hpo.toml_writer import config_to_toml
 from deap_hpo.trials import best_entry
 
 _FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
@@ -215,7 +215,7 @@ def _reproduction(study: Recorded) -> str:
     )
     if config is None:
         return "\n".join([*parts, "<p>It was made by a program of its own, not by <code>deap-hpo run</code>.</p>"])
-    text = toml(config)
+    text = config_to_toml(config)
     encoded = base64.b64encode(text.encode()).decode()
     file = f"{study.name}.toml"
     return "\n".join(
@@ -227,38 +227,6 @@ def _reproduction(study: Recorded) -> str:
             f"<details><summary>Configuration</summary><pre>{escape(text)}</pre></details>",
         ]
     )
-
-
-def toml(config: Mapping[str, Any]) -> str:
-    """Write a run's configuration, as a record holds it, in the form that ``deap-hpo run`` reads.
-
-    Example:
-        >>> print(toml({"study": {"name": "a", "seed": 1}, "space": {"lr": {"type": "float", "low": 0.1}}}))
-        [study]
-        name = "a"
-        seed = 1
-        <BLANKLINE>
-        [space]
-        lr = { type = "float", low = 0.1 }
-    """
-    sections = []
-    for section, values in config.items():
-        lines = [f"{_key(key)} = {_value(value)}" for key, value in values.items() if value is not None]
-        sections.append("\n".join([f"[{_key(section)}]", *lines]))
-    return "\n\n".join(sections)
-
-
-def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(key)} = {_value(one)}" for key, one in value.items() if one is not None)
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value)
 
 
 def _figure(figure: Any, caption: str) -> str:
