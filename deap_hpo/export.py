@@ -10,6 +10,7 @@ from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import finish, train_again
 from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
+from deap_hpo.files import write_text
 from deap_hpo.record import read_record
 from deap_hpo.toml_writer import to_toml
 
@@ -68,5 +69,5 @@ def export_best(
         "run": recorded.attributes["config"],
     }
     path = folder / f"{stem}.toml"
-    path.write_text(to_toml(facts))
+    write_text(path, to_toml(facts))
     return folder / f"{stem}.safetensors", path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -15,6 +14,7 @@ import pandas as pd
 import deap_hpo
 from deap_hpo import analysis, plotting
 from deap_hpo.errors import InputError
+from deap_hpo.files import write_text
 from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_front
 from deap_hpo.impact import importances, partial_dependence
 from deap_hpo.lineages import curves_table, lineage_table
@@ -72,10 +72,7 @@ def write_report(studies: Sequence[Recorded], path: str | Path) -> Path:
     if not studies:
         raise InputError("studies must hold at least one study; got none.")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page(studies), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, page(studies))
     return path
 
 

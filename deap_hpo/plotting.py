@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -18,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
+from deap_hpo.files import written_whole
 from deap_hpo.space import Categorical, Space
 
 
@@ -40,13 +40,11 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
         The two paths.
     """
     base = Path(path)
-    base.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
         target = base.with_name(base.name + suffix)
-        partial = target.with_name(f".{target.name}.partial")
-        figure.savefig(partial, format=suffix[1:], metadata=metadata)
-        os.replace(partial, target)
+        with written_whole(target) as partial:
+            figure.savefig(partial, format=suffix[1:], metadata=metadata)
         written.append(target)
     plt.close(figure)
     return written
