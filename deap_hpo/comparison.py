@@ -25,13 +25,12 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.individual import Individual
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.record import Recorded, note, read_record
-from deap_hpo.report import params_of
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.trials import Entry, best_entry, schedule_of
+from deap_hpo.trials import Entry, best_entry, param_columns, schedule_of
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]
         "epochs": steps[-1]["epochs"],
         "wall_seconds": recorded.attributes["comparison"]["wall_seconds"],
         "training_seconds": sum(e.evaluation.seconds for e in recorded.entries if e.duplicate_of is None),
-        **{f"params_{name}": value for name, value in (params_of(recorded, choice) if choice else {}).items()},
+        **(param_columns(choice, recorded.space) if choice else {}),
     }
 
 

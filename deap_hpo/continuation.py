@@ -112,12 +112,11 @@ class Continuations:
         origin = None
         if entry.start_from is not None:
             start = self._record[entry.start_from]
-            canonical = start.number if start.duplicate_of is None else start.duplicate_of
             if start.evaluation.status != "ok":
-                self._identities[entry.number] = self._identities[canonical]
-                return canonical
-            known, _, before = self._identities[canonical]
-            origin = before if known == configuration else canonical
+                self._identities[entry.number] = self._identities[start.trained_number]
+                return start.trained_number
+            known, _, before = self._identities[start.trained_number]
+            origin = before if known == configuration else start.trained_number
         identity = (configuration, self.total(entry), origin)
         self._identities[entry.number] = identity
         first = self._first.setdefault(identity, entry.number) if common else entry.number

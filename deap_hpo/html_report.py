@@ -159,10 +159,10 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         )
     ]
     best = best_entry(study.entries, study.directions[0])
-    number = best.number if best.duplicate_of is None else best.duplicate_of
-    curves = curves_table(study.entries, number)
+    curves = curves_table(study.entries, best.trained_number)
     if len(curves):
-        figures.append(_figure(plotting.plot_intermediate_values(curves, number), "Validation loss during training"))
+        drawn = plotting.plot_intermediate_values(curves, best.trained_number)
+        figures.append(_figure(drawn, "Validation loss during training"))
     if len(study.directions) > 1:
         drawn = plot_pareto_front(front_table(study), objective_names(study), study.directions)
         grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))

@@ -151,7 +151,7 @@ class SteadyStudy(Study):
             if repeated is not None:
                 entry = repeated
                 waiting.remove(entry)
-                evaluation = replace(self.record[entry.duplicate_of or 0].evaluation, seconds=0.0, retries=0)
+                evaluation = replace(self.record[entry.trained_number].evaluation, seconds=0.0, retries=0)
             else:
                 allowed = first + self._within_budget(planned)
                 for entry in [one for one in waiting if one.duplicate_of is None and one.number < allowed]:

@@ -273,7 +273,7 @@ class Study(Results):
         if self.budget.time_is_up:
             return
         for entry in duplicates:
-            source = self.record[entry.duplicate_of or 0].evaluation
+            source = self.record[entry.trained_number].evaluation
             self._acknowledge(replace(entry, evaluation=replace(source, seconds=0.0, retries=0)))
 
     def _acknowledge(self, entry: Entry) -> None:
