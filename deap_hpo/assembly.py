@@ -19,9 +19,9 @@ from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.individual import individual_type, lineage, make_toolbox
 from deap_hpo.operators import mutSelfAdaptive
 from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings
-from deap_hpo.record import run_folder
 from deap_hpo.space import Categorical, Space
 from deap_hpo.starting import load_source
+from deap_hpo.storage import run_folder
 from deap_hpo.strategies import UNGUIDED, Strategy, argument_names, make_strategy
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.models import MODELS, shape_arguments

@@ -17,7 +17,6 @@ import typer
 
 from deap_hpo.commands import data, export, init
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
-from deap_hpo.errors import InputError
 from deap_hpo.exits import DONE, errors, output, reporting
 from deap_hpo.options import Address, Debug, Executor, Json, Overrides, Storage, Workers, execution_of, settings_of
 from deap_hpo.replay import replay
@@ -101,14 +100,10 @@ def resume(
     from deap_hpo.record import read_record
 
     with reporting(debug):
-        recorded = read_record(name, storage)
-        if "config" not in recorded.attributes:
-            raise InputError(
-                f"The study {name!r} was not started by `deap-hpo run`; resume it from the script that made it."
-            )
+        config = read_record(name, storage).config("Resume it from the script that made it.")
         named = {"study.name": name, "study.storage": storage, "task.data_dir": data_dir}
         given = settings_of({**named, **execution_of(executor, workers, address)})
-        settings = make_config(recorded.attributes["config"], [*(overrides or []), *given])
+        settings = make_config(config, [*(overrides or []), *given])
         _run(settings, resume=True, as_json=as_json, debug=debug)
 
 
@@ -146,8 +141,8 @@ def compare(
         from deap_hpo.comparison import parse_method
         from deap_hpo.comparison_report import markdown, results, write
         from deap_hpo.config import load_config
-        from deap_hpo.record import run_folder
         from deap_hpo.report import strict_json
+        from deap_hpo.storage import run_folder
 
         folder = run_folder(experiment, storage)
         common = load_config(config, [*(overrides or []), f"study.storage={json.dumps(storage)}"])
@@ -230,8 +225,9 @@ def plot(
     debug: Debug = False,
 ) -> None:
     """Draw a study's figures, as PNG and PDF."""
-    from deap_hpo.record import read_record, run_folder
+    from deap_hpo.record import read_record
     from deap_hpo.report import figures_of
+    from deap_hpo.storage import run_folder
 
     with reporting(debug):
         paths = [str(path) for path in figures_of(read_record(name, storage), folder or run_folder(name, storage))]
@@ -255,7 +251,8 @@ def report(
 ) -> None:
     """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
     from deap_hpo.html_report import write_report
-    from deap_hpo.record import read_record, run_folder
+    from deap_hpo.record import read_record
+    from deap_hpo.storage import run_folder
 
     with reporting(debug):
         studies = [read_record(name, storage) for name in names]

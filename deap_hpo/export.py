@@ -39,13 +39,8 @@ def export_best(
         InputError: The study was not started by `deap-hpo run`, or has no feasible evaluation, or not that one.
     """
     recorded = read_record(name, storage)
-    if "config" not in recorded.attributes:
-        raise InputError(
-            f"The study {name!r} was not started by `deap-hpo run`, so its network is not on record. In the script "
-            "that made it, `study.best_model()` gives it."
-        )
-    given = [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else []
-    config = make_config(recorded.attributes["config"], given)
+    noted = recorded.config("In the script that made it, `study.best_model()` gives the network.")
+    config = make_config(noted, [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else [])
     task = make_task(config)
     trainer = trainer_of(task, config)
     stem = "best" if evaluation is None else f"evaluation-{evaluation}"
@@ -66,7 +61,7 @@ def export_best(
         "architecture": {**config.task.arguments, **architecture},
         "recipe": {**asdict(recipe), "epochs": config.training.epochs},
         "measured": measured,
-        "run": recorded.attributes["config"],
+        "run": noted,
     }
     path = folder / f"{stem}.toml"
     write_text(path, to_toml(facts))

@@ -15,7 +15,7 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import RunConfig
 from deap_hpo.plan import plan
 from deap_hpo.progress import ProgressDisplay
-from deap_hpo.record import Recorded, read_record, run_folder
+from deap_hpo.record import Recorded, read_record
 from deap_hpo.report import (
     counts_sentence,
     describe,
@@ -30,7 +30,7 @@ from deap_hpo.report import (
     value_name,
 )
 from deap_hpo.stopping import EarlyStopping
-from deap_hpo.storage import shown
+from deap_hpo.storage import run_folder, shown
 from deap_hpo.workload import workload
 
 
