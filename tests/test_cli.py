@@ -251,6 +251,14 @@ def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
     assert read_record("small", "runs/studies.db").entries == before.entries
 
 
+def test_a_run_that_is_refused_leaves_its_name_free(here: Path) -> None:
+    two = ["run", "small.toml", "--set", 'task.objective=["loss","parameters"]']
+    refused = call(*two)
+    assert refused.exit_code == 2
+    assert "takes one objective" in refused.stderr
+    assert call(*two, "--set", "evolution.algorithm=nsga-ii", "--set", "evolution.generations=1").exit_code == 0
+
+
 def test_a_file_that_is_no_database_is_left_alone(here: Path) -> None:
     for content, said in ((b"not a database" * 100, "file is not a database"), (b"", "is an empty file")):
         Path("x.db").write_bytes(content)
