@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -75,7 +75,8 @@ def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "valida
     if len(cached):
         axes.plot(cached["number"], cached["value"], "o", ms=5, mfc="none", color="C0", label="repeated configuration")
     axes.step(trials["number"], trials["best"], where="post", color="C1", lw=2, label="best so far")
-    _mark_without_value(axes, trials)
+    bad = trials[trials["status"].ne("ok")]
+    mark_without_value(axes, bad["number"], _no_value(bad))
     axes.set_xlabel("evaluation")
     label_values(axes, value_name)
     axes.set_title("Optimisation history")
@@ -200,13 +201,11 @@ def label_values(axes: Axes, name: str) -> None:
         axes.yaxis.set_minor_formatter(ScalarFormatter() if axes.dataLim.height < axes.dataLim.y0 else NullFormatter())
 
 
-def _mark_without_value(axes: Axes, trials: pd.DataFrame) -> None:
-    bad = trials[trials["status"].ne("ok")]
-    if len(bad):
-        axes.plot(
-            bad["number"], [1.0] * len(bad), "x", color="C1", clip_on=False,
-            transform=axes.get_xaxis_transform(), label=_no_value(bad),
-        )  # fmt: skip
+def mark_without_value(axes: Axes, places: Sequence[Any], label: str, *, size: float | None = None) -> None:
+    """Draw crosses on the upper edge: there is no value, but where it happened is worth seeing."""
+    if len(places):
+        edge = axes.get_xaxis_transform()  # 1 is the upper edge
+        axes.plot(places, [1.0] * len(places), "x", ms=size, color="C1", label=label, transform=edge, clip_on=False)
 
 
 def _no_value(bad: pd.DataFrame) -> str:

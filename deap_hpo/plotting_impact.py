@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from deap_hpo.plotting import label_values, style
+from deap_hpo.plotting import label_values, mark_without_value, style
 from deap_hpo.space import Categorical, Space
 
 
@@ -57,11 +57,7 @@ def plot_partial_dependence(
     for axes, name in zip(grid[0], space, strict=True):
         curve = dependence[dependence["hyperparameter"].eq(name)]
         axes.plot(_values(good, name), good["value"], "o", ms=3, color="0.6", mec="none", label="one training")
-        if len(bad):
-            axes.plot(
-                _values(bad, name), [1.0] * len(bad), "x", ms=4, color="C1", clip_on=False,
-                transform=axes.get_xaxis_transform(), label="diverged",
-            )  # fmt: skip
+        mark_without_value(axes, _values(bad, name), "diverged", size=4)
         axes.fill_between(curve["value"], curve["low"], curve["high"], color="C0", alpha=0.15, lw=0,
                           label="80 % of the trainings' own curves")  # fmt: skip
         axes.plot(curve["value"], curve["mean"], color="C0", lw=2, label="modelled mean")
@@ -157,11 +153,7 @@ def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = 
     axes.vlines(list(places.values()), noise["low"], noise["high"], color="0.75", lw=3, zorder=1)
     axes.plot(good["configuration"].map(places), good["value"], "o", ms=4, color="C0", label="one seed")
     axes.plot(list(places.values()), noise["mean"], "_", ms=14, mew=2, color="C1", label="mean of the seeds")
-    if len(bad):
-        axes.plot(
-            bad["configuration"].map(places), [1.0] * len(bad), "x", color="C1", clip_on=False,
-            transform=axes.get_xaxis_transform(), label="diverged",
-        )  # fmt: skip
+    mark_without_value(axes, bad["configuration"].map(places), "diverged")
     axes.set_xticks(list(places.values()))
     axes.set_xlabel("configuration, ordered by mean")
     label_values(axes, value_name)
