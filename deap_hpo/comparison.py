@@ -167,18 +167,20 @@ def compare(
 
 def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:
     """The run of one method with one seed."""
+    overrides = [f'study.name="{name}"', f"study.seed={seed}", f"evolution.max_evaluations={budget}"]
     # As many generations as the budget could fill with one training each: it is the budget that ends the run.
-    common = {"study.name": f'"{name}"', "study.seed": seed, "evolution.max_evaluations": budget}
-    overrides = [f"{key}={value}" for key, value in {**common, "evolution.generations": budget}.items()]
+    overrides.append(f"evolution.generations={budget}")
     settings = make_config(config.model_dump(mode="json"), [*overrides, *method.overrides])
     evolution, epochs = settings.evolution, settings.training.epochs
-    changes: dict[str, Any] = {"max_evaluations": None, "max_epochs": budget * epochs, "generations": budget * epochs}
     if evolution.algorithm == "pbt":
         interval = PBTSettings.of(evolution.arguments).interval
-        changes |= {"population": max(2, budget), "generations": max(1, epochs // interval)}
-    elif evolution.algorithm not in MULTI_FIDELITY and not evolution.stages:
+        sizes = {"population": max(2, budget), "generations": max(1, epochs // interval)}
+    elif evolution.algorithm in MULTI_FIDELITY or evolution.stages:
+        sizes = {"generations": budget * epochs}
+    else:
         return settings
-    return settings.model_copy(update={"evolution": evolution.model_copy(update=changes)})
+    in_epochs = {"max_evaluations": None, "max_epochs": budget * epochs, **sizes}
+    return settings.model_copy(update={"evolution": evolution.model_copy(update=in_epochs)})
 
 
 def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:

@@ -62,7 +62,7 @@ def curves_table(entries: Sequence[Entry], best: int) -> pd.DataFrame:
     """One row for each epoch of each evaluation that was trained, joined where one went on from another.
 
     Columns: `number`, `epoch` (from the start of the network's training), `validation_loss`. A part of a training
-    begins with the last epoch of the part that it went on from; of the evaluation `best`, all that led to it is there.
+    begins with the last epoch of the part that it went on from; that of evaluation `best` begins at its first epoch.
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation

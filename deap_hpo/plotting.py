@@ -61,7 +61,7 @@ def to_svg(figure: Figure) -> bytes:
 
 @style()
 def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "validation loss") -> Figure:
-    """Draw the value of every evaluation and the best so far, generations told apart by bands.
+    """Draw the value of every evaluation and the best so far; every other generation is shaded.
 
     Args:
         trials: As of `deap_hpo.analysis.trials_table`.
@@ -87,12 +87,12 @@ def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "valida
 
 @style()
 def plot_intermediate_values(epochs: pd.DataFrame, best: int, *, value_name: str = "validation loss") -> Figure:
-    """Draw the validation loss of every evaluation over its epochs, that of number `best` drawn out.
+    """Draw the validation loss of every evaluation over its epochs, with that of number `best` highlighted.
 
     Args:
         epochs: As of `deap_hpo.lineages.curves_table`, which joins the parts of a training, or
             `deap_hpo.analysis.epochs_table`.
-        best: Number of the evaluation to draw out.
+        best: Number of the evaluation to highlight.
         value_name: What the values are called.
     """
     figure, axes = plt.subplots()

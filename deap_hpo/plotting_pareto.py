@@ -1,4 +1,4 @@
-"""The figure of several objectives: every evaluation, and the Pareto front drawn out; computes nothing."""
+"""The figure of several objectives: every evaluation, with the Pareto front highlighted; computes nothing."""
 
 from __future__ import annotations
 
