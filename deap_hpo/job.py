@@ -24,6 +24,7 @@ from deap_hpo.report import (
     format_metrics,
     format_params,
     format_seconds,
+    plural,
     print_front,
     storage_option,
     strict_json,
@@ -103,10 +104,11 @@ def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
         output.print_json(strict_json(asdict(made)))
         return
     repeats = f"{made.repeats} trainings of " if made.repeats > 1 else ""
-    each = f"{made.shortest} epoch(s)" if made.shortest == made.longest else f"{made.shortest} to {made.longest} epochs"
+    longest = plural(made.longest, "epoch")
+    each = longest if made.shortest == made.longest else f"{made.shortest} to {longest}"
     output.print(
-        f"{made.evaluations} evaluations at most, of {repeats}{each} each: "
-        f"{made.epochs} epochs in all; {made.workers} side by side.\n"
+        f"At most {plural(made.evaluations, 'evaluation')}, of {repeats}{each} each: "
+        f"{plural(made.epochs, 'epoch')} in all; {made.workers} side by side.\n"
         f"{made.training_images:,} training images and {made.validation_images:,} validation images in all.\n"
         f"About {format_seconds(made.seconds)}, going by a short training on this machine just now."
     )

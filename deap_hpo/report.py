@@ -185,7 +185,8 @@ def counts_sentence(recorded: Recorded) -> str:
     Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers.
     """
     counts = analysis.summary(recorded)
-    parts = [f"{counts['evaluations']} evaluations in {counts['generations']} generations: {counts['trained']} trained"]
+    done = f"{plural(counts['evaluations'], 'evaluation')} in {plural(counts['generations'], 'generation')}"
+    parts = [f"{done}: {counts['trained']} trained"]
     parts += [f"{counts[key]} {key}" for key in ("cached", "infeasible", "pruned", "diverged", "failed") if counts[key]]
     parts += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
@@ -236,6 +237,16 @@ def strict_json(value: Any) -> str:
         return None if isinstance(one, float) and not math.isfinite(one) else one
 
     return json.dumps(finite(value))
+
+
+def plural(count: float, word: str) -> str:
+    """Write a number of things.
+
+    Example:
+        >>> plural(1, "epoch"), plural(2, "epoch")
+        ('1 epoch', '2 epochs')
+    """
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

@@ -172,11 +172,11 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(here: Path) -> None:
     assert (made["training_images"], made["validation_images"]) == (11 * 2 * 300, 11 * 2 * 200)
     assert made["seconds"] > 0
     said = call("run", "small.toml", "--dry-run").output
-    assert "11 evaluations at most, of 2 epoch(s) each: 22 epochs in all" in said
+    assert "At most 11 evaluations, of 2 epochs each: 22 epochs in all" in said
     said = call(
         "run", "small.toml", "--dry-run", "--set", "evolution.stages=[1, 2]", "--set", "training.repeats=3"
     ).output
-    assert "22 evaluations at most, of 3 trainings of 1 epoch(s) each: 66 epochs in all" in said
+    assert "At most 22 evaluations, of 3 trainings of 1 epoch each: 66 epochs in all" in said
     assert not Path("runs").exists()
 
 
