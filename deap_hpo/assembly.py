@@ -176,9 +176,9 @@ def run_algorithm(
     """Run the algorithm that a configuration names, to its last generation.
 
     Args:
-        toolbox: As of `toolbox_of`, with `evaluate` and a study's `map` registered.
+        toolbox: As returned by `toolbox_of`, with `evaluate` and a study's `map` registered.
         evolution: The algorithm and its settings.
-        strategy: As of `strategy_for`, where `has_strategy`; else None.
+        strategy: As returned by `strategy_for`, where `has_strategy`; else None.
         stats: Statistics of each generation, for the logbook.
         verbose: Whether to print the logbook as it grows.
 

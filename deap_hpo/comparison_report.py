@@ -48,7 +48,7 @@ def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, comman
     """Put a comparison into JSON's types: tables, tests, verdicts, and how it was made.
 
     Args:
-        runs: As of `deap_hpo.comparison.compare`.
+        runs: As returned by `deap_hpo.comparison.compare`.
         anytime: Likewise.
         config: The run that all methods have in common.
         command: The command that made it.

@@ -64,7 +64,7 @@ def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "valida
     """Draw the value of every evaluation and the best so far; every other generation is shaded.
 
     Args:
-        trials: As of `deap_hpo.analysis.trials_table`.
+        trials: As returned by `deap_hpo.analysis.trials_table`.
         value_name: What the objective is called.
     """
     figure, axes = plt.subplots()
@@ -90,7 +90,7 @@ def plot_intermediate_values(epochs: pd.DataFrame, best: int, *, value_name: str
     """Draw the validation loss of every evaluation over its epochs, with that of number `best` highlighted.
 
     Args:
-        epochs: As of `deap_hpo.lineages.curves_table`, which joins the parts of a training, or
+        epochs: As returned by `deap_hpo.lineages.curves_table`, which joins the parts of a training, or
             `deap_hpo.analysis.epochs_table`.
         best: Number of the evaluation to highlight.
         value_name: What the values are called.
@@ -122,7 +122,7 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     """Draw each hyperparameter against the value, one panel each, coloured by generation.
 
     Args:
-        trials: As of `deap_hpo.analysis.trials_table`.
+        trials: As returned by `deap_hpo.analysis.trials_table`.
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
     """
@@ -163,7 +163,7 @@ def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation
     """Draw the best so far over the epochs trained: median over seeds, and the middle half of them as a band.
 
     Args:
-        anytime: As of `deap_hpo.comparison_report.anytime_bands`.
+        anytime: As returned by `deap_hpo.comparison_report.anytime_bands`.
         value_name: What the objective is called.
     """
     figure, axes = plt.subplots()

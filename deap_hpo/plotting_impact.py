@@ -21,7 +21,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
     """Draw the importances of hyperparameters, those over the whole space and those among the best.
 
     Args:
-        importances: As of `deap_hpo.impact.importances`.
+        importances: As returned by `deap_hpo.impact.importances`.
         title: Of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.5 * len(importances)))
@@ -47,8 +47,8 @@ def plot_partial_dependence(
     """Draw every training against each hyperparameter, and over them the modelled mean effect.
 
     Args:
-        dependence: As of `deap_hpo.impact.partial_dependence`.
-        trials: As of `deap_hpo.analysis.trials_table`.
+        dependence: As returned by `deap_hpo.impact.partial_dependence`.
+        trials: As returned by `deap_hpo.analysis.trials_table`.
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
     """
@@ -75,8 +75,8 @@ def plot_interactions(
     """Draw the modelled objective over two hyperparameters at a time, with the trainings that it was fitted to.
 
     Args:
-        maps: As of `deap_hpo.impact.interactions`.
-        trials: As of `deap_hpo.analysis.trials_table`.
+        maps: As returned by `deap_hpo.impact.interactions`.
+        trials: As returned by `deap_hpo.analysis.trials_table`.
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
     """
@@ -112,7 +112,8 @@ def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "v
     """Draw the objective against the learning rate, and against the rate that momentum makes of it.
 
     Args:
-        trials: As of `deap_hpo.analysis.trials_table`, with `params_lr`, `params_momentum`, and the column `effective`.
+        trials: As returned by `deap_hpo.analysis.trials_table`, with `params_lr`, `params_momentum`, and the column
+            that `effective` names.
         effective: Name of the column with lr / (1 - momentum).
         value_name: What the objective is called.
     """
@@ -143,7 +144,7 @@ def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = 
     """Draw what different seeds make of the same configurations, ordered by their mean.
 
     Args:
-        noise: As of `deap_hpo.impact.noise`.
+        noise: As returned by `deap_hpo.impact.noise`.
         repeats: One row for each training: `configuration`, `value`, `status`.
         value_name: What the objective is called.
     """

@@ -22,7 +22,7 @@ def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "val
     A horizontal line is a part of a training; a thin one leads to it from the part whose weights it went on with.
 
     Args:
-        lineages: As of `deap_hpo.lineages.lineage_table`, at least one row.
+        lineages: As returned by `deap_hpo.lineages.lineage_table`, at least one row.
         space: The search space.
         value_name: What the objective is called.
     """
