@@ -32,6 +32,29 @@ from search_methods import DEFAULT, METHODS, missing_package
 from deap_hpo.space import Float, Int, Space
 
 Run = dict[str, Any]
+CURVE = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    8,
+    10,
+    12,
+    15,
+    20,
+    25,
+    30,
+    40,
+    50,
+    60,
+    80,
+    100,
+    120,
+    150,
+    200,
+)  # Evaluations, for `--curves`.
 
 
 class BudgetSpent(Exception):
@@ -125,15 +148,19 @@ def read_runs(path: Path, fresh: list[str]) -> dict[tuple[Any, ...], Run]:
     return runs
 
 
-def complete_runs(arguments: argparse.Namespace, methods: list[str], problems: list[str]) -> dict[tuple[Any, ...], Run]:
-    """Do the runs that are not on file yet, and return all."""
+def complete_runs(arguments: argparse.Namespace, problems: list[str]) -> dict[tuple[Any, ...], Run]:
+    """Do the runs that are not on file yet, where their packages are installed, and return all."""
     budget, seeds = max(arguments.budgets), range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = read_runs(arguments.output, arguments.fresh)
     wanted = [
         (method, problem, seed, arguments.batch_size, arguments.noise)
-        for seed, problem, method in itertools.product(seeds, problems, methods)
+        for seed, problem, method in itertools.product(seeds, problems, arguments.methods)
     ]
     todo = [one for one in wanted if one not in runs or runs[one]["budget"] < budget]
+    missing = {method: package for method in {one[0] for one in todo} if (package := missing_package(method))}
+    for method, package in missing.items():
+        print(f"{method} is left out: not all of its runs are on file, and {package} is not installed.")
+    todo, wanted = ([one for one in some if one[0] not in missing] for some in (todo, wanted))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(arguments.jobs) as pool, arguments.output.open("a") as file:
         futures = [pool.submit(run, arguments.data, *one[:4], budget, one[4]) for one in todo]
@@ -190,6 +217,14 @@ def print_table(rows: list[Run], budgets: list[int]) -> None:
         print(f"| {method} | " + " | ".join(shown) + f" | {cells[0]['milliseconds']:.2f} |")
 
 
+def write_table(rows: list[Run], path: Path) -> None:
+    """Write rows as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of hpo_bench.py")
@@ -202,26 +237,21 @@ def main() -> None:
     parser.add_argument("--noise", action="store_true", help="each evaluation is one training run, not the mean")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/strategies.jsonl"))
+    parser.add_argument("--curves", type=Path, help="write regrets after 1 to 200 evaluations there, for a figure")
     parser.add_argument("--fresh", nargs="+", default=[], metavar="METHOD", help="forget the runs of these methods")
     arguments = parser.parse_args()
 
-    methods = []
-    for method in arguments.methods:
-        missing = missing_package(method)
-        if missing:
-            print(f"{method} is left out: {missing} is not installed.")
-        else:
-            methods.append(method)
     problems = arguments.problems or load_problems(arguments.data).PROBLEMS
-    runs = complete_runs(arguments, methods, problems)
+    runs = complete_runs(arguments, problems)
     rows = list(summarise(runs, sorted(arguments.budgets)))
     seeds = f"{arguments.seeds} seeds from {arguments.first_seed}"
     print(f"\n{seeds}, {len(problems)} problems, batches of {arguments.batch_size}\n")
     print_table(rows, sorted(arguments.budgets))
-    with arguments.output.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    write_table(rows, arguments.output.with_suffix(".csv"))
+    if arguments.curves:
+        counts = [count for count in CURVE if count <= max(arguments.budgets)]
+        columns = ("method", "budget", "regret", "low", "high")
+        write_table([{name: row[name] for name in columns} for row in summarise(runs, counts)], arguments.curves)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,17 @@ of training and validating them. Every row trains the paper's network on the sam
 hyperparameters. All rows are measured in turns, `--repeats` times, after one round that does not count; the tables have
 the median, the extremes, and the median of the ratios to the first row within each round. On a machine with other work
 to do, the same per second of processor time says what a row takes rather than what it was given.
+
+A row that fails is left out, with its error, and the exit code is 1 in the end. With `--minutes` no further round is
+begun after so long, and no further table: a machine that is lent for an hour should not end in the middle of one.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -166,15 +171,25 @@ def within(device: torch.device, precision: str, function: Callable[[Any], None]
         function(argument)
 
 
-def measure(rows: Rows, images: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
-    """Run all rows in turns; images x members per second of wall-clock and of processor time, one pair a round."""
+def measure(rows: Rows, images: int, repeats: int, *, until: float = math.inf) -> dict[str, list[tuple[float, float]]]:
+    """Run all rows in turns; images x members per second of wall-clock and of processor time, one pair a round.
+
+    No further round is begun after `until` (of `perf_counter`) once one has counted. Rows that fail are left out.
+    """
     rates: dict[str, list[tuple[float, float]]] = {label: [] for label in rows}
     for i in range(repeats + 1):
-        for label, run in rows.items():
+        if i > 1 and perf_counter() > until:
+            break
+        for label in list(rates):
             start, start_processor = perf_counter(), processor_seconds()
-            run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            try:
+                rows[label]()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+            except Exception as error:  # the others are worth having
+                print(f"{label} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                del rates[label]
+                continue
             if i > 0:
                 seconds, processor = perf_counter() - start, processor_seconds() - start_processor
                 rates[label].append((images / seconds, images / max(processor, 1e-9)))
@@ -196,8 +211,10 @@ def processor_seconds() -> float:
 
 
 def print_table(rates: dict[str, list[tuple[float, float]]]) -> None:
-    first = next(iter(rates.values()))
-    print("\n| | per second | extremes | times the first row | per processor second | times |")
+    first = next(iter(rates.values()), [])
+    print(
+        f"\n{len(first)} round(s)\n\n| | per second | extremes | times the first row | per processor second | times |"
+    )
     print("|---|---:|---:|---:|---:|---:|")
     for label, pairs in rates.items():
         wall, processor = zip(*pairs, strict=True)
@@ -225,9 +242,11 @@ def main() -> None:
     parser.add_argument("--validation-size", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing further after so long")
     parser.add_argument("--tables", nargs="+", default=["main"], choices=TABLES, help="default: main")
     parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with this in their label")
     arguments = parser.parse_args()
+    until = perf_counter() + 60 * arguments.minutes
 
     data = load_fashion_mnist(training_size=arguments.training_size, validation_size=arguments.validation_size)
     task = Task("throughput", PaperCNN, data)
@@ -240,16 +259,24 @@ def main() -> None:
     print(f"Load averages at the start: {os.getloadavg()}")
     print(
         f"{arguments.members} members, {arguments.epochs} epoch(s) of {len(data.training):,} images, validation on "
-        f"{len(data.validation):,}; {arguments.repeats} rounds"
+        f"{len(data.validation):,}"
     )
     images = arguments.members * arguments.epochs * len(data.training)
+    failed = False
     for table in arguments.tables:
+        if perf_counter() > until:
+            print(f"\nNot measured, as time was up: {table}")
+            continue
         rows = TABLES[table](task, requests, arguments)
         chosen = {label: run for label, run in rows.items() if arguments.rows in label}
-        print_table(measure(chosen, images, arguments.repeats))
+        rates = measure(chosen, images, arguments.repeats, until=until)
+        failed |= len(rates) < len(chosen)
+        print_table(rates)
         print(f"Load averages at the end: {os.getloadavg()}", flush=True)
     if arguments.device != "cpu":
         print_floor(task, requests, arguments.epochs, torch.device(arguments.device))
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from deap_hpo.plotting import label_values, style
 
@@ -97,6 +97,33 @@ def plot_bands(
     axes.set_ylabel(value_name)
     if logarithmic:
         label_values(axes, value_name)
+    axes.set_title(title)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@style()
+def plot_regrets(regrets: pd.DataFrame, *, first: str, title: str = "") -> Figure:
+    """Draw how regret falls with the evaluations, one line for each method, with an interval as a band.
+
+    Args:
+        regrets: One row for each method and number of evaluations: `method`, `budget`, `regret`, `low`, `high`; all
+            positive.
+        first: The method that is set off from the others.
+        title: Of the figure.
+    """
+    figure, axes = plt.subplots(figsize=(7.6, 4.6))
+    last = regrets[regrets["budget"].eq(regrets["budget"].max())].sort_values("regret")
+    for i, method in enumerate(last["method"]):
+        curve, colour = regrets[regrets["method"].eq(method)], f"C{i % 7}"
+        width = 3.0 if method == first else 1.4
+        axes.fill_between(curve["budget"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+        axes.plot(curve["budget"], curve["regret"], color=colour, ls=LINES[i // 7], lw=width, label=method)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("evaluations")
+    label_values(axes, "normalised regret")
     axes.set_title(title)
     figure.legend(loc="outside right upper")
     return figure

@@ -198,6 +198,16 @@ def comparisons(data: Path, target: Path) -> list[Path]:
     return paths
 
 
+def benchmark(data: Path, target: Path) -> list[Path]:
+    """The methods on tabulated real trainings: `benchmarks/strategies.py --curves` wrote the table."""
+    figure = plotting_runs.plot_regrets(
+        pd.read_csv(data / "benchmark_regret.csv"),
+        first="surrogate",
+        title="Twelve real tuning problems, 20 seeds: mean, 95 % interval\n(0: the best known; 1: a median random one)",
+    )
+    return plotting.save(figure, target / "benchmark_regret")
+
+
 FIGURES: list[Callable[[Path, Path], list[Path]]] = [
     losses,
     simulated,
@@ -208,6 +218,7 @@ FIGURES: list[Callable[[Path, Path], list[Path]]] = [
     searched,
     impact,
     comparisons,
+    benchmark,
 ]
 
 

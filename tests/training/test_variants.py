@@ -46,3 +46,17 @@ def test_rates_count_images_over_wall_clock_and_processor_time():
     assert len(rates["row"]) == 3
     assert all(wall > 0 and processor > 0 for wall, processor in rates["row"])
     assert processor_seconds() > 0
+
+
+def test_a_row_that_fails_leaves_the_others_measured(capsys):
+    def fail():
+        raise RuntimeError("no compiler")
+
+    rates = measure({"first": fail, "second": lambda: None}, images=1, repeats=2)
+    assert {label: len(pairs) for label, pairs in rates.items()} == {"second": 2}
+    assert capsys.readouterr().err == "first failed: RuntimeError: no compiler\n"
+
+
+def test_no_round_begins_after_the_time_is_up_once_one_has_counted():
+    rates = measure({"row": lambda: None}, images=1, repeats=5, until=0.0)
+    assert len(rates["row"]) == 1

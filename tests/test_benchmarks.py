@@ -1,0 +1,37 @@
+"""The arithmetic of benchmarks/ that tables rest on."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from oracle import ended_by_oracle
+from strategies import regret_after
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_curves_of_the_figure_follow_from_the_runs():
+    drawn = pd.read_csv(ROOT / "figures/data/benchmark_regret.csv").set_index(["method", "budget"])["regret"]
+    runs = map(json.loads, (ROOT / "benchmarks/results/strategies.jsonl").read_text().splitlines())
+    rows = [
+        (run["method"], budget, regret_after(run, budget))
+        for run in runs
+        if run["batch_size"] == 1 and not run["noise"] and run["seed"] < 20
+        for budget in (1, 30, 200)
+    ]
+    means = pd.DataFrame(rows, columns=["method", "budget", "regret"]).groupby(["method", "budget"])["regret"].mean()
+    assert len(drawn.loc["surrogate"]) == 21
+    wanted = means.loc[drawn.index.get_level_values("method").unique()]
+    np.testing.assert_allclose(drawn[wanted.index], wanted, rtol=1e-4)
+
+
+def test_an_oracle_pays_whole_trainings_for_improvements_only():
+    incumbents = [[1, 0.5], [4, 0.1]]  # of six trainings: two of 52 epochs, four of 6
+    assert ended_by_oracle(incumbents, trainings=6, epochs=6, limit=52 + 2 * 6 + 52 + 2 * 6) == (0.1, 6)
+    assert ended_by_oracle(incumbents, trainings=6, epochs=6, limit=52 + 2 * 6 + 51) == (0.5, 3)
+    assert ended_by_oracle(incumbents, trainings=6, epochs=52, limit=3 * 52) == (0.5, 3)
