@@ -57,23 +57,23 @@ def evolve(
         make_executor,
         make_task,
         run_algorithm,
-        strategy_for,
+        strategy_of,
         toolbox_of,
         trainer_of,
     )
     from deap_hpo.study import Study
 
     trainer = trainer or trainer_of(make_task(config), config)
-    evolution, space, seed = config.evolution, config.search_space, config.study.seed
+    evolution = config.evolution
     directions = trainer.task.goals.directions
     # Before the study is on record: the name of a run that is refused stays free.
-    toolbox = toolbox_of(space, evolution, directions)
-    strategy = strategy_for(space, evolution, seed, config.training.epochs) if has_strategy(evolution) else None
+    toolbox = toolbox_of(config.search_space, evolution, directions)
+    strategy = strategy_of(config) if has_strategy(evolution) else None
     with Study(
-        space,
+        config.search_space,
         name=config.study.name or "study",
         storage=config.study.storage,
-        seed=seed,
+        seed=config.study.seed,
         directions=directions,
         common_random_numbers=config.study.common_random_numbers,
         settings=config.identity(),

@@ -141,6 +141,11 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
     return toolbox
 
 
+def strategy_of(config: RunConfig) -> Strategy:
+    """Make the strategy that proposes hyperparameters in a run; see `strategy_for`."""
+    return strategy_for(config.search_space, config.evolution, config.study.seed, config.training.epochs)
+
+
 def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: int | None = None) -> Strategy:
     """Make the strategy that proposes hyperparameters of a space.
 

@@ -24,11 +24,11 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let links of top-level pages out of this folder, which work in the repository, make sense in the site."""
-    if "/" in page.file.src_uri:
-        return markdown
-    markdown = markdown.replace("](../figures/", "](figures/")
-    return re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", lambda link: f"{link[1]} (`{link[2]}` in the repository)", markdown)
+    """Let links out of this folder, which work in the repository, make sense in the site, which has but the figures."""
+    out = "../" * (1 + page.file.src_uri.count("/"))
+    markdown = markdown.replace(f"]({out}figures/", f"]({out.removeprefix('../')}figures/")
+    elsewhere = rf"\[([^\]]+)\]\({re.escape(out)}([^)]+)\)"
+    return re.sub(elsewhere, lambda link: f"{link[1]} (`{link[2]}` in the repository)", markdown)
 
 
 def commands() -> str:
