@@ -1,4 +1,4 @@
-"""The main script: the paper's evolution in DEAP's form, with the toolbox in full view.
+"""The main script: an evolution in DEAP's form. A toolbox, what evaluates, what maps, and an algorithm over them.
 
 `python -m deap_hpo` is the command line, which configures and calls `evolve`.
 """
@@ -52,21 +52,25 @@ def evolve(
         BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` were done, or ``execution.max_seconds`` passed.
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
-    from deap import algorithms
-
-    from deap_hpo.algorithms import eaTruncation
-    from deap_hpo.assembly import make_executor, make_task, strategy_of, toolbox_of, trainer_of
+    from deap_hpo.assembly import (
+        has_strategy,
+        make_executor,
+        make_task,
+        run_algorithm,
+        strategy_of,
+        toolbox_of,
+        trainer_of,
+    )
     from deap_hpo.inheritance import architecture_genes
-    from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings, eaNSGA
-    from deap_hpo.pbt import PBTSettings, eaPBT
-    from deap_hpo.stages import StagedMap
     from deap_hpo.study import Study
 
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
     directions = trainer.task.goals.directions
-    pbt = PBTSettings.of(evolution.arguments) if evolution.algorithm == "pbt" else None
-    kept = architecture_genes(trainer.task, config.search_space) if pbt else ()
+    # Before the study is on record: the name of a run that is refused stays free.
+    toolbox = toolbox_of(config.search_space, evolution, directions)
+    strategy = strategy_of(config) if has_strategy(evolution) else None
+    kept = architecture_genes(trainer.task, config.search_space) if evolution.algorithm == "pbt" else ()
     with Study(
         config.search_space,
         name=config.study.name or "study",
@@ -85,56 +89,11 @@ def evolve(
         # Without its storage: a URL may hold a password.
         study.record.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
-        toolbox = toolbox_of(config.search_space, evolution, directions)
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)
-
-        if evolution.stages:
-            toolbox.register("map", StagedMap(study.map, evolution.stages, evolution.stopping))
-
-        if evolution.algorithm == "truncation":
-            population, logbook = eaTruncation(
-                toolbox.population(n=evolution.population),
-                toolbox,
-                cxpb=evolution.cxpb,
-                mutpb=evolution.mutpb,
-                ngen=evolution.generations - 1,
-                stats=study.statistics(),
-                verbose=verbose,
-            )
-        elif evolution.algorithm in MULTI_OBJECTIVE:
-            nsga = NSGASettings.of(evolution.arguments)
-            population, logbook = eaNSGA(
-                toolbox.population(n=evolution.population),
-                toolbox,
-                cxpb=nsga.cxpb,
-                mutpb=nsga.mutpb,
-                ngen=evolution.generations - 1,
-                stats=study.statistics(),
-                verbose=verbose,
-            )
-        elif pbt:
-            pbt.register(toolbox)
-            population, logbook = eaPBT(
-                toolbox.population(n=evolution.population),
-                toolbox,
-                cxpb=pbt.cxpb,
-                mutpb=pbt.mutpb,
-                ngen=evolution.generations - 1,
-                interval=pbt.interval,
-                stats=study.statistics(),
-                verbose=verbose,
-                kept=kept,
-            )
-        else:
-            strategy = strategy_of(config)
-            if verbose and type(strategy).__str__ is not object.__str__:
-                print(strategy)  # which grid it is, where the budget has decided that
-            toolbox.register("generate", strategy.generate, toolbox.genome)
-            toolbox.register("update", strategy.update)
-            population, logbook = algorithms.eaGenerateUpdate(
-                toolbox, ngen=evolution.generations, stats=study.statistics(), verbose=verbose
-            )
+        population, logbook = run_algorithm(
+            toolbox, evolution, strategy, kept=kept, stats=study.statistics(), verbose=verbose
+        )
     return Outcome(study, population, logbook)
 
 

@@ -31,10 +31,10 @@ def eaTruncation(
             evaluate(children)
             population = parents + children
 
-    Children come in pairs of two different parents, cloned, mated with probability `cxpb`; then each is mutated with
-    probability `mutpb`. Who is neither mated nor mutated keeps its fitness, as the surviving parents do: only
-    individuals without a valid fitness are evaluated, all of a generation's in one call of ``toolbox.map``.
-    (`deap_hpo.stages.StagedMap` as that `map` ends the training of hopeless ones early.)
+    Children come in pairs: two different parents are cloned, and mated with probability `cxpb`; then each child is
+    mutated with probability `mutpb`. A child that is neither mated nor mutated keeps its fitness, as the surviving
+    parents do. Only individuals without a valid fitness are evaluated, all of a generation in one call of
+    ``toolbox.map``. (With `deap_hpo.stages.StagedMap` as that `map`, hopeless trainings end early.)
 
     Args:
         population: Individuals, at least 4; replaced in place, as by `deap.algorithms.eaSimple`. At the end the
@@ -98,7 +98,7 @@ def eaTruncation(
 
 
 def next_generation(population: list[Any], toolbox: base.Toolbox, cxpb: float, mutpb: float) -> list[Any]:
-    """Return the surviving parents and their children, who are independent of them: one step of `eaTruncation`."""
+    """Return the surviving parents, and children that share nothing with them: one step of `eaTruncation`."""
     parents = toolbox.select(population, len(population) // 2)
     count = len(population) - len(parents)
 

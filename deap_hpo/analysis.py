@@ -10,7 +10,7 @@ import pandas as pd
 from deap_hpo.evaluation import Direction
 from deap_hpo.record import Recorded
 from deap_hpo.space import Space
-from deap_hpo.trials import Entry
+from deap_hpo.trials import Entry, param_columns
 
 
 def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
@@ -35,11 +35,6 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
         evaluation = entry.evaluation
         if evaluation.feasible:
             best = evaluation.value if math.isnan(best) else better(best, evaluation.value)
-        named = (
-            {f"params_{name}": value for name, value in space.decode(entry.genes).items()}
-            if space
-            else {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
-        )
         rows.append(
             {
                 "number": entry.number,
@@ -55,7 +50,7 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
                 "duplicate_of": entry.duplicate_of,
                 "seconds": evaluation.seconds,
                 **({"violation": evaluation.violation} if constrained else {}),
-                **named,
+                **param_columns(entry, space),
                 **{f"metrics_{name}": value for name, value in evaluation.metrics.items()},
             }
         )

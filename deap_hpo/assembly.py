@@ -1,4 +1,4 @@
-"""From a configuration to the objects of a run: task, trainer, executor."""
+"""From a configuration to the objects of a run: task, trainer, executor, toolbox, algorithm."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from deap import base
+from deap import algorithms, base, tools
 
+from deap_hpo.algorithms import eaTruncation
 from deap_hpo.config import EvolutionConfig, RunConfig
 from deap_hpo.enqueueing import Enqueued, enqueue_into, genomes_of
 from deap_hpo.errors import InputError, hint
@@ -18,13 +19,14 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.individual import individual_type, lineage, make_toolbox
 from deap_hpo.operators import mutSelfAdaptive
-from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings
-from deap_hpo.pbt import PBTSettings
-from deap_hpo.record import run_folder
+from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings, eaNSGA
+from deap_hpo.pbt import PBTSettings, eaPBT
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Categorical, Space
+from deap_hpo.stages import StagedMap
 from deap_hpo.starting import load_source
-from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES, UNGUIDED, Strategy, argument_names, make_strategy
+from deap_hpo.storage import run_folder
+from deap_hpo.strategies import UNGUIDED, Strategy, argument_names, make_strategy
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.models import MODELS, shape_arguments
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
@@ -110,10 +112,12 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
 
 
 def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Direction]) -> base.Toolbox:
-    """Make the toolbox of a run: the operators of the genetic algorithm, and `genome`, the type of its individuals.
+    """Make the toolbox of a run: the operators of its algorithm, and `genome`, the type of its individuals.
+
+    `evaluate` and `map` are the caller's to register.
 
     Raises:
-        InputError: The algorithm does not take so many objectives.
+        InputError: The algorithm does not take so many objectives, or has no such argument.
     """
     count, algorithm = len(directions), evolution.algorithm
     if count > 1 and (algorithm not in (*MULTI_OBJECTIVE, *UNGUIDED) or evolution.stages):
@@ -131,17 +135,15 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
     if algorithm in MULTI_OBJECTIVE:
         nsga = NSGASettings.of(evolution.arguments)
         nsga.register(toolbox, algorithm, genes=len(space), objectives=count, population=evolution.population)
+    if algorithm == "pbt":
+        PBTSettings.of(evolution.arguments).register(toolbox)
     if evolution.enqueue:
         enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
     return toolbox
 
 
 def strategy_of(config: RunConfig) -> Strategy:
-    """Make the strategy that proposes hyperparameters.
-
-    Raises:
-        InputError: The strategy has no such argument, or needs one that is missing.
-    """
+    """Make the strategy that proposes hyperparameters in a run; see `strategy_for`."""
     return strategy_for(config.search_space, config.evolution, config.study.seed, config.training.epochs)
 
 
@@ -173,10 +175,62 @@ def check_algorithm(config: RunConfig, directions: Sequence[Direction]) -> None:
     """
     with generators_kept():
         toolbox_of(config.search_space, config.evolution, directions)
-        if config.evolution.algorithm == "pbt":
-            PBTSettings.of(config.evolution.arguments)
-        elif config.evolution.algorithm in (*STRATEGIES, *MULTI_FIDELITY):
+        if has_strategy(config.evolution):
             strategy_of(config)
+
+
+def has_strategy(evolution: EvolutionConfig) -> bool:
+    """Tell whether a strategy proposes the hyperparameters, rather than an algorithm with a population and a loop."""
+    return evolution.algorithm not in ("truncation", "pbt", *MULTI_OBJECTIVE)
+
+
+def run_algorithm(
+    toolbox: base.Toolbox,
+    evolution: EvolutionConfig,
+    strategy: Strategy | None,
+    *,
+    kept: Sequence[int] = (),
+    stats: tools.Statistics | None = None,
+    verbose: bool = False,
+) -> tuple[list[Any], tools.Logbook]:
+    """Run the algorithm that a configuration names, to its last generation.
+
+    Args:
+        toolbox: As returned by `toolbox_of`, with `evaluate` and a study's `map` registered.
+        evolution: The algorithm and its settings.
+        strategy: As returned by `strategy_for`, where `has_strategy`; else None.
+        kept: For pbt, the genes that stay with the weights, as returned by `deap_hpo.inheritance.architecture_genes`.
+        stats: Statistics of each generation, for the logbook.
+        verbose: Whether to print the logbook as it grows.
+
+    Returns:
+        The final population, and the logbook.
+
+    Raises:
+        BudgetSpent: From the study's `map`.
+    """
+    if evolution.stages:
+        toolbox.register("map", StagedMap(toolbox.map, evolution.stages, evolution.stopping))
+    if strategy is not None:
+        if verbose and type(strategy).__str__ is not object.__str__:
+            print(strategy)  # which grid it is, where the budget has decided that
+        toolbox.register("generate", strategy.generate, toolbox.genome)
+        toolbox.register("update", strategy.update)
+        outcome: tuple[list[Any], tools.Logbook] = algorithms.eaGenerateUpdate(
+            toolbox, ngen=evolution.generations, stats=stats, verbose=verbose
+        )
+        return outcome
+    population = toolbox.population(n=evolution.population)
+    ngen = evolution.generations - 1  # after the first population, which is a generation, too
+    if evolution.algorithm == "truncation":
+        return eaTruncation(population, toolbox, evolution.cxpb, evolution.mutpb, ngen, stats=stats, verbose=verbose)
+    if evolution.algorithm == "pbt":
+        pbt = PBTSettings.of(evolution.arguments)
+        return eaPBT(
+            population, toolbox, pbt.cxpb, pbt.mutpb, ngen, pbt.interval, stats=stats, verbose=verbose, kept=kept
+        )
+    nsga = NSGASettings.of(evolution.arguments)
+    return eaNSGA(population, toolbox, nsga.cxpb, nsga.mutpb, ngen, stats=stats, verbose=verbose)
 
 
 def make_executor(trainer: Trainer, config: RunConfig) -> Executor:

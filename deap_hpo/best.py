@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from safetensors.torch import save_model
 
 from deap_hpo.errors import InputError
+from deap_hpo.files import write_text, written_whole
 from deap_hpo.record import Recorded, note
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import train_schedule
@@ -47,9 +47,9 @@ class Final:
 def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> Final:
     """Train the best network again, measure it on the test examples, save it, and note the measurements on record.
 
-    Training again gives the same network (bit for bit on a CPU), so that no evaluation has to keep its weights; of an
-    evaluation with several repeats, the first. Where
-    the record shows that this network was measured before, that measurement stands.
+    Training again gives the same network (bit for bit on a CPU), so no evaluation has to keep its weights. Of an
+    evaluation with several repeats, it is the first. Where the record shows that this network was measured before, that
+    measurement stands.
 
     Args:
         trainer: The trainer that evaluated it.
@@ -65,9 +65,7 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
     if known and known["number"] == best.number and (folder / "best.safetensors").exists():
         return Final(**known)
     final = train_again(trainer, recorded, best, folder / "best")
-    partial = folder / ".best.json.partial"
-    partial.write_text(json.dumps(asdict(final), indent=2) + "\n")
-    os.replace(partial, folder / "best.json")
+    write_text(folder / "best.json", json.dumps(asdict(final), indent=2) + "\n")
     note(recorded.name, storage, "final", asdict(final))
     return final
 
@@ -96,10 +94,8 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
     test = reference.data.test
     test_loss, test_metrics = reference.measure(model, test) if test else (None, {})
     last = evaluation.curve[-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / f".{path.name}.safetensors.partial"
-    save_model(model, str(partial))
-    os.replace(partial, path.parent / f"{path.name}.safetensors")
+    with written_whole(path.parent / f"{path.name}.safetensors") as partial:
+        save_model(model, str(partial))
     return Final(
         number=entry.number,
         params=recorded.space.decode(entry.genes),

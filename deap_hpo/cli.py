@@ -1,4 +1,4 @@
-"""The command line: deap-hpo init, run, resume, compare, list, show, plot, report, export, dashboard, data.
+"""The command line: deap-hpo run, resume, compare; other commands are in `commands`, `record_commands` and `replay`.
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -9,17 +9,16 @@ import json
 import os
 import shlex
 import sys
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deap_hpo.commands import data, export, init
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
-from deap_hpo.errors import InputError
 from deap_hpo.exits import DONE, errors, output, reporting
 from deap_hpo.options import Address, Debug, Executor, Json, Overrides, Storage, Workers, execution_of, settings_of
+from deap_hpo.record_commands import dashboard, list_, plot, report, show
 from deap_hpo.replay import replay
 
 if TYPE_CHECKING:
@@ -36,9 +35,21 @@ app = typer.Typer(
 )
 
 
+# The groups of commands in the help.
+RUNS, RECORD, NETWORKS = "Runs", "What is on record", "Networks and data"
+
+
+def _add(command: Callable[..., None], panel: str, epilog: str, name: str | None = None) -> None:
+    app.command(name, rich_help_panel=panel, epilog=epilog)(command)
+
+
+_add(init, RUNS, "Examples: [bold]deap-hpo init[/bold], then [bold]deap-hpo run my_task.py:task[/bold]")
+
+
 @app.command(
+    rich_help_panel=RUNS,
     epilog="Examples: [bold]deap-hpo run[/bold]  ·  [bold]deap-hpo run --preset paper/run_4 --dry-run[/bold]  ·  "
-    "[bold]deap-hpo run my.toml --set evolution.population=10 --name wide[/bold]"
+    "[bold]deap-hpo run my.toml --set evolution.population=10 --name wide[/bold]",
 )
 def run(
     config: Annotated[
@@ -82,8 +93,9 @@ def run(
 
 
 @app.command(
+    rich_help_panel=RUNS,
     epilog="Examples: [bold]deap-hpo resume quick[/bold]  ·  "
-    "[bold]deap-hpo resume quick --set evolution.generations=6[/bold]"
+    "[bold]deap-hpo resume quick --set evolution.generations=6[/bold]",
 )
 def resume(
     name: Annotated[str, typer.Argument(help="Name of the study.")],
@@ -101,14 +113,10 @@ def resume(
     from deap_hpo.record import read_record
 
     with reporting(debug):
-        recorded = read_record(name, storage)
-        if "config" not in recorded.attributes:
-            raise InputError(
-                f"The study {name!r} was not started by `deap-hpo run`; resume it from the script that made it."
-            )
+        config = read_record(name, storage).config("Resume it from the script that made it.")
         named = {"study.name": name, "study.storage": storage, "task.data_dir": data_dir}
         given = settings_of({**named, **execution_of(executor, workers, address)})
-        settings = make_config(recorded.attributes["config"], [*(overrides or []), *given])
+        settings = make_config(config, [*(overrides or []), *given])
         _run(settings, resume=True, as_json=as_json, debug=debug)
 
 
@@ -121,20 +129,25 @@ def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None
 
 
 @app.command(
+    rich_help_panel=RUNS,
     epilog="Examples: [bold]deap-hpo compare truncation random tpe --seeds 10 --budget 60[/bold]  ·  "
-    "[bold]deap-hpo compare truncation grid:resolution=3 'fixed:params={lr=0.05,momentum=0.9,weight_decay=1e-4}'[/bold]"
+    "[bold]deap-hpo compare truncation grid:resolution=3 "
+    "'fixed:params={lr=0.05,momentum=0.9,weight_decay=1e-4}'[/bold]",
 )
 def compare(
     methods: Annotated[
-        list[str], typer.Argument(help="Two or more: truncation, pbt, or strategies, as [LABEL=]NAME[:KEY=VALUE;...]")
+        list[str],
+        typer.Argument(
+            metavar="METHOD", help="Two or more: truncation, pbt, or strategies, as [LABEL=]NAME[:KEY=VALUE;...]"
+        ),
     ],
-    config: Annotated[str, typer.Option(help="What all have in common: a preset, or a TOML file.")] = "quick",
+    config: Annotated[str, typer.Option(help="Task and space of all methods: a preset, or a TOML file.")] = "quick",
     experiment: Annotated[
-        str, typer.Option(help="Name of the experiment; the same name goes on where it was.")
+        str, typer.Option(help="Name of the experiment; an earlier one of this name goes on.")
     ] = "compare",
-    seeds: Annotated[int, typer.Option(help="Paired seeds.")] = 10,
-    budget: Annotated[int, typer.Option(help="Trainings (or their epochs) of each method and seed.")] = 60,
-    repeats: Annotated[int, typer.Option(help="Fresh seeds on which each choice is trained again.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Number of seeds; each method runs with each of them.")] = 10,
+    budget: Annotated[int, typer.Option(help="Trainings of each run, or the epochs of as many.")] = 60,
+    repeats: Annotated[int, typer.Option(help="Number of fresh seeds to train the choice of a run with.")] = 3,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: Json = False,
@@ -146,8 +159,8 @@ def compare(
         from deap_hpo.comparison import parse_method
         from deap_hpo.comparison_report import markdown, results, write
         from deap_hpo.config import load_config
-        from deap_hpo.record import run_folder
         from deap_hpo.report import strict_json
+        from deap_hpo.storage import run_folder
 
         folder = run_folder(experiment, storage)
         common = load_config(config, [*(overrides or []), f"study.storage={json.dumps(storage)}"])
@@ -165,124 +178,18 @@ def compare(
             output.print(", ".join(map(str, paths)), markup=False)
 
 
-app.command(epilog="Example: [bold]deap-hpo replay pbt[/bold]")(replay)
-
-
-@app.command("list", epilog="Example: [bold]deap-hpo list --json[/bold]")
-def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
-    """List the studies on record, with their size and best value."""
-    from rich.table import Table
-
-    from deap_hpo.record import ForeignStudyError, read_record, study_names
-    from deap_hpo.report import describe, format_value, strict_json
-
-    with reporting(debug):
-        studies = []
-        for name in study_names(storage):
-            try:
-                studies.append(describe(read_record(name, storage)))
-            except ForeignStudyError as error:
-                errors.print(f"Left out: {error}", markup=False, soft_wrap=True)
-        if as_json:
-            output.print_json(strict_json(studies))
-            return
-        table = Table("study", "generations", "evaluations", "best value", "seed", box=None)
-        for study in studies:
-            best = study["best"]
-            table.add_row(
-                study["name"],
-                str(study["counts"]["generations"]),
-                str(study["counts"]["evaluations"]),
-                format_value(best["value"]) if best else "-",
-                str(study["seed"]),
-            )
-        output.print(table)
-
-
-@app.command(epilog="Examples: [bold]deap-hpo show quick[/bold]  ·  [bold]deap-hpo show quick --json[/bold]")
-def show(
-    name: Annotated[str, typer.Argument(help="Name of the study.")],
-    storage: Storage = DEFAULT_STORAGE,
-    top: Annotated[int, typer.Option(min=1, help="How many of the best evaluations to list.")] = 5,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Show a study: its best hyperparameters, its generations, what failed."""
-    from deap_hpo.record import read_record
-    from deap_hpo.report import describe, print_study, strict_json
-
-    with reporting(debug):
-        recorded = read_record(name, storage)
-        if as_json:
-            output.print_json(strict_json(describe(recorded)))
-        else:
-            print_study(recorded, output, top)
-
-
-@app.command(epilog="Example: [bold]deap-hpo plot quick --output my-figures[/bold]")
-def plot(
-    name: Annotated[str, typer.Argument(help="Name of the study.")],
-    storage: Storage = DEFAULT_STORAGE,
-    folder: Annotated[
-        Path | None, typer.Option("--output", help="Folder for the figures; by default one beside the record.")
-    ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Draw a study's figures, as PNG and PDF."""
-    from deap_hpo.record import read_record, run_folder
-    from deap_hpo.report import figures_of
-
-    with reporting(debug):
-        paths = [str(path) for path in figures_of(read_record(name, storage), folder or run_folder(name, storage))]
-        if as_json:
-            output.print_json(json.dumps(paths))
-        else:
-            output.print("\n".join(paths), markup=False)
-
-
-@app.command(
-    epilog="Examples: [bold]deap-hpo report quick[/bold]  ·  [bold]deap-hpo report a b --output both.html[/bold]"
+_add(list_, RECORD, "Example: [bold]deap-hpo list --json[/bold]", "list")
+_add(show, RECORD, "Examples: [bold]deap-hpo show quick[/bold]  ·  [bold]deap-hpo show quick --json[/bold]")
+_add(plot, RECORD, "Example: [bold]deap-hpo plot quick --output my-figures[/bold]")
+_add(
+    report,
+    RECORD,
+    "Examples: [bold]deap-hpo report quick[/bold]  ·  [bold]deap-hpo report a b --output both.html[/bold]",
 )
-def report(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of one or more studies.")],
-    storage: Storage = DEFAULT_STORAGE,
-    path: Annotated[
-        Path | None, typer.Option("--output", help="HTML file; by default one in the folder of the first study.")
-    ] = None,
-    as_json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
-    from deap_hpo.html_report import write_report
-    from deap_hpo.record import read_record, run_folder
-
-    with reporting(debug):
-        studies = [read_record(name, storage) for name in names]
-        written = write_report(studies, path or run_folder(names[0], storage) / "report.html")
-        output.print_json(json.dumps(str(written))) if as_json else output.print(str(written), markup=False)
-
-
-@app.command(epilog="Example: [bold]deap-hpo dashboard --port 8081[/bold], while a run goes on in another terminal")
-def dashboard(
-    storage: Storage = DEFAULT_STORAGE,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8080,
-    debug: Debug = False,
-) -> None:
-    """Show the record as a live web page, for looking only, on this machine only. Ctrl-C ends it."""
-    from deap_hpo.dashboard import make_server, url_of
-
-    with reporting(debug), make_server(storage, port) as server:
-        output.print(f"The dashboard is at {url_of(server)} (Ctrl-C ends it).")
-        with suppress(KeyboardInterrupt):
-            server.serve_forever()
-
-
-app.command(epilog="Examples: [bold]deap-hpo init[/bold], then [bold]deap-hpo run my_task.py:task[/bold]")(init)
-app.command(epilog="Example: [bold]deap-hpo export quick --output my-network[/bold]")(export)
-app.command(epilog="Examples: [bold]deap-hpo data[/bold]  ·  [bold]deap-hpo data cifar-10 --data-dir /data[/bold]")(
-    data
-)
+_add(dashboard, RECORD, "Example: [bold]deap-hpo dashboard --port 8081[/bold], while a run goes on in another terminal")
+_add(replay, NETWORKS, "Example: [bold]deap-hpo replay pbt[/bold]")
+_add(export, NETWORKS, "Example: [bold]deap-hpo export quick --output my-network[/bold]")
+_add(data, NETWORKS, "Examples: [bold]deap-hpo data[/bold]  ·  [bold]deap-hpo data cifar-10 --data-dir /data[/bold]")
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ def export(
 ) -> None:
     """Write the best network, or that of another evaluation: weights as safetensors, what is known of it as TOML."""
     from deap_hpo.export import export_best
-    from deap_hpo.record import run_folder
+    from deap_hpo.storage import run_folder
 
     with reporting(debug):
         to = folder or run_folder(name, storage)

@@ -25,13 +25,12 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.individual import Individual
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.record import Recorded, note, read_record
-from deap_hpo.report import params_of
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.trials import Entry, best_entry, schedule_of
+from deap_hpo.trials import Entry, best_entry, param_columns, schedule_of
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def compare(
         seeds: Number of paired seeds, at least 2: 1, 2, ... Runs of one seed share the seed of their trainings.
         budget: Trainings of each run, at least 1. Repeated configurations are not trained again and cost nothing. For
             methods that train part of the way (pbt, hyperband, halving, dehb, and whatever has stages), the epochs of
-            so many whole trainings; pbt gets so many networks.
+            that number of whole trainings; pbt trains that number of networks.
         repeats: Fresh seeds on which each choice is trained again, at least 1.
         tell: Is told what is being done.
 
@@ -184,18 +183,20 @@ def _named(method: Method) -> Iterator[None]:
 
 def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:
     """The run of one method with one seed."""
+    overrides = [f'study.name="{name}"', f"study.seed={seed}", f"evolution.max_evaluations={budget}"]
     # As many generations as the budget could fill with one training each: it is the budget that ends the run.
-    common = {"study.name": f'"{name}"', "study.seed": seed, "evolution.max_evaluations": budget}
-    overrides = [f"{key}={value}" for key, value in {**common, "evolution.generations": budget}.items()]
+    overrides.append(f"evolution.generations={budget}")
     settings = make_config(config.model_dump(mode="json"), [*overrides, *method.overrides])
     evolution, epochs = settings.evolution, settings.training.epochs
-    changes: dict[str, Any] = {"max_evaluations": None, "max_epochs": budget * epochs, "generations": budget * epochs}
     if evolution.algorithm == "pbt":
         interval = PBTSettings.of(evolution.arguments).interval
-        changes |= {"population": max(2, budget), "generations": max(1, epochs // interval)}
-    elif evolution.algorithm not in MULTI_FIDELITY and not evolution.stages:
+        sizes = {"population": max(2, budget), "generations": max(1, epochs // interval)}
+    elif evolution.algorithm in MULTI_FIDELITY or evolution.stages:
+        sizes = {"generations": budget * epochs}
+    else:
         return settings
-    return settings.model_copy(update={"evolution": evolution.model_copy(update=changes)})
+    in_epochs = {"max_evaluations": None, "max_epochs": budget * epochs, **sizes}
+    return settings.model_copy(update={"evolution": evolution.model_copy(update=in_epochs)})
 
 
 def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
@@ -253,7 +254,7 @@ def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]
         "epochs": steps[-1]["epochs"],
         "wall_seconds": recorded.attributes["comparison"]["wall_seconds"],
         "training_seconds": sum(e.evaluation.seconds for e in recorded.entries if e.duplicate_of is None),
-        **{f"params_{name}": value for name, value in (params_of(recorded, choice) if choice else {}).items()},
+        **(param_columns(choice, recorded.space) if choice else {}),
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pandas as pd
 import deap_hpo
 from deap_hpo import plotting, significance
 from deap_hpo.config import RunConfig
+from deap_hpo.files import write_text
 from deap_hpo.report import format_seconds
 
 
@@ -48,7 +48,7 @@ def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, comman
     """Put a comparison into JSON's types: tables, tests, verdicts, and how it was made.
 
     Args:
-        runs: As of `deap_hpo.comparison.compare`.
+        runs: As returned by `deap_hpo.comparison.compare`.
         anytime: Likewise.
         config: The run that all methods have in common.
         command: The command that made it.
@@ -123,16 +123,13 @@ def markdown(result: dict[str, Any], pairs: bool = False) -> str:
 
 def write(result: dict[str, Any], folder: Path) -> list[Path]:
     """Write ``comparison.json``, ``comparison.md`` and the figure into a folder; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    texts = {"comparison.json": json.dumps(result, indent=1) + "\n", "comparison.md": markdown(result, pairs=True)}
-    for name, text in texts.items():
-        path = folder / name
-        partial = folder / f".{name}.partial"
-        partial.write_text(text)
-        os.replace(partial, path)
-        paths.append(path)
-    return paths + plotting.save(plotting.plot_comparison(pd.DataFrame(result["anytime"])), folder / "comparison")
+    texts = {
+        folder / "comparison.json": json.dumps(result, indent=1) + "\n",
+        folder / "comparison.md": markdown(result, pairs=True),
+    }
+    for path, text in texts.items():
+        write_text(path, text)
+    return [*texts] + plotting.save(plotting.plot_comparison(pd.DataFrame(result["anytime"])), folder / "comparison")
 
 
 def _table_of_pairs(pairs: list[dict[str, Any]]) -> list[str]:

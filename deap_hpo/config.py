@@ -44,14 +44,14 @@ class TaskConfig(Section):
     """Which network is trained on which data: by name, or from a Python file of one's own."""
 
     source: str | None = Field(None, description="FILE.py:NAME of a task of your own, instead of all that follows.")
-    data: str = Field("fashion-mnist", description="Name of a data set.")
-    data_dir: str | None = Field(None, description="Folder that holds it.")
-    model: str = Field("paper-cnn", description="Name of a model.")
+    data: str = Field("fashion-mnist", description="fashion-mnist, mnist, kmnist, cifar-10 or digits.")
+    data_dir: str | None = Field(None, description="Folder that holds the data.")
+    model: str = Field("paper-cnn", description="paper-cnn, mlp or resnet.")
     arguments: dict[str, Any] = Field({}, description="Arguments of the model that are not searched.")
     training_size: int | None = Field(None, ge=1, description="Training examples; by default all.")
     validation_size: int = Field(10_000, ge=1, description="Validation examples.")
     split_seed: int = Field(0, ge=0, description="Seed of the split into the two.")
-    objective: str | list[str] | None = Field(None, description="loss, a metric, parameters, seconds; or several.")
+    objective: str | list[str] | None = Field(None, description="loss, a metric, parameters, seconds; or a list.")
     direction: str | list[str] | None = Field(None, description="minimize or maximize; for all objectives or for each.")
     constraints: list[str] = Field([], description='What has to hold, such as "parameters <= 1e6".')
 
@@ -87,15 +87,17 @@ class EvolutionConfig(Section):
     cxpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mating a pair.")
     mutpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mutating a child.")
     mutation: Literal["resample", "self-adaptive"] = Field(
-        "resample", description="truncation: fresh uniform draws (the paper's), or steps that adapt themselves."
+        "resample", description="truncation: resample (fresh uniform draws, the paper's), or self-adaptive (steps)."
     )
-    indpb: float = Field(0.1, ge=0, le=1, description="resample: probability of each gene to be redrawn.")
+    indpb: float = Field(0.1, ge=0, le=1, description="truncation, resample: probability of redrawing each gene.")
     arguments: dict[str, Any] = Field({}, description="Further arguments of pbt, nsga-ii, nsga-iii or of a strategy.")
     enqueue: list[dict[str, Any]] = Field([], description="Hyperparameters that are tried first.")
     target: float | None = Field(None, allow_inf_nan=False, description="Value of the objective at which the run ends.")
     patience: int | None = Field(None, ge=1, description="Generations without a better value after which it ends.")
-    stages: list[int] = Field([], description="Epochs at which hopeless trainings are ended; the last: of a whole one.")
-    stopping: Literal["median", "halving"] = Field("median", description="stages: who is hopeless.")
+    stages: list[int] = Field([], description="Epochs after which hopeless trainings end, then those of a whole one.")
+    stopping: Literal["median", "halving"] = Field(
+        "median", description="stages: what is hopeless, worse than the median so far, or not in the better half."
+    )
     max_evaluations: int | None = Field(None, ge=1, description="Trainings after which the run ends, resumably.")
     max_epochs: int | None = Field(None, ge=1, description="Epochs, of all trainings, after which it ends.")
 
@@ -120,14 +122,16 @@ class EvolutionConfig(Section):
 class ExecutionConfig(Section):
     """Where evaluations run; changes speed, never results."""
 
-    executor: Literal["auto", "serial", "processes", "ray"] = Field("auto", description="auto: processes on a CPU.")
+    executor: Literal["auto", "serial", "processes", "ray"] = Field(
+        "auto", description="serial, processes, ray, or auto (processes on a CPU, serial on an accelerator)."
+    )
     workers: int | None = Field(None, ge=1, description="Trainings side by side; by default one per core.")
     address: str | None = Field(None, description="ray: address of the cluster; by default one on this machine.")
     chunk: int = Field(16, ge=1, description="ray: trainings that a GPU takes at once.")
     timeout: float | None = Field(None, gt=0, description="Seconds that one evaluation may take.")
     retries: int = Field(2, ge=0, description="How often an evaluation whose worker died is started again.")
     max_seconds: float | None = Field(None, gt=0, description="Seconds after which the run stops, resumably.")
-    checkpoint_limit: int | None = Field(None, ge=1, description="Bytes that checkpoints may take after a generation.")
+    checkpoint_limit: int | None = Field(None, ge=1, description="Bytes that all checkpoints may take.")
 
 
 class RunConfig(Section):

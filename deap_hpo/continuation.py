@@ -1,7 +1,7 @@
 """Evaluations that go on from earlier ones: which is which, where they start, and what becomes of a lost checkpoint.
 
-What is asked for is an `epochs` (the total after the evaluation) and a `start_from` (the number of the evaluation to go
-on from) on the individual. A checkpoint is a cache: one that is missing is trained again, as the record tells.
+An individual asks for it by two attributes: `epochs`, the total when its evaluation is done, and `start_from`, the
+number of the evaluation to go on from. A checkpoint is a cache: one that is missing is made again, as the record tells.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Continuations:
         self._again: dict[int, str] = {}  # checkpoints of evaluations that were done again
 
     def use(self, evaluate: Callable[..., Any]) -> None:
-        """Name the evaluator; its `epochs` are those of an evaluation that says nothing else.
+        """Set the evaluator; its `epochs` hold for individuals that ask for none.
 
-        What another one gave for a configuration is no answer of this one.
+        What another evaluator gave for a configuration does not answer for this one.
         """
         made_of = _made_of(evaluate)
         alike = len(made_of) == len(self._made_of) and all(map(operator.is_, made_of, self._made_of))
@@ -100,9 +100,9 @@ class Continuations:
     def answered_by(self, entry: Entry, configuration: Any, *, common: bool) -> int | None:
         """Give the number of the earlier evaluation that answers for one, if one does.
 
-        That is the same training: the same configuration for as many epochs, begun at the same place; to go on with the
-        configuration that led there is no other training than to start with it. What did not end well cannot be gone on
-        from, and answers for its continuation.
+        One does if it is the same training: the same configuration, for as many epochs, from the same start. A training
+        that goes on with an unchanged configuration is the same as one that was never paused. An evaluation that did
+        not end well has nothing to go on from: it answers for its own continuation.
 
         Args:
             entry: The evaluation.
@@ -112,12 +112,11 @@ class Continuations:
         origin = None
         if entry.start_from is not None:
             start = self._record[entry.start_from]
-            canonical = start.number if start.duplicate_of is None else start.duplicate_of
             if start.evaluation.status != "ok":
-                self._identities[entry.number] = self._identities[canonical]
-                return canonical
-            known, _, before = self._identities[canonical]
-            origin = before if known == configuration else canonical
+                self._identities[entry.number] = self._identities[start.trained_number]
+                return start.trained_number
+            known, _, before = self._identities[start.trained_number]
+            origin = before if known == configuration else start.trained_number
         identity = (configuration, self.total(entry), origin)
         self._identities[entry.number] = identity
         first = self._first.setdefault(identity, entry.number) if common else entry.number
@@ -176,7 +175,7 @@ class Continuations:
         self._again[entry.number] = evaluation.checkpoint
 
     def collect(self, needed: Iterable[Entry]) -> None:
-        """Drop all checkpoints but those of some evaluations, of which the first can be missed most easily."""
+        """Drop all checkpoints but those of some evaluations, given with the least important first."""
         checkpoints = getattr(self._evaluate, "checkpoints", None)
         if checkpoints is None:
             return

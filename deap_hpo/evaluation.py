@@ -27,7 +27,7 @@ class Request:
         params: Decoded hyperparameters by name (or the bare individual, where the study has no space).
         seed: Seed of everything random in the evaluation, 0 <= seed < 2**32.
         limits: Values by epoch: an evaluation that reports a worse one there is ended, as "pruned".
-        epochs: Epochs that will have been trained after it, those before its start included; None for the
+        epochs: Total epochs of the training when the evaluation is done, those before its start included; None for the
             evaluator's own number.
         start_from: Reference of the checkpoint to go on from, in the evaluator's `checkpoints`; None to start afresh.
         keep: Whether to leave a checkpoint, from which another evaluation can go on.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import finish, train_again
 from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
+from deap_hpo.files import write_text
 from deap_hpo.record import read_record
+from deap_hpo.toml_writer import to_toml
 
 
 def export_best(
@@ -40,13 +39,8 @@ def export_best(
         InputError: The study was not started by `deap-hpo run`, or has no feasible evaluation, or not that one.
     """
     recorded = read_record(name, storage)
-    if "config" not in recorded.attributes:
-        raise InputError(
-            f"The study {name!r} was not started by `deap-hpo run`, so its network is not on record. In the script "
-            "that made it, `study.best_model()` gives it."
-        )
-    given = [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else []
-    config = make_config(recorded.attributes["config"], given)
+    noted = recorded.config("In the script that made it, `study.best_model()` gives the network.")
+    config = make_config(noted, [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else [])
     task = make_task(config)
     trainer = trainer_of(task, config)
     stem = "best" if evaluation is None else f"evaluation-{evaluation}"
@@ -67,41 +61,8 @@ def export_best(
         "architecture": {**config.task.arguments, **architecture},
         "recipe": {**asdict(recipe), "epochs": config.training.epochs},
         "measured": measured,
-        "run": recorded.attributes["config"],
+        "run": noted,
     }
     path = folder / f"{stem}.toml"
-    path.write_text(to_toml(facts))
+    write_text(path, to_toml(facts))
     return folder / f"{stem}.safetensors", path
-
-
-def to_toml(data: Mapping[str, Any], path: str = "") -> str:
-    """Write plain data as TOML; what is None is left out, as TOML has no word for it.
-
-    Example:
-        >>> print(to_toml({"name": "a", "lr": 0.1, "space": {"x": {"low": 0}}}), end="")
-        name = "a"
-        lr = 0.1
-        <BLANKLINE>
-        [space.x]
-        low = 0
-    """
-    plain = {key: value for key, value in data.items() if not isinstance(value, Mapping) and value is not None}
-    text = "".join(f"{_key(key)} = {_value(value)}\n" for key, value in plain.items())
-    if text and path:
-        text = f"\n[{path}]\n{text}"
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            text += to_toml(value, f"{path}.{_key(key)}" if path else _key(key))
-    return text
-
-
-def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value, ensure_ascii=False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pandas as pd
 import deap_hpo
 from deap_hpo import analysis, plotting
 from deap_hpo.errors import InputError
+from deap_hpo.files import write_text
 from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_front
 from deap_hpo.impact import importances, partial_dependence
 from deap_hpo.lineages import curves_table, lineage_table
@@ -36,6 +35,7 @@ from deap_hpo.report import (
 )
 from deap_hpo.response import ResponseModel
 from deap_hpo.runs import environments, generations_table
+from deap_hpo.toml_writer import config_to_toml
 from deap_hpo.trials import best_entry
 
 _FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
@@ -72,10 +72,7 @@ def write_report(studies: Sequence[Recorded], path: str | Path) -> Path:
     if not studies:
         raise InputError("studies must hold at least one study; got none.")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page(studies), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, page(studies))
     return path
 
 
@@ -162,10 +159,10 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         )
     ]
     best = best_entry(study.entries, study.directions[0])
-    number = best.number if best.duplicate_of is None else best.duplicate_of
-    curves = curves_table(study.entries, number)
+    curves = curves_table(study.entries, best.trained_number)
     if len(curves):
-        figures.append(_figure(plotting.plot_intermediate_values(curves, number), "Validation loss during training"))
+        drawn = plotting.plot_intermediate_values(curves, best.trained_number)
+        figures.append(_figure(drawn, "Validation loss during training"))
     if len(study.directions) > 1:
         drawn = plot_pareto_front(front_table(study), objective_names(study), study.directions)
         grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))
@@ -215,7 +212,7 @@ def _reproduction(study: Recorded) -> str:
     )
     if config is None:
         return "\n".join([*parts, "<p>It was made by a program of its own, not by <code>deap-hpo run</code>.</p>"])
-    text = toml(config)
+    text = config_to_toml(config)
     encoded = base64.b64encode(text.encode()).decode()
     file = f"{study.name}.toml"
     return "\n".join(
@@ -227,38 +224,6 @@ def _reproduction(study: Recorded) -> str:
             f"<details><summary>Configuration</summary><pre>{escape(text)}</pre></details>",
         ]
     )
-
-
-def toml(config: Mapping[str, Any]) -> str:
-    """Write a run's configuration, as a record holds it, in the form that ``deap-hpo run`` reads.
-
-    Example:
-        >>> print(toml({"study": {"name": "a", "seed": 1}, "space": {"lr": {"type": "float", "low": 0.1}}}))
-        [study]
-        name = "a"
-        seed = 1
-        <BLANKLINE>
-        [space]
-        lr = { type = "float", low = 0.1 }
-    """
-    sections = []
-    for section, values in config.items():
-        lines = [f"{_key(key)} = {_value(value)}" for key, value in values.items() if value is not None]
-        sections.append("\n".join([f"[{_key(section)}]", *lines]))
-    return "\n\n".join(sections)
-
-
-def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(key)} = {_value(one)}" for key, one in value.items() if one is not None)
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value)
 
 
 def _figure(figure: Any, caption: str) -> str:

@@ -23,7 +23,8 @@ def importances(trials: pd.DataFrame, space: Space, *, seed: int = 0) -> pd.Data
     """Say which share of the objective's variation each hyperparameter explains.
 
     Args:
-        trials: As of `deap_hpo.analysis.trials_table`; what has no finite value counts as the worst finite one.
+        trials: As returned by `deap_hpo.analysis.trials_table`. An evaluation without a finite value counts as the
+            worst finite one.
         space: The search space.
         seed: Seed of the forest that fANOVA fits.
 
@@ -126,7 +127,7 @@ def interaction_strengths(maps: pd.DataFrame) -> pd.DataFrame:
     """Say how much of what two hyperparameters do together is more than the sum of their main effects.
 
     Args:
-        maps: As of `interactions`.
+        maps: As returned by `interactions`.
 
     Returns:
         One row for each pair: `first`, `second`, `share` (of the variance over the map, on the

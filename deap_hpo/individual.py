@@ -33,10 +33,10 @@ def individual_type(weights: Sequence[float]) -> type[Any]:
 
     and with what an algorithm asks of its evaluation, where that is not the evaluator's usual one:
 
-    - `epochs`: epochs that will have been trained after it, those before its start included;
+    - `epochs`: total epochs of the training when the evaluation is done, those before its start included;
     - `start_from`: number of the evaluation whose weights and optimiser state it goes on from;
-    - `paused`: numbers of the evaluations that the algorithm may go on from later, and whose checkpoints a study keeps
-      therefore; what can be missed most easily comes first.
+    - `paused`: numbers of the evaluations that the algorithm may go on from later, the least important first; a study
+      keeps their checkpoints.
 
     Args:
         weights: One weight per objective, finite: negative to minimise, positive to maximise.

@@ -15,7 +15,7 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.config import RunConfig
 from deap_hpo.plan import plan
 from deap_hpo.progress import ProgressDisplay
-from deap_hpo.record import Recorded, read_record, run_folder
+from deap_hpo.record import Recorded, read_record
 from deap_hpo.report import (
     counts_sentence,
     describe,
@@ -24,13 +24,14 @@ from deap_hpo.report import (
     format_metrics,
     format_params,
     format_seconds,
+    plural,
     print_front,
     storage_option,
     strict_json,
     value_name,
 )
 from deap_hpo.stopping import EarlyStopping
-from deap_hpo.storage import shown
+from deap_hpo.storage import run_folder, shown
 from deap_hpo.workload import workload
 
 
@@ -103,21 +104,24 @@ def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
         output.print_json(strict_json(asdict(made)))
         return
     repeats = f"{made.repeats} trainings of " if made.repeats > 1 else ""
-    each = f"{made.shortest} epoch(s)" if made.shortest == made.longest else f"{made.shortest} to {made.longest} epochs"
-    stages = ", one for each stage of a training" if "stages" in made.ends_early else ""
+    longest = plural(made.longest, "epoch")
+    each = longest if made.shortest == made.longest else f"{made.shortest} to {longest}"
+    each_stage = ", one for each stage of a training" if "stages" in made.ends_early else ""
     total = "at most" if made.ends_early else "in all"
     about = "At most about" if made.ends_early else "About"
     output.print(
-        f"{made.evaluations} evaluations at most{stages}, of {repeats}{each} each: "
-        f"{made.epochs} epochs {total}; {made.workers} side by side.\n"
+        f"At most {plural(made.evaluations, 'evaluation')}{each_stage}, of {repeats}{each} each: "
+        f"{plural(made.epochs, 'epoch')} {total}; {made.workers} side by side.\n"
         f"{made.training_images:,} training images and {made.validation_images:,} validation images {total}.\n"
         f"{about} {format_seconds(made.seconds)}, going by a short training on this machine just now."
     )
     if made.ends_early:
         evolution = config.evolution
+        stages = evolution.stages[:-1]
+        ended = f"{' or '.join(map(str, stages))} epoch{'' if stages == [1] else 's'}"
         reasons = {
             "target": f"the target {evolution.target} is reached",
-            "patience": f"nothing gets better for {evolution.patience} generation(s)",
-            "stages": f"trainings are ended after {' or '.join(map(str, evolution.stages[:-1]))} epoch(s)",
+            "patience": f"nothing gets better for {plural(evolution.patience or 0, 'generation')}",
+            "stages": f"trainings are ended after {ended}",
         }
         output.print(f"Less where {', or where '.join(reasons[name] for name in made.ends_early)}.")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from deap_hpo.evaluation import Direction, Epoch
 from deap_hpo.space import Space
-from deap_hpo.trials import Entry, best_entry, training_path
+from deap_hpo.trials import Entry, best_entry, param_columns, training_path
 
 
 def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
@@ -41,11 +41,6 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
         curve = entry.evaluation.curve
         totals[entry.number] = curve[-1].epoch if curve else entry.epochs or before
         founders[entry.number] = entry.number if entry.start_from is None else founders[entry.start_from]
-        named = (
-            {f"params_{name}": value for name, value in space.decode(entry.genes).items()}
-            if space
-            else {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
-        )
         rows.append(
             {
                 "number": entry.number,
@@ -57,7 +52,7 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
                 "value": entry.evaluation.value if math.isfinite(entry.evaluation.value) else math.nan,
                 "status": entry.evaluation.status,
                 "winner": entry.number in winners,
-                **named,
+                **param_columns(entry, space),
             }
         )
     return pd.DataFrame(rows).astype({"start_from": "Int64"}) if rows else pd.DataFrame()
@@ -67,7 +62,7 @@ def curves_table(entries: Sequence[Entry], best: int) -> pd.DataFrame:
     """One row for each epoch of each evaluation that was trained, joined where one went on from another.
 
     Columns: `number`, `epoch` (from the start of the network's training), `validation_loss`. A part of a training
-    begins with the last epoch of the part that it went on from; of the evaluation `best`, all that led to it is there.
+    begins with the last epoch of the part that it went on from; that of evaluation `best` begins at its first epoch.
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation

@@ -131,8 +131,8 @@ class Objective:
 class Reporter:
     """Takes the learning curve of one evaluation: ``report(epoch, value, **metrics)``.
 
-    It ends the evaluation, by raising what only `BaseException` catches, where the value is not finite, or worse than
-    the pruner's limit at that epoch. ``with`` and ``finally`` of the function do their work as at its usual end.
+    It ends the evaluation where the value is not finite, or worse than the pruner's limit at that epoch, by raising an
+    exception that ``except Exception`` does not catch. The function's ``with`` and ``finally`` still do their work.
     """
 
     def __init__(self, limits: Mapping[int, float], direction: Direction) -> None:

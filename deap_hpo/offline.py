@@ -25,7 +25,7 @@ class OfflineBenchmark:
     how far such answers are from trainings that the model has not seen: differences smaller than that mean nothing.
 
     Args:
-        trials: As of `read_table` or `deap_hpo.analysis.trials_table`.
+        trials: As returned by `read_table` or `deap_hpo.analysis.trials_table`.
         space: The search space of the table.
         model: "nearest", "gp" or "forest"; see `deap_hpo.response.ResponseModel`.
         name: What the benchmark is called on record.

@@ -7,10 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from deap import algorithms
-
-from deap_hpo.algorithms import eaTruncation
-from deap_hpo.assembly import check_space, strategy_for, toolbox_of
+from deap_hpo.assembly import check_space, has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.config import make_config
@@ -21,12 +18,9 @@ from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals
 from deap_hpo.inheritance import architecture_genes
 from deap_hpo.objective import Objective
-from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings, eaNSGA
-from deap_hpo.pbt import PBTSettings, eaPBT
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
-from deap_hpo.stages import StagedMap
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
@@ -152,8 +146,7 @@ def optimize(
             f"The algorithm {algorithm!r} goes on with trainings, and so needs a trainer (`make_trainer(task)`) as the "
             f"objective; got {objective!r}."
         )
-    pbt = PBTSettings.of(evolution.arguments) if algorithm == "pbt" else None
-    kept = architecture_genes(evaluator.task, space) if pbt and hasattr(evaluator, "task") else ()
+    kept = architecture_genes(evaluator.task, space) if algorithm == "pbt" and hasattr(evaluator, "task") else ()
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:
@@ -163,8 +156,7 @@ def optimize(
             shown.append(stack.enter_context(ProgressDisplay(work, epochs=epochs is not None)))
         # Before the study is on record, for which its name could not be used again with other arguments.
         toolbox = toolbox_of(space, evolution, directions)
-        own_loop = algorithm in ("truncation", "pbt", *MULTI_OBJECTIVE)
-        strategy = None if own_loop else strategy_for(space, evolution, seed, epochs)
+        strategy = strategy_for(space, evolution, seed, epochs) if has_strategy(evolution) else None
         study = stack.enter_context(
             Study(
                 space,
@@ -182,24 +174,9 @@ def optimize(
             )
         )
         toolbox.register("evaluate", evaluator)
-        stages = evolution.stages
-        toolbox.register("map", StagedMap(study.map, stages, evolution.stopping) if stages else study.map)
+        toolbox.register("map", study.map)
         with suppress(BudgetSpent), _carrying(study):
-            if algorithm == "truncation":
-                first = toolbox.population(n=population)
-                eaTruncation(first, toolbox, evolution.cxpb, evolution.mutpb, generations - 1, verbose=False)
-            elif algorithm in MULTI_OBJECTIVE:
-                nsga = NSGASettings.of(evolution.arguments)
-                first = toolbox.population(n=population)
-                eaNSGA(first, toolbox, nsga.cxpb, nsga.mutpb, generations - 1, verbose=False)
-            elif pbt:
-                pbt.register(toolbox)
-                first = toolbox.population(n=population)
-                eaPBT(first, toolbox, pbt.cxpb, pbt.mutpb, generations - 1, pbt.interval, verbose=False, kept=kept)
-            elif strategy:
-                toolbox.register("generate", strategy.generate, toolbox.genome)
-                toolbox.register("update", strategy.update)
-                algorithms.eaGenerateUpdate(toolbox, ngen=generations, verbose=False)
+            run_algorithm(toolbox, evolution, strategy, kept=kept)
     return study
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
+from deap_hpo.files import written_whole
 from deap_hpo.space import Categorical, Space
 
 
@@ -40,13 +40,11 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
         The two paths.
     """
     base = Path(path)
-    base.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
         target = base.with_name(base.name + suffix)
-        partial = target.with_name(f".{target.name}.partial")
-        figure.savefig(partial, format=suffix[1:], metadata=metadata)
-        os.replace(partial, target)
+        with written_whole(target) as partial:
+            figure.savefig(partial, format=suffix[1:], metadata=metadata)
         written.append(target)
     plt.close(figure)
     return written
@@ -63,10 +61,10 @@ def to_svg(figure: Figure) -> bytes:
 
 @style()
 def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "validation loss") -> Figure:
-    """Draw the value of every evaluation and the best so far, generations told apart by bands.
+    """Draw the value of every evaluation and the best so far; every other generation is shaded.
 
     Args:
-        trials: As of `deap_hpo.analysis.trials_table`.
+        trials: As returned by `deap_hpo.analysis.trials_table`.
         value_name: What the objective is called.
     """
     figure, axes = plt.subplots()
@@ -77,7 +75,8 @@ def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "valida
     if len(cached):
         axes.plot(cached["number"], cached["value"], "o", ms=5, mfc="none", color="C0", label="repeated configuration")
     axes.step(trials["number"], trials["best"], where="post", color="C1", lw=2, label="best so far")
-    _mark_without_value(axes, trials)
+    bad = trials[trials["status"].ne("ok")]
+    mark_without_value(axes, bad["number"], _no_value(bad))
     axes.set_xlabel("evaluation")
     label_values(axes, value_name)
     axes.set_title("Optimisation history")
@@ -88,12 +87,12 @@ def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "valida
 
 @style()
 def plot_intermediate_values(epochs: pd.DataFrame, best: int, *, value_name: str = "validation loss") -> Figure:
-    """Draw the validation loss of every evaluation over its epochs, that of number `best` drawn out.
+    """Draw the validation loss of every evaluation over its epochs, with that of number `best` highlighted.
 
     Args:
-        epochs: As of `deap_hpo.lineages.curves_table`, which joins the parts of a training, or
+        epochs: As returned by `deap_hpo.lineages.curves_table`, which joins the parts of a training, or
             `deap_hpo.analysis.epochs_table`.
-        best: Number of the evaluation to draw out.
+        best: Number of the evaluation to highlight.
         value_name: What the values are called.
     """
     figure, axes = plt.subplots()
@@ -123,7 +122,7 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     """Draw each hyperparameter against the value, one panel each, coloured by generation.
 
     Args:
-        trials: As of `deap_hpo.analysis.trials_table`.
+        trials: As returned by `deap_hpo.analysis.trials_table`.
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
     """
@@ -164,7 +163,7 @@ def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation
     """Draw the best so far over the epochs trained: median over seeds, and the middle half of them as a band.
 
     Args:
-        anytime: As of `deap_hpo.comparison_report.anytime_bands`.
+        anytime: As returned by `deap_hpo.comparison_report.anytime_bands`.
         value_name: What the objective is called.
     """
     figure, axes = plt.subplots()
@@ -202,13 +201,11 @@ def label_values(axes: Axes, name: str) -> None:
         axes.yaxis.set_minor_formatter(ScalarFormatter() if axes.dataLim.height < axes.dataLim.y0 else NullFormatter())
 
 
-def _mark_without_value(axes: Axes, trials: pd.DataFrame) -> None:
-    bad = trials[trials["status"].ne("ok")]
-    if len(bad):
-        axes.plot(
-            bad["number"], [1.0] * len(bad), "x", color="C1", clip_on=False,
-            transform=axes.get_xaxis_transform(), label=_no_value(bad),
-        )  # fmt: skip
+def mark_without_value(axes: Axes, places: Sequence[Any], label: str, *, size: float | None = None) -> None:
+    """Draw crosses on the upper edge: there is no value, but where it happened is worth seeing."""
+    if len(places):
+        edge = axes.get_xaxis_transform()  # 1 is the upper edge
+        axes.plot(places, [1.0] * len(places), "x", ms=size, color="C1", label=label, transform=edge, clip_on=False)
 
 
 def _no_value(bad: pd.DataFrame) -> str:

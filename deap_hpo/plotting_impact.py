@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from deap_hpo.plotting import label_values, style
+from deap_hpo.plotting import label_values, mark_without_value, style
 from deap_hpo.space import Categorical, Space
 
 
@@ -21,7 +21,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
     """Draw the importances of hyperparameters, those over the whole space and those among the best.
 
     Args:
-        importances: As of `deap_hpo.impact.importances`.
+        importances: As returned by `deap_hpo.impact.importances`.
         title: Of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.5 * len(importances)))
@@ -47,8 +47,8 @@ def plot_partial_dependence(
     """Draw every training against each hyperparameter, and over them the modelled mean effect.
 
     Args:
-        dependence: As of `deap_hpo.impact.partial_dependence`.
-        trials: As of `deap_hpo.analysis.trials_table`.
+        dependence: As returned by `deap_hpo.impact.partial_dependence`.
+        trials: As returned by `deap_hpo.analysis.trials_table`.
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
     """
@@ -57,11 +57,7 @@ def plot_partial_dependence(
     for axes, name in zip(grid[0], space, strict=True):
         curve = dependence[dependence["hyperparameter"].eq(name)]
         axes.plot(_values(good, name), good["value"], "o", ms=3, color="0.6", mec="none", label="one training")
-        if len(bad):
-            axes.plot(
-                _values(bad, name), [1.0] * len(bad), "x", ms=4, color="C1", clip_on=False,
-                transform=axes.get_xaxis_transform(), label="diverged",
-            )  # fmt: skip
+        mark_without_value(axes, _values(bad, name), "diverged", size=4)
         axes.fill_between(curve["value"], curve["low"], curve["high"], color="C0", alpha=0.15, lw=0,
                           label="80 % of the trainings' own curves")  # fmt: skip
         axes.plot(curve["value"], curve["mean"], color="C0", lw=2, label="modelled mean")
@@ -79,8 +75,8 @@ def plot_interactions(
     """Draw the modelled objective over two hyperparameters at a time, with the trainings that it was fitted to.
 
     Args:
-        maps: As of `deap_hpo.impact.interactions`.
-        trials: As of `deap_hpo.analysis.trials_table`.
+        maps: As returned by `deap_hpo.impact.interactions`.
+        trials: As returned by `deap_hpo.analysis.trials_table`.
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
     """
@@ -116,7 +112,8 @@ def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "v
     """Draw the objective against the learning rate, and against the rate that momentum makes of it.
 
     Args:
-        trials: As of `deap_hpo.analysis.trials_table`, with `params_lr`, `params_momentum`, and the column `effective`.
+        trials: As returned by `deap_hpo.analysis.trials_table`, with `params_lr`, `params_momentum`, and the column
+            that `effective` names.
         effective: Name of the column with lr / (1 - momentum).
         value_name: What the objective is called.
     """
@@ -147,7 +144,7 @@ def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = 
     """Draw what different seeds make of the same configurations, ordered by their mean.
 
     Args:
-        noise: As of `deap_hpo.impact.noise`.
+        noise: As returned by `deap_hpo.impact.noise`.
         repeats: One row for each training: `configuration`, `value`, `status`.
         value_name: What the objective is called.
     """
@@ -157,11 +154,7 @@ def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = 
     axes.vlines(list(places.values()), noise["low"], noise["high"], color="0.75", lw=3, zorder=1)
     axes.plot(good["configuration"].map(places), good["value"], "o", ms=4, color="C0", label="one seed")
     axes.plot(list(places.values()), noise["mean"], "_", ms=14, mew=2, color="C1", label="mean of the seeds")
-    if len(bad):
-        axes.plot(
-            bad["configuration"].map(places), [1.0] * len(bad), "x", color="C1", clip_on=False,
-            transform=axes.get_xaxis_transform(), label="diverged",
-        )  # fmt: skip
+    mark_without_value(axes, bad["configuration"].map(places), "diverged")
     axes.set_xticks(list(places.values()))
     axes.set_xlabel("configuration, ordered by mean")
     label_values(axes, value_name)

@@ -17,12 +17,12 @@ from deap_hpo.space import Categorical, Space
 
 @style()
 def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "validation loss") -> Figure:
-    """Draw the hyperparameters of every network over the epochs, coloured by its loss; the winner's line drawn out.
+    """Draw the hyperparameters of every network over the epochs, coloured by its loss; the winner's is highlighted.
 
     A horizontal line is a part of a training; a thin one leads to it from the part whose weights it went on with.
 
     Args:
-        lineages: As of `deap_hpo.lineages.lineage_table`, at least one row.
+        lineages: As returned by `deap_hpo.lineages.lineage_table`, at least one row.
         space: The search space.
         value_name: What the objective is called.
     """

@@ -1,4 +1,4 @@
-"""The figure of several objectives: every evaluation, and the Pareto front drawn out; computes nothing."""
+"""The figure of several objectives: every evaluation, with the Pareto front highlighted; computes nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions
     one, in which a point of the front may look dominated, being better in an objective of another panel.
 
     Args:
-        table: As of `deap_hpo.fronts.front_table`.
+        table: As returned by `deap_hpo.fronts.front_table`.
         objectives: Their names, columns of the table, at least 2.
         directions: "minimize" or "maximize" for each.
     """

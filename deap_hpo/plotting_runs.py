@@ -30,7 +30,7 @@ def plot_runs(
     """Draw a value of each run: every seed, mean and standard deviation, and what was published beside it.
 
     Args:
-        runs: As of `deap_hpo.runs.runs_table`, with a column `label`.
+        runs: As returned by `deap_hpo.runs.runs_table`, with a column `label`.
         summary: One row for each label, in the order to draw: `label`, `mean`, `std`.
         published: One row for each label with a published claim: `label` and the column; drawn as a hollow diamond.
         column: The value.
@@ -239,7 +239,7 @@ def plot_outcomes(
     A method without a finite mean, as one of its choices diverged, is shown by its median alone, where that is finite.
 
     Args:
-        summary: Rows as of `deap_hpo.significance.summarise`, with `method`.
+        summary: Rows as returned by `deap_hpo.significance.summarise`, with `method`.
         value_name: What the outcome is called.
         title: Of the figure.
     """

@@ -1,4 +1,4 @@
-"""Who does what: requests handed to workers, again where a worker died, and ended where their time is up."""
+"""A pool of workers: it hands out requests, again where a worker died, and ends those whose time is up."""
 
 from __future__ import annotations
 

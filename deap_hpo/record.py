@@ -5,9 +5,7 @@ Only the driver of a run writes. What `Record.append` has returned from is commi
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +16,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from deap_hpo.driver_lock import DriverLock
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
 from deap_hpo.space import Space
-from deap_hpo.storage import open_storage, sqlite_path
+from deap_hpo.storage import check_name, open_storage
 from deap_hpo.trials import Entry, distributions, to_entry, to_trial
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class ReplayError(InputError):
@@ -189,6 +185,23 @@ class Recorded:
     entries: tuple[Entry, ...]
     attributes: Mapping[str, Any]
 
+    def config(self, advice: str = "") -> Mapping[str, Any]:
+        """Give the configuration of the run, as plain data.
+
+        Args:
+            advice: What the error tells the user to do instead.
+
+        Raises:
+            InputError: The study was not started by `deap-hpo run`, which notes it.
+        """
+        config: Mapping[str, Any] | None = self.attributes.get("config")
+        if config is None:
+            raise InputError(
+                f"The study {self.name!r} was not started by `deap-hpo run`, so its configuration is not on record."
+                + (f" {advice}" if advice else "")
+            )
+        return config
+
 
 def read_record(name: str, storage: str | Path) -> Recorded:
     """Read a study from a storage that exists; nothing is written, and it may be running.
@@ -200,9 +213,9 @@ def read_record(name: str, storage: str | Path) -> Recorded:
     with _errors_named(name):
         known = optuna.get_all_study_names(backend)
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else " `deap-hpo list` shows what there is."
-            raise InputError(f"There is no study named {name!r} on record.{hint}")
+            near = nearest(name, known)
+            hint = f"Did you mean {near!r}?" if near else "`deap-hpo list` shows what there is."
+            raise InputError(f"There is no study named {name!r} on record. {hint}")
         study = optuna.load_study(study_name=name, storage=backend)
         trials = study.get_trials(deepcopy=False)
         _check_ours(name, trials)
@@ -267,26 +280,6 @@ def _errors_named(name: str) -> Iterator[None]:
             f"The record of the study {name!r} is damaged: it holds what nobody wrote ({error}). It was left as it is; "
             "restore it from a copy."
         ) from error
-
-
-def check_name(name: str) -> str:
-    """Return a study's name if it is one that can also name a folder.
-
-    Raises:
-        InputError: It is not.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InputError(
-            "name must be 1 to 100 letters, digits, dots, dashes or underscores, starting with a letter or a digit; "
-            f"got {name!r}."
-        )
-    return name
-
-
-def run_folder(name: str, storage: str | Path) -> Path:
-    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server."""
-    path = sqlite_path(storage)
-    return (path.parent if path else Path("runs")) / check_name(name)
 
 
 def _first_difference(recorded: Any, given: Any) -> tuple[str, str]:

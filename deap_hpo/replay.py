@@ -35,10 +35,9 @@ def replay(
         from deap_hpo.report import strict_json
 
         recorded = read_record(name, storage)
-        if "config" not in recorded.attributes:
-            raise InputError(f"The study {name!r} was not started by `deap-hpo run`; it has no configuration.")
+        noted = recorded.config("In the script that made it, `study.best_model()` trains the network again.")
         given = settings_of({"study.name": name, "study.storage": storage, "task.data_dir": data_dir})
-        config = make_config(recorded.attributes["config"], given)
+        config = make_config(noted, given)
         made = replayed(trainer_of(make_task(config), config), recorded)
         output = Console(soft_wrap=True, highlight=False)
         if as_json:

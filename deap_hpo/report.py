@@ -21,7 +21,7 @@ from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_f
 from deap_hpo.lineages import curves_table, lineage_table
 from deap_hpo.record import Recorded
 from deap_hpo.storage import shown
-from deap_hpo.trials import Entry, best_entry
+from deap_hpo.trials import best_entry, params_of
 
 
 def storage_option(storage: str) -> str:
@@ -46,7 +46,7 @@ def describe(recorded: Recorded) -> dict[str, Any]:
         and {
             "number": best.number,
             "value": best.evaluation.value,
-            "params": params_of(recorded, best),
+            "params": params_of(best, recorded.space),
             "metrics": dict(best.evaluation.metrics),
         },
         "final": recorded.attributes.get("final"),
@@ -67,7 +67,7 @@ def _describe_front(recorded: Recorded) -> dict[str, Any]:
                 "number": entry.number,
                 "generation": entry.generation,
                 "values": dict(zip(names, entry.evaluation.values, strict=True)),
-                "params": params_of(recorded, entry),
+                "params": params_of(entry, recorded.space),
                 "metrics": dict(entry.evaluation.metrics),
             }
             for entry in front
@@ -77,13 +77,6 @@ def _describe_front(recorded: Recorded) -> dict[str, Any]:
             "by_generation": hypervolumes(recorded.entries, directions),
         },
     }
-
-
-def params_of(recorded: Recorded, entry: Entry) -> dict[str, Any]:
-    """Give the hyperparameters of an evaluation by name; bare genes where the study had no space."""
-    if recorded.space:
-        return recorded.space.decode(entry.genes)
-    return {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
 
 
 def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
@@ -101,10 +94,9 @@ def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
         drawn = plot_pareto_front(front_table(recorded), objective_names(recorded), recorded.directions)
         paths += plotting.save(drawn, folder / "pareto")
     best = best_entry(recorded.entries, recorded.directions[0])
-    trained = best.number if best.duplicate_of is None else best.duplicate_of
-    curves = curves_table(recorded.entries, trained)
+    curves = curves_table(recorded.entries, best.trained_number)
     if len(curves):
-        paths += plotting.save(plotting.plot_intermediate_values(curves, trained), folder / "curves")
+        paths += plotting.save(plotting.plot_intermediate_values(curves, best.trained_number), folder / "curves")
     if recorded.space:
         paths += plotting.save(
             plotting.plot_slice(trials, recorded.space, value_name=shown_as), folder / "hyperparameters"
@@ -193,7 +185,8 @@ def counts_sentence(recorded: Recorded) -> str:
     Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers.
     """
     counts = analysis.summary(recorded)
-    parts = [f"{counts['evaluations']} evaluations in {counts['generations']} generations: {counts['trained']} trained"]
+    done = f"{plural(counts['evaluations'], 'evaluation')} in {plural(counts['generations'], 'generation')}"
+    parts = [f"{done}: {counts['trained']} trained"]
     parts += [f"{counts[key]} {key}" for key in ("cached", "infeasible", "pruned", "diverged", "failed") if counts[key]]
     parts += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
@@ -244,6 +237,16 @@ def strict_json(value: Any) -> str:
         return None if isinstance(one, float) and not math.isfinite(one) else one
 
     return json.dumps(finite(value))
+
+
+def plural(count: float, word: str) -> str:
+    """Write a number of things.
+
+    Example:
+        >>> plural(1, "epoch"), plural(2, "epoch")
+        ('1 epoch', '2 epochs')
+    """
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:

@@ -32,7 +32,8 @@ class ResponseModel:
     without a finite value counts as the worst finite one.
 
     Args:
-        trials: As of `deap_hpo.analysis.trials_table`: `value`, `status`, ``params_*``; repeated ones are left out.
+        trials: As returned by `deap_hpo.analysis.trials_table`: `value`, `status`, ``params_*``. Repeated evaluations
+            are left out.
         space: The search space, whose genes are the inputs.
         model: "gp", a Gaussian process (Matérn 5/2, one length scale per hyperparameter, noise fitted); "forest", a
             random forest of 300 trees; "nearest", the value of the nearest evaluation.

@@ -9,7 +9,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.record import Record
 from deap_hpo.space import Space
-from deap_hpo.trials import Entry, best_entry, schedule_of
+from deap_hpo.trials import Entry, best_entry, params_of, schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ class Results:
     """The part of a study that is asked after a run; names are Optuna's."""
 
     space: Space | None
+    seed: int
     directions: tuple[Direction, ...]
     record: Record
     evaluator: Any = None
@@ -49,8 +50,7 @@ class Results:
 
     def params_of(self, entry: Entry) -> dict[str, Any]:
         """Give the hyperparameters of an evaluation by name; bare genes where the study has no space."""
-        genes = entry.genes
-        return self.space.decode(genes) if self.space else {f"gene_{i}": gene for i, gene in enumerate(genes)}
+        return params_of(entry, self.space)
 
     @property
     def best_value(self) -> float:
@@ -132,7 +132,7 @@ class Results:
         from deap_hpo.analysis import best_trials
 
         trials = self.trials_dataframe()
-        seed = f"seed {getattr(self, 'seed', None)}, {self.directions[0]}"
+        seed = f"seed {self.seed}, {self.directions[0]}"
         if trials.empty:
             return f"<p><b>{escape(self.name)}</b> ({seed}): no evaluations yet.</p>"
         statuses = trials["status"].value_counts()

@@ -33,7 +33,7 @@ def runs_table(runs: Runs) -> pd.DataFrame:
 
 
 def _run_row(label: str, recorded: Recorded) -> dict[str, Any]:
-    evolution = _config(recorded)["evolution"]
+    evolution = recorded.config()["evolution"]
     best = best_entry(recorded.entries, recorded.directions[0])
     final = recorded.attributes.get("final") or {}
     params = recorded.space.decode(best.genes) if recorded.space else {}
@@ -158,13 +158,6 @@ def environments(runs: Runs) -> list[dict[str, Any]]:
                 if about and about not in found:
                     found.append(about)
     return found
-
-
-def _config(recorded: Recorded) -> Mapping[str, Any]:
-    config: Mapping[str, Any] | None = recorded.attributes.get("config")
-    if config is None:
-        raise InputError(f"The study {recorded.name!r} was not started by `deap-hpo run`, so its settings are unknown.")
-    return config
 
 
 def _mean_distance(genomes: NDArray[np.float64]) -> float:

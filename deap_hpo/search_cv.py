@@ -42,7 +42,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
         random_state: Seed of the search: an integer, a `RandomState`, or None for another search each time.
 
     Attributes:
-        cv_results_: As of `GridSearchCV`, with a column `generation`.
+        cv_results_: As in `GridSearchCV`, with a column `generation`.
         best_params_: The best hyperparameters.
         best_score_: Their mean cross-validated score.
         best_estimator_: The estimator fitted with them on all data.

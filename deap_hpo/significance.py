@@ -103,11 +103,11 @@ def verdict(outcomes: pd.DataFrame) -> list[str]:
     said = []
     overall = friedman(outcomes)
     pairs = pairwise(outcomes)
-    if overall is not None and overall >= LEVEL:
-        said.append(f"No difference is shown between the methods (Friedman test, p = {overall:.2g}).")
-    elif overall is not None:
-        said.append(f"The methods differ (Friedman test, p = {overall:.2g}).")
-    shown = pairs[pairs["p_holm"] < LEVEL] if overall is None or overall < LEVEL else pairs.iloc[:0]
+    may_differ = overall is None or overall < LEVEL  # only then are pairs looked at
+    if overall is not None:
+        begin = "The methods differ" if may_differ else "No difference is shown between the methods"
+        said.append(f"{begin} (Friedman test, p = {overall:.2g}).")
+    shown = pairs[pairs["p_holm"] < LEVEL] if may_differ else pairs.iloc[:0]
     for _, pair in shown.iterrows():
         better, worse = (pair["first"], pair["second"]) if pair["effect"] < 0 else (pair["second"], pair["first"])
         wins = int((outcomes[better] < outcomes[worse]).sum())
@@ -115,13 +115,14 @@ def verdict(outcomes: pd.DataFrame) -> list[str]:
             f"{better} is better than {worse}: lower in {wins} of {count} pairs, "
             f"Holm-corrected p = {pair['p_holm']:.2g}."
         )
-    if overall is None and shown.empty:
-        for _, pair in pairs.iterrows():
-            said.append(
+    if may_differ and shown.empty:
+        if overall is None:
+            said += [
                 f"No difference is shown between {pair['first']} and {pair['second']} (p = {pair['p_holm']:.2g})."
-            )
-    elif overall is not None and overall < LEVEL and shown.empty:
-        said.append("No single pair differs by the corrected tests.")
+                for _, pair in pairs.iterrows()
+            ]
+        else:
+            said.append("No single pair differs by the corrected tests.")
     least = 2.0 ** (1 - count) * max(1, len(pairs))
     if least >= LEVEL:
         said.append(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any, Protocol, TypeVar
 
 from deap_hpo.conditions import Conditions, When
+from deap_hpo.errors import did_you_mean
 from deap_hpo.hyperparameters import Categorical, Float, Int
 
 __all__ = ["Categorical", "Float", "Hyperparameter", "Int", "Space", "UniformSource"]
@@ -244,8 +244,7 @@ def _refuse_unknown(complaint: str, names: Iterable[str], known: Iterable[str]) 
     known = list(known)
     for name in names:
         if name not in known:
-            nearest = get_close_matches(str(name), known, n=1, cutoff=0.5)
-            hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+            hint = did_you_mean(name, known, cutoff=0.5)
             raise ValueError(f"{complaint} {name!r}{hint}; expected {', '.join(known)}.")
 
 

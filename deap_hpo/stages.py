@@ -19,9 +19,9 @@ class StagedMap:
 
         toolbox.register("map", StagedMap(study.map, stages=[1, 2, 5]))
 
-    Who is ended keeps the value that it had by then; who goes on continues where it stopped, so that no epoch is
-    trained twice. What is ended depends on the outcomes alone, not on what ran when: it is the same with any executor,
-    and when a run is replayed. Each stage is a batch of the study, with evaluations of its own.
+    A training that is ended keeps the value that it had by then; one that goes on continues where it stopped, so that
+    no epoch is trained twice. What is ended depends on the outcomes alone, not on what ran when: it is the same with
+    any executor, and when a run is replayed. Each stage is a batch of the study, with evaluations of its own.
 
     Args:
         map: `Study.map`.
@@ -37,7 +37,7 @@ class StagedMap:
         Golovin et al., "Google Vizier: a service for black-box optimization" (KDD 2017), section 3.5.2.
 
     Example:
-        See `deap_hpo.__main__.evolve`, with ``evolution.stages``.
+        See `deap_hpo.assembly.run_algorithm`, with ``evolution.stages``.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ def check_stages(stages: Sequence[int]) -> None:
 
 
 def median_rule(costs: Sequence[float], earlier: Sequence[float], startup: int = 5) -> list[bool]:
-    """Let go on who is no worse than the median of these and all earlier ones, once there are `startup`.
+    """Let those go on that are no worse than the median of these and all earlier ones, once there are `startup`.
 
     Example:
         >>> median_rule([0.4, 0.1, 0.3, 0.6], [0.2])

@@ -114,50 +114,56 @@ class SteadyStudy(Study):
             BudgetSpent: The run's total of evaluations or its time is used up.
         """
         evaluate = self._use(evaluate)
-        first = self._count
         planned: list[Entry] = []
+        yield from self._replayed(individuals, planned)
+        yield from self._evaluated(evaluate, individuals, planned)
+        self._complete([self.record[entry.number] for entry in planned])
 
-        def plan() -> list[Entry]:
-            """Take up what was added."""
-            start = len(planned)
-            planned.extend(self._plan(first + i, individuals[i]) for i in range(start, len(individuals)))
-            return planned[start:]
+    def _take_up(self, individuals: list[Any], planned: list[Entry]) -> list[Entry]:
+        """Plan the individuals that were added since the last time, and give their entries."""
+        start = len(planned)
+        planned += [self._plan(self._count + i, individuals[i]) for i in range(start, len(individuals))]
+        return planned[start:]
 
-        def finished(number: int) -> tuple[Any, tuple[float, ...]]:
-            individual = individuals[number - first]
-            self._tell_outcome(individual, self.record[number])
-            return individual, self.record[number].evaluation.values
+    def _finished(self, number: int, individuals: list[Any]) -> tuple[Any, tuple[float, ...]]:
+        individual = individuals[number - self._count]
+        self._tell_outcome(individual, self.record[number])
+        return individual, self.record[number].evaluation.values
 
-        for number in [number for number in self.record.as_completed() if number >= first]:
-            plan()
-            if number >= first + len(planned):
+    def _replayed(self, individuals: list[Any], planned: list[Entry]) -> Iterator[tuple[Any, tuple[float, ...]]]:
+        """Yield what is on record, in the order in which it was finished."""
+        for number in [number for number in self.record.as_completed() if number >= self._count]:
+            self._take_up(individuals, planned)
+            proposed = self._count + len(planned)
+            if number >= proposed:
                 raise ReplayError(
                     f"The study {self.name!r} cannot be resumed like this: its record goes on with "
-                    f"evaluation {number}, this run has proposed {first + len(planned)}. "
+                    f"evaluation {number}, this run has proposed {proposed}. "
                     "Resume it with the algorithm that made it."
                 )
-            yield finished(number)
+            yield self._finished(number, individuals)
 
-        plan()
+    def _evaluated(
+        self, evaluate: Callable[..., Any], individuals: list[Any], planned: list[Entry]
+    ) -> Iterator[tuple[Any, tuple[float, ...]]]:
+        """Evaluate what is not on record, and yield each evaluation as it is finished."""
+        self._take_up(individuals, planned)
         waiting = [entry for entry in planned if entry.number not in self.record]
-        requests: list[Request] = []
+        requests: list[Request] = []  # the executor takes up what is added
         under_way: list[Entry] = []
         done = 0
         running = self.executor.run(evaluate, requests)
         while not self.budget.time_is_up:
-            repeated = next(
-                (one for one in waiting if one.duplicate_of is not None and one.duplicate_of in self.record), None
-            )
-            if repeated is not None:
-                entry = repeated
+            entry = next((one for one in waiting if self._is_answered(one)), None)
+            if entry is not None:
                 waiting.remove(entry)
-                evaluation = replace(self.record[entry.duplicate_of or 0].evaluation, seconds=0.0, retries=0)
+                evaluation = replace(self.record[entry.trained_number].evaluation, seconds=0.0, retries=0)
             else:
-                allowed = first + self._within_budget(planned)
-                for entry in [one for one in waiting if one.duplicate_of is None and one.number < allowed]:
-                    waiting.remove(entry)
-                    under_way.append(entry)
-                    requests += self._requests([(entry, individuals[entry.number - first])])
+                allowed = self._count + self._within_budget(planned)
+                for begun in [one for one in waiting if one.duplicate_of is None and one.number < allowed]:
+                    waiting.remove(begun)
+                    under_way.append(begun)
+                    requests += self._requests([(begun, individuals[begun.number - self._count])])
                 if done == len(requests):
                     break
                 with generators_kept():
@@ -165,9 +171,12 @@ class SteadyStudy(Study):
                 done += 1
                 entry, evaluation = under_way[position], with_worst_values(answer, self.directions)
             self._acknowledge(replace(entry, evaluation=evaluation))
-            yield finished(entry.number)
-            waiting += plan()
+            yield self._finished(entry.number, individuals)
+            waiting += self._take_up(individuals, planned)
         if waiting or done < len(requests):
             self.executor.close()
             raise self.budget.spent(self.name, len(self.record))
-        self._complete([self.record[entry.number] for entry in planned])
+
+    def _is_answered(self, entry: Entry) -> bool:
+        """Whether an earlier evaluation of the same configuration is on record."""
+        return entry.duplicate_of is not None and entry.duplicate_of in self.record

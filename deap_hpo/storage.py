@@ -20,6 +20,7 @@ from deap_hpo.errors import InputError
 
 _SECONDS_TO_WAIT_FOR_A_READER = 60
 _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
 
 
@@ -36,6 +37,26 @@ def sqlite_path(storage: str | os.PathLike[str]) -> Path | None:
     if storage.startswith("sqlite:///"):
         return Path(storage.removeprefix("sqlite:///"))
     return None if "://" in storage else Path(storage)
+
+
+def check_name(name: str) -> str:
+    """Return a study's name if it is one that can also name a folder.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            "name must be 1 to 100 letters, digits, dots, dashes or underscores, starting with a letter or a digit; "
+            f"got {name!r}."
+        )
+    return name
+
+
+def run_folder(name: str, storage: str | Path) -> Path:
+    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server."""
+    path = sqlite_path(storage)
+    return (path.parent if path else Path("runs")) / check_name(name)
 
 
 def open_storage(

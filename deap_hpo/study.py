@@ -41,8 +41,8 @@ class Study(Results):
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)
 
-    What is evaluated gets decoded hyperparameters (a dict) where the study has a space, and the bare individual where
-    it has none. Opening a study seeds the global generators of `random` and numpy, from which DEAP draws.
+    The evaluator gets decoded hyperparameters (a dict) where the study has a space, and the bare individual where it
+    has none. Opening a study seeds the global generators of `random` and numpy, from which DEAP draws.
 
     Args:
         space: The search space, or None.
@@ -145,11 +145,11 @@ class Study(Results):
 
         Args:
             evaluate: A trainer, or a function of hyperparameters that returns a number, several, or an `Evaluation`.
-            individuals: Genomes. Each is told its evaluation number (as its `origin`), and its fitness how far it
-                breaks the constraints (as its `violation`). Where one has an attribute `epochs`, it is trained until it
-                has had so many; where it has a `start_from`, from the weights and the optimiser state that the
-                evaluation of this number has left, which is only possible with `epochs`. The checkpoints of this batch
-                stay, that of the best so far, and those of the evaluations that an individual names as `paused`.
+            individuals: Genomes. Each is told the number of its evaluation (as its `origin`), and its fitness how far
+                it breaks the constraints (as its `violation`). An individual may ask for a total number of `epochs`,
+                and with it for a `start_from`: the number of the evaluation from whose weights and optimiser state its
+                training goes on. The checkpoints of this batch are kept, that of the best so far, and those of the
+                evaluations that an individual names as `paused`.
 
         Returns:
             Fitness values, in the order of `individuals`.
@@ -273,7 +273,7 @@ class Study(Results):
         if self.budget.time_is_up:
             return
         for entry in duplicates:
-            source = self.record[entry.duplicate_of or 0].evaluation
+            source = self.record[entry.trained_number].evaluation
             self._acknowledge(replace(entry, evaluation=replace(source, seconds=0.0, retries=0)))
 
     def _acknowledge(self, entry: Entry) -> None:

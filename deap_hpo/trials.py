@@ -45,6 +45,11 @@ class Entry:
     epochs: int | None = None
     start_from: int | None = None
 
+    @property
+    def trained_number(self) -> int:
+        """Number of the evaluation that was trained for this outcome: its own, or the earlier one that answered."""
+        return self.number if self.duplicate_of is None else self.duplicate_of
+
 
 def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
     """Give the genes of an individual as they are put on record.
@@ -63,6 +68,24 @@ def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
             "individuals must be flat sequences of numbers, which is what a record holds as their genes; "
             f"got {reprlib.repr(individual)}."
         ) from None
+
+
+def params_of(entry: Entry, space: Space | None) -> dict[str, Any]:
+    """Give the hyperparameters of an evaluation by name; bare genes where the study had no space.
+
+    Example:
+        >>> params_of(Entry(0, 0, (0.25,), Evaluation((1.0,)), seed=0), None)
+        {'gene_0': 0.25}
+    """
+    if space:
+        return space.decode(entry.genes)
+    return {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
+
+
+def param_columns(entry: Entry, space: Space | None) -> dict[str, Any]:
+    """Give the hyperparameters of an evaluation as columns of a table: ``params_*``, or ``gene_*`` without a space."""
+    prefix = "params_" if space else ""
+    return {f"{prefix}{name}": value for name, value in params_of(entry, space).items()}
 
 
 def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:

@@ -1,8 +1,10 @@
-"""What the site shows beside the pages in this folder: the commands as they describe themselves, and the figures."""
+"""What the site shows beside the pages in this folder: commands and settings as they describe themselves, figures."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,20 @@ ROOT = Path(__file__).parent.parent
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the page of commands, and the figures that pages show."""
+    """Add the pages of commands and of settings, and the figures that pages show."""
     files.append(File.generated(config, "commands.md", content=commands()))
+    files.append(File.generated(config, "settings.md", content=settings()))
     for path in sorted((ROOT / "figures").glob("*.png")):
         files.append(File.generated(config, f"figures/{path.name}", abs_src_path=str(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let links of top-level pages out of this folder, which work in the repository, make sense in the site."""
-    if "/" in page.file.src_uri:
-        return markdown
-    markdown = markdown.replace("](../figures/", "](figures/")
-    return re.sub(r"\[([^\]]+)\]\(\.\./([^)]+)\)", lambda link: f"{link[1]} (`{link[2]}` in the repository)", markdown)
+    """Let links out of this folder, which work in the repository, make sense in the site, which has but the figures."""
+    out = "../" * (1 + page.file.src_uri.count("/"))
+    markdown = markdown.replace(f"]({out}figures/", f"]({out.removeprefix('../')}figures/")
+    elsewhere = rf"\[([^\]]+)\]\({re.escape(out)}([^)]+)\)"
+    return re.sub(elsewhere, lambda link: f"{link[1]} (`{link[2]}` in the repository)", markdown)
 
 
 def commands() -> str:
@@ -39,14 +42,72 @@ def commands() -> str:
         usage = " ".join(["deap-hpo", name, *(f"[{one.name.upper()}]" for one in arguments)])
         parts += [f"## {name}", str(command.help), f"```text\n{usage} [OPTIONS]\n```"]
         parts += [re.sub(r"\[bold\](.*?)\[/bold\]", r"`\1`", command.epilog or "")]
-        rows = [f"| {_names(one)} | {_cell(one.help)} | {_default(one)} |" for one in command.params]
-        parts += ["\n".join(["| option | meaning | default |", "| --- | --- | --- |", *rows])]
+        rows = [(_names(one), one.help, _default(one)) for one in command.params]
+        parts += [_table(("option", "meaning", "default"), rows)]
     parts += [
         "## Exit codes",
         "0: done. 2: wrong input; one sentence says what. 130: interrupted by Ctrl-C. 143: ended by SIGTERM. "
         "After 130 and 143 the command that goes on is printed.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+SETTINGS = """# Settings
+
+What a TOML file for `deap-hpo run` may hold, section by section; whatever it leaves out has its default. For one run,
+`--set SECTION.KEY=VALUE` changes a setting, and `--set space.lr.high=1.0` a bound. A preset is such a file: see
+`deap_hpo/presets` in the repository. A setting that does not exist is refused, with the nearest name that does.
+"""
+SPACE = """## space
+
+What is searched: one line for each hyperparameter. It is either a training setting, by the name of a field of
+[`Recipe`](api.md#deap_hpo.training.recipe.Recipe) (`lr`, `momentum`, `batch_size`, ...), or an argument of the network.
+With `log = true` its logarithm is what is uniform; with `when` it is searched only where others have certain choices.
+
+```toml
+[space]
+lr = { type = "float", low = 1e-4, high = 1.0, log = true }
+width = { type = "int", low = 8, high = 64 }
+optimizer = { type = "categorical", choices = ["sgd", "adam"] }
+momentum = { type = "float", low = 0.0, high = 0.9, when = { optimizer = ["sgd"] } }
+```
+"""
+
+
+def settings() -> str:
+    """Write the page of settings from the configuration's own descriptions."""
+    from deap_hpo.config import RunConfig
+    from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES, argument_names
+
+    parts = [SETTINGS]
+    for section, described in RunConfig.model_fields.items():
+        if section == "space":
+            parts.append(SPACE)
+            continue
+        model: Any = described.annotation
+        rows = [(f"`{name}`", one.description, _literal(one.default)) for name, one in model.model_fields.items()]
+        parts += [f"## {section}", model.__doc__, _table(("setting", "meaning", "default"), rows)]
+    # Others follow from settings (the seed, the population, ...), or are Python functions.
+    left_out = {"seed", "epochs", "batch_size", "population_size", "budget", "propose"}
+    arguments = {name: sorted(argument_names(name) - left_out) for name in sorted({**STRATEGIES, **MULTI_FIDELITY})}
+    rows = [(f"`{name}`", ", ".join(f"`{one}`" for one in known) or "none") for name, known in arguments.items()]
+    parts += [
+        "## evolution.arguments",
+        "What each strategy takes beside what follows from other settings. The arguments of "
+        "[`nsga-ii`, `nsga-iii`](how-to/multi-objective.md) and [`pbt`](how-to/pbt.md) are on their pages.",
+        _table(("algorithm", "arguments"), rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
+
+
+def _literal(default: Any) -> str:
+    """Say a default as TOML has it; nothing where there is none."""
+    return "" if default is None else f"`{json.dumps(default)}`"
 
 
 def _names(parameter: Any) -> str:

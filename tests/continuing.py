@@ -1,4 +1,4 @@
-"""An evaluator that can go on from checkpoints, cheap and exact: a weight that creeps towards a hyperparameter."""
+"""Evaluators that can go on from checkpoints, cheap and exact: a weight that creeps towards a hyperparameter."""
 
 from __future__ import annotations
 
@@ -44,3 +44,16 @@ class Creeping:
         return Evaluation(
             (weight,), curve=tuple(curve), checkpoint=self.checkpoints.save(kept) if request.keep else None
         )
+
+
+class Interrupted(Creeping):
+    """Presses Ctrl-C after so many evaluations."""
+
+    def __init__(self, checkpoints: Any, after: int) -> None:
+        super().__init__(checkpoints)
+        self.after = after
+
+    def evaluate(self, request: Request) -> Evaluation:
+        if len(self.asked) == self.after:
+            raise KeyboardInterrupt
+        return super().evaluate(request)

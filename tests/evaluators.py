@@ -144,15 +144,27 @@ def leaves_a_mark(params: dict[str, Any], folder: str) -> float:
     return 1.0
 
 
-class SlowFirst:
-    """Takes long over evaluation 0."""
+class FirstComesLate:
+    """Gives x; evaluation 0 ends only when evaluation `last` has been done, by another worker.
+
+    Args:
+        folder: An empty folder.
+        last: Number of an evaluation that is asked for while 0 is under way.
+    """
+
+    def __init__(self, folder: Path, last: int) -> None:
+        self.mark, self.last = folder / "mark", last
+
+    def __call__(self, params: dict[str, Any]) -> Evaluation:
+        return self.evaluate(Request(0, params, 0))
 
     def evaluate(self, request: Request) -> Evaluation:
-        time.sleep(2 if request.number == 0 else 0.05)
-        return Evaluation((1.0,))
-
-
-slow_first = SlowFirst()
+        deadline = time.monotonic() + 60
+        while request.number == 0 and not self.mark.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if request.number == self.last:
+            self.mark.touch()
+        return Evaluation((float(request.params["x"]),))
 
 
 def report_curve(params: dict[str, Any], report: Any) -> float:

@@ -172,15 +172,15 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(here: Path) -> None:
     assert (made["training_images"], made["validation_images"]) == (11 * 2 * 300, 11 * 2 * 200)
     assert made["seconds"] > 0
     said = call("run", "small.toml", "--dry-run").output
-    assert "11 evaluations at most, of 2 epoch(s) each: 22 epochs in all" in said
+    assert "At most 11 evaluations, of 2 epochs each: 22 epochs in all" in said
     said = call(
         "run", "small.toml", "--dry-run", "--set", "evolution.stages=[1, 2]", "--set", "training.repeats=3"
     ).output
     assert (
-        "22 evaluations at most, one for each stage of a training, of 3 trainings of 1 epoch(s) each: "
+        "At most 22 evaluations, one for each stage of a training, of 3 trainings of 1 epoch each: "
         "66 epochs at most" in " ".join(said.split())
     )
-    assert "Less where trainings are ended after 1 epoch(s)." in said
+    assert "Less where trainings are ended after 1 epoch." in said
     assert not Path("runs").exists()
 
 
@@ -190,10 +190,10 @@ def test_a_dry_run_says_what_may_end_the_run_earlier(here: Path) -> None:
     made = json.loads(call("run", "small.toml", "--dry-run", *ends, "--json").output)
     assert (made["ends_early"], made["epochs"]) == (["target", "patience"], 22)
     said = call("run", "small.toml", "--dry-run", *ends).output
-    assert "11 evaluations at most, of 2 epoch(s) each: 22 epochs at most" in said
+    assert "At most 11 evaluations, of 2 epochs each: 22 epochs at most" in said
     assert "images at most." in said
     assert "At most about" in said
-    assert "Less where the target 0.0 is reached, or where nothing gets better for 2 generation(s)." in said
+    assert "Less where the target 0.0 is reached, or where nothing gets better for 2 generations." in said
     assert "Less where" not in call("run", "small.toml", "--dry-run").output
 
 
@@ -275,6 +275,14 @@ def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
     )
     assert "recorded with evaluator epochs = 2" in refused("resume", "small", "--set", "training.epochs=3")
     assert read_record("small", "runs/studies.db").entries == before.entries
+
+
+def test_a_run_that_is_refused_leaves_its_name_free(here: Path) -> None:
+    two = ["run", "small.toml", "--set", 'task.objective=["loss","parameters"]']
+    refused = call(*two)
+    assert refused.exit_code == 2
+    assert "takes one objective" in refused.stderr
+    assert call(*two, "--set", "evolution.algorithm=nsga-ii", "--set", "evolution.generations=1").exit_code == 0
 
 
 def test_a_file_that_is_no_database_is_left_alone(here: Path) -> None:

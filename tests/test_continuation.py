@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from continuing import Creeping
+from continuing import Creeping, Interrupted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,17 +111,6 @@ def successive(study: Study, evaluate: Any, rungs: int = 4) -> list[Any]:
 
 def trained(study: Study) -> list[Any]:
     return [(e.genes, e.epochs, e.start_from, e.duplicate_of, e.evaluation) for e in study.record]
-
-
-class Interrupted(Creeping):
-    def __init__(self, checkpoints: Any, after: int) -> None:
-        super().__init__(checkpoints)
-        self.after = after
-
-    def evaluate(self, request: Any) -> Any:
-        if len(self.asked) == self.after:
-            raise KeyboardInterrupt
-        return super().evaluate(request)
 
 
 @pytest.mark.parametrize("lost", [False, True])

@@ -98,6 +98,8 @@ def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     commands = (tmp_path / "site" / "commands" / "index.html").read_text()
     assert all(f'id="{name}"' in commands for name in ("run", "resume", "init", "export", "dashboard"))
+    settings = (tmp_path / "site" / "settings" / "index.html").read_text()
+    assert all(f"<code>{name}</code>" in settings for name in ("validation_size", "max_epochs", "n_startup_trials"))
 
 
 def test_the_reference_has_the_public_names_and_no_others() -> None:

@@ -17,7 +17,7 @@ from test_pbt import CONFIG as PBT
 
 from deap_hpo.config import load_config, make_config
 from deap_hpo.errors import InputError
-from deap_hpo.html_report import page, toml, write_report
+from deap_hpo.html_report import page, write_report
 from deap_hpo.record import Recorded, read_record
 
 VOID = {"meta", "img", "br"}
@@ -79,13 +79,6 @@ def test_its_configuration_is_that_of_the_run(studies: Path) -> None:
     (encoded,) = re.findall(r'href="data:application/toml;base64,([^"]*)"', page([recorded]))
     (studies / "again.toml").write_bytes(base64.b64decode(encoded))
     assert load_config(str(studies / "again.toml")) == make_config(recorded.attributes["config"])
-
-
-def test_toml_of_odd_values_is_read_back() -> None:
-    config = {"a b": {"x": 1e-6, "flag": True, "names": ["a", 'b"'], "table": {"inner": {"y": -1}}, "empty": {}}}
-    from deap_hpo.config import tomllib
-
-    assert tomllib.loads(toml(config)) == config
 
 
 def test_odd_studies_have_a_report_too(tmp_path: Path) -> None:

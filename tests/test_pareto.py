@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 import pytest
 from deap import algorithms, benchmarks, tools
+from test_study import InterruptedAt
 
 from deap_hpo.config import load_config
 from deap_hpo.errors import InputError
@@ -102,19 +103,6 @@ def toolbox_for(study: Study, evaluate: Callable[..., Any]) -> Any:
 ALGORITHMS = [mu_plus_lambda, nsga_2, nsga_3]
 
 
-class InterruptedAt:
-    """Counts evaluations, and presses Ctrl-C at one of them."""
-
-    def __init__(self, at: int) -> None:
-        self.calls, self.at = 0, at
-
-    def __call__(self, params: dict[str, Any]) -> Evaluation:
-        self.calls += 1
-        if self.calls > self.at:
-            raise KeyboardInterrupt
-        return constr(params)
-
-
 def result(study: Study, outcome: Sequence[Any]) -> dict[str, Any]:
     """All that has to be equal: logbook (timings aside), population, and the whole record."""
     population, logbook = outcome
@@ -131,16 +119,16 @@ def result(study: Study, outcome: Sequence[Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_interrupted_at_any_evaluation_and_resumed_it_ends_the_same(algorithm: Any, tmp_path: Path) -> None:
     with Study(SPACE, seed=3, directions=DIRECTIONS) as study:
-        counter = InterruptedAt(10**9)
+        counter = InterruptedAt(10**9, constr)
         expected = result(study, algorithm(study, counter))
     assert counter.calls >= 20
     assert any(violation > 0 for *_, violation in expected["population"]) or any(e[3] for e in expected["entries"])
     for boundary in range(0, counter.calls, 5):
         options: Any = {"name": f"cut-{boundary}", "storage": f"{tmp_path}/a.db", "seed": 3, "directions": DIRECTIONS}
         with Study(SPACE, **options) as study, pytest.raises(KeyboardInterrupt):
-            algorithm(study, InterruptedAt(boundary))
+            algorithm(study, InterruptedAt(boundary, constr))
         with Study(SPACE, **options, resume=True) as study:
-            second = InterruptedAt(10**9)
+            second = InterruptedAt(10**9, constr)
             assert result(study, algorithm(study, second)) == expected
         assert second.calls == counter.calls - boundary
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from continuing import Creeping
+from continuing import Creeping, Interrupted
 from deap import base
 
 from deap_hpo.algorithms import eaTruncation
@@ -57,7 +57,7 @@ def test_half_of_each_batch_and_rules_of_ones_own_and_maximisation() -> None:
 @pytest.mark.parametrize("rule", ["median", "halving"])
 def test_an_evolution_in_stages_is_cheaper_and_resumes_exactly(rule: str, tmp_path: Path) -> None:
     def run(folder: str, stages: list[int], stop_after: int = 10**9, **arguments: Any) -> tuple[Any, ...]:
-        evaluate = Stopping(FolderCheckpoints(tmp_path / folder), stop_after)
+        evaluate = Interrupted(FolderCheckpoints(tmp_path / folder), stop_after)
         with Study(SPACE, seed=3, **arguments) as study:
             toolbox: base.Toolbox = make_toolbox(SPACE, indpb=0.9)
             toolbox.register("evaluate", evaluate)
@@ -72,14 +72,3 @@ def test_an_evolution_in_stages_is_cheaper_and_resumes_exactly(rule: str, tmp_pa
         with pytest.raises(KeyboardInterrupt):
             run(str(after), [1, 2, 4], after, **options)
         assert run(str(after), [1, 2, 4], **options, resume=True) == (population, epochs)
-
-
-class Stopping(Creeping):
-    def __init__(self, checkpoints: Any, after: int) -> None:
-        super().__init__(checkpoints)
-        self.after = after
-
-    def evaluate(self, request: Any) -> Any:
-        if len(self.asked) == self.after:
-            raise KeyboardInterrupt
-        return super().evaluate(request)

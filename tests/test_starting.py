@@ -21,7 +21,6 @@ from deap_hpo import Float, optimize
 from deap_hpo.cli import app
 from deap_hpo.config import load_config, tomllib
 from deap_hpo.errors import InputError
-from deap_hpo.export import to_toml
 from deap_hpo.record import read_record
 from deap_hpo.starting import load_source, write_starter
 
@@ -168,21 +167,6 @@ def test_a_target_ends_a_run_and_is_no_part_of_its_identity(here: Path) -> None:
     assert len(outcomes("target_task")) == 2
     assert call("resume", "target_task", "--set", "evolution.target=-1").exit_code == 0
     assert len(outcomes("target_task")) == 4
-
-
-def test_toml_is_read_back_as_it_was() -> None:
-    data = {
-        "text": 'a "quoted" \\ line\n',
-        "number": 1e-06,
-        "whole": 3,
-        "yes": True,
-        "list": [1, "b", 0.5],
-        "inf": float("inf"),
-        "outer": {"inner": {"dotted.key": 1, "ümlaut": "ß"}, "x": 2},
-        "empty": {},
-    }
-    read = tomllib.loads(to_toml({**data, "none": None}))
-    assert read == {key: value for key, value in data.items() if key != "empty"}
 
 
 def test_a_study_of_a_script_is_not_exported(here: Path) -> None:

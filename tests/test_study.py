@@ -95,14 +95,14 @@ def result(study: Study, outcome: tuple[Any, ...]) -> dict[str, Any]:
 class InterruptedAt:
     """Counts evaluations, and presses Ctrl-C at one of them."""
 
-    def __init__(self, at: int) -> None:
-        self.calls, self.at = 0, at
+    def __init__(self, at: int, function: Callable[..., Any] = objective) -> None:
+        self.calls, self.at, self.function = 0, at, function
 
-    def __call__(self, params: dict[str, Any]) -> float:
+    def __call__(self, params: dict[str, Any]) -> Any:
         self.calls += 1
         if self.calls > self.at:
             raise KeyboardInterrupt
-        return objective(params)
+        return self.function(params)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

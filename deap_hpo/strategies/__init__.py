@@ -18,11 +18,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, Protocol
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, did_you_mean
 from deap_hpo.space import Space
 
 STRATEGIES: dict[str, str] = {
@@ -92,12 +91,13 @@ def make_strategy(name: str, space: Space, **arguments: Any) -> Strategy:
 cmaes, de, dehb, fixed, freeze-thaw, gp, grid, halving, hyperband, nsga2, random, reinforce, sobol, surrogate, tpe.
     """
     if name not in _ALL:
-        raise InputError(f"There is no strategy {name!r}{_hint(name, _ALL)}; expected one of {_list(_ALL)}.")
+        raise InputError(f"There is no strategy {name!r}{did_you_mean(name, _ALL)}; expected one of {_list(_ALL)}.")
     make, known = _maker(name)
     for argument in arguments:
         if argument not in known:
             raise InputError(
-                f"The strategy {name} has no argument {argument!r}{_hint(argument, known)}; expected {_list(known)}."
+                f"The strategy {name} has no argument {argument!r}{did_you_mean(argument, known)}; "
+                f"expected {_list(known)}."
             )
     for argument, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and argument not in arguments:
@@ -121,11 +121,6 @@ def _maker(name: str) -> tuple[Callable[..., Strategy], dict[str, inspect.Parame
     make: Callable[..., Strategy] = getattr(import_module(module), attribute)
     arguments = inspect.signature(make).parameters.values()
     return make, {one.name: one for one in arguments if one.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    nearest = get_close_matches(str(name), list(known), n=1)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
 
 
 def _list(names: Iterable[str]) -> str:

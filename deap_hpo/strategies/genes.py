@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 
 class GeneColumns:
-    """What a strategy asks of a space about matrices [n, genes] of genomes.
+    """A space for strategies that work on matrices [n, genes]: one row for each genome, one column for each gene.
 
     Attributes:
         bins: Number of values of each gene, as floats [genes]; infinite where the gene is a `Float`.

@@ -21,7 +21,7 @@ class GridStrategy:
 
     Args:
         space: The search space.
-        resolution: Number of values of each `Float` and `Int`, one for all or by name, as of `Space.grid`.
+        resolution: Number of values of each `Float` and `Int`, one for all or by name, as in `Space.grid`.
         budget: Instead of a resolution: the most evaluations to spend. Taken is the finest grid that fits whose
             numbers of values differ by at most one where a hyperparameter has that many; the first names get more.
         batch_size: Genomes per batch, at least 1; the last batch may be smaller.

@@ -56,11 +56,11 @@ class HyperbandStrategy:
         space: The search space.
         epochs: Epochs of a whole training.
         min_epochs: Epochs of the shortest, at least 1.
-        eta: One in so many is promoted to the next rung, which has so many times the epochs; at least 2.
+        eta: One in `eta` configurations is promoted to the next rung, which has `eta` times the epochs; at least 2.
         seed: Seed of all draws, at least 0.
         brackets: What is begun, again and again: pairs of (configurations, epochs of its rungs); Hyperband's own where
             None.
-        propose: Gives so many genomes; uniform draws where None.
+        propose: Called with a number of genomes to give; uniform draws where None.
 
     Raises:
         InputError: An argument is out of its range.
@@ -128,9 +128,9 @@ class HyperbandStrategy:
         self._asked = [self._asked[i] for i in promoted]
 
     def schedule(self) -> Iterator[tuple[int, int]]:
-        """Give, batch by batch from the first and without end, how many individuals there are, and the epochs they add.
+        """Give the size of each batch, without end: how many individuals, and the epochs that each of them adds.
 
-        So it goes unless a whole rung diverges, whose bracket then ends sooner.
+        The bracket of a rung that diverges as a whole ends sooner than said here.
 
         Example:
             >>> from itertools import islice
@@ -148,14 +148,14 @@ class HyperbandStrategy:
 def halving_strategy(
     space: Space, *, epochs: int, population_size: int = 27, min_epochs: int = 1, eta: int = 3, seed: int = 0
 ) -> HyperbandStrategy:
-    """Make successive halving: so many random configurations, of which one in `eta` is promoted; then anew.
+    """Make successive halving: random configurations, of which one in `eta` is promoted to each next rung; then anew.
 
     Args:
         space: The search space.
         epochs: Epochs of a whole training.
         population_size: Configurations that are begun, at least 1.
         min_epochs: Epochs of the shortest training, at least 1.
-        eta: One in so many is promoted to the next rung; at least 2.
+        eta: One in `eta` configurations is promoted to the next rung; at least 2.
         seed: Seed of all draws, at least 0.
 
     Raises:

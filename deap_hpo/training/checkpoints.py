@@ -43,7 +43,7 @@ class CheckpointStore(Protocol):
         ...
 
     def collect(self, needed: Sequence[str]) -> None:
-        """Drop every checkpoint but those needed; `needed` names first what can be missed most easily."""
+        """Drop every checkpoint but those needed; `needed` is in order, the least important first."""
         ...
 
 
@@ -71,7 +71,7 @@ class MemoryCheckpoints:
 
     def save(self, tensors: Mapping[str, Tensor]) -> str:
         """Keep tensors; see `CheckpointStore`."""
-        # Of no other process, an earlier run of this study included, may a reference be understood here.
+        # Unique: a reference from another process, or from an earlier run of this study, must not be found here.
         reference = f"memory/{uuid4().hex}"
         self._kept[reference] = dict(tensors)
         return reference
@@ -100,7 +100,7 @@ class FolderCheckpoints:
     Args:
         folder: The folder, one for each study; made when it is needed.
         limit: Bytes that the checkpoints may take after a generation, at least 1; None for no limit. What would exceed
-            it is dropped, the easiest missed first, with a warning that says how much; it is trained again if a run
+            it is dropped, the least important first, with a warning that says how much; it is trained again if a run
             asks for it.
 
     Raises:

@@ -57,8 +57,8 @@ class ReferenceTrainer:
 
     Args:
         task: What to train.
-        epochs: Epochs of one evaluation, at least 1, where its request says nothing else; and the length of the
-            schedule, of which a shorter evaluation trains the beginning.
+        epochs: Epochs of an evaluation whose request names none, at least 1; also the length of the learning rate's
+            schedule, of which a shorter evaluation trains the first part.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
         precision: "fp32", "bf16" (autocast), or "auto" (bf16 where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1. The value is their mean, the
@@ -190,7 +190,7 @@ class ReferenceTrainer:
             state: Where to go on from; None for the initial weights.
             params: Hyperparameters by name; see `Task`.
             seed: As for `train`.
-            epochs: Epochs that will have been trained afterwards, more than the state's; None for the trainer's own.
+            epochs: Total epochs at the end, more than those of the state; None for the trainer's own.
 
         Returns:
             The network, the evaluation of the added epochs, and the state in which they end.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
 from deap_hpo.goals import Goals
 from deap_hpo.training.arrays import read_data
@@ -277,8 +276,8 @@ class Task:
         known = RECIPE_FIELDS | set(arguments)
         for name in names:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
+                near = nearest(name, known)
+                hint = f" Did you mean {near!r}?" if near else ""
                 raise InputError(
                     f"hyperparameter {name!r} must be a training setting ({', '.join(sorted(RECIPE_FIELDS))}) or an "
                     f"argument of the model ({', '.join(arguments) or 'it takes none'}); it is neither.{hint}"
