@@ -16,7 +16,7 @@ from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 from deap_hpo.workload import Workload
 
-_WIDE = 104  # columns of a terminal that has room for a bar and the time gone
+_WIDE = 120  # columns of a terminal that has room for a bar and the time gone, also after days
 
 
 class ProgressDisplay:

@@ -18,6 +18,7 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
+import deap_hpo
 from deap_hpo.cli import app
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import Individual
@@ -204,6 +205,11 @@ def test_a_dry_run_refuses_what_a_run_refuses(here: Path) -> None:
         ("evolution.target=nan", "evolution.target: Input should be a finite number; got nan."),
     ):
         assert said in refused("run", "small.toml", "--dry-run", "--set", setting)
+
+
+def test_the_version_is_the_package_s(here: Path) -> None:
+    shown = call("--version")
+    assert (shown.exit_code, shown.output) == (0, f"deap-hpo {deap_hpo.__version__}\n")
 
 
 def test_help_has_examples(here: Path) -> None:

@@ -170,10 +170,11 @@ def test_the_time_left_follows_from_epochs_and_from_what_was_not_replayed(tmp_pa
     assert "left" not in shown_after(4, resume=True)
 
 
-@pytest.mark.parametrize("width", [80, 104, 200])
-def test_the_display_fits_the_terminal(width: int) -> None:
+@pytest.mark.parametrize("seconds", [1, 1000])  # from one look at the clock to the next: minutes and days in all
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_display_fits_the_terminal(width: int, seconds: int) -> None:
     screen = io.StringIO()
-    now = iter(range(0, 10**6, 1000))
+    now = iter(range(0, 1000 * seconds, seconds))
     display = ProgressDisplay(
         Workload((Batch(80, 10), Batch(80, 10))),
         console=Console(file=screen, force_terminal=True, width=width),
