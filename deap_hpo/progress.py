@@ -16,7 +16,7 @@ from deap_hpo.study import Study
 from deap_hpo.trials import Entry
 from deap_hpo.workload import Workload
 
-_WIDE = 120  # columns of a terminal that has room for a bar and the time gone, also after days
+_WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the time gone, also after days
 
 
 class ProgressDisplay:
@@ -54,6 +54,7 @@ class ProgressDisplay:
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
         console = console or Console(stderr=True)
         wide = console.width >= _WIDE
+        self._epochs_shown = epochs and (wide or console.is_jupyter)
         self._progress = Progress(
             TextColumn("generation {task.fields[generation]}"),
             *([BarColumn(bar_width=min(24, console.width - _WIDE + 8))] if wide else []),
@@ -107,7 +108,7 @@ class ProgressDisplay:
             completed=cost,
             total=total,
             generation=f"{min(self._work.generations, generation // self._work.stages + 1)}/{self._work.generations}",
-            counts=f"{counts}, {cost}/{total} epochs" if self._epochs else counts,
+            counts=f"{counts}, {cost}/{total} epochs" if self._epochs_shown else counts,
             best="-" if math.isnan(self._best) else f"{self._best:.4f}",
             left=self._time_left(cost, total),
         )
