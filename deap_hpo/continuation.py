@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, check_integer
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.record import Record
@@ -70,8 +70,7 @@ class Continuations:
                 "Checkpoints in memory cannot be seen by worker processes: give the trainer "
                 "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor)."
             )
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-            raise InputError(f"epochs of an individual must be an integer of at least 1; got {epochs!r}.")
+        epochs = check_integer("epochs of an individual", epochs, 1)
         if number is None:
             return epochs, None
         if number not in self._record:

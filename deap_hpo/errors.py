@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Integral, Real
+from typing import Any
 
 
 class InputError(ValueError):
@@ -64,3 +65,20 @@ def is_integer(value: object) -> bool:
         (True, False, False)
     """
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_integer(name: str, value: Any, low: int) -> int:
+    """Return a whole number that is at least `low`.
+
+    Raises:
+        InputError: It is not.
+
+    Example:
+        >>> check_integer("batch_size", 0, 1)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: batch_size must be an integer of at least 1; got 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise InputError(f"{name} must be an integer of at least {low}; got {value!r}.")
+    return value

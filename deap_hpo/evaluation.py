@@ -154,3 +154,8 @@ def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
         evaluate = evaluate.func
     return evaluate
+
+
+def failure(error: str, seconds: float = 0.0) -> Evaluation:
+    """Give the evaluation that stands for one that could not be done."""
+    return Evaluation(values=(math.inf,), status="failed", seconds=seconds, error=error)

@@ -65,7 +65,8 @@ def _changes(space: Space, genome: Sequence[float], name: str, shapes_of: Callab
 def _with_in_use(space: Space, name: str, genome: Sequence[float], turn: int) -> Sequence[float]:
     """Give the genome with such choices, by turns, that a hyperparameter is in use."""
     for parent, choices in space.conditions.allowed.get(name, {}).items():
-        genome = _with_gene(space, genome, parent, space[parent].encode(choices[turn % len(choices)]))  # type: ignore
+        decides: Any = space[parent]
+        genome = _with_gene(space, genome, parent, decides.encode(choices[turn % len(choices)]))
         genome = _with_in_use(space, parent, genome, turn)
     return genome
 

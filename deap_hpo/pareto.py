@@ -10,7 +10,7 @@ from typing import Any
 
 from deap import algorithms, base, tools
 
-from deap_hpo.errors import InputError, hint, is_number
+from deap_hpo.errors import InputError, check_integer, hint, is_number
 from deap_hpo.feasibility import selFeasibleFirst, selFeasibleTournament
 from deap_hpo.individual import lineage
 from deap_hpo.operators import check_probability
@@ -212,9 +212,8 @@ mutation_eta, divisions.
             value = getattr(self, name)
             if not (is_number(value) and 0 < value < math.inf):
                 raise InputError(f"{name} must be a finite number above 0; got {value!r}.")
-        value = self.divisions
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"divisions must be an integer of at least 1; got {value!r}.")
+        if self.divisions is not None:
+            check_integer("divisions", self.divisions, 1)
 
     def register(self, toolbox: base.Toolbox, algorithm: str, *, genes: int, objectives: int, population: int) -> None:
         """Register `mate`, `mutate`, `mating` and `select`.

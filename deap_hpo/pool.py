@@ -9,8 +9,8 @@ from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import TIMED_OUT, Evaluation, Request
-from deap_hpo.workers import WorkerDied, failure
+from deap_hpo.evaluation import TIMED_OUT, Evaluation, Request, failure
+from deap_hpo.workers import WorkerDied
 
 _SECONDS_BETWEEN_LOOKS_AT_WORKERS = 1.0
 _STARTS_KILLED_IN_A_ROW = 10

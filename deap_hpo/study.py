@@ -21,7 +21,7 @@ import deap_hpo
 from deap_hpo.budget import Budget
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.continuation import Continuations
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, check_integer
 from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.pruning import Pruner
@@ -102,8 +102,7 @@ class Study(Results):
         pruner: Pruner | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise InputError(f"seed must be an integer of at least 0; got {seed!r}.")
+        check_integer("seed", seed, 0)
         if pruner is not None and len(directions) > 1:
             raise InputError(f"pruner needs a single objective, which its limits are for; got {len(directions)}.")
         if executor is not None and not hasattr(executor, "run"):

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def to_toml(data: Mapping[str, Any], path: str = "") -> str:
-    """Write nested mappings as tables with headers of their own; None is left out, since TOML has no word for it.
+    """Write nested mappings as tables with headers of their own; None is left out, in lists "None": TOML has no null.
 
     Args:
         data: Strings, numbers, bools, lists and mappings, by name.
@@ -64,6 +64,8 @@ def _value(value: Any) -> str:
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
+    if value is None:
+        return '"None"'  # a choice, since settings that are None are left out; JSON's null is no TOML
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # inf and nan, as TOML spells them; JSON has other words
     return json.dumps(value, ensure_ascii=False)

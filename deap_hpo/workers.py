@@ -19,7 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluation import Evaluation, Request, failure
 from deap_hpo.seeding import seed_generators
 
 Evaluate = Callable[..., Any]
@@ -50,11 +50,6 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
     # A script's sys.exit() ends its evaluation, not the run; Ctrl-C does end the run.
     except (Exception, SystemExit):
         return failure(traceback.format_exc(), perf_counter() - start)
-
-
-def failure(error: str, seconds: float = 0.0) -> Evaluation:
-    """Give the evaluation that stands for one that could not be done."""
-    return Evaluation(values=(math.inf,), status="failed", seconds=seconds, error=error)
 
 
 def _as_evaluation(result: Any, seconds: float) -> Evaluation:

@@ -14,10 +14,12 @@ ODD = {
     "inf": float("inf"),
     "outer": {"inner": {"dotted.key": 1, "ümlaut": "ß"}, "x": 2},
     "tables": [{"lr": 0.1, "kind": "relu"}, {"lr": 0.2, "none": None}],
+    "choices": ["step", None],
     "none": None,
 }
 READ = {key: value for key, value in ODD.items() if key != "none"} | {
-    "tables": [{"lr": 0.1, "kind": "relu"}, {"lr": 0.2}]
+    "tables": [{"lr": 0.1, "kind": "relu"}, {"lr": 0.2}],
+    "choices": ["step", "None"],
 }
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from deap import cma
 from numpy.typing import NDArray
 
-from deap_hpo.errors import InputError, is_number
+from deap_hpo.errors import InputError, check_integer, is_number
 from deap_hpo.individual import Individual
 from deap_hpo.space import Space
-from deap_hpo.strategies.outcomes import check_integer, costs
+from deap_hpo.strategies.outcomes import costs
 
 
 class CMAStrategy:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, check_integer
 from deap_hpo.space import Space
-from deap_hpo.strategies.outcomes import check_integer
 
 
 class FixedStrategy:

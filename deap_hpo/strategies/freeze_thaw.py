@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deap_hpo.errors import check_integer
 from deap_hpo.space import Space
 from deap_hpo.strategies.hyperband import rungs
-from deap_hpo.strategies.outcomes import check_integer, cost_of
+from deap_hpo.strategies.outcomes import cost_of
 from deap_hpo.strategies.partial_trainings import Key, PartialTrainings
 from deap_hpo.strategies.surrogate import MODEL_LIMIT, SurrogateStrategy, blas
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, check_integer
 from deap_hpo.space import Categorical, Hyperparameter, Int, Space
-from deap_hpo.strategies.outcomes import check_integer
 
 
 class GridStrategy:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, check_integer
 from deap_hpo.space import Space
-from deap_hpo.strategies.outcomes import check_integer, costs
+from deap_hpo.strategies.outcomes import costs
 
 Genome = list[float]
 

@@ -14,9 +14,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, create_trial
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, check_integer
 from deap_hpo.space import Space
-from deap_hpo.strategies.outcomes import check_integer, costs
+from deap_hpo.strategies.outcomes import costs
 from deap_hpo.trials import distributions
 
 

@@ -1,4 +1,4 @@
-"""What every strategy checks: its whole-number arguments, and that the outcomes it is told are of what it asked for."""
+"""What every strategy checks: that the outcomes it is told have values, and are of what it asked for."""
 
 from __future__ import annotations
 
@@ -7,23 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from deap_hpo.errors import InputError
-
-
-def check_integer(name: str, value: Any, low: int) -> int:
-    """Return a whole number that is at least `low`.
-
-    Raises:
-        InputError: It is not.
-
-    Example:
-        >>> check_integer("batch_size", 0, 1)
-        Traceback (most recent call last):
-            ...
-        deap_hpo.errors.InputError: batch_size must be an integer of at least 1; got 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise InputError(f"{name} must be an integer of at least {low}; got {value!r}.")
-    return value
 
 
 def cost_of(individual: Any) -> float:

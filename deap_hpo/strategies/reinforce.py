@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deap_hpo.errors import InputError, is_number
+from deap_hpo.errors import InputError, check_integer, is_number
 from deap_hpo.space import Categorical, Space
-from deap_hpo.strategies.outcomes import check_integer, costs
+from deap_hpo.strategies.outcomes import costs
 
 Array = NDArray[np.float64]
 

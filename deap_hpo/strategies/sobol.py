@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import qmc
 
+from deap_hpo.errors import check_integer
 from deap_hpo.space import Space
-from deap_hpo.strategies.outcomes import check_integer
 
 
 class SobolStrategy:

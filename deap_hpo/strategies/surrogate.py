@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from scipy.special import erfcx, logsumexp, ndtr
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
+from deap_hpo.errors import check_integer
 from deap_hpo.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
 from deap_hpo.strategies.gaussian_process import GaussianProcess
 from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube
-from deap_hpo.strategies.outcomes import check_integer, cost_of
+from deap_hpo.strategies.outcomes import cost_of
 
 Array = NDArray[np.float64]
 Key = tuple[Any, ...]
@@ -25,7 +26,6 @@ REFINEMENTS = 10  # Generations of evolution by the model alone, before a propos
 CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
 # From so many observations on: samples in the model, and steps of their Markov chains for each new observation.
 SAMPLING = ((100, 5, 2), (60, 5, 5), (40, 10, 10), (0, 20, 20))
-ROUGHNESS_FROM = 50  # From so many observations on, they also tell whether the function is a rough one.
 ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
 
 
@@ -73,7 +73,7 @@ class SurrogateStrategy:
         (True, 16)
     """
 
-    _roughness_from: float = ROUGHNESS_FROM
+    _roughness_from: float = 50  # From so many observations on, the model also learns how rough the losses are.
 
     def __init__(
         self, space: Space, *, batch_size: int = 1, seed: int = 0, n_start: int = 5, n_children: int = 600

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.evaluation import Epoch, Evaluation, Request, failure
 from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment
@@ -143,7 +143,7 @@ class PopulationTrainer:
                 for member, group in self._members(position, request):
                     groups.setdefault(group, []).append(member)
             except Exception:
-                yield position, _failure(traceback.format_exc())
+                yield position, failure(traceback.format_exc())
         done: dict[int, dict[int, _Trained]] = {}
         for group, members in groups.items():
             for trained in self._train_group(group, members):
@@ -263,8 +263,4 @@ class PopulationTrainer:
         try:
             return self.reference.train_on(member.state, member.params, member.seed, member.epochs.stop)[1:]
         except Exception:
-            return _failure(traceback.format_exc()), None
-
-
-def _failure(error: str) -> Evaluation:
-    return Evaluation(values=(math.inf,), status="failed", error=error)
+            return failure(traceback.format_exc()), None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import nn
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, check_integer
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,7 @@ class Recipe:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise InputError(f"{name} must be a finite number from {low:g} to {high:g}; got {value!r}.")
         for name in ("batch_size", "step_size"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be an integer of at least 1; got {value!r}.")
+            check_integer(name, getattr(self, name), 1)
 
     def lr_factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """Give what the learning rate is multiplied by at a step.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, check_integer
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
@@ -90,8 +90,7 @@ class ReferenceTrainer:
         checkpoints: CheckpointStore | None = None,
     ) -> None:
         for name, value in (("epochs", epochs), ("repeats", repeats)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} must be an integer of at least 1; got {value!r}.")
+            check_integer(name, value, 1)
         self.task = task
         self.epochs = epochs
         self.device = resolve_device(device)

@@ -53,10 +53,7 @@ def test_samples_follow_the_posterior():
     inputs, targets = observations(1, n=8)
     process = GaussianProcess([0], np.random.default_rng(1), n_samples=1)
     process.fit(inputs, targets)
-    samples = []
-    for _ in range(3000):
-        process.fit(inputs, targets, steps=1)
-        samples.append(process.theta[0].copy())
+    samples = [walked.theta[0].copy() for walked in chain(process, inputs, targets)]
     grid, prior = grid_of(process)
     density = np.array([process.log_likelihood(theta, 2.5, targets) for theta in grid]) + prior
     weights = np.exp(density - density.max())
@@ -72,10 +69,7 @@ def test_the_order_of_the_kernel_follows_the_posterior():
     inputs, targets = observations(1, n=8)
     process = GaussianProcess([0], np.random.default_rng(1), n_samples=1)
     process.fit(inputs, targets)
-    orders = []
-    for _ in range(3000):
-        process.fit(inputs, targets, steps=1, sample_smoothness=True)
-        orders.append(process.smoothness[0])
+    orders = [walked.smoothness[0] for walked in chain(process, inputs, targets, sample_smoothness=True)]
     grid, prior = grid_of(process)
     densities = [
         np.exp([process.log_likelihood(theta, order, targets) for theta in grid] + prior) for order in (1.5, 2.5)
@@ -83,6 +77,13 @@ def test_the_order_of_the_kernel_follows_the_posterior():
     rough = np.sum(densities[0]) / np.sum(densities)
     assert 0.05 < rough < 0.95
     assert np.mean(np.equal(orders, 1.5)) == pytest.approx(rough, abs=0.06)
+
+
+def chain(process, inputs, targets, **settings):
+    """Give the process after each of many steps of its Markov chain."""
+    for _ in range(3000):
+        process.fit(inputs, targets, steps=1, **settings)
+        yield process
 
 
 def grid_of(process):

@@ -10,6 +10,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual, individual_type
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, into_box
+from deap_hpo.strategies.freeze_thaw import FreezeThawStrategy
 from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube
 from deap_hpo.strategies.surrogate import (
     SurrogateStrategy,
@@ -244,3 +245,31 @@ def test_standardise_stands_equal_and_huge_values():
 def test_latin_hypercube_has_one_point_in_each_stratum():
     design = np.array(maximin_latin_hypercube(np.random.default_rng(0), 7, 3))
     assert (np.sort((design * 7).astype(int), axis=0) == np.arange(7)[:, None]).all()
+
+
+def kinks(params):
+    return abs((3 * params["x"]) % 1 - 0.5) + abs((3 * params["y"]) % 1 - 0.5)
+
+
+def orders_after(strategy, space, count, proposals=1):
+    """Tell a strategy so many random evaluations, have it propose, and return the orders of its model's samples."""
+    rng = np.random.default_rng(3)
+
+    def tell(individuals):
+        for individual in individuals:
+            individual.fitness.values = (kinks(space.decode(individual)),)
+        strategy.update(individuals)
+
+    tell([Individual(space.snap(rng.random(len(space)).tolist())) for _ in range(count)])
+    for _ in range(proposals):
+        tell(strategy.generate(Individual))
+    return strategy._process.smoothness
+
+
+def test_from_fifty_observations_on_the_model_learns_how_rough_losses_are():
+    assert (orders_after(SurrogateStrategy(SQUARE, seed=1), SQUARE, 49) == 2.5).all()
+    assert (orders_after(SurrogateStrategy(SQUARE, seed=1), SQUARE, 60) == 1.5).any()
+
+
+def test_freeze_thaw_keeps_the_kernel_that_it_was_measured_with():
+    assert (orders_after(FreezeThawStrategy(SQUARE, epochs=8, seed=1), SQUARE, 60, proposals=20) == 2.5).all()
