@@ -88,8 +88,8 @@ def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Mo
     model.eval()
     on_cpu = inputs.device.type == "cpu"
     if inputs.dim() == 4 and (on_cpu or precision == "bf16") and not (on_cpu and any(map(_breaks, model.modules()))):
-        model.to(memory_format=torch.channels_last)
         try:
+            model.to(memory_format=torch.channels_last)  # which takes no weights of three-dimensional convolutions
             with torch.no_grad():
                 model(inputs.contiguous(memory_format=torch.channels_last))
         except RuntimeError:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from networks import STACKABLE, small_task
 from test_population import MEMBERS, assert_same_curves, curves, requests_of
+from torch import nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BatchEvaluator, Request
@@ -15,6 +16,7 @@ from deap_hpo.training import hardware, trainers
 from deap_hpo.training.hardware import PRECISIONS, resolve_precision
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
 
 CPU = torch.device("cpu")
 
@@ -214,3 +216,41 @@ def test_what_a_network_draws_itself_comes_from_the_seed():
     torch.manual_seed(2)
     assert curves([trainer(MEMBERS[0], 3)]) == curves([first])
     assert torch.equal(torch.rand(1), expected), "and torch's generator is left as it was"
+
+
+class InPlace(nn.Module):
+    """Changes its inputs, which a network of one's own may well do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.layer(x.mul_(0.5))
+
+
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+def test_a_network_may_change_its_inputs_but_not_the_data(trainer):
+    inputs = torch.randn(40, 4)
+    task = Task.from_data(InPlace, (inputs, (inputs.sum(1) > 0).long()), normalize=False)
+    task.check({})
+    assert trainer(task, epochs=2, device="cpu")({"lr": 0.1}).status == "ok"
+    kept = torch.cat([task.data.training.inputs, task.data.validation.inputs])
+    assert torch.equal(kept.sort(0).values, inputs.sort(0).values)
+
+
+class InSpace(nn.Module):
+    """Looks at images as volumes; the weights of its convolution have five dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv3d(1, 4, (1, 3, 3))
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.head(self.convolution(x.unsqueeze(1)).mean((2, 3, 4)))
+
+
+def test_weights_of_five_dimensions_have_no_channels_last():
+    model = ReferenceTrainer(small_task(InSpace), device="cpu").train(MEMBERS[0], 3)[0]
+    assert not hardware.has_channels_last(model)
