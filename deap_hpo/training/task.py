@@ -225,6 +225,9 @@ class Task:
             try:
                 network = self.model(**architecture).eval()
                 self._check_initialized(network)
+                step = "could not be trained"
+                if trainable_parameters(network) == 0:
+                    raise ValueError("it has no parameters that training changes")
                 step = f"does not fit the data ({about})"
                 output = network(self.data.prepare(examples.inputs))
                 if not isinstance(output, Tensor):
@@ -247,6 +250,8 @@ class Task:
             return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
         if "fit the loss" in step and training.targets.is_floating_point():
             return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."
+        if "fit the loss" in step and training.targets.dtype == torch.uint8:
+            return " Targets of the type uint8 are left as they are; give classes as int64."
         return ""
 
     def _check_initialized(self, network: nn.Module) -> None:
@@ -259,9 +264,13 @@ class Task:
 
     def _check_classes(self, output: Tensor) -> None:
         """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
+        if self.loss not in (F.cross_entropy, F.nll_loss):
+            return
+        if output.dim() < 2:
+            raise ValueError(f"it must return [N, C], an output for each class; it returned {list(output.shape)}")
         splits = [split for split in (self.data.training, self.data.validation, self.data.test) if split]
         highest = max(int(split.targets.max()) for split in splits)
-        if self.loss in (F.cross_entropy, F.nll_loss) and output.shape[1] <= highest:
+        if output.shape[1] <= highest:
             raise ValueError(f"it has {output.shape[1]} outputs, but the targets go from 0 to {highest}")
 
     def check_names(self, names: Mapping[str, Any]) -> None:
