@@ -1,7 +1,9 @@
+import pickle
 import platform
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BatchEvaluator, Request
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
-from deap_hpo.training import hardware, trainers
+from deap_hpo.training import hardware, reference, trainers
 from deap_hpo.training.hardware import PRECISIONS, resolve_precision
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
@@ -254,3 +256,29 @@ class InSpace(nn.Module):
 def test_weights_of_five_dimensions_have_no_channels_last():
     model = ReferenceTrainer(small_task(InSpace), device="cpu").train(MEMBERS[0], 3)[0]
     assert not hardware.has_channels_last(model)
+
+
+def weighing(weights):
+    loss, metrics = nn.CrossEntropyLoss(weight=weights), {"likelihood": nn.NLLLoss(weight=weights)}
+    return replace(small_task(batch_size=8), loss=loss, metrics=metrics)
+
+
+def test_the_weights_of_classes_are_where_the_training_is(monkeypatch):
+    # On the device "meta" there are no values, but what lies elsewhere is seen there as on a GPU.
+    monkeypatch.setattr(reference, "autocast", lambda device, precision: nullcontext())
+    task = weighing(torch.arange(1.0, 11.0))
+    trainer = ReferenceTrainer(task, device="meta")
+    network = task.model().to("meta")
+    assert trainer.loss(network, trainer.data.training[:8]).device.type == "meta"
+    assert trainer.placed.metrics["likelihood"].weight.device.type == "meta"
+    assert task.loss.weight.device == CPU
+    assert pickle.loads(pickle.dumps(trainer)).data.training.targets.device.type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+def test_on_cuda_classes_may_have_weights(trainer):
+    task = weighing(torch.arange(1.0, 11.0))
+    got, expected = (trainer(task, device=device)(MEMBERS[0]) for device in ("cuda", "cpu"))
+    assert_same_curves([got], [expected], rel=1e-3)
+    assert got.metrics["likelihood"] == pytest.approx(expected.metrics["likelihood"], rel=1e-3)
