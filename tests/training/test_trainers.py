@@ -2,6 +2,7 @@ import pickle
 import platform
 import subprocess
 import sys
+import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -205,6 +206,29 @@ for allowed in (False, True):
 def test_tf32_is_put_back_by_whichever_interface_a_script_has_used(setting):
     # In a process of its own: torch mixes the two interfaces up for good.
     subprocess.run([sys.executable, "-c", TF32, setting], check=True)
+
+
+def test_what_torch_has_to_say_of_tf32_disturbs_nobody(monkeypatch):
+    class Products:
+        told = False
+
+        @property
+        def allow_tf32(self):
+            if not self.told:
+                self.told = True
+                warnings.warn("Please use the new API settings to control TF32 behavior", stacklevel=1)
+            return False
+
+        @allow_tf32.setter
+        def allow_tf32(self, value):
+            pass
+
+    monkeypatch.setattr(torch.backends.cuda, "matmul", Products())
+    hardware._be_told_of_the_second_interface.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with hardware.tf32(False):
+            pass
 
 
 def test_what_a_network_draws_itself_comes_from_the_seed():
