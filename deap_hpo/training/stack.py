@@ -54,10 +54,12 @@ class Stack:
         self.device = data.training.inputs.device
         self._engine = engine
         self._step: Step | None = None
-        # Measuring takes as many images at a time as of one network: activations of all members have to fit.
-        self._parts = Parts(task.evaluation_batch_size)
         recipes = [member.recipe for member in members]
         self.batch_size = recipes[0].batch_size
+        # Measuring takes as many images at a time as of one network: activations of all members have to fit. Those of
+        # a training step do: a GPU takes as many at least, since a few for each of many members leave it idle.
+        trained_together = 0 if self.device.type == "cpu" else self.batch_size * len(members)
+        self._parts = Parts(max(task.evaluation_batch_size, trained_together))
         self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
         self._stack_networks()
         self.optimizer = STACKED_OPTIMIZERS[recipes[0].optimizer](recipes, self.weights)
