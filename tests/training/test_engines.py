@@ -196,3 +196,10 @@ def test_on_cuda_a_late_look_drops_diverged_members():
     params = [MEMBERS[1], {"lr": 1e30}, MEMBERS[4]]
     got = evaluate(PopulationTrainer(task, epochs=3, device="cuda"), params)
     assert [one.status for one in got] == ["ok", "diverged", "ok"]
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_broken_capture_leaves_torchs_generator_in_order():
+    with pytest.raises(RuntimeError):
+        capture_cuda_graph(lambda: torch.ones(1, device="cuda").item())
+    assert torch.rand(3, device="cuda").isfinite().all()
