@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import optuna
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,6 +31,8 @@ def optimize(
     Returns:
         Validation losses of the trials.
     """
+    import optuna  # a machine that is lent may lack it, and all other rows can do without
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     training = _Batches(data, data.training, device, in_memory, shuffle=True)
     validation = _Batches(data, data.validation, device, in_memory, shuffle=False)

@@ -7,7 +7,7 @@ the median, the extremes, and the median of the ratios to the first row within e
 to do, the same per second of processor time says what a row takes rather than what it was given.
 
 A row that fails is left out, with its error, and the exit code is 1 in the end. With `--minutes` no further round is
-begun after so long, and no further table: a machine that is lent for an hour should not end in the middle of one.
+begun after so long, and nothing else either: a machine that is lent for an hour should not end in the middle of one.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def divergence_rows(task: Task, requests: Sequence[Request], arguments: argparse
 
 
 def stack_rows(task: Task, requests: Sequence[Request], arguments: argparse.Namespace) -> Rows:
-    """Give rows that train one epoch of a stack in other ways; on a CPU those that need no CUDA graph."""
+    """Give rows that train a stack in other ways; on a CPU those that need no CUDA graph."""
     device = torch.device(arguments.device)
     data = task.data.to(device)
     members = [
@@ -154,7 +154,7 @@ def stack_rows(task: Task, requests: Sequence[Request], arguments: argparse.Name
     }
     rows: Rows = {}
     for precision in ("fp32", "bf16"):
-        settings = {"epochs": 1, "precision": precision}
+        settings = {"epochs": arguments.epochs, "precision": precision}
         for engine in ("eager", "graph") if device.type == "cuda" else ("eager",):
             for label, kind in kinds.items():
                 stack = kind(task, data, members, engine=engine, **settings)
@@ -245,11 +245,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing further after so long")
     parser.add_argument("--tables", nargs="+", default=["main"], choices=TABLES, help="default: main")
     parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with this in their label")
+    parser.add_argument("--without", metavar="TEXT", help="no rows with this in their label")
+    parser.add_argument("--evaluation-batch-size", type=int, default=1000, help="images measured at a time")
     arguments = parser.parse_args()
     until = perf_counter() + 60 * arguments.minutes
 
     data = load_fashion_mnist(training_size=arguments.training_size, validation_size=arguments.validation_size)
-    task = Task("throughput", PaperCNN, data)
+    task = Task("throughput", PaperCNN, data, evaluation_batch_size=arguments.evaluation_batch_size)
     requests = [
         Request(i, {"lr": 0.01 * 1.1**i, "momentum": 0.5, "weight_decay": 1e-4}, seed=0)
         for i in range(arguments.members)
@@ -261,19 +263,23 @@ def main() -> None:
         f"{arguments.members} members, {arguments.epochs} epoch(s) of {len(data.training):,} images, validation on "
         f"{len(data.validation):,}"
     )
-    images = arguments.members * arguments.epochs * len(data.training)
     failed = False
     for table in arguments.tables:
         if perf_counter() > until:
             print(f"\nNot measured, as time was up: {table}")
             continue
         rows = TABLES[table](task, requests, arguments)
-        chosen = {label: run for label, run in rows.items() if arguments.rows in label}
-        rates = measure(chosen, images, arguments.repeats, until=until)
+        chosen = {
+            label: run
+            for label, run in rows.items()
+            if arguments.rows in label and (arguments.without is None or arguments.without not in label)
+        }
+        passes = 1 if table == "measuring" else arguments.epochs
+        rates = measure(chosen, arguments.members * passes * len(data.training), arguments.repeats, until=until)
         failed |= len(rates) < len(chosen)
         print_table(rates)
         print(f"Load averages at the end: {os.getloadavg()}", flush=True)
-    if arguments.device != "cpu":
+    if arguments.device != "cpu" and perf_counter() < until:
         print_floor(task, requests, arguments.epochs, torch.device(arguments.device))
     if failed:
         sys.exit(1)

@@ -72,9 +72,10 @@ class CompiledProductStack(CompiledStack, ProductStack):
 
 
 def train_stack(stack: Stack) -> None:
-    """Train a stack for one epoch and validate it."""
-    stack.train_epoch(0)
-    stack.measure(stack.data.validation)
+    """Train a stack, and validate it after each epoch."""
+    for epoch in range(stack.epochs):
+        stack.train_epoch(epoch)
+        stack.measure(stack.data.validation)
 
 
 def train_on_streams(stacks: Sequence[Stack], streams: int = 8) -> None:
@@ -85,19 +86,20 @@ def train_on_streams(stacks: Sequence[Stack], streams: int = 8) -> None:
     def lane(i: int) -> Any:
         return torch.cuda.stream(lanes[i % len(lanes)]) if cuda else nullcontext()
 
-    if cuda:
-        torch.cuda.synchronize()  # a new stream does not wait for what made the stacks
-    for i, stack in enumerate(stacks):
-        with lane(i):
-            stack.start_epoch(0)
-    for step in range(stacks[0].steps_per_epoch):
+    for epoch in range(stacks[0].epochs):
+        if cuda:
+            torch.cuda.synchronize()  # a stream does not wait for what others did: make the stacks, and measure them
         for i, stack in enumerate(stacks):
             with lane(i):
-                stack.train_batch(step)
-    if cuda:
-        torch.cuda.synchronize()
-    for stack in stacks:
-        stack.measure(stack.data.validation)
+                stack.start_epoch(epoch)
+        for step in range(stacks[0].steps_per_epoch):
+            for i, stack in enumerate(stacks):
+                with lane(i):
+                    stack.train_batch(step)
+        if cuda:
+            torch.cuda.synchronize()
+        for stack in stacks:
+            stack.measure(stack.data.validation)
 
 
 class GivingBack(ReferenceTrainer):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from continuing import Creeping
 from deap import base
 from deap.algorithms import eaGenerateUpdate
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from deap_hpo import optimize
+from deap_hpo import plan as planning
 from deap_hpo.__main__ import evolve
 from deap_hpo.assembly import make_task, strategy_for, trainer_of
 from deap_hpo.budget import Budget, BudgetSpent
@@ -30,6 +32,7 @@ from deap_hpo.space import Float, Space
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
+from deap_hpo.training.task import Task
 from deap_hpo.workload import Batch, Workload, workload
 
 LEAST = {
@@ -113,6 +116,26 @@ def test_a_run_does_what_was_planned_or_less_where_that_was_said(name: str, tmp_
     shown = screen.getvalue()
     assert f"0/{work.evaluations} evaluations, 0/{work.epochs} epochs" in shown
     assert f"{evaluations}/{evaluations} evaluations, {epochs}/{epochs} epochs" in shown.rsplit("generation", 1)[1]
+
+
+@pytest.mark.parametrize(("device", "images"), [("cpu", 24), ("cuda", 1000)])
+def test_a_gpus_time_is_extrapolated_from_more_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, images: int
+) -> None:
+    config = make_config(
+        run_of({}, f"{tmp_path}/a.db").model_dump(), ["task.training_size=1200", "training.recipe.batch_size=1"]
+    )
+    trainer = trainer_of(make_task(config), config)
+    trainer.device = torch.device(device)
+    sizes: list[int] = []
+
+    def short(task: Task, config: RunConfig) -> Any:
+        sizes.append(len(task.data.training))
+        return lambda params: 0.0
+
+    monkeypatch.setattr(planning, "trainer_of", short)
+    assert plan(config, trainer).training_images == 1200 * 3 * 8
+    assert sizes == [images]
 
 
 @given(

@@ -74,11 +74,11 @@ class Data:
     description: Mapping[str, Any] = field(default_factory=dict)
 
     def prepare(self, inputs: Tensor) -> Tensor:
-        """Turn a batch of stored inputs into the floats that the network sees."""
+        """Turn a batch of stored inputs into what the network sees, floats or tokens: a copy, which it may change."""
         if inputs.dtype == torch.uint8:
             return inputs.float().div_(255).sub_(self.mean).div_(self.std)
         if isinstance(self.mean, float) and (self.mean, self.std) == (0.0, 1.0):
-            return inputs  # tokens stay whole numbers
+            return inputs.clone()  # tokens stay whole numbers
         return inputs.sub(self.mean).div_(self.std)
 
     def to(self, device: torch.device | str) -> Data:

@@ -81,9 +81,9 @@ def capture_cuda_graph(step: Step) -> Step:
     """
     torch.cuda.synchronize()
     current = torch.cuda.current_stream()
-    # The default stream cannot be captured: torch takes one of its own instead. Any other is captured itself, since
+    # The default stream cannot be captured: another one of this GPU is, instead. Any other is captured itself, since
     # graphs of one stream share cuBLAS's work space, and those of several run at the same time.
-    stream = None if current == torch.cuda.default_stream() else current
+    stream = _stream_to_capture() if current == torch.cuda.default_stream() else current
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph, stream=stream):
@@ -92,6 +92,17 @@ def capture_cuda_graph(step: Step) -> Step:
         # Where the step breaks the capture, torch would leave its caller on the stream that was captured.
         torch.cuda.set_stream(current)
     return graph.replay
+
+
+_CAPTURED: dict[int, torch.cuda.Stream] = {}
+
+
+def _stream_to_capture() -> torch.cuda.Stream:
+    """Give the current GPU's stream for captures; torch's own is for all GPUs, but of the one that came first."""
+    gpu = torch.cuda.current_device()
+    if gpu not in _CAPTURED:
+        _CAPTURED[gpu] = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    return _CAPTURED[gpu]
 
 
 class Watch:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,8 @@ def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Mo
     model.eval()
     on_cpu = inputs.device.type == "cpu"
     if inputs.dim() == 4 and (on_cpu or precision == "bf16") and not (on_cpu and any(map(_breaks, model.modules()))):
-        model.to(memory_format=torch.channels_last)
         try:
+            model.to(memory_format=torch.channels_last)  # which takes no weights of three-dimensional convolutions
             with torch.no_grad():
                 model(inputs.contiguous(memory_format=torch.channels_last))
         except RuntimeError:
@@ -143,6 +144,7 @@ def tf32(allowed: bool) -> Iterator[None]:
     torch has two interfaces for that, and no longer answers by the first (`allow_tf32`) once a caller has used the
     second (`fp32_precision`, from 2.9 on): the one that answers is used, and so neither is spoilt for the caller.
     """
+    _be_told_of_the_second_interface()
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     settings: list[tuple[Any, str, bool | str]]
     try:
@@ -160,6 +162,14 @@ def tf32(allowed: bool) -> Iterator[None]:
     finally:
         for (owner, name, _), value in zip(settings, before, strict=True):
             setattr(owner, name, value)
+
+
+@lru_cache
+def _be_told_of_the_second_interface() -> None:
+    """Hear what torch says once to who reads or sets `allow_tf32` (2.9 and later): the caller has done neither."""
+    with warnings.catch_warnings(), suppress(RuntimeError):
+        warnings.simplefilter("ignore")
+        getattr(torch.backends.cuda.matmul, "allow_tf32")  # noqa: B009
 
 
 @contextmanager

@@ -117,14 +117,19 @@ _INDEX_HASHES: dict[tuple[int, str], Tensor] = {}
 
 
 def _index_hashes(count: int, device: torch.device) -> Tensor:
-    """Hashes of 0 .. count - 1, kept: a network asks for the same few sizes at every step."""
+    """Hashes of 0 .. count - 1, kept: a network asks for the same few sizes at every step.
+
+    They are kept in sizes of powers of two, of which others are the beginning: a search over batch sizes and widths
+    would fill the memory with all of its sizes. None is ever let go, since a CUDA graph may read it.
+    """
     if torch.compiler.is_compiling():
         # A kept tensor cannot be traced; made anew, it is fused with what follows.
         return _mix_index(torch.arange(count, dtype=torch.int32, device=device))
-    kept = (count, str(device))
+    size = 1 << (count - 1).bit_length()
+    kept = (size, str(device))
     if kept not in _INDEX_HASHES:
-        _INDEX_HASHES[kept] = _mix_index(torch.arange(count, dtype=torch.int32, device=device))
-    return _INDEX_HASHES[kept]
+        _INDEX_HASHES[kept] = _mix_index(torch.arange(size, dtype=torch.int32, device=device))
+    return _INDEX_HASHES[kept][:count]
 
 
 def keyed_mask(shape: torch.Size, p: float | Tensor, key: Tensor) -> Tensor:

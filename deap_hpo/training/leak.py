@@ -50,12 +50,12 @@ class LeakingTrainer(ReferenceTrainer):
         self, state: TrainingState | None, params: Mapping[str, Any], seed: int = 0, epochs: int | None = None
     ) -> tuple[nn.Module, Evaluation, TrainingState]:
         """Train on from a state, with a split of its own; see `ReferenceTrainer.train_on`."""
-        whole = self.data
-        self._data = redrawn(whole, state.epochs) if state else whole
+        whole = self.placed
+        self.placed = replace(whole, data=redrawn(whole.data, state.epochs)) if state else whole
         try:
             return super().train_on(state, params, seed, epochs)
         finally:
-            self._data = whole
+            self.placed = whole
 
 
 def redrawn(data: Data, epoch: int) -> Data:

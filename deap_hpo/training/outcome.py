@@ -139,7 +139,7 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
     for status in ("failed", "diverged"):
         for evaluation in evaluations:
             if evaluation.status == status:
-                return replace(evaluation, values=(math.inf,), curve=curve, metrics={}, seconds=seconds)
+                return replace(evaluation, curve=curve, metrics={}, seconds=seconds)
     columns = {name: [one[name] for one in measured] for name in measured[0] if name != "seconds"}
     means = {name: float(np.mean(column)) for name, column in columns.items()}
     spreads = {f"{name}_std": float(np.std(column, ddof=1)) for name, column in columns.items() if name != "parameters"}

@@ -231,9 +231,9 @@ class PopulationTrainer:
         start = perf_counter()
         about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
         curves: dict[Member, list[Epoch]] = {member: [] for member in members}
-        data = self.reference.data
+        task = self.reference.placed
         with computing(self.device, self.precision):
-            stack = Stack(self.task, data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
+            stack = Stack(task, task.data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
         epochs = members[0].epochs
 
         def concluded(member: Member) -> Evaluation:
@@ -245,7 +245,7 @@ class PopulationTrainer:
                 epoch_start = perf_counter()
                 with computing(self.device, self.precision):
                     decided = stack.train_epoch(epoch)
-                    measured = stack.measure(data.validation) if stack.members else []
+                    measured = stack.measure(task.data.validation) if stack.members else []
                     decided += stack.drop([math.isfinite(loss) for loss, _ in measured])
                 seconds = perf_counter() - epoch_start
                 finite = [one for one in measured if math.isfinite(one[0])]

@@ -25,10 +25,10 @@ class Recipe:
         weight_decay: Weight decay, >= 0.
         beta1: Decay of Adam's first moment, in [0, 1).
         beta2: Decay of Adam's second moment, in [0, 1).
-        eps: Term that keeps Adam's denominator from zero, > 0.
+        eps: Term that keeps Adam's denominator from zero, >= 0.
         batch_size: Examples per training step, >= 1; the last batch of an epoch may be smaller.
         schedule: "step" (times `gamma` every `step_size` epochs), "cosine" (to zero at the last step) or "constant".
-        gamma: Factor of the step schedule, > 0.
+        gamma: Factor of the step schedule, >= 0.
         step_size: Epochs between two factors of the step schedule, >= 1.
         warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.
 
@@ -66,6 +66,9 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise InputError(f"{name} must be a finite number from {low:g} to {high:g}; got {value!r}.")
+        for name in ("beta1", "beta2"):
+            if getattr(self, name) == 1:
+                raise InputError(f"{name} must be less than 1; got {getattr(self, name)!r}.")
         for name in ("batch_size", "step_size"):
             check_integer(name, getattr(self, name), 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from time import perf_counter
 from typing import Any
 
@@ -98,7 +98,6 @@ class ReferenceTrainer:
         self.repeats = repeats
         self.checkpoints = checkpoints or MemoryCheckpoints()
         self._parts = Parts(task.evaluation_batch_size)  # in which networks are measured
-        self._data: Data | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -114,15 +113,18 @@ class ReferenceTrainer:
             "repeats": self.repeats,
         }
 
+    @cached_property
+    def placed(self) -> Task:
+        """The task with its data and losses on the trainer's device, copied there at first use."""
+        return self.task.to(self.device)
+
     @property
     def data(self) -> Data:
-        """The task's data on the trainer's device, copied there at first use."""
-        if self._data is None:
-            self._data = self.task.data.to(self.device)
-        return self._data
+        """The data on the trainer's device."""
+        return self.placed.data
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_data": None}
+        return {name: value for name, value in self.__dict__.items() if name != "placed"}
 
     def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
         """Train and validate, once for each of the `repeats`; see `train`."""
@@ -278,7 +280,7 @@ class ReferenceTrainer:
 
     def loss(self, model: nn.Module, examples: Split) -> Tensor:
         """Give the loss of a network on a batch of stored examples: what a training step differentiates."""
-        return self.task.loss(self._forward(model, examples.inputs), examples.targets)
+        return self.placed.loss(self._forward(model, examples.inputs), examples.targets)
 
     def measure(self, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
         """Measure a network on a split of `data`.
@@ -288,7 +290,7 @@ class ReferenceTrainer:
         """
         model.eval()
         with computing(self.device, self.precision):
-            return measure(self.task, split, lambda inputs: [self._parts(partial(self._forward, model), inputs)])[0]
+            return measure(self.placed, split, lambda inputs: [self._parts(partial(self._forward, model), inputs)])[0]
 
     def _forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
         x = self.data.prepare(inputs)

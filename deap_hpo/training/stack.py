@@ -41,7 +41,7 @@ class Stack:
         losses: Mean training loss of each member in the last epoch.
 
     Raises:
-        TypeError: The trained parameters have different types.
+        TypeError: The trained parameters have different types, or are complex.
         InputError: A state is that of another architecture.
     """
 
@@ -54,10 +54,12 @@ class Stack:
         self.device = data.training.inputs.device
         self._engine = engine
         self._step: Step | None = None
-        # Measuring takes as many images at a time as of one network: activations of all members have to fit.
-        self._parts = Parts(task.evaluation_batch_size)
         recipes = [member.recipe for member in members]
         self.batch_size = recipes[0].batch_size
+        # Measuring takes as many images at a time as of one network: activations of all members have to fit. Those of
+        # a training step do: a GPU takes as many at least, since a few for each of many members leave it idle.
+        trained_together = 0 if self.device.type == "cpu" else self.batch_size * len(members)
+        self._parts = Parts(max(task.evaluation_batch_size, trained_together))
         self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
         self._stack_networks()
         self.optimizer = STACKED_OPTIMIZERS[recipes[0].optimizer](recipes, self.weights)
@@ -85,8 +87,9 @@ class Stack:
         first = self.members[0]
         self.network = keyed_model(partial(self.task.model, **first.architecture), first.seed).to(self.device)
         trained = [name for name, p in stacked[0].named_parameters() if p.requires_grad]
-        if len({stacked[0].get_parameter(name).dtype for name in trained}) != 1:
-            raise TypeError("the parameters to be trained have more than one type, or there are none")
+        types = {stacked[0].get_parameter(name).dtype for name in trained}
+        if len(types) != 1 or not all(one.is_floating_point for one in types):
+            raise TypeError("the parameters to be trained have more than one type, a complex one, or there are none")
         self.shapes = [(name, stacked[0].get_parameter(name).shape) for name in trained]
         named = [self._initial_tensors(*one) for one in zip(self.members, stacked, strict=True)]
         self.weights = torch.stack([torch.cat([tensors[name].flatten() for name in trained]) for tensors in named])

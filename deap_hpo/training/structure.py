@@ -97,8 +97,9 @@ def _token(value: Any) -> str | None:
         module, name = value.__module__, value.__qualname__
         return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is value else None
     if isinstance(value, Tensor):
-        content = value.detach().cpu().contiguous()
-        return f"{content.dtype}{tuple(content.shape)}{hashlib.sha256(content.numpy().tobytes()).hexdigest()}"
+        # Bytes, since numpy does not know all types.
+        content = value.detach().cpu().flatten().view(torch.uint8)
+        return f"{value.dtype}{tuple(value.shape)}{hashlib.sha256(content.numpy().tobytes()).hexdigest()}"
     if isinstance(value, (list, tuple, set, frozenset, dict)):
         parts = value.items() if isinstance(value, dict) else value
         tokens = [_token(part) for part in parts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -56,8 +57,8 @@ def trainable_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _accuracy_only() -> Mapping[str, Measure]:
-    return {"accuracy": accuracy}
+def _moved(measure: Measure, device: torch.device | str) -> Measure:
+    return deepcopy(measure).to(device) if isinstance(measure, nn.Module) else measure
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class Task:
         model: Factory of an `nn.Module`; architecture hyperparameters are its keyword arguments.
         data: What to train and validate on.
         loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises. The default takes
-            logits and log-probabilities alike.
+            logits and log-probabilities alike. A module with tensors of its own, as `nn.CrossEntropyLoss(weight=...)`,
+            is copied to the device of the training; so are metrics.
         metrics: Further measures by name, (output, target) -> 0-dim tensor, each a mean over the examples.
         objective: What is optimised: the name of a metric, "loss", "parameters" (trainable ones of the network) or
             "seconds" (of training, validation included: such a record depends on the machine, and on what else it
@@ -98,7 +100,7 @@ class Task:
     model: Callable[..., nn.Module]
     data: Data
     loss: Measure = F.cross_entropy
-    metrics: Mapping[str, Measure] = field(default_factory=_accuracy_only)
+    metrics: Mapping[str, Measure] = field(default_factory=lambda: {"accuracy": accuracy})
     recipe: Recipe = field(default_factory=Recipe)
     evaluation_batch_size: int = 1000
     objective: str | Sequence[str] = "loss"
@@ -190,6 +192,11 @@ class Task:
             constraints=constraints,
         )
 
+    def to(self, device: torch.device | str) -> Task:
+        """Copy data to a device, and the losses and metrics that are modules (which may have class weights)."""
+        metrics = {name: _moved(measure, device) for name, measure in self.metrics.items()}
+        return replace(self, data=self.data.to(device), loss=_moved(self.loss, device), metrics=metrics)
+
     def configure(self, params: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
         """Tell training settings from architecture: (the task's recipe with `params`, keywords for the factory).
 
@@ -225,6 +232,9 @@ class Task:
             try:
                 network = self.model(**architecture).eval()
                 self._check_initialized(network)
+                step = "could not be trained"
+                if trainable_parameters(network) == 0:
+                    raise ValueError("it has no parameters that training changes")
                 step = f"does not fit the data ({about})"
                 output = network(self.data.prepare(examples.inputs))
                 if not isinstance(output, Tensor):
@@ -247,6 +257,8 @@ class Task:
             return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
         if "fit the loss" in step and training.targets.is_floating_point():
             return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."
+        if "fit the loss" in step and training.targets.dtype == torch.uint8:
+            return " Targets of the type uint8 are left as they are; give classes as int64."
         return ""
 
     def _check_initialized(self, network: nn.Module) -> None:
@@ -259,9 +271,13 @@ class Task:
 
     def _check_classes(self, output: Tensor) -> None:
         """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
+        if self.loss not in (F.cross_entropy, F.nll_loss):
+            return
+        if output.dim() < 2:
+            raise ValueError(f"it must return [N, C], an output for each class; it returned {list(output.shape)}")
         splits = [split for split in (self.data.training, self.data.validation, self.data.test) if split]
         highest = max(int(split.targets.max()) for split in splits)
-        if self.loss in (F.cross_entropy, F.nll_loss) and output.shape[1] <= highest:
+        if output.shape[1] <= highest:
             raise ValueError(f"it has {output.shape[1]} outputs, but the targets go from 0 to {highest}")
 
     def check_names(self, names: Mapping[str, Any]) -> None:

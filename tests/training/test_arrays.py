@@ -239,6 +239,9 @@ def test_errors_of_regression_do_not_broadcast() -> None:
         (lambda: nn.Linear(4, 3), {"metrics": {"one": lambda output, target: 1.0}}, "tensor with a single number"),
         (lambda: nn.LSTM(4, 3), {}, "it must return a tensor; it returned a tuple.$"),
         (lambda: nn.LazyLinear(3), {}, "could not be built: lazy modules"),
+        (lambda: nn.Identity(), {}, "could not be trained: it has no parameters that training changes"),
+        (lambda: nn.Linear(4, 3).requires_grad_(False), {}, "could not be trained: it has no parameters"),
+        (lambda: nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)), {}, r"it must return \[N, C\], .*; it returned \[2\]"),
     ],
 )
 def test_a_check_names_what_does_not_fit(model: Any, arguments: dict[str, Any], message: str) -> None:
@@ -251,6 +254,9 @@ def test_a_check_says_how_data_were_understood() -> None:
         Task.from_data(lambda: nn.Linear(4, 3), (TABLE.astype(int), CLASSES)).check({})
     with pytest.raises(InputError, match=r"are taken for a regression; give classes as whole numbers.$"):
         Task.from_data(lambda: nn.Linear(4, 3), (TABLE, CLASSES.astype(float))).check({})
+    masks = np.zeros((60, 4), dtype=np.uint8)
+    with pytest.raises(InputError, match=r"Targets of the type uint8 are left as they are; give classes as int64.$"):
+        Task.from_data(lambda: nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (1, 4))), (TABLE, masks)).check({})
     with pytest.raises(InputError, match=r"could not be built with {'width': 0}: .*\.$"):
         Task.from_data(lambda width: nn.Linear(4 // width, 3), (TABLE, CLASSES)).check({"width": 0})
 

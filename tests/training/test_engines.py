@@ -1,5 +1,6 @@
 import warnings
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from deap_hpo.errors import InputError
-from deap_hpo.training import stack
+from deap_hpo.training import engines, stack
 from deap_hpo.training.engines import RecordedStep, Watch, capture_cuda_graph, make_step, resolve_engine
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.structure import Member
@@ -112,12 +113,13 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, 
 
 
 def test_a_broken_capture_leaves_the_caller_on_its_stream(monkeypatch):
+    monkeypatch.setattr(engines, "_CAPTURED", {})
     # As torch does it: where the capture cannot be ended, the captured stream stays the current one.
     streams = ["default"]
 
     @contextmanager
     def graph(made, stream):
-        streams.append(stream or "torch's own")
+        streams.append(stream)
         try:
             yield
         except RuntimeError:
@@ -126,6 +128,7 @@ def test_a_broken_capture_leaves_the_caller_on_its_stream(monkeypatch):
 
     fakes = {"synchronize": lambda: None, "CUDAGraph": object, "graph": graph, "set_stream": streams.append}
     fakes |= {"current_stream": lambda: streams[-1], "default_stream": lambda: "default"}
+    fakes |= {"current_device": lambda: 0, "Stream": lambda: "one to capture"}
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
 
@@ -145,6 +148,22 @@ def test_a_broken_capture_leaves_the_caller_on_its_stream(monkeypatch):
     with pytest.raises(RuntimeError, match="previous error"):
         capture_cuda_graph(waits)
     assert streams[-2:] == ["one's own"] * 2
+
+
+def test_each_gpu_has_a_stream_of_its_own_to_capture(monkeypatch):
+    # torch keeps one for all GPUs: what another GPU is told meanwhile is done at once, and the graph stays empty.
+    monkeypatch.setattr(engines, "_CAPTURED", {})
+    captured, current = [], [0]
+    fakes = {"synchronize": lambda: None, "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None)}
+    fakes |= {"current_stream": lambda: "default", "default_stream": lambda: "default", "set_stream": lambda one: None}
+    fakes |= {"current_device": lambda: current[0], "Stream": lambda: f"of GPU {current[0]}, made"}
+    fakes["graph"] = lambda made, stream: nullcontext(captured.append(stream))
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    for current[0] in (0, 1, 0):
+        capture_cuda_graph(lambda: None)
+    assert captured == ["of GPU 0, made", "of GPU 1, made", "of GPU 0, made"]
+    assert len(engines._CAPTURED) == 2
 
 
 def test_a_watch_looks_at_intervals():
@@ -177,3 +196,10 @@ def test_on_cuda_a_late_look_drops_diverged_members():
     params = [MEMBERS[1], {"lr": 1e30}, MEMBERS[4]]
     got = evaluate(PopulationTrainer(task, epochs=3, device="cuda"), params)
     assert [one.status for one in got] == ["ok", "diverged", "ok"]
+
+
+@pytest.mark.gpu
+def test_on_cuda_a_broken_capture_leaves_torchs_generator_in_order():
+    with pytest.raises(RuntimeError):
+        capture_cuda_graph(lambda: torch.ones(1, device="cuda").item())
+    assert torch.rand(3, device="cuda").isfinite().all()

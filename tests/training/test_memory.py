@@ -1,6 +1,7 @@
 import gc
 import warnings
 import weakref
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from deap_hpo.training.memory import is_out_of_memory, step_memory
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.structure import Member
 
 
 @pytest.fixture
@@ -203,3 +205,18 @@ def test_on_cuda_running_out_of_memory_is_survived():
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert {one.status for one in got.values()} == {"ok"}
+
+
+@pytest.mark.parametrize(("device", "together"), [("cpu", 100), ("meta", 8 * 64)])
+def test_a_gpu_measures_as_many_images_together_as_it_trains_on(device, together):
+    task = replace(small_task(batch_size=64), evaluation_batch_size=100)
+    members = [Member(i, 0, 3, one, *task.configure(one)) for i, one in enumerate(MEMBERS)]
+    made = stack.Stack(task, task.data.to(device), members, epochs=1, precision="fp32")
+    measured = []
+
+    def compute(inputs):
+        measured.append(8 * len(inputs))
+        return torch.zeros(8, len(inputs))
+
+    made._parts(compute, torch.zeros(100, 1), 8)
+    assert max(measured) == together // 8 * 8

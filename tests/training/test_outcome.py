@@ -68,6 +68,8 @@ def test_one_bad_repeat_decides():
     assert combine([good, diverged], 2.0).status == "diverged"
     assert combine([diverged, failed, good], 2.0).status == "failed"
     assert combine([diverged, failed, good], 2.0).error == "Traceback"
+    two = Evaluation((math.inf, math.inf), status="diverged")
+    assert combine([Evaluation((0.5, 3.0)), two], 2.0).values == (math.inf, math.inf)
     assert combine([good], 2.0) == Evaluation((0.5,), metrics={"accuracy": 1.0}, seconds=2.0)
 
 

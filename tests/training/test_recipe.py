@@ -52,6 +52,8 @@ def test_warm_up_multiplies_any_schedule():
         ({"lr": -0.1}, "lr must be a finite number from 0"),
         ({"lr": float("nan")}, "lr must be a finite number from 0"),
         ({"momentum": 1.5}, "momentum must be a finite number from 0 to 1; got 1.5"),
+        ({"beta1": 1.0}, "beta1 must be less than 1; got 1.0"),
+        ({"beta2": 1}, "beta2 must be less than 1; got 1"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1; got 0"),
         ({"step_size": 1.5}, "step_size must be an integer of at least 1; got 1.5"),
     ],

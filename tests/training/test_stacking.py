@@ -139,6 +139,8 @@ class Configured(nn.Module):
         ((1, 2), [1, 2], False),
         (torch.ones(3), torch.ones(3), True),
         (torch.ones(3), torch.zeros(3), False),
+        (torch.ones((), dtype=torch.bfloat16), torch.ones((), dtype=torch.bfloat16), True),
+        (torch.ones(3, dtype=torch.bfloat16), torch.zeros(3, dtype=torch.bfloat16), False),
         (nn.Linear, nn.Linear, True),
         (nn.Linear, nn.Conv2d, False),
         (len, len, False),  # a function may hold anything: the factory's arguments have to be equal too
@@ -174,3 +176,21 @@ def test_plain_tensors_that_depend_on_the_seed_are_not_mixed_up():
     expected = [reference(params, seed) for params, seed in zip(MEMBERS, [3, 4, 3], strict=False)]
     assert_same_curves([got[i] for i in range(3)], expected)
     assert [got[i].environment["stack"] for i in range(3)] == [2, 1, 2]
+
+
+class Unusual(nn.Module):
+    """All its weights are complex numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(64, 10, dtype=torch.complex64) / 8)
+
+    def forward(self, x):
+        return (x.flatten(1).to(torch.complex64) @ self.weight).abs()
+
+
+def test_complex_weights_are_trained_as_torch_does_it():
+    task = small_task(Unusual, batch_size=16, optimizer="adam", lr=0.01)
+    with pytest.warns(RuntimeWarning, match="one at a time"):
+        got = PopulationTrainer(task, epochs=2, device="cpu")({})
+    assert got.value == ReferenceTrainer(task, epochs=2, device="cpu")({}).value

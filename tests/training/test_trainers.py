@@ -1,20 +1,25 @@
+import pickle
 import platform
 import subprocess
 import sys
+import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 from networks import STACKABLE, small_task
 from test_population import MEMBERS, assert_same_curves, curves, requests_of
+from torch import nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BatchEvaluator, Request
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
-from deap_hpo.training import hardware, trainers
+from deap_hpo.training import hardware, reference, trainers
 from deap_hpo.training.hardware import PRECISIONS, resolve_precision
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
 
 CPU = torch.device("cpu")
 
@@ -203,6 +208,29 @@ def test_tf32_is_put_back_by_whichever_interface_a_script_has_used(setting):
     subprocess.run([sys.executable, "-c", TF32, setting], check=True)
 
 
+def test_what_torch_has_to_say_of_tf32_disturbs_nobody(monkeypatch):
+    class Products:
+        told = False
+
+        @property
+        def allow_tf32(self):
+            if not self.told:
+                self.told = True
+                warnings.warn("Please use the new API settings to control TF32 behavior", stacklevel=1)
+            return False
+
+        @allow_tf32.setter
+        def allow_tf32(self, value):
+            pass
+
+    monkeypatch.setattr(torch.backends.cuda, "matmul", Products())
+    hardware._be_told_of_the_second_interface.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with hardware.tf32(False):
+            pass
+
+
 def test_what_a_network_draws_itself_comes_from_the_seed():
     from networks import Noisy
 
@@ -214,3 +242,67 @@ def test_what_a_network_draws_itself_comes_from_the_seed():
     torch.manual_seed(2)
     assert curves([trainer(MEMBERS[0], 3)]) == curves([first])
     assert torch.equal(torch.rand(1), expected), "and torch's generator is left as it was"
+
+
+class InPlace(nn.Module):
+    """Changes its inputs, which a network of one's own may well do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.layer(x.mul_(0.5))
+
+
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+def test_a_network_may_change_its_inputs_but_not_the_data(trainer):
+    inputs = torch.randn(40, 4)
+    task = Task.from_data(InPlace, (inputs, (inputs.sum(1) > 0).long()), normalize=False)
+    task.check({})
+    assert trainer(task, epochs=2, device="cpu")({"lr": 0.1}).status == "ok"
+    kept = torch.cat([task.data.training.inputs, task.data.validation.inputs])
+    assert torch.equal(kept.sort(0).values, inputs.sort(0).values)
+
+
+class InSpace(nn.Module):
+    """Looks at images as volumes; the weights of its convolution have five dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv3d(1, 4, (1, 3, 3))
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.head(self.convolution(x.unsqueeze(1)).mean((2, 3, 4)))
+
+
+def test_weights_of_five_dimensions_have_no_channels_last():
+    model = ReferenceTrainer(small_task(InSpace), device="cpu").train(MEMBERS[0], 3)[0]
+    assert not hardware.has_channels_last(model)
+
+
+def weighing(weights):
+    loss, metrics = nn.CrossEntropyLoss(weight=weights), {"likelihood": nn.NLLLoss(weight=weights)}
+    return replace(small_task(batch_size=8), loss=loss, metrics=metrics)
+
+
+def test_the_weights_of_classes_are_where_the_training_is(monkeypatch):
+    # On the device "meta" there are no values, but what lies elsewhere is seen there as on a GPU.
+    monkeypatch.setattr(reference, "autocast", lambda device, precision: nullcontext())
+    task = weighing(torch.arange(1.0, 11.0))
+    trainer = ReferenceTrainer(task, device="meta")
+    network = task.model().to("meta")
+    assert trainer.loss(network, trainer.data.training[:8]).device.type == "meta"
+    assert trainer.placed.metrics["likelihood"].weight.device.type == "meta"
+    assert task.loss.weight.device == CPU
+    assert pickle.loads(pickle.dumps(trainer)).data.training.targets.device.type == "meta"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+def test_on_cuda_classes_may_have_weights(trainer):
+    task = weighing(torch.arange(1.0, 11.0))
+    got, expected = (trainer(task, device=device)(MEMBERS[0]) for device in ("cuda", "cpu"))
+    assert_same_curves([got], [expected], rel=1e-3)
+    assert got.metrics["likelihood"] == pytest.approx(expected.metrics["likelihood"], rel=1e-3)

@@ -1,5 +1,6 @@
 """The other ways of training a stack that benchmarks/ measures: they have to train the same."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from throughput import measure, processor_seconds
 from variants import ProductStack, train_on_streams, train_stack
 
 
-def stack_of(kind, network, members):
+def stack_of(kind, network, members, epochs=1):
     model, data = STACKABLE[network]
     task = small_task(model, data(), batch_size=16)
     described = [Member(i, 0, 3, one, *task.configure(one)) for i, one in enumerate(members)]
-    return kind(task, task.data, described, epochs=1, precision="fp32")
+    return kind(task, task.data, described, epochs=epochs, precision="fp32")
 
 
 @pytest.mark.parametrize("network", ["batch-norm", "view"])
@@ -60,3 +61,17 @@ def test_a_row_that_fails_leaves_the_others_measured(capsys):
 def test_no_round_begins_after_the_time_is_up_once_one_has_counted():
     rates = measure({"row": lambda: None}, images=1, repeats=5, until=0.0)
     assert len(rates["row"]) == 1
+
+
+def test_every_way_of_training_trains_all_epochs():
+    whole, alone = stack_of(Stack, "mlp", MEMBERS[:1], epochs=2), stack_of(Stack, "mlp", MEMBERS[:1], epochs=2)
+    train_stack(whole)
+    train_on_streams([alone])
+    assert int(whole.trained) == int(alone.trained) == 2 * whole.steps_per_epoch
+
+
+def test_without_optuna_all_rows_but_its_own_are_measured():
+    # A machine that is lent may not have it.
+    code = "import sys; sys.modules['optuna'] = None; import throughput"
+    folder = Path(__file__).parents[2] / "benchmarks"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
