@@ -134,12 +134,12 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     panels = grid.ravel()
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
-        well, ill = (part[[not _is_nan(value) for value in part[column]]] for part in (good, bad))  # where it is in use
-        points = axes.scatter(_values(well[column]), well["value"], c=well["generation"], s=25, ec="white", lw=0.5)
+        well, ill = rows_in_use(good, column), rows_in_use(bad, column)
+        points = axes.scatter(places(well[column]), well["value"], c=well["generation"], s=25, ec="white", lw=0.5)
         if len(bad):
             # On the upper edge: there is no value, but where it happened is worth seeing.
             axes.scatter(
-                _values(ill[column]), [1.0] * len(ill), marker="x", color="C1", clip_on=False,
+                places(ill[column]), [1.0] * len(ill), marker="x", color="C1", clip_on=False,
                 transform=axes.get_xaxis_transform(), label=_no_value(bad),
             )  # fmt: skip
         if not isinstance(hyperparameter, Categorical) and hyperparameter.log:
@@ -213,7 +213,13 @@ def _no_value(bad: pd.DataFrame) -> str:
     return f"no value ({infeasible}diverged or failed)"
 
 
-def _values(column: pd.Series[Any]) -> Any:
+def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Leave out the trials in which the hyperparameter of a column is not in use."""
+    return trials[~trials[column].map(_is_nan).astype(bool)]
+
+
+def places(column: pd.Series[Any]) -> Any:
+    """Give where values are drawn on an axis: numbers as they are, choices by name."""
     numbers = pd.api.types.is_numeric_dtype(column) and column.dtype != bool
     return column if numbers else [str(value) for value in column]
 

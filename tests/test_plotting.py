@@ -93,6 +93,13 @@ def test_none_among_the_choices_stays_none_in_the_table() -> None:
     assert odd_trials()["params_depth"].tolist() == [None, 5, 9, None]
 
 
+def test_a_hyperparameter_that_is_in_use_nowhere_has_an_empty_panel() -> None:
+    entries = [Entry(i, 0, (0.8, 0.5, 0.5), Evaluation((0.3,)), 0) for i in range(3)]  # adam, without nesterov
+    trials = trials_table(entries, ODD)
+    assert trials["params_nesterov"].isna().all()
+    assert len(plot_slice(trials, ODD).axes[1].collections[0].get_offsets()) == 0
+
+
 def test_panels_show_choices_by_name_and_leave_out_what_is_not_in_use() -> None:
     optimizer, nesterov, depth = plot_slice(odd_trials(), ODD).axes[:3]
     shown = [[label.get_text() for label in axes.get_xticklabels()] for axes in (optimizer, nesterov, depth)]
