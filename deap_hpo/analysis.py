@@ -61,6 +61,8 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
         values = [row.get(f"params_{name}", math.nan) for row in rows]
         if None in values:  # a choice, which is not to become NaN, as what is not in use does
             table[f"params_{name}"] = pd.Series(values, dtype=object)
+        elif f"params_{name}" not in table:  # in use nowhere so far
+            table[f"params_{name}"] = math.nan
     return table
 
 

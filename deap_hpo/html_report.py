@@ -39,6 +39,7 @@ from deap_hpo.toml_writer import config_to_toml
 from deap_hpo.trials import best_entry
 
 _FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
+_MOST_FOR_IMPACT = 400  # evaluations beyond which the models of them take minutes, and in the end hours
 _STYLE = """
 :root { color-scheme: light }
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff }
@@ -179,12 +180,18 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         drawn = plot_lineage(lineages, study.space, value_name=shown_as)
         figures.append(_figure(drawn, "What each network was trained with, and whose weights it went on with"))
     trials = trials[trials["status"].ne("infeasible")]  # of which nothing was learnt
-    if trials["duplicate_of"].isna().sum() >= _FEWEST_FOR_IMPACT:
-        found = plot_param_importances(importances(trials, study.space))
-        figures.append(_figure(found, "Importance of each hyperparameter"))
-        dependence = partial_dependence(ResponseModel(trials, study.space))
+    asked = trials[trials["duplicate_of"].isna()]
+    if len(asked) >= _FEWEST_FOR_IMPACT:
+        of_which = ""
+        if len(asked) > _MOST_FOR_IMPACT:
+            asked = asked.sample(_MOST_FOR_IMPACT, random_state=0)
+            of_which = f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
+        found = plot_param_importances(importances(asked, study.space, direction=study.directions[0]))
+        figures.append(_figure(found, f"Importance of each hyperparameter{of_which}"))
+        dependence = partial_dependence(ResponseModel(asked, study.space))
         drawn = plot_partial_dependence(dependence, trials, study.space)
-        figures.append(_figure(drawn, "What each hyperparameter does, averaged over the others (Gaussian process)"))
+        caption = f"What each hyperparameter does, averaged over the others (Gaussian process{of_which})"
+        figures.append(_figure(drawn, caption))
     return figures
 
 

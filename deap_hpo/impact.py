@@ -12,20 +12,25 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from deap_hpo.errors import InputError
-from deap_hpo.response import Genes, ResponseModel, capped_values, first_evaluations
+from deap_hpo.evaluation import Direction
+from deap_hpo.response import Genes, ResponseModel, capped_values, first_evaluations, params_in_use
 from deap_hpo.space import Categorical, Space
+from deap_hpo.strategies.genes import GeneColumns
 from deap_hpo.trials import distributions
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def importances(trials: pd.DataFrame, space: Space, *, seed: int = 0) -> pd.DataFrame:
+def importances(
+    trials: pd.DataFrame, space: Space, *, direction: Direction = "minimize", seed: int = 0
+) -> pd.DataFrame:
     """Say which share of the objective's variation each hyperparameter explains.
 
     Args:
         trials: As returned by `deap_hpo.analysis.trials_table`. An evaluation without a finite value counts as the
-            worst finite one.
+            worst finite one; a hyperparameter that was not in use counts with the middle of its range.
         space: The search space.
+        direction: Which evaluations are the best.
         seed: Seed of the forest that fANOVA fits.
 
     Returns:
@@ -41,11 +46,13 @@ def importances(trials: pd.DataFrame, space: Space, *, seed: int = 0) -> pd.Data
     """
     kept = first_evaluations(trials)
     values = capped_values(kept)
-    study = optuna.create_study()
+    study = optuna.create_study(direction=direction)
     known = distributions(space)
-    named = kept[[f"params_{name}" for name in space]].set_axis(list(space), axis=1).to_dict("records")
-    for params, value in zip(named, np.log(values) if (values > 0).all() else values, strict=True):
-        study.add_trial(optuna.create_trial(params=params, distributions=known, value=float(value)))
+    middle = {name: hyperparameter.decode(0.5) for name, hyperparameter in space.items()}
+    scaled = np.log(values) if (values > 0).all() else values
+    for params, value in zip(params_in_use(kept, space), scaled, strict=True):
+        trial = optuna.create_trial(params={**middle, **params}, distributions=known, value=float(value))
+        study.add_trial(trial)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         evaluators = {
@@ -65,6 +72,8 @@ def importances(trials: pd.DataFrame, space: Space, *, seed: int = 0) -> pd.Data
 def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.DataFrame:
     """Give the predicted objective as one hyperparameter varies, averaged over the evaluations' values of the others.
 
+    Of the evaluations those count in which it was in use.
+
     Args:
         model: Of the objective.
         resolution: Points of each hyperparameter, at least 2; a categorical one takes each choice.
@@ -78,8 +87,9 @@ def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.Data
     """
     rows = []
     for column, name in enumerate(model.space):
-        for gene in _points(model.space, name, resolution):
-            predicted = model.on_scale(_with(model.genes, {column: gene}))
+        genes = model.genes[model.used[:, column]]
+        for gene in _points(model.space, name, resolution) if len(genes) else ():
+            predicted = model.on_scale(_with(model.space, genes, {column: gene}))
             summary = model.from_scale(np.array([predicted.mean(), *np.quantile(predicted, [0.1, 0.9])]))
             value = model.space[name].decode(gene)
             rows.append(
@@ -104,7 +114,7 @@ def interactions(model: ResponseModel, *, resolution: int = 31) -> pd.DataFrame:
     for (i, first), (j, second) in combinations(enumerate(model.space), 2):
         grids = [_points(model.space, name, resolution) for name in (first, second)]
         means = np.array(
-            [[model.on_scale(_with(model.genes, {i: a, j: b})).mean() for b in grids[1]] for a in grids[0]]
+            [[model.on_scale(_with(model.space, model.genes, {i: a, j: b})).mean() for b in grids[1]] for a in grids[0]]
         )
         additive = means.mean(axis=1, keepdims=True) + means.mean(axis=0, keepdims=True) - means.mean()
         for row, a in enumerate(grids[0]):
@@ -257,8 +267,9 @@ def _points(space: Space, name: str, resolution: int) -> NDArray[np.float64]:
     return np.asarray(np.linspace(0.0, 1.0, resolution), dtype=np.float64)
 
 
-def _with(genes: Genes, fixed: dict[int, float]) -> Genes:
+def _with(space: Space, genes: Genes, fixed: dict[int, float]) -> Genes:
     changed: Genes = genes.copy()
     for column, gene in fixed.items():
         changed[:, column] = gene
-    return changed
+    # Another choice may put others out of use.
+    return GeneColumns(space).snap(changed) if space.conditions.allowed else changed

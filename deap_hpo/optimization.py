@@ -220,6 +220,8 @@ class _NotAllFailed:
     """Ends a study of whose first evaluations all failed: something is wrong with the objective."""
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
+        if any(entry.evaluation.status != "failed" for entry in entries):
+            return
         first = list(study.record)
         if len(first) >= _ENOUGH_FAILED and all(entry.evaluation.status == "failed" for entry in first):
             raise InputError(

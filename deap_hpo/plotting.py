@@ -20,6 +20,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarForm
 from deap_hpo.files import written_whole
 from deap_hpo.space import Categorical, Space
 
+_MOST_SHADES = 200  # generations beyond which each is too narrow to be seen, and drawing them is slow
+
 
 @contextmanager
 def style() -> Iterator[None]:
@@ -61,7 +63,7 @@ def to_svg(figure: Figure) -> bytes:
 
 @style()
 def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "validation loss") -> Figure:
-    """Draw the value of every evaluation and the best so far; every other generation is shaded.
+    """Draw the value of every evaluation and the best so far; of up to 200 generations, every other is shaded.
 
     Args:
         trials: As returned by `deap_hpo.analysis.trials_table`.
@@ -96,18 +98,15 @@ def plot_intermediate_values(epochs: pd.DataFrame, best: int, *, value_name: str
         value_name: What the values are called.
     """
     figure, axes = plt.subplots()
+    others: list[tuple[float, float]] = []  # One line with gaps: thousands of lines take a minute.
     for number, curve in epochs.groupby("number"):
-        chosen = number == best
-        axes.plot(
-            curve["epoch"],
-            curve["validation_loss"],
-            marker="o",
-            ms=4 if chosen else 2,
-            lw=2.5 if chosen else 1,
-            color="C1" if chosen else "0.6",
-            zorder=3 if chosen else 2,
-            label=f"best (evaluation {best})" if chosen else None,
-        )
+        points = zip(curve["epoch"], curve["validation_loss"], strict=True)
+        if number == best:
+            name = f"best (evaluation {best})"
+            axes.plot(*zip(*points, strict=True), marker="o", ms=4, lw=2.5, color="C1", zorder=3, label=name)
+        else:
+            others += [*points, (math.nan, math.nan)]
+    axes.plot([x for x, _ in others], [y for _, y in others], marker="o", ms=2, lw=1, color="0.6", zorder=2)
     axes.plot([], [], color="0.6", lw=1, label="the others")
     axes.set_xlabel("epoch")
     label_values(axes, value_name)
@@ -134,12 +133,12 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     panels = grid.ravel()
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
-        well, ill = (part[[not _is_nan(value) for value in part[column]]] for part in (good, bad))  # where it is in use
-        points = axes.scatter(_values(well[column]), well["value"], c=well["generation"], s=25, ec="white", lw=0.5)
+        well, ill = rows_in_use(good, column), rows_in_use(bad, column)
+        points = axes.scatter(places(well[column]), well["value"], c=well["generation"], s=25, ec="white", lw=0.5)
         if len(bad):
             # On the upper edge: there is no value, but where it happened is worth seeing.
             axes.scatter(
-                _values(ill[column]), [1.0] * len(ill), marker="x", color="C1", clip_on=False,
+                places(ill[column]), [1.0] * len(ill), marker="x", color="C1", clip_on=False,
                 transform=axes.get_xaxis_transform(), label=_no_value(bad),
             )  # fmt: skip
         if not isinstance(hyperparameter, Categorical) and hyperparameter.log:
@@ -186,6 +185,8 @@ def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation
 
 
 def _shade_generations(axes: Axes, trials: pd.DataFrame) -> None:
+    if trials["generation"].nunique() > _MOST_SHADES:
+        return
     for generation, batch in trials.groupby("generation"):
         if int(generation) % 2 == 1:
             axes.axvspan(batch["number"].min() - 0.5, batch["number"].max() + 0.5, color="0.95", lw=0, zorder=0)
@@ -213,7 +214,13 @@ def _no_value(bad: pd.DataFrame) -> str:
     return f"no value ({infeasible}diverged or failed)"
 
 
-def _values(column: pd.Series[Any]) -> Any:
+def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Leave out the trials in which the hyperparameter of a column is not in use."""
+    return trials[~trials[column].map(_is_nan).astype(bool)]
+
+
+def places(column: pd.Series[Any]) -> Any:
+    """Give where values are drawn on an axis: numbers as they are, choices by name."""
     numbers = pd.api.types.is_numeric_dtype(column) and column.dtype != bool
     return column if numbers else [str(value) for value in column]
 

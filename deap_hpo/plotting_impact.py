@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from deap_hpo.plotting import label_values, mark_without_value, style
+from deap_hpo.plotting import label_values, mark_without_value, places, rows_in_use, style
 from deap_hpo.space import Categorical, Space
 
 
@@ -55,12 +55,14 @@ def plot_partial_dependence(
     figure, grid = plt.subplots(1, len(space), figsize=(2.9 * len(space), 3.4), sharey=True, squeeze=False)
     good, bad = trials[trials["status"].eq("ok")], trials[trials["status"].ne("ok")]
     for axes, name in zip(grid[0], space, strict=True):
-        curve = dependence[dependence["hyperparameter"].eq(name)]
-        axes.plot(_values(good, name), good["value"], "o", ms=3, color="0.6", mec="none", label="one training")
-        mark_without_value(axes, _values(bad, name), "diverged", size=4)
-        axes.fill_between(curve["value"], curve["low"], curve["high"], color="C0", alpha=0.15, lw=0,
+        curve, column = dependence[dependence["hyperparameter"].eq(name)], f"params_{name}"
+        well, ill = rows_in_use(good, column), rows_in_use(bad, column)
+        axes.plot(places(well[column]), well["value"], "o", ms=3, color="0.6", mec="none", label="one training")
+        mark_without_value(axes, places(ill[column]), "diverged", size=4)
+        along = places(curve["value"].infer_objects())
+        axes.fill_between(along, curve["low"], curve["high"], color="C0", alpha=0.15, lw=0,
                           label="80 % of the trainings' own curves")  # fmt: skip
-        axes.plot(curve["value"], curve["mean"], color="C0", lw=2, label="modelled mean")
+        axes.plot(along, curve["mean"], color="C0", lw=2, label="modelled mean")
         scale_axis(axes, space, name, "x")
     label_values(grid[0][0], value_name)
     handles = dict(zip(*reversed(grid[0][0].get_legend_handles_labels()), strict=True))

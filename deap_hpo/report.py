@@ -150,7 +150,7 @@ def print_front(recorded: Recorded, console: Console) -> None:
     if not front:
         console.print("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
         return
-    others = [*front[0]["params"], *front[0]["metrics"]]
+    others = dict.fromkeys(name for kind in ("params", "metrics") for one in front for name in one[kind])
     rows = []
     for one in front:
         shown_of = {**one["params"], **one["metrics"]}
@@ -275,4 +275,6 @@ def format_seconds(seconds: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:.4g}"  # not in use, or not measured
+    return str(value)

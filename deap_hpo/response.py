@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -17,7 +18,7 @@ from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 
 from deap_hpo.errors import InputError
-from deap_hpo.space import Space
+from deap_hpo.space import Int, Space
 
 MODELS = ("forest", "gp", "nearest")
 _FEWEST = 10  # evaluations without which no model says anything
@@ -29,7 +30,7 @@ class ResponseModel:
     """Predicts the objective at hyperparameters that were not tried.
 
     Losses are modelled on a log scale where all are positive, as they differ most where they are small. An evaluation
-    without a finite value counts as the worst finite one.
+    without a finite value counts as the worst finite one, and a gene without effect is 0.5.
 
     Args:
         trials: As returned by `deap_hpo.analysis.trials_table`: `value`, `status`, ``params_*``. Repeated evaluations
@@ -38,6 +39,10 @@ class ResponseModel:
         model: "gp", a Gaussian process (Matérn 5/2, one length scale per hyperparameter, noise fitted); "forest", a
             random forest of 300 trees; "nearest", the value of the nearest evaluation.
         seed: Seed of the fit.
+
+    Attributes:
+        genes: The genomes that it was fitted to, an array [evaluations, hyperparameters].
+        used: Whether each gene has an effect, of the same shape.
 
     Raises:
         InputError: There is no such model, or there are fewer than 10 evaluations, or none with a finite value.
@@ -58,7 +63,9 @@ class ResponseModel:
         self.model = model
         self.seed = seed
         kept = first_evaluations(trials)
-        self.genes = genes_of(kept, space)
+        params = params_in_use(kept, space)
+        self.genes: Genes = np.array([space.encode(row) for row in params], dtype=float)
+        self.used = np.array([[name in row for name in space] for row in params])
         values = capped_values(kept)
         self._logarithmic = bool((values > 0).all())
         self.targets = np.log(values) if self._logarithmic else values
@@ -118,16 +125,28 @@ def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def capped_values(trials: pd.DataFrame) -> NDArray[np.float64]:
-    """Give the values with the worst finite one in place of what is not finite."""
+    """Give the values with the worst finite one in place of what is not finite.
+
+    What ended badly is ``inf`` where the objective is minimised, ``-inf`` where it is maximised.
+    """
     values = trials["value"].to_numpy(dtype=float)
     finite = values[np.isfinite(values)]
-    return np.asarray(np.where(np.isfinite(values), values, finite.max()), dtype=float)
+    most, least = finite.max(), finite.min()
+    return np.asarray(np.nan_to_num(values, nan=most, posinf=most, neginf=least), dtype=float)
 
 
-def genes_of(trials: pd.DataFrame, space: Space) -> Genes:
-    """Give the genomes of a table's hyperparameters, an array [rows, hyperparameters]."""
-    named = trials[[f"params_{name}" for name in space]].set_axis(list(space), axis=1)
-    return np.array([space.encode(row) for row in named.to_dict("records")], dtype=float)
+def params_in_use(trials: pd.DataFrame, space: Space) -> list[dict[str, Any]]:
+    """Give the hyperparameters of each row of a table, but for those that are not in use there."""
+    named = trials.reindex(columns=[f"params_{name}" for name in space]).set_axis(list(space), axis=1)
+    return [
+        {
+            # Beside rows in which it is not in use, a whole number is a float.
+            name: int(value) if isinstance(space[name], Int) and value % 1 == 0 else value
+            for name, value in row.items()
+            if not (isinstance(value, float) and math.isnan(value))
+        }
+        for row in named.to_dict("records")
+    ]
 
 
 def _fitted(model: str, genes: Genes, targets: NDArray[np.float64], seed: int) -> Any:

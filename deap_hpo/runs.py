@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.spatial.distance import pdist
 
 from deap_hpo import analysis
 from deap_hpo.errors import InputError
@@ -162,8 +163,4 @@ def environments(runs: Runs) -> list[dict[str, Any]]:
 
 def _mean_distance(genomes: NDArray[np.float64]) -> float:
     """Mean Euclidean distance between two different rows; NaN where there is one row."""
-    count = len(genomes)
-    if count < 2:
-        return float("nan")
-    distances = np.sqrt(((genomes[:, None] - genomes[None]) ** 2).sum(axis=-1))
-    return float(distances.sum() / (count * (count - 1)))
+    return float(pdist(genomes).mean()) if len(genomes) > 1 else float("nan")

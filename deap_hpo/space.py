@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Protocol, TypeVar
@@ -180,13 +179,16 @@ class Space(Mapping[str, Hyperparameter]):
         if not isinstance(resolution, Mapping):
             resolution = dict.fromkeys(self, resolution)
         self._refuse_unknown("resolution", resolution)
-        axes: list[Sequence[Any]] = []
+        points: list[dict[str, Any]] = [{}]
         for name, hyperparameter in self.items():
             if name not in resolution and not isinstance(hyperparameter, Categorical):
                 raise ValueError(f"resolution must name every Float and Int; missing {name}.")
-            axes.append(_named(name, hyperparameter.grid, resolution.get(name, 1)))
-        points = [self.conditions.in_use(dict(zip(self, values, strict=True))) for values in itertools.product(*axes)]
-        return list({tuple(point.items()): point for point in points}.values())
+            values: Sequence[Any] = _named(name, hyperparameter.grid, resolution.get(name, 1))
+            each: list[dict[str, Any]] = [{name: value} for value in values]
+            points = [
+                {**point, **one} for point in points for one in (each if self.conditions.holds(name, point) else [{}])
+            ]
+        return points
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the space in JSON's types; the order of the names is part of it.

@@ -1,6 +1,8 @@
 """Hyperparameters that are in use only where others have a certain choice."""
 
+import itertools
 import json
+import math
 import pickle
 import re
 
@@ -69,6 +71,32 @@ def test_conditions_survive_json_and_pickle(space):
     assert Space.from_dict(json.loads(json.dumps(space.to_dict(), allow_nan=False))) == space
     assert pickle.loads(pickle.dumps(space)) == space
     assert eval(repr(space)) == space
+
+
+@repeatable
+@given(conditional_spaces(), st.integers(1, 3))
+def test_a_grid_holds_every_combination_of_what_is_in_use_once(space, resolution):
+    axes = [hyperparameter.grid(resolution) for hyperparameter in space.values()]
+    if math.prod(map(len, axes)) > 5000:
+        return
+    points = [space.conditions.in_use(dict(zip(space, values, strict=True))) for values in itertools.product(*axes)]
+    assert space.grid(resolution) == list({tuple(point.items()): point for point in points}.values())
+
+
+def test_a_grid_does_not_grow_with_what_is_not_in_use():
+    numbers = {f"{model}{i}": Float(0.0, 1.0) for model in "abcdef" for i in range(2)}
+    space = Space(
+        {"model": Categorical(list("abcdef")), **numbers}, when={name: {"model": name[0]} for name in numbers}
+    )
+    assert len(space.grid(4)) == 6 * 4**2  # of 6 * 4**12 combinations
+    assert make_strategy("grid", space, budget=100).size == 100  # one name has a value more
+
+
+@pytest.mark.timeout(20)
+def test_a_grid_does_not_wait_for_what_is_in_use_nowhere():
+    named = {"a": Categorical(["x", "y"]), "b": Categorical([1, 2]), "c": Float(0.0, 1.0)}
+    space = Space(named, when={"b": {"a": "x"}, "c": {"a": "y", "b": 1}})
+    assert make_strategy("grid", space, budget=10).size == 3
 
 
 def test_conditions_are_part_of_a_space():

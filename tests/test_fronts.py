@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -13,6 +14,7 @@ import matplotlib.pyplot as plt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from safetensors.torch import load_file
 from test_cli import call
 
@@ -22,6 +24,8 @@ from deap_hpo.fronts import front_table, hypervolumes, objective_names, pareto_f
 from deap_hpo.individual import individual_type
 from deap_hpo.plotting_pareto import plot_pareto_front
 from deap_hpo.record import Recorded, read_record
+from deap_hpo.report import print_study
+from deap_hpo.space import Categorical, Float, Space
 from deap_hpo.stopping import EarlyStopping, StoppedEarly
 from deap_hpo.study import Study
 from deap_hpo.trials import Entry
@@ -285,3 +289,17 @@ def test_what_does_not_fit_is_one_sentence(here: Path, overrides: list[str], sai
     assert ended.exit_code == 2
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_what_is_in_use_in_part_of_a_front_is_shown_and_what_is_not_is_a_dash() -> None:
+    hyperparameters = {"kind": Categorical(["a", "b"]), "x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
+    space = Space(hyperparameters, when={"x": {"kind": "a"}, "y": {"kind": "b"}})
+    genomes = [(0.2, 0.25, 0.5), (0.8, 0.5, 0.75)]
+    for values, directions in (([(1.0, 2.0), (2.0, 1.0)], ("minimize",) * 2), ([(1.0,), (2.0,)], ("minimize",))):
+        entries = [Entry(i, 0, genomes[i], Evaluation(values[i]), seed=0) for i in range(2)]
+        screen = io.StringIO()
+        print_study(Recorded("study", directions, space, tuple(entries), {}), Console(file=screen, width=100), top=5)
+        rows = [
+            line.split() for line in screen.getvalue().splitlines() if line.rstrip().endswith((" y", " 0.75", " -"))
+        ]
+        assert [row[-3:] for row in rows] == [["kind", "x", "y"], ["a", "0.25", "-"], ["b", "-", "0.75"]]

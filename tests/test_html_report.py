@@ -10,6 +10,7 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_analysis import SPACE, entries
 from test_cli import CONFIG, call
@@ -17,8 +18,11 @@ from test_pbt import CONFIG as PBT
 
 from deap_hpo.config import load_config, make_config
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
 from deap_hpo.html_report import page, write_report
 from deap_hpo.record import Recorded, read_record
+from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.trials import Entry
 
 VOID = {"meta", "img", "br"}
 
@@ -123,3 +127,25 @@ def test_a_browser_opens_it_without_a_network(studies: Path) -> None:
     assert seen.returncode == 0
     assert "How it was made" in seen.stdout
     assert seen.stdout.count("<figure>") == 3
+
+
+def searched(count: int, space: Space) -> Recorded:
+    """A study of so many random evaluations."""
+    genomes = np.random.default_rng(1).random((count, len(space))).tolist()
+    entries = [Entry(i, i // 10, tuple(genome), Evaluation((1 + genome[1],)), 0) for i, genome in enumerate(genomes)]
+    return Recorded("study", ("minimize",), space, tuple(entries), {})
+
+
+def test_a_study_with_conditions_has_all_figures() -> None:
+    hyperparameters = {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 0.9), "width": Int(8, 512)}
+    space = Space(hyperparameters, when={"momentum": {"optimizer": "sgd"}, "width": {"optimizer": "adam"}})
+    text = page([searched(30, space)])
+    assert "Importance of each hyperparameter" in text
+    assert "Gaussian process" in text
+
+
+def test_of_a_long_study_the_models_see_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deap_hpo.html_report._MOST_FOR_IMPACT", 25)
+    space = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+    assert "25 evaluations drawn at random" not in page([searched(25, space)])
+    assert page([searched(26, space)]).count("by 25 evaluations drawn at random") == 4  # two captions and their alt

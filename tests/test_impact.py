@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deap_hpo.analysis import trials_table
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
 from deap_hpo.impact import (
     importances,
     interaction_strengths,
@@ -21,9 +23,11 @@ from deap_hpo.impact import (
     partial_dependence,
 )
 from deap_hpo.offline import OfflineBenchmark, read_table
-from deap_hpo.response import MODELS, ResponseModel
-from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.plotting_impact import plot_partial_dependence
+from deap_hpo.response import MODELS, ResponseModel, capped_values
+from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
+from deap_hpo.trials import Entry
 
 SPACE = Space({"lr": Float(1e-4, 1.0, log=True), "momentum": Float(0.0, 0.9), "decay": Float(0.0, 1.0)})
 
@@ -169,3 +173,56 @@ def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
     table().drop(columns="params_lr").to_parquet(path)
     with pytest.raises(InputError, match="lacks the columns params_lr"):
         read_table(path)
+
+
+def test_where_the_objective_is_maximised_what_diverged_is_worst_and_the_best_are_the_highest() -> None:
+    down = table(rows=200)
+    diverged = down["params_lr"].gt(0.3)
+    down.loc[diverged, ["value", "status"]] = math.inf, "diverged"
+    up = down.assign(value=-down["value"])
+    assert set(capped_values(up)[diverged]) == {up.loc[~diverged, "value"].min()}
+    assert set(capped_values(down)[diverged]) == {down.loc[~diverged, "value"].max()}
+    shares = [
+        importances(trials, SPACE, direction=direction).set_index("hyperparameter")["ped_anova"]
+        for trials, direction in ((down, "minimize"), (up, "maximize"))
+    ]
+    assert shares[0].to_dict() == pytest.approx(shares[1].to_dict())
+    worst = importances(up, SPACE, direction="minimize").set_index("hyperparameter")["ped_anova"]
+    assert worst.to_dict() != pytest.approx(shares[1].to_dict(), abs=0.05)
+
+
+def conditional_trials() -> tuple[pd.DataFrame, Space]:
+    """The width decides with adam, the momentum with sgd; `block` is a choice with None."""
+    space = Space(
+        {
+            "optimizer": Categorical(["sgd", "adam"]),
+            "momentum": Float(0.0, 0.9),
+            "width": Int(10, 20_000),
+            "block": Categorical([None, "a", "b"]),
+        },
+        when={"momentum": {"optimizer": "sgd"}, "width": {"optimizer": "adam"}, "block": {"optimizer": "adam"}},
+    )
+    genomes = np.random.default_rng(1).random((60, 4)).tolist()
+    losses = [1 + (genome[1] if genome[0] < 0.5 else 3 * genome[2]) for genome in genomes]
+    entries = [Entry(i, 0, tuple(genomes[i]), Evaluation((losses[i],)), 0) for i in range(60)]
+    return trials_table(entries, space), space
+
+
+def test_what_is_not_in_use_says_nothing_of_what_a_hyperparameter_does() -> None:
+    trials, space = conditional_trials()
+    found = importances(trials, space).set_index("hyperparameter")["fanova"]
+    assert found["block"] < 0.1 < found["width"]
+    model = ResponseModel(trials, space)
+    assert model.used[:, 1].tolist() == trials["params_optimizer"].eq("sgd").tolist()
+    dependence = partial_dependence(model, resolution=3).groupby("hyperparameter")["mean"]
+    assert dependence.get_group("momentum").to_numpy() == pytest.approx([1.0, 1.5, 2.0], abs=0.05)
+    assert dependence.get_group("width").to_numpy() == pytest.approx([1.0, 2.5, 4.0], abs=0.05)
+    plot_partial_dependence(partial_dependence(model), trials, space)
+
+
+def test_a_hyperparameter_that_was_in_use_nowhere_has_no_partial_dependence() -> None:
+    trials, space = conditional_trials()
+    trials = trials[trials["params_optimizer"].eq("sgd")]
+    model = ResponseModel(trials, space)
+    assert set(partial_dependence(model, resolution=2)["hyperparameter"]) == {"optimizer", "momentum"}
+    plot_partial_dependence(partial_dependence(model), trials, space)

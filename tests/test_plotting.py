@@ -43,11 +43,22 @@ def test_the_curve_of_the_best_runs_through_all_its_ancestors() -> None:
     axes = plot_intermediate_values(curves_table(parts, best=5), best=5).axes[0]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert drawn["best (evaluation 5)"] == [[1, 0.7], [2, 0.6], [3, 0.5], [4, 0.45], [5, 0.4]]
-    others = [line.get_xydata().tolist() for line in axes.lines if line.get_color() == "0.6"]
-    assert [[2, 0.8], [3, 0.75]] in others, "a part begins where it went on from"
-    assert [[4, 0.45], [5, 0.5]] in others
+    others = next(line.get_xydata().tolist() for line in axes.lines if line.get_color() == "0.6")
+    ends = [i for i, (epoch, _) in enumerate(others) if math.isnan(epoch)]
+    drawn_apart = [others[start:end] for start, end in zip([0, *(i + 1 for i in ends)], ends, strict=False)]
+    assert len(drawn_apart) == 5
+    assert [[2, 0.8], [3, 0.75]] in drawn_apart, "a part begins where it went on from"
+    assert [[4, 0.45], [5, 0.5]] in drawn_apart
     plain = epochs_table(entries())
     assert curves_table(entries(), best=2).to_dict() == plain[["number", "epoch", "validation_loss"]].to_dict()
+
+
+def test_a_long_study_is_drawn_with_few_objects() -> None:
+    curve = (Epoch(1, 0.5, 0.5), Epoch(2, 0.4, 0.4))
+    long = [Entry(i, i, (0.5, 0.5), Evaluation((0.4,), curve=curve), 0) for i in range(1000)]
+    assert len(plot_optimization_history(trials_table(long, SPACE)).axes[0].patches) == 0
+    assert len(plot_optimization_history(trials_table(long[:100], SPACE)).axes[0].patches) == 50
+    assert len(plot_intermediate_values(epochs_table(long), best=2).axes[0].lines) == 3
 
 
 def test_slices_have_a_panel_for_each_hyperparameter() -> None:
@@ -91,6 +102,13 @@ def odd_trials() -> Any:
 
 def test_none_among_the_choices_stays_none_in_the_table() -> None:
     assert odd_trials()["params_depth"].tolist() == [None, 5, 9, None]
+
+
+def test_a_hyperparameter_that_is_in_use_nowhere_has_an_empty_panel() -> None:
+    entries = [Entry(i, 0, (0.8, 0.5, 0.5), Evaluation((0.3,)), 0) for i in range(3)]  # adam, without nesterov
+    trials = trials_table(entries, ODD)
+    assert trials["params_nesterov"].isna().all()
+    assert len(plot_slice(trials, ODD).axes[1].collections[0].get_offsets()) == 0
 
 
 def test_panels_show_choices_by_name_and_leave_out_what_is_not_in_use() -> None:

@@ -504,3 +504,10 @@ if os.name == "posix":
             Study(SPACE, name="run", storage=storage, resume=True)
         Study(SPACE, name="run", storage=storage, resume=True).close()
         assert not list(tmp_path.glob("*.lock"))
+
+
+def test_a_function_leaves_no_checkpoints_and_is_not_searched_for_the_best(monkeypatch):
+    """The search takes longer with every batch: thousands of evaluations one by one took minutes."""
+    monkeypatch.setattr("deap_hpo.results.best_entry", lambda *_: pytest.fail("looked for the best"))
+    with Study(Space({"x": Float(0.0, 1.0)})) as study:
+        assert study.map(lambda params: params["x"], [[0.5], [0.25]]) == [(0.5,), (0.25,)]

@@ -167,7 +167,8 @@ class FreezeThawStrategy(SurrogateStrategy):
             return step
         if promoted := self._promoted():
             return promoted
-        if sum(math.isfinite(loss) for _, _, loss in self._trainings.observations()) < 2:
+        finite = sum(math.isfinite(loss) for _, _, loss in self._trainings.observations())
+        if finite < 2 or next(self._trainings.alive(), None) is None:
             return self._begun(self._unknown_genome()) if fresh else next(map(self._completed, self._paused()), None)
         if self._modelled:
             self._believe_last()

@@ -71,11 +71,14 @@ class GeneColumns:
 
     def every_genome(self) -> Array:
         """All configurations of a finite space as canonical genomes [size, genes]."""
-        axes = [
-            [hyperparameter.encode(value) for value in hyperparameter.grid(int(bins))]  # type: ignore[arg-type]
-            for hyperparameter, bins in zip(self._hyperparameters, self.bins, strict=True)
-        ]
-        return np.unique(self.snap(np.array(list(itertools.product(*axes)))), axis=0)
+        genomes = np.full((1, len(self.bins)), 0.5)
+        for column, (hyperparameter, bins) in enumerate(zip(self._hyperparameters, self.bins, strict=True)):
+            genes = [hyperparameter.encode(value) for value in hyperparameter.grid(int(bins))]  # type: ignore[arg-type]
+            used = self._in_use(genomes)[:, column]  # What decides that stands in earlier columns.
+            grown = np.repeat(genomes[used], len(genes), axis=0)
+            grown[:, column] = np.tile(genes, used.sum())
+            genomes = np.vstack([genomes[~used], grown])
+        return np.unique(self.snap(genomes), axis=0)
 
     def features(self, genomes: Array) -> Array:
         """Inputs of a kernel: genes as they are, categories in one-hot code at distance 1 from each other."""

@@ -99,7 +99,8 @@ def _finest(space: Space, budget: int) -> dict[str, int]:
             f"budget must be at least {_size(space, resolution)}, the number of combinations of all choices alone; "
             f"got {budget}."
         )
-    while growing := [name for name in space if resolution[name] < _most_values(space[name])]:
+    used = {name for point in space.grid(resolution) for name in point}  # What is in use nowhere never fills a grid.
+    while growing := [name for name in space if name in used and resolution[name] < _most_values(space[name])]:
         name = min(growing, key=resolution.__getitem__)
         finer = {**resolution, name: resolution[name] + 1}
         if _size(space, finer) > budget:

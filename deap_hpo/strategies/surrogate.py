@@ -210,10 +210,8 @@ class SurrogateStrategy:
         for index in np.argsort(-merit, kind="stable"):
             genome, name = self._space.snap(candidates[index]), str(names[index])
             if self._key(genome) not in self._known:
-                break
-        else:
-            genome, name = self._unknown_genome(), "random"
-        return genome, name
+                return genome, name
+        return self._unknown_genome(), "random"
 
     def _candidates(self) -> tuple[Array, NDArray[np.str_], Array]:
         """Genomes that may be worth training, the names of the operators that bred them, and their merits.
@@ -272,6 +270,7 @@ def standardise(values: Array) -> Array:
         >>> standardise(np.array([1.0, 2.0, 3.0, np.inf])).round(2).tolist()
         [-1.34, -0.45, 0.45, 1.34]
     """
+    values = values / max(1.0, np.abs(values[np.isfinite(values)]).max() / 1e150)  # Squares are not to overflow.
     finite = values[np.isfinite(values)]
     median = np.median(finite)
     cut = np.clip(values, finite.min(), median + CUT * (median - finite.min()))

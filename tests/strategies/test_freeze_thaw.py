@@ -142,6 +142,15 @@ def test_nothing_but_infinity_is_endured():
     assert len({genome for batch in made for genome, *_ in batch}) == 15
 
 
+@pytest.mark.parametrize("space", [Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}), Space({"n": Int(1, 3)})])
+def test_where_all_that_was_begun_has_diverged_the_next_is_begun(space):
+    late = FreezeThawStrategy(space, epochs=8, n_start=2)
+    made = run(late, lambda genome, epochs: 1.0 if epochs == 1 else math.inf, batches=12)
+    assert all(epochs <= 2 for batch in made for _, epochs, *_ in batch)
+    begun = {genome for batch in made for genome, *_ in batch}
+    assert len(begun) == 3 if len(space) == 1 else len(begun) > 4
+
+
 def test_a_finite_space_is_trained_to_its_end():
     space = Space({"n": Int(1, 3), "act": Categorical(["relu", "tanh", "gelu"])})
     for loss in (telling, lambda genome, epochs: math.inf if genome[0] > 0.9 else 1.0):

@@ -211,6 +211,14 @@ def test_every_genome_of_a_finite_space():
     assert GeneColumns(MIXED).size == math.inf
 
 
+def test_every_genome_of_a_space_with_conditions():
+    numbers = {f"{model}{i}": Int(1, 20) for model in "abc" for i in range(2)}  # 20**6 combinations if all were in use
+    space = Space({"model": Categorical(list("abc")), **numbers}, when={name: {"model": name[0]} for name in numbers})
+    genomes = GeneColumns(space).every_genome()
+    assert genomes.tolist() == [space.snap(genome) for genome in genomes]
+    assert len({tuple(space.decode(genome).items()) for genome in genomes}) == len(genomes) == 3 * 20**2
+
+
 def test_shares_follow_success():
     breeder = Breeder(GeneColumns(SQUARE))
     for _ in range(20):
@@ -240,6 +248,10 @@ def test_log_improvement_is_the_logarithm_of_the_closed_form():
 def test_standardise_stands_equal_and_huge_values():
     assert standardise(np.ones(5)).tolist() == [0.0] * 5
     assert np.abs(standardise(np.array([1.0, 2.0, 3.0, 1e300, math.inf, -math.inf]))).max() < 3
+    largest = np.finfo(float).max  # what some give a penalty
+    targets = standardise(np.array([1.0, 2.0, largest, largest, largest, -largest, math.inf]))
+    assert targets.mean() == pytest.approx(0)
+    assert targets.std() == pytest.approx(1)
 
 
 def test_latin_hypercube_has_one_point_in_each_stratum():
