@@ -76,7 +76,7 @@ def eaSteadyState(
             halloffame.update([individual])
         survivors.append(individual)
         if len(survivors) > size:
-            survivors.remove(min(survivors, key=attrgetter("fitness")))
+            del survivors[min(range(len(survivors)), key=lambda position: survivors[position].fitness)]
         if len(survivors) >= size // 2 and len(individuals) < nevals:
             individuals.append(_child(survivors, toolbox, cxpb, mutpb))
     population[:] = sorted(survivors, key=attrgetter("fitness"), reverse=True)

@@ -216,10 +216,8 @@ class Study(Results):
 
     def _collect_checkpoints(self, batch: Sequence[Entry], individuals: Sequence[Any]) -> None:
         """Keep the checkpoints from which algorithms go on (the batch's, and what is paused), and that of the best."""
-        if not hasattr(
-            self.evaluator, "checkpoints"
-        ):  # The best is looked for among all: not after each batch for nothing.
-            return
+        if not hasattr(self.evaluator, "checkpoints"):
+            return  # rather than look for the best of all, after each batch, for nothing
         paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
         minimise = self.directions[0] == "minimize"
         worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=minimise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,21 @@ def test_another_algorithm_is_refused(tmp_path: Path) -> None:
         evolve(study, objective)
     with SteadyStudy(SPACE, resume=True, **options) as study, pytest.raises(ReplayError, match="cannot be resumed"):
         evolve(study, objective, size=8)
+
+
+def test_of_equal_genomes_the_unlucky_one_gives_way() -> None:
+    losses = [5.0, 4.0, 1.0, 3.0, 2.0, 0.5, 6.0, 0.7]
+
+    def each(evaluate: Any, individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
+        for individual, loss in zip(individuals, losses, strict=False):
+            individual[:] = [0.5] * len(LINE)
+            yield individual, (loss,)
+
+    toolbox = make_toolbox(LINE)
+    toolbox.register("evaluate", objective)
+    toolbox.register("each", each)
+    population = eaSteadyState(toolbox.population(n=4), toolbox, 1.0, 1.0, nevals=8)
+    assert [one.fitness.values[0] for one in population] == [0.5, 0.7, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(("size", "nevals"), [(3, 10), (6, 5)])

@@ -34,7 +34,7 @@ class DEHBStrategy:
         min_epochs: Epochs of the shortest, at least 1.
         eta: One in `eta` configurations is promoted to the next rung; at least 2.
         memory_size: Configurations remembered for each number of epochs, at least 4.
-        factor: Scale of the difference, F, in (0, 2].
+        factor: Scale of the difference, F, in [0, 2].
         rate: Probability of each gene to come from the mutant, CR, in [0, 1]; one gene always does.
         random_share: Probability of a uniform draw, in [0, 1].
         seed: Seed of all draws, at least 0.

@@ -43,7 +43,8 @@ def hyperband_brackets(epochs: int, min_epochs: int, eta: int) -> list[tuple[int
     """
     levels = rungs(epochs, min_epochs, eta)
     most = len(levels)
-    return [(math.ceil(most / (most - i) * eta ** (most - 1 - i)), levels[i:]) for i in range(most)]
+    # -(-a // b) is a / b rounded up.
+    return [(-(-most * eta ** (most - 1 - i) // (most - i)), levels[i:]) for i in range(most)]
 
 
 class HyperbandStrategy:

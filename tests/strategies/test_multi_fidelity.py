@@ -2,6 +2,7 @@
 
 import math
 import random
+from fractions import Fraction
 from itertools import islice
 
 import numpy as np
@@ -56,6 +57,13 @@ def test_the_brackets_are_those_of_the_paper():
     made = hyperband_brackets(81, 1, 3)
     assert [(count, levels[0]) for count, levels in made] == [(81, 1), (34, 3), (15, 9), (8, 27), (5, 81)]
     assert all(levels[-1] == 81 for _, levels in made)
+
+
+@pytest.mark.parametrize(("eta", "most"), [(2, 15), (3, 11), (4, 8)])
+def test_brackets_are_rounded_up_exactly(eta, most):
+    made = hyperband_brackets(eta ** (most - 1), 1, eta)
+    exact = [math.ceil(Fraction(most * eta**further, further + 1)) for further in reversed(range(most))]
+    assert [count for count, _ in made] == exact
 
 
 @hyperband_and_kin
