@@ -53,6 +53,7 @@ def evolve(
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
     from deap_hpo.assembly import (
+        check_schedules,
         has_strategy,
         make_executor,
         make_task,
@@ -68,6 +69,7 @@ def evolve(
     evolution = config.evolution
     directions = trainer.task.goals.directions
     # Before the study is on record: the name of a run that is refused stays free.
+    check_schedules(trainer, config.search_space, evolution)
     toolbox = toolbox_of(config.search_space, evolution, directions)
     strategy = strategy_of(config) if has_strategy(evolution) else None
     kept = architecture_genes(trainer.task, config.search_space) if evolution.algorithm == "pbt" else ()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -100,6 +102,32 @@ def check_space(task: Task, space: Space) -> None:
             task.configure({**middle, name: value})
 
 
+def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:
+    """Check that the longest training of a run ends before its learning rate's schedule does, with any of them.
+
+    Raises:
+        InputError: It does not: a cosine schedule is as long as the trainer's `epochs`.
+    """
+    reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
+    recipe, one = trainer.task.recipe, space.get("schedule")
+    searched = one.choices if isinstance(one, Categorical) else []
+    always = one is not None and "schedule" not in space.conditions.allowed
+    for schedule in [*searched, *([] if always else [recipe.schedule])]:
+        reference.added_epochs(replace(recipe, schedule=str(schedule)), None, _longest(evolution, trainer.epochs))
+
+
+def _longest(evolution: EvolutionConfig, epochs: int) -> int:
+    """The epochs of the longest training, as far as the budget allows it."""
+    if evolution.stages:
+        return evolution.stages[-1]
+    if evolution.algorithm != "pbt":
+        return epochs
+    interval, population = PBTSettings.of(evolution.arguments).interval, evolution.population
+    by_evaluations = math.ceil((evolution.max_evaluations or sys.maxsize) / population)
+    by_epochs = math.ceil((evolution.max_epochs or sys.maxsize) / (population * interval))
+    return interval * min(evolution.generations, by_evaluations, by_epochs)
+
+
 def trainer_of(task: Task, config: RunConfig) -> Trainer:
     """Make the trainer that evaluates.
 
@@ -136,7 +164,7 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
         nsga = NSGASettings.of(evolution.arguments)
         nsga.register(toolbox, algorithm, genes=len(space), objectives=count, population=evolution.population)
     if algorithm == "pbt":
-        PBTSettings.of(evolution.arguments).register(toolbox)
+        PBTSettings.of(evolution.arguments).register(toolbox, population=evolution.population)
     if evolution.enqueue:
         enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
     return toolbox
@@ -166,15 +194,16 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     return Enqueued(strategy, genomes_of(space, evolution.enqueue)) if evolution.enqueue else strategy
 
 
-def check_algorithm(config: RunConfig, directions: Sequence[Direction]) -> None:
+def check_algorithm(config: RunConfig, trainer: Trainer) -> None:
     """Make what an algorithm needs, for nothing but that what cannot be made is said before anything is trained.
 
     Raises:
         InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
-            or an argument is out of its range.
+            or an argument is out of its range, or trainings are longer than their schedule.
     """
+    check_schedules(trainer, config.search_space, config.evolution)
     with generators_kept():
-        toolbox_of(config.search_space, config.evolution, directions)
+        toolbox_of(config.search_space, config.evolution, trainer.task.goals.directions)
         if has_strategy(config.evolution):
             strategy_of(config)
 

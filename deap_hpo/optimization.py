@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from deap_hpo.assembly import check_space, has_strategy, run_algorithm, strategy_for, toolbox_of
+from deap_hpo.assembly import check_schedules, check_space, has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.config import make_config
@@ -24,6 +24,8 @@ from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.trials import Entry
 from deap_hpo.workload import workload
 
@@ -146,6 +148,8 @@ def optimize(
             f"The algorithm {algorithm!r} goes on with trainings, and so needs a trainer (`make_trainer(task)`) as the "
             f"objective; got {objective!r}."
         )
+    if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)):
+        check_schedules(evaluator, space, evolution)
     kept = architecture_genes(evaluator.task, space) if algorithm == "pbt" and hasattr(evaluator, "task") else ()
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)
