@@ -148,11 +148,15 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
         InputError: The algorithm does not take so many objectives, or has no such argument.
     """
     count, algorithm = len(directions), evolution.algorithm
-    if count > 1 and (algorithm not in (*MULTI_OBJECTIVE, *UNGUIDED) or evolution.stages):
-        own = f"{algorithm} with stages" if evolution.stages else algorithm
+    if count > 1 and algorithm not in (*MULTI_OBJECTIVE, *UNGUIDED):
         raise InputError(
-            f"The algorithm {own!r} takes one objective, the task has {count}. "
+            f"The algorithm {algorithm!r} takes one objective, the task has {count}. "
             f"Use {' or '.join(MULTI_OBJECTIVE)} (evolution.algorithm), or name one objective."
+        )
+    if count > 1 and evolution.stages:
+        raise InputError(
+            f"Trainings end in stages by one objective, the task has {count}. Leave evolution.stages out, or name one "
+            "objective."
         )
     weights = [-1.0 if direction == "minimize" else 1.0 for direction in directions]
     toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
