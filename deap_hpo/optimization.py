@@ -112,7 +112,7 @@ def optimize(
         resume: Whether the study may exist; it then goes on where it was, and ends as if it had never stopped.
         executor: Where evaluations are done; one after the other in this process by default, side by side with
             `ProcessExecutor()`.
-        pruner: Ends hopeless evaluations early; see `MedianPruner`.
+        pruner: Ends hopeless evaluations of a function early; see `MedianPruner`.
         target: Value at which to stop.
         patience: Generations without a better value after which to stop.
         max_evaluations: Evaluations after which to stop.
@@ -150,6 +150,11 @@ def optimize(
         )
     if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)):
         check_schedules(evaluator, space, evolution)
+        if pruner is not None:
+            raise InputError(
+                "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
+                f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
+            )
     kept = architecture_genes(evaluator.task, space) if algorithm == "pbt" and hasattr(evaluator, "task") else ()
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)

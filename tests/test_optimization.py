@@ -188,6 +188,8 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
     assert study.test_metrics() == {"loss": test_loss, **test_metrics} != {"loss": loss, **metrics}
     with pytest.raises(InputError, match="metric is for functions"):
         quick(trainer, {"lr": Float(1e-3, 1.0)}, metric="accuracy")
+    with pytest.raises(InputError, match=r"^pruner is for functions, which report to it; .* Got MedianPruner"):
+        quick(trainer, {"lr": Float(1e-3, 1.0)}, pruner=MedianPruner())
     with pytest.raises(InputError, match=r"^momentum must be a finite number from 0 to 1; got 1.5.$"):
         quick(trainer, {"momentum": Float(0.0, 1.5)})
     with pytest.raises(InputError, match=r"^optimizer must be one of adam, adamw, sgd; got 'adma'.$"):
