@@ -69,9 +69,9 @@ def evolve(
     evolution = config.evolution
     directions = trainer.task.goals.directions
     # Before the study is on record: the name of a run that is refused stays free.
-    check_schedules(trainer, config.search_space, evolution)
     toolbox = toolbox_of(config.search_space, evolution, directions)
     strategy = strategy_of(config) if has_strategy(evolution) else None
+    check_schedules(trainer, config.search_space, evolution)
     kept = architecture_genes(trainer.task, config.search_space) if evolution.algorithm == "pbt" else ()
     with Study(
         config.search_space,

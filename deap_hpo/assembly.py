@@ -105,6 +105,8 @@ def check_space(task: Task, space: Space) -> None:
 def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:
     """Check that the longest training of a run ends before its learning rate's schedule does, with any of them.
 
+    Arguments of the algorithm have been checked.
+
     Raises:
         InputError: It does not: a cosine schedule is as long as the trainer's `epochs`.
     """
@@ -121,7 +123,7 @@ def _longest(evolution: EvolutionConfig, epochs: int) -> int:
     if evolution.stages:
         return evolution.stages[-1]
     if evolution.algorithm != "pbt":
-        return epochs
+        return int(evolution.arguments.get("epochs", epochs))  # which hyperband and its kin take
     interval, population = PBTSettings.of(evolution.arguments).interval, evolution.population
     by_evaluations = math.ceil((evolution.max_evaluations or sys.maxsize) / population)
     by_epochs = math.ceil((evolution.max_epochs or sys.maxsize) / (population * interval))
@@ -205,11 +207,11 @@ def check_algorithm(config: RunConfig, trainer: Trainer) -> None:
         InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
             or an argument is out of its range, or trainings are longer than their schedule.
     """
-    check_schedules(trainer, config.search_space, config.evolution)
     with generators_kept():
         toolbox_of(config.search_space, config.evolution, trainer.task.goals.directions)
         if has_strategy(config.evolution):
             strategy_of(config)
+    check_schedules(trainer, config.search_space, config.evolution)
 
 
 def has_strategy(evolution: EvolutionConfig) -> bool:

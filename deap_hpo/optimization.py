@@ -148,13 +148,11 @@ def optimize(
             f"The algorithm {algorithm!r} goes on with trainings, and so needs a trainer (`make_trainer(task)`) as the "
             f"objective; got {objective!r}."
         )
-    if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)):
-        check_schedules(evaluator, space, evolution)
-        if pruner is not None:
-            raise InputError(
-                "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
-                f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
-            )
+    if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)) and pruner is not None:
+        raise InputError(
+            "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
+            f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
+        )
     kept = architecture_genes(evaluator.task, space) if algorithm == "pbt" and hasattr(evaluator, "task") else ()
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)
@@ -166,6 +164,8 @@ def optimize(
         # Before the study is on record, for which its name could not be used again with other arguments.
         toolbox = toolbox_of(space, evolution, directions)
         strategy = strategy_for(space, evolution, seed, epochs) if has_strategy(evolution) else None
+        if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)):
+            check_schedules(evaluator, space, evolution)
         study = stack.enter_context(
             Study(
                 space,

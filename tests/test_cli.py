@@ -210,6 +210,11 @@ def test_a_dry_run_refuses_what_a_run_refuses(here: Path) -> None:
         (("evolution.stages=[1,3]", "training.recipe.schedule=cosine"), "epochs must be at most 2, where the"),
         (("evolution.algorithm=pbt", "training.recipe.schedule=cosine"), "cosine schedule ends; got 3."),
         (
+            ("evolution.algorithm=hyperband", "evolution.arguments.epochs=4", "training.recipe.schedule=cosine"),
+            "cosine schedule ends; got 4.",
+        ),
+        (("evolution.algorithm=hyperband", "evolution.arguments.epochs=x"), "epochs must be an integer of at least 1"),
+        (
             ("evolution.stages=[1,3]", "space.schedule={type='categorical',choices=['step','cosine']}"),
             "cosine schedule ends; got 3. Give the trainer (training.epochs) the epochs of the longest training.",
         ),
