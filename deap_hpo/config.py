@@ -109,10 +109,7 @@ class EvolutionConfig(Section):
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
         if self.algorithm == "truncation" and self.arguments:
-            raise ValueError(
-                "arguments are not for truncation, whose settings (cxpb, mutpb, mutation, indpb) stand beside them; "
-                f"got {self.arguments}."
-            )
+            raise ValueError(f"arguments: truncation has settings instead (cxpb, mutpb, ...); got {self.arguments}.")
         if self.stages:
             check_stages(self.stages)
         if self.stages and self.algorithm in ("pbt", *MULTI_FIDELITY):

@@ -131,7 +131,7 @@ def test_the_genetic_algorithm_needs_two_parents() -> None:
 
 
 def test_the_genetic_algorithm_has_settings_rather_than_arguments() -> None:
-    said = "evolution.arguments are not for truncation, whose settings (cxpb, mutpb, mutation, indpb) stand beside them"
+    said = "evolution.arguments: truncation has settings instead (cxpb, mutpb, ...); got {'cxpb': 0.5}."
     with pytest.raises(InputError, match=re.escape(said)):
         load_config("paper/baseline", ["evolution.arguments.cxpb=0.5"])
 
