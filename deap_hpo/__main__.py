@@ -53,6 +53,7 @@ def evolve(
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
     from deap_hpo.assembly import (
+        check_schedules,
         has_strategy,
         make_executor,
         make_task,
@@ -70,6 +71,7 @@ def evolve(
     # Before the study is on record: the name of a run that is refused stays free.
     toolbox = toolbox_of(config.search_space, evolution, directions)
     strategy = strategy_of(config) if has_strategy(evolution) else None
+    check_schedules(trainer, config.search_space, evolution)
     kept = architecture_genes(trainer.task, config.search_space) if evolution.algorithm == "pbt" else ()
     with Study(
         config.search_space,

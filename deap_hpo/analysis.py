@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -56,10 +57,15 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
         )
     if not rows:
         return pd.DataFrame()
-    table = pd.DataFrame(rows).astype({"duplicate_of": "Int64"})
+    return with_params(rows, space).astype({"duplicate_of": "Int64"})
+
+
+def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.DataFrame:
+    """Make a table of rows, at least one, that have the columns of `deap_hpo.trials.param_columns`."""
+    table = pd.DataFrame(rows)
     for name in space or ():
-        values = [row.get(f"params_{name}", math.nan) for row in rows]
-        if None in values:  # a choice, which is not to become NaN, as what is not in use does
+        values = [row[f"params_{name}"] for row in rows]
+        if None in values:  # a choice, which is not to become NaN, as what is not in use is
             table[f"params_{name}"] = pd.Series(values, dtype=object)
         elif f"params_{name}" not in table:  # in use nowhere so far
             table[f"params_{name}"] = math.nan

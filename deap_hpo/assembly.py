@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -100,6 +102,34 @@ def check_space(task: Task, space: Space) -> None:
             task.configure({**middle, name: value})
 
 
+def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:
+    """Check that the longest training of a run ends before its learning rate's schedule does, with any of them.
+
+    Arguments of the algorithm have been checked.
+
+    Raises:
+        InputError: It does not: a cosine schedule is as long as the trainer's `epochs`.
+    """
+    reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
+    recipe, one = trainer.task.recipe, space.get("schedule")
+    searched = one.choices if isinstance(one, Categorical) else []
+    always = one is not None and "schedule" not in space.conditions.allowed
+    for schedule in [*searched, *([] if always else [recipe.schedule])]:
+        reference.added_epochs(replace(recipe, schedule=str(schedule)), None, _longest(evolution, trainer.epochs))
+
+
+def _longest(evolution: EvolutionConfig, epochs: int) -> int:
+    """The epochs of the longest training, as far as the budget allows it."""
+    if evolution.stages:
+        return evolution.stages[-1]
+    if evolution.algorithm != "pbt":
+        return int(evolution.arguments.get("epochs", epochs))  # which hyperband and its kin take
+    interval, population = PBTSettings.of(evolution.arguments).interval, evolution.population
+    by_evaluations = math.ceil((evolution.max_evaluations or sys.maxsize) / population)
+    by_epochs = math.ceil((evolution.max_epochs or sys.maxsize) / (population * interval))
+    return interval * min(evolution.generations, by_evaluations, by_epochs)
+
+
 def trainer_of(task: Task, config: RunConfig) -> Trainer:
     """Make the trainer that evaluates.
 
@@ -120,11 +150,15 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
         InputError: The algorithm does not take so many objectives, or has no such argument.
     """
     count, algorithm = len(directions), evolution.algorithm
-    if count > 1 and (algorithm not in (*MULTI_OBJECTIVE, *UNGUIDED) or evolution.stages):
-        own = f"{algorithm} with stages" if evolution.stages else algorithm
+    if count > 1 and algorithm not in (*MULTI_OBJECTIVE, *UNGUIDED):
         raise InputError(
-            f"The algorithm {own!r} takes one objective, the task has {count}. "
+            f"The algorithm {algorithm!r} takes one objective, the task has {count}. "
             f"Use {' or '.join(MULTI_OBJECTIVE)} (evolution.algorithm), or name one objective."
+        )
+    if count > 1 and evolution.stages:
+        raise InputError(
+            f"Trainings end in stages by one objective, the task has {count}. Leave evolution.stages out, or name one "
+            "objective."
         )
     weights = [-1.0 if direction == "minimize" else 1.0 for direction in directions]
     toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
@@ -136,7 +170,7 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
         nsga = NSGASettings.of(evolution.arguments)
         nsga.register(toolbox, algorithm, genes=len(space), objectives=count, population=evolution.population)
     if algorithm == "pbt":
-        PBTSettings.of(evolution.arguments).register(toolbox)
+        PBTSettings.of(evolution.arguments).register(toolbox, population=evolution.population)
     if evolution.enqueue:
         enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
     return toolbox
@@ -166,17 +200,18 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     return Enqueued(strategy, genomes_of(space, evolution.enqueue)) if evolution.enqueue else strategy
 
 
-def check_algorithm(config: RunConfig, directions: Sequence[Direction]) -> None:
+def check_algorithm(config: RunConfig, trainer: Trainer) -> None:
     """Make what an algorithm needs, for nothing but that what cannot be made is said before anything is trained.
 
     Raises:
         InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
-            or an argument is out of its range.
+            or an argument is out of its range, or trainings are longer than their schedule.
     """
     with generators_kept():
-        toolbox_of(config.search_space, config.evolution, directions)
+        toolbox_of(config.search_space, config.evolution, trainer.task.goals.directions)
         if has_strategy(config.evolution):
             strategy_of(config)
+    check_schedules(trainer, config.search_space, config.evolution)
 
 
 def has_strategy(evolution: EvolutionConfig) -> bool:

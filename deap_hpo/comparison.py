@@ -156,7 +156,7 @@ def compare(
         raise InputError("A comparison needs test examples; the task's data have none.")
     for method, settings in first.items():
         with _named(method):
-            check_algorithm(settings, task.goals.directions)
+            check_algorithm(settings, trainer_of(task, settings))
     runs: list[dict[str, Any]] = []
     anytime: list[dict[str, Any]] = []
     for seed in range(1, seeds + 1):

@@ -108,6 +108,8 @@ class EvolutionConfig(Section):
             raise ValueError(f"algorithm has no {self.algorithm!r}. {hint(self.algorithm, known)}")
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
+        if self.algorithm == "truncation" and self.arguments:
+            raise ValueError(f"arguments: truncation has settings instead (cxpb, mutpb, ...); got {self.arguments}.")
         if self.stages:
             check_stages(self.stages)
         if self.stages and self.algorithm in ("pbt", *MULTI_FIDELITY):

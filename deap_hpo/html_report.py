@@ -144,7 +144,7 @@ def _result(study: Recorded) -> str:
         f"{word}: evaluation {best['number']} with <strong>{escape(format_params(best['params']))}</strong>.",
         f"Value {format_value(best['value'])}. {escape(format_metrics(best['metrics']))}",
     ]
-    if final:
+    if final and final["test_size"]:
         lines.append(
             f"On {final['test_size']:,} test examples, which the search has not seen: loss {final['test_loss']:.4f}, "
             f"{escape(format_metrics(final['test_metrics']))}."

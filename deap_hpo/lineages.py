@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from deap_hpo.analysis import with_params
 from deap_hpo.evaluation import Direction, Epoch
 from deap_hpo.space import Space
 from deap_hpo.trials import Entry, best_entry, param_columns, training_path
@@ -55,7 +56,7 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
                 **param_columns(entry, space),
             }
         )
-    return pd.DataFrame(rows).astype({"start_from": "Int64"}) if rows else pd.DataFrame()
+    return with_params(rows, space).astype({"start_from": "Int64"}) if rows else pd.DataFrame()
 
 
 def curves_table(entries: Sequence[Entry], best: int) -> pd.DataFrame:

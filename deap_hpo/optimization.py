@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from deap_hpo.assembly import check_space, has_strategy, run_algorithm, strategy_for, toolbox_of
+from deap_hpo.assembly import check_schedules, check_space, has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.config import make_config
@@ -24,6 +24,8 @@ from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.trials import Entry
 from deap_hpo.workload import workload
 
@@ -110,7 +112,7 @@ def optimize(
         resume: Whether the study may exist; it then goes on where it was, and ends as if it had never stopped.
         executor: Where evaluations are done; one after the other in this process by default, side by side with
             `ProcessExecutor()`.
-        pruner: Ends hopeless evaluations early; see `MedianPruner`.
+        pruner: Ends hopeless evaluations of a function early; see `MedianPruner`.
         target: Value at which to stop.
         patience: Generations without a better value after which to stop.
         max_evaluations: Evaluations after which to stop.
@@ -146,6 +148,11 @@ def optimize(
             f"The algorithm {algorithm!r} goes on with trainings, and so needs a trainer (`make_trainer(task)`) as the "
             f"objective; got {objective!r}."
         )
+    if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)) and pruner is not None:
+        raise InputError(
+            "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
+            f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
+        )
     kept = architecture_genes(evaluator.task, space) if algorithm == "pbt" and hasattr(evaluator, "task") else ()
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)
@@ -157,6 +164,8 @@ def optimize(
         # Before the study is on record, for which its name could not be used again with other arguments.
         toolbox = toolbox_of(space, evolution, directions)
         strategy = strategy_for(space, evolution, seed, epochs) if has_strategy(evolution) else None
+        if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)):
+            check_schedules(evaluator, space, evolution)
         study = stack.enter_context(
             Study(
                 space,

@@ -249,8 +249,18 @@ class PBTSettings:
             if not (value is None and optional) and not (is_number(value) and low <= value <= high):
                 raise InputError(f"{name} must be from {low:g} to {high:g}; got {value!r}.")
 
-    def register(self, toolbox: base.Toolbox) -> None:
-        """Register `exploit` and `mutate`."""
+    def register(self, toolbox: base.Toolbox, *, population: int) -> None:
+        """Register `exploit` and `mutate`.
+
+        Args:
+            toolbox: The toolbox.
+            population: Number of individuals.
+
+        Raises:
+            InputError: The population is smaller than 2.
+        """
+        if population < 2:
+            raise InputError(f"population must be at least 2 for pbt; got {population}.")
         shares = {"share": self.share} if self.exploit == "truncation" else {}
         toolbox.register("exploit", EXPLOITS[self.exploit], **shares)
         indpb = self.indpb if self.indpb is not None else {"perturb": 1.0, "resample": 0.25}[self.explore]

@@ -56,7 +56,7 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
     Raises:
         InputError: The algorithm cannot run as configured.
     """
-    check_algorithm(config, trainer.task.goals.directions)
+    check_algorithm(config, trainer)
     work = workload(config.search_space, config.evolution, epochs=trainer.epochs, seed=config.study.seed)
     batches = [batch for batch in work.affordable() if batch.evaluations]
     epochs = work.epochs * trainer.repeats

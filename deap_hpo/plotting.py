@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
@@ -131,10 +132,13 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     good = trials[trials["status"].eq("ok")]
     bad = trials[trials["status"].ne("ok")]
     panels = grid.ravel()
+    colours = Normalize(trials["generation"].min(), trials["generation"].max())  # the same in all panels
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
         well, ill = rows_in_use(good, column), rows_in_use(bad, column)
-        points = axes.scatter(places(well[column]), well["value"], c=well["generation"], s=25, ec="white", lw=0.5)
+        points = axes.scatter(
+            places(well[column]), well["value"], c=well["generation"], norm=colours, s=25, ec="white", lw=0.5
+        )
         if len(bad):
             # On the upper edge: there is no value, but where it happened is worth seeing.
             axes.scatter(

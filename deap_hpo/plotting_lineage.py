@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -36,7 +37,7 @@ def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "val
         column = lineages[f"params_{name}"]
         if isinstance(hyperparameter, Categorical):
             choices = list(hyperparameter.choices)
-            column = column.map(choices.index)
+            column = column.map(lambda choice, known=choices: known.index(choice) if choice in known else math.nan)
             axis.set_yticks(range(len(choices)), [str(choice) for choice in choices])
         elif hyperparameter.log:
             axis.set_yscale("log")

@@ -107,6 +107,8 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
                 f"cv must give the same splits whenever it is asked; got {splitter!r}, which shuffles. "
                 "Give it an integer as random_state."
             )
+        if isinstance(self.scoring, (list, tuple, set, dict)) and not isinstance(self.refit, str):  # before any fit
+            raise InputError(_counts(self.refit))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         candidates = _Candidates(evaluate_candidates, self.refit)
         with generators_kept():
@@ -148,7 +150,7 @@ class _Candidates:
         results = self._evaluate_candidates([dict(one.params) for one in requests], more_results=generations)
         score = "mean_test_score" if "mean_test_score" in results else f"mean_test_{self._refit}"
         if score not in results:
-            raise InputError(f"Of several metrics, refit has to name the one that counts; got {self._refit!r}.")
+            raise InputError(_counts(self._refit))
         times = results["mean_fit_time"][-len(requests) :]
         for i, (value, seconds) in enumerate(zip(results[score][-len(requests) :], times, strict=True)):
             failed = not math.isfinite(value)
@@ -161,3 +163,7 @@ class _Candidates:
                     error="a fit failed, or its score is not finite" if failed else "",
                 ),
             )
+
+
+def _counts(refit: Any) -> str:
+    return f"Of several metrics, refit has to name the one that counts; got {refit!r}."

@@ -83,9 +83,12 @@ def params_of(entry: Entry, space: Space | None) -> dict[str, Any]:
 
 
 def param_columns(entry: Entry, space: Space | None) -> dict[str, Any]:
-    """Give the hyperparameters of an evaluation as columns of a table: ``params_*``, or ``gene_*`` without a space."""
-    prefix = "params_" if space else ""
-    return {f"{prefix}{name}": value for name, value in params_of(entry, space).items()}
+    """Give the hyperparameters of an evaluation as columns of a table: ``params_*``, or ``gene_*`` without a space.
+
+    Whatever is not in use is NaN, so that there is a column even of what was never in use.
+    """
+    params = params_of(entry, space)
+    return {f"params_{name}": params.get(name, math.nan) for name in space} if space else params
 
 
 def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:

@@ -205,6 +205,32 @@ def test_a_dry_run_refuses_what_a_run_refuses(here: Path) -> None:
         ("evolution.target=nan", "evolution.target: Input should be a finite number; got nan."),
     ):
         assert said in refused("run", "small.toml", "--dry-run", "--set", setting)
+    for settings, said in (
+        (("evolution.algorithm=pbt", "evolution.population=1"), "population must be at least 2 for pbt; got 1."),
+        (("evolution.stages=[1,3]", "training.recipe.schedule=cosine"), "epochs must be at most 2, where the"),
+        (("evolution.algorithm=pbt", "training.recipe.schedule=cosine"), "cosine schedule ends; got 3."),
+        (
+            ("evolution.algorithm=hyperband", "evolution.arguments.epochs=4", "training.recipe.schedule=cosine"),
+            "cosine schedule ends; got 4.",
+        ),
+        (("evolution.algorithm=hyperband", "evolution.arguments.epochs=x"), "epochs must be an integer of at least 1"),
+        (
+            ("evolution.stages=[1,3]", "space.schedule={type='categorical',choices=['step','cosine']}"),
+            "cosine schedule ends; got 3. Give the trainer (training.epochs) the epochs of the longest training.",
+        ),
+    ):
+        options = [part for setting in settings for part in ("--set", setting)]
+        assert said in refused("run", "small.toml", *options, "--dry-run")
+        assert said in refused("run", "small.toml", *options)
+    assert not Path("runs/studies.db").exists()
+
+
+def test_a_schedule_has_to_be_as_long_as_what_the_budget_allows(here: Path) -> None:
+    pbt = ["run", "small.toml", "--set", "evolution.algorithm=pbt", "--set", "training.recipe.schedule=cosine"]
+    assert call(*pbt, "--dry-run", "--set", "evolution.max_epochs=10").exit_code == 0
+    assert "cosine schedule ends; got 3." in refused(*pbt, "--dry-run", "--set", "evolution.max_epochs=11")
+    always = ["--set", "space.schedule={type='categorical',choices=['step','constant']}"]
+    assert call(*pbt, "--dry-run", *always).exit_code == 0
 
 
 def test_the_version_is_the_package_s(here: Path) -> None:

@@ -130,6 +130,12 @@ def test_the_genetic_algorithm_needs_two_parents() -> None:
     assert load_config("quick", ["evolution.population=3"]).evolution.algorithm == "surrogate"
 
 
+def test_the_genetic_algorithm_has_settings_rather_than_arguments() -> None:
+    said = "evolution.arguments: truncation has settings instead (cxpb, mutpb, ...); got {'cxpb': 0.5}."
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_config("paper/baseline", ["evolution.arguments.cxpb=0.5"])
+
+
 def test_an_unknown_preset_is_named_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"no preset 'paper/run1' .* Did you mean 'paper/run_1'"):
         load_config("paper/run1")

@@ -276,7 +276,7 @@ def test_nsga_3_runs_by_its_name_with_three_objectives(here: Path) -> None:
     [
         (["evolution.algorithm=truncation"], "The algorithm 'truncation' takes one objective, the task has 2."),
         (["evolution.algorithm=nsga2"], "The algorithm 'nsga2' takes one objective, the task has 2."),
-        (["evolution.stages=[1, 2]"], "The algorithm 'nsga-ii with stages' takes one objective, the task has 2."),
+        (["evolution.stages=[1, 2]"], "by one objective, the task has 2. Leave evolution.stages out"),
         (["task.objective=loss"], "nsga-ii needs at least 2 objectives; got 1."),
         (["task.constraints=['parameters < 3']"], "must be NAME <= NUMBER or NAME >= NUMBER; got 'parameters < 3'"),
         (["task.objective=['loss', 'size']"], "objective must name what is measured"),

@@ -88,12 +88,14 @@ def test_its_configuration_is_that_of_the_run(studies: Path) -> None:
 def test_odd_studies_have_a_report_too(tmp_path: Path) -> None:
     empty = Recorded("empty", ("minimize",), SPACE, (), {})
     diverged = Recorded("<b>diverged", ("minimize",), SPACE, entries()[:1], {"seed": 1})
-    bare = Recorded("bare", ("minimize",), None, entries(), {"seed": 1})
+    untested = {"test_size": 0, "test_loss": None, "test_metrics": {}}
+    bare = Recorded("bare", ("minimize",), None, entries(), {"seed": 1, "final": untested})
     text = write_report([empty, diverged, bare], tmp_path / "deep" / "report.html").read_text()
     Checker(text)
     assert "No evaluation has ended yet" in text
     assert "&lt;b&gt;diverged" in text
     assert "<b>diverged" not in text
+    assert "test examples" not in text
     with pytest.raises(InputError, match="at least one study"):
         write_report([], tmp_path / "none.html")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError, read_record
 from deap_hpo.space import Categorical
+from deap_hpo.training.recipe import Recipe
 from deap_hpo.trials import Entry
 
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
@@ -186,6 +188,8 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
     assert study.test_metrics() == {"loss": test_loss, **test_metrics} != {"loss": loss, **metrics}
     with pytest.raises(InputError, match="metric is for functions"):
         quick(trainer, {"lr": Float(1e-3, 1.0)}, metric="accuracy")
+    with pytest.raises(InputError, match=r"^pruner is for functions, which report to it; .* Got MedianPruner"):
+        quick(trainer, {"lr": Float(1e-3, 1.0)}, pruner=MedianPruner())
     with pytest.raises(InputError, match=r"^momentum must be a finite number from 0 to 1; got 1.5.$"):
         quick(trainer, {"momentum": Float(0.0, 1.5)})
     with pytest.raises(InputError, match=r"^optimizer must be one of adam, adamw, sgd; got 'adma'.$"):
@@ -200,6 +204,9 @@ def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Ta
     assert study.budget.epochs == 6
     with pytest.raises(InputError, match="where individuals ask for epochs"):
         quick(bowl, SPACE, **staged)
+    cosine = make_trainer(replace(digits_task, recipe=Recipe(schedule="cosine")), epochs=1, device="cpu")
+    with pytest.raises(InputError, match="at most 1, where the trainer's cosine schedule ends; got 2"):
+        quick(cosine, {"lr": Float(1e-3, 0.1, log=True)}, population=4, **staged)
 
 
 def test_a_study_of_a_function_has_no_network() -> None:

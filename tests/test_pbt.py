@@ -46,7 +46,7 @@ def evolved(study: Study, evaluate: Any, ngen: int = 4, **arguments: Any) -> tup
     toolbox = make_toolbox(SPACE)
     toolbox.register("evaluate", evaluate)
     toolbox.register("map", study.map)
-    PBTSettings.of(arguments).register(toolbox)
+    PBTSettings.of(arguments).register(toolbox, population=8)
     chosen = PBTSettings.of(arguments)
     return eaPBT(
         toolbox.population(n=8), toolbox, chosen.cxpb, chosen.mutpb, ngen, chosen.interval, study.statistics(),

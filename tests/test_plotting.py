@@ -11,8 +11,9 @@ from test_analysis import SPACE, entries
 
 from deap_hpo.analysis import epochs_table, trials_table
 from deap_hpo.evaluation import Epoch, Evaluation
-from deap_hpo.lineages import curves_table
+from deap_hpo.lineages import curves_table, lineage_table
 from deap_hpo.plotting import plot_intermediate_values, plot_optimization_history, plot_slice, save
+from deap_hpo.plotting_lineage import plot_lineage
 from deap_hpo.space import Categorical, Space
 from deap_hpo.trials import Entry
 
@@ -116,3 +117,30 @@ def test_panels_show_choices_by_name_and_leave_out_what_is_not_in_use() -> None:
     shown = [[label.get_text() for label in axes.get_xticklabels()] for axes in (optimizer, nesterov, depth)]
     assert shown == [["sgd", "adam"], ["True", "False"], ["None", "5", "9"]]
     assert [len(axes.collections[0].get_offsets()) for axes in (optimizer, nesterov, depth)] == [3, 2, 3]
+
+
+def never_in_use(**more: Any) -> list[Entry]:
+    """Evaluations by two generations, in none of which `nesterov` is in use."""
+    genomes = [(0.8, 0.2, 0.1), (0.8, 0.5, 0.5)]
+    return [Entry(i, i, genome, Evaluation((0.5 - i / 10,)), 0, **more) for i, genome in enumerate(genomes)]
+
+
+def test_what_was_never_in_use_has_an_empty_panel(tmp_path: Path) -> None:
+    trials = trials_table(never_in_use(), ODD)
+    assert trials["params_nesterov"].isna().all()
+    figure = plot_slice(trials, ODD)
+    shown = [axes.collections[0] for axes in figure.axes[:3]]
+    assert [len(points.get_offsets()) for points in shown] == [2, 0, 2]
+    assert {points.get_clim() for points in shown} == {(0, 1)}
+    assert all(path.exists() for path in save(figure, tmp_path / "slice"))
+
+
+def test_schedules_leave_out_what_is_not_in_use(tmp_path: Path) -> None:
+    entries = [*never_in_use(epochs=1), Entry(2, 1, (0.2, 0.8, 0.1), Evaluation((0.3,)), 0, epochs=2, start_from=0)]
+    table = lineage_table(entries, ODD)
+    assert table["params_depth"].tolist() == [None, 5, None]
+    figure = plot_lineage(table, ODD)
+    winner = [axes.lines[0].get_ydata().tolist() for axes in figure.axes[:3]]
+    assert (winner[0], winner[1][2:], winner[2]) == ([1, 1, 0, 0], [1, 1], [0, 0, 0, 0])
+    assert all(map(math.isnan, winner[1][:2]))
+    assert all(path.exists() for path in save(figure, tmp_path / "lineage"))

@@ -79,6 +79,13 @@ def test_it_is_a_function_of_its_random_state_and_moves_no_generator() -> None:
     assert search(random_state=1, **settings).fit(*IRIS).cv_results_["params"] != first.cv_results_["params"]
 
 
+class NeverFitted(SVC):
+    """Says so where it is fitted."""
+
+    def fit(self, *_: Any) -> Any:
+        raise AssertionError("it was fitted")
+
+
 def test_several_metrics_and_a_pickled_copy() -> None:
     metrics = {"scoring": ["accuracy", "f1_macro"], "return_train_score": True}
     found = search(refit="f1_macro", **metrics).fit(*IRIS)
@@ -87,6 +94,8 @@ def test_several_metrics_and_a_pickled_copy() -> None:
     assert np.array_equal(pickle.loads(pickle.dumps(found)).predict(IRIS[0]), found.predict(IRIS[0]))
     with pytest.raises(InputError, match="refit has to name the one that counts; got False"):
         search(refit=False, **metrics).fit(*IRIS)
+    with pytest.raises(InputError, match="refit has to name"):
+        search(estimator=NeverFitted(), refit=False, error_score="raise", **metrics).fit(*IRIS)
 
 
 def test_a_candidate_that_fails_is_worst() -> None:
