@@ -20,6 +20,19 @@ from deap_hpo.record import Record
 from deap_hpo.trials import Entry
 
 
+def check_shared(checkpoints: Any, executor: Executor | None) -> None:
+    """Check that checkpoints are seen wherever evaluations are done; in this process, where `executor` is None.
+
+    Raises:
+        InputError: They are not.
+    """
+    if not checkpoints.shared and not isinstance(executor, (SerialExecutor, type(None))):
+        raise InputError(
+            "Checkpoints in memory cannot be seen by worker processes: give the trainer "
+            "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor)."
+        )
+
+
 class Continuations:
     """The evaluations of a run as links of lineages.
 
@@ -65,11 +78,7 @@ class Continuations:
                 "evaluate must be a trainer, or another object with `evaluate(request)` and `checkpoints`, where "
                 f"individuals ask for epochs; got {self._evaluate!r}."
             )
-        if not checkpoints.shared and not isinstance(self._executor, SerialExecutor):
-            raise InputError(
-                "Checkpoints in memory cannot be seen by worker processes: give the trainer "
-                "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor)."
-            )
+        check_shared(checkpoints, self._executor)
         epochs = check_integer("epochs of an individual", epochs, 1)
         if number is None:
             return epochs, None

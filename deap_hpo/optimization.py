@@ -11,6 +11,7 @@ from deap_hpo.assembly import check_schedules, check_space, has_strategy, run_al
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.config import make_config
+from deap_hpo.continuation import check_shared
 from deap_hpo.enqueueing import plain_configurations
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
@@ -143,11 +144,13 @@ def optimize(
     own |= {"max_evaluations": max_evaluations, "enqueue": plain_configurations(enqueue)}
     own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}
     evolution = make_config({"evolution": own, "space": space.to_dict()}).evolution
-    if algorithm in ("pbt", *MULTI_FIDELITY) and len(directions) == 1 and not hasattr(evaluator, "checkpoints"):
-        raise InputError(
-            f"The algorithm {algorithm!r} goes on with trainings, and so needs a trainer (`make_trainer(task)`) as the "
-            f"objective; got {objective!r}."
-        )
+    if len(directions) == 1 and (evolution.stages or algorithm in ("pbt", *MULTI_FIDELITY)):
+        if not hasattr(evaluator, "checkpoints"):
+            raise InputError(
+                f"The algorithm {algorithm!r}{' with stages' if evolution.stages else ''} goes on with trainings, and "
+                f"so needs a trainer (`make_trainer(task)`) as the objective; got {objective!r}."
+            )
+        check_shared(evaluator.checkpoints, executor)
     if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)) and pruner is not None:
         raise InputError(
             "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "

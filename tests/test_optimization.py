@@ -196,14 +196,18 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
         quick(trainer, {"optimizer": Categorical(["sgd", "adam", "adma"])})
 
 
-def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Task) -> None:
+def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Task, tmp_path: Path) -> None:
     trainer = make_trainer(digits_task, epochs=2, device="cpu")
     staged = {"algorithm": "truncation", "arguments": {"stages": [1, 2], "stopping": "halving"}, "generations": 1}
     study = quick(trainer, {"lr": Float(1e-3, 0.1, log=True)}, population=4, **staged)
     assert [entry.epochs for entry in study.record] == [1, 1, 1, 1, 2, 2]
     assert study.budget.epochs == 6
-    with pytest.raises(InputError, match="where individuals ask for epochs"):
-        quick(bowl, SPACE, **staged)
+    storage = f"{tmp_path}/studies.db"
+    with pytest.raises(InputError, match="'truncation' with stages goes on with trainings, and so needs a trainer"):
+        quick(bowl, SPACE, storage=storage, **staged)
+    with pytest.raises(InputError, match="Checkpoints in memory cannot be seen by worker processes"):
+        quick(trainer, {"lr": Float(1e-3, 0.1)}, population=4, storage=storage, executor=ProcessExecutor(2), **staged)
+    assert not list(tmp_path.iterdir()), "the name is still free"
     cosine = make_trainer(replace(digits_task, recipe=Recipe(schedule="cosine")), epochs=1, device="cpu")
     with pytest.raises(InputError, match="at most 1, where the trainer's cosine schedule ends; got 2"):
         quick(cosine, {"lr": Float(1e-3, 0.1, log=True)}, population=4, **staged)
