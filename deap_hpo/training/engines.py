@@ -37,35 +37,45 @@ def resolve_engine(engine: str, device: torch.device) -> str:
     return engine
 
 
-def make_step(engine: str, step: Step) -> Step:
-    """Give the step as the engine runs it."""
-    return RecordedStep(step, capture_cuda_graph) if engine == "graph" else step
+def make_step(engine: str, step: Step, host_state: Callable[[], object]) -> Step:
+    """Give the step as the engine runs it; for `host_state`, see `RecordedStep`."""
+    return RecordedStep(step, capture_cuda_graph, host_state) if engine == "graph" else step
 
 
 class RecordedStep:
     """A step that runs a few times as it is, then is captured, and from then on replayed.
 
-    Where capturing fails, it goes on as it is, and one warning says so.
+    Where capturing fails, it goes on as it is, and one warning says so. So it does where the step changes `host_state`,
+    as a network does that counts its calls: a replay would compute with what was there when it was captured.
 
     Args:
         step: Works on the same tensors at every call, and changes its results in place.
         capture: Turns the step into one that replays it, without running it.
+        host_state: Gives what the step reads of Python's objects.
     """
 
     # The first runs choose algorithms and allocate what is kept; neither may happen while a graph is captured.
     warm_up = 3
 
-    def __init__(self, step: Step, capture: Callable[[Step], Step]) -> None:
+    def __init__(
+        self, step: Step, capture: Callable[[Step], Step], host_state: Callable[[], object] = lambda: None
+    ) -> None:
         self._step = step
         self._capture: Callable[[Step], Step] | None = capture
+        self._host_state = host_state
+        self._before: object = None
         self._calls = 0
 
     def __call__(self) -> None:
         """Run the step once."""
         self._calls += 1
+        if self._calls == self.warm_up:  # The first calls may have set up what then stays.
+            self._before = self._host_state()
         if self._capture is not None and self._calls > self.warm_up:
             capture, self._capture = self._capture, None
             try:
+                if self._host_state() != self._before:
+                    raise RuntimeError("attributes of the network or the loss change from step to step")
                 self._step = capture(self._step)
             except RuntimeError as error:
                 reason = str(error).splitlines()[0]

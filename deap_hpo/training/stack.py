@@ -18,7 +18,7 @@ from deap_hpo.training.memory import Parts
 from deap_hpo.training.outcome import measure
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
 from deap_hpo.training.state import MOMENTS, TrainingState, fitting, network_tensors
-from deap_hpo.training.structure import DROPOUTS, Member
+from deap_hpo.training.structure import DROPOUTS, Member, plain_attributes
 from deap_hpo.training.task import Task
 
 
@@ -216,11 +216,15 @@ class Stack:
         """Train on batch number `i` of the epoch; the batches come in order."""
         order, rates, last_order, last_rates = self._epoch_plan
         if i < len(order):
-            self._step = self._step or make_step(self._engine, partial(self._advance, order, rates))
+            self._step = self._step or make_step(self._engine, partial(self._advance, order, rates), self._host_state)
             self._step()
         else:
             self.row.zero_()
             self._advance(last_order, last_rates)
+
+    def _host_state(self) -> list[list[tuple[str, str, str]]]:
+        """Give what a step may read that is in no tensor."""
+        return [plain_attributes(part) for part in (self.network, self.task.loss) if isinstance(part, nn.Module)]
 
     def start_epoch(self, epoch: int) -> None:
         """Lay out the epoch's batches and learning rates as tables on the device."""

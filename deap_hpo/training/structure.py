@@ -81,6 +81,20 @@ def network_structure(model: nn.Module, architecture: Mapping[str, Any]) -> str:
     return hashlib.sha256(repr((shapes, modules, arguments)).encode()).hexdigest()
 
 
+def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
+    """Give the numbers, texts and the like among the attributes of all modules: what a network may count its calls in.
+
+    Example:
+        >>> dropout = nn.Dropout(0.5)
+        >>> before = plain_attributes(dropout)
+        >>> dropout.p = 0.4
+        >>> set(plain_attributes(dropout)) - set(before)
+        {('', 'p', '0.4')}
+    """
+    attributes = ((path, *one) for path, module in model.named_modules() for one in module.__dict__.items())
+    return [(path, name, repr(value)) for path, name, value in attributes if isinstance(value, _PLAIN)]
+
+
 def _attributes(module: nn.Module) -> Iterable[tuple[str, str | None]]:
     yield "class", _token(type(module))
     for name, value in sorted(module.__dict__.items()):

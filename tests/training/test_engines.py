@@ -1,11 +1,13 @@
 import warnings
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from networks import STACKABLE, small_task
-from test_population import MEMBERS, assert_same_curves, evaluate
+from test_population import MEMBERS, assert_same_curves, evaluate, requests_of
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -48,11 +50,41 @@ def test_where_capturing_fails_the_step_goes_on_as_it_is():
     assert calls == ["run"] * 5
 
 
+class Counting(nn.Module):
+    """Leaves out its dropout from a step on, and keeps what it saw last, as networks do that are looked into."""
+
+    def __init__(self, start=5):
+        super().__init__()
+        self.linear, self.start, self.calls = nn.Linear(64, 10), start, 0
+
+    def forward(self, x):
+        self.seen = self.linear(x.flatten(1))
+        if self.start:
+            self.calls += self.training
+        return self.seen * (2.0 if self.calls > self.start else 1.0)
+
+
+@pytest.mark.parametrize("start", [5, 0])
+def test_a_step_that_changes_what_it_reads_in_python_is_not_replayed(monkeypatch, start):
+    captured = []
+
+    def capture(step):
+        captured.append(step)
+        return step
+
+    monkeypatch.setattr(stack, "make_step", lambda engine, step, host_state: RecordedStep(step, capture, host_state))
+    trainer = PopulationTrainer(small_task(partial(Counting, start), batch_size=8), device="cpu")
+    changes = pytest.warns(RuntimeWarning, match=r"without a CUDA graph \(attributes of the network")
+    with changes if start else nullcontext():
+        assert {one.status for _, one in trainer.evaluate_batch(requests_of(MEMBERS[:2]))} == {"ok"}
+    assert bool(captured) == (start == 0)
+
+
 def test_an_eager_step_is_the_step_itself():
     def step():
         pass
 
-    assert make_step("eager", step) is step
+    assert make_step("eager", step, lambda: None) is step
 
 
 def test_recorded_steps_train_the_same(monkeypatch):
@@ -68,7 +100,7 @@ def test_recorded_steps_train_the_same(monkeypatch):
 
         return replay
 
-    monkeypatch.setattr(stack, "make_step", lambda engine, step: RecordedStep(step, capture))
+    monkeypatch.setattr(stack, "make_step", lambda engine, step, host_state: RecordedStep(step, capture, host_state))
     task = small_task(batch_size=8, schedule="constant")
     params = [*MEMBERS[:2], {"lr": 1.0, "weight_decay": 8.0}, MEMBERS[2]]
     recorded = evaluate(PopulationTrainer(task, epochs=12, device="cpu"), params)
