@@ -189,7 +189,7 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         found = plot_param_importances(importances(asked, study.space, direction=study.directions[0]))
         figures.append(_figure(found, f"Importance of each hyperparameter{of_which}"))
         dependence = partial_dependence(ResponseModel(asked, study.space))
-        drawn = plot_partial_dependence(dependence, trials, study.space)
+        drawn = plot_partial_dependence(dependence, trials, study.space, value_name=shown_as)
         caption = f"What each hyperparameter does, averaged over the others (Gaussian process{of_which})"
         figures.append(_figure(drawn, caption))
     return figures

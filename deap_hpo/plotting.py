@@ -9,17 +9,18 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
+from deap_hpo.errors import is_number
 from deap_hpo.files import written_whole
-from deap_hpo.space import Categorical, Space
+from deap_hpo.space import Categorical, Hyperparameter, Space
 
 _MOST_SHADES = 200  # generations beyond which each is too narrow to be seen, and drawing them is slow
 
@@ -136,17 +137,17 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
         well, ill = rows_in_use(good, column), rows_in_use(bad, column)
+        scale_axis(axes, hyperparameter)
         points = axes.scatter(
-            places(well[column]), well["value"], c=well["generation"], norm=colours, s=25, ec="white", lw=0.5
-        )
+            places(well[column], hyperparameter), well["value"], c=well["generation"], norm=colours, s=25, ec="white",
+            lw=0.5,
+        )  # fmt: skip
         if len(bad):
             # On the upper edge: there is no value, but where it happened is worth seeing.
             axes.scatter(
-                places(ill[column]), [1.0] * len(ill), marker="x", color="C1", clip_on=False,
+                places(ill[column], hyperparameter), [1.0] * len(ill), marker="x", color="C1", clip_on=False,
                 transform=axes.get_xaxis_transform(), label=_no_value(bad),
             )  # fmt: skip
-        if not isinstance(hyperparameter, Categorical) and hyperparameter.log:
-            axes.set_xscale("log")
         axes.set_xlabel(fill(name, 26))  # about as wide as a panel
     for axes in panels[len(space) :]:
         axes.set_axis_off()
@@ -223,10 +224,38 @@ def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     return trials[~trials[column].map(_is_nan).astype(bool)]
 
 
-def places(column: pd.Series[Any]) -> Any:
-    """Give where values are drawn on an axis: numbers as they are, choices by name."""
-    numbers = pd.api.types.is_numeric_dtype(column) and column.dtype != bool
-    return column if numbers else [str(value) for value in column]
+def places(column: pd.Series[Any], hyperparameter: Hyperparameter) -> Any:
+    """Give where the values of a hyperparameter are drawn on an axis: numbers as they are, other choices by name."""
+    return [str(value) for value in column] if _has_names(hyperparameter) else column.astype(float)
+
+
+def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "y"] = "x") -> None:
+    """Prepare an axis for a hyperparameter, before anything is drawn: on its scale, its choices in their order."""
+    if isinstance(hyperparameter, Categorical):
+        if _has_names(hyperparameter):
+            axis = axes.xaxis if which == "x" else axes.yaxis
+            axis.update_units([str(choice) for choice in hyperparameter.choices])  # type: ignore[no-untyped-call]
+    elif hyperparameter.log:
+        log_scale(axes, which)
+
+
+def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Put an axis on a log scale; where it spans less than two decades, with plain numbers (20, 30, 40)."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(_LogFormatter())
+    axis.set_minor_formatter(_LogFormatter())
+
+
+class _LogFormatter(LogFormatterSciNotation):
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = super().__call__(x, pos)
+        low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
+        return f"{x:g}" if text and high < 100 * low else text  # 2 x 10^1, 3 x 10^1, ... would overlap
+
+
+def _has_names(hyperparameter: Hyperparameter) -> bool:
+    return isinstance(hyperparameter, Categorical) and not all(map(is_number, hyperparameter.choices))
 
 
 def _is_nan(value: Any) -> bool:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from deap_hpo.plotting import label_values, mark_without_value, places, rows_in_use, style
+from deap_hpo.plotting import label_values, log_scale, mark_without_value, places, rows_in_use, scale_axis, style
 from deap_hpo.space import Categorical, Space
 
 
@@ -55,17 +52,25 @@ def plot_partial_dependence(
     figure, grid = plt.subplots(1, len(space), figsize=(2.9 * len(space), 3.4), sharey=True, squeeze=False)
     good, bad = trials[trials["status"].eq("ok")], trials[trials["status"].ne("ok")]
     for axes, name in zip(grid[0], space, strict=True):
-        curve, column = dependence[dependence["hyperparameter"].eq(name)], f"params_{name}"
+        hyperparameter, column = space[name], f"params_{name}"
+        curve = dependence[dependence["hyperparameter"].eq(name)]
         well, ill = rows_in_use(good, column), rows_in_use(bad, column)
-        axes.plot(places(well[column]), well["value"], "o", ms=3, color="0.6", mec="none", label="one training")
-        mark_without_value(axes, places(ill[column]), "diverged", size=4)
-        along = places(curve["value"].infer_objects())
-        axes.fill_between(along, curve["low"], curve["high"], color="C0", alpha=0.15, lw=0,
-                          label="80 % of the trainings' own curves")  # fmt: skip
-        axes.plot(along, curve["mean"], color="C0", lw=2, label="modelled mean")
-        scale_axis(axes, space, name, "x")
+        scale_axis(axes, hyperparameter)
+        at = places(well[column], hyperparameter)
+        axes.plot(at, well["value"], "o", ms=3, color="0.6", mec="none", label="one training")
+        mark_without_value(axes, places(ill[column], hyperparameter), "diverged", size=4)
+        along, low, high = places(curve["value"], hyperparameter), curve["low"], curve["high"]
+        band = {"color": "C0", "alpha": 0.15, "label": "80 % of the trainings' own curves"}
+        if isinstance(hyperparameter, Categorical):  # of which nothing lies between
+            axes.vlines(along, low, high, lw=10, **band)
+            axes.plot(along, curve["mean"], "_", color="C0", ms=10, mew=2, label="modelled mean")
+        else:
+            axes.fill_between(along, low, high, lw=0, **band)
+            axes.plot(along, curve["mean"], color="C0", lw=2, label="modelled mean")
+        axes.set_xlabel(name.replace("_", " "))
     label_values(grid[0][0], value_name)
-    handles = dict(zip(*reversed(grid[0][0].get_legend_handles_labels()), strict=True))
+    named = (reversed(axes.get_legend_handles_labels()) for axes in reversed(grid[0]))
+    handles = {label: handle for pairs in named for label, handle in zip(*pairs, strict=True)}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles))
     return figure
 
@@ -92,14 +97,20 @@ def plot_interactions(
     for axes, (first, second) in zip(grid[0], pairs, strict=True):
         cells = maps[maps["first"].eq(first) & maps["second"].eq(second)]
         table = cells.pivot(index="second_value", columns="first_value", values="mean")
-        mesh = axes.pcolormesh(table.columns, table.index, table, norm=norm, shading="gouraud", rasterized=True)
-        axes.contour(table.columns, table.index, table, colors="white", linewidths=0.7, levels=levels)
-        axes.plot(_values(trials[~bad], first), _values(trials[~bad], second), ".", ms=2.5, color="white", alpha=0.7)
-        axes.plot(_values(trials[bad], first), _values(trials[bad], second), "x", ms=4, color="C1", mew=1.2)
-        scale_axis(axes, space, first, "x")
-        scale_axis(axes, space, second, "y")
+        table = table.reindex(index=cells["second_value"].unique(), columns=cells["first_value"].unique())
+        scale_axis(axes, space[first], "x")
+        scale_axis(axes, space[second], "y")
+        x, y = places(table.columns.to_series(), space[first]), places(table.index.to_series(), space[second])
+        mesh = axes.pcolormesh(x, y, table, norm=norm, shading="gouraud", rasterized=True)
+        axes.contour(x, y, table, colors="white", linewidths=0.7, levels=levels)
+        for part, mark in ((trials[~bad], {"marker": ".", "ms": 2.5, "color": "white", "alpha": 0.7}),
+                           (trials[bad], {"marker": "x", "ms": 4, "color": "C1", "mew": 1.2})):  # fmt: skip
+            used = rows_in_use(rows_in_use(part, f"params_{first}"), f"params_{second}")
+            at = (places(used[f"params_{name}"], space[name]) for name in (first, second))
+            axes.plot(*at, linestyle="", **mark)
+        axes.set(xlabel=first.replace("_", " "), ylabel=second.replace("_", " "))
         axes.grid(visible=False)
-    bar = figure.colorbar(mesh, ax=grid[0].tolist(), label=value_name)
+    bar = figure.colorbar(mesh, ax=grid[0].tolist(), label=value_name, pad=0.1 / len(pairs))
     for level in levels:
         bar.ax.axhline(level, color="white", lw=0.7)  # what the lines in the maps mean
     if positive:
@@ -132,7 +143,7 @@ def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "v
             bad[column], [1.0] * len(bad), c=bad["params_momentum"], marker="X", s=26, ec="0.3", lw=0.3, vmin=0.0,
             vmax=0.9, clip_on=False, transform=axes.get_xaxis_transform(),
         )  # fmt: skip
-        axes.set_xscale("log")
+        log_scale(axes, "x")
         axes.set_xlabel(name)
     label_values(left, value_name)
     left.scatter([], [], marker="X", color="0.5", label="diverged (no value)")
@@ -162,16 +173,3 @@ def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = 
     label_values(axes, value_name)
     axes.legend()
     return figure
-
-
-def scale_axis(axes: Axes, space: Space, name: str, which: str) -> None:
-    """Label an axis with a hyperparameter, on a log scale where its space is."""
-    hyperparameter = space[name]
-    if not isinstance(hyperparameter, Categorical) and hyperparameter.log:
-        axes.set(**{f"{which}scale": "log"})
-    axes.set(**{f"{which}label": name.replace("_", " ")})
-
-
-def _values(trials: pd.DataFrame, name: str) -> Any:
-    column = trials[f"params_{name}"]
-    return column if pd.api.types.is_numeric_dtype(column) else [str(value) for value in column]

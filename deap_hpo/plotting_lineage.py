@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deap_hpo.plotting import style
+from deap_hpo.plotting import log_scale, style
 from deap_hpo.space import Categorical, Space
 
 
@@ -40,7 +40,7 @@ def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "val
             column = column.map(lambda choice, known=choices: known.index(choice) if choice in known else math.nan)
             axis.set_yticks(range(len(choices)), [str(choice) for choice in choices])
         elif hyperparameter.log:
-            axis.set_yscale("log")
+            log_scale(axis, "y")
         height = dict(zip(lineages["number"], column, strict=True))
         rows = list(lineages.itertuples(index=False))
         parts = [[(row.start_epoch, height[row.number]), (row.epoch, height[row.number])] for row in rows]

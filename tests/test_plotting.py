@@ -14,7 +14,7 @@ from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.lineages import curves_table, lineage_table
 from deap_hpo.plotting import plot_intermediate_values, plot_optimization_history, plot_slice, save
 from deap_hpo.plotting_lineage import plot_lineage
-from deap_hpo.space import Categorical, Space
+from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.trials import Entry
 
 
@@ -117,6 +117,24 @@ def test_panels_show_choices_by_name_and_leave_out_what_is_not_in_use() -> None:
     shown = [[label.get_text() for label in axes.get_xticklabels()] for axes in (optimizer, nesterov, depth)]
     assert shown == [["sgd", "adam"], ["True", "False"], ["None", "5", "9"]]
     assert [len(axes.collections[0].get_offsets()) for axes in (optimizer, nesterov, depth)] == [3, 2, 3]
+
+
+def test_choices_are_drawn_in_their_own_order_and_short_log_axes_have_plain_numbers() -> None:
+    space = Space(
+        {"size": Categorical(["s", "m", "l"]), "width": Int(8, 256, log=True), "lr": Float(1e-4, 1, log=True)}
+    )
+    genomes = [(0.9, 0.2, 0.1), (0.1, 0.9, 0.5), (0.5, 0.6, 0.9)]  # l, s, m
+    entries = [Entry(i, 0, genome, Evaluation((0.5 - i / 10,)), 0) for i, genome in enumerate(genomes)]
+    figure = plot_slice(trials_table(entries, space), space)
+    figure.draw_without_rendering()
+    size, width, lr = (
+        [label.get_text() for which in ("major", "minor") for label in axes.get_xticklabels(which=which)]
+        for axes in figure.axes[:3]
+    )
+    assert size == ["s", "m", "l"]
+    assert {"20", "100"} <= set(width)
+    assert not any("times" in label for label in width)
+    assert r"$\mathdefault{10^{-3}}$" in lr
 
 
 def never_in_use(**more: Any) -> list[Entry]:

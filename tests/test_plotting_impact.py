@@ -11,6 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 from test_impact import SPACE, repeats, table
 
+from deap_hpo.analysis import trials_table
+from deap_hpo.evaluation import Evaluation
 from deap_hpo.impact import importances, interactions, noise, partial_dependence
 from deap_hpo.plotting import save
 from deap_hpo.plotting_impact import (
@@ -22,6 +24,8 @@ from deap_hpo.plotting_impact import (
 )
 from deap_hpo.plotting_runs import plot_bands, plot_costs, plot_final_curves, plot_outcomes, plot_runs, plot_work
 from deap_hpo.response import ResponseModel
+from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.trials import Entry
 
 
 def trials() -> pd.DataFrame:
@@ -44,6 +48,21 @@ def test_partial_dependence_has_a_panel_for_each_hyperparameter_with_all_trainin
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear", "linear"]
     drawn = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
     assert drawn == {"one training": 79, "diverged": 1, "modelled mean": 5}
+
+
+def test_choices_have_a_bar_and_a_mean_each_and_maps_keep_their_order() -> None:
+    space = Space({"size": Categorical(["s", "m", "l"]), "x": Float(0.0, 1.0)})
+    rng = np.random.default_rng(0)
+    genomes = [tuple(map(float, genome)) for genome in rng.random((20, 2))]
+    entries = [Entry(i, 0, genome, Evaluation((1 + sum(genome),)), 0) for i, genome in enumerate(genomes)]
+    made = trials_table(entries, space)
+    model = ResponseModel(made, space, model="nearest")
+    first, second = plot_partial_dependence(partial_dependence(model, resolution=3), made, space).axes
+    assert len(first.collections[0].get_segments()) == 3
+    assert [label.get_text() for label in first.get_xticklabels()] == ["s", "m", "l"]
+    assert len(first.lines[-1].get_xdata()) == len(second.lines[-1].get_xdata()) == 3
+    panel = plot_interactions(interactions(model, resolution=3), made, space).axes[0]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["s", "m", "l"]
 
 
 def test_interactions_have_a_panel_for_each_pair() -> None:
