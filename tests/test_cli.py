@@ -282,15 +282,10 @@ def test_wrong_input_gets_one_sentence_and_exit_code_2(here: Path) -> None:
 
 
 def test_a_failed_evaluation_is_told_with_its_reason(here: Path) -> None:
-    settings = [
-        "--set",
-        "execution.timeout=0.001",
-        "--set",
-        "execution.executor=processes",
-        "--set",
-        "execution.workers=1",
-    ]
-    ended = call("run", "small.toml", *settings)
+    changed = ["execution.timeout=0.001", "execution.executor=processes", "execution.workers=1"]
+    # Each needs a worker of its own, which takes seconds.
+    changed += ["evolution.population=4", "evolution.generations=1"]
+    ended = call("run", "small.toml", *(text for one in changed for text in ("--set", one)))
     assert ended.exit_code == 2
     assert "Evaluation 0 failed:" in ended.stderr
     assert "none has ended with a finite value" in ended.stderr
