@@ -154,7 +154,7 @@ def halving_strategy(
     Args:
         space: The search space.
         epochs: Epochs of a whole training.
-        population_size: Configurations that are begun, at least 1.
+        population_size: Configurations that are begun, at least `eta`, of which one is promoted.
         min_epochs: Epochs of the shortest training, at least 1.
         eta: One in `eta` configurations is promoted to the next rung; at least 2.
         seed: Seed of all draws, at least 0.
@@ -165,5 +165,7 @@ def halving_strategy(
     Source:
         Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", AISTATS 2016.
     """
-    bracket = (check_integer("population_size", population_size, 1), rungs(epochs, min_epochs, eta))
-    return HyperbandStrategy(space, epochs=epochs, min_epochs=min_epochs, eta=eta, seed=seed, brackets=[bracket])
+    levels = rungs(epochs, min_epochs, eta)
+    size = check_integer("population_size", population_size, eta if len(levels) > 1 else 1)
+    brackets = [(size, levels)]
+    return HyperbandStrategy(space, epochs=epochs, min_epochs=min_epochs, eta=eta, seed=seed, brackets=brackets)

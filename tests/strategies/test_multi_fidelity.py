@@ -127,6 +127,12 @@ def test_refuses_what_it_did_not_ask_for(name):
         make_strategy(name, SPACE)
 
 
+def test_halving_begins_enough_for_one_to_be_promoted():
+    make_strategy("halving", SPACE, epochs=1, population_size=1)  # where nobody is
+    with pytest.raises(InputError, match="population_size must be an integer of at least 3; got 2"):
+        make_strategy("halving", SPACE, epochs=9, population_size=2)
+
+
 def test_dehb_takes_no_truth_value_for_a_share():
     with pytest.raises(InputError, match=r"rate must be from 0 to 1; got True"):
         make_strategy("dehb", SPACE, epochs=9, rate=True)
