@@ -205,8 +205,8 @@ def format_params(params: Mapping[str, Any]) -> str:
     """Write hyperparameters in a line.
 
     Example:
-        >>> format_params({"lr": 0.0123456, "width": 64})
-        'lr 0.01235, width 64'
+        >>> format_params({"lr": 0.0123456, "width": 64, "parameters": 44426.0})
+        'lr 0.01235, width 64, parameters 44426'
     """
     return ", ".join(f"{name} {_shown(value)}" for name, value in params.items())
 
@@ -276,5 +276,8 @@ def format_seconds(seconds: float) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:.4g}"  # not in use, or not measured
+        if math.isnan(value):  # not in use, or not measured
+            return "-"
+        # A whole number beside what is not in use is a float, and so is a number of parameters.
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
     return str(value)
