@@ -25,8 +25,7 @@ from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
-from deap_hpo.training.population import PopulationTrainer
-from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.trainers import Trainer
 from deap_hpo.trials import Entry
 from deap_hpo.workload import workload
 
@@ -151,7 +150,7 @@ def optimize(
                 f"so needs a trainer (`make_trainer(task)`) as the objective; got {objective!r}."
             )
         check_shared(evaluator.checkpoints, executor)
-    if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)) and pruner is not None:
+    if isinstance(evaluator, Trainer) and pruner is not None:
         raise InputError(
             "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
             f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
@@ -167,7 +166,7 @@ def optimize(
         # Before the study is on record, for which its name could not be used again with other arguments.
         toolbox = toolbox_of(space, evolution, directions)
         strategy = strategy_for(space, evolution, seed, epochs) if has_strategy(evolution) else None
-        if isinstance(evaluator, (ReferenceTrainer, PopulationTrainer)):
+        if isinstance(evaluator, Trainer):
             check_schedules(evaluator, space, evolution)
         study = stack.enter_context(
             Study(

@@ -144,6 +144,10 @@ def test_a_study_with_conditions_has_all_figures() -> None:
     text = page([searched(30, space)])
     assert "Importance of each hyperparameter" in text
     assert "Gaussian process" in text
+    figures = [base64.b64decode(one).decode() for one in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
+    # matplotlib repeats in a comment what it draws as outlines.
+    assert sum("<!-- value -->" in figure for figure in figures) == 3
+    assert not any("<!-- validation loss -->" in figure for figure in figures)
 
 
 def test_of_a_long_study_the_models_see_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:

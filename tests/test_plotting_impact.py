@@ -65,6 +65,21 @@ def test_choices_have_a_bar_and_a_mean_each_and_maps_keep_their_order() -> None:
     assert [label.get_text() for label in panel.get_xticklabels()] == ["s", "m", "l"]
 
 
+def test_maps_show_the_trainings_in_which_both_were_in_use() -> None:
+    space = Space(
+        {"kind": Categorical(["a", "b"]), "size": Categorical(["s", "m"]), "x": Float(0.0, 1.0)},
+        when={"size": {"kind": "a"}},
+    )
+    rng = np.random.default_rng(0)
+    genomes = [tuple(map(float, genome)) for genome in rng.random((20, 3))]
+    entries = [Entry(i, 0, genome, Evaluation((1 + genome[2],)), 0) for i, genome in enumerate(genomes)]
+    made = trials_table(entries, space)
+    maps = interactions(ResponseModel(made, space, model="nearest"), resolution=3)
+    panel = plot_interactions(maps, made, space).axes[2]  # size and x
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["s", "m"]
+    assert len(panel.lines[0].get_xdata()) == (made["params_kind"] == "a").sum()
+
+
 def test_interactions_have_a_panel_for_each_pair() -> None:
     figure = plot_interactions(interactions(ResponseModel(trials(), SPACE), resolution=5), trials(), SPACE)
     labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes[:3]]

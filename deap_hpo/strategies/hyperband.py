@@ -167,5 +167,5 @@ def halving_strategy(
     """
     levels = rungs(epochs, min_epochs, eta)
     size = check_integer("population_size", population_size, eta if len(levels) > 1 else 1)
-    brackets = [(size, levels)]
-    return HyperbandStrategy(space, epochs=epochs, min_epochs=min_epochs, eta=eta, seed=seed, brackets=brackets)
+    bracket = (size, levels)
+    return HyperbandStrategy(space, epochs=epochs, min_epochs=min_epochs, eta=eta, seed=seed, brackets=[bracket])

@@ -1,10 +1,12 @@
 import warnings
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import STACKABLE, small_task
 from test_population import MEMBERS, assert_same_curves, evaluate, requests_of
 from torch import nn
@@ -51,21 +53,30 @@ def test_where_capturing_fails_the_step_goes_on_as_it_is():
 
 
 class Counting(nn.Module):
-    """Leaves out its dropout from a step on, and keeps what it saw last, as networks do that are looked into."""
+    """Counts its calls, and keeps what it gave last, as networks do that are looked into."""
 
-    def __init__(self, start=5):
+    def __init__(self, counts=True):
         super().__init__()
-        self.linear, self.start, self.calls = nn.Linear(64, 10), start, 0
+        self.linear, self.counts, self.calls = nn.Linear(64, 10), counts, 0
 
     def forward(self, x):
-        self.seen = self.linear(x.flatten(1))
-        if self.start:
-            self.calls += self.training
-        return self.seen * (2.0 if self.calls > self.start else 1.0)
+        self.given = self.linear(x.flatten(1))
+        self.calls += self.counts
+        return self.given
 
 
-@pytest.mark.parametrize("start", [5, 0])
-def test_a_step_that_changes_what_it_reads_in_python_is_not_replayed(monkeypatch, start):
+class CountingLoss(nn.CrossEntropyLoss):
+    calls = 0
+
+    def forward(self, output, target):
+        self.calls += 1
+        return super().forward(output, target)
+
+
+@pytest.mark.parametrize(
+    ("counts", "loss"), [(True, F.cross_entropy), (False, CountingLoss()), (False, F.cross_entropy)]
+)
+def test_a_step_that_changes_what_it_reads_in_python_is_not_replayed(monkeypatch, counts, loss):
     captured = []
 
     def capture(step):
@@ -73,11 +84,13 @@ def test_a_step_that_changes_what_it_reads_in_python_is_not_replayed(monkeypatch
         return step
 
     monkeypatch.setattr(stack, "make_step", lambda engine, step, host_state: RecordedStep(step, capture, host_state))
-    trainer = PopulationTrainer(small_task(partial(Counting, start), batch_size=8), device="cpu")
-    changes = pytest.warns(RuntimeWarning, match=r"without a CUDA graph \(attributes of the network")
-    with changes if start else nullcontext():
-        assert {one.status for _, one in trainer.evaluate_batch(requests_of(MEMBERS[:2]))} == {"ok"}
-    assert bool(captured) == (start == 0)
+    task = replace(small_task(partial(Counting, counts), batch_size=8), loss=loss)
+    constant = not counts and loss is F.cross_entropy
+    changes = pytest.warns(RuntimeWarning, match=r"without a CUDA graph \(attributes of the network or the loss")
+    with nullcontext() if constant else changes:
+        evaluations = dict(PopulationTrainer(task, device="cpu").evaluate_batch(requests_of(MEMBERS[:2])))
+    assert {one.status for one in evaluations.values()} == {"ok"}
+    assert bool(captured) == constant
 
 
 def test_an_eager_step_is_the_step_itself():
