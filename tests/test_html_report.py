@@ -7,10 +7,13 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_analysis import SPACE, entries
 from test_cli import CONFIG, call
@@ -18,8 +21,9 @@ from test_pbt import CONFIG as PBT
 
 from deap_hpo.config import load_config, make_config
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation
+from deap_hpo.evaluation import Direction, Evaluation
 from deap_hpo.html_report import page, write_report
+from deap_hpo.impact import importances
 from deap_hpo.record import Recorded, read_record
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.trials import Entry
@@ -155,3 +159,18 @@ def test_of_a_long_study_the_models_see_a_sample(monkeypatch: pytest.MonkeyPatch
     space = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
     assert "25 evaluations drawn at random" not in page([searched(25, space)])
     assert page([searched(26, space)]).count("by 25 evaluations drawn at random") == 4  # two captions and their alt
+
+
+def test_what_matters_to_the_best_is_asked_of_the_highest_where_those_are_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def spied(*args: Any, direction: Direction, **kwargs: Any) -> pd.DataFrame:
+        asked.append(direction)
+        return importances(*args, direction=direction, **kwargs)
+
+    monkeypatch.setattr("deap_hpo.html_report.importances", spied)
+    study = searched(25, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
+    page([study, replace(study, directions=("maximize",))])
+    assert asked == ["minimize", "maximize"]
