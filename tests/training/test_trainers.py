@@ -15,7 +15,7 @@ from torch import nn
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BatchEvaluator, Request
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
-from deap_hpo.training import hardware, reference, trainers
+from deap_hpo.training import hardware, population, reference, trainers
 from deap_hpo.training.hardware import PRECISIONS, resolve_precision
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
@@ -297,6 +297,21 @@ def test_the_weights_of_classes_are_where_the_training_is(monkeypatch):
     assert trainer.placed.metrics["likelihood"].weight.device.type == "meta"
     assert task.loss.weight.device == CPU
     assert pickle.loads(pickle.dumps(trainer)).data.training.targets.device.type == "meta"
+
+
+def test_a_stack_is_trained_on_the_task_as_it_is_on_the_device(monkeypatch):
+    trained_on = []
+
+    class Noted(population.Stack):
+        def __init__(self, task, *args, **kwargs):
+            trained_on.append(task)
+            super().__init__(task, *args, **kwargs)
+
+    monkeypatch.setattr(population, "Stack", Noted)
+    trainer = PopulationTrainer(weighing(torch.arange(1.0, 11.0)), device="cpu")
+    assert trainer(MEMBERS[0]).status == "ok"
+    (task,) = trained_on
+    assert task is trainer.reference.placed is not trainer.task
 
 
 @pytest.mark.gpu
