@@ -52,16 +52,8 @@ def evolve(
         BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` were done, or ``execution.max_seconds`` passed.
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
-    from deap_hpo.assembly import (
-        check_schedules,
-        has_strategy,
-        make_executor,
-        make_task,
-        run_algorithm,
-        strategy_of,
-        toolbox_of,
-        trainer_of,
-    )
+    from deap_hpo.assembly import check_schedules, make_executor, make_task, trainer_of
+    from deap_hpo.evolution import has_strategy, run_algorithm, strategy_of, toolbox_of
     from deap_hpo.inheritance import architecture_genes
     from deap_hpo.study import Study
 

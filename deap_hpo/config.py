@@ -227,8 +227,8 @@ def _read(source: str) -> dict[str, Any]:
         raise InputError(f"There is no preset {source!r} (a file ends in .toml, a task is FILE.py:NAME). {near}")
     try:
         data = dict(tomllib.loads(path.read_text("utf-8-sig")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The configuration {source} could not be read: {error}.") from None
+    except (OSError, UnicodeDecodeError) as why:
+        raise InputError(f"The configuration {source} could not be read: {getattr(why, 'strerror', why)}.") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"The configuration {source} is not TOML: {error}.") from None
     task = data.get("task")

@@ -7,17 +7,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from deap_hpo.assembly import check_schedules, check_space, has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
-from deap_hpo.config import make_config
+from deap_hpo.config import EvolutionConfig, make_config
 from deap_hpo.continuation import check_shared
 from deap_hpo.enqueueing import plain_configurations
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
+from deap_hpo.evolution import has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals
-from deap_hpo.inheritance import architecture_genes
 from deap_hpo.objective import Objective
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
@@ -25,7 +24,6 @@ from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import EarlyStopping
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
-from deap_hpo.training.trainers import Trainer
 from deap_hpo.trials import Entry
 from deap_hpo.workload import workload
 
@@ -150,12 +148,6 @@ def optimize(
                 f"so needs a trainer (`make_trainer(task)`) as the objective; got {objective!r}."
             )
         check_shared(evaluator.checkpoints, executor)
-    if isinstance(evaluator, Trainer) and pruner is not None:
-        raise InputError(
-            "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
-            f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
-        )
-    kept = architecture_genes(evaluator.task, space) if algorithm == "pbt" and hasattr(evaluator, "task") else ()
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:
@@ -166,8 +158,9 @@ def optimize(
         # Before the study is on record, for which its name could not be used again with other arguments.
         toolbox = toolbox_of(space, evolution, directions)
         strategy = strategy_for(space, evolution, seed, epochs) if has_strategy(evolution) else None
-        if isinstance(evaluator, Trainer):
-            check_schedules(evaluator, space, evolution)
+        kept: Sequence[int] = ()
+        if hasattr(evaluator, "task"):
+            kept = _checked_trainer(evaluator, space, evolution, pruner)
         study = stack.enter_context(
             Study(
                 space,
@@ -209,12 +202,31 @@ def _evaluator(
     if not hasattr(objective, "evaluate"):
         return Objective(objective, metric=metric, direction=direction or "minimize", constraints=constraints)
     if hasattr(objective, "task"):
+        from deap_hpo.assembly import check_space  # imports torch, see below
+
         check_space(objective.task, space)
     if metric is not None:
         raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
     if constraints:
         raise InputError(f"constraints are for functions; a task has its own. Got {constraints!r}.")
     return objective
+
+
+def _checked_trainer(trainer: Any, space: Space, evolution: EvolutionConfig, pruner: Pruner | None) -> Sequence[int]:
+    """Check what a trainer cannot do; give the genes that population-based training leaves with the weights."""
+    # Here: a function may do without torch, whose import takes seconds.
+    from deap_hpo.assembly import check_schedules
+    from deap_hpo.inheritance import architecture_genes
+    from deap_hpo.training.trainers import Trainer
+
+    if isinstance(trainer, Trainer):
+        if pruner is not None:
+            raise InputError(
+                "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
+                f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
+            )
+        check_schedules(trainer, space, evolution)
+    return architecture_genes(trainer.task, space) if evolution.algorithm == "pbt" else ()
 
 
 def _directions(evaluator: Any, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any
 
-from deap_hpo.assembly import strategy_for
 from deap_hpo.config import EvolutionConfig
+from deap_hpo.errors import InputError
+from deap_hpo.evolution import strategy_for
 from deap_hpo.pareto import MULTI_OBJECTIVE
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.seeding import generators_kept
@@ -108,15 +109,23 @@ def workload(space: Space, evolution: EvolutionConfig, *, epochs: int | None = N
         seed: Seed of the run; the sizes do not depend on it.
 
     Raises:
-        InputError: The algorithm has no such argument, or needs one that is missing.
+        InputError: The algorithm has no such argument, or needs one that is missing; or the budget of epochs is too
+            small to train anything.
     """
     generations = islice(_generations(space, evolution, epochs, seed), evolution.generations)
-    return Workload(
+    work = Workload(
         batches=tuple(stage for batch in generations for stage in _stages(batch, evolution)),
         stages=len(evolution.stages) or 1,
         max_evaluations=evolution.max_evaluations,
         max_epochs=evolution.max_epochs,
     )
+    if not work.evaluations:
+        first = work.batches[0]
+        raise InputError(
+            f"evolution.max_epochs must be at least {first.least or first.epochs}, the epochs that the first training "
+            f"takes; got {evolution.max_epochs}."
+        )
+    return work
 
 
 def _generations(space: Space, evolution: EvolutionConfig, epochs: int | None, seed: int) -> Iterator[Batch]:

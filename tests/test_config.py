@@ -142,8 +142,12 @@ def test_an_unknown_preset_is_named_with_the_nearest() -> None:
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="could not be read"):
+    with pytest.raises(InputError, match=r"missing.toml could not be read: No such file or directory\.$"):
         load_config(str(tmp_path / "missing.toml"))
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes("# fünf".encode("latin-1"))
+    with pytest.raises(InputError, match="could not be read: 'utf-8' codec can't decode"):
+        load_config(str(latin))
     broken = tmp_path / "broken.toml"
     broken.write_text("[evolution\n")
     with pytest.raises(InputError, match="is not TOML"):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -256,3 +259,25 @@ def test_the_callers_generator_is_left_to_the_study() -> None:
     first = outcomes(quick(bowl, SPACE))
     torch.rand(3)
     assert outcomes(quick(bowl, SPACE)) == first
+
+
+def test_a_function_is_tuned_without_torch_here_and_in_the_workers(tmp_path: Path) -> None:
+    """Its import takes seconds, in every process."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+            import sys
+            from deap_hpo import Float, MedianPruner, ProcessExecutor, optimize
+
+            def imported(params):
+                return params["x"] + (2.0 if "torch" in sys.modules else 0.0)
+
+            if __name__ == "__main__":
+                options = {"generations": 3, "population": 4, "executor": ProcessExecutor(1), "progress": True}
+                options |= {"name": "light", "storage": "light.db", "pruner": MedianPruner(), "target": -9.0}
+                study = optimize(imported, {"x": Float(0.0, 1.0)}, **options)
+                print(max(entry.evaluation.value for entry in study.record) < 2, "torch" in sys.modules)
+        """)
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True False"

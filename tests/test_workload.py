@@ -19,11 +19,12 @@ from rich.console import Console
 from deap_hpo import optimize
 from deap_hpo import plan as planning
 from deap_hpo.__main__ import evolve
-from deap_hpo.assembly import make_task, strategy_for, trainer_of
+from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.budget import Budget, BudgetSpent
 from deap_hpo.config import EvolutionConfig, RunConfig, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evolution import strategy_for
 from deap_hpo.individual import Individual
 from deap_hpo.plan import plan
 from deap_hpo.progress import ProgressDisplay
@@ -116,6 +117,18 @@ def test_a_run_does_what_was_planned_or_less_where_that_was_said(name: str, tmp_
     shown = screen.getvalue()
     assert f"0/{work.evaluations} evaluations, 0/{work.epochs} epochs" in shown
     assert f"{evaluations}/{evaluations} evaluations, {epochs}/{epochs} epochs" in shown.rsplit("generation", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("evolution", "least"),
+    [({}, 3), ({"stages": [2, 3]}, 2), ({"algorithm": "pbt", "arguments": {"interval": 2}}, 2)],
+)
+def test_a_budget_in_which_nothing_can_be_trained_is_refused(evolution: dict[str, Any], least: int) -> None:
+    small = run_of({**evolution, "max_epochs": least - 1}, "a.db")
+    with pytest.raises(InputError, match=rf"^evolution.max_epochs must be at least {least}, .*; got {least - 1}\.$"):
+        workload(small.search_space, small.evolution, epochs=3)
+    enough = run_of({**evolution, "max_epochs": least}, "a.db")
+    assert workload(enough.search_space, enough.evolution, epochs=3).evaluations == 1
 
 
 @pytest.mark.parametrize(("device", "images"), [("cpu", 24), ("cuda", 1000)])
