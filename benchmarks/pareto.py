@@ -19,7 +19,7 @@ from deap import benchmarks
 from sklearn.datasets import load_breast_cancer
 
 from deap_hpo import Float, Int, Objective, Task, make_trainer, optimize
-from deap_hpo.runs import paired_difference
+from deap_hpo.analysis.runs import paired_difference
 from deap_hpo.training.data import load_digits
 from deap_hpo.training.models import MLP
 from deap_hpo.training.recipe import Recipe

@@ -1,4 +1,4 @@
-"""The command line: deap-hpo run, resume, compare; other commands are in `commands`, `record_commands` and `replay`.
+"""The command line: deap-hpo run, resume, compare; other commands are in `deap_hpo.commands`.
 
 Heavy imports stand inside the commands, so that ``--help`` answers at once.
 """
@@ -15,12 +15,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deap_hpo.commands import data, export, init
+from deap_hpo.commands.exits import DONE, errors, output, reporting
+from deap_hpo.commands.files import data, export, init
+from deap_hpo.commands.options import (
+    Address,
+    Debug,
+    Executor,
+    Json,
+    Overrides,
+    Storage,
+    Workers,
+    execution_of,
+    settings_of,
+)
+from deap_hpo.commands.record import dashboard, list_, plot, report, show
+from deap_hpo.commands.replay import replay
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
-from deap_hpo.exits import DONE, errors, output, reporting
-from deap_hpo.options import Address, Debug, Executor, Json, Overrides, Storage, Workers, execution_of, settings_of
-from deap_hpo.record_commands import dashboard, list_, plot, report, show
-from deap_hpo.replay import replay
 
 if TYPE_CHECKING:
     from deap_hpo.config import RunConfig
@@ -101,7 +111,7 @@ def run(
 
             settings = with_enqueued(settings, enqueue_from)
         if dry_run:
-            from deap_hpo.job import print_plan
+            from deap_hpo.commands.job import print_plan
 
             print_plan(settings, output, as_json=as_json)
         else:
@@ -137,8 +147,8 @@ def resume(
 
 
 def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None:
-    from deap_hpo.job import run_job
-    from deap_hpo.report import storage_option
+    from deap_hpo.commands.job import run_job
+    from deap_hpo.reports.study import storage_option
 
     with reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
         run_job(config, output, errors, resume=resume, as_json=as_json)
@@ -173,9 +183,9 @@ def compare(
     with reporting(debug, f"the same command; the experiment {experiment!r} is on record"):
         from deap_hpo.comparison import compare as compare_methods
         from deap_hpo.comparison import parse_method
-        from deap_hpo.comparison_report import markdown, results, write
         from deap_hpo.config import load_config
-        from deap_hpo.report import strict_json
+        from deap_hpo.reports.comparison import markdown, results, write
+        from deap_hpo.reports.study import strict_json
         from deap_hpo.storage import run_folder
 
         folder = run_folder(experiment, storage)

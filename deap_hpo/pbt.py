@@ -41,7 +41,8 @@ def eaPBT(
             population = children
 
     So a network's hyperparameters become a schedule, and the best network is the last of a lineage:
-    `deap_hpo.trials.training_path` gives it, `deap_hpo.lineages` a table of all of them. Nothing is trained twice.
+    `deap_hpo.trials.training_path` gives it, `deap_hpo.analysis.lineages` a table of all of them. Nothing is trained
+    twice.
 
     Args:
         population: Individuals, at least 2; replaced in place.

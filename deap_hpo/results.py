@@ -59,12 +59,12 @@ class Results:
 
     def pareto_front(self) -> list[Entry]:
         """Give the feasible evaluations that no other dominates, the best first objective first."""
-        from deap_hpo.fronts import pareto_front
+        from deap_hpo.analysis.fronts import pareto_front
 
         return pareto_front(self.record, self.directions)
 
     def hypervolumes(self, reference: Sequence[float] | None = None) -> list[float]:
-        """Give the hypervolume of the front after each generation; see `deap_hpo.fronts.hypervolumes`.
+        """Give the hypervolume of the front after each generation; see `deap_hpo.analysis.fronts.hypervolumes`.
 
         Args:
             reference: A value of each objective; by default the worst feasible one on record.
@@ -72,7 +72,7 @@ class Results:
         Raises:
             InputError: The reference point has another number of values.
         """
-        from deap_hpo.fronts import hypervolumes
+        from deap_hpo.analysis.fronts import hypervolumes
 
         return hypervolumes(list(self.record), self.directions, reference)
 
@@ -122,14 +122,14 @@ class Results:
         return trainer
 
     def trials_dataframe(self) -> pd.DataFrame:
-        """Give one row for each evaluation; see `deap_hpo.analysis.trials_table` for the columns."""
-        from deap_hpo.analysis import trials_table
+        """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""
+        from deap_hpo.analysis.tables import trials_table
 
         return trials_table(list(self.record), self.space, self.directions[0])
 
     def _repr_html_(self) -> str:
         """Show the study in a notebook: how much was done, and the best evaluations."""
-        from deap_hpo.analysis import best_trials
+        from deap_hpo.analysis.tables import best_trials
 
         trials = self.trials_dataframe()
         seed = f"seed {self.seed}, {self.directions[0]}"

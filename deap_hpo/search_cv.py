@@ -47,7 +47,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
         best_score_: Their mean cross-validated score.
         best_estimator_: The estimator fitted with them on all data.
         best_index_: Their row.
-        trials_: The study's table of evaluations; see `deap_hpo.analysis.trials_table`.
+        trials_: The study's table of evaluations; see `deap_hpo.analysis.tables.trials_table`.
 
     Raises:
         InputError: An argument cannot be used.

@@ -77,7 +77,7 @@ class EarlyStopping:
             )
 
     def _front_moved(self, study: Study, entries: Sequence[Entry]) -> bool:
-        from deap_hpo.fronts import pareto_front
+        from deap_hpo.analysis.fronts import pareto_front
 
         before, self._front = self._front, pareto_front([*self._front, *entries], study.directions)
         return {one.evaluation.values for one in self._front} != {one.evaluation.values for one in before}

@@ -15,8 +15,26 @@ import numpy as np
 import pandas as pd
 from matplotlib import ft2font
 
-from deap_hpo import plotting, plotting_impact, plotting_runs
-from deap_hpo.offline import read_table
+from deap_hpo.analysis.offline import read_table
+from deap_hpo.plotting.impact import (
+    plot_interactions,
+    plot_noise,
+    plot_param_importances,
+    plot_partial_dependence,
+    plot_trade_off,
+)
+from deap_hpo.plotting.runs import (
+    plot_bands,
+    plot_comparison,
+    plot_costs,
+    plot_final_curves,
+    plot_outcomes,
+    plot_regrets,
+    plot_runs,
+    plot_work,
+)
+from deap_hpo.plotting.study import plot_slice
+from deap_hpo.plotting.style import save
 from deap_hpo.space import Space
 
 HERE = Path(__file__).parent
@@ -52,7 +70,7 @@ def losses(data: Path, target: Path) -> list[Path]:
     count = runs["seed"].nunique()
     paths = []
     for column, name, claims in (("validation_loss", "validation loss", published), ("test_loss", "test loss", None)):
-        figure = plotting_runs.plot_runs(
+        figure = plot_runs(
             runs,
             over_seeds(runs, column, ["label"]),
             None if claims is None else claims[claims["run"].isin(runs["run"])],
@@ -60,34 +78,34 @@ def losses(data: Path, target: Path) -> list[Path]:
             value_name=f"{name} of the best network",
             title=f"{name.capitalize()} across the runs\n{count} seed(s), {scale_text(data)}",
         )
-        paths += plotting.save(figure, target / ("figure_1" if column == "validation_loss" else column))
+        paths += save(figure, target / ("figure_1" if column == "validation_loss" else column))
     return paths
 
 
 def simulated(data: Path, target: Path) -> list[Path]:
     """The five runs with many seeds, on a model of the trainings."""
     runs = labelled(data, "simulated_runs")
-    figure = plotting_runs.plot_runs(
+    figure = plot_runs(
         runs,
         over_seeds(runs, "validation_loss", ["label"]),
         value_name="modelled validation loss",
         title=f"On a model of the trainings: {runs['seed'].nunique()} seeds",
     )
-    return plotting.save(figure, target / "simulated_runs")
+    return save(figure, target / "simulated_runs")
 
 
 def generations(data: Path, target: Path) -> list[Path]:
     """Best so far, and diversity, generation by generation."""
     table = labelled(data, "paper_generations")
     table["round"] = table["generation"] + 1
-    best = plotting_runs.plot_bands(
+    best = plot_bands(
         over_seeds(table, "best", ["label", "round"]),
         x="round",
         x_name="generation (rounds of evaluation)",
         value_name="best validation loss so far",
         title="Best so far: mean and extremes of the seeds",
     )
-    diversity = plotting_runs.plot_bands(
+    diversity = plot_bands(
         over_seeds(table, "diversity", ["label", "round"]),
         x="round",
         x_name="generation (rounds of evaluation)",
@@ -95,7 +113,7 @@ def generations(data: Path, target: Path) -> list[Path]:
         title="Diversity of the population: mean and extremes of the seeds",
         logarithmic=False,
     )
-    return [*plotting.save(best, target / "generations"), *plotting.save(diversity, target / "diversity")]
+    return [*save(best, target / "generations"), *save(diversity, target / "diversity")]
 
 
 def curves(data: Path, target: Path) -> list[Path]:
@@ -112,8 +130,8 @@ def curves(data: Path, target: Path) -> list[Path]:
         left_on=["run", "seed", "number"],
         right_on=["run", "seed", "number_trained"],
     )
-    figure = plotting_runs.plot_final_curves(chosen, title=f"Training of the best network: {scale_text(data)}")
-    return plotting.save(figure, target / "final_curves")
+    figure = plot_final_curves(chosen, title=f"Training of the best network: {scale_text(data)}")
+    return save(figure, target / "final_curves")
 
 
 def costs(data: Path, target: Path) -> list[Path]:
@@ -124,8 +142,8 @@ def costs(data: Path, target: Path) -> list[Path]:
         return []
     shares = means / means.loc["baseline"]
     shares["published"] = published.set_index("label")["minutes"] / published.set_index("label")["minutes"]["baseline"]
-    figure = plotting_runs.plot_costs(shares.reset_index(), title="What each run costs beside the baseline")
-    return plotting.save(figure, target / "costs")
+    figure = plot_costs(shares.reset_index(), title="What each run costs beside the baseline")
+    return save(figure, target / "costs")
 
 
 def work(data: Path, target: Path) -> list[Path]:
@@ -145,12 +163,12 @@ def work(data: Path, target: Path) -> list[Path]:
     seeds = (parts["whole"] + parts["short"]).rename("trained").reset_index()
     means = parts.groupby("label", sort=False).mean()
     means["note"] = _shares(seeds, runs)
-    figure = plotting_runs.plot_work(
+    figure = plot_work(
         means.reset_index(),
         seeds,
         title=f"Work of each run, which time follows\n{runs['seed'].nunique()} seed(s), {scale_text(data)}",
     )
-    return plotting.save(figure, target / "work")
+    return save(figure, target / "work")
 
 
 def _shares(seeds: pd.DataFrame, runs: pd.DataFrame) -> pd.Series:
@@ -167,7 +185,7 @@ def searched(data: Path, target: Path) -> list[Path]:
     """Hyperparameters that the runs tried, against the loss."""
     trials = pd.read_csv(data / "paper_trials.csv").astype({"duplicate_of": "Int64"})
     space = Space.from_dict(json.loads((data / "paper_runs.json").read_text())["space"])
-    return plotting.save(plotting.plot_slice(trials[trials["duplicate_of"].isna()], space), target / "hyperparameters")
+    return save(plot_slice(trials[trials["duplicate_of"].isna()], space), target / "hyperparameters")
 
 
 def impact(data: Path, target: Path) -> list[Path]:
@@ -176,15 +194,15 @@ def impact(data: Path, target: Path) -> list[Path]:
     maps, dependence = (pd.read_csv(data / f"impact_{name}.csv") for name in ("interactions", "partial_dependence"))
     trials["effective"] = trials["params_lr"] / (1 - trials["params_momentum"])
     figures = {
-        "importance": plotting_impact.plot_param_importances(pd.read_csv(data / "impact_importances.csv")),
-        "partial_dependence": plotting_impact.plot_partial_dependence(dependence, trials, space),
-        "interactions": plotting_impact.plot_interactions(maps, trials, space),
-        "trade_off": plotting_impact.plot_trade_off(trials, "effective"),
+        "importance": plot_param_importances(pd.read_csv(data / "impact_importances.csv")),
+        "partial_dependence": plot_partial_dependence(dependence, trials, space),
+        "interactions": plot_interactions(maps, trials, space),
+        "trade_off": plot_trade_off(trials, "effective"),
     }
     if (data / "impact_noise.csv").exists():
         repeats, _ = read_table(data / "fashion_mnist_cnn_table.parquet", "repeats")
-        figures["noise"] = plotting_impact.plot_noise(pd.read_csv(data / "impact_noise.csv"), repeats)
-    return [path for name, figure in figures.items() for path in plotting.save(figure, target / name)]
+        figures["noise"] = plot_noise(pd.read_csv(data / "impact_noise.csv"), repeats)
+    return [path for name, figure in figures.items() for path in save(figure, target / name)]
 
 
 def comparisons(data: Path, target: Path) -> list[Path]:
@@ -192,9 +210,9 @@ def comparisons(data: Path, target: Path) -> list[Path]:
     paths: list[Path] = []
     for path in sorted(data.glob("comparison*.json")):
         result = json.loads(path.read_text())
-        figure = plotting.plot_comparison(pd.DataFrame(result["anytime"]))
-        outcomes = plotting_runs.plot_outcomes(result["outcomes"]["test_loss"]["summary"])
-        paths += plotting.save(figure, target / path.stem) + plotting.save(outcomes, target / f"{path.stem}_outcomes")
+        figure = plot_comparison(pd.DataFrame(result["anytime"]))
+        outcomes = plot_outcomes(result["outcomes"]["test_loss"]["summary"])
+        paths += save(figure, target / path.stem) + save(outcomes, target / f"{path.stem}_outcomes")
     return paths
 
 
@@ -203,12 +221,12 @@ def benchmark(data: Path, target: Path) -> list[Path]:
     table = data / "benchmark_regret.csv"
     if not table.exists():  # experiments of one's own have none
         return []
-    figure = plotting_runs.plot_regrets(
+    figure = plot_regrets(
         pd.read_csv(table),
         first="surrogate",
         title="Twelve real tuning problems, 20 seeds: mean, 95 % interval\n(0: the best known; 1: a median random one)",
     )
-    return plotting.save(figure, target / "benchmark_regret")
+    return save(figure, target / "benchmark_regret")
 
 
 FIGURES: list[Callable[[Path, Path], list[Path]]] = [

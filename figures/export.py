@@ -17,10 +17,10 @@ import pandas as pd
 import simulation
 
 import deap_hpo
-from deap_hpo import analysis, impact, runs
-from deap_hpo.offline import read_table
+from deap_hpo.analysis import impact, runs, tables
+from deap_hpo.analysis.offline import read_table
+from deap_hpo.analysis.response import MODELS, ResponseModel
 from deap_hpo.record import Recorded, read_record, study_names
-from deap_hpo.response import MODELS, ResponseModel
 
 RUNS = ("baseline", "run_1", "run_2", "run_3", "run_4")
 TABLE = "fashion_mnist_cnn_table"
@@ -119,11 +119,11 @@ def export_table(samples: dict[str, Recorded], target: Path, made: dict[str, Any
     """Write the table of trainings: hyperparameters, seed, outcome, and the measurements of every epoch."""
     parts = []
     for name, recorded in samples.items():
-        table = analysis.trials_table(recorded.entries, recorded.space)
+        table = tables.trials_table(recorded.entries, recorded.space)
         table = table.drop(columns=["generation", "best", "duplicate_of"])
         table.insert(0, "sample", name)
         table.insert(2, "seed", [entry.seed for entry in recorded.entries])
-        epochs = analysis.epochs_table(recorded.entries).drop(columns=["generation", "status", "seconds"])
+        epochs = tables.epochs_table(recorded.entries).drop(columns=["generation", "status", "seconds"])
         wide = epochs.pivot(index="number", columns="epoch")
         wide.columns = [f"epoch_{epoch}_{measure}" for measure, epoch in wide.columns]
         parts.append(table.merge(wide, left_on="number", right_index=True, how="left"))

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from deap_hpo.offline import read_table
-from deap_hpo.runs import paired_difference
+from deap_hpo.analysis.offline import read_table
+from deap_hpo.analysis.runs import paired_difference
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"

@@ -16,10 +16,10 @@ import pandas as pd
 from scipy import stats
 
 from deap_hpo.algorithms import eaTruncation
+from deap_hpo.analysis.offline import read_table
+from deap_hpo.analysis.response import ResponseModel
 from deap_hpo.config import RunConfig, load_config
 from deap_hpo.individual import make_toolbox
-from deap_hpo.offline import read_table
-from deap_hpo.response import ResponseModel
 from deap_hpo.seeding import derived_seed
 from deap_hpo.space import Space
 

@@ -13,11 +13,11 @@ from test_cli import call, here, refused  # noqa: F401 - `here` is a fixture
 
 from deap_hpo.assembly import make_task
 from deap_hpo.comparison import compare, parse_method
-from deap_hpo.comparison_report import anytime_bands, markdown, results
 from deap_hpo.config import RunConfig, load_config
 from deap_hpo.errors import InputError
-from deap_hpo.plotting import plot_comparison
+from deap_hpo.plotting.runs import plot_comparison
 from deap_hpo.record import read_record, study_names
+from deap_hpo.reports.comparison import anytime_bands, markdown, results
 
 METHODS = ("truncation", "random", "fixed:params={lr=0.1,momentum=0.5}")
 

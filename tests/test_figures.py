@@ -25,12 +25,12 @@ import export  # noqa: E402
 import reproduction  # noqa: E402
 import simulation  # noqa: E402
 
-from deap_hpo import impact  # noqa: E402
-from deap_hpo.comparison_report import markdown  # noqa: E402
+from deap_hpo.analysis import impact  # noqa: E402
+from deap_hpo.analysis.offline import read_table  # noqa: E402
+from deap_hpo.analysis.response import ResponseModel  # noqa: E402
 from deap_hpo.evaluation import Evaluation  # noqa: E402
-from deap_hpo.offline import read_table  # noqa: E402
 from deap_hpo.record import Recorded, read_record, study_names  # noqa: E402
-from deap_hpo.response import ResponseModel  # noqa: E402
+from deap_hpo.reports.comparison import markdown  # noqa: E402
 from deap_hpo.trials import Entry  # noqa: E402
 
 DATA = FIGURES / "data"
@@ -168,8 +168,8 @@ def test_work_counts_epochs_of_every_training_and_what_the_record_answered(
     table = pd.DataFrame(epochs, columns=["run", "number", "epoch"]).assign(seed=1)
     table.to_csv(tmp_path / "paper_epochs.csv", index=False)
     given: list[Any] = []
-    true = draw.plotting_runs.plot_work
-    monkeypatch.setattr(draw.plotting_runs, "plot_work", lambda *tables, **named: given.append(tables) or true(*tables))
+    true = draw.plot_work
+    monkeypatch.setattr(draw, "plot_work", lambda *tables, **named: given.append(tables) or true(*tables))
     assert len(draw.work(tmp_path, tmp_path)) == 2
     work, seeds = given[0]
     # Two epochs; one and the one in which it diverged, and one in which it did at once; the same again, spared.

@@ -63,19 +63,22 @@ def test_algorithms_and_operators_know_nothing_of_torch_or_storage() -> None:
 
 def test_only_reports_draw() -> None:
     drawing = {module for module in MODULES if uses(module, "deap_hpo.plotting")}
-    drawing = {module for module in drawing if not module.startswith("deap_hpo.plotting")}
-    assert drawing == {"deap_hpo.report", "deap_hpo.html_report", "deap_hpo.comparison_report"}
+    assert {module.split(".")[1] for module in drawing} == {"plotting", "reports"}
 
 
-def test_plotting_computes_nothing() -> None:
+def test_plotting_computes_nothing_and_analysis_draws_nothing() -> None:
     for module in MODULES:
         if module.startswith("deap_hpo.plotting"):
-            assert not uses(module, "scipy", "sklearn", "optuna", "deap_hpo.impact", "deap_hpo.runs"), module
+            assert not uses(module, "scipy", "sklearn", "optuna", "deap_hpo.analysis"), module
+        if module.startswith("deap_hpo.analysis"):
+            assert not uses(module, "matplotlib", "rich", "deap_hpo.plotting", "deap_hpo.reports"), module
 
 
 def test_nothing_imports_the_command_line_or_imports_in_a_circle() -> None:
     for module in MODULES:
         assert not uses(module, "deap_hpo.cli"), module
+        of_the_command_line = module == "deap_hpo.cli" or module.startswith("deap_hpo.commands")
+        assert of_the_command_line or not uses(module, "deap_hpo.commands"), module
         assert module not in reached(module), module
 
 

@@ -23,14 +23,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from deap_hpo.analysis.lineages import lineage_table
 from deap_hpo.cli import app
 from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual, make_toolbox
-from deap_hpo.lineages import lineage_table
 from deap_hpo.optimization import optimize
 from deap_hpo.pbt import EXPLOITS, PBTSettings, eaPBT, exploitTruncation
-from deap_hpo.plotting import save
-from deap_hpo.plotting_lineage import plot_lineage
+from deap_hpo.plotting.lineage import plot_lineage
+from deap_hpo.plotting.style import save
 from deap_hpo.record import read_record
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study

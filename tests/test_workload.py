@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from deap_hpo import optimize
-from deap_hpo import plan as planning
 from deap_hpo.__main__ import evolve
 from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.budget import Budget, BudgetSpent
+from deap_hpo.commands import plan as planning
+from deap_hpo.commands.plan import plan
 from deap_hpo.config import EvolutionConfig, RunConfig, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evolution import strategy_for
 from deap_hpo.individual import Individual
-from deap_hpo.plan import plan
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.record import read_record
 from deap_hpo.space import Float, Space

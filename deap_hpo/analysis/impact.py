@@ -1,0 +1,275 @@
+"""What each hyperparameter does to the objective: importance, partial dependence, interactions, noise between seeds."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import combinations
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from deap_hpo.analysis.response import Genes, ResponseModel, capped_values, first_evaluations, params_in_use
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
+from deap_hpo.space import Categorical, Space
+from deap_hpo.strategies.genes import GeneColumns
+from deap_hpo.trials import distributions
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def importances(
+    trials: pd.DataFrame, space: Space, *, direction: Direction = "minimize", seed: int = 0
+) -> pd.DataFrame:
+    """Say which share of the objective's variation each hyperparameter explains.
+
+    Args:
+        trials: As returned by `deap_hpo.analysis.tables.trials_table`. An evaluation without a finite value counts as
+            the worst finite one; a hyperparameter that was not in use counts with the middle of its range.
+        space: The search space.
+        direction: Which evaluations are the best.
+        seed: Seed of the forest that fANOVA fits.
+
+    Returns:
+        One row for each hyperparameter, the most important first: `hyperparameter`, `fanova` (share of the variance
+        over the whole space, by its main effect; on a log scale where all values are positive), `ped_anova` (the same
+        for what tells the best tenth of the evaluations from the others). Each column adds up to 1.
+
+    Source: Hutter, Hoos & Leyton-Brown, "An efficient approach for assessing hyperparameter importance" (ICML 2014);
+        Watanabe, Bansal & Hutter, "PED-ANOVA" (IJCAI 2023). As in Optuna.
+
+    Raises:
+        InputError: There are fewer than 10 evaluations, or none with a finite value.
+    """
+    kept = first_evaluations(trials)
+    values = capped_values(kept)
+    study = optuna.create_study(direction=direction)
+    known = distributions(space)
+    middle = {name: hyperparameter.decode(0.5) for name, hyperparameter in space.items()}
+    scaled = np.log(values) if (values > 0).all() else values
+    for params, value in zip(params_in_use(kept, space), scaled, strict=True):
+        trial = optuna.create_trial(params={**middle, **params}, distributions=known, value=float(value))
+        study.add_trial(trial)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        evaluators = {
+            "fanova": optuna.importance.FanovaImportanceEvaluator(seed=seed),
+            "ped_anova": optuna.importance.PedAnovaImportanceEvaluator(),
+        }
+        table = pd.DataFrame(
+            {
+                column: optuna.importance.get_param_importances(study, evaluator=evaluator)
+                for column, evaluator in evaluators.items()
+            }
+        )
+    table = table.sort_values("fanova", ascending=False).rename_axis("hyperparameter").reset_index()
+    return table[["hyperparameter", *evaluators]]
+
+
+def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.DataFrame:
+    """Give the predicted objective as one hyperparameter varies, averaged over the evaluations' values of the others.
+
+    Of the evaluations those count in which it was in use.
+
+    Args:
+        model: Of the objective.
+        resolution: Points of each hyperparameter, at least 2; a categorical one takes each choice.
+
+    Returns:
+        One row for each hyperparameter and point: `hyperparameter`, `value`, `mean` (geometric where the model is
+        logarithmic), `low`, `high` (between which the middle 80 % of the evaluations' own curves lie).
+
+    Source: Friedman, "Greedy function approximation" (2001); the curves: Goldstein et al., "Peeking inside the black
+        box" (2015).
+    """
+    rows = []
+    for column, name in enumerate(model.space):
+        genes = model.genes[model.used[:, column]]
+        for gene in _points(model.space, name, resolution) if len(genes) else ():
+            predicted = model.on_scale(_with(model.space, genes, {column: gene}))
+            summary = model.from_scale(np.array([predicted.mean(), *np.quantile(predicted, [0.1, 0.9])]))
+            value = model.space[name].decode(gene)
+            rows.append(
+                {"hyperparameter": name, "value": value, **dict(zip(("mean", "low", "high"), summary, strict=True))}
+            )
+    return pd.DataFrame(rows)
+
+
+def interactions(model: ResponseModel, *, resolution: int = 31) -> pd.DataFrame:
+    """Give the predicted objective over two hyperparameters at a time, averaged over the others.
+
+    Args:
+        model: Of the objective.
+        resolution: Points on each axis, at least 2.
+
+    Returns:
+        One row for each pair and pair of points: `first`, `second` (names), `first_value`, `second_value`, `mean`
+        (geometric where the model is logarithmic), and on the model's scale `effect` (the same) and `additive` (what
+        the two main effects alone would give).
+    """
+    rows = []
+    for (i, first), (j, second) in combinations(enumerate(model.space), 2):
+        grids = [_points(model.space, name, resolution) for name in (first, second)]
+        means = np.array(
+            [[model.on_scale(_with(model.space, model.genes, {i: a, j: b})).mean() for b in grids[1]] for a in grids[0]]
+        )
+        additive = means.mean(axis=1, keepdims=True) + means.mean(axis=0, keepdims=True) - means.mean()
+        for row, a in enumerate(grids[0]):
+            for column, b in enumerate(grids[1]):
+                rows.append(
+                    {
+                        "first": first,
+                        "second": second,
+                        "first_value": model.space[first].decode(a),
+                        "second_value": model.space[second].decode(b),
+                        "mean": float(model.from_scale(means[row, column])),
+                        "effect": float(means[row, column]),
+                        "additive": float(additive[row, column]),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def interaction_strengths(maps: pd.DataFrame) -> pd.DataFrame:
+    """Say how much of what two hyperparameters do together is more than the sum of their main effects.
+
+    Args:
+        maps: As returned by `interactions`.
+
+    Returns:
+        One row for each pair: `first`, `second`, `share` (of the variance over the map, on the
+        model's scale; 0 is none).
+
+    Source: the H statistic of Friedman & Popescu, "Predictive learning via rule ensembles" (2008), over a grid.
+    """
+    rows = []
+    for (first, second), cells in maps.groupby(["first", "second"], sort=False):
+        beyond = ((cells["effect"] - cells["additive"]) ** 2).mean()
+        rows.append({"first": first, "second": second, "share": beyond / cells["effect"].var(ddof=0)})
+    return pd.DataFrame(rows)
+
+
+def momentum_exponent(trials: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
+    """Estimate how momentum trades off against the learning rate: which lr / (1 - momentum)**a decides the loss.
+
+    Trainings are put in the order of that rate, for every a from -1 to 3; the better the rate decides the loss, the
+    less the logarithm of the loss jumps from one training to the next. The estimate is the a with the smallest mean
+    absolute jump. With a = 1, momentum does nothing but enlarge steps by 1 / (1 - momentum), as if gradients stayed the
+    same.
+
+    Args:
+        trials: With `params_lr` and `params_momentum`; what diverged counts as the worst finite value.
+        resamples: Random halves of the trainings for the interval, at least 100; the spread of estimates from halves is
+            that of an estimate from all (delete-half jackknife).
+        seed: Seed of the halves.
+
+    Returns:
+        `exponent`, `low` and `high` (95 % interval, percentiles), and the mean jumps, as ratios of losses:
+        `jump` (at that exponent), `jump_lr` (a = 0: the learning rate alone), `jump_effective` (a = 1); and `rows`.
+
+    Raises:
+        InputError: There are no such columns, or fewer than 10 evaluations.
+    """
+    missing = {"params_lr", "params_momentum"} - set(trials)
+    if missing:
+        raise InputError(f"trials must have the columns params_lr and params_momentum; missing {sorted(missing)}.")
+    kept = first_evaluations(trials)
+    losses = np.log(capped_values(kept))
+    rate = np.log(kept["params_lr"].to_numpy(dtype=float))
+    damping = -np.log1p(-kept["params_momentum"].to_numpy(dtype=float))
+    exponents = np.linspace(-1.0, 3.0, 81)
+
+    def jumps(rows: NDArray[np.int_]) -> NDArray[np.float64]:
+        rates = rate[rows] + exponents[:, None] * damping[rows]
+        ordered = losses[rows][np.argsort(rates, axis=1, kind="stable")]
+        return np.asarray(np.abs(np.diff(ordered, axis=1)).mean(axis=1))
+
+    everything = jumps(np.arange(len(kept)))
+    generator = np.random.default_rng(seed)
+    halves = [generator.permutation(len(kept))[: len(kept) // 2] for _ in range(resamples)]
+    low, high = np.quantile([exponents[jumps(half).argmin()] for half in halves], [0.025, 0.975])
+    return {
+        "exponent": float(exponents[everything.argmin()]),
+        "low": float(low),
+        "high": float(high),
+        "jump": float(np.exp(everything.min())),
+        "jump_lr": float(np.exp(everything[np.abs(exponents).argmin()])),
+        "jump_effective": float(np.exp(everything[np.abs(exponents - 1).argmin()])),
+        "rows": float(len(kept)),
+    }
+
+
+def noise(repeats: pd.DataFrame) -> pd.DataFrame:
+    """Say how much the same configuration varies between seeds.
+
+    Args:
+        repeats: One row for each training: `configuration` (an identifier), `value`, `status`.
+
+    Returns:
+        One row for each configuration, best mean first: `configuration`, `seeds`, `diverged`, `mean`, `std` (sample
+        standard deviation) and `low`, `high` (extremes) of the finite values; `std` is NaN where there is but one.
+
+    Example:
+        >>> table = pd.DataFrame({"configuration": [0, 0, 1, 1], "value": [1.0, 3.0, 0.5, 0.5], "status": "ok"})
+        >>> noise(table)[["configuration", "mean", "std"]].round(2).values.tolist()
+        [[1.0, 0.5, 0.0], [0.0, 2.0, 1.41]]
+    """
+    rows = []
+    for configuration, group in repeats.groupby("configuration"):
+        finite = group.loc[group["status"].eq("ok"), "value"]
+        rows.append(
+            {
+                "configuration": configuration,
+                "seeds": len(group),
+                "diverged": int(group["status"].ne("ok").sum()),
+                "mean": finite.mean(),
+                "std": finite.std(ddof=1),
+                "low": finite.min(),
+                "high": finite.max(),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("mean", kind="stable", ignore_index=True)
+
+
+def noise_share(repeats: pd.DataFrame) -> dict[str, float]:
+    """Say which share of the variance of the log losses lies between seeds rather than between configurations.
+
+    Args:
+        repeats: As for `noise`; configurations of which a seed diverged are left out, and all have as many seeds.
+
+    Returns:
+        `share` (one minus the intraclass correlation of a one-way random-effects analysis of variance), `ratio` (a
+        typical factor between two seeds of one configuration: exp of the standard deviation of their difference),
+        `configurations`, `p` (of the F test that configurations do not differ).
+
+    Source: Shrout & Fleiss, "Intraclass correlations" (1979), case 1.
+    """
+    finite = repeats.groupby("configuration").filter(lambda group: bool(group["status"].eq("ok").all()))
+    groups = [np.log(group["value"].to_numpy(dtype=float)) for _, group in finite.groupby("configuration")]
+    size = len(groups[0])
+    within = float(np.mean([group.var(ddof=1) for group in groups]))
+    between = max(0.0, float(np.var([group.mean() for group in groups], ddof=1)) - within / size)
+    return {
+        "share": within / (within + between),
+        "ratio": float(np.exp(np.sqrt(2 * within))),
+        "configurations": float(len(groups)),
+        "p": float(stats.f_oneway(*groups).pvalue),
+    }
+
+
+def _points(space: Space, name: str, resolution: int) -> NDArray[np.float64]:
+    hyperparameter = space[name]
+    if isinstance(hyperparameter, Categorical):
+        return np.array([hyperparameter.encode(choice) for choice in hyperparameter.choices], dtype=float)
+    return np.asarray(np.linspace(0.0, 1.0, resolution), dtype=np.float64)
+
+
+def _with(space: Space, genes: Genes, fixed: dict[int, float]) -> Genes:
+    changed: Genes = genes.copy()
+    for column, gene in fixed.items():
+        changed[:, column] = gene
+    # Another choice may put others out of use.
+    return GeneColumns(space).snap(changed) if space.conditions.allowed else changed

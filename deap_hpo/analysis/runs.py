@@ -1,0 +1,166 @@
+"""Several runs of one experiment: tidy tables over runs and seeds, and what a difference between two shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.spatial.distance import pdist
+
+from deap_hpo.analysis.tables import epochs_table, summary, trials_table
+from deap_hpo.errors import InputError
+from deap_hpo.record import Recorded
+from deap_hpo.trials import Entry, best_entry
+
+Runs = Mapping[str, Sequence[Recorded]]
+"""The records of each run, by its label: one for each seed."""
+
+
+def runs_table(runs: Runs) -> pd.DataFrame:
+    """One row for each run and seed: its settings, its counts, its best network, what that does on the test examples.
+
+    Columns: `run`, `seed`, `population`, `generations`, `mutation_rate`, those of `summary` (`seconds` is
+    summed over the trainings), `best` (number of the best evaluation), `training_loss` (mean of its last epoch, dropout
+    on), `validation_loss`, ``validation_*``, `test_loss`, ``test_*`` (NaN where it was not measured), ``params_*``.
+
+    Raises:
+        InputError: A study was not started by ``deap-hpo run``, or has no evaluation with a finite value.
+    """
+    return pd.DataFrame([_run_row(label, recorded) for label, seeds in runs.items() for recorded in seeds])
+
+
+def _run_row(label: str, recorded: Recorded) -> dict[str, Any]:
+    evolution = recorded.config()["evolution"]
+    best = best_entry(recorded.entries, recorded.directions[0])
+    final = recorded.attributes.get("final") or {}
+    params = recorded.space.decode(best.genes) if recorded.space else {}
+    return {
+        "run": label,
+        "seed": recorded.attributes["seed"],
+        "population": evolution["population"],
+        "generations": evolution["generations"],
+        "mutation_rate": evolution["indpb"],
+        **{key: value for key, value in summary(recorded).items() if key != "generations"},
+        "best": best.number,
+        "training_loss": best.evaluation.curve[-1].training_loss if best.evaluation.curve else np.nan,
+        "validation_loss": best.evaluation.value,
+        **{f"validation_{name}": value for name, value in best.evaluation.metrics.items()},
+        "test_loss": final.get("test_loss", np.nan),
+        **{f"test_{name}": value for name, value in final.get("test_metrics", {}).items()},
+        **{f"params_{name}": value for name, value in params.items()},
+    }
+
+
+def stacked(runs: Runs, table: str) -> pd.DataFrame:
+    """Put one table of every study under another, with the columns `run` and `seed` in front.
+
+    Args:
+        runs: The records.
+        table: "trials" (`trials_table`), "epochs" (`epochs_table`) or "generations"
+            (`generations_table`).
+
+    Raises:
+        InputError: There is no such table.
+    """
+    make = {
+        "trials": lambda recorded: trials_table(recorded.entries, recorded.space, recorded.directions[0]),
+        "epochs": lambda recorded: epochs_table(recorded.entries),
+        "generations": generations_table,
+    }
+    if table not in make:
+        raise InputError(f"table must be one of {', '.join(make)}; got {table!r}.")
+    parts = []
+    for label, seeds in runs.items():
+        for recorded in seeds:
+            part = make[table](recorded)
+            part.insert(0, "run", label)
+            part.insert(1, "seed", recorded.attributes["seed"])
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def generations_table(recorded: Recorded) -> pd.DataFrame:
+    """One row for each generation of a study.
+
+    Columns: `generation`, `trainings` (so far, those that were not answered by an earlier one), `best` (value so far;
+    NaN until there is one), `diversity` (mean Euclidean distance between two genomes of the population, each gene in
+    [0, 1]). The population is what was evaluated in the generation, and with it, for the genetic algorithm
+    "truncation", the best half of the one before, which survives.
+    """
+    sign = 1 if recorded.directions[0] == "minimize" else -1
+    survives = (recorded.attributes.get("config") or {}).get("evolution", {}).get("algorithm") == "truncation"
+    trainings, best, rows = 0, np.nan, []
+    population: list[Entry] = []
+    for generation in sorted({entry.generation for entry in recorded.entries}):
+        batch = [entry for entry in recorded.entries if entry.generation == generation]
+        ranked = sorted(population, key=lambda entry: sign * entry.evaluation.value)
+        population = [*(ranked[: len(ranked) // 2] if survives else []), *batch]
+        trainings += sum(entry.duplicate_of is None for entry in batch)
+        finite = [sign * entry.evaluation.value for entry in batch if entry.evaluation.feasible]
+        best = sign * float(np.fmin(sign * best, min(finite, default=np.nan)))
+        genomes = np.array([entry.genes for entry in population])
+        rows.append(
+            {"generation": generation, "trainings": trainings, "best": best, "diversity": _mean_distance(genomes)}
+        )
+    return pd.DataFrame(rows, columns=["generation", "trainings", "best", "diversity"])
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[str, float]:
+    """Compare two runs by pairs of equal seed: is the first lower?
+
+    Args:
+        first: A value for each seed, at least 2.
+        second: The values of the other run, in the same order.
+
+    Returns:
+        `n` (pairs), `lower` (pairs in which the first is lower), `mean` (of first minus second), `low` and `high` (95 %
+        interval of Student's t, which takes differences to be normal), `p` (of the exact sign-flip permutation test of
+        the mean, two-sided, which does not), `least_p` (the smallest p that so many pairs can give).
+
+    Raises:
+        InputError: There are fewer than 2 pairs, or the lengths differ.
+
+    Example:
+        >>> paired_difference([0.3, 0.4, 0.5], [0.6, 0.6, 0.9])["p"]
+        0.25
+    """
+    if len(first) != len(second) or len(first) < 2:
+        raise InputError(f"first and second must hold a value for each of 2 or more seeds; got {first} and {second}.")
+    differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
+    count = len(differences)
+    interval = (differences.mean(),) * 2
+    if np.ptp(differences) > 0:
+        interval = stats.t.interval(0.95, count - 1, loc=differences.mean(), scale=stats.sem(differences))
+    test = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf if count <= 15 else 9999, rng=0
+    )
+    return {
+        "n": count,
+        "lower": int((differences < 0).sum()),
+        "mean": float(differences.mean()),
+        "low": float(interval[0]),
+        "high": float(interval[1]),
+        "p": float(test.pvalue),
+        "least_p": 2.0 ** (1 - count),
+    }
+
+
+def environments(runs: Runs) -> list[dict[str, Any]]:
+    """List the different environments (device, precision, versions) in which the evaluations of all studies ran."""
+    found: list[dict[str, Any]] = []
+    for seeds in runs.values():
+        for recorded in seeds:
+            for entry in recorded.entries:
+                about = {key: value for key, value in entry.evaluation.environment.items() if key != "stack"}
+                if about and about not in found:
+                    found.append(about)
+    return found
+
+
+def _mean_distance(genomes: NDArray[np.float64]) -> float:
+    """Mean Euclidean distance between two different rows; NaN where there is one row."""
+    return float(pdist(genomes).mean()) if len(genomes) > 1 else float("nan")

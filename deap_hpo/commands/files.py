@@ -1,0 +1,83 @@
+"""The commands about files: deap-hpo init, export, data. What they need is imported when they are called."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deap_hpo.commands.exits import output, reporting
+from deap_hpo.commands.options import Debug, Json, Storage
+from deap_hpo.config import DEFAULT_STORAGE
+
+
+def init(
+    name: Annotated[str, typer.Argument(help="Name of the two files.")] = "my_task",
+    folder: Annotated[Path, typer.Option(help="Folder for them.")] = Path(),
+    debug: Debug = False,
+) -> None:
+    """Write a starter for a network of your own: a Python file and a TOML file, which run as they are."""
+    from deap_hpo.starting import write_starter
+
+    with reporting(debug):
+        code, settings = write_starter(name, folder)
+        output.print(f"{code} holds the network and its data, {settings} what is searched and how.", markup=False)
+        output.print(f"Run it as it is: deap-hpo run {code}:task", markup=False)
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    storage: Storage = DEFAULT_STORAGE,
+    folder: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the files; by default one beside the record.")
+    ] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    evaluation: Annotated[
+        int | None, typer.Option(min=0, help="Number of an evaluation, such as one of the Pareto front.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the best network, or that of another evaluation: weights as safetensors, what is known of it as TOML."""
+    from deap_hpo.export import export_best
+    from deap_hpo.storage import run_folder
+
+    with reporting(debug):
+        to = folder or run_folder(name, storage)
+        paths = [str(path) for path in export_best(name, storage, to, data_dir, evaluation)]
+        if as_json:
+            output.print_json(json.dumps(paths))
+        else:
+            output.print("\n".join(paths), markup=False)
+
+
+def data(
+    name: Annotated[str, typer.Argument(help="Name of the data set.")] = "fashion-mnist",
+    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find (or download) a data set, check its files, and say what is in it."""
+    from deap_hpo.training.idx import find_fashion_mnist
+    from deap_hpo.training.vision import load_data
+
+    with reporting(debug):
+        loaded = load_data(name, data_dir)
+        facts = {
+            "name": name,
+            "development_size": len(loaded.training) + len(loaded.validation),
+            "test_size": loaded.description["test_size"],
+            "shape": list(loaded.training.inputs.shape[1:]),
+            **({"folder": str(find_fashion_mnist(data_dir))} if name == "fashion-mnist" else {}),
+        }
+        if as_json:
+            output.print_json(json.dumps(facts))
+        else:
+            place = f" in {facts['folder']}" if "folder" in facts else ""
+            output.print(
+                f"{name} is there{place}: {facts['development_size']:,} examples to train and validate on, "
+                f"{facts['test_size']:,} to test, of shape {facts['shape']}; files and checksums right.",
+                markup=False,
+            )

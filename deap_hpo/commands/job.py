@@ -1,0 +1,127 @@
+"""A run from the command line: evolve, train the best network again, draw, and say what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from deap_hpo.__main__ import evolve
+from deap_hpo.assembly import make_task, trainer_of
+from deap_hpo.best import Final, finish
+from deap_hpo.budget import BudgetSpent
+from deap_hpo.commands.plan import plan
+from deap_hpo.config import RunConfig
+from deap_hpo.progress import ProgressDisplay
+from deap_hpo.record import Recorded, read_record
+from deap_hpo.reports.study import (
+    counts_sentence,
+    describe,
+    failure_sentence,
+    figures_of,
+    format_metrics,
+    format_params,
+    format_seconds,
+    plural,
+    print_front,
+    storage_option,
+    strict_json,
+    value_name,
+)
+from deap_hpo.stopping import EarlyStopping
+from deap_hpo.storage import run_folder, shown
+from deap_hpo.workload import workload
+
+
+def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool, as_json: bool) -> None:
+    """Run a configuration to its end, and print what came of it.
+
+    Raises:
+        InputError: Something in the configuration cannot be used.
+    """
+    name, storage = str(config.study.name), config.study.storage
+    trainer = trainer_of(make_task(config), config)
+    evolution = config.evolution
+    given = evolution.target is not None or evolution.patience is not None
+    stops = [EarlyStopping(evolution.target, evolution.patience)] if given else []
+    go_on = f"deap-hpo resume {name}{storage_option(storage)} --set "
+    ended_by = "evolution.generations"  # with another value of which there is more to train
+    try:
+        work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
+        with ProgressDisplay(work) as progress:
+            evolve(config, trainer, resume=resume, callbacks=[progress, *stops], verbose=not as_json)
+    except BudgetSpent as stop:
+        ended_by = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"
+        errors.print(f"{escape(str(stop))} Go on with: {go_on}{ended_by}=N", soft_wrap=True)
+    folder = run_folder(name, storage)
+    recorded = read_record(name, storage)
+    if failure_sentence(recorded):
+        errors.print(escape(failure_sentence(recorded)))
+    final = finish(trainer, recorded, storage, folder)
+    recorded = read_record(name, storage)
+    figures = figures_of(recorded, folder)
+    if as_json:
+        output.print_json(strict_json(describe(recorded)))
+    else:
+        _print_final(recorded, final, folder / "best.safetensors", figures, storage, output)
+        output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N")
+
+
+def _print_final(
+    recorded: Recorded, final: Final, network: Path, figures: list[Path], storage: str, output: Console
+) -> None:
+    several = len(recorded.directions) > 1
+    by = f", by {value_name(recorded)}" if several else ""
+    rows = {
+        "best": f"evaluation {final.number}{by}: {format_params(final.params)}",
+        "validation": f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}",
+        "test": f"{format_metrics({'loss': final.test_loss, **final.test_metrics})} "
+        f"({final.test_size:,} examples that the search has not seen)"
+        if final.test_loss is not None
+        else "none: the task has no test examples",
+        "record": f"{shown(storage)}, study {recorded.name}",
+        "network": str(network),
+        "figures": ", ".join(str(path) for path in figures if path.suffix == ".png"),
+        "look": f"deap-hpo show {recorded.name}{storage_option(storage)}",
+    }
+    output.print(f"\n{counts_sentence(recorded)}")
+    if several:
+        print_front(recorded, output)
+    for label, text in rows.items():
+        output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
+
+
+def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
+    """Print what a run would cost.
+
+    Raises:
+        InputError: Something in the configuration cannot be used.
+    """
+    made = plan(config, trainer_of(make_task(config), config))
+    if as_json:
+        output.print_json(strict_json(asdict(made)))
+        return
+    repeats = f"{made.repeats} trainings of " if made.repeats > 1 else ""
+    longest = plural(made.longest, "epoch")
+    each = longest if made.shortest == made.longest else f"{made.shortest} to {longest}"
+    each_stage = ", one for each stage of a training" if "stages" in made.ends_early else ""
+    total = "at most" if made.ends_early else "in all"
+    about = "At most about" if made.ends_early else "About"
+    output.print(
+        f"At most {plural(made.evaluations, 'evaluation')}{each_stage}, of {repeats}{each} each: "
+        f"{plural(made.epochs, 'epoch')} {total}; {made.workers} side by side.\n"
+        f"{made.training_images:,} training images and {made.validation_images:,} validation images {total}.\n"
+        f"{about} {format_seconds(made.seconds)}, going by a short training on this machine just now."
+    )
+    if made.ends_early:
+        evolution = config.evolution
+        stages = evolution.stages[:-1]
+        ended = f"{' or '.join(map(str, stages))} epoch{'' if stages == [1] else 's'}"
+        reasons = {
+            "target": f"the target {evolution.target} is reached",
+            "patience": f"nothing gets better for {plural(evolution.patience or 0, 'generation')}",
+            "stages": f"trainings are ended after {ended}",
+        }
+        output.print(f"Less where {', or where '.join(reasons[name] for name in made.ends_early)}.")

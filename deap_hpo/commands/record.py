@@ -1,0 +1,122 @@
+"""The commands about what is on record: deap-hpo list, show, plot, report, dashboard. They change nothing there."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deap_hpo.commands.exits import errors, output, reporting
+from deap_hpo.commands.options import Debug, Json, Storage
+from deap_hpo.config import DEFAULT_STORAGE
+
+
+def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
+    """List the studies on record, with their size and best value."""
+    from rich.table import Table
+
+    from deap_hpo.record import ForeignStudyError, read_record, study_names
+    from deap_hpo.reports.study import describe, format_value, strict_json
+
+    with reporting(debug):
+        studies = []
+        for name in study_names(storage):
+            try:
+                studies.append(describe(read_record(name, storage)))
+            except ForeignStudyError as error:
+                errors.print(f"Left out: {error}", markup=False, soft_wrap=True)
+        if as_json:
+            output.print_json(strict_json(studies))
+            return
+        table = Table("study", "generations", "evaluations", "best value", "seed", box=None)
+        for study in studies:
+            best = study["best"]
+            table.add_row(
+                study["name"],
+                str(study["counts"]["generations"]),
+                str(study["counts"]["evaluations"]),
+                format_value(best["value"]) if best else "-",
+                str(study["seed"]),
+            )
+        output.print(table)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    storage: Storage = DEFAULT_STORAGE,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best evaluations to list.")] = 5,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show a study: its best hyperparameters, its generations, what failed."""
+    from deap_hpo.record import read_record
+    from deap_hpo.reports.study import describe, print_study, strict_json
+
+    with reporting(debug):
+        recorded = read_record(name, storage)
+        if as_json:
+            output.print_json(strict_json(describe(recorded)))
+        else:
+            print_study(recorded, output, top)
+
+
+def plot(
+    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    storage: Storage = DEFAULT_STORAGE,
+    folder: Annotated[
+        Path | None, typer.Option("--output", help="Folder for the figures; by default one beside the record.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw a study's figures, as PNG and PDF."""
+    from deap_hpo.record import read_record
+    from deap_hpo.reports.study import figures_of
+    from deap_hpo.storage import run_folder
+
+    with reporting(debug):
+        paths = [str(path) for path in figures_of(read_record(name, storage), folder or run_folder(name, storage))]
+        if as_json:
+            output.print_json(json.dumps(paths))
+        else:
+            output.print("\n".join(paths), markup=False)
+
+
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of one or more studies.")],
+    storage: Storage = DEFAULT_STORAGE,
+    path: Annotated[
+        Path | None, typer.Option("--output", help="HTML file; by default one in the folder of the first study.")
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
+    from deap_hpo.record import read_record
+    from deap_hpo.reports.html import write_report
+    from deap_hpo.storage import run_folder
+
+    with reporting(debug):
+        studies = [read_record(name, storage) for name in names]
+        written = write_report(studies, path or run_folder(names[0], storage) / "report.html")
+        if as_json:
+            output.print_json(json.dumps(str(written)))
+        else:
+            output.print(str(written), markup=False)
+
+
+def dashboard(
+    storage: Storage = DEFAULT_STORAGE,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8080,
+    debug: Debug = False,
+) -> None:
+    """Show the record as a live web page, for looking only, on this machine only. Ctrl-C ends it."""
+    from deap_hpo.reports.dashboard import make_server, url_of
+
+    with reporting(debug), make_server(storage, port) as server:
+        output.print(f"The dashboard is at {url_of(server)} (Ctrl-C ends it).")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()

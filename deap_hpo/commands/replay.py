@@ -1,0 +1,109 @@
+"""deap-hpo replay: the best network of a study, trained again from scratch by its schedule; is it the same?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from deap_hpo.commands.exits import reporting
+from deap_hpo.commands.options import Debug, Json, Storage, settings_of
+from deap_hpo.config import DEFAULT_STORAGE
+from deap_hpo.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from deap_hpo.record import Recorded
+    from deap_hpo.training.reference import ReferenceTrainer
+    from deap_hpo.training.trainers import Trainer
+
+
+def replay(
+    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    storage: Storage = DEFAULT_STORAGE,
+    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train the best network again from scratch, by its schedule, and say whether it is the same."""
+    with reporting(debug):
+        from deap_hpo.assembly import make_task, trainer_of
+        from deap_hpo.config import make_config
+        from deap_hpo.record import read_record
+        from deap_hpo.reports.study import strict_json
+
+        recorded = read_record(name, storage)
+        noted = recorded.config("In the script that made it, `study.best_model()` trains the network again.")
+        given = settings_of({"study.name": name, "study.storage": storage, "task.data_dir": data_dir})
+        config = make_config(noted, given)
+        made = replayed(trainer_of(make_task(config), config), recorded)
+        output = Console(soft_wrap=True, highlight=False)
+        if as_json:
+            output.print_json(strict_json(made))
+        else:
+            _print(made, output)
+
+
+def replayed(trainer: Trainer, recorded: Recorded) -> dict[str, Any]:
+    """Train the best network of a study from scratch, by the schedule that its lineage makes up.
+
+    Args:
+        trainer: The trainer that evaluated it.
+        recorded: The study.
+
+    Returns:
+        `evaluation` (its number), `lineage` (numbers), `seed`, `schedule` (for each part `epochs`, up to which it held,
+        and `params`), `recorded` (its value; of several repeats the mean), `replayed` (the same, of the
+        network trained now; of several repeats the first), `same_weights` (whether these are bit for bit those of its
+        checkpoint; None where there is none).
+
+    Raises:
+        InputError: No evaluation has a finite value, or the study was made without a space.
+    """
+    from deap_hpo.training.reference import ReferenceTrainer
+    from deap_hpo.training.schedule import train_schedule
+    from deap_hpo.trials import best_entry, schedule_of, training_path
+
+    if recorded.space is None:
+        raise InputError(f"The study {recorded.name!r} has no space, so its best hyperparameters have no names.")
+    best = best_entry(recorded.entries, recorded.directions[0])
+    reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
+    schedule = schedule_of(recorded.entries, best.number, recorded.space)
+    model, evaluation = train_schedule(reference, schedule, best.seed)
+    return {
+        "evaluation": best.number,
+        "lineage": [entry.number for entry in training_path(recorded.entries, best.number)],
+        "seed": best.seed,
+        "schedule": [{"epochs": epochs or reference.epochs, "params": params} for params, epochs in schedule],
+        "recorded": best.evaluation.value,
+        "replayed": evaluation.value,
+        "same_weights": _has_weights(reference, model, best.evaluation.checkpoint),
+    }
+
+
+def _has_weights(trainer: ReferenceTrainer, model: nn.Module, checkpoint: str | None) -> bool | None:
+    import torch
+
+    from deap_hpo.training.state import network_tensors, unpack
+
+    if checkpoint is None or checkpoint not in trainer.checkpoints:
+        return None
+    weights = unpack(trainer.checkpoints.load(checkpoint))[0].weights
+    return all(torch.equal(tensor.cpu(), weights[name].cpu()) for name, tensor in network_tensors(model).items())
+
+
+def _print(made: dict[str, Any], output: Console) -> None:
+    from deap_hpo.reports.study import format_params
+
+    output.print(f"Evaluation {made['evaluation']}, by way of {', '.join(map(str, made['lineage']))}:")
+    for part in made["schedule"]:
+        output.print(f"  up to epoch {part['epochs']}: {format_params(part['params'])}", markup=False)
+    output.print(f"value {made['replayed']!r}; on record {made['recorded']!r}")
+    verdict = {
+        True: "The weights are bit for bit those of its checkpoint.",
+        False: "The weights are not those of its checkpoint: another device, or another version.",
+        None: "There is no checkpoint of it to compare the weights with.",
+    }
+    output.print(verdict[made["same_weights"]])

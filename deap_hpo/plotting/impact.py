@@ -1,0 +1,175 @@
+"""Figures of what hyperparameters do, from the tables of `deap_hpo.analysis.impact`; computes nothing."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+from deap_hpo.plotting.style import label_values, log_scale, mark_without_value, places, rows_in_use, scale_axis, style
+from deap_hpo.space import Categorical, Space
+
+
+@style()
+def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importance of each hyperparameter") -> Figure:
+    """Draw the importances of hyperparameters, those over the whole space and those among the best.
+
+    Args:
+        importances: As returned by `deap_hpo.analysis.impact.importances`.
+        title: Of the figure.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.5 * len(importances)))
+    kinds = (("fanova", "C0", "", "whole space (fANOVA)"), ("ped_anova", "C4", "///", "the best tenth (PED-ANOVA)"))
+    for i, (column, colour, hatch, name) in enumerate(kinds):
+        heights = [place + (i - 0.5) * 0.36 for place in range(len(importances))]
+        bars = axes.barh(heights, importances[column], 0.34, color=colour, hatch=hatch, ec="white", label=name)
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.set_yticks(range(len(importances)), [name.replace("_", " ") for name in importances["hyperparameter"]])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.08)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("share of the explained variance")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@style()
+def plot_partial_dependence(
+    dependence: pd.DataFrame, trials: pd.DataFrame, space: Space, *, value_name: str = "validation loss"
+) -> Figure:
+    """Draw every training against each hyperparameter, and over them the modelled mean effect.
+
+    Args:
+        dependence: As returned by `deap_hpo.analysis.impact.partial_dependence`.
+        trials: As returned by `deap_hpo.analysis.tables.trials_table`.
+        space: The search space: it gives names and scales.
+        value_name: What the objective is called.
+    """
+    figure, grid = plt.subplots(1, len(space), figsize=(2.9 * len(space), 3.4), sharey=True, squeeze=False)
+    good, bad = trials[trials["status"].eq("ok")], trials[trials["status"].ne("ok")]
+    for axes, name in zip(grid[0], space, strict=True):
+        hyperparameter, column = space[name], f"params_{name}"
+        curve = dependence[dependence["hyperparameter"].eq(name)]
+        well, ill = rows_in_use(good, column), rows_in_use(bad, column)
+        scale_axis(axes, hyperparameter)
+        at = places(well[column], hyperparameter)
+        axes.plot(at, well["value"], "o", ms=3, color="0.6", mec="none", label="one training")
+        mark_without_value(axes, places(ill[column], hyperparameter), "diverged", size=4)
+        along, low, high = places(curve["value"], hyperparameter), curve["low"], curve["high"]
+        band = {"color": "C0", "alpha": 0.15, "label": "80 % of the trainings' own curves"}
+        if isinstance(hyperparameter, Categorical):  # of which nothing lies between
+            axes.vlines(along, low, high, lw=10, **band)
+            axes.plot(along, curve["mean"], "_", color="C0", ms=10, mew=2, label="modelled mean")
+        else:
+            axes.fill_between(along, low, high, lw=0, **band)
+            axes.plot(along, curve["mean"], color="C0", lw=2, label="modelled mean")
+        axes.set_xlabel(name.replace("_", " "))
+    label_values(grid[0][0], value_name)
+    named = (reversed(axes.get_legend_handles_labels()) for axes in reversed(grid[0]))
+    handles = {label: handle for pairs in named for label, handle in zip(*pairs, strict=True)}
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+@style()
+def plot_interactions(
+    maps: pd.DataFrame, trials: pd.DataFrame, space: Space, *, value_name: str = "validation loss"
+) -> Figure:
+    """Draw the modelled objective over two hyperparameters at a time, with the trainings that it was fitted to.
+
+    Args:
+        maps: As returned by `deap_hpo.analysis.impact.interactions`.
+        trials: As returned by `deap_hpo.analysis.tables.trials_table`.
+        space: The search space: it gives names and scales.
+        value_name: What the objective is called.
+    """
+    pairs = list(dict.fromkeys(zip(maps["first"], maps["second"], strict=True)))
+    figure, grid = plt.subplots(1, len(pairs), figsize=(3.1 * len(pairs) + 0.6, 3.3), squeeze=False)
+    positive = bool(maps["mean"].min() > 0)
+    limits = (maps["mean"].min(), maps["mean"].max())
+    norm = LogNorm(*limits) if positive else Normalize(*limits)
+    levels = (np.geomspace if positive else np.linspace)(*limits, 7)[1:-1]
+    bad = trials["status"].ne("ok")
+    for axes, (first, second) in zip(grid[0], pairs, strict=True):
+        cells = maps[maps["first"].eq(first) & maps["second"].eq(second)]
+        table = cells.pivot(index="second_value", columns="first_value", values="mean")
+        table = table.reindex(index=cells["second_value"].unique(), columns=cells["first_value"].unique())
+        scale_axis(axes, space[first], "x")
+        scale_axis(axes, space[second], "y")
+        x, y = places(table.columns.to_series(), space[first]), places(table.index.to_series(), space[second])
+        mesh = axes.pcolormesh(x, y, table, norm=norm, shading="gouraud", rasterized=True)
+        axes.contour(x, y, table, colors="white", linewidths=0.7, levels=levels)
+        for part, mark in ((trials[~bad], {"marker": ".", "ms": 2.5, "color": "white", "alpha": 0.7}),
+                           (trials[bad], {"marker": "x", "ms": 4, "color": "C1", "mew": 1.2})):  # fmt: skip
+            used = rows_in_use(rows_in_use(part, f"params_{first}"), f"params_{second}")
+            at = (places(used[f"params_{name}"], space[name]) for name in (first, second))
+            axes.plot(*at, linestyle="", **mark)
+        axes.set(xlabel=first.replace("_", " "), ylabel=second.replace("_", " "))
+        axes.grid(visible=False)
+    bar = figure.colorbar(mesh, ax=grid[0].tolist(), label=value_name, pad=0.1 / len(pairs))
+    for level in levels:
+        bar.ax.axhline(level, color="white", lw=0.7)  # what the lines in the maps mean
+    if positive:
+        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        bar.ax.yaxis.set_major_formatter(ScalarFormatter())
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+@style()
+def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "validation loss") -> Figure:
+    """Draw the objective against the learning rate, and against the rate that momentum makes of it.
+
+    Args:
+        trials: As returned by `deap_hpo.analysis.tables.trials_table`, with `params_lr`, `params_momentum`, and the
+            column that `effective` names.
+        effective: Name of the column with lr / (1 - momentum).
+        value_name: What the objective is called.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.5), sharey=True)
+    good, bad = trials[trials["status"].eq("ok")], trials[trials["status"].ne("ok")]
+    for axes, column, name in (
+        (left, "params_lr", "learning rate"),
+        (right, effective, "learning rate / (1 - momentum)"),
+    ):
+        points = axes.scatter(
+            good[column], good["value"], c=good["params_momentum"], s=16, ec="0.3", lw=0.3, vmin=0.0, vmax=0.9
+        )
+        axes.scatter(
+            bad[column], [1.0] * len(bad), c=bad["params_momentum"], marker="X", s=26, ec="0.3", lw=0.3, vmin=0.0,
+            vmax=0.9, clip_on=False, transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
+        log_scale(axes, "x")
+        axes.set_xlabel(name)
+    label_values(left, value_name)
+    left.scatter([], [], marker="X", color="0.5", label="diverged (no value)")
+    figure.legend(loc="outside lower left")
+    figure.colorbar(points, ax=[left, right], label="momentum")
+    return figure
+
+
+@style()
+def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = "validation loss") -> Figure:
+    """Draw what different seeds make of the same configurations, ordered by their mean.
+
+    Args:
+        noise: As returned by `deap_hpo.analysis.impact.noise`.
+        repeats: One row for each training: `configuration`, `value`, `status`.
+        value_name: What the objective is called.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 3.6))
+    places = {configuration: place for place, configuration in enumerate(noise["configuration"], 1)}
+    good, bad = repeats[repeats["status"].eq("ok")], repeats[repeats["status"].ne("ok")]
+    axes.vlines(list(places.values()), noise["low"], noise["high"], color="0.75", lw=3, zorder=1)
+    axes.plot(good["configuration"].map(places), good["value"], "o", ms=4, color="C0", label="one seed")
+    axes.plot(list(places.values()), noise["mean"], "_", ms=14, mew=2, color="C1", label="mean of the seeds")
+    mark_without_value(axes, bad["configuration"].map(places), "diverged")
+    axes.set_xticks(list(places.values()))
+    axes.set_xlabel("configuration, ordered by mean")
+    label_values(axes, value_name)
+    axes.legend()
+    return figure

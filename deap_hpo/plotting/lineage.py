@@ -1,0 +1,65 @@
+"""The figure of a population's schedules: what every network was trained with, and from whom it descends."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from deap_hpo.plotting.style import log_scale, style
+from deap_hpo.space import Categorical, Space
+
+
+@style()
+def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "validation loss") -> Figure:
+    """Draw the hyperparameters of every network over the epochs, coloured by its loss; the winner's is highlighted.
+
+    A horizontal line is a part of a training; a thin one leads to it from the part whose weights it went on with.
+
+    Args:
+        lineages: As returned by `deap_hpo.analysis.lineages.lineage_table`, at least one row.
+        space: The search space.
+        value_name: What the objective is called.
+    """
+    size = (6.4, 1.2 + 1.7 * len(space))
+    figure, axes = plt.subplots(len(space), 1, squeeze=False, sharex=True, figsize=size, layout="constrained")
+    values = lineages["value"].dropna()
+    positive = len(values) > 0 and values.min() > 0
+    norm = (LogNorm if positive else Normalize)(*((values.min(), values.max()) if len(values) else (1.0, 2.0)))
+    lines: Any = None
+    for axis, (name, hyperparameter) in zip(axes[:, 0], space.items(), strict=True):
+        column = lineages[f"params_{name}"]
+        if isinstance(hyperparameter, Categorical):
+            choices = list(hyperparameter.choices)
+            column = column.map(lambda choice, known=choices: known.index(choice) if choice in known else math.nan)
+            axis.set_yticks(range(len(choices)), [str(choice) for choice in choices])
+        elif hyperparameter.log:
+            log_scale(axis, "y")
+        height = dict(zip(lineages["number"], column, strict=True))
+        rows = list(lineages.itertuples(index=False))
+        parts = [[(row.start_epoch, height[row.number]), (row.epoch, height[row.number])] for row in rows]
+        lines = LineCollection(parts, array=lineages["value"], norm=norm, cmap="viridis_r", lw=1.6)
+        axis.add_collection(lines)
+        links = [
+            [(row.start_epoch, height[row.start_from]), (row.start_epoch, height[row.number])]
+            for row in rows
+            if row.start_from in height
+        ]
+        axis.add_collection(LineCollection(links, colors="0.5", lw=0.8, ls=":", zorder=0))
+        winner = sorted((row for row in rows if row.winner), key=lambda row: row.epoch)
+        epochs = [epoch for row in winner for epoch in (row.start_epoch, row.epoch)]
+        axis.plot(epochs, [height[row.number] for row in winner for _ in "ab"], color="C1", label="the best network's")
+        axis.autoscale_view()
+        axis.set_ylabel(name)
+    axes[-1, 0].set_xlabel("epoch")
+    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 0].legend(loc="best")
+    figure.colorbar(lines, ax=axes[:, 0].tolist(), label=value_name)
+    figure.suptitle("Schedules of a population")
+    return figure

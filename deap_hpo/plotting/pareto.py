@@ -1,0 +1,69 @@
+"""The figure of several objectives: every evaluation, with the Pareto front highlighted; computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from deap_hpo.evaluation import Direction
+from deap_hpo.plotting.style import label_values, style
+
+_DECADES = 30.0  # largest by smallest value from which an axis is logarithmic
+
+
+@style()
+def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions: Sequence[Direction]) -> Figure:
+    """Draw the first objective against each other one: all evaluations, and the front coloured by generation.
+
+    Two objectives have a staircase, which bounds what the front dominates; more of them have a panel for each other
+    one, in which a point of the front may look dominated, being better in an objective of another panel.
+
+    Args:
+        table: As returned by `deap_hpo.analysis.fronts.front_table`.
+        objectives: Their names, columns of the table, at least 2.
+        directions: "minimize" or "maximize" for each.
+    """
+    others = list(zip(objectives, directions, strict=True))[1:]
+    figure, grid = plt.subplots(
+        1, len(others), figsize=(max(6.4, 3.6 * len(others) + 1.2), 4.2), sharey=True, squeeze=False
+    )
+    front = table[table["front"]]
+    broken, dominated = table[table["violation"].gt(0)], table[table["violation"].eq(0) & ~table["front"]]
+    for axes, (name, direction) in zip(grid[0], others, strict=True):
+        axes.plot(dominated[name], dominated[objectives[0]], "o", ms=4, color="0.7", mec="none", label="dominated")
+        axes.plot(broken[name], broken[objectives[0]], "x", ms=5, color="C1", label="breaks a constraint")
+        if len(others) == 1:
+            line = front.sort_values(name)  # each step bounds what the point on its better side dominates
+            where = "post" if direction == "minimize" else "pre"
+            axes.step(line[name], line[objectives[0]], where=where, color="0.3", lw=1)
+        points = axes.scatter(
+            front[name], front[objectives[0]], c=front["generation"], s=42, ec="black", lw=0.8, zorder=3, vmin=0,
+            vmax=max(1, table["generation"].max()), label="Pareto front",
+        )  # fmt: skip
+        axes.set_xlabel(_labelled(name, direction))
+        _scale(axes, table[name])
+    label_values(grid[0][0], _labelled(objectives[0], directions[0]))
+    bar = figure.colorbar(points, ax=grid[0].tolist(), label="generation (of the front)")
+    bar.locator = MaxNLocator(integer=True)
+    bar.update_ticks()
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    shown = [i for i, label in enumerate(labels) if label != "breaks a constraint" or len(broken)]
+    figure.legend([handles[i] for i in shown], [labels[i] for i in shown], loc="outside lower center", ncols=3)
+    return figure
+
+
+def _labelled(name: str, direction: Direction) -> str:
+    return f"{name} ({'less' if direction == 'minimize' else 'more'} is better)"
+
+
+def _scale(axes: Axes, values: pd.Series[float]) -> None:
+    """Choose a log scale for what spans decades, as numbers of parameters do."""
+    if values.min() > 0 and values.max() / values.min() > _DECADES:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=8))
+        axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,296 @@
+"""Figures of several runs side by side, from the tables of `analysis.runs` and of a comparison; computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from deap_hpo.plotting.style import label_values, style
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+
+
+@style()
+def plot_runs(
+    runs: pd.DataFrame,
+    summary: pd.DataFrame,
+    published: pd.DataFrame | None = None,
+    *,
+    column: str = "validation_loss",
+    value_name: str = "validation loss",
+    title: str = "",
+) -> Figure:
+    """Draw a value of each run: every seed, mean and standard deviation, and what was published beside it.
+
+    Args:
+        runs: As returned by `deap_hpo.analysis.runs.runs_table`, with a column `label`.
+        summary: One row for each label, in the order to draw: `label`, `mean`, `std`.
+        published: One row for each label with a published claim: `label` and the column; drawn as a hollow diamond.
+        column: The value.
+        value_name: What it is called.
+        title: Of the figure.
+    """
+    figure, axes = plt.subplots()
+    places = {label: place for place, label in enumerate(summary["label"])}
+    axes.plot(
+        runs["label"].map(places) - 0.12, runs[column], "o", ms=4, color="0.55", mec="white", mew=0.5,
+        label="each seed", zorder=2,
+    )  # fmt: skip
+    axes.errorbar(
+        range(len(summary)), summary["mean"], yerr=summary["std"], fmt="s", ms=7, color="C0", capsize=4, lw=1.5,
+        label="mean ± standard deviation", zorder=3,
+    )  # fmt: skip
+    for place, mean in enumerate(summary["mean"]):
+        axes.annotate(f"{mean:.3f}", (place, mean), (9, 0), textcoords="offset points", va="center", color="C0")
+    if published is not None:
+        at = published["label"].map(places)
+        axes.plot(at, published[column], "D", ms=7, mfc="none", mew=1.5, color="C1", label="published claim")
+        for place, value in zip(at, published[column], strict=True):
+            axes.annotate(f"{value:.3f}", (place, value), (9, 0), textcoords="offset points", va="center", color="C1")
+    axes.set_xticks(range(len(summary)), list(summary["label"]))
+    axes.set_xlim(-0.5, len(summary) - 0.35)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.1)
+    axes.grid(axis="x", visible=False)
+    axes.set_ylabel(value_name)
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@style()
+def plot_bands(
+    bands: pd.DataFrame,
+    *,
+    x: str,
+    x_name: str,
+    value_name: str,
+    title: str = "",
+    logarithmic: bool = True,
+) -> Figure:
+    """Draw a mean over seeds along an axis, one line for each run, with the extremes of the seeds as a band.
+
+    Args:
+        bands: One row for each label and point: `label`, the column `x`, `mean`, `low`, `high`.
+        x: The column along the axis, whole numbers.
+        x_name: What it is called.
+        value_name: What the values are called.
+        title: Of the figure.
+        logarithmic: Whether positive values are drawn on a log scale.
+    """
+    figure, axes = plt.subplots()
+    for i, (label, band) in enumerate(bands.groupby("label", sort=False)):
+        colour = f"C{i % 7}"
+        axes.fill_between(band[x], band["low"], band["high"], color=colour, alpha=0.12, lw=0)
+        axes.plot(
+            band[x], band["mean"], color=colour, marker=MARKERS[i % 7], ms=5, ls=LINES[i % 7], lw=1.8, label=str(label)
+        )
+    axes.set_xlabel(x_name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(value_name)
+    if logarithmic:
+        label_values(axes, value_name)
+    axes.set_title(title)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@style()
+def plot_regrets(regrets: pd.DataFrame, *, first: str, title: str = "") -> Figure:
+    """Draw how regret falls with the evaluations, one line for each method, with an interval as a band.
+
+    Args:
+        regrets: One row for each method and number of evaluations: `method`, `budget`, `regret`, `low`, `high`; all
+            positive.
+        first: The method that is set off from the others.
+        title: Of the figure.
+    """
+    figure, axes = plt.subplots(figsize=(7.6, 4.6))
+    last = regrets[regrets["budget"].eq(regrets["budget"].max())].sort_values("regret")
+    for i, method in enumerate(last["method"]):
+        curve, colour = regrets[regrets["method"].eq(method)], f"C{i % 7}"
+        width = 3.0 if method == first else 1.4
+        axes.fill_between(curve["budget"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
+        axes.plot(curve["budget"], curve["regret"], color=colour, ls=LINES[i // 7], lw=width, label=method)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("evaluations")
+    label_values(axes, "normalised regret")
+    axes.set_title(title)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@style()
+def plot_final_curves(curves: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw training and validation loss of each run's best network over its epochs, one panel for each run.
+
+    Args:
+        curves: One row for each seed and epoch of a best network: `label`, `seed`, `epoch`, `training_loss`,
+            `validation_loss`.
+        title: Of the figure.
+    """
+    labels = list(dict.fromkeys(curves["label"]))
+    figure, grid = plt.subplots(1, len(labels), figsize=(1.7 * len(labels) + 1.0, 3.2), sharey=True, squeeze=False)
+    kinds = (
+        ("training_loss", "C1", "s", "--", "training (dropout on)"),
+        ("validation_loss", "C0", "o", "-", "validation"),
+    )
+    for axes, label in zip(grid[0], labels, strict=True):
+        for _, curve in curves[curves["label"].eq(label)].groupby("seed"):
+            for column, colour, marker, line, _ in kinds:
+                axes.plot(curve["epoch"], curve[column], color=colour, marker=marker, ls=line, ms=4, lw=1.2, alpha=0.8)
+        axes.set_title(str(label), fontsize=9)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(x=0.15)
+    label_values(grid[0][0], "loss")
+    for _, colour, marker, line, name in kinds:
+        grid[0][0].plot([], [], color=colour, marker=marker, ls=line, ms=4, label=name)
+    figure.legend(loc="outside lower center", ncols=2)
+    figure.suptitle(title)
+    return figure
+
+
+@style()
+def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw what each run costs as a share of the baseline: evaluations, trainings, and the published time.
+
+    Args:
+        costs: One row for each run: `label`, `evaluations` (asked for), `trained` (not answered by an earlier one),
+            `published` (time).
+        title: Of the figure.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 4.4))
+    kinds = (
+        ("evaluations", "C2", "^", "evaluations of the protocol"),
+        ("trained", "C0", "s", "networks trained"),
+        ("published", "C1", "D", "published time"),
+    )
+    for i, (column, colour, marker, name) in enumerate(kinds):
+        heights = [place + (i - 1) * 0.27 for place in range(len(costs))]
+        hollow = "none" if column == "published" else colour
+        axes.hlines(heights, 0, costs[column], color=colour, lw=1.2, alpha=0.6)
+        axes.plot(costs[column], heights, marker, ms=7, color=colour, mfc=hollow, mew=1.5, label=name)
+        for height, value in zip(heights, costs[column], strict=True):
+            axes.annotate(f"{value:.2f}", (value, height), (8, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(range(len(costs)), list(costs["label"]))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.12)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("share of the baseline's")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+@style()
+def plot_work(work: pd.DataFrame, seeds: pd.DataFrame, *, title: str = "") -> Figure:
+    """Draw how many images each run trained on, and how many the record has spared it.
+
+    Args:
+        work: One row for each run, in millions of images: `label`, `whole` (trainings that ended well), `short` (those
+            that did not), `answered` (what repeated configurations would have taken), and `note` (a text).
+        seeds: One row for each run and seed: `label`, and `trained`, in millions of images.
+        title: Of the figure.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 4.2))
+    places = range(len(work))
+    kinds: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("whole", {"color": "C0", "label": "trained to the end"}),
+        ("short", {"color": "C5", "label": "diverged or failed"}),
+        ("answered", {"color": "none", "ec": "0.55", "hatch": "///", "label": "answered from the record"}),
+    )
+    left = work["whole"] * 0
+    for column, look in kinds:
+        axes.barh(places, work[column], left=left, height=0.5, **look)
+        left = left + work[column]
+    for place, label, end, note in zip(places, work["label"], left, work["note"], strict=True):
+        dots = seeds.loc[seeds["label"].eq(label), "trained"]
+        axes.plot(
+            dots, [place] * len(dots), "o", ms=5, color="C6", mfc="white", label=None if place else "trained, each seed"
+        )
+        axes.annotate(note, (max(end, dots.max()), place), (7, 0), textcoords="offset points", va="center", fontsize=8)
+    _name_rows(axes, list(work["label"]))
+    axes.set_xlim(0, 1.36 * max(left.max(), seeds["trained"].max()))
+    axes.set_xlabel("million training images, epoch by epoch: mean of the seeds")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+@style()
+def plot_outcomes(
+    summary: Sequence[dict[str, Any]],
+    *,
+    value_name: str = "test loss",
+    title: str = "Chosen hyperparameters, fresh seeds",
+) -> Figure:
+    """Draw a comparison's outcomes: mean and 95 % interval of each method, the best mean rank first.
+
+    A method without a finite mean, as one of its choices diverged, is shown by its median alone, where that is finite.
+
+    Args:
+        summary: Rows as returned by `deap_hpo.analysis.significance.summarise`, with `method`.
+        value_name: What the outcome is called.
+        title: Of the figure.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 1.4 + 0.32 * len(summary)))
+    names = []
+    for place, row in enumerate(summary):
+        name = f"{row['method']}  (mean rank {row['mean_rank']:.1f})"
+        if row["mean"] is not None and row["low"] is not None:
+            axes.hlines(place, row["low"], row["high"], color="C0", lw=2)
+            axes.plot(row["mean"], place, "s", color="C0", ms=6)
+        elif row["median"] is not None:
+            axes.plot(row["median"], place, "o", color="C0", ms=6, mfc="none")
+            name += "\na choice diverged: median"
+        else:
+            name += "\nmost choices diverged"
+        names.append(name)
+    _name_rows(axes, names)
+    axes.set_ylim(len(summary) - 0.5, -0.5)
+    axes.set_xlabel(f"{value_name}: mean and 95 % interval")
+    axes.set_title(title)
+    return figure
+
+
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), list(names))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+
+
+@style()
+def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation loss") -> Figure:
+    """Draw the best so far over the epochs trained: median over seeds, and the middle half of them as a band.
+
+    Args:
+        anytime: As returned by `deap_hpo.reports.comparison.anytime_bands`.
+        value_name: What the objective is called.
+    """
+    figure, axes = plt.subplots()
+    for i, (method, band) in enumerate(anytime.groupby("method", sort=False)):
+        colour = f"C{i % 7}"
+        axes.fill_between(band["epochs"], band["low"], band["high"], step="post", color=colour, alpha=0.15, lw=0)
+        axes.step(
+            band["epochs"],
+            band["median"],
+            where="post",
+            color=colour,
+            label=str(method),
+            ls=("-", "--", ":")[i // 7 % 3],
+        )
+    axes.set_xlabel("epochs trained")
+    label_values(axes, value_name)
+    axes.set_title("Best so far: median and middle half of the seeds")
+    figure.legend(loc="outside right upper")
+    return figure

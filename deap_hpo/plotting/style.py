@@ -1,0 +1,119 @@
+"""What all figures share: style, axes and scales, and how they are written to files."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, ScalarFormatter
+
+from deap_hpo.errors import is_number
+from deap_hpo.files import written_whole
+from deap_hpo.space import Categorical, Hyperparameter
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the project's style inside."""
+    with resources.as_file(resources.files("deap_hpo.plotting") / "deap_hpo.mplstyle") as path, plt.style.context(path):
+        yield
+
+
+@style()
+def save(figure: Figure, path: str | Path) -> list[Path]:
+    """Write a figure as PNG and PDF, byte for byte the same each time, and close it.
+
+    Args:
+        figure: What to write.
+        path: Where to, without a suffix; folders are made.
+
+    Returns:
+        The two paths.
+    """
+    base = Path(path)
+    written = []
+    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
+        target = base.with_name(base.name + suffix)
+        with written_whole(target) as partial:
+            figure.savefig(partial, format=suffix[1:], metadata=metadata)
+        written.append(target)
+    plt.close(figure)
+    return written
+
+
+@style()
+def to_svg(figure: Figure) -> bytes:
+    """Give a figure as SVG, the same each time, and close it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def label_values(axes: Axes, name: str) -> None:
+    """Label the axis of values; on a log scale where all are positive, as losses differ most where they are small."""
+    axes.set_ylabel(name)
+    if axes.dataLim.y0 > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter() if axes.dataLim.height < axes.dataLim.y0 else NullFormatter())
+
+
+def mark_without_value(axes: Axes, places: Sequence[Any], label: str, *, size: float | None = None) -> None:
+    """Draw crosses on the upper edge: there is no value, but where it happened is worth seeing."""
+    if len(places):
+        edge = axes.get_xaxis_transform()  # 1 is the upper edge
+        axes.plot(places, [1.0] * len(places), "x", ms=size, color="C1", label=label, transform=edge, clip_on=False)
+
+
+def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Leave out the trials in which the hyperparameter of a column is not in use."""
+    return trials[~trials[column].map(_is_nan).astype(bool)]
+
+
+def places(column: pd.Series[Any], hyperparameter: Hyperparameter) -> Any:
+    """Give where the values of a hyperparameter are drawn on an axis: numbers as they are, other choices by name."""
+    return [str(value) for value in column] if _has_names(hyperparameter) else column.astype(float)
+
+
+def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "y"] = "x") -> None:
+    """Prepare an axis for a hyperparameter, before anything is drawn: on its scale, its choices in their order."""
+    if isinstance(hyperparameter, Categorical):
+        if _has_names(hyperparameter):
+            axis = axes.xaxis if which == "x" else axes.yaxis
+            axis.update_units([str(choice) for choice in hyperparameter.choices])  # type: ignore[no-untyped-call]
+    elif hyperparameter.log:
+        log_scale(axes, which)
+
+
+def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Put an axis on a log scale; where it spans less than two decades, with plain numbers (20, 30, 40)."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(_LogFormatter())
+    axis.set_minor_formatter(_LogFormatter())
+
+
+class _LogFormatter(LogFormatterSciNotation):
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = super().__call__(x, pos)
+        low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
+        return f"{x:g}" if text and high < 100 * low else text  # 2 x 10^1, 3 x 10^1, ... would overlap
+
+
+def _has_names(hyperparameter: Hyperparameter) -> bool:
+    return isinstance(hyperparameter, Categorical) and not all(map(is_number, hyperparameter.choices))
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -1,0 +1,1 @@
+"""A study, or a comparison, shown: in words, in HTML, as a live page."""

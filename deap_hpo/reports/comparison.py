@@ -1,0 +1,163 @@
+"""A comparison in numbers, words and a figure: tests, tables, JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import deap_hpo
+from deap_hpo.analysis.significance import friedman, pairwise, summarise, verdict
+from deap_hpo.config import RunConfig
+from deap_hpo.files import write_text
+from deap_hpo.plotting.runs import plot_comparison
+from deap_hpo.plotting.style import save
+from deap_hpo.reports.study import format_seconds
+
+
+def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
+    """Summarise best-so-far curves over seeds, at every number of epochs at which any of them changes.
+
+    Args:
+        anytime: One row for each training: `method`, `seed`, `epochs` (trained so far), `best` (so far).
+
+    Returns:
+        One row for each method and number of epochs: `method`, `epochs`, `median`, `low` and `high` (quartiles). It
+        begins where every seed has a value; a run that ended early keeps its last one, up to the end of the longest.
+
+    Example:
+        >>> rows = pd.DataFrame({"method": "a", "seed": [1, 1, 2], "epochs": [1, 2, 1], "best": [0.5, 0.3, 0.4]})
+        >>> anytime_bands(rows)["median"].tolist()
+        [0.45, 0.35]
+    """
+    bands = []
+    for method, curves in anytime.groupby("method", sort=False):
+        # Several trainings may end at the same epoch count (a diverged one adds few): the last one stands.
+        wide = curves.pivot_table(index="epochs", columns="seed", values="best", aggfunc="last")
+        wide = wide.reindex(wide.index.union([anytime["epochs"].max()])).ffill().dropna()
+        band = pd.DataFrame({"method": method, "epochs": wide.index, "median": wide.median(axis=1).to_numpy()})
+        band["low"], band["high"] = wide.quantile(0.25, axis=1).to_numpy(), wide.quantile(0.75, axis=1).to_numpy()
+        bands.append(band)
+    return pd.concat(bands, ignore_index=True)
+
+
+def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, command: str) -> dict[str, Any]:
+    """Put a comparison into JSON's types: tables, tests, verdicts, and how it was made.
+
+    Args:
+        runs: As returned by `deap_hpo.comparison.compare`.
+        anytime: Likewise.
+        config: The run that all methods have in common.
+        command: The command that made it.
+    """
+    outcomes: dict[str, Any] = {}
+    for measure in ("best", "test_loss"):
+        table = runs.pivot(index="seed", columns="method", values=measure)[list(runs["method"].unique())]
+        outcomes[measure] = {
+            "summary": summarise(table).reset_index(names="method").to_dict("records"),
+            "friedman_p": friedman(table),
+            "pairs": pairwise(table).to_dict("records"),
+            "verdict": verdict(table),
+        }
+    costs = ["gap", "trainings", "epochs", "wall_seconds", "training_seconds"]
+    means = runs.groupby("method", sort=False)[costs].mean()
+    made: dict[str, Any] = _plain(
+        {
+            "command": command,
+            "date": date.today().isoformat(),
+            "version": deap_hpo.__version__,
+            "task": config.task.model_dump(mode="json"),
+            "training": config.training.model_dump(mode="json"),
+            "space": config.space,
+            "seeds": int(runs["seed"].nunique()),
+            "outcomes": outcomes,
+            "costs": means.reset_index().to_dict("records"),
+            "runs": runs.to_dict("records"),
+            "anytime": anytime_bands(anytime).to_dict("records"),
+        }
+    )
+    return made
+
+
+def markdown(result: dict[str, Any], pairs: bool = False) -> str:
+    """Write a comparison as Markdown: one table, and what the tests show; with `pairs` also a table of each pair."""
+    test = {row["method"]: row for row in result["outcomes"]["test_loss"]["summary"]}
+    costs = {row["method"]: row for row in result["costs"]}
+    lines = [
+        f"{result['seeds']} paired seeds; losses are means over them, with 95 % bootstrap intervals; lower is better.",
+        "The test loss is that of the chosen hyperparameters, trained again on fresh seeds; the gap is by how much",
+        "their validation loss was worse there than the search had seen (the winner's curse).",
+        "",
+        "| method | best validation loss | median | mean rank | test loss | median | mean rank | gap | trainings "
+        "| epochs | wall time | training time |",
+        "| --- " * 12 + "|",
+    ]
+    for row in result["outcomes"]["best"]["summary"]:
+        method = row["method"]
+        cost = costs[method]
+        cells = [
+            method,
+            _with_interval(row),
+            _number(row["median"]),
+            f"{row['mean_rank']:.2f}",
+            _with_interval(test[method]),
+            _number(test[method]["median"]),
+            f"{test[method]['mean_rank']:.2f}",
+            "-" if cost["gap"] is None else f"{cost['gap']:+.4f}",
+            f"{cost['trainings']:.0f}",
+            f"{cost['epochs']:.0f}",
+            format_seconds(cost["wall_seconds"]),
+            format_seconds(cost["training_seconds"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    for measure, title in (("best", "Best validation loss"), ("test_loss", "Test loss")):
+        outcome = result["outcomes"][measure]
+        lines += ["", f"{title}:", "", *[f"- {sentence}" for sentence in outcome["verdict"]]]
+        if pairs:
+            lines += ["", *_table_of_pairs(outcome["pairs"])]
+    return "\n".join([*lines, "", f"Made by `{result['command']}`.", ""])
+
+
+def write(result: dict[str, Any], folder: Path) -> list[Path]:
+    """Write ``comparison.json``, ``comparison.md`` and the figure into a folder; return their paths."""
+    texts = {
+        folder / "comparison.json": json.dumps(result, indent=1) + "\n",
+        folder / "comparison.md": markdown(result, pairs=True),
+    }
+    for path, text in texts.items():
+        write_text(path, text)
+    return [*texts] + save(plot_comparison(pd.DataFrame(result["anytime"])), folder / "comparison")
+
+
+def _table_of_pairs(pairs: list[dict[str, Any]]) -> list[str]:
+    """Say of each pair the median difference, p of the signed-rank test, p after Holm, and the effect (-1 to 1)."""
+    rows = [
+        f"| {pair['first']} - {pair['second']} | {_number(pair['difference'])} | {pair['p']:.2g} | "
+        f"{pair['p_holm']:.2g} | {pair['effect']:+.2f} |"
+        for pair in pairs
+    ]
+    return ["| pair | median difference | p (Wilcoxon) | p (Holm) | rank-biserial effect |", "| --- " * 5 + "|", *rows]
+
+
+def _with_interval(row: dict[str, Any]) -> str:
+    return f"{_number(row['mean'])} [{_number(row['low'])}, {_number(row['high'])}]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's numbers into Python's, and what JSON has no number for into null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

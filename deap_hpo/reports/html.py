@@ -1,0 +1,257 @@
+"""Studies as one HTML file that opens offline: figures, tables, configuration, environment, command to reproduce."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import deap_hpo
+from deap_hpo.analysis.fronts import front_table, hypervolumes, objective_names, pareto_front
+from deap_hpo.analysis.impact import importances, partial_dependence
+from deap_hpo.analysis.lineages import curves_table, lineage_table
+from deap_hpo.analysis.response import ResponseModel
+from deap_hpo.analysis.runs import environments, generations_table
+from deap_hpo.analysis.tables import best_trials, trials_table
+from deap_hpo.errors import InputError
+from deap_hpo.files import write_text
+from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
+from deap_hpo.plotting.lineage import plot_lineage
+from deap_hpo.plotting.pareto import plot_pareto_front
+from deap_hpo.plotting.runs import plot_bands
+from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
+from deap_hpo.plotting.style import to_svg
+from deap_hpo.record import Recorded
+from deap_hpo.reports.study import (
+    counts_sentence,
+    describe,
+    failure_sentence,
+    format_metrics,
+    format_params,
+    format_seconds,
+    format_value,
+    value_name,
+)
+from deap_hpo.toml_writer import config_to_toml
+from deap_hpo.trials import best_entry
+
+_FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
+_MOST_FOR_IMPACT = 400  # evaluations beyond which the models of them take minutes, and in the end hours
+_STYLE = """
+:root { color-scheme: light }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem } h2 { font-size: 1.3rem; border-top: 2px solid #0072b2; padding-top: .7rem; margin-top: 2.5rem }
+h3 { font-size: 1.05rem; margin-bottom: .4rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; margin: .4rem 0 }
+caption { text-align: left; color: #555; padding-bottom: .3rem } th, td { padding: .2rem .7rem; text-align: right }
+th { border-bottom: 1px solid #888; white-space: nowrap } tbody tr:nth-child(even) { background: #f5f5f5 }
+td:first-child, th:first-child { text-align: left }
+.wide { overflow-x: auto; max-height: 30rem } figure { margin: 1rem 0 } img { max-width: 100%; height: auto }
+pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .85rem }
+summary { cursor: pointer; color: #0072b2 }
+@media print { details > * { display: block } .wide { max-height: none } }
+"""
+
+
+def write_report(studies: Sequence[Recorded], path: str | Path) -> Path:
+    """Write studies into one HTML file that needs no other file and no network.
+
+    Args:
+        studies: At least one.
+        path: Where to; folders are made.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: There are no studies.
+    """
+    if not studies:
+        raise InputError("studies must hold at least one study; got none.")
+    path = Path(path)
+    write_text(path, page(studies))
+    return path
+
+
+def page(studies: Sequence[Recorded]) -> str:
+    """Give the HTML of studies; the same studies give the same text."""
+    title = "Study " + studies[0].name if len(studies) == 1 else f"{len(studies)} studies"
+    parts = [f"<h1>{escape(title)}</h1>"]
+    if len(studies) > 1:
+        parts += [_overview(studies)]
+    parts += [_study(study, alone=len(studies) == 1) for study in studies]
+    parts.append(f"<p>Made by deap-hpo {escape(deap_hpo.__version__)}.</p>")
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+    )
+
+
+def _overview(studies: Sequence[Recorded]) -> str:
+    """Studies side by side: a table, and their best so far."""
+    rows = []
+    for study in studies:
+        about = describe(study)
+        best, final, counts = about["best"], about["final"], about["counts"]
+        rows.append(
+            {
+                "study": study.name,
+                "best value": best["value"] if best else None,
+                "test loss": final["test_loss"] if final else None,
+                **({f"test {name}": value for name, value in final["test_metrics"].items()} if final else {}),
+                "trained": counts["trained"],
+                "diverged": counts["diverged"],
+                "training time": format_seconds(counts["seconds"]),
+                "seed": about["seed"],
+            }
+        )
+    parts = [_table(pd.DataFrame(rows), "The studies")]
+    begun = [generations_table(study).assign(label=study.name) for study in studies if study.entries]
+    curves = pd.concat(begun).dropna(subset=["best"]) if begun else pd.DataFrame()
+    if len(curves):
+        best = curves["best"]
+        curves = curves.assign(round=curves["generation"] + 1, mean=best, low=best, high=best)
+        figure = plot_bands(curves, x="round", x_name="generation", value_name="best value so far")
+        parts.append(_figure(figure, "Best value so far of each study, by generation"))
+    return "\n".join(parts)
+
+
+def _study(study: Recorded, *, alone: bool) -> str:
+    """One study: what came of it, figures, tables, and how to do it again."""
+    parts = [] if alone else [f"<h2>{escape(study.name)}</h2>"]
+    parts.append(f"<p>{escape(counts_sentence(study))} {escape(failure_sentence(study))}</p>")
+    trials = trials_table(study.entries, study.space, study.directions[0])
+    if trials.empty:
+        return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])
+    if trials["best"].notna().any():
+        parts += [_result(study), *_figures(study, trials), _best_evaluations(study, trials)]
+    everything = trials.drop(columns=["best"])
+    parts.append(f"<details><summary>All {len(trials)} evaluations</summary>{_table(everything, '')}</details>")
+    return "\n".join([*parts, _reproduction(study)])
+
+
+def _result(study: Recorded) -> str:
+    """The best hyperparameters and the measurements of their network."""
+    about = describe(study)
+    best, final = about["best"], about["final"]
+    word = "Best" if len(study.directions) == 1 else f"Best {escape(objective_names(study)[0])}"
+    lines = [
+        f"{word}: evaluation {best['number']} with <strong>{escape(format_params(best['params']))}</strong>.",
+        f"Value {format_value(best['value'])}. {escape(format_metrics(best['metrics']))}",
+    ]
+    if final and final["test_size"]:
+        lines.append(
+            f"On {final['test_size']:,} test examples, which the search has not seen: loss {final['test_loss']:.4f}, "
+            f"{escape(format_metrics(final['test_metrics']))}."
+        )
+    return f"<p>{'<br>'.join(lines)}</p>"
+
+
+def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
+    shown_as = value_name(study)
+    figures = [_figure(plot_optimization_history(trials, value_name=shown_as), "Every evaluation, and the best so far")]
+    best = best_entry(study.entries, study.directions[0])
+    curves = curves_table(study.entries, best.trained_number)
+    if len(curves):
+        drawn = plot_intermediate_values(curves, best.trained_number)
+        figures.append(_figure(drawn, "Validation loss during training"))
+    if len(study.directions) > 1:
+        drawn = plot_pareto_front(front_table(study), objective_names(study), study.directions)
+        grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))
+        figures.append(
+            _figure(drawn, f"Every evaluation, and the Pareto front; its hypervolume by generation: {grown}")
+        )
+    if study.space is None:
+        return figures
+    figures.append(
+        _figure(plot_slice(trials, study.space, value_name=shown_as), "Hyperparameters against the objective")
+    )
+    if any(entry.start_from is not None for entry in study.entries):
+        lineages = lineage_table(study.entries, study.space, study.directions[0])
+        drawn = plot_lineage(lineages, study.space, value_name=shown_as)
+        figures.append(_figure(drawn, "What each network was trained with, and whose weights it went on with"))
+    trials = trials[trials["status"].ne("infeasible")]  # of which nothing was learnt
+    asked = trials[trials["duplicate_of"].isna()]
+    if len(asked) >= _FEWEST_FOR_IMPACT:
+        of_which = ""
+        if len(asked) > _MOST_FOR_IMPACT:
+            asked = asked.sample(_MOST_FOR_IMPACT, random_state=0)
+            of_which = f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
+        found = plot_param_importances(importances(asked, study.space, direction=study.directions[0]))
+        figures.append(_figure(found, f"Importance of each hyperparameter{of_which}"))
+        dependence = partial_dependence(ResponseModel(asked, study.space))
+        drawn = plot_partial_dependence(dependence, trials, study.space, value_name=shown_as)
+        caption = f"What each hyperparameter does, averaged over the others (Gaussian process{of_which})"
+        figures.append(_figure(drawn, caption))
+    return figures
+
+
+def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) -> str:
+    ranked = best_trials(trials, study.directions[0])
+    if len(study.directions) > 1:
+        front = [entry.number for entry in pareto_front(study.entries, study.directions)]
+        names = {f"values_{i}": name for i, name in enumerate(objective_names(study))}
+        ranked = ranked.set_index("number", drop=False).loc[front].drop(columns="value").rename(columns=names)
+        # What breaks a constraint has further columns, which are empty here.
+        shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation"], errors="ignore")
+        return _table(shown.dropna(axis=1, how="all"), "The Pareto front")
+    return _table(ranked.drop(columns=["best", "status", "duplicate_of"]).head(count), "The best evaluations")
+
+
+def _reproduction(study: Recorded) -> str:
+    """Configuration, environment and command."""
+    config = study.attributes.get("config")
+    parts = ["<h3>How it was made</h3>"]
+    about = environments({study.name: [study]})
+    if about:
+        parts.append(_table(pd.DataFrame(about), "Where evaluations ran"))
+    parts.append(
+        f"<p>Recorded by deap-hpo {escape(str(study.attributes.get('version', 'of an unknown version')))}.</p>"
+    )
+    if config is None:
+        return "\n".join([*parts, "<p>It was made by a program of its own, not by <code>deap-hpo run</code>.</p>"])
+    text = config_to_toml(config)
+    encoded = base64.b64encode(text.encode()).decode()
+    file = f"{study.name}.toml"
+    return "\n".join(
+        [
+            *parts,
+            f'<p>To reproduce it, save <a download="{escape(file)}" href="data:application/toml;base64,{encoded}">'
+            f"{escape(file)}</a> and run</p>",
+            f"<pre>deap-hpo run {escape(shlex.quote(file))}</pre>",
+            f"<details><summary>Configuration</summary><pre>{escape(text)}</pre></details>",
+        ]
+    )
+
+
+def _figure(figure: Any, caption: str) -> str:
+    encoded = base64.b64encode(to_svg(figure)).decode()
+    return (
+        f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{encoded}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _table(table: pd.DataFrame, caption: str) -> str:
+    names = [column.removeprefix("params_").removeprefix("metrics_").replace("_", " ") for column in table.columns]
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    body = "\n".join(f"<tr>{_cells(row)}</tr>" for row in table.itertuples(index=False))
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f'<div class="wide"><table>{title}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def _cells(row: Iterable[Any]) -> str:
+    return "".join(f"<td>{escape(_cell(value))}</td>" for value in row)
+
+
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,203 @@
+"""What hyperparameters do, on functions whose answer is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from trainings import SPACE, repeats, table
+
+from deap_hpo.analysis.impact import (
+    importances,
+    interaction_strengths,
+    interactions,
+    momentum_exponent,
+    noise,
+    noise_share,
+    partial_dependence,
+)
+from deap_hpo.analysis.offline import OfflineBenchmark, read_table
+from deap_hpo.analysis.response import MODELS, ResponseModel, capped_values
+from deap_hpo.analysis.tables import trials_table
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.plotting.impact import plot_partial_dependence
+from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.study import Study
+from deap_hpo.trials import Entry
+
+
+def test_the_most_important_hyperparameter_is_found_and_the_idle_one_has_no_importance() -> None:
+    found = importances(table(), SPACE)
+    assert found["hyperparameter"].tolist()[0] == "lr"
+    assert found.set_index("hyperparameter").loc["decay", "fanova"] < 0.05
+    assert found["fanova"].sum() == pytest.approx(1)
+    assert found["ped_anova"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_cross_validation_tells_a_good_model(model: str) -> None:
+    scores = ResponseModel(table(), SPACE, model=model).cross_validate()
+    assert scores["r2"] > {"gp": 0.98, "forest": 0.7, "nearest": 0.3}[model]
+    assert scores["spearman"] > 0.7
+
+
+def test_what_diverged_counts_as_the_worst_value() -> None:
+    trials = table()
+    worst = trials["value"].max()
+    trials.loc[0, ["value", "status"]] = [math.inf, "diverged"]
+    model = ResponseModel(trials, SPACE, model="nearest")
+    assert model.predict(model.genes[:1])[0] == pytest.approx(max(worst, trials["value"][1:].max()))
+
+
+def test_partial_dependence_has_its_minimum_where_the_function_has_it() -> None:
+    dependence = partial_dependence(ResponseModel(table(), SPACE))
+    curve = dependence[dependence["hyperparameter"].eq("lr")]
+    best = float(curve.loc[curve["mean"].idxmin(), "value"])
+    assert SPACE["lr"].encode(best) == pytest.approx(0.6, abs=0.05)
+    flat = dependence[dependence["hyperparameter"].eq("decay")]["mean"]
+    assert flat.max() / flat.min() < 1.05
+    assert (curve["low"] <= curve["mean"]).all()
+
+
+@pytest.mark.parametrize(("loss", "least", "most"), [("additive", 0.0, 0.01), ("product", 0.95, 1.0)])
+def test_interactions_are_what_main_effects_leave(loss: str, least: float, most: float) -> None:
+    maps = interactions(ResponseModel(table(loss), SPACE), resolution=9)
+    shares = interaction_strengths(maps).set_index(["first", "second"])["share"]
+    assert least <= shares["lr", "momentum"] <= most
+    assert len(maps) == 3 * 81
+
+
+def test_a_categorical_hyperparameter_takes_each_choice() -> None:
+    space = Space({"x": Float(0.0, 1.0), "kind": Categorical(["a", "b"])})
+    x = np.linspace(0, 1, 30)
+    kinds = np.where(np.arange(30) % 2, "a", "b")
+    trials = pd.DataFrame({"params_x": x, "params_kind": kinds, "value": x - 0.5 + (kinds == "a"), "status": "ok"})
+    dependence = partial_dependence(ResponseModel(trials, space), resolution=5)
+    of_kind = dependence[dependence["hyperparameter"].eq("kind")].set_index("value")["mean"]
+    assert of_kind["a"] - of_kind["b"] == pytest.approx(1, abs=0.1)  # values below 0: not on a log scale
+
+
+def test_the_exponent_of_momentum_is_found() -> None:
+    found = momentum_exponent(table("effective", rows=200), resamples=200)
+    assert found["exponent"] == pytest.approx(1, abs=0.1)
+    assert 0 < found["low"] <= 1 <= found["high"]
+    assert found["jump"] <= found["jump_effective"] < found["jump_lr"]
+    without = table().drop(columns="params_momentum")
+    with pytest.raises(InputError, match="missing \\['params_momentum'\\]"):
+        momentum_exponent(without)
+
+
+def test_noise_between_seeds_is_told_from_differences_between_configurations() -> None:
+    quiet, loud = (noise_share(repeats(between, 0.1)) for between in (1.0, 0.0))
+    assert quiet["share"] < 0.01
+    assert quiet["p"] < 1e-6
+    assert loud["share"] > 0.6
+    assert loud["ratio"] == pytest.approx(math.exp(0.1 * math.sqrt(2)), rel=0.05)
+
+
+def test_noise_counts_what_diverged() -> None:
+    rows = repeats(1.0, 0.1)
+    rows.loc[0, ["value", "status"]] = [math.inf, "diverged"]
+    assert noise(rows).loc[0, ["seeds", "diverged"]].tolist() == [6, 1]
+    assert noise_share(rows)["configurations"] == 9
+
+
+def test_too_few_evaluations_are_an_error() -> None:
+    for few in (table().iloc[:9], table().assign(status="diverged", value=math.inf)):
+        with pytest.raises(InputError, match="At least 10"):
+            ResponseModel(few, SPACE)
+    with pytest.raises(InputError, match="model must be one of"):
+        ResponseModel(table(), SPACE, model="spline")
+
+
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "table.parquet"
+    table().to_parquet(path)
+    path.with_suffix(".json").write_text(json.dumps({"space": SPACE.to_dict()}))
+    return path
+
+
+def test_a_saved_table_is_a_benchmark_for_studies(tmp_path: Path) -> None:
+    trials, space = read_table(saved(tmp_path), "sobol")
+    assert space == SPACE
+    benchmark = OfflineBenchmark(trials, space, model="nearest", name="invented")
+    row = trials.iloc[5]
+    params = {name: float(row[f"params_{name}"]) for name in space}
+    assert benchmark(params).value == row["value"]
+    with Study(space, seed=1) as study:
+        from deap_hpo.individual import make_toolbox
+
+        toolbox = make_toolbox(space)
+        toolbox.register("evaluate", benchmark)
+        values = study.map(toolbox.evaluate, toolbox.population(n=3))
+        assert all(value in trials["value"].to_numpy() for (value,) in values)
+    assert OfflineBenchmark(trials, space).cross_validate()["r2"] > 0.98
+
+
+def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    with pytest.raises(InputError, match="sample must be one of sobol"):
+        read_table(path, "sobel")
+    with pytest.raises(InputError, match="could not be read"):
+        read_table(tmp_path / "no.parquet")
+    table().drop(columns="params_lr").to_parquet(path)
+    with pytest.raises(InputError, match="lacks the columns params_lr"):
+        read_table(path)
+
+
+def test_where_the_objective_is_maximised_what_diverged_is_worst_and_the_best_are_the_highest() -> None:
+    down = table(rows=200)
+    diverged = down["params_lr"].gt(0.3)
+    down.loc[diverged, ["value", "status"]] = math.inf, "diverged"
+    up = down.assign(value=-down["value"])
+    assert set(capped_values(up)[diverged]) == {up.loc[~diverged, "value"].min()}
+    assert set(capped_values(down)[diverged]) == {down.loc[~diverged, "value"].max()}
+    shares = [
+        importances(trials, SPACE, direction=direction).set_index("hyperparameter")["ped_anova"]
+        for trials, direction in ((down, "minimize"), (up, "maximize"))
+    ]
+    assert shares[0].to_dict() == pytest.approx(shares[1].to_dict())
+    worst = importances(up, SPACE, direction="minimize").set_index("hyperparameter")["ped_anova"]
+    assert worst.to_dict() != pytest.approx(shares[1].to_dict(), abs=0.05)
+
+
+def conditional_trials() -> tuple[pd.DataFrame, Space]:
+    """The width decides with adam, the momentum with sgd; `block` is a choice with None."""
+    space = Space(
+        {
+            "optimizer": Categorical(["sgd", "adam"]),
+            "momentum": Float(0.0, 0.9),
+            "width": Int(10, 20_000),
+            "block": Categorical([None, "a", "b"]),
+        },
+        when={"momentum": {"optimizer": "sgd"}, "width": {"optimizer": "adam"}, "block": {"optimizer": "adam"}},
+    )
+    genomes = np.random.default_rng(1).random((60, 4)).tolist()
+    losses = [1 + (genome[1] if genome[0] < 0.5 else 3 * genome[2]) for genome in genomes]
+    entries = [Entry(i, 0, tuple(genomes[i]), Evaluation((losses[i],)), 0) for i in range(60)]
+    return trials_table(entries, space), space
+
+
+def test_what_is_not_in_use_says_nothing_of_what_a_hyperparameter_does() -> None:
+    trials, space = conditional_trials()
+    found = importances(trials, space).set_index("hyperparameter")["fanova"]
+    assert found["block"] < 0.1 < found["width"]
+    model = ResponseModel(trials, space)
+    assert model.used[:, 1].tolist() == trials["params_optimizer"].eq("sgd").tolist()
+    dependence = partial_dependence(model, resolution=3).groupby("hyperparameter")["mean"]
+    assert dependence.get_group("momentum").to_numpy() == pytest.approx([1.0, 1.5, 2.0], abs=0.05)
+    assert dependence.get_group("width").to_numpy() == pytest.approx([1.0, 2.5, 4.0], abs=0.05)
+    plot_partial_dependence(partial_dependence(model), trials, space)
+
+
+def test_a_hyperparameter_that_was_in_use_nowhere_has_no_partial_dependence() -> None:
+    trials, space = conditional_trials()
+    trials = trials[trials["params_optimizer"].eq("sgd")]
+    model = ResponseModel(trials, space)
+    assert set(partial_dependence(model, resolution=2)["hyperparameter"]) == {"optimizer", "momentum"}
+    plot_partial_dependence(partial_dependence(model), trials, space)

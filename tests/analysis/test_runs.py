@@ -1,0 +1,92 @@
+"""Tables of several runs, and what a difference between two of them shows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from recorded import SPACE, entries
+
+from deap_hpo.analysis.runs import environments, generations_table, paired_difference, runs_table, stacked
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.record import Recorded
+from deap_hpo.trials import Entry
+
+CONFIG = {"evolution": {"algorithm": "truncation", "population": 3, "generations": 2, "indpb": 0.1}}
+FINAL = {"number": 2, "test_loss": 0.6, "test_metrics": {"accuracy": 0.65}}
+
+
+def recorded(seed: int = 1, **attributes: object) -> Recorded:
+    return Recorded("run", ("minimize",), SPACE, entries(), {"seed": seed, "config": CONFIG, **attributes})
+
+
+def test_a_run_is_a_row_with_its_best_network() -> None:
+    (row,) = runs_table({"run_2": [recorded(final=FINAL)]}).to_dict("records")
+    assert row["run"] == "run_2"
+    assert (row["population"], row["generations"], row["mutation_rate"]) == (3, 2, 0.1)
+    assert (row["best"], row["training_loss"], row["validation_loss"]) == (2, 0.6, 0.5)
+    assert (row["test_loss"], row["test_accuracy"]) == (0.6, 0.65)
+    assert (row["trained"], row["cached"], row["diverged"]) == (4, 1, 1)
+
+
+def test_what_was_not_tested_is_missing_and_what_has_no_settings_is_an_error() -> None:
+    assert math.isnan(runs_table({"a": [recorded()]})["test_loss"][0])
+    with pytest.raises(InputError, match="was not started by"):
+        runs_table({"a": [Recorded("run", ("minimize",), SPACE, entries(), {"seed": 1})]})
+
+
+def test_tables_of_all_studies_stand_under_one_another() -> None:
+    runs = {"a": [recorded(1), recorded(2)], "b": [recorded(1)]}
+    trials = stacked(runs, "trials")
+    assert trials.groupby(["run", "seed"]).size().to_dict() == {("a", 1): 5, ("a", 2): 5, ("b", 1): 5}
+    assert len(stacked(runs, "epochs")) == 9
+    with pytest.raises(InputError, match="table must be one of"):
+        stacked(runs, "trails")
+
+
+def test_generations_have_the_best_so_far_and_the_survivors_in_their_diversity() -> None:
+    genes = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.2)]
+    values = [0.1, 0.9, 0.5, 0.05]
+    made = [
+        Entry(i, int(i == 3), gene, Evaluation((value,)), seed=1)
+        for i, (gene, value) in enumerate(zip(genes, values, strict=True))
+    ]
+    table = generations_table(Recorded("run", ("minimize",), SPACE, tuple(made), {"config": CONFIG}))
+    assert table["best"].tolist() == [0.1, 0.05]
+    assert table["trainings"].tolist() == [3, 4]
+    assert table["diversity"][0] == pytest.approx((1 + 1 + math.sqrt(2)) / 3)
+    assert table["diversity"][1] == pytest.approx(0.2)  # the best one of three survives
+    alone = generations_table(Recorded("run", ("minimize",), SPACE, tuple(made), {}))
+    assert math.isnan(alone["diversity"][1])
+
+
+def test_the_best_so_far_of_a_maximised_run_rises() -> None:
+    table = generations_table(Recorded("run", ("maximize",), SPACE, entries(), {}))
+    assert table["best"].tolist() == [0.8, 0.8]
+
+
+def test_a_difference_has_an_interval_that_covers_the_truth_and_an_exact_p() -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        first = generator.normal(0.5, 0.1, size=5)
+        found = paired_difference(list(first), list(first + generator.normal(0.2, 0.1, size=5)))
+        covered += found["low"] <= -0.2 <= found["high"]
+        assert found["p"] >= found["least_p"] == 0.0625
+    assert covered >= 178  # fails by chance once in 3,000
+
+
+def test_equal_runs_show_nothing() -> None:
+    found = paired_difference([0.5, 0.5], [0.5, 0.5])
+    assert (found["mean"], found["low"], found["high"], found["p"]) == (0, 0, 0, 1)
+    with pytest.raises(InputError, match="2 or more seeds"):
+        paired_difference([0.5], [0.4])
+
+
+def test_environments_are_listed_once() -> None:
+    one = Evaluation((0.5,), environment={"device": "cpu", "stack": 3})
+    other = Evaluation((0.5,), environment={"device": "cpu", "stack": 4})
+    made = tuple(Entry(i, 0, (0.1, 0.1), evaluation, seed=1) for i, evaluation in enumerate((one, other)))
+    assert environments({"a": [Recorded("run", ("minimize",), SPACE, made, {})]}) == [{"device": "cpu"}]

@@ -1,0 +1,87 @@
+"""Tests and intervals: as scipy gives them, paired as they should be, and said in no stronger words than they bear."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from deap_hpo.analysis.significance import friedman, pairwise, summarise, verdict
+
+
+def outcomes(shift: float, seeds: int = 12) -> pd.DataFrame:
+    """Three methods; c is worse than a and b by `shift`, which differ by noise."""
+    rng = np.random.default_rng(1)
+    difficulty = rng.normal(size=(seeds, 1))
+    return pd.DataFrame(difficulty + 0.1 * rng.normal(size=(seeds, 3)) + [0, 0, shift], columns=["a", "b", "c"])
+
+
+def test_tests_are_those_of_scipy() -> None:
+    table = outcomes(0.1)
+    assert friedman(table) == stats.friedmanchisquare(table["a"], table["b"], table["c"]).pvalue
+    pairs = pairwise(table).set_index(["first", "second"])
+    for first, second in (("a", "b"), ("a", "c"), ("b", "c")):
+        expected = stats.wilcoxon(table[first], table[second], zero_method="zsplit").pvalue
+        assert pairs.loc[(first, second), "p"] == pytest.approx(expected)
+
+
+def test_holm_multiplies_by_the_pairs_left() -> None:
+    pairs = pairwise(outcomes(0.1)).sort_values("p")
+    stepwise = np.maximum.accumulate(pairs["p"].to_numpy() * [3, 2, 1])
+    assert pairs["p_holm"].tolist() == pytest.approx(np.minimum(stepwise, 1).tolist())
+
+
+def test_a_clear_difference_is_named_with_its_direction() -> None:
+    said = " ".join(verdict(outcomes(1.0)))
+    assert "The methods differ" in said
+    assert "a is better than c: lower in 12 of 12 pairs" in said
+    assert "b is better than c" in said
+    assert "a is better than b" not in said
+    assert "b is better than a" not in said
+
+
+def test_noise_shows_no_difference() -> None:
+    assert verdict(outcomes(0.0))[0].startswith("No difference is shown between the methods")
+
+
+def test_false_alarms_are_as_rare_as_they_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 200 comparisons of equal methods, about 5 % may be significant; 21 or more has odds of 6e-4."""
+    monkeypatch.setattr("gc.collect", lambda: 0)  # statsmodels calls it each time: seconds, where much is loaded
+    rng = np.random.default_rng(0)
+    alarms = sum(
+        not verdict(pd.DataFrame(rng.normal(size=(10, 3)), columns=list("abc")))[0].startswith("No difference")
+        for _ in range(200)
+    )
+    assert alarms <= 20
+
+
+def test_too_few_seeds_are_said_to_be_too_few() -> None:
+    assert "more seeds are needed" in verdict(outcomes(5.0, seeds=4))[-1]
+    assert "more seeds are needed" not in " ".join(verdict(outcomes(5.0, seeds=12)))
+
+
+def test_a_method_without_a_value_is_worst_and_breaks_nothing() -> None:
+    table = outcomes(0.0)
+    table.loc[:, "c"] = math.inf
+    summary = summarise(table)
+    assert summary.index[-1] == "c"
+    assert math.isnan(summary.loc["c", "low"])
+    assert pairwise(table).set_index(["first", "second"]).loc[("a", "c"), "effect"] == -1.0
+
+
+def test_equal_methods_are_equal() -> None:
+    table = pd.DataFrame({"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0]})
+    assert pairwise(table).loc[0, ["p", "effect"]].tolist() == [1.0, 0.0]
+    assert summarise(table).loc["a", ["low", "high"]].tolist() == [1.0, 1.0]
+
+
+def test_the_interval_holds_the_mean_and_shrinks_with_more_seeds() -> None:
+    widths = []
+    for seeds in (5, 50):
+        row = summarise(outcomes(0.0, seeds)).loc["a"]
+        assert row["low"] < row["mean"] < row["high"]
+        widths.append(row["high"] - row["low"])
+    assert widths[1] < widths[0]

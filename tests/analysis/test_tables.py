@@ -1,0 +1,57 @@
+"""Tables of a study: what is counted, what is best so far, what has no value."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from recorded import SPACE, entries
+
+from deap_hpo.analysis.tables import epochs_table, summary, trials_table
+from deap_hpo.record import Recorded
+from deap_hpo.trials import best_entry
+
+
+def test_trials_have_decoded_values_and_the_best_so_far() -> None:
+    table = trials_table(entries(), SPACE)
+    assert table["number"].tolist() == [0, 1, 2, 3, 4]
+    assert math.isnan(table["best"][0])
+    assert table["best"].tolist()[1:] == [0.8, 0.5, 0.5, 0.5]
+    assert table["params_lr"][1] == pytest.approx(0.001**0.5)
+    assert table["params_kind"].tolist() == ["a", "a", "b", "b", "b"]
+    assert table["duplicate_of"].tolist() == [pd.NA, pd.NA, pd.NA, 2, pd.NA]
+    assert table["metrics_accuracy"].tolist()[2] == 0.7
+
+
+def test_the_best_so_far_rises_where_values_are_maximised() -> None:
+    assert trials_table(entries(), SPACE, "maximize")["best"].tolist()[1:] == [0.8] * 4
+    assert best_entry(entries(), "maximize").number == 1
+
+
+def test_the_earliest_of_equals_is_the_best() -> None:
+    assert best_entry(entries()).number == 2
+
+
+def test_epochs_of_repeated_evaluations_are_listed_once() -> None:
+    table = epochs_table(entries())
+    assert table[["number", "epoch", "validation_loss"]].values.tolist() == [[0, 1, 0.8], [2, 1, 0.8], [2, 2, 0.5]]
+
+
+def test_everything_is_counted() -> None:
+    counts = summary(Recorded("run", ("minimize",), SPACE, entries(), {}))
+    expected = {
+        "evaluations": 5,
+        "trained": 4,
+        "cached": 1,
+        "diverged": 1,
+        "failed": 1,
+        "generations": 2,
+        "seconds": 5.0,
+    }
+    assert {key: counts[key] for key in expected} == expected
+
+
+def test_a_study_without_evaluations_gives_empty_tables() -> None:
+    assert trials_table((), SPACE).empty
+    assert epochs_table(()).empty

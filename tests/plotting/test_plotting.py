@@ -1,0 +1,165 @@
+"""Figures: they draw what the table holds, in every odd case, and come out the same byte for byte."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorded import SPACE, entries
+
+from deap_hpo.analysis.lineages import curves_table, lineage_table
+from deap_hpo.analysis.tables import epochs_table, trials_table
+from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.plotting.lineage import plot_lineage
+from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
+from deap_hpo.plotting.style import save
+from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.trials import Entry
+
+
+def test_the_history_draws_values_and_the_best_so_far() -> None:
+    axes = plot_optimization_history(trials_table(entries(), SPACE)).axes[0]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn["evaluation"] == [[1, 0.8], [2, 0.5]]
+    assert drawn["repeated configuration"] == [[3, 0.5]]
+    assert drawn["best so far"][1:] == [[1, 0.8], [2, 0.5], [3, 0.5], [4, 0.5]]
+    assert [x for x, _ in drawn["no value (diverged or failed)"]] == [0, 4]
+
+
+def test_curves_draw_every_training_and_bring_out_the_best() -> None:
+    axes = plot_intermediate_values(epochs_table(entries()), best=2).axes[0]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn["best (evaluation 2)"] == [[1, 0.8], [2, 0.5]]
+
+
+def test_the_curve_of_the_best_runs_through_all_its_ancestors() -> None:
+    def part(number: int, losses: list[float], first: int = 1, start: int | None = None, **more: Any) -> Entry:
+        curve = tuple(Epoch(first + i, loss, loss) for i, loss in enumerate(losses))
+        return Entry(number, 0, (0.5,), Evaluation((losses[-1],), curve=curve), 0, start_from=start, **more)
+
+    parts = [part(0, [0.9, 0.8]), part(1, [0.7, 0.6]), part(2, [0.75], 3, 0), part(3, [0.5], 3, 1)]
+    # One answered by an evaluation that was trained without a break; then the best, and a sister.
+    parts += [part(4, [0.7, 0.6, 0.5, 0.45], 1, 3, duplicate_of=9), part(5, [0.4], 5, 4), part(6, [0.5], 5, 4)]
+    axes = plot_intermediate_values(curves_table(parts, best=5), best=5).axes[0]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn["best (evaluation 5)"] == [[1, 0.7], [2, 0.6], [3, 0.5], [4, 0.45], [5, 0.4]]
+    others = next(line.get_xydata().tolist() for line in axes.lines if line.get_color() == "0.6")
+    ends = [i for i, (epoch, _) in enumerate(others) if math.isnan(epoch)]
+    drawn_apart = [others[start:end] for start, end in zip([0, *(i + 1 for i in ends)], ends, strict=False)]
+    assert len(drawn_apart) == 5
+    assert [[2, 0.8], [3, 0.75]] in drawn_apart, "a part begins where it went on from"
+    assert [[4, 0.45], [5, 0.5]] in drawn_apart
+    plain = epochs_table(entries())
+    assert curves_table(entries(), best=2).to_dict() == plain[["number", "epoch", "validation_loss"]].to_dict()
+
+
+def test_a_long_study_is_drawn_with_few_objects() -> None:
+    curve = (Epoch(1, 0.5, 0.5), Epoch(2, 0.4, 0.4))
+    long = [Entry(i, i, (0.5, 0.5), Evaluation((0.4,), curve=curve), 0) for i in range(1000)]
+    assert len(plot_optimization_history(trials_table(long, SPACE)).axes[0].patches) == 0
+    assert len(plot_optimization_history(trials_table(long[:100], SPACE)).axes[0].patches) == 50
+    assert len(plot_intermediate_values(epochs_table(long), best=2).axes[0].lines) == 3
+
+
+def test_slices_have_a_panel_for_each_hyperparameter() -> None:
+    figure = plot_slice(trials_table(entries(), SPACE), SPACE)
+    first, second = figure.axes[:2]
+    assert (first.get_xlabel(), first.get_xscale()) == ("lr", "log")
+    assert second.get_xlabel() == "kind"
+    assert len(first.collections[0].get_offsets()) == 3  # evaluations with a value
+
+
+@pytest.mark.parametrize("name", ["history", "curves", "slice"])
+def test_figures_are_the_same_byte_for_byte(name: str, tmp_path: Path) -> None:
+    trials, epochs = trials_table(entries(), SPACE), epochs_table(entries())
+    draw = {
+        "history": lambda: plot_optimization_history(trials),
+        "curves": lambda: plot_intermediate_values(epochs, best=2),
+        "slice": lambda: plot_slice(trials, SPACE),
+    }[name]
+    first, second = ([path.read_bytes() for path in save(draw(), tmp_path / folder / name)] for folder in ("a", "b"))
+    assert first == second
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+ODD = Space(
+    {
+        "optimizer": Categorical(["sgd", "adam"]),
+        "nesterov": Categorical([True, False]),
+        "depth": Categorical([None, 5, 9]),
+    },
+    when={"nesterov": {"optimizer": "sgd"}},
+)
+
+
+def odd_trials() -> Any:
+    genomes = [(0.2, 0.2, 0.1), (0.8, 0.5, 0.5), (0.2, 0.8, 0.9), (0.8, 0.5, 0.1)]
+    values = [0.4, 0.3, 0.2, math.inf]
+    status: Any = ["ok", "ok", "ok", "diverged"]
+    evaluations = [Evaluation((value,), status=one) for value, one in zip(values, status, strict=True)]
+    return trials_table([Entry(i, 0, genome, evaluations[i], 0) for i, genome in enumerate(genomes)], ODD)
+
+
+def test_none_among_the_choices_stays_none_in_the_table() -> None:
+    assert odd_trials()["params_depth"].tolist() == [None, 5, 9, None]
+
+
+def test_a_hyperparameter_that_is_in_use_nowhere_has_an_empty_panel() -> None:
+    entries = [Entry(i, 0, (0.8, 0.5, 0.5), Evaluation((0.3,)), 0) for i in range(3)]  # adam, without nesterov
+    trials = trials_table(entries, ODD)
+    assert trials["params_nesterov"].isna().all()
+    assert len(plot_slice(trials, ODD).axes[1].collections[0].get_offsets()) == 0
+
+
+def test_panels_show_choices_by_name_and_leave_out_what_is_not_in_use() -> None:
+    optimizer, nesterov, depth = plot_slice(odd_trials(), ODD).axes[:3]
+    shown = [[label.get_text() for label in axes.get_xticklabels()] for axes in (optimizer, nesterov, depth)]
+    assert shown == [["sgd", "adam"], ["True", "False"], ["None", "5", "9"]]
+    assert [len(axes.collections[0].get_offsets()) for axes in (optimizer, nesterov, depth)] == [3, 2, 3]
+
+
+def test_choices_are_drawn_in_their_own_order_and_short_log_axes_have_plain_numbers() -> None:
+    space = Space(
+        {"size": Categorical(["s", "m", "l"]), "width": Int(8, 256, log=True), "lr": Float(1e-4, 1, log=True)}
+    )
+    genomes = [(0.9, 0.2, 0.1), (0.1, 0.9, 0.5), (0.5, 0.6, 0.9)]  # l, s, m
+    entries = [Entry(i, 0, genome, Evaluation((0.5 - i / 10,)), 0) for i, genome in enumerate(genomes)]
+    figure = plot_slice(trials_table(entries, space), space)
+    figure.draw_without_rendering()
+    size, width, lr = (
+        [label.get_text() for which in ("major", "minor") for label in axes.get_xticklabels(which=which)]
+        for axes in figure.axes[:3]
+    )
+    assert size == ["s", "m", "l"]
+    assert {"20", "100"} <= set(width)
+    assert not any("times" in label for label in width)
+    assert r"$\mathdefault{10^{-3}}$" in lr
+
+
+def never_in_use(**more: Any) -> list[Entry]:
+    """Evaluations by two generations, in none of which `nesterov` is in use."""
+    genomes = [(0.8, 0.2, 0.1), (0.8, 0.5, 0.5)]
+    return [Entry(i, i, genome, Evaluation((0.5 - i / 10,)), 0, **more) for i, genome in enumerate(genomes)]
+
+
+def test_what_was_never_in_use_has_an_empty_panel(tmp_path: Path) -> None:
+    trials = trials_table(never_in_use(), ODD)
+    assert trials["params_nesterov"].isna().all()
+    figure = plot_slice(trials, ODD)
+    shown = [axes.collections[0] for axes in figure.axes[:3]]
+    assert [len(points.get_offsets()) for points in shown] == [2, 0, 2]
+    assert {points.get_clim() for points in shown} == {(0, 1)}
+    assert all(path.exists() for path in save(figure, tmp_path / "slice"))
+
+
+def test_schedules_leave_out_what_is_not_in_use(tmp_path: Path) -> None:
+    entries = [*never_in_use(epochs=1), Entry(2, 1, (0.2, 0.8, 0.1), Evaluation((0.3,)), 0, epochs=2, start_from=0)]
+    table = lineage_table(entries, ODD)
+    assert table["params_depth"].tolist() == [None, 5, None]
+    figure = plot_lineage(table, ODD)
+    winner = [axes.lines[0].get_ydata().tolist() for axes in figure.axes[:3]]
+    assert (winner[0], winner[1][2:], winner[2]) == ([1, 1, 0, 0], [1, 1], [0, 0, 0, 0])
+    assert all(map(math.isnan, winner[1][:2]))
+    assert all(path.exists() for path in save(figure, tmp_path / "lineage"))

@@ -1,0 +1,147 @@
+"""Figures of what hyperparameters do, and of several runs: they draw what the tables hold."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from trainings import SPACE, repeats, table
+
+from deap_hpo.analysis.impact import importances, interactions, noise, partial_dependence
+from deap_hpo.analysis.response import ResponseModel
+from deap_hpo.analysis.tables import trials_table
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.plotting.impact import (
+    plot_interactions,
+    plot_noise,
+    plot_param_importances,
+    plot_partial_dependence,
+    plot_trade_off,
+)
+from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, plot_outcomes, plot_runs, plot_work
+from deap_hpo.plotting.style import save
+from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.trials import Entry
+
+
+def trials() -> pd.DataFrame:
+    made = table("effective")
+    made.loc[0, ["value", "status"]] = [math.inf, "diverged"]
+    return made.assign(effective=made["params_lr"] / (1 - made["params_momentum"]))
+
+
+def test_importances_are_bars() -> None:
+    found = importances(trials(), SPACE)
+    axes = plot_param_importances(found).axes[0]
+    assert [bar.get_width() for bar in axes.containers[0]] == pytest.approx(found["fanova"].tolist())
+    assert [text.get_text() for text in axes.get_yticklabels()] == found["hyperparameter"].tolist()
+
+
+def test_partial_dependence_has_a_panel_for_each_hyperparameter_with_all_trainings() -> None:
+    dependence = partial_dependence(ResponseModel(trials(), SPACE), resolution=5)
+    figure = plot_partial_dependence(dependence, trials(), SPACE)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["lr", "momentum", "decay"]
+    assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear", "linear"]
+    drawn = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
+    assert drawn == {"one training": 79, "diverged": 1, "modelled mean": 5}
+
+
+def test_choices_have_a_bar_and_a_mean_each_and_maps_keep_their_order() -> None:
+    space = Space({"size": Categorical(["s", "m", "l"]), "x": Float(0.0, 1.0)})
+    rng = np.random.default_rng(0)
+    genomes = [tuple(map(float, genome)) for genome in rng.random((20, 2))]
+    entries = [Entry(i, 0, genome, Evaluation((1 + sum(genome),)), 0) for i, genome in enumerate(genomes)]
+    made = trials_table(entries, space)
+    model = ResponseModel(made, space, model="nearest")
+    first, second = plot_partial_dependence(partial_dependence(model, resolution=3), made, space).axes
+    assert len(first.collections[0].get_segments()) == 3
+    assert [label.get_text() for label in first.get_xticklabels()] == ["s", "m", "l"]
+    assert len(first.lines[-1].get_xdata()) == len(second.lines[-1].get_xdata()) == 3
+    panel = plot_interactions(interactions(model, resolution=3), made, space).axes[0]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["s", "m", "l"]
+
+
+def test_maps_show_the_trainings_in_which_both_were_in_use() -> None:
+    space = Space(
+        {"kind": Categorical(["a", "b"]), "size": Categorical(["s", "m"]), "x": Float(0.0, 1.0)},
+        when={"size": {"kind": "a"}},
+    )
+    rng = np.random.default_rng(0)
+    genomes = [tuple(map(float, genome)) for genome in rng.random((20, 3))]
+    entries = [Entry(i, 0, genome, Evaluation((1 + genome[2],)), 0) for i, genome in enumerate(genomes)]
+    made = trials_table(entries, space)
+    maps = interactions(ResponseModel(made, space, model="nearest"), resolution=3)
+    panel = plot_interactions(maps, made, space).axes[2]  # size and x
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["s", "m"]
+    assert len(panel.lines[0].get_xdata()) == (made["params_kind"] == "a").sum()
+
+
+def test_interactions_have_a_panel_for_each_pair() -> None:
+    figure = plot_interactions(interactions(ResponseModel(trials(), SPACE), resolution=5), trials(), SPACE)
+    labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes[:3]]
+    assert labels == [("lr", "momentum"), ("lr", "decay"), ("momentum", "decay")]
+
+
+def test_the_trade_off_shows_all_trainings_twice() -> None:
+    left, right = plot_trade_off(trials(), "effective").axes[:2]
+    for axes in (left, right):
+        assert [len(points.get_offsets()) for points in axes.collections[:2]] == [79, 1]
+
+
+def test_noise_is_ordered_by_the_mean() -> None:
+    rows = repeats(1.0, 0.1)
+    axes = plot_noise(noise(rows), rows).axes[0]
+    means = next(line for line in axes.lines if line.get_label() == "mean of the seeds")
+    assert np.all(np.diff(means.get_ydata()) > 0)
+
+
+def runs_figure() -> Figure:
+    runs = pd.DataFrame({"label": ["a", "a", "b"], "validation_loss": [0.4, 0.6, 0.3]})
+    summary = pd.DataFrame({"label": ["a", "b"], "mean": [0.5, 0.3], "std": [0.14, 0.0]})
+    return plot_runs(runs, summary, pd.DataFrame({"label": ["a"], "validation_loss": [0.02]}), title="Runs")
+
+
+def test_runs_show_every_seed_and_mark_what_was_published() -> None:
+    axes = runs_figure().axes[0]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn["each seed"] == [0.4, 0.6, 0.3]
+    assert drawn["published claim"] == [0.02]
+
+
+def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
+    band = pd.DataFrame({"label": "a", "round": [1, 2], "mean": [0.5, 0.4], "low": [0.4, 0.3], "high": [0.6, 0.5]})
+    line = plot_bands(band, x="round", x_name="generation", value_name="best").axes[0].lines[0]
+    assert line.get_xydata().tolist() == [[1, 0.5], [2, 0.4]]
+
+    curve = {"label": ["a", "a"], "seed": 1, "epoch": [1, 2], "training_loss": [2, 1], "validation_loss": [1.5, 0.9]}
+    first = plot_final_curves(pd.DataFrame(curve)).axes[0]
+    assert first.lines[0].get_xydata().tolist() == [[1, 2], [2, 1]]
+
+    costs = pd.DataFrame({"label": ["a", "b"], "trained": [1, 0.5], "evaluations": [1, 0.4], "published": [1, 0.9]})
+    texts = [text.get_text() for text in plot_costs(costs).axes[0].texts]
+    assert texts == ["1.00", "0.40", "1.00", "0.50", "1.00", "0.90"]
+
+    work = pd.DataFrame({"label": ["a", "b"], "whole": [2.0, 1.0], "short": [0.5, 0.0], "answered": [1.0, 0.0]})
+    seeds = pd.DataFrame({"label": ["a", "a", "b"], "trained": [2.0, 3.0, 1.0]})
+    axes = plot_work(work.assign(note=["one", "two"]), seeds).axes[0]
+    assert [(bar.get_x(), bar.get_width()) for bar in axes.patches][::2] == [(0.0, 2.0), (2.0, 0.5), (2.5, 1.0)]
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[2.0, 3.0], [1.0]]
+    assert [(text.get_text(), text.xy[0]) for text in axes.texts] == [("one", 3.5), ("two", 1.0)]
+
+    rows = [{"method": "a", "mean": 0.5, "median": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.2}]
+    rows.append({"method": "b", "mean": None, "median": 0.7, "low": None, "high": None, "mean_rank": 2.0})
+    rows.append({"method": "c", "mean": None, "median": None, "low": None, "high": None, "mean_rank": 2.8})
+    axes = plot_outcomes(rows).axes[0]
+    assert [tick.get_text().split("\n")[-1] for tick in axes.get_yticklabels()] == [
+        "a  (mean rank 1.2)", "a choice diverged: median", "most choices diverged",
+    ]  # fmt: skip
+    assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.7]
+
+
+def test_a_figure_is_the_same_byte_for_byte(tmp_path: Path) -> None:
+    first, second = ([path.read_bytes() for path in save(runs_figure(), tmp_path / name / "runs")] for name in "ab")
+    assert first == second

@@ -1,0 +1,176 @@
+"""The report: one file that needs nothing else, says what the record says, and can be run again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from recorded import SPACE, entries
+from test_cli import CONFIG, call
+from test_pbt import CONFIG as PBT
+
+from deap_hpo.analysis.impact import importances
+from deap_hpo.config import load_config, make_config
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction, Evaluation
+from deap_hpo.record import Recorded, read_record
+from deap_hpo.reports.html import page, write_report
+from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.trials import Entry
+
+VOID = {"meta", "img", "br"}
+
+
+class Checker(HTMLParser):
+    """Collects what is referred to, and holds that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.alternatives: list[str | None] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.references += [value for key, value in attrs if key in ("src", "href") and value]
+        if tag == "img":
+            self.alternatives.append(found.get("alt"))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small runs, one of them large enough for importances."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "small.toml").write_text(CONFIG)
+    common = ["--storage", str(folder / "studies.db"), "--json"]
+    assert call("run", str(folder / "small.toml"), *common).exit_code == 0
+    random = ["--name", "wide", "--set", "evolution.algorithm=random", "--set", "evolution.generations=5"]
+    assert call("run", str(folder / "small.toml"), *random, *common).exit_code == 0
+    return folder
+
+
+def test_the_file_needs_nothing_else_and_says_what_the_record_says(studies: Path) -> None:
+    storage = str(studies / "studies.db")
+    ended = call("report", "wide", "small", "--storage", storage, "--output", str(studies / "report.html"))
+    assert ended.exit_code == 0, ended.output
+    text = (studies / "report.html").read_text()
+    checked = Checker(text)
+    assert all(reference.startswith("data:") for reference in checked.references)
+    assert len(checked.alternatives) == 1 + 5 + 3  # both; wide: history, curves, slice, importance, dependence; small
+    assert all(checked.alternatives)
+    recorded = read_record("small", storage)
+    assert f"{recorded.attributes['final']['test_loss']:.4f}" in text
+    assert "All 25 evaluations" in text
+    assert "All 11 evaluations" in text
+    assert page([recorded]) == page([recorded])
+
+
+def test_its_configuration_is_that_of_the_run(studies: Path) -> None:
+    recorded = read_record("small", str(studies / "studies.db"))
+    (encoded,) = re.findall(r'href="data:application/toml;base64,([^"]*)"', page([recorded]))
+    (studies / "again.toml").write_bytes(base64.b64decode(encoded))
+    assert load_config(str(studies / "again.toml")) == make_config(recorded.attributes["config"])
+
+
+def test_odd_studies_have_a_report_too(tmp_path: Path) -> None:
+    empty = Recorded("empty", ("minimize",), SPACE, (), {})
+    diverged = Recorded("<b>diverged", ("minimize",), SPACE, entries()[:1], {"seed": 1})
+    untested = {"test_size": 0, "test_loss": None, "test_metrics": {}}
+    bare = Recorded("bare", ("minimize",), None, entries(), {"seed": 1, "final": untested})
+    text = write_report([empty, diverged, bare], tmp_path / "deep" / "report.html").read_text()
+    Checker(text)
+    assert "No evaluation has ended yet" in text
+    assert "&lt;b&gt;diverged" in text
+    assert "<b>diverged" not in text
+    assert "test examples" not in text
+    with pytest.raises(InputError, match="at least one study"):
+        write_report([], tmp_path / "none.html")
+
+
+def test_networks_that_went_on_with_others_weights_have_their_lineage(tmp_path: Path) -> None:
+    (tmp_path / "pbt.toml").write_text(PBT)
+    storage = str(tmp_path / "studies.db")
+    assert call("run", str(tmp_path / "pbt.toml"), "--storage", storage, "--name", "pbt").exit_code == 0
+    checked = Checker(page([read_record("pbt", storage)]))
+    assert "What each network was trained with, and whose weights it went on with" in checked.alternatives
+
+
+def test_its_default_place_is_beside_the_figures_and_a_wrong_name_is_an_error(studies: Path) -> None:
+    storage = str(studies / "studies.db")
+    printed = json.loads(call("report", "small", "--storage", storage, "--json").output)
+    assert Path(printed) == studies / "small" / "report.html"
+    assert Path(printed).exists()
+    assert call("report", "smal", "--storage", storage).exit_code == 2
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium")
+def test_a_browser_opens_it_without_a_network(studies: Path) -> None:
+    path = write_report([read_record("small", str(studies / "studies.db"))], studies / "opened.html")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{path}"]
+    seen = subprocess.run(
+        [*command[:3], f"--user-data-dir={studies / 'profile'}", *command[3:]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert seen.returncode == 0
+    assert "How it was made" in seen.stdout
+    assert seen.stdout.count("<figure>") == 3
+
+
+def searched(count: int, space: Space) -> Recorded:
+    """A study of so many random evaluations."""
+    genomes = np.random.default_rng(1).random((count, len(space))).tolist()
+    entries = [Entry(i, i // 10, tuple(genome), Evaluation((1 + genome[1],)), 0) for i, genome in enumerate(genomes)]
+    return Recorded("study", ("minimize",), space, tuple(entries), {})
+
+
+def test_a_study_with_conditions_has_all_figures() -> None:
+    hyperparameters = {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 0.9), "width": Int(8, 512)}
+    space = Space(hyperparameters, when={"momentum": {"optimizer": "sgd"}, "width": {"optimizer": "adam"}})
+    text = page([searched(30, space)])
+    assert "Importance of each hyperparameter" in text
+    assert "Gaussian process" in text
+    figures = [base64.b64decode(one).decode() for one in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
+    # matplotlib repeats in a comment what it draws as outlines.
+    assert sum("<!-- value -->" in figure for figure in figures) == 3
+    assert not any("<!-- validation loss -->" in figure for figure in figures)
+
+
+def test_of_a_long_study_the_models_see_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deap_hpo.reports.html._MOST_FOR_IMPACT", 25)
+    space = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+    assert "25 evaluations drawn at random" not in page([searched(25, space)])
+    assert page([searched(26, space)]).count("by 25 evaluations drawn at random") == 4  # two captions and their alt
+
+
+def test_what_matters_to_the_best_is_asked_of_the_highest_where_those_are_the_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def spied(*args: Any, direction: Direction, **kwargs: Any) -> pd.DataFrame:
+        asked.append(direction)
+        return importances(*args, direction=direction, **kwargs)
+
+    monkeypatch.setattr("deap_hpo.reports.html.importances", spied)
+    study = searched(25, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
+    page([study, replace(study, directions=("maximize",))])
+    assert asked == ["minimize", "maximize"]
