@@ -17,6 +17,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.evolution import has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals
+from deap_hpo.interruption import interruptions_kept
 from deap_hpo.objective import Objective
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
@@ -151,6 +152,7 @@ def optimize(
     stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
     epochs = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:
+        stack.enter_context(interruptions_kept())
         shown = []
         if progress:
             work = workload(space, evolution, epochs=epochs, seed=seed)

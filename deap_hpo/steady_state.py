@@ -11,6 +11,7 @@ from typing import Any
 from deap import base, tools
 
 from deap_hpo.evaluation import Request
+from deap_hpo.interruption import interruptions_kept
 from deap_hpo.operators import check_probability
 from deap_hpo.record import ReplayError
 from deap_hpo.seeding import generators_kept
@@ -166,7 +167,7 @@ class SteadyStudy(Study):
                     requests += self._requests([(begun, individuals[begun.number - self._count])])
                 if done == len(requests):
                     break
-                with generators_kept():
+                with interruptions_kept(), generators_kept():
                     position, answer = next(running)
                 done += 1
                 entry, evaluation = under_way[position], with_worst_values(answer, self.directions)

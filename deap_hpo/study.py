@@ -24,6 +24,7 @@ from deap_hpo.continuation import Continuations
 from deap_hpo.errors import InputError, check_integer
 from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.interruption import interruptions_kept, raise_kept
 from deap_hpo.pruning import Pruner
 from deap_hpo.record import Record
 from deap_hpo.results import Results
@@ -166,7 +167,7 @@ class Study(Results):
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
         allowed = planned[: self._within_budget(planned)]
         new = any(entry.number not in self.record for entry in allowed)
-        with generators_kept():
+        with interruptions_kept(), generators_kept():
             self._evaluate(evaluate, list(zip(allowed, individuals, strict=False)))
         entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
         if len(entries) < len(planned):
@@ -280,6 +281,7 @@ class Study(Results):
     def _acknowledge(self, entry: Entry) -> None:
         self.record.append(entry)
         self._tell("on_evaluation", entry)
+        raise_kept()
 
     def _tell(self, event: str, argument: Any) -> None:
         for callback in self.callbacks:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deap_hpo.errors import InputError
+from deap_hpo.interruption import interruptions_kept
 
 DONE, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
@@ -32,7 +33,8 @@ def reporting(debug: bool, resume: str = "") -> Iterator[None]:
     """Turn wrong input and interruption into one sentence and an exit code."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        yield
+        with interruptions_kept():
+            yield
     except InputError as error:
         if debug:
             traceback.print_exc()

@@ -1,0 +1,147 @@
+"""An interruption that arrives where nothing can be raised is raised a little later; all else is left as it is."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer import Exit
+
+from deap_hpo import Float, Space, optimize
+from deap_hpo.commands.exits import TERMINATED, _Terminated, reporting
+from deap_hpo.individual import Individual
+from deap_hpo.interruption import interruptions_kept, raise_kept
+from deap_hpo.optimization import Interrupted
+from deap_hpo.record import read_record
+from deap_hpo.steady_state import SteadyStudy
+from deap_hpo.study import Study
+
+SPACE = Space({"x": Float(0.0, 1.0)})
+
+
+class Raises:
+    """Raises when it is collected: as a signal does that arrives then."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __del__(self) -> None:
+        raise self.error
+
+
+class Interrupting:
+    """An objective whose evaluation of a number is interrupted in the garbage collector."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.count = number, 0
+
+    def __call__(self, params: dict[str, Any]) -> float:
+        if self.count == self.number:
+            Raises(KeyboardInterrupt())
+        self.count += 1
+        return float(params["x"])
+
+
+@pytest.fixture(autouse=True)
+def the_hook_is_put_back() -> Iterator[None]:
+    before = sys.unraisablehook
+    yield
+    assert sys.unraisablehook == before
+
+
+def test_a_study_ends_after_the_evaluation_and_resumes(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"algorithm": "random", "seed": 1, "name": "cut", "resume": True}
+    options["storage"] = f"{tmp_path}/a.db"
+    with pytest.raises(Interrupted) as stop:
+        optimize(Interrupting(13), SPACE, **options)
+    assert len(stop.value.study.record) == 14
+    assert len(optimize(Interrupting(-1), SPACE, **options).record) == 100
+
+
+def test_one_between_two_generations_is_heard_in_the_next() -> None:
+    class Once:
+        def on_generation(self, study: Study, _: Any) -> None:
+            if study.generation == 1:
+                Raises(KeyboardInterrupt())
+
+    with pytest.raises(Interrupted) as stop:
+        optimize(Interrupting(-1), SPACE, algorithm="random", callbacks=[Once()])
+    assert len(stop.value.study.record) == 11
+
+
+def test_a_program_in_deaps_form_is_interrupted_too() -> None:
+    with Study(SPACE, seed=1) as study, pytest.raises(KeyboardInterrupt):
+        study.map(Interrupting(1), [Individual([0.1]), Individual([0.2]), Individual([0.3])])
+    assert len(study.record) == 2
+    with SteadyStudy(SPACE, seed=1) as study, pytest.raises(KeyboardInterrupt):
+        list(study.each(Interrupting(1), [Individual([0.1]), Individual([0.2]), Individual([0.3])]))
+    assert len(study.record) == 1  # what was interrupted is not on record
+
+
+def test_it_is_raised_at_the_end_or_before_and_once() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptions_kept():
+        Raises(KeyboardInterrupt())
+    with interruptions_kept():
+        raise_kept()
+        Raises(KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            raise_kept()
+
+
+def test_another_error_comes_first_and_leaves_nothing_behind() -> None:
+    def interrupted_and_wrong() -> None:
+        Raises(KeyboardInterrupt())
+        raise ValueError("other")
+
+    with pytest.raises(ValueError, match="other"), interruptions_kept():
+        interrupted_and_wrong()
+    with interruptions_kept():
+        raise_kept()
+
+
+def test_what_is_no_interruption_is_reported_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lambda unraisable: seen.append(unraisable.exc_value))
+        with interruptions_kept():
+            Raises(ValueError("in __del__"))
+    assert [str(error) for error in seen] == ["in __del__"]
+
+
+def test_contexts_of_threads_may_overlap() -> None:
+    """As they do where runs are evaluated side by side: the first to come is the first to go."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with interruptions_kept():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    entered.wait()
+
+    def second() -> None:
+        leave.set()
+        thread.join()
+        Raises(KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt), interruptions_kept():
+        second()
+
+
+def test_a_command_says_how_it_was_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exit) as ended, reporting(debug=False, resume="deap-hpo resume a"):
+        Raises(_Terminated())
+    assert ended.value.exit_code == TERMINATED
+    assert "Go on with: deap-hpo resume a" in capsys.readouterr().err
+
+
+def test_the_record_is_whole(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        optimize(Interrupting(2), SPACE, algorithm="random", name="cut", storage=f"{tmp_path}/a.db")
+    assert [entry.evaluation.status for entry in read_record("cut", f"{tmp_path}/a.db").entries] == ["ok"] * 3
