@@ -15,6 +15,7 @@ from deap_hpo.config import EvolutionConfig, RunConfig
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evolution import has_strategy, strategy_of, toolbox_of
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.interruption import undisturbed
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Categorical, Space
@@ -80,6 +81,7 @@ def _own_task(source: str, config: RunConfig) -> Task:
     return task
 
 
+@undisturbed()
 def check_space(task: Task, space: Space) -> None:
     """Check network and data with the middle of a space, and that training takes all its bounds and choices.
 

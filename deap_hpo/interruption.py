@@ -1,47 +1,80 @@
-"""Ctrl-C is not lost where Python drops it: raised in the garbage collector, it is kept and raised again after."""
+"""Ctrl-C that breaks nothing and is not lost: put off where it would do harm, kept where Python would drop it."""
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from threading import current_thread, main_thread
 from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Keeper:
-    """What the contexts of all threads share: they may overlap, and the hook is one for the process."""
+    """What all contexts of the process share: one hook, one handler a signal, and the interruption to be raised."""
 
     def __init__(self) -> None:
-        self.depth = 0
-        self.kept: KeyboardInterrupt | None = None
-        self._before: Any = None
+        self.undisturbed = 0
+        self.kept: Callable[[], object] | None = None
+        self._contexts = {"of all threads": 0, "of the main thread": 0}  # which may overlap
+        self._hook: Any = None
+        self._handlers: dict[int, Callable[..., object]] = {}
 
     def install(self) -> None:
-        self.depth += 1
-        if self.depth == 1:
-            self.kept, self._before, sys.unraisablehook = None, sys.unraisablehook, self._keep
+        self._contexts["of all threads"] += 1
+        if self._contexts["of all threads"] == 1:
+            self.kept, self._hook, sys.unraisablehook = None, sys.unraisablehook, self._on_unraisable
+        if current_thread() is main_thread():  # the only one that sets handlers, and runs them
+            self._contexts["of the main thread"] += 1
+            if self._contexts["of the main thread"] == 1:
+                handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+                self._handlers = {number: one for number, one in handlers.items() if callable(one)}
+                for number in self._handlers:
+                    signal.signal(number, self._on_signal)
 
     def remove(self) -> None:
-        self.depth -= 1
-        if self.depth == 0:
-            sys.unraisablehook = self._before
+        if current_thread() is main_thread():
+            self._contexts["of the main thread"] -= 1
+            if self._contexts["of the main thread"] == 0:
+                for number, handler in self._handlers.items():
+                    if signal.getsignal(number) == self._on_signal:  # nobody has set another one since
+                        signal.signal(number, handler)
+        self._contexts["of all threads"] -= 1
+        if self._contexts["of all threads"] == 0:
+            sys.unraisablehook = self._hook
 
-    def _keep(self, unraisable: Any) -> None:
+    def _on_signal(self, number: int, frame: Any) -> None:
+        handle = partial(self._handlers[number], number, frame)
+        if self.undisturbed and self.kept is None:
+            self.kept = handle
+        else:  # also where the same is asked for a second time
+            handle()
+
+    def _on_unraisable(self, unraisable: Any) -> None:
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            self.kept = unraisable.exc_value
+            self.kept = partial(_raise, unraisable.exc_value)
         else:
-            self._before(unraisable)
+            self._hook(unraisable)
 
 
 _keeper = _Keeper()
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
 @contextmanager
 def interruptions_kept() -> Iterator[None]:
-    """Inside, keep an interruption that cannot be raised where it arrives; it is raised at the end, or by `raise_kept`.
+    """Inside, no interruption is lost, and `undisturbed` can put one off; at the end, one that was kept is raised.
 
     Ctrl-C raises `KeyboardInterrupt` wherever the main thread is. Where that is a callback of the garbage collector or
-    a ``__del__``, Python prints "Exception ignored in" and goes on: whoever pressed it waits for nothing.
+    a ``__del__``, Python prints "Exception ignored in" and goes on: whoever pressed it waits for nothing. Where it is
+    in the middle of what a library does to its own state, this stays half done: torch may then compute no gradients
+    for the rest of the process, as where a cell of a notebook is interrupted and run again.
 
     Raises:
         KeyboardInterrupt: The one that was kept.
@@ -66,8 +99,35 @@ def interruptions_kept() -> Iterator[None]:
         _keeper.remove()
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM inside, to the next `raise_kept`; a second one is not put off.
+
+    Only where `interruptions_kept` is around it; else it does nothing.
+
+    Example:
+        >>> from signal import SIGINT, raise_signal
+        >>> with interruptions_kept():
+        ...     try:
+        ...         with undisturbed():
+        ...             raise_signal(SIGINT)
+        ...             print("all of this is done")
+        ...         raise_kept()
+        ...     except KeyboardInterrupt:
+        ...         print("interrupted")
+        all of this is done
+        interrupted
+    """
+    mine = int(current_thread() is main_thread())
+    _keeper.undisturbed += mine
+    try:
+        yield
+    finally:
+        _keeper.undisturbed -= mine
+
+
 def raise_kept() -> None:
-    """Raise the interruption that was kept, if there is one, in the middle of `interruptions_kept`."""
+    """Raise the interruption that was kept, if there is one: to be called where nothing is half done."""
     if _keeper.kept is not None:
         kept, _keeper.kept = _keeper.kept, None
-        raise kept
+        kept()

@@ -17,7 +17,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.evolution import has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals
-from deap_hpo.interruption import interruptions_kept
+from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.objective import Objective
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
@@ -163,22 +163,23 @@ def optimize(
         kept: Sequence[int] = ()
         if hasattr(evaluator, "task"):
             kept = _checked_trainer(evaluator, space, evolution, pruner)
-        study = stack.enter_context(
-            Study(
-                space,
-                name=name,
-                storage=storage,
-                seed=seed,
-                directions=directions,
-                resume=resume,
-                executor=executor,
-                settings={"evolution": evolution.identity()},
-                max_evaluations=max_evaluations,
-                max_seconds=max_seconds,
-                pruner=pruner,
-                callbacks=[*shown, *check_callbacks(callbacks), _NotAllFailed(), *stops],
+        with undisturbed():  # else the record might stay locked by a study that nobody has
+            study = stack.enter_context(
+                Study(
+                    space,
+                    name=name,
+                    storage=storage,
+                    seed=seed,
+                    directions=directions,
+                    resume=resume,
+                    executor=executor,
+                    settings={"evolution": evolution.identity()},
+                    max_evaluations=max_evaluations,
+                    max_seconds=max_seconds,
+                    pruner=pruner,
+                    callbacks=[*shown, *check_callbacks(callbacks), _NotAllFailed(), *stops],
+                )
             )
-        )
         toolbox.register("evaluate", evaluator)
         toolbox.register("map", study.map)
         with suppress(BudgetSpent), _carrying(study):

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
+from deap_hpo.interruption import undisturbed
 from deap_hpo.space import Space
 from deap_hpo.storage import check_name, open_storage
 from deap_hpo.trials import Entry, distributions, to_entry, to_trial
@@ -107,6 +108,7 @@ class Record:
         """Numbers of the evaluations, in the order in which they came to be on record."""
         return list(self._entries)
 
+    @undisturbed()
     def append(self, entry: Entry) -> None:
         """Put an evaluation on record; it is committed when this returns."""
         with _errors_named(self.name):

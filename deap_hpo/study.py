@@ -24,7 +24,7 @@ from deap_hpo.continuation import Continuations
 from deap_hpo.errors import InputError, check_integer
 from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
-from deap_hpo.interruption import interruptions_kept, raise_kept
+from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.pruning import Pruner
 from deap_hpo.record import Record
 from deap_hpo.results import Results
@@ -135,6 +135,7 @@ class Study(Results):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @undisturbed()
     def close(self) -> None:
         """End the executor's workers, and let another process write to the study."""
         self.executor.close()
@@ -166,7 +167,6 @@ class Study(Results):
         self._check_weights(individuals)
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
         allowed = planned[: self._within_budget(planned)]
-        new = any(entry.number not in self.record for entry in allowed)
         with interruptions_kept(), generators_kept():
             self._evaluate(evaluate, list(zip(allowed, individuals, strict=False)))
         entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
@@ -176,7 +176,7 @@ class Study(Results):
             self._tell_outcome(individual, entry)
         self._batch = (entries, perf_counter() - start)
         self._complete(entries)
-        if new:
+        if self._count == len(self.record):  # else a replay would drop what is needed later
             self._collect_checkpoints(entries, individuals)
         return [entry.evaluation.values for entry in entries]
 
@@ -215,6 +215,7 @@ class Study(Results):
         self.generation += 1
         self._tell("on_generation", entries)
 
+    @undisturbed()
     def _collect_checkpoints(self, batch: Sequence[Entry], individuals: Sequence[Any]) -> None:
         """Keep the checkpoints from which algorithms go on (the batch's, and what is paused), and that of the best."""
         if not hasattr(self.evaluator, "checkpoints"):

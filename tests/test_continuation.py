@@ -149,6 +149,23 @@ def test_only_what_can_be_needed_is_kept(tmp_path: Path) -> None:
         assert evaluate.asked == [0, 1, 2, 3, 4, 5, 1, 6]
 
 
+def test_what_a_killed_run_had_no_time_to_drop_is_dropped_when_it_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str) -> list[str]:
+        evaluate = Creeping(FolderCheckpoints(tmp_path / name))
+        with Study(SPACE, name=name, storage=tmp_path / "a.db", resume=True) as study:
+            study.map(evaluate, [asking(4.0, 2), asking(6.0, 2)])
+            study.map(evaluate, [asking(2.0, 3, 0)])
+        return sorted(path.name for path in (tmp_path / name).iterdir())
+
+    whole = run("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderCheckpoints, "collect", lambda *_: None)
+        assert len(run("killed")) == 3 > len(whole)
+    assert run("killed") == whole
+
+
 def test_a_checkpoint_that_comes_out_otherwise_is_told_and_one_that_cannot_be_made_again_is_an_error() -> None:
     evaluate = Creeping()
     with Study(SPACE) as study:

@@ -1,20 +1,25 @@
-"""An interruption that arrives where nothing can be raised is raised a little later; all else is left as it is."""
+"""An interruption where nothing can be raised, or where it would do harm, is raised a little later."""
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from signal import SIGINT, SIGTERM, raise_signal
 from typing import Any
 
+import optuna
 import pytest
+import torch
 from typer import Exit
 
-from deap_hpo import Float, Space, optimize
+from deap_hpo import Float, Space, Task, make_trainer, optimize
 from deap_hpo.commands.exits import TERMINATED, _Terminated, reporting
 from deap_hpo.individual import Individual
-from deap_hpo.interruption import interruptions_kept, raise_kept
+from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import read_record
 from deap_hpo.steady_state import SteadyStudy
@@ -47,10 +52,10 @@ class Interrupting:
 
 
 @pytest.fixture(autouse=True)
-def the_hook_is_put_back() -> Iterator[None]:
-    before = sys.unraisablehook
+def all_is_put_back() -> Iterator[None]:
+    before = sys.unraisablehook, signal.getsignal(SIGINT), signal.getsignal(SIGTERM)
     yield
-    assert sys.unraisablehook == before
+    assert (sys.unraisablehook, signal.getsignal(SIGINT), signal.getsignal(SIGTERM)) == before
 
 
 def test_a_study_ends_after_the_evaluation_and_resumes(tmp_path: Path) -> None:
@@ -145,3 +150,91 @@ def test_the_record_is_whole(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         optimize(Interrupting(2), SPACE, algorithm="random", name="cut", storage=f"{tmp_path}/a.db")
     assert [entry.evaluation.status for entry in read_record("cut", f"{tmp_path}/a.db").entries] == ["ok"] * 3
+
+
+def test_it_is_put_off_where_it_would_do_harm_and_a_second_one_is_not() -> None:
+    done: list[int] = []
+    with interruptions_kept():
+        with undisturbed():
+            raise_signal(SIGINT)
+            done.append(1)
+        done.append(2)
+        with pytest.raises(KeyboardInterrupt):
+            raise_kept()
+        raise_kept()
+        with pytest.raises(KeyboardInterrupt):  # outside of `undisturbed`: at once
+            raise_signal(SIGINT)
+        with undisturbed():
+            raise_signal(SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                raise_signal(SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            raise_kept()
+    assert done == [1, 2]
+
+
+def test_nothing_is_put_off_where_nothing_would_raise_it() -> None:
+    with pytest.raises(KeyboardInterrupt), undisturbed():
+        raise_signal(SIGINT)
+
+
+def test_handlers_of_others_are_called_and_put_back() -> None:
+    called: list[int] = []
+    before = signal.signal(SIGTERM, lambda number, _: called.append(number))
+    try:
+        with interruptions_kept():
+            with undisturbed():
+                raise_signal(SIGTERM)
+                assert called == []
+            raise_kept()
+            assert called == [SIGTERM]
+            raise_signal(SIGTERM)
+        raise_signal(SIGTERM)
+        assert called == [SIGTERM] * 3
+        with interruptions_kept():  # as ray.init() does
+            other = signal.signal(SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(SIGTERM) == signal.SIG_IGN
+        assert other != before
+    finally:
+        signal.signal(SIGTERM, before)
+
+
+@pytest.mark.parametrize("trainer", ["reference", "population"])
+def test_a_training_is_interrupted_between_two_steps(digits_task: Task, trainer: str) -> None:
+    """Within one, torch would be left half in a transformation: without gradients, for the rest of the process."""
+    states: list[bool] = []
+
+    def loss(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if len(states) == 4:
+            raise_signal(SIGINT)
+        states.append(torch.is_grad_enabled())
+        return torch.nn.functional.cross_entropy(output, targets)
+
+    task = replace(digits_task, loss=loss)
+    made = make_trainer(task, trainer=trainer, device="cpu", epochs=2)
+    space = Space({"lr": Float(1e-3, 0.1, log=True)})
+    states.clear()
+    with pytest.raises(Interrupted) as stop:
+        optimize(made, space, algorithm="random", population=2, generations=1, seed=1)
+    assert len(states) == 5  # the step in which it came was done, and no other one
+    assert len(stop.value.study.record) == 0
+    assert torch.is_grad_enabled()
+    again = optimize(made, space, algorithm="random", population=2, generations=1, seed=1)
+    assert all(entry.evaluation.status == "ok" for entry in again.record)
+
+
+def test_a_study_that_is_interrupted_as_it_is_made_leaves_its_name_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        raise_signal(SIGINT)
+        return create(*arguments, **named)
+
+    create = optuna.create_study
+    options: dict[str, Any] = {"algorithm": "random", "generations": 1, "name": "a", "storage": f"{tmp_path}/a.db"}
+    monkeypatch.setattr(optuna, "create_study", interrupted)
+    with pytest.raises(Interrupted) as stop:
+        optimize(Interrupting(-1), SPACE, **options)
+    assert len(stop.value.study.record) == 1
+    monkeypatch.undo()
+    assert len(optimize(Interrupting(-1), SPACE, resume=True, **options).record) == 10

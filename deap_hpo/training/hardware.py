@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
+from deap_hpo.interruption import undisturbed
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -122,12 +123,15 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
     how many evaluations run side by side; side by side is also where the other cores are used best. On CUDA torch
     would by default let convolutions compute "fp32" in TF32, with 10 bits of mantissa, and sum gradients in an order
     that is another one each time.
+
+    Ctrl-C is put off: it would leave torch half in a transformation. What takes long calls `raise_kept` now and then.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)
     try:
         with (
+            undisturbed(),
             torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
             tf32(precision != "fp32") if device.type == "cuda" else nullcontext(),
             fixed_convolutions() if device.type == "cuda" else nullcontext(),

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from deap_hpo.interruption import undisturbed
+
 
 def derive_key(*parts: object) -> int:
     """Hash any printable parts to a signed 32-bit key, the same on every machine and in every process.
@@ -39,7 +41,7 @@ def _seeded(seed: int) -> Iterator[None]:
     """
     in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     gpus = list(range(torch.cuda.device_count())) if in_use else []
-    with torch.random.fork_rng(devices=gpus):
+    with undisturbed(), torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
         if gpus:
             torch.cuda.manual_seed_all(seed)

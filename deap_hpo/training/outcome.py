@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.goals import Goals
+from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Split
 from deap_hpo.training.task import Task
 
@@ -39,6 +40,7 @@ def measure(
         for i, output in enumerate(forward(examples.inputs)):
             for j, function in enumerate(measures):
                 totals[i, j] += function(output, examples.targets) * len(examples)
+        raise_kept()
     return [(row[0], dict(zip(task.metrics, row[1:], strict=True))) for row in (totals / len(split)).tolist()]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from deap_hpo.errors import InputError, check_integer
 from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.interruption import raise_kept
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.hardware import (
@@ -248,13 +249,7 @@ class ReferenceTrainer:
         return range(trained, total)
 
     def _train_epoch(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        recipe: Recipe,
-        seed: int,
-        epoch: int,
-        first_step: int,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, seed: int, epoch: int, first_step: int
     ) -> float:
         """Train on every batch; the mean loss per example, or the first non-finite loss met."""
         key = member_keys([seed], self.device)[0]
@@ -274,6 +269,7 @@ class ReferenceTrainer:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.detach() * len(batch)
+            raise_kept()
             if (i + 1) % interval == 0 and not math.isfinite(total.item()):
                 break
         return total.item() / sum(len(batch) for batch in batches)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.engines import Step, Watch, make_step
 from deap_hpo.training.hardware import autocast, widened
@@ -202,6 +203,7 @@ class Stack:
         watch = Watch(self.device)
         for i in range(self.steps_per_epoch):
             self.train_batch(i)
+            raise_kept()
             finite = watch.finite(self.totals)
             if finite is not None and not all(finite):
                 dropped += self.drop(finite)
