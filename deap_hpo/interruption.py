@@ -19,17 +19,17 @@ class _Keeper:
     def __init__(self) -> None:
         self.undisturbed = 0
         self.kept: Callable[[], object] | None = None
-        self._contexts = {"of all threads": 0, "of the main thread": 0}  # which may overlap
+        self._contexts = self._contexts_of_main = 0  # open ones, of all threads and of the main one; they may overlap
         self._hook: Any = None
         self._handlers: dict[int, Callable[..., object]] = {}
 
     def install(self) -> None:
-        self._contexts["of all threads"] += 1
-        if self._contexts["of all threads"] == 1:
+        self._contexts += 1
+        if self._contexts == 1:
             self.kept, self._hook, sys.unraisablehook = None, sys.unraisablehook, self._on_unraisable
         if current_thread() is main_thread():  # the only one that sets handlers, and runs them
-            self._contexts["of the main thread"] += 1
-            if self._contexts["of the main thread"] == 1:
+            self._contexts_of_main += 1
+            if self._contexts_of_main == 1:
                 handlers = {number: signal.getsignal(number) for number in _SIGNALS}
                 self._handlers = {number: one for number, one in handlers.items() if callable(one)}
                 for number in self._handlers:
@@ -37,13 +37,13 @@ class _Keeper:
 
     def remove(self) -> None:
         if current_thread() is main_thread():
-            self._contexts["of the main thread"] -= 1
-            if self._contexts["of the main thread"] == 0:
+            self._contexts_of_main -= 1
+            if self._contexts_of_main == 0:
                 for number, handler in self._handlers.items():
                     if signal.getsignal(number) == self._on_signal:  # nobody has set another one since
                         signal.signal(number, handler)
-        self._contexts["of all threads"] -= 1
-        if self._contexts["of all threads"] == 0:
+        self._contexts -= 1
+        if self._contexts == 0:
             sys.unraisablehook = self._hook
 
     def _on_signal(self, number: int, frame: Any) -> None:
