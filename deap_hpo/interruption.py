@@ -30,10 +30,11 @@ class _Keeper:
         if current_thread() is main_thread():  # the only one that sets handlers, and runs them
             self._contexts_of_main += 1
             if self._contexts_of_main == 1:
-                handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-                self._handlers = {number: one for number, one in handlers.items() if callable(one)}
-                for number in self._handlers:
-                    signal.signal(number, self._on_signal)
+                for number in _SIGNALS:
+                    handler = signal.getsignal(number)
+                    if callable(handler) and handler != self._on_signal:  # which an interrupted `remove` has left
+                        self._handlers[number] = handler
+                        signal.signal(number, self._on_signal)
 
     def remove(self) -> None:
         if current_thread() is main_thread():

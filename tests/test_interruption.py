@@ -199,6 +199,19 @@ def test_handlers_of_others_are_called_and_put_back() -> None:
         signal.signal(SIGTERM, before)
 
 
+def test_a_handler_that_was_left_behind_does_not_call_itself() -> None:
+    before = signal.getsignal(SIGINT)
+    with interruptions_kept():
+        left = signal.getsignal(SIGINT)
+    try:
+        signal.signal(SIGINT, left)
+        with interruptions_kept(), pytest.raises(KeyboardInterrupt):
+            raise_signal(SIGINT)
+        assert signal.getsignal(SIGINT) == before
+    finally:
+        signal.signal(SIGINT, before)
+
+
 @pytest.mark.parametrize("trainer", ["reference", "population"])
 def test_a_training_is_interrupted_between_two_steps(digits_task: Task, trainer: str) -> None:
     """Within one, torch would be left half in a transformation: without gradients, for the rest of the process."""
