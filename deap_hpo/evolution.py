@@ -28,6 +28,14 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
 
     Raises:
         InputError: The algorithm does not take so many objectives, or has no such argument.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> evolution = EvolutionConfig(algorithm="pbt", population=4, generations=2)
+        >>> toolbox = toolbox_of(Space({"lr": Float(1e-4, 1.0, log=True)}), evolution, ["minimize"])
+        >>> individuals = toolbox.population(n=3)
+        >>> len(individuals), len(individuals[0]), individuals[0].fitness.weights
+        (3, 1, (-1.0,))
     """
     count, algorithm = len(directions), evolution.algorithm
     if count > 1 and algorithm not in (*MULTI_OBJECTIVE, *UNGUIDED):
@@ -67,6 +75,12 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     Raises:
         InputError: The strategy has no such argument, or needs one that is missing; or what is enqueued is not in the
             space.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> evolution = EvolutionConfig(algorithm="random", population=3)
+        >>> len(strategy_for(Space({"lr": Float(1e-4, 1.0, log=True)}), evolution, seed=1).generate(list))
+        3
     """
     arguments: dict[str, Any] = {"seed": seed}
     accepted = argument_names(evolution.algorithm)
@@ -81,7 +95,12 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
 
 
 def has_strategy(evolution: EvolutionConfig) -> bool:
-    """Tell whether a strategy proposes the hyperparameters, rather than an algorithm with a population and a loop."""
+    """Tell whether a strategy proposes the hyperparameters, rather than an algorithm with a population and a loop.
+
+    Example:
+        >>> has_strategy(EvolutionConfig(algorithm="surrogate")), has_strategy(EvolutionConfig(algorithm="truncation"))
+        (True, False)
+    """
     return evolution.algorithm not in ("truncation", "pbt", *MULTI_OBJECTIVE)
 
 
@@ -109,6 +128,16 @@ def run_algorithm(
 
     Raises:
         BudgetSpent: From the study's `map`.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> space = Space({"x": Float(-1.0, 1.0)})
+        >>> evolution = EvolutionConfig(algorithm="truncation", population=4, generations=3)
+        >>> toolbox = toolbox_of(space, evolution, ["minimize"])
+        >>> toolbox.register("evaluate", lambda genome: (space.decode(genome)["x"] ** 2,))
+        >>> population, logbook = run_algorithm(toolbox, evolution, None)
+        >>> len(population), logbook.select("nevals")
+        (4, [4, 2, 2])
     """
     if evolution.stages:
         toolbox.register("map", StagedMap(toolbox.map, evolution.stages, evolution.stopping))

@@ -128,7 +128,11 @@ def undisturbed() -> Iterator[None]:
 
 
 def raise_kept() -> None:
-    """Raise the interruption that was kept, if there is one: to be called where nothing is half done."""
+    """Raise the interruption that was kept, if there is one: to be called where nothing is half done.
+
+    Raises:
+        KeyboardInterrupt: It, or what the handler of its signal raises; see `undisturbed` for an example.
+    """
     if _keeper.kept is not None:
         kept, _keeper.kept = _keeper.kept, None
         kept()

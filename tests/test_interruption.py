@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import signal
 import sys
 import threading
@@ -17,7 +18,9 @@ import torch
 from typer import Exit
 
 from deap_hpo import Float, Space, Task, make_trainer, optimize
+from deap_hpo.assembly import check_space
 from deap_hpo.commands.exits import TERMINATED, _Terminated, reporting
+from deap_hpo.executors import SerialExecutor
 from deap_hpo.individual import Individual
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.optimization import Interrupted
@@ -251,3 +254,69 @@ def test_a_study_that_is_interrupted_as_it_is_made_leaves_its_name_free(
     assert len(stop.value.study.record) == 1
     monkeypatch.undo()
     assert len(optimize(Interrupting(-1), SPACE, resume=True, **options).record) == 10
+
+
+def test_a_measurement_is_interrupted_between_two_batches(digits_task: Task) -> None:
+    calls: list[int] = []
+
+    def loss(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            if len(calls) == 1:
+                raise_signal(SIGINT)
+            calls.append(len(output))
+        return torch.nn.functional.cross_entropy(output, targets)
+
+    task = replace(digits_task, loss=loss, evaluation_batch_size=20)  # of 200 examples
+    with interruptions_kept(), pytest.raises(KeyboardInterrupt):
+        make_trainer(task, device="cpu", epochs=1)({"lr": 0.1})
+    assert calls == [20, 20]
+
+
+def test_a_network_is_built_whole(digits_task: Task) -> None:
+    """Initial weights are drawn without gradients, which an interruption could leave off."""
+    built: list[int] = []
+
+    def model() -> torch.nn.Module:
+        raise_signal(SIGINT)
+        built.append(1)
+        return digits_task.model()
+
+    task = replace(digits_task, model=model)
+    with pytest.raises(KeyboardInterrupt), interruptions_kept():
+        make_trainer(task, trainer="population", device="cpu", epochs=1)({"lr": 0.1})
+    assert built == [1]
+    with pytest.raises(KeyboardInterrupt), interruptions_kept():
+        check_space(task, Space({"lr": Float(1e-3, 0.1)}))
+    assert built == [1, 1]
+
+
+@pytest.mark.parametrize("place", ["optuna.Study.add_trial", "deap_hpo.continuation.Continuations.collect"])
+def test_the_record_is_written_whole_and_old_checkpoints_are_dropped_whole(
+    place: str, monkeypatch: pytest.MonkeyPatch, digits_task: Task
+) -> None:
+    owner, _, name = place.rpartition(".")
+    true = getattr(pkgutil.resolve_name(owner), name)
+    done: list[int] = []
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        raise_signal(SIGINT)
+        result = true(*arguments, **named)
+        done.append(1)
+        return result
+
+    monkeypatch.setattr(place, interrupted)
+    trainer = make_trainer(digits_task, device="cpu", epochs=1)
+    with pytest.raises(Interrupted):
+        optimize(trainer, Space({"lr": Float(1e-3, 0.1)}), algorithm="random", population=2, generations=2)
+    assert done == [1]
+
+
+def test_a_study_that_is_interrupted_as_it_is_closed_is_unlocked(tmp_path: Path) -> None:
+    class Interrupting(SerialExecutor):
+        def close(self) -> None:
+            raise_signal(SIGINT)
+
+    options: dict[str, Any] = {"name": "a", "storage": tmp_path / "a.db", "resume": True}
+    with pytest.raises(KeyboardInterrupt), interruptions_kept():
+        Study(SPACE, executor=Interrupting(), **options).close()
+    Study(SPACE, **options).close()
