@@ -20,6 +20,14 @@ from deap_hpo.space import Space
 from deap_hpo.stages import StagedMap
 from deap_hpo.strategies import UNGUIDED, Strategy, argument_names, make_strategy
 
+_SETTINGS = {
+    "batch_size": "evolution.population",
+    "epochs": "training.epochs",
+    "population_size": "evolution.population",
+    "seed": "study.seed",
+}
+"""Where the arguments that every strategy gets come from, for whoever gave a value that it cannot take."""
+
 
 def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Direction]) -> base.Toolbox:
     """Make the toolbox of a run: the operators of its algorithm, and `genome`, the type of its individuals.
@@ -90,7 +98,13 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     if "budget" in accepted and "resolution" not in evolution.arguments:
         asked = evolution.population * max(1, evolution.generations - bool(evolution.enqueue))
         arguments["budget"] = min(asked, evolution.max_evaluations or asked)
-    strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
+    try:
+        strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
+    except InputError as error:
+        about = str(error).partition(" ")[0]
+        if about not in _SETTINGS or about in evolution.arguments:
+            raise
+        raise InputError(f"{error} The strategy {evolution.algorithm} takes it from {_SETTINGS[about]}.") from None
     return Enqueued(strategy, genomes_of(space, evolution.enqueue)) if evolution.enqueue else strategy
 
 
