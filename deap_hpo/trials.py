@@ -16,6 +16,22 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Epoch, Evaluation
 from deap_hpo.space import Categorical, Float, Space
 
+_UNLESS_SAID: dict[str, Any] = {
+    "parents": [],
+    "operators": [],
+    "duplicate_of": None,
+    "metrics": {},
+    "curve": [],
+    "environment": {},
+    "retries": 0,
+    "error": "",
+    "violation": 0.0,
+    "epochs": None,
+    "start_from": None,
+    "checkpoint": None,
+}
+"""What is so of a trial that has no attribute of that name: writing one to a database takes some milliseconds."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -184,37 +200,40 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
         # Where Optuna and its dashboard look for feasibility: above 0 is infeasible.
         system_attrs={"constraints": [evaluation.violation]} if evaluation.violation else None,
         intermediate_values={epoch.epoch: epoch.validation_loss for epoch in evaluation.curve},
-        user_attrs={
-            "evaluation": entry.number,
-            "generation": entry.generation,
-            "genes": list(entry.genes),
-            "parents": list(entry.parents),
-            "operators": list(entry.operators),
-            "duplicate_of": entry.duplicate_of,
-            "seed": entry.seed,
-            "status": evaluation.status,
-            "seconds": evaluation.seconds,
-            "metrics": dict(evaluation.metrics),
-            "curve": [asdict(epoch) for epoch in evaluation.curve],
-            "environment": dict(evaluation.environment),
-            "retries": evaluation.retries,
-            **({"error": evaluation.error} if evaluation.error else {}),
-            **({"violation": evaluation.violation} if evaluation.violation else {}),
-            **{name: value for name, value in _continuation(entry).items() if value is not None},
-        },
+        user_attrs={name: value for name, value in _said(entry).items() if value != _UNLESS_SAID.get(name, ...)},
     )
     trial.datetime_complete = datetime.now()
     trial.datetime_start = trial.datetime_complete - timedelta(seconds=evaluation.seconds)
     return trial
 
 
-def _continuation(entry: Entry) -> dict[str, int | str | None]:
-    return {"epochs": entry.epochs, "start_from": entry.start_from, "checkpoint": entry.evaluation.checkpoint}
+def _said(entry: Entry) -> dict[str, Any]:
+    evaluation = entry.evaluation
+    return {
+        "evaluation": entry.number,
+        "generation": entry.generation,
+        "genes": list(entry.genes),
+        "parents": list(entry.parents),
+        "operators": list(entry.operators),
+        "duplicate_of": entry.duplicate_of,
+        "seed": entry.seed,
+        "epochs": entry.epochs,
+        "start_from": entry.start_from,
+        "status": evaluation.status,
+        "seconds": evaluation.seconds,
+        "metrics": dict(evaluation.metrics),
+        "curve": [asdict(epoch) for epoch in evaluation.curve],
+        "environment": dict(evaluation.environment),
+        "retries": evaluation.retries,
+        "error": evaluation.error,
+        "violation": evaluation.violation,
+        "checkpoint": evaluation.checkpoint,
+    }
 
 
 def to_entry(trial: FrozenTrial, directions: Sequence[Direction]) -> Entry:
     """Read an evaluation back from its trial."""
-    known = trial.user_attrs
+    known = {**_UNLESS_SAID, **trial.user_attrs}
     return Entry(
         number=known["evaluation"],
         generation=known["generation"],
@@ -223,18 +242,18 @@ def to_entry(trial: FrozenTrial, directions: Sequence[Direction]) -> Entry:
         operators=tuple(known["operators"]),
         duplicate_of=known["duplicate_of"],
         seed=known["seed"],
-        epochs=known.get("epochs"),
-        start_from=known.get("start_from"),
+        epochs=known["epochs"],
+        start_from=known["start_from"],
         evaluation=Evaluation(
             values=tuple(trial.values) if trial.values else worst_values(directions),
             status=known["status"],
             curve=tuple(Epoch(**epoch) for epoch in known["curve"]),
-            metrics=known["metrics"],
+            metrics=dict(known["metrics"]),
             seconds=known["seconds"],
-            environment=known["environment"],
-            error=known.get("error", ""),
-            retries=known.get("retries", 0),
-            checkpoint=known.get("checkpoint"),
-            violation=known.get("violation", 0.0),
+            environment=dict(known["environment"]),
+            error=known["error"],
+            retries=known["retries"],
+            checkpoint=known["checkpoint"],
+            violation=known["violation"],
         ),
     )

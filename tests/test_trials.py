@@ -1,0 +1,64 @@
+"""Evaluations said as trials of Optuna, and read back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import recorded
+
+from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.space import Float, Space
+from deap_hpo.trials import Entry, distributions, to_entry, to_trial
+
+SPACE = Space({"x": Float(0.0, 1.0)})
+PLAIN = Entry(0, 0, (0.5,), Evaluation((0.25,), seconds=2.0), seed=0)
+FULL = Entry(
+    7,
+    2,
+    (0.25,),
+    Evaluation(
+        (0.5,),
+        curve=(Epoch(1, 0.9, 0.5, {"accuracy": 0.75}),),
+        metrics={"accuracy": 0.75},
+        seconds=1.5,
+        environment={"device": "cpu"},
+        retries=1,
+        checkpoint="abc",
+        violation=0.5,
+    ),
+    seed=3,
+    parents=(0, 4),
+    operators=("mate", "mutate"),
+    duplicate_of=0,
+    epochs=1,
+    start_from=0,
+)
+
+
+def as_trial(entry: Entry, space: Space = SPACE):
+    return to_trial(entry, space, distributions(space))
+
+
+def test_what_is_said_is_read_back() -> None:
+    for entry in (PLAIN, FULL):
+        assert to_entry(as_trial(entry), ["minimize"]) == entry
+    failed = replace(PLAIN, evaluation=Evaluation((math.inf,), "failed", error="Traceback ..."))
+    assert to_entry(as_trial(failed), ["minimize"]) == failed
+    for entry in recorded.entries():
+        assert to_entry(as_trial(entry, recorded.SPACE), ["minimize"]) == entry
+
+
+def test_a_trial_has_attributes_only_for_what_there_is_to_say() -> None:
+    assert set(as_trial(PLAIN).user_attrs) == {"evaluation", "generation", "genes", "seed", "seconds", "status"}
+    said = as_trial(FULL).user_attrs
+    assert len(said) == 17, "all but an error: it ended well"
+    assert said["start_from"] == said["duplicate_of"] == 0, "a number, not the absence of one"
+
+
+def test_a_trial_with_all_attributes_is_read_as_well() -> None:
+    trial = as_trial(PLAIN)
+    empty = {"parents": [], "operators": [], "duplicate_of": None, "metrics": {}, "curve": [], "environment": {}}
+    for name, value in {**empty, "retries": 0}.items():  # records that were begun before these were left out
+        trial.set_user_attr(name, value)
+    assert to_entry(trial, ["minimize"]) == PLAIN
