@@ -103,12 +103,16 @@ def test_run_show_list_plot_resume(here: Path) -> None:
         "hyperparameters.png",
     ]
     assert all(Path(path).stat().st_size > 1000 for path in paths)
-    first = {path: Path(path).read_bytes() for path in paths}
-    call("plot", "small", "--output", "pictures")
-    assert {path: Path(path).read_bytes() for path in paths} == first
+    assert not list(Path("runs/small").glob("*.pdf")), "a run draws what is looked at; print is plot's"
+    call("plot", "small")
+    for path in map(Path, paths):
+        assert path.read_bytes() == Path("runs/small", path.name).read_bytes()
 
     further = call("resume", "small", "--set", "evolution.generations=4", "--json")
     assert further.exit_code == 0, further.output
+    redrawn = json.loads(call("plot", "small", "--output", "pictures", "--json").output)
+    for path in map(Path, redrawn):  # the PDFs beside the record, too, are of the longer study now
+        assert path.read_bytes() == Path("runs/small", path.name).read_bytes()
     longer = json.loads(further.stdout)
     assert longer["counts"]["evaluations"] == 14
     entries = read_record("small", "runs/studies.db").entries

@@ -61,7 +61,7 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
         errors.print(escape(failure_sentence(recorded)))
     final = finish(trainer, recorded, storage, folder)
     recorded = read_record(name, storage)
-    figures = figures_of(recorded, folder)
+    figures = figures_of(recorded, folder, pdf=(folder / "history.pdf").exists())  # an earlier one, of `plot`
     if as_json:
         output.print_json(strict_json(describe(recorded)))
     else:

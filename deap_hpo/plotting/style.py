@@ -29,19 +29,23 @@ def style() -> Iterator[None]:
 
 
 @style()
-def save(figure: Figure, path: str | Path) -> list[Path]:
+def save(figure: Figure, path: str | Path, *, pdf: bool = True) -> list[Path]:
     """Write a figure as PNG and PDF, byte for byte the same each time, and close it.
 
     Args:
         figure: What to write.
         path: Where to, without a suffix; folders are made.
+        pdf: Whether to write a PDF, for print, which takes longer than the PNG: it holds the fonts.
 
     Returns:
-        The two paths.
+        The paths.
     """
     base = Path(path)
     written = []
-    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Producer": None})):
+    kinds: dict[str, dict[str, None]] = {".png": {"Software": None}}
+    if pdf:
+        kinds[".pdf"] = {"CreationDate": None, "Producer": None}
+    for suffix, metadata in kinds.items():
         target = base.with_name(base.name + suffix)
         with written_whole(target) as partial:
             figure.savefig(partial, format=suffix[1:], metadata=metadata)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,12 @@ def _describe_front(recorded: Recorded) -> dict[str, Any]:
     }
 
 
-def figures_of(recorded: Recorded, folder: Path) -> list[Path]:
+def figures_of(recorded: Recorded, folder: Path, *, pdf: bool = True) -> list[Path]:
     """Draw a study's figures into a folder: history, curves of training, hyperparameters against the objective."""
+    from deap_hpo.plotting import style
     from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
-    from deap_hpo.plotting.style import save
 
+    save = partial(style.save, pdf=pdf)
     trials = trials_table(recorded.entries, recorded.space, recorded.directions[0])
     if trials.empty or not trials["best"].notna().any():
         raise InputError(f"The study {recorded.name!r} has no feasible evaluation yet, nothing to draw.")

@@ -203,7 +203,7 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
     shown = call("show", "two").output
     assert f"Pareto front: {len(front)} evaluations" in shown
     assert "Hypervolume by generation" in shown
-    assert all(Path(f"runs/two/pareto.{suffix}").stat().st_size > 1000 for suffix in ("png", "pdf"))
+    assert Path("runs/two/pareto.png").stat().st_size > 1000
     smallest = front[-1]
     exported = json.loads(call("export", "two", "--evaluation", str(smallest["number"]), "--json").output)
     assert sum(tensor.numel() for tensor in load_file(exported[0]).values()) == smallest["values"]["parameters"]
