@@ -9,12 +9,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from interruptions import recorded, wait_until_recorded
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
@@ -365,29 +365,18 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(here: Path) -> Non
     command += ["--set", "training.epochs=15", "--set", "evolution.generations=8"]
     whole = subprocess.run([*command, "--name", "whole"], capture_output=True, text=True, check=True)
     process = subprocess.Popen([*command, "--name", "cut"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not _recorded("cut"):
-        time.sleep(0.02)
-        assert process.poll() is None, process.communicate()
+    wait_until_recorded(1, process, "cut")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Go on with: deap-hpo resume cut" in said
     assert "Traceback" not in said
-    finished = _recorded("cut")
+    finished = recorded("cut")
     assert 0 < finished < 26
     resumed = subprocess.run(
         [sys.executable, "-m", "deap_hpo", "resume", "cut"], capture_output=True, text=True, check=True
     )
     assert _without_times(resumed.stdout) == _without_times(whole.stdout)
-
-
-def _recorded(name: str) -> int:
-    try:
-        connection = sqlite3.connect("file:runs/studies.db?mode=ro", uri=True)
-        query = "SELECT count(*) FROM trials JOIN studies USING (study_id) WHERE study_name = ?"
-        return int(connection.execute(query, (name,)).fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
 
 
 def _without_times(text: str) -> list[list[str]]:

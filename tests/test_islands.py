@@ -8,7 +8,8 @@ from typing import Any
 import evaluators
 import pytest
 from deap import tools
-from test_study import SPACE, InterruptedAt, objective, result
+from interruptions import InterruptedAt
+from test_study import SPACE, objective, result
 
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import make_toolbox
@@ -29,12 +30,12 @@ def evolve(study: Study, evaluate: Any, space: Space = SPACE, interval: int = 2)
 
 def test_interrupted_anywhere_and_resumed_it_ends_the_same(tmp_path: Path) -> None:
     with Study(SPACE, seed=3) as study:
-        counter = InterruptedAt(10**9)
+        counter = InterruptedAt(10**9, objective)
         expected = result(study, evolve(study, counter))
     options = {"name": "cut", "storage": f"{tmp_path}/a.db", "seed": 3, "resume": True}
     for _ in range(0, counter.calls, 5):
         with Study(SPACE, **options) as study, pytest.raises(KeyboardInterrupt):
-            evolve(study, InterruptedAt(4))
+            evolve(study, InterruptedAt(4, objective))
     with Study(SPACE, **options) as study:
         assert result(study, evolve(study, objective)) == expected
 

@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 import pytest
 from deap import algorithms, benchmarks, tools
-from test_study import InterruptedAt
+from interruptions import InterruptedAt
 
 from deap_hpo.config import load_config
 from deap_hpo.errors import InputError

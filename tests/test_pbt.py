@@ -21,6 +21,7 @@ from continuing import Creeping
 from deap import tools
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interruptions import recorded, wait_until_recorded
 from typer.testing import CliRunner
 
 from deap_hpo.analysis.lineages import lineage_table
@@ -245,22 +246,19 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same_weights_included(he
                 main()
         """)
     )
-    run = [sys.executable, "script.py", "run", "small.toml", "--set", "execution.executor=processes"]
-    run += ["--set", "execution.workers=2"]
-    subprocess.run([*run, "--name", "whole"], check=True, capture_output=True)
-    killed, command = 0, [*run, "--name", "killed"]
-    for wait in (0.0, 0.1, 0.25):
+    call("run", "small.toml", "--name", "whole")
+    command = [sys.executable, "script.py", "run", "small.toml", "--name", "killed"]
+    command += ["--set", "execution.executor=processes", "--set", "execution.workers=2"]
+    for wait in (0.0, 0.25):
         before = recorded("killed")
         slow = {**os.environ, "SLOW": "1"}  # slow enough to be caught
         process = subprocess.Popen(command, env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while recorded("killed") <= before + 2 and process.poll() is None:
-            time.sleep(0.02)
+        wait_until_recorded(before + 3, process, "killed")
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+        assert process.wait() == -signal.SIGKILL
         command = [sys.executable, "script.py", "resume", "killed"]
-    assert killed == 3
-    subprocess.run(command, check=True, capture_output=True)
+    call("resume", "killed", "--set", "execution.executor=serial")
     ended = []
     for name in ("whole", "killed"):
         entries = read_record(name, "runs/studies.db").entries
@@ -284,13 +282,6 @@ def test_a_limit_of_checkpoints_says_what_it_drops_and_changes_nothing_else(here
         (e.genes, e.start_from, e.evaluation.values, e.evaluation.checkpoint) for e in whole
     ]
     assert Path("runs/tight/best.safetensors").read_bytes() == Path("runs/whole/best.safetensors").read_bytes()
-
-
-def recorded(name: str) -> int:
-    try:
-        return len(read_record(name, "runs/studies.db").entries)
-    except InputError:
-        return 0
 
 
 def test_lineages_are_tabled_and_drawn_the_same_byte_for_byte(tmp_path: Path) -> None:

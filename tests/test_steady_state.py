@@ -8,7 +8,8 @@ from typing import Any
 
 import evaluators
 import pytest
-from test_study import SPACE, InterruptedAt, objective
+from interruptions import InterruptedAt
+from test_study import SPACE, objective
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.executors import ProcessExecutor
@@ -30,12 +31,12 @@ def evolve(study: SteadyStudy, evaluate: Any, nevals: int = 20, size: int = 6) -
 
 def test_interrupted_anywhere_in_one_process_it_ends_the_same(tmp_path: Path) -> None:
     with SteadyStudy(SPACE, seed=3) as study:
-        counter = InterruptedAt(10**9)
+        counter = InterruptedAt(10**9, objective)
         expected = evolve(study, counter), list(study.record)
     options = {"name": "cut", "storage": f"{tmp_path}/a.db", "seed": 3, "resume": True}
     for _ in range(0, counter.calls, 3):
         with SteadyStudy(SPACE, **options) as study, pytest.raises(KeyboardInterrupt):
-            evolve(study, InterruptedAt(2))
+            evolve(study, InterruptedAt(2, objective))
     with SteadyStudy(SPACE, **options) as study:
         population = evolve(study, objective)
         ours = [(e.number, e.genes, e.evaluation.values, e.parents) for e in study.record]
@@ -53,7 +54,7 @@ def test_what_workers_did_in_any_order_is_replayed_exactly(tmp_path: Path) -> No
     assert order.index(0) >= 4
     with SteadyStudy(LINE, resume=True, **options) as study:
         assert study.record.as_completed() == order
-        assert evolve(study, InterruptedAt(0)) == population
+        assert evolve(study, InterruptedAt(0, objective)) == population
 
 
 def test_a_run_of_workers_goes_on_where_it_was_cut(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_run_of_workers_goes_on_where_it_was_cut(tmp_path: Path) -> None:
         assert [entry.number for entry in study.record] == list(range(20))
         assert all(study.record[entry.number] == entry for entry in before)
     with SteadyStudy(LINE, **options) as study:
-        assert evolve(study, InterruptedAt(0)) == population
+        assert evolve(study, InterruptedAt(0, objective)) == population
 
 
 def test_nobody_waits_for_the_slowest(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_repeated_configurations_are_answered_by_the_first(tmp_path: Path) -> No
         assert len(study.record) == 20
     assert counter.calls <= 5
     with SteadyStudy(Space({"x": Int(0, 4)}), resume=True, **options) as study:
-        assert evolve(study, InterruptedAt(0)) == population
+        assert evolve(study, InterruptedAt(0, objective)) == population
 
 
 def test_another_algorithm_is_refused(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from interruptions import InterruptedAt, wait_until_recorded
 from optuna.storages import RDBStorage
 from test_cli import CONFIG, call
-from test_study import ALGORITHMS, SCRIPT, SPACE, InterruptedAt, objective, result, simple, truncation
+from test_study import ALGORITHMS, SCRIPT, SPACE, objective, result, simple, truncation
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.driver_lock import DriverLock
@@ -60,11 +61,11 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_interrupted_and_resumed_it_ends_the_same(algorithm: Any, storage: str) -> None:
     with Study(SPACE, seed=3) as study:
-        counter = InterruptedAt(10**9)
+        counter = InterruptedAt(10**9, objective)
         expected = result(study, algorithm(study, counter))
     for boundary in range(0, counter.calls, 4):
         with Study(SPACE, name="cut", storage=storage, seed=3, resume=True) as study, pytest.raises(KeyboardInterrupt):
-            algorithm(study, InterruptedAt(4 if boundary else 0))
+            algorithm(study, InterruptedAt(4 if boundary else 0, objective))
     with Study(SPACE, name="cut", storage=storage, seed=3, resume=True) as study:
         assert result(study, algorithm(study, objective)) == expected
     assert study_names(storage) == ["cut"]
@@ -77,8 +78,7 @@ def test_killed_with_kill_9_it_ends_the_same(storage: str, tmp_path: Path) -> No
     whole = subprocess.run([*command, f"{tmp_path}/whole.db"], capture_output=True, text=True, check=True).stdout
     for evaluations in (3, 9):
         process = subprocess.Popen([*command, storage, "1"], stdout=subprocess.DEVNULL)  # slow enough to be caught
-        while _recorded(storage) < evaluations and process.poll() is None:
-            time.sleep(0.02)
+        wait_until_recorded(evaluations, process, storage=storage)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole
@@ -106,13 +106,6 @@ def test_a_reader_may_come_while_the_record_is_made(tmp_path: Path) -> None:
         ended.set()
         reader.join()
     assert all(one.startswith("There is no record at") for one in said)
-
-
-def _recorded(storage: str) -> int:
-    try:
-        return len(read_record("run", storage).entries)
-    except InputError:
-        return 0
 
 
 def test_another_run_or_algorithm_is_refused_and_the_record_left_alone(storage: str) -> None:

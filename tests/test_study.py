@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from deap import algorithms, cma, tools
+from interruptions import InterruptedAt, recorded, wait_until_recorded
 
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
@@ -92,33 +93,27 @@ def result(study: Study, outcome: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-class InterruptedAt:
-    """Counts evaluations, and presses Ctrl-C at one of them."""
-
-    def __init__(self, at: int, function: Callable[..., Any] = objective) -> None:
-        self.calls, self.at, self.function = 0, at, function
-
-    def __call__(self, params: dict[str, Any]) -> Any:
-        self.calls += 1
-        if self.calls > self.at:
-            raise KeyboardInterrupt
-        return self.function(params)
-
-
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_interrupted_at_any_evaluation_and_resumed_it_ends_the_same(algorithm: Any, tmp_path: Path) -> None:
     with Study(SPACE, name="whole", storage=f"{tmp_path}/a.db", seed=3) as study:
-        counter = InterruptedAt(10**9)
+        counter = InterruptedAt(10**9, objective)
         expected = result(study, algorithm(study, counter))
     assert counter.calls >= 10
-    for boundary in range(counter.calls):
-        options = {"name": f"cut-{boundary}", "storage": f"{tmp_path}/a.db", "seed": 3}
-        with Study(SPACE, **options) as study, pytest.raises(KeyboardInterrupt):
-            algorithm(study, InterruptedAt(boundary))
-        with Study(SPACE, **options, resume=True) as study:
-            second = InterruptedAt(10**9)
+
+    def study_of(name: str) -> Study:
+        return Study(SPACE, name=name, storage=f"{tmp_path}/a.db", seed=3, resume=True)
+
+    for boundary in range(counter.calls):  # at each, in one run that goes on with one evaluation at a time
+        with study_of("at-each") as study, pytest.raises(KeyboardInterrupt):
+            algorithm(study, InterruptedAt(1 if boundary else 0, objective))
+    for boundary in (0, counter.calls // 2):
+        with study_of(f"cut-{boundary}") as study, pytest.raises(KeyboardInterrupt):
+            algorithm(study, InterruptedAt(boundary, objective))
+    for name, left in (("at-each", 1), ("cut-0", counter.calls), (f"cut-{counter.calls // 2}", -(-counter.calls // 2))):
+        with study_of(name) as study:
+            second = InterruptedAt(10**9, objective)
             assert result(study, algorithm(study, second)) == expected
-        assert second.calls == counter.calls - boundary
+        assert second.calls == left
 
 
 def test_the_finished_run_replays_without_one_evaluation(tmp_path: Path) -> None:
@@ -126,7 +121,7 @@ def test_the_finished_run_replays_without_one_evaluation(tmp_path: Path) -> None
     with Study(SPACE, **options) as study:
         expected = result(study, truncation(study, objective))
     with Study(SPACE, **options, resume=True) as study:
-        assert result(study, truncation(study, InterruptedAt(0))) == expected
+        assert result(study, truncation(study, InterruptedAt(0, objective))) == expected
 
 
 def test_in_memory_and_on_disk_give_the_same(tmp_path: Path) -> None:
@@ -164,23 +159,15 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same(tmp_path: Path) -> 
     whole = subprocess.run([*command, f"{tmp_path}/whole.db"], capture_output=True, text=True, check=True).stdout
     killed = 0
     storage = f"{tmp_path}/killed.db"
-    for wait in (0.08, 0.2, 0.31, 0.17):
-        before = _recorded(storage)
+    for wait in (0.08, 0.2, 0.31):
+        before = recorded(storage=storage)
         process = subprocess.Popen([*command, storage, "0.4"], stdout=subprocess.DEVNULL)  # slow enough to be caught
-        while _recorded(storage) <= before and process.poll() is None:
-            time.sleep(0.02)
+        wait_until_recorded(before + 1, process, storage=storage)
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
     assert killed >= 2
     assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole
-
-
-def _recorded(storage: str) -> int:
-    try:
-        return len(read_record("run", storage).entries)
-    except InputError:
-        return 0
 
 
 @pytest.mark.parametrize(
@@ -405,7 +392,7 @@ def test_the_budget_of_evaluations_is_a_total(tmp_path: Path) -> None:
     entries = read_record("run", f"{tmp_path}/a.db").entries
     assert sum(entry.duplicate_of is None for entry in entries) == 8
     with Study(SPACE, **options, max_evaluations=8, resume=True) as study, pytest.raises(BudgetSpent):
-        truncation(study, InterruptedAt(0))
+        truncation(study, InterruptedAt(0, objective))
     with Study(SPACE, **options, resume=True) as study:
         population, _ = truncation(study, objective)
     with Study(SPACE, seed=3) as study:
