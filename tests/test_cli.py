@@ -362,8 +362,8 @@ def test_data_knows_other_sets_and_names_them() -> None:
 
 def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(here: Path) -> None:
     command = [sys.executable, "-m", "deap_hpo", "run", "small.toml"]  # and long enough to be caught:
-    command += ["--set", "training.epochs=15", "--set", "evolution.generations=8"]
-    whole = subprocess.run([*command, "--name", "whole"], capture_output=True, text=True, check=True)
+    command += ["--set", "training.epochs=10", "--set", "evolution.generations=8"]
+    whole = call(*command[3:], "--name", "whole")
     process = subprocess.Popen([*command, "--name", "cut"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until_recorded(1, process, "cut")
     process.send_signal(signal.SIGINT)
@@ -373,9 +373,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(here: Path) -> Non
     assert "Traceback" not in said
     finished = recorded("cut")
     assert 0 < finished < 26
-    resumed = subprocess.run(
-        [sys.executable, "-m", "deap_hpo", "resume", "cut"], capture_output=True, text=True, check=True
-    )
+    resumed = call("resume", "cut")
     assert _without_times(resumed.stdout) == _without_times(whole.stdout)
 
 
