@@ -28,13 +28,27 @@ def _terminate(*_: object) -> None:
     raise _Terminated
 
 
+def _interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """What came in the middle of something a library does, and of which the library made an error of its own."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__context__
+    return behind
+
+
 @contextmanager
 def reporting(debug: bool, resume: str = "") -> Iterator[None]:
     """Turn wrong input and interruption into one sentence and an exit code."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         with interruptions_kept():
-            yield
+            try:
+                yield
+            except Exception as error:
+                interruption = _interruption_behind(error)
+                if interruption is None:
+                    raise
+                raise interruption from error
     except InputError as error:
         if debug:
             traceback.print_exc()

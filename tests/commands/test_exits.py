@@ -29,6 +29,23 @@ def test_an_interrupted_command_says_how_to_go_on(number: int, code: int, capfd:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def _breaking(stop: BaseException) -> None:
+    """What a library may do where it is interrupted in the middle of something."""
+    try:
+        raise stop
+    finally:
+        raise AssertionError("half done")
+
+
+def test_an_error_that_a_library_made_of_an_interruption_is_one(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, reporting(False):
+        _breaking(KeyboardInterrupt())
+    assert ended.value.exit_code == 130
+    assert "Interrupted" in capfd.readouterr().err
+    with pytest.raises(AssertionError, match="half done"), reporting(False):
+        _breaking(OSError())
+
+
 def test_wrong_input_is_one_sentence_with_its_brackets(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended, reporting(False):
         raise InputError("pip install 'deap-hpo[ray]'.")
