@@ -74,7 +74,7 @@ class Record:
         self._lock = DriverLock(storage, name)
         try:
             with _errors_named(name):
-                if name in optuna.get_all_study_names(backend) and not resume:
+                if not resume and _has_study(backend, name):
                     raise InputError(
                         f"A study named {name!r} exists already. Resume it (`deap-hpo resume {name}`, or resume=True), "
                         "or choose another name."
@@ -85,9 +85,9 @@ class Record:
                 self._check_directions(directions)
                 trials = self._study.get_trials(deepcopy=False)
                 _check_ours(name, trials)
+                self._entries = {entry.number: entry for entry in (to_entry(one, directions) for one in trials)}
                 for key, value in {"space": space.to_dict() if space else None, **identity}.items():
                     self.check(key, value)
-                self._entries = {entry.number: entry for entry in (to_entry(one, directions) for one in trials)}
         except BaseException:
             self.close()
             raise
@@ -127,7 +127,7 @@ class Record:
         """
         value = json.loads(json.dumps(value))
         known = self._study.user_attrs
-        if key not in known or not self._study.get_trials(deepcopy=False):  # nothing was made with what is noted
+        if key not in known or not self._entries:  # nothing was made with what is noted
             self.note(key, value)
         elif known[key] != value:
             recorded, given = _first_difference(known[key], value)
@@ -213,9 +213,8 @@ def read_record(name: str, storage: str | Path) -> Recorded:
     """
     backend = open_storage(storage, must_exist=True)
     with _errors_named(name):
-        known = optuna.get_all_study_names(backend)
-        if name not in known:
-            near = nearest(name, known)
+        if not _has_study(backend, name):
+            near = nearest(name, optuna.get_all_study_names(backend))
             hint = f"Did you mean {near!r}?" if near else "`deap-hpo list` shows what there is."
             raise InputError(f"There is no study named {name!r} on record. {hint}")
         study = optuna.load_study(study_name=name, storage=backend)
@@ -258,6 +257,13 @@ def study_names(storage: str | Path) -> list[str]:
         InputError: The storage cannot be used.
     """
     return sorted(optuna.get_all_study_names(open_storage(storage, must_exist=True)))
+
+
+def _has_study(backend: optuna.storages.BaseStorage, name: str) -> bool:
+    try:
+        return backend.get_study_id_from_name(name) is not None  # listing all names takes long where there are many
+    except KeyError:
+        return False
 
 
 def _check_ours(name: str, trials: Sequence[FrozenTrial]) -> None:
