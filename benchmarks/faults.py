@@ -207,6 +207,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the moments and places of the faults")
     arguments = parser.parse_args()
     random.seed(arguments.seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
     with tempfile.TemporaryDirectory() as root:
         whole = Run(Path(root))
         start = time.monotonic()
