@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 import pytest
-from interruptions import recorded, wait_until_recorded
+from interruptions import count_recorded, wait_until_recorded
 from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
@@ -362,16 +362,17 @@ def test_data_knows_other_sets_and_names_them() -> None:
 
 def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(here: Path) -> None:
     command = [sys.executable, "-m", "deap_hpo", "run", "small.toml"]  # and long enough to be caught:
-    command += ["--set", "training.epochs=10", "--set", "evolution.generations=8"]
+    command += ["--set", "training.epochs=15", "--set", "evolution.generations=8"]
     whole = call(*command[3:], "--name", "whole")
     process = subprocess.Popen([*command, "--name", "cut"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until_recorded(1, process, "cut")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "Go on with: deap-hpo resume cut" in said
+    assert said.strip().endswith("Interrupted; every finished evaluation is on record. Go on with: deap-hpo resume cut")
+    assert said.count("Interrupted") == 1
     assert "Traceback" not in said
-    finished = recorded("cut")
+    finished = count_recorded("cut")
     assert 0 < finished < 26
     resumed = call("resume", "cut")
     assert _without_times(resumed.stdout) == _without_times(whole.stdout)

@@ -44,6 +44,8 @@ def reporting(debug: bool, resume: str = "") -> Iterator[None]:
         with interruptions_kept():
             try:
                 yield
+            except typer.Exit:  # of a `reporting` inside this one: it is told
+                raise
             except Exception as error:
                 interruption = _interruption_behind(error)
                 if interruption is None:

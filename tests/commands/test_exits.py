@@ -42,6 +42,9 @@ def test_an_error_that_a_library_made_of_an_interruption_is_one(capfd: pytest.Ca
         _breaking(KeyboardInterrupt())
     assert ended.value.exit_code == 130
     assert "Interrupted" in capfd.readouterr().err
+    with pytest.raises(typer.Exit), reporting(False), reporting(False, "deap-hpo resume quick"):
+        _breaking(KeyboardInterrupt())
+    assert capfd.readouterr().err.count("Interrupted") == 1, "the inner one has told it"
     with pytest.raises(AssertionError, match="half done"), reporting(False):
         _breaking(OSError())
 
