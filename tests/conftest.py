@@ -42,6 +42,15 @@ def digits_task() -> Task:
     return Task("digits", partial(MLP, inputs=64, width=32), load_digits(training_size=300, validation_size=200))
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """More threads than one, which `make test` gives: for tests that it is one inside, and put back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Forget what a test has imported from files of its own: another test may have a file of the same name."""

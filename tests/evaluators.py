@@ -61,6 +61,14 @@ def own_memory(params: dict[str, Any]) -> float:
     return resident_megabytes(os.getpid())
 
 
+def threads(params: dict[str, Any]) -> tuple[float, float]:
+    """Threads of the numerical libraries in this process: torch's, and the most of any other's."""
+    import torch
+    from threadpoolctl import threadpool_info
+
+    return float(torch.get_num_threads()), float(max(one["num_threads"] for one in threadpool_info()))
+
+
 def resident_megabytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 

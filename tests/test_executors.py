@@ -61,6 +61,15 @@ def results(executor: Executor, evaluate: Any, count: int = 5, **params: Any) ->
     return [done[i] for i in range(count)]
 
 
+def test_workers_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # which `make test` sets
+    executor = ProcessExecutor(1)
+    (done,) = results(executor, evaluators.threads, 1)
+    executor.close()
+    assert done.values == (1.0, 1.0)
+    assert "OMP_NUM_THREADS" not in os.environ, "the driver keeps its own"
+
+
 def test_a_run_of_trainings_is_the_same_to_the_bit(executor: Executor, digits_task: Task) -> None:
     space = Space({"lr": Float(0.001, 1.0, log=True), "momentum": Float(0.0, 0.99)})
 

@@ -127,12 +127,12 @@ def test_takes_any_sampler():
     assert len(strategy.generate(list)) == 2
 
 
-def test_leaves_threads_and_verbosity_as_they_were():
-    threads, verbosity = torch.get_num_threads(), optuna.logging.get_verbosity()
+def test_leaves_threads_and_verbosity_as_they_were(two_threads):
+    verbosity = optuna.logging.get_verbosity()
     strategy = make_strategy("gp", SPACE, n_startup_trials=1, batch_size=2)
     for _ in range(2):
         population = strategy.generate(Individual)
         for individual in population:
             individual.fitness.values = (sum(individual),)
         strategy.update(population)
-    assert (torch.get_num_threads(), optuna.logging.get_verbosity()) == (threads, verbosity)
+    assert (torch.get_num_threads(), optuna.logging.get_verbosity()) == (2, verbosity)

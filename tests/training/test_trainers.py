@@ -126,7 +126,7 @@ def test_channels_come_last_where_the_network_works_with_it(precision):
     assert layouts == [True, False]
 
 
-def test_computing_puts_settings_back():
+def test_computing_puts_settings_back(two_threads):
     before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     with hardware.computing(CPU, "fp32"):
         assert torch.get_num_threads() == 1
