@@ -154,11 +154,12 @@ class Faults:
             with closing(sqlite3.connect(run.storage)) as database:  # all into one file, for a fair cut
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             whole = run.storage.read_bytes()
-            cut = whole[: 0 if i == 0 else random.randrange(1, len(whole))]
+            empty = i == 1
+            cut = whole[: 0 if empty else random.randrange(1, len(whole))]
             run.storage.write_bytes(cut)
             error = run.finish()
             row.times += 1
-            row.refusals_unclear += not _is_one_sentence(error, "an empty file" if i == 0 else "not an intact SQLite")
+            row.refusals_unclear += not _is_one_sentence(error, "an empty file" if empty else "not an intact SQLite")
             row.refusals_unclear += run.storage.read_bytes() != cut
             run.storage.write_bytes(whole)
             row.count(run, self.expected)

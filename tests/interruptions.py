@@ -30,12 +30,12 @@ def wait_until_recorded(
     count: int, process: subprocess.Popen[Any], name: str = "run", storage: str = "runs/studies.db"
 ) -> None:
     """Wait until a process has put so many evaluations on record, or more."""
-    while recorded(name, storage) < count:
+    while count_recorded(name, storage) < count:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
 
-def recorded(name: str = "run", storage: str = "runs/studies.db") -> int:
+def count_recorded(name: str = "run", storage: str = "runs/studies.db") -> int:
     """Number of evaluations on record; a file is asked directly, to leave the processor to who is waited for."""
     path = sqlite_path(storage)
     if path is None:

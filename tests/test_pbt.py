@@ -21,7 +21,7 @@ from continuing import Creeping
 from deap import tools
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interruptions import recorded, wait_until_recorded
+from interruptions import count_recorded, wait_until_recorded
 from typer.testing import CliRunner
 
 from deap_hpo.analysis.lineages import lineage_table
@@ -249,8 +249,8 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same_weights_included(he
     call("run", "small.toml", "--name", "whole")
     command = [sys.executable, "script.py", "run", "small.toml", "--name", "killed"]
     command += ["--set", "execution.executor=processes", "--set", "execution.workers=2"]
-    for wait in (0.0, 0.25):
-        before = recorded("killed")
+    for wait in (0.0, 0.1, 0.25):
+        before = count_recorded("killed")
         slow = {**os.environ, "SLOW": "1"}  # slow enough to be caught
         process = subprocess.Popen(command, env=slow, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until_recorded(before + 3, process, "killed")

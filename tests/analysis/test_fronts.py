@@ -204,6 +204,9 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
     assert f"Pareto front: {len(front)} evaluations" in shown
     assert "Hypervolume by generation" in shown
     assert Path("runs/two/pareto.png").stat().st_size > 1000
+    drawn = json.loads(call("plot", "two", "--json").output)
+    assert {"runs/two/pareto.png", "runs/two/pareto.pdf"} <= set(drawn)
+    assert Path("runs/two/pareto.pdf").stat().st_size > 1000
     smallest = front[-1]
     exported = json.loads(call("export", "two", "--evaluation", str(smallest["number"]), "--json").output)
     assert sum(tensor.numel() for tensor in load_file(exported[0]).values()) == smallest["values"]["parameters"]

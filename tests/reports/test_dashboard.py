@@ -125,7 +125,7 @@ def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
         ("studies/1", ["History", "Hyperparameter Importance", "Intermediate values", "Best Trial"]),
         ("studies/1/analytics", ["Slice", "Contour"]),
         ("studies/1/smartSelection", ["Parallel Coordinate"]),
-        ("studies/1/trials", ["Trial 0", "generation", "status"]),
+        ("studies/1/trials?numbers=14", ["Trial 14", "generation", "operators"]),
     ],
 )
 def test_a_browser_draws_it(page: str, tab: str, seen: list[str], tmp_path: Path) -> None:
