@@ -20,7 +20,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -73,17 +73,17 @@ class Faults:
             row.count(run, self.expected)
         return row
 
-    def workers_killed(self, times: int) -> Row:
-        """One of two workers killed at a random moment, five times in a run; the driver has to go on."""
+    def processes_killed(self, times: int, of: Callable[[int], list[int]]) -> Row:
+        """One of a driver's processes killed at a random moment, five times in a run; the driver has to go on."""
         row = Row()
         while row.times < times:
             run = Run(self.root)
             process = run.start()
             for _ in range(_INTERRUPTIONS_OF_A_RUN):
                 time.sleep(random.uniform(0, self.seconds / 5))
-                workers = list(_workers_of(process.pid))
-                if workers and row.times < times:
-                    os.kill(random.choice(workers), signal.SIGKILL)
+                found = of(process.pid)
+                if found and row.times < times:
+                    os.kill(random.choice(found), signal.SIGKILL)
                     row.times += 1
             process.communicate()
             row.refusals_unclear += process.returncode != 0  # the driver itself goes on to the end
@@ -192,10 +192,19 @@ def _torn(old: bytes, new: bytes) -> bytes:
     return new[:cut] + (garbled or old[cut:])
 
 
-def _workers_of(pid: int) -> Iterator[int]:
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
-            yield int(child)
+def _fork_servers_of(driver: int) -> list[int]:
+    return [child for child in _children(driver) if "forkserver" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+def _workers_of(driver: int) -> list[int]:
+    return [worker for server in _fork_servers_of(driver) for worker in _children(server)]
+
+
+def _children(process: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except FileNotFoundError:  # it has ended
+        return []
 
 
 def _is_one_sentence(error: str, expected: str) -> bool:
@@ -215,7 +224,8 @@ def main() -> int:
         faults = Faults(Path(root), whole.finish(), time.monotonic() - start)
         table: list[tuple[str, int, Callable[[int], Row]]] = [
             ("`kill -9` of the driver", 50, partial(faults.interrupted, number=signal.SIGKILL)),
-            ("`kill -9` of a worker", 20, faults.workers_killed),
+            ("`kill -9` of a worker", 20, partial(faults.processes_killed, of=_workers_of)),
+            ("`kill -9` of what workers are forked from", 10, partial(faults.processes_killed, of=_fork_servers_of)),
             ("Ctrl-C", 10, partial(faults.interrupted, number=signal.SIGINT)),
             ("SIGTERM", 10, partial(faults.interrupted, number=signal.SIGTERM)),
             ("disk full", 5, faults.disk_full),

@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe, connection, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from time import perf_counter
 from typing import Any
@@ -20,11 +21,10 @@ from weakref import WeakSet
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request, failure
+from deap_hpo.fork_server import ensure_fork_server, starting_workers, worker_environment
 from deap_hpo.seeding import seed_generators
 
 Evaluate = Callable[..., Any]
-
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
 def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
@@ -60,6 +60,9 @@ def _as_evaluation(result: Any, seconds: float) -> Evaluation:
     return Evaluation(values, status="ok" if all(map(math.isfinite, values)) else "diverged", seconds=seconds)
 
 
+_SERVER_KILLED = 255  # the exit code that multiprocessing gives then
+
+
 class WorkerDied(Exception):
     """A worker has ended.
 
@@ -85,13 +88,11 @@ class Worker:
     """
 
     def __init__(self, evaluate: Evaluate) -> None:
-        context = get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, _Parcel(evaluate)), name="deap-hpo worker")
+        self._connection, theirs = Pipe()
+        self._exit_code: int | None = None
         self.ready = False
         try:
-            with _one_thread_and_no_ctrl_c():
-                self._process.start()
+            self._process = _start(theirs, evaluate)
         except BrokenPipeError:
             raise WorkerDied("while it started", killed=True) from None
         except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, OSError) as error:
@@ -121,6 +122,8 @@ class Worker:
             InputError: The evaluator could not be made ready in the worker.
             WorkerDied: The process has ended without another word.
         """
+        if not self._connection.poll() and not self._process.is_alive():
+            raise self._death()
         try:
             message = self._connection.recv_bytes()
         except (EOFError, OSError):
@@ -133,16 +136,19 @@ class Worker:
 
     def _death(self) -> WorkerDied:
         code = self.kill()
-        return WorkerDied(f"exit code {code}", killed=code is not None and code < 0)
+        return WorkerDied(f"exit code {code}", killed=code is None or code < 0 or code == _SERVER_KILLED)
 
     def kill(self) -> int | None:
         """End the process, whatever it is doing, and give its exit code."""
         _alive.discard(self)
-        if self._process.is_alive():
-            self._process.kill()
-        self._process.join()
+        with suppress(ValueError):  # an earlier call has closed the process
+            if self._process.is_alive():
+                self._process.kill()
+            self._process.join()
+            self._exit_code = self._process.exitcode
+            self._process.close()  # and a pipe with it: a worker that has outlived its server ends by that
         self._connection.close()
-        return self._process.exitcode
+        return self._exit_code
 
     def has_spoken_or_died(self) -> bool:
         """Tell whether `receive` would return, or raise, at once."""
@@ -190,25 +196,29 @@ class _Packed:
         return pickle.loads(self._data)
 
 
-@contextmanager
-def _one_thread_and_no_ctrl_c() -> Iterator[None]:
-    """Start a process with one thread in each numerical library, and deaf to Ctrl-C, which is the driver's affair."""
-    environment = {name: value for name, value in _ONE_THREAD.items() if name not in os.environ}
-    masked = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        for name in environment:
-            del os.environ[name]
-        if masked:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _start(driver: connection.Connection, evaluate: Evaluate) -> BaseProcess:
+    arguments = (driver, worker_environment(), _Parcel(evaluate))
+    if ensure_fork_server():
+        forked = get_context("forkserver").Process(target=_serve, args=arguments, name="deap-hpo worker")
+        try:
+            forked.start()
+        except BrokenPipeError:
+            raise
+        except (EOFError, OSError, ValueError):
+            pass  # the server was killed, or the evaluator has more tensors to share than it passes on at once
+        else:
+            return forked
+    spawned = get_context("spawn").Process(target=_serve, args=arguments, name="deap-hpo worker")
+    with starting_workers():
+        spawned.start()
+    return spawned
 
 
-def _serve(driver: connection.Connection, parcel: Any) -> None:
+def _serve(driver: connection.Connection, environment: dict[str, str], parcel: Any) -> None:
     """Evaluate what the driver sends, until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(environment)
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     try:
         evaluate = parcel.open()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -69,6 +70,11 @@ def threads(params: dict[str, Any]) -> tuple[float, float]:
     return float(torch.get_num_threads()), float(max(one["num_threads"] for one in threadpool_info()))
 
 
+def environment(params: dict[str, Any]) -> Evaluation:
+    """Tells the environment of its process."""
+    return Evaluation((0.0,), environment=dict(os.environ))
+
+
 def resident_megabytes(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -108,6 +114,47 @@ class BreaksInPreparation:
 
     def __call__(self, params: dict[str, Any]) -> float:
         return 0.0
+
+
+_IMPORTED_BY = os.getpid()
+
+
+class BirthOf:
+    """Tells which of some modules its process had when this was unpickled, and which process imported this module."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self.modules = modules
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.there = tuple(float(name in sys.modules) for name in self.modules)
+
+    def __call__(self, params: dict[str, Any]) -> tuple[float, ...]:
+        time.sleep(0.2)  # so that each worker gets one
+        return (*self.there, float(_IMPORTED_BY))
+
+
+class SlowToOpen:
+    """Takes a while to unpickle."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        time.sleep(0.5)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"some": "state"}
+
+    def __call__(self, params: dict[str, Any]) -> float:
+        return float(params["x"])
+
+
+class SharedTensors:
+    """Holds many tensors."""
+
+    def __init__(self, tensors: Sequence[Any]) -> None:
+        self.tensors = tensors
+
+    def __call__(self, params: dict[str, Any]) -> float:
+        return float(sum(tensor.sum() for tensor in self.tensors))
 
 
 class SharedTensor:

@@ -17,6 +17,7 @@ from typing import Any
 import evaluators
 import pytest
 import torch
+from processes import all_gone
 
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.errors import InputError
@@ -144,7 +145,7 @@ def test_workers_killed_while_idle_cost_nothing(workers: ProcessExecutor) -> Non
     pids = workers.worker_pids()
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    assert _all_gone(pids)
+    assert all_gone(pids)
     assert all(evaluation.retries == 0 for evaluation in results(workers, evaluators.square))
 
 
@@ -262,22 +263,6 @@ def _workers_of(driver: subprocess.Popen[str]) -> list[int]:
     return sorted(pids)
 
 
-def _all_gone(pids: list[int], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while any(_runs(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_worker_outlives_the_driver(tmp_path: Path, number: signal.Signals) -> None:
     driver = _start_driver(tmp_path)
@@ -287,7 +272,7 @@ def test_no_worker_outlives_the_driver(tmp_path: Path, number: signal.Signals) -
     else:
         driver.send_signal(number)
     _, told = driver.communicate(timeout=30)
-    assert _all_gone(pids)
+    assert all_gone(pids)
     # Only the driver says that it was interrupted.
     assert told.count("Traceback") == (1 if number == signal.SIGINT else 0)
 

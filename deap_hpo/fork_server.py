@@ -1,0 +1,83 @@
+"""The process that workers are forked from: it imports torch once for all, and nothing of the user's.
+
+A worker that imports torch itself takes seconds to start and hundreds of megabytes of its own; a forked one starts in a
+tenth of a second and shares them (docs/scaling.md has the figures). What a user's modules open when they are
+imported, a file, a connection or a GPU, is opened after the fork, and so each worker has its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+
+_SLOW_TO_IMPORT = ("numpy", "torch", "torchvision")
+_OPTIMIZERS_IMPORT = "torch._dynamo"  # at their first step, which takes nearly as long as torch itself
+
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+def ensure_fork_server() -> bool:
+    """Start the server, unless it runs; it imports what this process has imported by now, and goes on by itself.
+
+    It is the one that `multiprocessing` has for each process, and ends with it.
+
+    Returns:
+        Whether there is one: on Linux, from Python 3.11 on. Elsewhere each worker has to be a new interpreter.
+
+    Example:
+        >>> ensure_fork_server() == (sys.platform == "linux" and sys.version_info >= (3, 11))
+        True
+    """
+    # Elsewhere a process that has loaded the system's libraries may not be forked; before 3.11 an interpreter looks
+    # for modules in the working directory first, and may find others there than this process has.
+    if sys.platform != "linux" or sys.version_info < (3, 11) or sys.flags.ignore_environment:
+        return False
+    forkserver.set_forkserver_preload(_imported())
+    same_modules = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    try:
+        with starting_workers(same_modules):
+            forkserver.ensure_running()
+    except OSError:  # for instance, the folder for temporary files has too long a name for a socket
+        return False
+    return True
+
+
+def _imported() -> list[str]:
+    ours = [name for name in sys.modules if name.startswith("deap_hpo.training.")]
+    theirs = [name for name in _SLOW_TO_IMPORT if name in sys.modules]
+    return [*theirs, *([_OPTIMIZERS_IMPORT] if "torch" in theirs else []), *ours]
+
+
+def worker_environment() -> dict[str, str]:
+    """Give the environment of a worker: as it is here, with one thread in each numerical library unless it says more.
+
+    Example:
+        >>> worker_environment()["OPENBLAS_NUM_THREADS"] == os.environ.get("OPENBLAS_NUM_THREADS", "1")
+        True
+    """
+    return {**_ONE_THREAD, **os.environ}
+
+
+@contextmanager
+def starting_workers(more: dict[str, str] | None = None) -> Iterator[None]:
+    """Start processes inside, with a worker's environment and deaf to Ctrl-C, which is the driver's affair.
+
+    Args:
+        more: Further variables of their environment.
+    """
+    before = dict(os.environ)
+    masked = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
+    os.environ.update({**worker_environment(), **(more or {})})
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+        if masked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,0 +1,171 @@
+"""Workers are forked from a process that has imported torch, and are otherwise as new interpreters are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import evaluators
+import pytest
+import torch
+from processes import all_gone, children_of, parent_of
+
+from deap_hpo import fork_server
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.executors import ProcessExecutor
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
+
+pytestmark = pytest.mark.skipif(not fork_server.ensure_fork_server(), reason="workers are new interpreters here")
+
+
+@pytest.fixture(scope="module")
+def started_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessExecutor]:
+    """Workers of a server that was started in a folder of misleading modules, with nothing said of threads."""
+    _kill_server()  # that of the tests before
+    folder = tmp_path_factory.mktemp("misleading")
+    (folder / "deap_hpo").mkdir()
+    for name in ("torch.py", "numpy.py", "deap_hpo/__init__.py"):
+        (folder / name).write_text("raise SystemExit('not this one')")
+    executor = ProcessExecutor(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in fork_server._ONE_THREAD:
+            patch.delenv(name, raising=False)
+        evaluations(executor, evaluators.square)
+    yield executor
+    executor.close()
+    _kill_server()
+
+
+@pytest.fixture
+def workers(started_here: ProcessExecutor) -> Iterator[ProcessExecutor]:
+    yield started_here
+    started_here.close()
+
+
+def _servers() -> list[int]:
+    return [one for one in children_of(os.getpid()) if "forkserver" in Path(f"/proc/{one}/cmdline").read_text()]
+
+
+def _kill_server() -> None:
+    for server in _servers():
+        os.kill(server, signal.SIGKILL)
+
+
+def evaluations(executor: ProcessExecutor, evaluate: Any, count: int = 2) -> list[Evaluation]:
+    done = dict(executor.run(evaluate, [Request(i, {"x": i}, seed=i) for i in range(count)]))
+    return [done[i] for i in range(count)]
+
+
+def test_a_worker_has_torch_and_what_optimizers_import_from_its_birth(workers: ProcessExecutor) -> None:
+    done = evaluations(workers, evaluators.BirthOf(["torch", "torch._dynamo", ReferenceTrainer.__module__]))
+    assert [one.values[:-1] for one in done] == [(1.0, 1.0, 1.0)] * 2
+
+
+def test_modules_of_the_user_are_each_workers_own(workers: ProcessExecutor) -> None:
+    done = evaluations(workers, evaluators.BirthOf([]))
+    assert {one.value for one in done} == set(workers.worker_pids()), "they were imported after the fork"
+
+
+def test_the_environment_is_the_drivers_of_now(workers: ProcessExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SET_AFTER_THE_SERVER_STARTED", "3")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.delenv("HOME")
+    (done,) = evaluations(workers, evaluators.environment, 1)
+    assert done.environment == fork_server.worker_environment()
+    assert done.environment.keys() - os.environ.keys() <= fork_server._ONE_THREAD.keys()
+
+
+def test_what_is_forked_has_one_thread_and_has_not_asked_for_a_gpu(workers: ProcessExecutor) -> None:
+    evaluations(workers, evaluators.square)
+    (server,) = _servers()
+    assert "\nThreads:\t1\n" in Path(f"/proc/{server}/status").read_text()
+    code = f"""
+import torch
+def refused(*arguments, **keywords):
+    raise SystemExit("the GPU was asked for something")
+functions = [name for name in dir(torch._C) if name.startswith("_cuda") and not name[5:6].isupper()]
+assert len(functions) > 10 or not torch.backends.cuda.is_built()
+for name in functions:
+    setattr(torch._C, name, refused)
+for name in {fork_server._imported()}:
+    __import__(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_more_tensors_than_the_server_passes_on_at_once(workers: ProcessExecutor) -> None:
+    many = evaluators.SharedTensors([torch.full((2,), i) for i in range(300)])
+    assert [one.value for one in evaluations(workers, many)] == [2.0 * sum(range(300))] * 2
+    assert {parent_of(pid) for pid in workers.worker_pids()} == {os.getpid()}, "new interpreters"
+
+
+def test_a_server_that_is_killed_costs_what_its_workers_were_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_server, "_imported", list)  # it is started again at once
+    executor = ProcessExecutor(2, retries=1000)
+    done: dict[int, Evaluation] = {}
+    pids: set[int] = set()
+    for position, evaluation in executor.run(evaluators.sleep, [Request(i, {"x": i}, seed=0) for i in range(30)]):
+        done[position] = evaluation
+        pids |= {*executor.worker_pids()}
+        if len(done) in (3, 7, 11):
+            _kill_server()
+    assert [done[i].value for i in range(30)] == list(range(30))
+    assert 0 < sum(one.retries for one in done.values()) <= 6
+    executor.close()
+    assert len(pids) > 2
+    assert all_gone(list(pids)), "workers that have outlived their server end, too"
+
+
+def test_a_server_that_is_killed_while_a_worker_starts_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_server, "_imported", list)
+    executor = ProcessExecutor(1)
+    evaluate, kills = evaluators.SlowToOpen(), 0
+
+    def kill_the_first_two(executor_wait: Callable[..., Any]) -> Callable[..., Any]:
+        def wait_for(*arguments: Any) -> Any:
+            nonlocal kills
+            if kills < 2:
+                kills += 1
+                _kill_server()
+            return executor_wait(*arguments)
+
+        return wait_for
+
+    monkeypatch.setattr(executor._pool, "_wait_for", kill_the_first_two(executor._pool._wait_for))
+    assert [one.value for one in evaluations(executor, evaluate)] == [0.0, 1.0]
+    assert kills == 2
+    executor.close()
+
+
+def no_socket() -> None:
+    raise OSError("AF_UNIX path too long")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "there"), [(forkserver, "ensure_running", no_socket), (sys, "platform", "darwin")]
+)
+def test_without_a_server_results_are_the_same(
+    where: Any, name: str, there: Any, digits_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run() -> tuple[list[float], bool]:
+        executor = ProcessExecutor(1)
+        trainer = ReferenceTrainer(digits_task, epochs=2, device="cpu")
+        ((_, done),) = executor.run(trainer, [Request(0, {"lr": 0.1}, seed=1)])
+        (pid,) = executor.worker_pids()
+        forked = parent_of(pid) != os.getpid()
+        executor.close()
+        return [loss for e in done.curve for loss in (e.training_loss, e.validation_loss)], forked
+
+    losses, forked = run()
+    assert len(losses) == 4
+    monkeypatch.setattr(where, name, there)
+    assert forked
+    assert run() == (losses, False)
