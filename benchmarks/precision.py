@@ -16,8 +16,9 @@ from scipy.stats import kendalltau, spearmanr
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import SerialExecutor
 from deap_hpo.space import Float, Space
+from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.data import load_fashion_mnist
-from deap_hpo.training.hardware import device_name, keep_memory, resolve_device
+from deap_hpo.training.hardware import device_name, resolve_device
 from deap_hpo.training.models import PaperCNN
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import make_trainer

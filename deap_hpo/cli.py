@@ -31,6 +31,7 @@ from deap_hpo.commands.options import (
 from deap_hpo.commands.record import dashboard, list_, plot, report, show
 from deap_hpo.commands.replay import replay
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
+from deap_hpo.training.allocator import keep_memory
 
 if TYPE_CHECKING:
     from deap_hpo.config import RunConfig
@@ -220,6 +221,7 @@ _add(data, NETWORKS, "Examples: [bold]deap-hpo data[/bold]  ·  [bold]deap-hpo d
 
 def main() -> None:
     """Run the command line."""
+    keep_memory()  # this process trains the best network again, and measures it
     # A reader that goes away (`deap-hpo list | head -1`) is no error of ours.
     try:
         app()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import warnings
 from collections.abc import Iterator
@@ -191,21 +190,6 @@ def fixed_convolutions() -> Iterator[None]:
         yield
     finally:
         settings.benchmark, settings.deterministic = before
-
-
-def keep_memory() -> None:
-    """Let this process keep the memory that it frees; for processes that do nothing but train.
-
-    glibc gives large blocks back to the kernel as soon as they are free. A training step frees and asks for the same
-    ones again, and the kernel clears every page each time. Does nothing where the C library is another one.
-    """
-    m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:
-        return
-    libc.mallopt(m_mmap_threshold, 1 << 30)
-    libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
 @lru_cache

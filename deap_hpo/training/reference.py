@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError, check_integer
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.interruption import raise_kept
+from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.hardware import (
@@ -22,7 +23,6 @@ from deap_hpo.training.hardware import (
     computing,
     environment,
     has_channels_last,
-    keep_memory,
     resolve_device,
     resolve_precision,
     use_channels_last,

@@ -5,6 +5,7 @@ import sys
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,10 +13,11 @@ from networks import STACKABLE, small_task
 from test_population import MEMBERS, assert_same_curves, curves, requests_of
 from torch import nn
 
+from deap_hpo import cli
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BatchEvaluator, Request
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
-from deap_hpo.training import hardware, population, reference, trainers
+from deap_hpo.training import allocator, hardware, population, reference, trainers
 from deap_hpo.training.hardware import PRECISIONS, resolve_precision
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
@@ -70,7 +72,7 @@ def test_freed_memory_is_kept_where_the_c_library_is_glibc():
     # In a process of its own: the setting is the process's.
     code = """
 import resource, torch
-from deap_hpo.training.hardware import keep_memory
+from deap_hpo.training.allocator import keep_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
@@ -85,6 +87,30 @@ print(given_back, min(faults() for _ in range(8)))
     given_back, kept = map(int, printed.split())
     if platform.libc_ver()[0] == "glibc":
         assert kept < given_back / 10
+
+
+@pytest.mark.parametrize(
+    ("most", "asked"), [(1 << 30, [1 << 30]), (1 << 25, [1 << 30, 1 << 25]), (0, [1 << 30, 1 << 25])]
+)
+def test_an_older_glibc_keeps_less_and_one_that_takes_nothing_is_left_alone(monkeypatch, most, asked):
+    calls = []
+
+    def mallopt(parameter, value):
+        calls.append((parameter, value))
+        return int(parameter == allocator._TRIM_THRESHOLD or value <= most)
+
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    allocator.keep_memory()
+    assert [value for parameter, value in calls if parameter == allocator._MMAP_THRESHOLD] == asked
+    assert (allocator._TRIM_THRESHOLD in dict(calls)) == (most > 0)
+
+
+def test_a_command_keeps_memory(monkeypatch):
+    done = []
+    monkeypatch.setattr(cli, "keep_memory", lambda: done.append("memory"))
+    monkeypatch.setattr(cli, "app", lambda: done.append("command"))
+    cli.main()
+    assert done == ["memory", "command"]
 
 
 def test_unknown_names_are_refused():
