@@ -16,19 +16,27 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from deap import base
+from torch import nn
 
+from deap_hpo import workers
 from deap_hpo.algorithms import next_generation
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.fork_server import ensure_fork_server
 from deap_hpo.individual import make_toolbox
 from deap_hpo.record import Record, read_record
 from deap_hpo.space import Float, Space
+from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import make_trainer
 from deap_hpo.trials import Entry
 
 SPACE = Space({name: Float(0.0, 1.0) for name in "abcdef"})
@@ -67,6 +75,29 @@ def overhead(name: str, executor: Executor, count: int) -> None:
     list(executor.run(nothing, requests(2)))
     told(name, [timed(lambda: list(executor.run(nothing, requests(count)))) / count for _ in range(REPEATS)])
     executor.close()
+
+
+def starting() -> None:
+    """What a worker takes until it has done a training of 0.01 s, and the memory that it then has to itself."""
+    inputs, targets = torch.rand(200, 64), torch.randint(10, (200,))
+    trainer = make_trainer(Task.from_data(partial(nn.Linear, 64, 10), (inputs, targets)), epochs=1, device="cpu")
+    for name, has_server in (("forked", ensure_fork_server), ("a new interpreter", lambda: False)):
+        workers.ensure_fork_server = has_server
+        seconds, private = [], []
+        for _ in range(REPEATS + 1):
+            executor = ProcessExecutor(1)
+            seconds += [timed(lambda: list(executor.run(trainer, [Request(0, {"lr": 0.1}, seed=1)])))]  # noqa: B023
+            private += [private_megabytes(pid) for pid in executor.worker_pids()]
+            executor.close()
+        if name == "forked":
+            told("what workers are forked from, with the first of them: started", seconds[:1], "s", 1)
+        told(f"a worker that trains, {name}: started", seconds[1:], "s", 1)
+        told(f"a worker that trains, {name}: memory of its own", private[1:], "MB", 1)
+
+
+def private_megabytes(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e6
 
 
 def two_workers(executors: list[Executor]) -> None:
@@ -155,6 +186,7 @@ def main() -> None:
         from deap_hpo.ray_executor import RayExecutor
 
         overhead("2 Ray workers on this machine: handing over", RayExecutor(2), 500)
+    starting()
     breeding()
     with tempfile.TemporaryDirectory() as folder:
         recording("SQLite file", f"{folder}/studies.db")

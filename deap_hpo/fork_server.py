@@ -2,7 +2,8 @@
 
 A worker that imports torch itself takes seconds to start and hundreds of megabytes of its own; a forked one starts in a
 tenth of a second and shares them (docs/scaling.md has the figures). What a user's modules open when they are
-imported, a file, a connection or a GPU, is opened after the fork, and so each worker has its own.
+imported, a file, a connection or a GPU, is opened after the fork, and so each worker has its own. (They are imported
+with the environment of the server's start; what evaluates finds the driver's of now.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver
 
 _SLOW_TO_IMPORT = ("numpy", "torch", "torchvision")
 _OPTIMIZERS_IMPORT = "torch._dynamo"  # at their first step, which takes nearly as long as torch itself
@@ -36,10 +36,12 @@ def ensure_fork_server() -> bool:
     # for modules in the working directory first, and may find others there than this process has.
     if sys.platform != "linux" or sys.version_info < (3, 11) or sys.flags.ignore_environment:
         return False
+    from multiprocessing import forkserver  # which Windows does not have
+
     forkserver.set_forkserver_preload(_imported())
-    same_modules = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path if isinstance(folder, str))
     try:
-        with starting_workers(same_modules):
+        with starting_workers({"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}):  # where this process finds its modules
             forkserver.ensure_running()
     except OSError:  # for instance, the folder for temporary files has too long a name for a socket
         return False
@@ -47,7 +49,7 @@ def ensure_fork_server() -> bool:
 
 
 def _imported() -> list[str]:
-    ours = [name for name in sys.modules if name.startswith("deap_hpo.training.")]
+    ours = [name for name in list(sys.modules) if name.startswith("deap_hpo.training.")]
     theirs = [name for name in _SLOW_TO_IMPORT if name in sys.modules]
     return [*theirs, *([_OPTIMIZERS_IMPORT] if "torch" in theirs else []), *ours]
 
@@ -69,15 +71,18 @@ def starting_workers(more: dict[str, str] | None = None) -> Iterator[None]:
     Args:
         more: Further variables of their environment.
     """
-    before = dict(os.environ)
+    wanted = {**worker_environment(), **(more or {})}
+    before = {name: os.environ.get(name) for name, value in wanted.items() if os.environ.get(name) != value}
     masked = hasattr(signal, "pthread_sigmask")
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
-    os.environ.update({**worker_environment(), **(more or {})})
+    os.environ.update({name: wanted[name] for name in before})
     try:
         yield
     finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         if masked:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -82,6 +82,10 @@ class Worker:
     evaluation but its own. (A pool with one queue for all hung, or failed the evaluations of others, when its workers
     were killed again and again.) It ends by itself when the driver is gone, however the driver ended.
 
+    Attributes:
+        pid: Process id.
+        ready: Whether it has said that it can be given requests.
+
     Raises:
         InputError: The evaluator cannot be sent to another process.
         WorkerDied: The process was killed while it started.
@@ -102,6 +106,7 @@ class Worker:
             ) from error
         finally:
             theirs.close()
+        self.pid = self._process.pid or 0
         _alive.add(self)
 
     def send(self, requests: Sequence[Request]) -> None:
@@ -153,11 +158,6 @@ class Worker:
     def has_spoken_or_died(self) -> bool:
         """Tell whether `receive` would return, or raise, at once."""
         return self._connection.poll() or not self._process.is_alive()
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid or 0
 
 
 def wait_for(workers: list[Worker], timeout: float | None) -> list[Worker]:

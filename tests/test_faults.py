@@ -16,7 +16,7 @@ def test_no_fault_costs_an_acknowledged_evaluation() -> None:
     done = subprocess.run([sys.executable, str(FAULTS), "--short"], capture_output=True, text=True, timeout=590)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines()[2:]]
-    assert len(rows) == 10
+    assert len(rows) == 11
     for _, times, runs, identical, lost in rows:
         assert int(times) >= 1
         assert int(identical) == int(runs) >= 1
