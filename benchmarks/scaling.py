@@ -23,9 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 from deap import base
-from torch import nn
 
 from deap_hpo import workers
 from deap_hpo.algorithms import next_generation
@@ -35,8 +33,6 @@ from deap_hpo.fork_server import ensure_fork_server
 from deap_hpo.individual import make_toolbox
 from deap_hpo.record import Record, read_record
 from deap_hpo.space import Float, Space
-from deap_hpo.training.task import Task
-from deap_hpo.training.trainers import make_trainer
 from deap_hpo.trials import Entry
 
 SPACE = Space({name: Float(0.0, 1.0) for name in "abcdef"})
@@ -79,6 +75,12 @@ def overhead(name: str, executor: Executor, count: int) -> None:
 
 def starting() -> None:
     """What a worker takes until it has done a training of 0.01 s, and the memory that it then has to itself."""
+    import torch
+    from torch import nn
+
+    from deap_hpo.training.task import Task
+    from deap_hpo.training.trainers import make_trainer
+
     inputs, targets = torch.rand(200, 64), torch.randint(10, (200,))
     trainer = make_trainer(Task.from_data(partial(nn.Linear, 64, 10), (inputs, targets)), epochs=1, device="cpu")
     for name, has_server in (("forked", ensure_fork_server), ("a new interpreter", lambda: False)):
@@ -186,7 +188,10 @@ def main() -> None:
         from deap_hpo.ray_executor import RayExecutor
 
         overhead("2 Ray workers on this machine: handing over", RayExecutor(2), 500)
-    starting()
+    # Not here: where torch is imported, seeding its generators is most of what handing over takes.
+    in_a_process_of_its_own = get_context("spawn").Process(target=starting)
+    in_a_process_of_its_own.start()
+    in_a_process_of_its_own.join()
     breeding()
     with tempfile.TemporaryDirectory() as folder:
         recording("SQLite file", f"{folder}/studies.db")

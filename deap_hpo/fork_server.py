@@ -14,8 +14,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_SLOW_TO_IMPORT = ("numpy", "torch", "torchvision")
+# Only what starts no thread when it is imported, as pyarrow does, and with it pandas: what has several is not forked.
+_SLOW_TO_IMPORT = ("numpy", "deap", "optuna", "sqlalchemy", "torch", "torchvision")
 _OPTIMIZERS_IMPORT = "torch._dynamo"  # at their first step, which takes nearly as long as torch itself
+_LAST = "deap_hpo.frozen"
 
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
@@ -49,9 +51,9 @@ def ensure_fork_server() -> bool:
 
 
 def _imported() -> list[str]:
-    ours = [name for name in list(sys.modules) if name.startswith("deap_hpo.training.")]
     theirs = [name for name in _SLOW_TO_IMPORT if name in sys.modules]
-    return [*theirs, *([_OPTIMIZERS_IMPORT] if "torch" in theirs else []), *ours]
+    ours = [name for name in list(sys.modules) if name.startswith("deap_hpo.training.")]
+    return [*theirs, *([_OPTIMIZERS_IMPORT] if "torch" in theirs else []), *ours, _LAST]
 
 
 def worker_environment() -> dict[str, str]:

@@ -65,8 +65,9 @@ def evaluations(executor: ProcessExecutor, evaluate: Any, count: int = 2) -> lis
 
 
 def test_a_worker_has_torch_and_what_optimizers_import_from_its_birth(workers: ProcessExecutor) -> None:
-    done = evaluations(workers, evaluators.BirthOf(["torch", "torch._dynamo", ReferenceTrainer.__module__]))
-    assert [one.values[:-1] for one in done] == [(1.0, 1.0, 1.0)] * 2
+    modules = ["torch", "torch._dynamo", ReferenceTrainer.__module__, "deap_hpo.frozen"]
+    done = evaluations(workers, evaluators.BirthOf(modules))
+    assert [one.values[:-1] for one in done] == [(1.0, 1.0, 1.0, 1.0)] * 2
 
 
 def test_modules_of_the_user_are_each_workers_own(workers: ProcessExecutor) -> None:
