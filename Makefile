@@ -37,8 +37,9 @@ figures: $(VENV)/.developer  ## Draw all figures, and fill their numbers into do
 # A file's tests share what they made at some cost, and so a process. When one dies, pytest-xdist would start another
 # that is given nothing to do, and wait for it without end: it is to end the run, which then has failed.
 # With a thread each, as many processes as cores do not wait for each other.
+# Files in their own order: the one with the fewest tests, which would come last, is one of the longest.
 test: $(VENV)/.developer  ## Run all tests (ARGS="-k study" for some)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --max-worker-restart 0 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 lint: $(VENV)/.developer  ## Check style and types
 	$(BIN)/ruff check .
