@@ -74,27 +74,33 @@ def overhead(name: str, executor: Executor, count: int) -> None:
 
 
 def starting() -> None:
-    """What a worker takes until it has done a training of 0.01 s, and the memory that it then has to itself."""
+    """What a worker takes until it has done a short training, and the memory that it then has to itself."""
     import torch
     from torch import nn
 
+    from deap_hpo.training.models import PaperCNN
     from deap_hpo.training.task import Task
     from deap_hpo.training.trainers import make_trainer
 
-    inputs, targets = torch.rand(200, 64), torch.randint(10, (200,))
-    trainer = make_trainer(Task.from_data(partial(nn.Linear, 64, 10), (inputs, targets)), epochs=1, device="cpu")
-    for name, has_server in (("forked", ensure_fork_server), ("a new interpreter", lambda: False)):
+    targets = torch.randint(10, (2000,))
+    tasks = {
+        "a linear layer": Task.from_data(partial(nn.Linear, 64, 10), (torch.rand(2000, 64), targets)),
+        "the paper's CNN": Task.from_data(PaperCNN, (torch.rand(2000, 1, 28, 28), targets)),
+    }
+    for kind, has_server in (("forked", ensure_fork_server), ("a new interpreter", lambda: False)):
         workers.ensure_fork_server = has_server
-        seconds, private = [], []
-        for _ in range(REPEATS + 1):
-            executor = ProcessExecutor(1)
-            seconds += [timed(lambda: list(executor.run(trainer, [Request(0, {"lr": 0.1}, seed=1)])))]  # noqa: B023
-            private += [private_megabytes(pid) for pid in executor.worker_pids()]
-            executor.close()
-        if name == "forked":
-            told("what workers are forked from, with the first of them: started", seconds[:1], "s", 1)
-        told(f"a worker that trains, {name}: started", seconds[1:], "s", 1)
-        told(f"a worker that trains, {name}: memory of its own", private[1:], "MB", 1)
+        for name, task in tasks.items():
+            trainer = make_trainer(task, epochs=1, device="cpu")
+            seconds, private = [], []
+            for _ in range(REPEATS + 1):
+                executor = ProcessExecutor(1)
+                seconds += [timed(lambda: list(executor.run(trainer, [Request(0, {"lr": 0.1}, seed=1)])))]  # noqa: B023
+                private += [private_megabytes(pid) for pid in executor.worker_pids()]
+                executor.close()
+            if kind == "forked" and name == "a linear layer":
+                told("what workers are forked from, and the first of them", seconds[:1], "s", 1)
+            told(f"{kind}: {name} is trained", seconds[1:], "s", 1)
+            told(f"{kind}: memory of its own after it", private[1:], "MB", 1)
 
 
 def private_megabytes(pid: int) -> float:

@@ -1,25 +1,30 @@
 """The process that workers are forked from: it imports torch once for all, and nothing of the user's.
 
-A worker that imports torch itself takes seconds to start and hundreds of megabytes of its own; a forked one starts in a
-tenth of a second and shares them (docs/scaling.md has the figures). What a user's modules open when they are
-imported, a file, a connection or a GPU, is opened after the fork, and so each worker has its own. (They are imported
-with the environment of the server's start; what evaluates finds the driver's of now.)
+A worker that imports torch itself takes seconds to start and hundreds of megabytes more of its own (docs/scaling.md has
+the figures). What a user's modules open when they are imported, a file, a connection or a GPU, is opened after the
+fork, and so each worker has its own. They are imported with the environment of the server's start, and libraries that
+read it when they are loaded (for their number of threads) have read that one; what evaluates finds the driver's of now.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from pathlib import Path
+from threading import Lock
 
 # Only what starts no thread when it is imported, as pyarrow does, and with it pandas: what has several is not forked.
 _SLOW_TO_IMPORT = ("numpy", "deap", "optuna", "sqlalchemy", "torch", "torchvision")
 _OPTIMIZERS_IMPORT = "torch._dynamo"  # at their first step, which takes nearly as long as torch itself
-_LAST = "deap_hpo.frozen"
 
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+_lock = Lock()  # the environment is the process's
 
 
 def ensure_fork_server() -> bool:
@@ -40,10 +45,18 @@ def ensure_fork_server() -> bool:
         return False
     from multiprocessing import forkserver  # which Windows does not have
 
-    forkserver.set_forkserver_preload(_imported())
-    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path if isinstance(folder, str))
+    names = _imported()
+    packages = {name: str(sys.modules[name].__file__) for name in dict.fromkeys(one.partition(".")[0] for one in names)}
+    server = {
+        "PYTHONPATH": str(Path(__file__).parent / "forking"),
+        "PYTHONSAFEPATH": "1",
+        **{name: value for name, value in _ONE_THREAD.items() if name not in os.environ},
+    }
+    back = {name: os.environ.get(name) for name in server}
+    told = {"DEAP_HPO_PRELOADING": json.dumps({"modules": names, "packages": packages, "environment": back})}
+    forkserver.set_forkserver_preload(["deap_hpo_preloading"])
     try:
-        with starting_workers({"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}):  # where this process finds its modules
+        with starting_workers({**server, **told}):
             forkserver.ensure_running()
     except OSError:  # for instance, the folder for temporary files has too long a name for a socket
         return False
@@ -53,7 +66,7 @@ def ensure_fork_server() -> bool:
 def _imported() -> list[str]:
     theirs = [name for name in _SLOW_TO_IMPORT if name in sys.modules]
     ours = [name for name in list(sys.modules) if name.startswith("deap_hpo.training.")]
-    return [*theirs, *([_OPTIMIZERS_IMPORT] if "torch" in theirs else []), *ours, _LAST]
+    return [*theirs, *([_OPTIMIZERS_IMPORT] if "torch" in theirs else []), *ours]
 
 
 def worker_environment() -> dict[str, str]:
@@ -67,24 +80,52 @@ def worker_environment() -> dict[str, str]:
 
 
 @contextmanager
-def starting_workers(more: dict[str, str] | None = None) -> Iterator[None]:
+def starting_workers(more: Mapping[str, str] | None = None) -> Iterator[None]:
     """Start processes inside, with a worker's environment and deaf to Ctrl-C, which is the driver's affair.
 
     Args:
         more: Further variables of their environment.
     """
-    wanted = {**worker_environment(), **(more or {})}
-    before = {name: os.environ.get(name) for name, value in wanted.items() if os.environ.get(name) != value}
-    masked = hasattr(signal, "pthread_sigmask")
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
-    os.environ.update({name: wanted[name] for name in before})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        if masked:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if sys.platform != "win32":
+        resource_tracker.ensure_running()  # which would be started with them, and lets Ctrl-C through
+    with _lock:
+        wanted = {**worker_environment(), **(more or {})}
+        before = {name: os.environ.get(name) for name, value in wanted.items() if os.environ.get(name) != value}
+        masked = hasattr(signal, "pthread_sigmask")
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masked else set()
+        os.environ.update({name: wanted[name] for name in before})
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            if masked:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+class ProcessState:
+    """What a process has of its own beside its memory: a worker takes it over from the driver as it is now.
+
+    A forked worker would have that of the server's start.
+    """
+
+    def __init__(self) -> None:
+        self.environment = worker_environment()
+        self.umask = os.umask(0)
+        os.umask(self.umask)
+        self.cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+        self.niceness = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else None
+
+    def take_over(self) -> None:
+        """Make it this process's."""
+        os.environ.clear()
+        os.environ.update(self.environment)
+        os.umask(self.umask)
+        with suppress(OSError):  # what this process may not have
+            if self.cores is not None:
+                os.sched_setaffinity(0, self.cores)
+            if self.niceness is not None:
+                os.setpriority(os.PRIO_PROCESS, 0, self.niceness)

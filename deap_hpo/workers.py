@@ -21,7 +21,7 @@ from weakref import WeakSet
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request, failure
-from deap_hpo.fork_server import ensure_fork_server, starting_workers, worker_environment
+from deap_hpo.fork_server import ProcessState, ensure_fork_server, starting_workers
 from deap_hpo.seeding import seed_generators
 
 Evaluate = Callable[..., Any]
@@ -104,6 +104,9 @@ class Worker:
                 f"The evaluator could not be sent to a worker process: {error}. Define it in a module or at the top "
                 "level of a script, or evaluate in this process (the executor 'serial')."
             ) from error
+        except BaseException:  # Ctrl-C; where the worker is started nevertheless, it ends with its pipe
+            self._connection.close()
+            raise
         finally:
             theirs.close()
         self.pid = self._process.pid or 0
@@ -197,16 +200,12 @@ class _Packed:
 
 
 def _start(driver: connection.Connection, evaluate: Evaluate) -> BaseProcess:
-    arguments = (driver, worker_environment(), _Parcel(evaluate))
+    arguments = (driver, ProcessState(), _Parcel(evaluate))
     if ensure_fork_server():
         forked = get_context("forkserver").Process(target=_serve, args=arguments, name="deap-hpo worker")
-        try:
+        # Unless the server was killed, or the evaluator has more tensors to share than it passes on at once.
+        with suppress(EOFError, OSError, ValueError):
             forked.start()
-        except BrokenPipeError:
-            raise
-        except (EOFError, OSError, ValueError):
-            pass  # the server was killed, or the evaluator has more tensors to share than it passes on at once
-        else:
             return forked
     spawned = get_context("spawn").Process(target=_serve, args=arguments, name="deap-hpo worker")
     with starting_workers():
@@ -214,11 +213,10 @@ def _start(driver: connection.Connection, evaluate: Evaluate) -> BaseProcess:
     return spawned
 
 
-def _serve(driver: connection.Connection, environment: dict[str, str], parcel: Any) -> None:
+def _serve(driver: connection.Connection, state: ProcessState, parcel: Any) -> None:
     """Evaluate what the driver sends, until it is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.clear()
-    os.environ.update(environment)
+    state.take_over()
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     try:
         evaluate = parcel.open()
@@ -229,13 +227,11 @@ def _serve(driver: connection.Connection, environment: dict[str, str], parcel: A
     except Exception:
         driver.send(traceback.format_exc())
         return
-    driver.send(None)
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError):  # the driver has closed its end
+        driver.send(None)
+        while True:
             requests = driver.recv()
-        except EOFError:
-            return
-        driver.send_bytes(pickle.dumps([_that_pickles(evaluate_one(evaluate, request)) for request in requests]))
+            driver.send_bytes(pickle.dumps([_that_pickles(evaluate_one(evaluate, request)) for request in requests]))
 
 
 def _that_pickles(evaluation: Evaluation) -> Evaluation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -120,7 +121,9 @@ _IMPORTED_BY = os.getpid()
 
 
 class BirthOf:
-    """Tells which of some modules its process had when this was unpickled, and which process imported this module."""
+    """Tells which of some modules its process had when this was unpickled, how many objects are left out of its
+    garbage collections, and which process imported this module.
+    """
 
     def __init__(self, modules: Sequence[str]) -> None:
         self.modules = modules
@@ -131,7 +134,24 @@ class BirthOf:
 
     def __call__(self, params: dict[str, Any]) -> tuple[float, ...]:
         time.sleep(0.2)  # so that each worker gets one
-        return (*self.there, float(_IMPORTED_BY))
+        return (*self.there, float(gc.get_freeze_count()), float(_IMPORTED_BY))
+
+
+class Draws:
+    """Draws from both global generators, which nobody has seeded."""
+
+    def evaluate(self, request: Request) -> Evaluation:
+        time.sleep(0.2)  # so that each worker gets one
+        return Evaluation((random.random(), float(np.random.rand())))
+
+
+class ProcessAttributes:
+    """Tells what else a process has of its own: the mask of its files' permissions, its cores, its niceness."""
+
+    def __call__(self, params: dict[str, Any]) -> tuple[float, ...]:
+        mask = os.umask(0)
+        os.umask(mask)
+        return float(mask), float(len(os.sched_getaffinity(0))), float(os.getpriority(os.PRIO_PROCESS, 0))
 
 
 class SlowToOpen:

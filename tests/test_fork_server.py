@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
@@ -31,11 +32,12 @@ def started_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessEx
     _kill_server()  # that of the tests before
     folder = tmp_path_factory.mktemp("misleading")
     (folder / "deap_hpo").mkdir()
-    for name in ("torch.py", "numpy.py", "deap_hpo/__init__.py"):
+    for name in ("torch.py", "numpy.py", "deap_hpo/__init__.py", "profile.py"):  # the last one is of Python's library
         (folder / name).write_text("raise SystemExit('not this one')")
     executor = ProcessExecutor(2)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(sys, "path", [*sys.path, str(folder)])
         for name in fork_server._ONE_THREAD:
             patch.delenv(name, raising=False)
         evaluations(executor, evaluators.square)
@@ -65,14 +67,15 @@ def evaluations(executor: ProcessExecutor, evaluate: Any, count: int = 2) -> lis
 
 
 def test_a_worker_has_torch_and_what_optimizers_import_from_its_birth(workers: ProcessExecutor) -> None:
-    modules = ["torch", "torch._dynamo", ReferenceTrainer.__module__, "deap_hpo.frozen"]
+    modules = ["torch", "torch._dynamo", ReferenceTrainer.__module__]
     done = evaluations(workers, evaluators.BirthOf(modules))
-    assert [one.values[:-1] for one in done] == [(1.0, 1.0, 1.0, 1.0)] * 2
+    assert [one.values[:3] for one in done] == [(1.0, 1.0, 1.0)] * 2
+    assert all(one.values[3] > 100_000 for one in done), "objects that garbage collections leave out"
 
 
 def test_modules_of_the_user_are_each_workers_own(workers: ProcessExecutor) -> None:
     done = evaluations(workers, evaluators.BirthOf([]))
-    assert {one.value for one in done} == set(workers.worker_pids()), "they were imported after the fork"
+    assert {one.values[-1] for one in done} == set(workers.worker_pids()), "they were imported after the fork"
 
 
 def test_the_environment_is_the_drivers_of_now(workers: ProcessExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +85,67 @@ def test_the_environment_is_the_drivers_of_now(workers: ProcessExecutor, monkeyp
     (done,) = evaluations(workers, evaluators.environment, 1)
     assert done.environment == fork_server.worker_environment()
     assert done.environment.keys() - os.environ.keys() <= fork_server._ONE_THREAD.keys()
+
+
+def test_generators_that_nobody_seeds_differ_between_workers_and_runs(workers: ProcessExecutor) -> None:
+    drawn = []
+    for _ in range(2):
+        drawn += [value for one in evaluations(workers, evaluators.Draws()) for value in one.values]
+        workers.close()
+    assert len(set(drawn)) == 8
+
+
+def test_umask_and_cores_are_the_drivers_of_now(workers: ProcessExecutor) -> None:
+    mask, cores = os.umask(0o077), os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        (done,) = evaluations(workers, evaluators.ProcessAttributes(), 1)
+    finally:
+        os.umask(mask)
+        os.sched_setaffinity(0, cores)
+    assert done.values == (0o077, 1.0, os.getpriority(os.PRIO_PROCESS, 0))
+
+
+INTERRUPTED = """
+import sys, time
+from multiprocessing import active_children
+import evaluators, torch
+from deap_hpo.evaluation import Request
+from deap_hpo.executors import ProcessExecutor
+
+if __name__ == "__main__":
+    executor = ProcessExecutor(1)
+    print("started", flush=True)
+    try:
+        list(executor.run(evaluators.square, [Request(0, {"x": 1}, 0)]))
+    except KeyboardInterrupt:
+        kept = sys.exc_info()  # as a notebook does
+        executor.close()
+        print("interrupted", flush=True)
+        time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.5])
+def test_ctrl_c_while_the_server_imports_is_told_by_the_driver_alone(tmp_path: Path, seconds: float) -> None:
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py"), "0"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "started\n"
+    time.sleep(seconds)
+    os.killpg(driver.pid, signal.SIGINT)
+    start = time.monotonic()
+    assert driver.stdout.read() == "interrupted\n", "up to the end of all that has this output open"
+    assert time.monotonic() - start < 3, "the server does not go on importing"
+    driver.wait()
 
 
 def test_what_is_forked_has_one_thread_and_has_not_asked_for_a_gpu(workers: ProcessExecutor) -> None:
