@@ -57,8 +57,10 @@ def _servers() -> list[int]:
 
 
 def _kill_server() -> None:
-    for server in _servers():
+    servers = _servers()
+    for server in servers:
         os.kill(server, signal.SIGKILL)
+    assert all_gone(servers)
 
 
 def evaluations(executor: ProcessExecutor, evaluate: Any, count: int = 2) -> list[Evaluation]:
