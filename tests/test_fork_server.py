@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,15 @@ def test_generators_that_nobody_seeds_differ_between_workers_and_runs(workers: P
         drawn += [value for one in evaluations(workers, evaluators.Draws()) for value in one.values]
         workers.close()
     assert len(set(drawn)) == 8
+
+
+def test_processes_that_the_user_forks_from_the_server_have_the_users_environment(workers: ProcessExecutor) -> None:
+    evaluations(workers, evaluators.square)
+    with get_context("forkserver").Pool(1) as pool:
+        there = pool.apply(evaluators.environment, ({},)).environment
+    ours = {*fork_server._ONE_THREAD, "PYTHONPATH", "PYTHONSAFEPATH", "DEAP_HPO_PRELOADING"}
+    assert len(there) > 3
+    assert there.keys() & ours <= os.environ.keys() - fork_server._ONE_THREAD.keys(), "it was started without those"
 
 
 def test_umask_and_cores_are_the_drivers_of_now(workers: ProcessExecutor) -> None:
