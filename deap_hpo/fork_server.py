@@ -47,16 +47,12 @@ def ensure_fork_server() -> bool:
 
     names = _imported()
     packages = {name: str(sys.modules[name].__file__) for name in dict.fromkeys(one.partition(".")[0] for one in names)}
-    server = {
-        "PYTHONPATH": str(Path(__file__).parent / "forking"),
-        "PYTHONSAFEPATH": "1",
-        **{name: value for name, value in _ONE_THREAD.items() if name not in os.environ},
-    }
-    back = {name: os.environ.get(name) for name in server}
-    told = {"DEAP_HPO_PRELOADING": json.dumps({"modules": names, "packages": packages, "environment": back})}
+    where = {"PYTHONPATH": str(Path(__file__).parent / "forking"), "PYTHONSAFEPATH": "1"}
+    back = {name: os.environ.get(name) for name in (*where, *_ONE_THREAD)}
+    told = json.dumps({"modules": names, "packages": packages, "environment": back})
     forkserver.set_forkserver_preload(["deap_hpo_preloading"])
     try:
-        with starting_workers({**server, **told}):
+        with starting_workers({**where, "DEAP_HPO_PRELOADING": told}):
             forkserver.ensure_running()
     except OSError:  # for instance, the folder for temporary files has too long a name for a socket
         return False
@@ -85,6 +81,13 @@ def starting_workers(more: Mapping[str, str] | None = None) -> Iterator[None]:
 
     Args:
         more: Further variables of their environment.
+
+    Example:
+        >>> with starting_workers({"DEAP_HPO_ONLY_INSIDE": "1"}):
+        ...     os.environ["DEAP_HPO_ONLY_INSIDE"]
+        '1'
+        >>> "DEAP_HPO_ONLY_INSIDE" in os.environ
+        False
     """
     if sys.platform != "win32":
         resource_tracker.ensure_running()  # which would be started with them, and lets Ctrl-C through
@@ -110,6 +113,18 @@ class ProcessState:
     """What a process has of its own beside its memory: a worker takes it over from the driver as it is now.
 
     A forked worker would have that of the server's start.
+
+    Attributes:
+        environment: See `worker_environment`.
+        umask: Permissions that its files do not get.
+        cores: Numbers of the cores that it may use; None where the system does not tell.
+        niceness: From -20 (first served) to 19; None where the system does not tell.
+
+    Example:
+        >>> state = ProcessState()
+        >>> state.take_over()  # by the process that it is of, which changes nothing but numbers of threads
+        >>> ProcessState().umask == state.umask
+        True
     """
 
     def __init__(self) -> None:

@@ -154,6 +154,16 @@ class ProcessAttributes:
         return float(mask), float(len(os.sched_getaffinity(0))), float(os.getpriority(os.PRIO_PROCESS, 0))
 
 
+class Weighs:
+    """Holds bytes, and tells how many."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __call__(self, params: dict[str, Any]) -> float:
+        return float(len(self.data))
+
+
 class SlowToOpen:
     """Takes a while to unpickle."""
 

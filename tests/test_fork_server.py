@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import evaluators
@@ -107,7 +109,10 @@ def test_processes_that_the_user_forks_from_the_server_have_the_users_environmen
     assert there.keys() & ours <= os.environ.keys() - fork_server._ONE_THREAD.keys(), "it was started without those"
 
 
-def test_umask_and_cores_are_the_drivers_of_now(workers: ProcessExecutor) -> None:
+def test_umask_cores_and_niceness_are_the_drivers_of_now(
+    workers: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpriority", lambda *_: 5)  # itself, this process could not take it back
     mask, cores = os.umask(0o077), os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
@@ -115,7 +120,59 @@ def test_umask_and_cores_are_the_drivers_of_now(workers: ProcessExecutor) -> Non
     finally:
         os.umask(mask)
         os.sched_setaffinity(0, cores)
-    assert done.values == (0o077, 1.0, os.getpriority(os.PRIO_PROCESS, 0))
+    assert done.values == (0o077, 1.0, 5.0)
+
+
+def test_a_start_that_is_interrupted_leaves_no_worker(
+    workers: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluations(workers, evaluators.square)
+    workers.close()
+    (server,) = _servers()
+
+    def interrupted(*_: object) -> None:  # where the driver waits for the new worker's process id
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forkserver, "read_signed", interrupted)
+        with pytest.raises(KeyboardInterrupt) as kept:  # with its frames, as a notebook keeps them
+            evaluations(workers, evaluators.square)
+    time.sleep(1)  # by when it has come
+    assert all_gone(children_of(server))
+    assert kept.traceback
+    assert [one.value for one in evaluations(workers, evaluators.square)] == [0, 1]
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_where_the_server_dies_before_its_first_worker_others_are_started(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "_imported", list)
+    _kill_server()
+    with monkeypatch.context() as patch:
+        patch.setattr(fork_server, "json", SimpleNamespace(dumps=lambda _: "no JSON: it raises, and ends the server"))
+        executor = ProcessExecutor(1)
+        assert evaluations(executor, evaluators.Weighs(b"0" * size), 1)[0].value == size
+        (pid,) = executor.worker_pids()
+        assert parent_of(pid) == os.getpid()
+        executor.close()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_only_what_is_found_where_the_driver_found_it_is_preloaded(there: bool) -> None:
+    found = sys.modules["json"].__file__ if there else "/elsewhere/json/__init__.py"
+    told = {"modules": ["json.tool"], "packages": {"json": found}, "environment": {"WAS_SET": None}}
+    folder = Path(fork_server.__file__).parent / "forking"
+    done = subprocess.run(
+        [sys.executable, "-c", "import os, sys, deap_hpo_preloading; print('json.tool' in sys.modules, *os.environ)"],
+        env={"PYTHONPATH": str(folder), "DEAP_HPO_PRELOADING": json.dumps(told), "WAS_SET": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    is_imported, *names = done.stdout.split()
+    assert is_imported == str(there)
+    assert not {"WAS_SET", "DEAP_HPO_PRELOADING"} & {*names}
 
 
 INTERRUPTED = """

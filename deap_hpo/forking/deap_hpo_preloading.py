@@ -45,7 +45,7 @@ def preload(modules: list[str], packages: dict[str, str], environment: dict[str,
         else:
             os.environ[variable] = value
 
-    # Garbage collections of the workers would look through all of it, and write to it: then it were no longer shared.
+    # Garbage collections of the workers would look through all of it, and write to it, which ends its being shared.
     gc.collect()
     gc.freeze()
 

@@ -13,6 +13,12 @@ def keep_memory() -> None:
 
     glibc gives large blocks back to the kernel as soon as they are free. A training step frees and asks for the same
     ones again, and the kernel clears every page each time. Does nothing where the C library is another one.
+
+    Source:
+        `mallopt(3)`; benchmarks/README.md has what it gains.
+
+    Example:
+        >>> keep_memory()
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
