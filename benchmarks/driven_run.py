@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from deap_hpo.algorithms import eaTruncation
+from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import make_toolbox
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
-from deap_hpo.trials import Entry
 
 SPACE = Space({"x": Float(-5.0, 5.0), "n": Int(1, 9)})
 POPULATION, GENERATIONS = 12, 6

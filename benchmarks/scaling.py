@@ -27,13 +27,14 @@ from deap import base
 
 from deap_hpo import workers
 from deap_hpo.algorithms import next_generation
+from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.fork_server import ensure_fork_server
 from deap_hpo.individual import make_toolbox
-from deap_hpo.record import Record, read_record
+from deap_hpo.record import Record
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Float, Space
-from deap_hpo.trials import Entry
 
 SPACE = Space({name: Float(0.0, 1.0) for name in "abcdef"})
 REPEATS = 5

@@ -50,11 +50,13 @@ def evolve(
         InputError: Something in the configuration cannot be used, or the study exists although `resume` is false.
         ReplayError: The study was recorded with other settings.
         BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` were done, or ``execution.max_seconds`` passed.
+        StoppedEarly: ``evolution.target`` was reached, or nothing better found for ``evolution.patience`` generations.
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
     from deap_hpo.assembly import check_schedules, make_executor, make_task, trainer_of
     from deap_hpo.evolution import has_strategy, run_algorithm, strategy_of, toolbox_of
     from deap_hpo.inheritance import architecture_genes
+    from deap_hpo.stopping import early_stopping
     from deap_hpo.study import Study
 
     trainer = trainer or trainer_of(make_task(config), config)
@@ -77,11 +79,11 @@ def evolve(
         max_evaluations=evolution.max_evaluations,
         max_epochs=evolution.max_epochs,
         max_seconds=config.execution.max_seconds,
-        callbacks=callbacks,
+        callbacks=[*callbacks, *early_stopping(evolution.target, evolution.patience)],
         resume=resume,
     ) as study:
         # Without its storage: a URL may hold a password.
-        study.record.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
+        study.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)

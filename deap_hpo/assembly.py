@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import TypeVar
 from deap_hpo.config import EvolutionConfig, RunConfig
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evolution import has_strategy, strategy_of, toolbox_of
-from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor, usable_cores
 from deap_hpo.interruption import undisturbed
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.seeding import generators_kept
@@ -163,7 +162,7 @@ def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
             timeout=settings.timeout,
             retries=settings.retries,
         )
-    workers = min(settings.workers or len(os.sched_getaffinity(0)), config.evolution.population)
+    workers = min(settings.workers or usable_cores(), config.evolution.population)
     one_at_a_time = isinstance(trainer, ReferenceTrainer) and trainer.device.type == "cpu"
     if settings.executor == "processes" or (settings.executor == "auto" and one_at_a_time and workers > 1):
         return ProcessExecutor(workers, timeout=settings.timeout, retries=settings.retries)

@@ -10,13 +10,13 @@ from typing import Any
 
 from safetensors.torch import save_model
 
+from deap_hpo.entries import Entry, best_entry, schedule_of
 from deap_hpo.errors import InputError
 from deap_hpo.files import write_text, written_whole
-from deap_hpo.record import Recorded, note
+from deap_hpo.recorded import Recorded, note
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import train_schedule
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.trials import Entry, best_entry, schedule_of
 
 
 @dataclass(frozen=True)

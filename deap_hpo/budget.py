@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from time import perf_counter
 
-from deap_hpo.errors import InputError, is_number
+from deap_hpo.checks import check_optional_integer, is_number
+from deap_hpo.errors import InputError
 
 _MOST_PROPOSALS = 50  # for each evaluation (or epoch) of the budget
 
@@ -47,8 +48,7 @@ class Budget:
         self, max_evaluations: int | None = None, max_epochs: int | None = None, max_seconds: float | None = None
     ) -> None:
         for name, value in (("max_evaluations", max_evaluations), ("max_epochs", max_epochs)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{name} must be an integer of at least 1, or None; got {value!r}.")
+            check_optional_integer(name, value, 1)
         if max_seconds is not None and not (is_number(max_seconds) and max_seconds > 0):
             raise InputError(f"max_seconds must be a positive number, or None; got {max_seconds!r}.")
         self._evaluations = math.inf if max_evaluations is None else max_evaluations
@@ -56,6 +56,7 @@ class Budget:
         self._seconds = math.inf if max_seconds is None else max_seconds
         self._start: float | None = None
         self._limit = "max_evaluations"
+        self._repeats = False  # whether it was ended for proposing nothing new
         self.evaluations = 0
         self.epochs = 0
 
@@ -75,7 +76,9 @@ class Budget:
             # An algorithm that proposes nothing new would never use its budget up.
             endless = number >= _MOST_PROPOSALS * min(self._evaluations, self._epochs)
             if evaluations > self._evaluations or epochs > self._epochs or endless:
-                self._limit = "max_epochs" if epochs > self._epochs else "max_evaluations"
+                by_epochs = epochs > self._epochs or (endless and self._epochs < self._evaluations)
+                self._limit = "max_epochs" if by_epochs else "max_evaluations"
+                self._repeats = endless
                 break
             count += 1
         return count
@@ -89,4 +92,10 @@ class Budget:
     def spent(self, study: str, recorded: int) -> BudgetSpent:
         """Give the exception that ends a study of so many recorded evaluations."""
         limit = "max_seconds" if self.time_is_up else self._limit
+        if self._repeats and limit != "max_seconds":
+            return BudgetSpent(
+                f"The study {study!r} ended after {recorded} evaluations, of which its budget, {limit}, allows more: "
+                "almost all were of configurations that it had evaluated before.",
+                limit,
+            )
         return BudgetSpent(f"The study {study!r} has used its budget, {limit}, after {recorded} evaluations.", limit)

@@ -137,7 +137,7 @@ def resume(
 ) -> None:
     """Go on with a run that was interrupted, or add generations to one that ended."""
     from deap_hpo.config import make_config
-    from deap_hpo.record import read_record
+    from deap_hpo.recorded import read_record
 
     with reporting(debug):
         config = read_record(name, storage).config("Resume it from the script that made it.")

@@ -19,18 +19,19 @@ import pandas as pd
 from deap_hpo.__main__ import evolve
 from deap_hpo.assembly import check_algorithm, make_executor, make_task, trainer_of
 from deap_hpo.budget import BudgetSpent
+from deap_hpo.checks import check_integer
 from deap_hpo.config import RunConfig, make_config
+from deap_hpo.entries import Entry, best_entry, param_columns, schedule_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.individual import Individual
 from deap_hpo.pbt import PBTSettings
-from deap_hpo.record import Recorded, note, read_record
+from deap_hpo.recorded import Recorded, note, read_record
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.trials import Entry, best_entry, param_columns, schedule_of
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,12 @@ def compare(
     if len({method.label for method in methods}) < max(2, len(methods)):
         raise InputError(f"methods must be at least 2 different ones; got {', '.join(m.label for m in methods)}.")
     for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
-        if value < least:
-            raise InputError(f"{name} must be an integer of at least {least}; got {value}.")
+        check_integer(name, value, least)
+    if config.execution.max_seconds is not None:
+        raise InputError(
+            "A comparison gives all runs the same trainings; execution.max_seconds would end some of them earlier. "
+            "Leave it out: a comparison may be interrupted, and goes on."
+        )
     first: dict[Method, RunConfig] = {}
     for method in methods:  # what is mistyped is said before hours of training
         with _named(method):

@@ -13,11 +13,13 @@ from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
-from deap_hpo.errors import InputError, check_integer
-from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.checks import check_integer
+from deap_hpo.entries import Entry, best_entry
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.interruption import undisturbed
 from deap_hpo.record import Record
-from deap_hpo.trials import Entry
 
 
 def check_shared(checkpoints: Any, executor: Executor | None) -> None:
@@ -182,12 +184,17 @@ class Continuations:
             )
         self._again[entry.number] = evaluation.checkpoint
 
-    def collect(self, needed: Iterable[Entry]) -> None:
-        """Drop all checkpoints but those of some evaluations, given with the least important first."""
+    @undisturbed()
+    def collect(self, batch: Sequence[Entry], individuals: Sequence[Any], direction: Direction) -> None:
+        """Keep the checkpoints from which algorithms go on (a batch's, and what is paused), and that of the best."""
         checkpoints = getattr(self._evaluate, "checkpoints", None)
         if checkpoints is None:
-            return
-        references = [self._reference(entry.number) for entry in needed]
+            return  # rather than look for the best of all, after each batch, for nothing
+        paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
+        worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=direction == "minimize")
+        best = [best_entry(self._record, direction)] if any(entry.evaluation.feasible for entry in batch) else []
+        needed = [*paused, *(entry.number for entry in [*worst_first, *best])]  # the least important first
+        references = [self._reference(number) for number in needed]
         checkpoints.collect([reference for reference in references if reference is not None])
 
 

@@ -73,7 +73,7 @@ class DriverLock:
                 file.close()
                 raise _held(name, str(path)) from None
             # Between opening and locking, the holder before us may have taken the file away.
-            if lock.exists() and os.fstat(file.fileno()).st_ino == lock.stat().st_ino:
+            if _is_at(file, lock):
                 self._file = file
             else:
                 file.close()
@@ -81,13 +81,18 @@ class DriverLock:
     def _lock_on_server(self, storage: str, name: str) -> None:
         key = int.from_bytes(blake2b(f"deap-hpo/{name}".encode(), digest_size=8).digest(), "big", signed=True)
         engine = sqlalchemy.create_engine(server_url(storage), poolclass=sqlalchemy.NullPool)
+        connection = None
         try:
             connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             for statement in _NOTICE_A_VANISHED_DRIVER:
                 connection.execute(sqlalchemy.text(statement))
             got = connection.execute(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar()
         except SQLAlchemyError:
-            raise InputError(f"The database server at {shown(storage)} could not be reached.") from None
+            if connection is not None:
+                connection.close()
+            raise InputError(
+                f"The database server at {shown(storage)} could not be reached, or refused the lock of the study."
+            ) from None
         if not got:
             connection.close()
             raise _held(name, shown(storage))
@@ -103,6 +108,14 @@ class DriverLock:
             with suppress(SQLAlchemyError):  # the server is gone, and the lock with it
                 self._connection.close()
             self._connection = None
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one at a path."""
+    try:
+        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _held(name: str, where: str) -> InputError:

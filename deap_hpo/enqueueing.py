@@ -10,7 +10,7 @@ from deap import base
 
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.errors import InputError
-from deap_hpo.record import Recorded, read_record
+from deap_hpo.recorded import Recorded, read_record
 from deap_hpo.space import Space
 from deap_hpo.strategies import Strategy
 

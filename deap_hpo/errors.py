@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from numbers import Integral, Real
-from typing import Any
 
 
 class InputError(ValueError):
@@ -45,40 +43,3 @@ def hint(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     names = list(known)
     near = nearest(name, names, cutoff=cutoff)
     return f"Did you mean {near!r}?" if near else f"There are: {', '.join(names)}."
-
-
-def is_number(value: object) -> bool:
-    """Tell whether a value is a real number; True and False, which Python counts among them, are none.
-
-    Example:
-        >>> is_number(1), is_number(0.5), is_number(True), is_number("1")
-        (True, True, False, False)
-    """
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def is_integer(value: object) -> bool:
-    """Tell whether a value is a whole number, of Python or numpy; True and False are none.
-
-    Example:
-        >>> is_integer(1), is_integer(1.0), is_integer(True)
-        (True, False, False)
-    """
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def check_integer(name: str, value: Any, low: int) -> int:
-    """Return a whole number that is at least `low`.
-
-    Raises:
-        InputError: It is not.
-
-    Example:
-        >>> check_integer("batch_size", 0, 1)
-        Traceback (most recent call last):
-            ...
-        deap_hpo.errors.InputError: batch_size must be an integer of at least 1; got 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise InputError(f"{name} must be an integer of at least {low}; got {value!r}.")
-    return value

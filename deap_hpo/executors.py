@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from deap_hpo.errors import InputError, is_integer, is_number
+from deap_hpo.checks import check_integer, check_optional_integer, is_number
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BatchEvaluator, Evaluation, Request
 from deap_hpo.pool import WorkerPool
 from deap_hpo.workers import Evaluate, Worker, evaluate_one, wait_for
@@ -86,8 +87,7 @@ class ProcessExecutor:
     """
 
     def __init__(self, workers: int | None = None, *, timeout: float | None = None, retries: int = 2) -> None:
-        if workers is not None and not (is_integer(workers) and workers >= 1):
-            raise InputError(f"workers must be an integer of at least 1, or None for one per core; got {workers!r}.")
+        check_optional_integer("workers", workers, 1)
         check_limits(timeout, retries)
         self.workers = workers or usable_cores()
         self._evaluate: Evaluate | None = None
@@ -130,5 +130,4 @@ def check_limits(timeout: float | None, retries: int) -> None:
     """
     if timeout is not None and not (is_number(timeout) and 0 < timeout < math.inf):
         raise InputError(f"timeout must be a positive number of seconds, or None; got {timeout!r}.")
-    if not (is_integer(retries) and retries >= 0):
-        raise InputError(f"retries must be an integer of at least 0; got {retries!r}.")
+    check_integer("retries", retries, 0)

@@ -11,7 +11,7 @@ from deap_hpo.best import finish, train_again
 from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
 from deap_hpo.files import write_text
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.toml_writer import to_toml
 
 

@@ -6,13 +6,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
     """Give a path to write to instead; what was written there becomes `path` at the end, unless something is raised.
 
-    Folders are made.
+    Folders are made. Several processes may write the same file: the last one's is there in the end.
+
+    Args:
+        path: The file.
+        synced: Whether it is to survive a machine that loses its power right after.
 
     Example:
         >>> import tempfile
@@ -24,13 +29,26 @@ def written_whole(path: Path) -> Iterator[Path]:
         'done'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield partial
+        if synced:
+            _sync(partial, os.O_RDWR)
+        os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    os.replace(partial, path)
+    if synced and os.name == "posix":  # Windows cannot open a folder
+        _sync(path.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Have the disk hold what was written to a file, or the names in a folder."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

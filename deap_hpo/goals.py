@@ -38,7 +38,7 @@ class Constraint:
         """Read a constraint: a name, <= or >=, and a number.
 
         Raises:
-            InputError: It is none.
+            InputError: The text is not a constraint.
         """
         match = _CONSTRAINT.fullmatch(text) if isinstance(text, str) else None
         try:
@@ -57,6 +57,23 @@ class Constraint:
 
     def __str__(self) -> str:
         return f"{self.metric} {self.relation} {repr(self.bound).removesuffix('.0')}"
+
+
+def check_directions(directions: Direction | Sequence[Direction]) -> tuple[Direction, ...]:
+    """Return directions, one or several, as a tuple.
+
+    Raises:
+        InputError: There is none, or one is neither "minimize" nor "maximize".
+
+    Example:
+        >>> check_directions("maximize"), check_directions(["minimize", "maximize"])
+        (('maximize',), ('minimize', 'maximize'))
+    """
+    given: tuple[Direction, ...] = (directions,) if isinstance(directions, str) else tuple(directions)
+    wrong = [one for one in given if one not in ("minimize", "maximize")]
+    if wrong or not given:
+        raise InputError(f"direction must be 'minimize' or 'maximize'; got {wrong[0] if wrong else directions!r}.")
+    return given
 
 
 @dataclass(frozen=True)
@@ -91,7 +108,7 @@ class Goals:
             known: The names that there are; None where that is not known yet.
 
         Raises:
-            InputError: A name is unknown or given twice, or a direction or constraint is none.
+            InputError: A name is unknown or given twice, or a direction or a constraint is invalid.
 
         Example:
             >>> goals = Goals.of(["loss", "parameters"], "minimize", ["accuracy >= 0.5"])
@@ -99,15 +116,14 @@ class Goals:
             ((0.5, 100.0), {'accuracy': 0.25}, 0.5)
         """
         objectives = (objective,) if isinstance(objective, str) else tuple(objective)
-        directions = (direction,) * len(objectives) if isinstance(direction, str) else tuple(direction)
+        directions = check_directions(direction)
+        if isinstance(direction, str):
+            directions *= len(objectives)
         if isinstance(constraints, str):
             raise InputError(f"constraints must be a list of texts; got the text {constraints!r}.")
         bounds = tuple(map(Constraint.parse, constraints))
         if not objectives or len(set(objectives)) < len(objectives):
             raise InputError(f"objective must be a name or several different ones; got {objective!r}.")
-        for one in directions:
-            if one not in ("minimize", "maximize"):
-                raise InputError(f"direction must be 'minimize' or 'maximize'; got {one!r}.")
         if len(directions) != len(objectives):
             raise InputError(
                 f"direction must be one for all objectives or one for each of the {len(objectives)}; got {direction!r}."

@@ -63,12 +63,7 @@ class Float:
             TypeError: The gene is not a number.
             ValueError: The gene is NaN.
         """
-        gene = _clip(gene)
-        if gene in (0.0, 1.0):  # Arithmetic, the logarithm's above all, would miss the bounds by a rounding.
-            return self.high if gene else self.low
-        start, width = self._scale()
-        value = start + gene * width
-        return min(max(math.exp(value) if self.log else value, self.low), self.high)
+        return _between(self.low, self.high, self.log, _clip(gene))
 
     def encode(self, value: float) -> float:
         """Return the gene of a value, up to rounding; 0.5 where only one value is possible.
@@ -79,22 +74,16 @@ class Float:
         """
         value = _number("value", value)
         _check_inside(value, self.low, self.high)
-        start, width = self._scale()
+        start, width = _scale(self.low, self.high, self.log)
         return _clip(((math.log(value) if self.log else value) - start) / width) if width else 0.5
 
     def snap(self, gene: float) -> float:
         """Return the gene within [0, 1] of the same value (exactly the same, unlike ``encode(decode(gene))``)."""
-        return _clip(gene) if self._scale()[1] else 0.5
+        return _clip(gene) if self.high > self.low else 0.5
 
     def grid(self, resolution: int) -> list[float]:
         """Return `resolution` values, evenly spaced on the scale, both bounds included; of one, the middle."""
-        resolution = _resolution(resolution)
-        genes = [index / (resolution - 1) for index in range(resolution)] if resolution > 1 else [0.5]
-        return list(dict.fromkeys(map(self.decode, genes)))
-
-    def _scale(self) -> tuple[float, float]:
-        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        return low, high - low
+        return _evenly_spaced(self.low, self.high, self.log, resolution)
 
 
 @dataclass(frozen=True)
@@ -166,13 +155,10 @@ class Int:
         """Return up to `resolution` values, evenly spaced on the scale, both bounds included."""
         if _resolution(resolution) > self.high - self.low:
             return list(range(self.low, self.high + 1))
-        return list(dict.fromkeys(map(round, Float(self.low, self.high, self.log).grid(resolution))))
+        return list(dict.fromkeys(map(round, _evenly_spaced(self.low, self.high, self.log, resolution))))
 
     def _scale(self) -> tuple[float, float]:
-        low, high = self.low - 0.5, self.high + 0.5
-        if self.log:
-            low, high = math.log(low), math.log(high)
-        return low, high - low
+        return _scale(self.low - 0.5, self.high + 0.5, self.log)
 
 
 @dataclass(frozen=True)
@@ -242,6 +228,26 @@ class Categorical:
         """Return all choices, whatever the resolution."""
         _resolution(resolution)
         return list(self.choices)
+
+
+def _scale(low: float, high: float, log: bool) -> tuple[float, float]:
+    """Where a scale starts, and how wide it is."""
+    start, end = (math.log(low), math.log(high)) if log else (low, high)
+    return start, end - start
+
+
+def _between(low: float, high: float, log: bool, gene: float) -> float:
+    if gene in (0.0, 1.0):  # Arithmetic, the logarithm's above all, would miss the bounds by a rounding.
+        return high if gene else low
+    start, width = _scale(low, high, log)
+    value = start + gene * width
+    return min(max(math.exp(value) if log else value, low), high)
+
+
+def _evenly_spaced(low: float, high: float, log: bool, resolution: int) -> list[float]:
+    resolution = _resolution(resolution)
+    genes = [index / (resolution - 1) for index in range(resolution)] if resolution > 1 else [0.5]
+    return list(dict.fromkeys(_between(low, high, log, gene) for gene in genes))
 
 
 def _plain(value: Any) -> Any:

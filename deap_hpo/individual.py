@@ -11,8 +11,11 @@ from typing import Any
 
 from deap import base, creator, tools
 
+from deap_hpo.checks import check_probability
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
 from deap_hpo.feasibility import Fitness
-from deap_hpo.operators import check_probability, mutBoundedResample, selTruncation
+from deap_hpo.operators import mutBoundedResample, selTruncation
 
 
 class _Recreated(creator.MetaCreator):  # type: ignore[misc]
@@ -58,6 +61,21 @@ def individual_type(weights: Sequence[float]) -> type[Any]:
     return _create(
         "Individual", weights, list, fitness=fitness, origin=(), operators=(), epochs=None, start_from=None, paused=()
     )
+
+
+def check_weights(individual: Any, directions: Sequence[Direction]) -> None:
+    """Check that an individual's fitness, where it has one, says of each objective whether less or more is better.
+
+    Raises:
+        InputError: It says other than `directions`.
+    """
+    weights = getattr(getattr(individual, "fitness", None), "weights", ())
+    said = tuple("maximize" if weight > 0 else "minimize" for weight in weights)
+    if weights and said != tuple(directions):
+        raise InputError(
+            f"directions must agree with the weights of the individuals' fitness, {tuple(weights)}, which say "
+            f"{', '.join(said)}; the study's are {', '.join(directions)}."
+        )
 
 
 def _create(kind: str, weights: tuple[float, ...], parent: type[Any], **attributes: Any) -> type[Any]:

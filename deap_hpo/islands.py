@@ -7,7 +7,7 @@ from typing import Any
 from deap import base, tools
 
 from deap_hpo.algorithms import next_generation
-from deap_hpo.operators import check_probability
+from deap_hpo.checks import check_probability
 
 
 def eaIslands(

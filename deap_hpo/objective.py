@@ -6,10 +6,10 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
 from time import perf_counter
 from typing import Any
 
+from deap_hpo.checks import is_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Epoch, Evaluation, Request
 from deap_hpo.goals import Goals
@@ -156,7 +156,7 @@ class Reporter:
             InputError: The epoch is no such number.
         """
         last = self.curve[-1].epoch if self.curve else -1
-        if isinstance(epoch, bool) or not isinstance(epoch, Integral) or epoch <= last:
+        if not is_integer(epoch) or epoch <= last:
             raise InputError(f"epoch must be an integer larger than the last one reported, {last}; got {epoch!r}.")
         epoch = int(epoch)  # numpy's cannot be put on record
         self.value, self.metrics = float(value), {name: float(one) for name, one in metrics.items()}

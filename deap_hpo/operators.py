@@ -7,6 +7,7 @@ import random
 from collections.abc import MutableSequence, Sequence
 from typing import Any, TypeVar
 
+from deap_hpo.checks import check_probability
 from deap_hpo.feasibility import infeasibility
 
 _Individual = TypeVar("_Individual", bound=MutableSequence[float])
@@ -176,22 +177,6 @@ def mutSelfAdaptive(
         moved_to = individual[index] + random.gauss(0, carrier.mutation_step) * (upper - lower)
         individual[index] = _reflected(moved_to, lower, upper)
     return (individual,)
-
-
-def check_probability(name: str, value: float) -> None:
-    """Refuse an argument that is no probability.
-
-    Raises:
-        ValueError: The value is outside [0, 1].
-
-    Example:
-        >>> check_probability("indpb", 20)
-        Traceback (most recent call last):
-            ...
-        ValueError: indpb must be in [0, 1]; got 20.
-    """
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in [0, 1]; got {value}.")
 
 
 def _check_range(index: int, lower: float, upper: float) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
+from deap_hpo.checks import check_integer
 from deap_hpo.config import EvolutionConfig, make_config
 from deap_hpo.continuation import check_shared
 from deap_hpo.enqueueing import plain_configurations
-from deap_hpo.errors import InputError
+from deap_hpo.entries import Entry
+from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import Direction
 from deap_hpo.evolution import has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.executors import Executor
@@ -22,12 +24,12 @@ from deap_hpo.objective import Objective
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
-from deap_hpo.stopping import EarlyStopping
+from deap_hpo.stopping import early_stopping
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
-from deap_hpo.trials import Entry
 from deap_hpo.workload import workload
 
+_OF_TRUNCATION = ("cxpb", "mutpb", "indpb", "mutation", "stages", "stopping")
 _ENOUGH_FAILED = 5  # to tell that it is not the hyperparameters
 
 
@@ -134,14 +136,22 @@ def optimize(
         >>> study.best_value < 0.5, sorted(study.best_params)
         (True, ['x', 'y'])
     """
-    space = space if isinstance(space, Space) else Space(space)
+    check_integer("seed", seed, 0)
+    space = _space(space)
     evaluator = _evaluator(objective, space, metric, direction, constraints)
     directions = _directions(evaluator, direction)
     algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
-    own = {"algorithm": algorithm, "population": population, "generations": generations}
-    own |= {"max_evaluations": max_evaluations, "enqueue": plain_configurations(enqueue)}
-    own |= (arguments or {}) if algorithm == "truncation" else {"arguments": dict(arguments or {})}
-    evolution = make_config({"evolution": own, "space": space.to_dict()}).evolution
+    evolution = _evolution(
+        space,
+        {
+            "algorithm": algorithm,
+            "population": population,
+            "generations": generations,
+            "max_evaluations": max_evaluations,
+            "enqueue": plain_configurations(enqueue),
+            "arguments": dict(arguments or {}),
+        },
+    )
     if len(directions) == 1 and (evolution.stages or algorithm in ("pbt", *MULTI_FIDELITY)):
         if not hasattr(evaluator, "checkpoints"):
             raise InputError(
@@ -149,7 +159,7 @@ def optimize(
                 f"so needs a trainer (`make_trainer(task)`) as the objective; got {objective!r}."
             )
         check_shared(evaluator.checkpoints, executor)
-    stops = [] if target is None and patience is None else [EarlyStopping(target, patience)]
+    stops = early_stopping(target, patience)
     epochs = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
@@ -185,6 +195,27 @@ def optimize(
         with suppress(BudgetSpent), _carrying(study):
             run_algorithm(toolbox, evolution, strategy, kept=kept)
     return study
+
+
+def _space(given: Space | Mapping[str, Hyperparameter]) -> Space:
+    try:
+        return given if isinstance(given, Space) else Space(given)
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from None
+
+
+def _evolution(space: Space, settings: dict[str, Any]) -> EvolutionConfig:
+    """Check what says how to search; mistakes are named as `optimize` names its arguments."""
+    if settings["algorithm"] == "truncation":  # whose arguments are settings of their own
+        arguments = settings.pop("arguments")
+        for name in arguments:
+            if name not in _OF_TRUNCATION:
+                raise InputError(f"arguments: truncation has no {name!r}. {hint(name, _OF_TRUNCATION)}")
+        settings |= arguments
+    try:
+        return make_config({"evolution": settings, "space": space.to_dict()}).evolution
+    except InputError as error:
+        raise InputError(str(error).removeprefix("evolution.")) from None
 
 
 @contextmanager

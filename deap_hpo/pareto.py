@@ -10,10 +10,10 @@ from typing import Any
 
 from deap import algorithms, base, tools
 
-from deap_hpo.errors import InputError, check_integer, hint, is_number
+from deap_hpo.checks import check_integer, check_probability, is_number
+from deap_hpo.errors import InputError, hint
 from deap_hpo.feasibility import selFeasibleFirst, selFeasibleTournament
 from deap_hpo.individual import lineage
-from deap_hpo.operators import check_probability
 
 MULTI_OBJECTIVE = ("nsga-ii", "nsga-iii")
 """The algorithms for several objectives, as configurations name them."""

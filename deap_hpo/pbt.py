@@ -10,9 +10,10 @@ from typing import Any
 
 from deap import base, tools
 
-from deap_hpo.errors import InputError, hint, is_number
+from deap_hpo.checks import check_integer, check_probability, is_number
+from deap_hpo.errors import InputError, hint
 from deap_hpo.individual import lineage
-from deap_hpo.operators import check_probability, mutBoundedResample, mutPerturb, selTruncation
+from deap_hpo.operators import mutBoundedResample, mutPerturb, selTruncation
 
 
 def eaPBT(
@@ -41,7 +42,7 @@ def eaPBT(
             population = children
 
     So a network's hyperparameters become a schedule, and the best network is the last of a lineage:
-    `deap_hpo.trials.training_path` gives it, `deap_hpo.analysis.lineages` a table of all of them. Nothing is trained
+    `deap_hpo.entries.training_path` gives it, `deap_hpo.analysis.lineages` a table of all of them. Nothing is trained
     twice.
 
     Args:
@@ -239,8 +240,7 @@ class PBTSettings:
         return cls(**arguments)
 
     def __post_init__(self) -> None:
-        if isinstance(self.interval, bool) or not isinstance(self.interval, int) or self.interval < 1:
-            raise InputError(f"interval must be a number of epochs of at least 1; got {self.interval!r}.")
+        check_integer("interval", self.interval, 1)
         for name, known in (("exploit", EXPLOITS), ("explore", EXPLORATIONS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")

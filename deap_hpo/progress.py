@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
 
+from deap_hpo.entries import Entry
 from deap_hpo.study import Study
-from deap_hpo.trials import Entry
 from deap_hpo.workload import Workload
 
 _WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the time gone, also after days

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from deap_hpo.errors import InputError, is_integer, is_number
+from deap_hpo.checks import check_integer, is_number
+from deap_hpo.entries import Entry
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
-from deap_hpo.trials import Entry
 
 
 class Pruner(Protocol):
@@ -60,12 +61,8 @@ class MedianPruner:
     quantile: float = 0.5
 
     def __post_init__(self) -> None:
-        whole = is_integer(self.startup) and is_integer(self.warmup)
-        if not whole or self.startup < 1 or self.warmup < 0:
-            raise InputError(
-                "startup must be an integer of at least 1, warmup one of at least 0; "
-                f"got {self.startup!r} and {self.warmup!r}."
-            )
+        check_integer("startup", self.startup, 1)
+        check_integer("warmup", self.warmup, 0)
         if not (is_number(self.quantile) and 0 < self.quantile < 1):
             raise InputError(f"quantile must be between 0 and 1; got {self.quantile!r}.")
 

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from deap_hpo.errors import InputError, is_integer
+from deap_hpo.checks import check_integer, check_optional_integer
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BatchEvaluator, Evaluation, Request
 from deap_hpo.executors import check_limits
 from deap_hpo.pool import WorkerPool
@@ -62,9 +63,8 @@ class RayExecutor:
         timeout: float | None = None,
         retries: int = 2,
     ) -> None:
-        for name, value in (("workers", 1 if workers is None else workers), ("chunk", chunk)):
-            if not (is_integer(value) and value >= 1):
-                raise InputError(f"{name} must be an integer of at least 1; got {value!r}.")
+        check_optional_integer("workers", workers, 1)
+        check_integer("chunk", chunk, 1)
         if num_cpus < 0 or num_gpus < 0 or not num_cpus + num_gpus > 0:
             raise InputError(f"num_cpus and num_gpus must be at least 0, one of them more; got {num_cpus}, {num_gpus}.")
         check_limits(timeout, retries)

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from deap_hpo.driver_lock import DriverLock
-from deap_hpo.errors import InputError, nearest
+from deap_hpo.entries import Entry
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.interruption import undisturbed
+from deap_hpo.quiet_optuna import quiet_optuna
 from deap_hpo.space import Space
-from deap_hpo.storage import check_name, open_storage
-from deap_hpo.trials import Entry, distributions, to_entry, to_trial
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+from deap_hpo.storage import check_name, errors_named, has_study, open_storage
+from deap_hpo.trials import check_ours, directions_of, distributions, to_entry, to_trial
 
 
 class ReplayError(InputError):
@@ -73,18 +70,19 @@ class Record:
         backend = open_storage(storage)
         self._lock = DriverLock(storage, name)
         try:
-            with _errors_named(name):
-                if not resume and _has_study(backend, name):
+            with errors_named(f"record of the study {name!r}"):
+                if not resume and has_study(backend, name):
                     raise InputError(
                         f"A study named {name!r} exists already. Resume it (`deap-hpo resume {name}`, or resume=True), "
                         "or choose another name."
                     )
-                self._study = optuna.create_study(
-                    storage=backend, study_name=name, directions=list(directions), load_if_exists=True
-                )
+                with quiet_optuna():
+                    self._study = optuna.create_study(
+                        storage=backend, study_name=name, directions=list(directions), load_if_exists=True
+                    )
                 self._check_directions(directions)
                 trials = self._study.get_trials(deepcopy=False)
-                _check_ours(name, trials)
+                check_ours(name, trials)
                 self._entries = {entry.number: entry for entry in (to_entry(one, directions) for one in trials)}
                 for key, value in {"space": space.to_dict() if space else None, **identity}.items():
                     self.check(key, value)
@@ -111,13 +109,15 @@ class Record:
     @undisturbed()
     def append(self, entry: Entry) -> None:
         """Put an evaluation on record; it is committed when this returns."""
-        with _errors_named(self.name):
+        with errors_named(f"record of the study {self.name!r}"):
             self._study.add_trial(to_trial(entry, self._space, self._distributions))
         self._entries[entry.number] = entry
 
+    @undisturbed()
     def note(self, key: str, value: Any) -> None:
         """Keep a fact about the run (a JSON value), which `read_record` gives back among the attributes."""
-        self._study.set_user_attr(key, value)
+        with errors_named(f"record of the study {self.name!r}"):
+            self._study.set_user_attr(key, value)
 
     def check(self, key: str, value: Any) -> None:
         """Note a fact the first time; afterwards insist that it is the same.
@@ -126,7 +126,8 @@ class Record:
             ReplayError: The record holds another value.
         """
         value = json.loads(json.dumps(value))
-        known = self._study.user_attrs
+        with errors_named(f"record of the study {self.name!r}"):
+            known = self._study.user_attrs
         if key not in known or not self._entries:  # nothing was made with what is noted
             self.note(key, value)
         elif known[key] != value:
@@ -137,7 +138,7 @@ class Record:
             )
 
     def _check_directions(self, directions: Sequence[Direction]) -> None:
-        recorded = _directions(self._study)
+        recorded = directions_of(self._study)
         if recorded != tuple(directions):
             raise ReplayError(
                 f"The study {self.name!r} was recorded with the directions {', '.join(recorded)}, and cannot go on "
@@ -163,131 +164,6 @@ class Record:
     def close(self) -> None:
         """Let another process write to the study."""
         self._lock.release()
-
-
-class ForeignStudyError(InputError):
-    """A study holds trials that are no evaluations of this package."""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A study as it was found on record, to be looked at.
-
-    Attributes:
-        name: Name of the study.
-        directions: "minimize" or "maximize" for each objective.
-        space: The search space, or None where the study had none.
-        entries: The evaluations, by number.
-        attributes: What was noted about the run: seed, configuration, ...
-    """
-
-    name: str
-    directions: tuple[Direction, ...]
-    space: Space | None
-    entries: tuple[Entry, ...]
-    attributes: Mapping[str, Any]
-
-    def config(self, advice: str = "") -> Mapping[str, Any]:
-        """Give the configuration of the run, as plain data.
-
-        Args:
-            advice: What the error tells the user to do instead.
-
-        Raises:
-            InputError: The study was not started by `deap-hpo run`, which notes it.
-        """
-        config: Mapping[str, Any] | None = self.attributes.get("config")
-        if config is None:
-            raise InputError(
-                f"The study {self.name!r} was not started by `deap-hpo run`, so its configuration is not on record."
-                + (f" {advice}" if advice else "")
-            )
-        return config
-
-
-def read_record(name: str, storage: str | Path) -> Recorded:
-    """Read a study from a storage that exists; nothing is written, and it may be running.
-
-    Raises:
-        InputError: The storage cannot be used, or has no such study (the nearest name is offered).
-    """
-    backend = open_storage(storage, must_exist=True)
-    with _errors_named(name):
-        if not _has_study(backend, name):
-            near = nearest(name, optuna.get_all_study_names(backend))
-            hint = f"Did you mean {near!r}?" if near else "`deap-hpo list` shows what there is."
-            raise InputError(f"There is no study named {name!r} on record. {hint}")
-        study = optuna.load_study(study_name=name, storage=backend)
-        trials = study.get_trials(deepcopy=False)
-        _check_ours(name, trials)
-        space = study.user_attrs.get("space")
-        directions = _directions(study)
-        return Recorded(
-            name=name,
-            directions=directions,
-            space=Space.from_dict(space) if space else None,
-            entries=tuple(sorted((to_entry(one, directions) for one in trials), key=lambda entry: entry.number)),
-            attributes=study.user_attrs,
-        )
-
-
-def _directions(study: optuna.Study) -> tuple[Direction, ...]:
-    return tuple("minimize" if one.name == "MINIMIZE" else "maximize" for one in study.directions)
-
-
-def note(name: str, storage: str | Path, key: str, value: Any) -> None:
-    """Keep a fact (a JSON value) about a study that has ended.
-
-    Raises:
-        InputError: The storage cannot be used, or another process is running the study.
-    """
-    backend = open_storage(storage, must_exist=True)
-    lock = DriverLock(storage, check_name(name))
-    try:
-        with _errors_named(name):
-            optuna.load_study(study_name=name, storage=backend).set_user_attr(key, value)
-    finally:
-        lock.release()
-
-
-def study_names(storage: str | Path) -> list[str]:
-    """List the studies in a storage that exists, by name.
-
-    Raises:
-        InputError: The storage cannot be used.
-    """
-    return sorted(optuna.get_all_study_names(open_storage(storage, must_exist=True)))
-
-
-def _has_study(backend: optuna.storages.BaseStorage, name: str) -> bool:
-    try:
-        return backend.get_study_id_from_name(name) is not None  # listing all names takes long where there are many
-    except KeyError:
-        return False
-
-
-def _check_ours(name: str, trials: Sequence[FrozenTrial]) -> None:
-    if any("evaluation" not in trial.user_attrs for trial in trials):
-        raise ForeignStudyError(
-            f"The study {name!r} holds trials that deap-hpo did not write, and cannot be used. Choose another name."
-        )
-
-
-@contextmanager
-def _errors_named(name: str) -> Iterator[None]:
-    """Turn the database's own errors into one sentence."""
-    try:
-        yield
-    except optuna.exceptions.StorageInternalError as error:
-        cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
-        raise InputError(
-            f"The record of the study {name!r} could not be used: {cause}. What was written before is still there."
-        ) from error
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"The record of the study {name!r} is damaged: it holds what nobody wrote ({error}). It was left as it is; "
-            "restore it from a copy."
-        ) from error
 
 
 def _first_difference(recorded: Any, given: Any) -> tuple[str, str]:

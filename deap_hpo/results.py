@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from deap_hpo.entries import Entry, best_entry, params_of, schedule_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.record import Record
 from deap_hpo.space import Space
-from deap_hpo.trials import Entry, best_entry, params_of, schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

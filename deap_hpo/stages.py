@@ -9,7 +9,8 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Any
 
-from deap_hpo.errors import InputError, is_integer
+from deap_hpo.checks import is_integer
+from deap_hpo.errors import InputError
 
 
 class StagedMap:

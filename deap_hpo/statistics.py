@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from deap import tools
 
-from deap_hpo.trials import Entry
+from deap_hpo.entries import Entry
 
 
 def generation_statistics(batch: Callable[[], tuple[Sequence[Entry], float]]) -> tools.Statistics:

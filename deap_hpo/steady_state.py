@@ -10,13 +10,13 @@ from typing import Any
 
 from deap import base, tools
 
+from deap_hpo.checks import check_probability
+from deap_hpo.entries import Entry, with_worst_values
 from deap_hpo.evaluation import Request
 from deap_hpo.interruption import interruptions_kept
-from deap_hpo.operators import check_probability
 from deap_hpo.record import ReplayError
 from deap_hpo.seeding import generators_kept
 from deap_hpo.study import Study
-from deap_hpo.trials import Entry, with_worst_values
 
 
 def eaSteadyState(

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.errors import InputError, is_integer, is_number
+from deap_hpo.checks import check_optional_integer, is_number
+from deap_hpo.entries import Entry
+from deap_hpo.errors import InputError
 from deap_hpo.study import Study
-from deap_hpo.trials import Entry
 
 
 class StoppedEarly(BudgetSpent):
@@ -47,8 +48,7 @@ class EarlyStopping:
             raise InputError("EarlyStopping needs a target or a patience; got neither.")
         if target is not None and not (is_number(target) and math.isfinite(target)):
             raise InputError(f"target must be a finite number, or None; got {target!r}.")
-        if patience is not None and not (is_integer(patience) and patience >= 1):
-            raise InputError(f"patience must be an integer of at least 1, or None; got {patience!r}.")
+        check_optional_integer("patience", patience, 1)
         self.target = target
         self.patience = patience
         self._best = math.inf  # signed: smaller is better
@@ -81,3 +81,16 @@ class EarlyStopping:
 
         before, self._front = self._front, pareto_front([*self._front, *entries], study.directions)
         return {one.evaluation.values for one in self._front} != {one.evaluation.values for one in before}
+
+
+def early_stopping(target: float | None, patience: int | None) -> list[EarlyStopping]:
+    """Give the callback that stops a study early, or none where there is neither a target nor a patience.
+
+    Raises:
+        InputError: See `EarlyStopping`.
+
+    Example:
+        >>> len(early_stopping(target=0.1, patience=None)), early_stopping(None, None)
+        (1, [])
+    """
+    return [] if target is None and patience is None else [EarlyStopping(target, patience)]

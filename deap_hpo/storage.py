@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -208,3 +210,26 @@ def _open_server(url: str) -> RDBStorage:
             f"The database server at {shown(url)} could not be reached or refused the connection. "
             "Check that it runs, and the name, user and password in the URL."
         ) from None
+
+
+def has_study(backend: BaseStorage, name: str) -> bool:
+    """Say whether a storage holds a study of this name."""
+    try:
+        return backend.get_study_id_from_name(name) is not None  # listing all names takes long where there are many
+    except KeyError:
+        return False
+
+
+@contextmanager
+def errors_named(what: str) -> Iterator[None]:
+    """Turn the database's own errors, while `what` is used, into one sentence."""
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+        raise InputError(f"The {what} could not be used: {cause}. What was written before is still there.") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"The {what} is damaged: it holds what nobody wrote ({error}). It was left as it is; "
+            "restore it from a copy."
+        ) from error

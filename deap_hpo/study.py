@@ -20,10 +20,14 @@ from deap import tools
 import deap_hpo
 from deap_hpo.budget import Budget
 from deap_hpo.callbacks import check_callbacks
+from deap_hpo.checks import check_integer
 from deap_hpo.continuation import Continuations
-from deap_hpo.errors import InputError, check_integer
+from deap_hpo.entries import Entry, genes_of, with_worst_values
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.goals import check_directions
+from deap_hpo.individual import check_weights
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.pruning import Pruner
 from deap_hpo.record import Record
@@ -31,7 +35,6 @@ from deap_hpo.results import Results
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Space
 from deap_hpo.statistics import generation_statistics
-from deap_hpo.trials import Entry, genes_of, with_worst_values
 
 
 class Study(Results):
@@ -50,7 +53,7 @@ class Study(Results):
         name: Name of the study in the storage.
         storage: Path of an SQLite file, the URL of a database, or None to keep the record in memory only.
         seed: Seed of the run, at least 0.
-        directions: "minimize" or "maximize" for each objective; agrees with the individuals' weights.
+        directions: "minimize" or "maximize", for each objective one; agrees with the individuals' weights.
         resume: Whether the study may exist already; if it does, what it holds is replayed.
         executor: How evaluations are done; in this process by default.
         common_random_numbers: Whether all evaluations get the same seed, derived from `seed`, so that configurations
@@ -92,7 +95,7 @@ class Study(Results):
         name: str = "study",
         storage: str | Path | None = None,
         seed: int = 0,
-        directions: Sequence[Direction] = ("minimize",),
+        directions: Direction | Sequence[Direction] = "minimize",
         resume: bool = False,
         executor: Executor | None = None,
         common_random_numbers: bool = True,
@@ -103,28 +106,28 @@ class Study(Results):
         pruner: Pruner | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        check_integer("seed", seed, 0)
-        if pruner is not None and len(directions) > 1:
-            raise InputError(f"pruner needs a single objective, which its limits are for; got {len(directions)}.")
+        self.seed = check_integer("seed", seed, 0)
+        self.directions = check_directions(directions)
+        if pruner is not None and len(self.directions) > 1:
+            raise InputError(f"pruner needs a single objective, which its limits are for; got {len(self.directions)}.")
         if executor is not None and not hasattr(executor, "run"):
             raise InputError(f"executor must be an object such as ProcessExecutor(), or None; got {executor!r}.")
         if pruner is not None and not hasattr(pruner, "limits"):
             raise InputError(f"pruner must be an object such as MedianPruner(), or None; got {pruner!r}.")
         self.budget = Budget(max_evaluations, max_epochs, max_seconds)
         self.space = space
-        self.seed = seed
-        self.directions = tuple(directions)
         self.executor = executor or SerialExecutor()
         self.pruner = pruner
         self.callbacks = check_callbacks(callbacks)
-        identity = {"seed": seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
+        identity = {"seed": self.seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         identity["pruner"] = repr(pruner) if pruner else None
         self.record = Record(name, storage, space, self.directions, identity, resume=resume)
-        self.record.note("version", deap_hpo.__version__)
+        self._facts: dict[str, Any] = {}  # to be noted
         self._common = common_random_numbers
         self._count, self.generation = 0, 0  # evaluations asked for, and batches complete
         self._continuations = Continuations(self.record, self.executor, self._decode)
         self._batch: tuple[list[Entry], float] = ([], 0.0)
+        self.note("version", deap_hpo.__version__)
         # Streams 0 and 1 are the generators', 2 the evaluations'.
         random.seed(derived_seed(self.seed, 0))
         np.random.seed(derived_seed(self.seed, 1))
@@ -140,6 +143,20 @@ class Study(Results):
         """End the executor's workers, and let another process write to the study."""
         self.executor.close()
         self.record.close()
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a fact about the run (a JSON value) on record, from when it is sure to be the run that is there.
+
+        That is at once where nothing is on record, else when a replay has come to what is not.
+        """
+        self._facts[key] = value
+        if not len(self.record):
+            self._write_facts()
+
+    def _write_facts(self) -> None:
+        for key, value in self._facts.items():
+            self.record.note(key, value)
+        self._facts.clear()
 
     def map(self, evaluate: Callable[..., Any], individuals: Iterable[Any]) -> list[tuple[float, ...]]:
         """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
@@ -164,7 +181,6 @@ class Study(Results):
         start = perf_counter()
         evaluate = self._use(evaluate)
         individuals = list(individuals)
-        self._check_weights(individuals)
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
         allowed = planned[: self._within_budget(planned)]
         with interruptions_kept(), generators_kept():
@@ -177,7 +193,7 @@ class Study(Results):
         self._batch = (entries, perf_counter() - start)
         self._complete(entries)
         if self._count == len(self.record):  # else a replay would drop what is needed later
-            self._collect_checkpoints(entries, individuals)
+            self._continuations.collect(entries, individuals, self.directions[0])
         return [entry.evaluation.values for entry in entries]
 
     def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
@@ -186,16 +202,6 @@ class Study(Results):
             self.record.check("evaluator", evaluate.settings)
         self._continuations.use(evaluate)
         return evaluate
-
-    def _check_weights(self, individuals: Sequence[Any]) -> None:
-        for individual in individuals:
-            weights = getattr(getattr(individual, "fitness", None), "weights", ())
-            said = tuple("maximize" if weight > 0 else "minimize" for weight in weights)
-            if weights and said != self.directions:
-                raise InputError(
-                    f"directions must agree with the weights of the individuals' fitness, {tuple(weights)}, which say "
-                    f"{', '.join(said)}; the study's are {', '.join(self.directions)}."
-                )
 
     def _decode(self, genes: Any) -> Any:
         return self.space.decode(genes) if self.space else genes
@@ -215,20 +221,9 @@ class Study(Results):
         self.generation += 1
         self._tell("on_generation", entries)
 
-    @undisturbed()
-    def _collect_checkpoints(self, batch: Sequence[Entry], individuals: Sequence[Any]) -> None:
-        """Keep the checkpoints from which algorithms go on (the batch's, and what is paused), and that of the best."""
-        if not hasattr(self.evaluator, "checkpoints"):
-            return  # rather than look for the best of all, after each batch, for nothing
-        paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
-        minimise = self.directions[0] == "minimize"
-        worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=minimise)
-        ended = any(entry.evaluation.feasible for entry in batch)
-        waiting = [self.record[number] for number in paused]
-        self._continuations.collect([*waiting, *worst_first, *([self.best] if ended else [])])
-
     def _plan(self, number: int, individual: Any) -> Entry:
         """Say which evaluation this is; check it against the record, if it is there."""
+        check_weights(individual, self.directions)
         genes = genes_of(individual)
         epochs, start = self._continuations.begin(individual)
         seed = derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number)
@@ -253,6 +248,9 @@ class Study(Results):
         return self.budget.allowed((entry.number, self._continuations.cost(entry)) for entry in planned)
 
     def _requests(self, planned: Sequence[tuple[Entry, Any]]) -> list[Request]:
+        """Ask for what is not on record; whatever is has been replayed."""
+        if planned:
+            self._write_facts()
         params = [self.space.decode(entry.genes) if self.space else individual for entry, individual in planned]
         requests = self._continuations.requests([entry for entry, _ in planned], params)
         if self.pruner is None:
@@ -293,7 +291,7 @@ class Study(Results):
         """Give the statistics of a generation, to be passed to a DEAP algorithm as `stats`.
 
         `avg`, `std`, `min` and `max` are of the population's first objective, finite values only; `diverged` and
-        `cached` count the evaluations of this generation that have no finite value, or were answered by an earlier
-        one of the same configuration; `seconds` is the wall-clock time that evaluating took.
+        `cached` count the evaluations of this generation that diverged or failed, or were answered by an earlier one
+        of the same configuration; `seconds` is the wall-clock time that evaluating took.
         """
         return generation_statistics(lambda: self._batch)

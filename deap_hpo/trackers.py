@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.study import Study
-from deap_hpo.trials import Entry
 
 
 class TensorBoardCallback:

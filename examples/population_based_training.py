@@ -18,7 +18,7 @@ from deap_hpo.individual import individual_type, lineage
 from deap_hpo.operators import mutPerturb
 from deap_hpo.pbt import eaPBT, exploitTruncation
 from deap_hpo.training.checkpoints import MemoryCheckpoints
-from deap_hpo.trials import training_path
+from deap_hpo.entries import training_path
 
 space = Space({"h0": Float(0.0, 1.0), "h1": Float(0.0, 1.0)})
 

@@ -32,7 +32,7 @@ from deap_hpo.config import RunConfig, load_config
 from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.individual import Individual
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.side_by_side import side_by_side
 from deap_hpo.storage import run_folder
 from deap_hpo.study import Study

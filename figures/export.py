@@ -20,7 +20,7 @@ import deap_hpo
 from deap_hpo.analysis import impact, runs, tables
 from deap_hpo.analysis.offline import read_table
 from deap_hpo.analysis.response import MODELS, ResponseModel
-from deap_hpo.record import Recorded, read_record, study_names
+from deap_hpo.recorded import Recorded, read_record, study_names
 
 RUNS = ("baseline", "run_1", "run_2", "run_3", "run_4")
 TABLE = "fashion_mnist_cnn_table"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from deap_hpo.errors import InputError
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.storage import sqlite_path
 
 

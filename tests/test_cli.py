@@ -23,7 +23,7 @@ from deap_hpo.cli import app
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Categorical, Float, Space
 from deap_hpo.study import Study
 
@@ -305,6 +305,7 @@ def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
         "resume", "small", "--set", "evolution.population=8"
     )
     assert "recorded with evaluator epochs = 2" in refused("resume", "small", "--set", "training.epochs=3")
+    assert call("resume", "small").exit_code == 0, "what was refused is not what the record now says"
     assert read_record("small", "runs/studies.db").entries == before.entries
 
 

@@ -13,10 +13,10 @@ from test_cli import call, here, refused  # noqa: F401 - `here` is a fixture
 
 from deap_hpo.assembly import make_task
 from deap_hpo.comparison import compare, parse_method
-from deap_hpo.config import RunConfig, load_config
+from deap_hpo.config import RunConfig, load_config, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.runs import plot_comparison
-from deap_hpo.record import read_record, study_names
+from deap_hpo.recorded import read_record, study_names
 from deap_hpo.reports.comparison import anytime_bands, markdown, results
 
 METHODS = ("truncation", "random", "fixed:params={lr=0.1,momentum=0.5}")
@@ -244,3 +244,9 @@ def test_methods_that_train_part_of_the_way_get_the_epochs_of_the_whole_training
         assert math.isfinite(best["test_loss"])
         if schedule:
             assert [part[1] for part in schedule] == list(range(1, len(schedule) + 1))
+
+
+def test_a_limit_in_seconds_which_would_end_some_runs_earlier_is_refused(config: RunConfig) -> None:
+    with pytest.raises(InputError, match=r"execution.max_seconds would end some of them earlier. Leave it out"):
+        run(make_config(config.model_dump(), ["execution.max_seconds=0.001"]))
+    assert not Path("runs/studies.db").exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_hyperparameters import any_gene, hyperparameters, repeatable
 
 from deap_hpo.individual import Individual, make_toolbox
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import STRATEGIES, make_strategy
 from deap_hpo.study import Study

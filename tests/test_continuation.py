@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deap_hpo.budget import Budget, BudgetSpent
+from deap_hpo.entries import training_path
 from deap_hpo.errors import InputError
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import Individual, make_toolbox
@@ -22,7 +23,6 @@ from deap_hpo.record import ReplayError
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
-from deap_hpo.trials import training_path
 
 SPACE = Space({"x": Float(0.0, 20.0)})
 

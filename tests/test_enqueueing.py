@@ -14,7 +14,7 @@ from deap_hpo.enqueueing import Enqueued, best_configurations
 from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import make_strategy
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from deap_hpo.config import EvolutionConfig
+from deap_hpo.__main__ import evolve
+from deap_hpo.config import EvolutionConfig, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evolution import strategy_for
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Float, Space
+from deap_hpo.stopping import StoppedEarly
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
 
 SPACE = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
 
@@ -35,3 +42,16 @@ def test_what_the_user_named_is_not_said_to_come_from_elsewhere(arguments: dict)
         strategy_for(SPACE, evolution, seed=1)
     assert next(iter(arguments)) in str(caught.value)
     assert "takes it from" not in str(caught.value)
+
+
+def test_evolve_stops_at_the_target_of_its_configuration(digits_task: Task, tmp_path: Path) -> None:
+    config = make_config(
+        {
+            "study": {"storage": f"{tmp_path}/a.db"},
+            "space": Space({"lr": Float(0.01, 1.0, log=True)}).to_dict(),
+            "evolution": {"algorithm": "random", "population": 2, "generations": 3, "target": 100.0},
+        }
+    )
+    with pytest.raises(StoppedEarly, match=r"reached its target 100 in generation 1"):
+        evolve(config, ReferenceTrainer(digits_task, epochs=1, device="cpu"), verbose=False)
+    assert len(read_record("study", f"{tmp_path}/a.db").entries) == 2

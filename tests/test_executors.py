@@ -24,7 +24,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.individual import Individual, make_toolbox
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.reports.study import counts_sentence
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study

@@ -28,10 +28,10 @@ import simulation  # noqa: E402
 from deap_hpo.analysis import impact  # noqa: E402
 from deap_hpo.analysis.offline import read_table  # noqa: E402
 from deap_hpo.analysis.response import ResponseModel  # noqa: E402
+from deap_hpo.entries import Entry  # noqa: E402
 from deap_hpo.evaluation import Evaluation  # noqa: E402
-from deap_hpo.record import Recorded, read_record, study_names  # noqa: E402
+from deap_hpo.recorded import Recorded, read_record, study_names  # noqa: E402
 from deap_hpo.reports.comparison import markdown  # noqa: E402
-from deap_hpo.trials import Entry  # noqa: E402
 
 DATA = FIGURES / "data"
 

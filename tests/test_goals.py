@@ -15,7 +15,7 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.goals import Constraint, Goals
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.training.data import load_digits

@@ -187,6 +187,10 @@ def test_errors_name_the_argument_and_what_was_given(make, error, message):
         make()
 
 
+def test_int_grid_at_the_limits_where_floats_are_too_close_for_a_float_of_ours():
+    assert Int(2**40 - 100, 2**40).grid(5) == [2**40 - 100, 2**40 - 75, 2**40 - 50, 2**40 - 25, 2**40]
+
+
 @repeatable
 @given(ints(), st.integers(2, 50))
 def test_int_grid_has_both_bounds_and_never_too_many_values(hyperparameter, resolution):

@@ -24,7 +24,7 @@ from deap_hpo.executors import SerialExecutor
 from deap_hpo.individual import Individual
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.optimization import Interrupted
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.steady_state import SteadyStudy
 from deap_hpo.study import Study
 

@@ -17,12 +17,13 @@ import torch
 from evaluators import report_curve
 
 from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
+from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.optimization import Interrupted
-from deap_hpo.record import ReplayError, read_record
+from deap_hpo.record import ReplayError
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Categorical
 from deap_hpo.training.recipe import Recipe
-from deap_hpo.trials import Entry
 
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
 quick = partial(optimize, progress=False, algorithm="random", population=8, generations=4, seed=1)
@@ -109,8 +110,8 @@ def test_it_stops_when_nothing_gets_better() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"startup": 0}, "startup must be an integer of at least 1, warmup one of at least 0; got 0 and 0"),
-        ({"warmup": True}, "startup must be an integer of at least 1, warmup one of at least 0; got 5 and True"),
+        ({"startup": 0}, "startup must be an integer of at least 1; got 0"),
+        ({"warmup": True}, "warmup must be an integer of at least 0; got True"),
         ({"quantile": "half"}, "quantile must be between 0 and 1; got 'half'"),
     ],
 )
@@ -164,10 +165,16 @@ def test_a_mistyped_argument_leaves_the_name_free(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"algorithm": "surogate"}, "Did you mean 'surrogate'"),
-        ({"population": 0}, "evolution.population"),
-        ({"generations": 0}, "evolution.generations"),
-        ({"generations": True}, "evolution.generations: Input should be a number, not true or false; got True"),
-        ({"algorithm": "truncation", "arguments": {"cxbp": 0.1}}, "evolution.cxbp is not a setting"),
+        ({"population": 0}, "^population: Input should be greater than or equal to 1; got 0"),
+        ({"generations": 0}, "^generations: "),
+        ({"generations": True}, "^generations: Input should be a number, not true or false; got True"),
+        ({"seed": -1}, "^seed must be an integer of at least 0; got -1"),
+        ({"space": {"x": 1.0}}, "x must be a Float, Int or Categorical; got 1.0"),
+        ({"algorithm": "truncation", "arguments": {"cxbp": 0.1}}, "truncation has no 'cxbp'. Did you mean 'cxpb'"),
+        ({"algorithm": "truncation", "arguments": {"population": 8}}, "arguments: truncation has no 'population'"),
+        ({"algorithm": "truncation", "arguments": {"algorithm": "random"}}, "truncation has no 'algorithm'"),
+        ({"algorithm": "truncation", "arguments": {"target": 1.0}}, "truncation has no 'target'"),
+        ({"algorithm": "truncation", "arguments": {"cxpb": 2.0}}, "^cxpb: Input should be less than"),
         ({"algorithm": "random", "arguments": {"cxpb": 0.1}}, "no argument 'cxpb'"),
         ({"objective": lambda: 0}, "must take the hyperparameters"),
         ({"algorithm": "pbt"}, r"'pbt' goes on with trainings, and so needs a trainer .*; got <function bowl"),

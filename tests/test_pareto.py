@@ -22,7 +22,8 @@ from deap_hpo.evaluation import Evaluation
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import make_toolbox
 from deap_hpo.pareto import NSGASettings, divisions_for, eaNSGA, selCrowdedTournament, selDistinct
-from deap_hpo.record import ReplayError, read_record
+from deap_hpo.record import ReplayError
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.workload import workload

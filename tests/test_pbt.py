@@ -32,7 +32,7 @@ from deap_hpo.optimization import optimize
 from deap_hpo.pbt import EXPLOITS, PBTSettings, eaPBT, exploitTruncation
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.style import save
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.training.models import MLP

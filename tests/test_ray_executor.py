@@ -17,7 +17,7 @@ from deap_hpo.config import load_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import SerialExecutor
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 

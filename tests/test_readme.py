@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from deap_hpo.cli import app
 from deap_hpo.config import preset_names
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

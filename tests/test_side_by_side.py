@@ -15,7 +15,7 @@ from deap_hpo.config import RunConfig, make_config
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.individual import make_toolbox
-from deap_hpo.record import Recorded, read_record
+from deap_hpo.recorded import Recorded, read_record
 from deap_hpo.side_by_side import side_by_side
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study

@@ -21,7 +21,7 @@ from deap_hpo import Float, optimize
 from deap_hpo.cli import app
 from deap_hpo.config import load_config, tomllib
 from deap_hpo.errors import InputError
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.starting import load_source, write_starter
 
 ROOT = Path(__file__).parent.parent

@@ -12,9 +12,11 @@ from interruptions import InterruptedAt
 from test_study import SPACE, objective
 
 from deap_hpo.budget import BudgetSpent
+from deap_hpo.errors import InputError
 from deap_hpo.executors import ProcessExecutor
-from deap_hpo.individual import make_toolbox
-from deap_hpo.record import ReplayError, read_record
+from deap_hpo.individual import individual_type, make_toolbox
+from deap_hpo.record import ReplayError
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.steady_state import SteadyStudy, eaSteadyState
 
@@ -99,6 +101,13 @@ def test_another_algorithm_is_refused(tmp_path: Path) -> None:
         evolve(study, objective)
     with SteadyStudy(SPACE, resume=True, **options) as study, pytest.raises(ReplayError, match="cannot be resumed"):
         evolve(study, objective, size=8)
+
+
+def test_directions_that_disagree_with_the_weights_are_refused() -> None:
+    individual = individual_type([1.0])([0.5] * len(SPACE))
+    with SteadyStudy(SPACE) as study, pytest.raises(InputError, match=r"agree with the weights .*, which say maximize"):
+        list(study.each(objective, [individual]))
+    assert len(study.record) == 0
 
 
 def test_of_equal_genomes_the_unlucky_one_gives_way() -> None:

@@ -27,7 +27,8 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
 from deap_hpo.pruning import MedianPruner
-from deap_hpo.record import ReplayError, note, read_record, study_names
+from deap_hpo.record import ReplayError
+from deap_hpo.recorded import note, read_record, study_names
 from deap_hpo.storage import open_storage, server_url, shown
 from deap_hpo.study import Study
 

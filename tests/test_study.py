@@ -24,13 +24,15 @@ import torch
 from deap import algorithms, cma, tools
 from interruptions import InterruptedAt, count_recorded, wait_until_recorded
 
+import deap_hpo
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import Individual, individual_type, make_toolbox
-from deap_hpo.record import ReplayError, read_record
+from deap_hpo.record import ReplayError
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
@@ -195,6 +197,34 @@ def test_another_algorithm_is_refused_and_the_record_left_alone(tmp_path: Path) 
     with Study(SPACE, **options, resume=True) as study, pytest.raises(ReplayError, match="evaluation 6 on record"):
         simple(study, objective)
     assert read_record("run", f"{tmp_path}/a.db") == before
+
+
+def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
+    with Study(SPACE, **options) as study:
+        study.note("config", {"generations": 3})
+        truncation(study, objective)
+    before = read_record("run", f"{tmp_path}/a.db").attributes
+    monkeypatch.setattr(deap_hpo, "__version__", "99.0")
+    with Study(SPACE, resume=True, **options) as study:
+        study.note("config", {"generations": 9})
+        with pytest.raises(ReplayError):
+            simple(study, objective)  # differs only after the first generation
+    assert read_record("run", f"{tmp_path}/a.db").attributes == before
+
+    with Study(SPACE, resume=True, **options) as study:
+        study.note("config", {"generations": 9})
+        truncation(study, InterruptedAt(0, objective))
+        assert read_record("run", f"{tmp_path}/a.db").attributes == before, "nothing was added"
+        noted: list[Any] = []
+
+        def look(params: dict[str, Any]) -> float:
+            noted.append(read_record("run", f"{tmp_path}/a.db").attributes)
+            return 1.0
+
+        study.map(look, [Individual([0.123, 0.5, 0.5, 0.5])])
+    changed = {**before, "config": {"generations": 9}, "version": "99.0"}
+    assert noted == [changed], "it is on record before what is added has ended"
 
 
 def test_another_evaluator_is_refused(tmp_path: Path) -> None:
@@ -401,8 +431,14 @@ def test_an_algorithm_that_proposes_nothing_new_ends_all_the_same() -> None:
     with Study(Space({"n": Int(1, 2)}), max_evaluations=3) as study:
         for _ in range(150):
             study.map(lambda params: params["n"], [Individual([0.1])])
-        with pytest.raises(BudgetSpent):
+        with pytest.raises(BudgetSpent, match="after 150 evaluations, of which its budget, max_evaluations, allows mo"):
             study.map(lambda params: params["n"], [Individual([0.1])])
+    with Study(Space({"n": Int(1, 2)}), max_epochs=2) as study:
+        for _ in range(100):
+            study.map(lambda params: params["n"], [Individual([0.1])])
+        with pytest.raises(BudgetSpent, match="max_epochs, allows more: almost all were of configurations") as spent:
+            study.map(lambda params: params["n"], [Individual([0.1])])
+    assert spent.value.limit == "max_epochs"
 
 
 def test_the_time_limit_ends_a_run_that_can_go_on(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import recorded
 
+from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.space import Float, Space
-from deap_hpo.trials import Entry, distributions, to_entry, to_trial
+from deap_hpo.trials import distributions, to_entry, to_trial
 
 SPACE = Space({"x": Float(0.0, 1.0)})
 PLAIN = Entry(0, 0, (0.5,), Evaluation((0.25,), seconds=2.0), seed=0)

@@ -28,7 +28,7 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evolution import strategy_for
 from deap_hpo.individual import Individual
 from deap_hpo.progress import ProgressDisplay
-from deap_hpo.record import read_record
+from deap_hpo.recorded import read_record
 from deap_hpo.space import Float, Space
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 from deap_hpo.study import Study

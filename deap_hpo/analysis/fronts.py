@@ -10,10 +10,10 @@ import moocore
 import numpy as np
 import pandas as pd
 
+from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
-from deap_hpo.record import Recorded
-from deap_hpo.trials import Entry
+from deap_hpo.recorded import Recorded
 
 
 def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> list[Entry]:

@@ -14,11 +14,10 @@ from scipy import stats
 from deap_hpo.analysis.response import Genes, ResponseModel, capped_values, first_evaluations, params_in_use
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
+from deap_hpo.quiet_optuna import quiet_optuna
 from deap_hpo.space import Categorical, Space
 from deap_hpo.strategies.genes import GeneColumns
 from deap_hpo.trials import distributions
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def importances(
@@ -46,7 +45,8 @@ def importances(
     """
     kept = first_evaluations(trials)
     values = capped_values(kept)
-    study = optuna.create_study(direction=direction)
+    with quiet_optuna():
+        study = optuna.create_study(direction=direction)
     known = distributions(space)
     middle = {name: hyperparameter.decode(0.5) for name, hyperparameter in space.items()}
     scaled = np.log(values) if (values > 0).all() else values

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from deap_hpo.analysis.tables import with_params
+from deap_hpo.entries import Entry, best_entry, param_columns, training_path
 from deap_hpo.evaluation import Direction, Epoch
 from deap_hpo.space import Space
-from deap_hpo.trials import Entry, best_entry, param_columns, training_path
 
 
 def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:

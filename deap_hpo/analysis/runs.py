@@ -12,9 +12,9 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 
 from deap_hpo.analysis.tables import epochs_table, summary, trials_table
+from deap_hpo.entries import Entry, best_entry
 from deap_hpo.errors import InputError
-from deap_hpo.record import Recorded
-from deap_hpo.trials import Entry, best_entry
+from deap_hpo.recorded import Recorded
 
 Runs = Mapping[str, Sequence[Recorded]]
 """The records of each run, by its label: one for each seed."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from deap_hpo.entries import Entry, param_columns
 from deap_hpo.evaluation import Direction
-from deap_hpo.record import Recorded
+from deap_hpo.recorded import Recorded
 from deap_hpo.space import Space
-from deap_hpo.trials import Entry, param_columns
 
 
 def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
@@ -61,7 +61,7 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
 
 
 def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.DataFrame:
-    """Make a table of rows, at least one, that have the columns of `deap_hpo.trials.param_columns`."""
+    """Make a table of rows, at least one, that have the columns of `deap_hpo.entries.param_columns`."""
     table = pd.DataFrame(rows)
     for name in space or ():
         values = [row[f"params_{name}"] for row in rows]

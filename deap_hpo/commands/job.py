@@ -15,7 +15,7 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.commands.plan import plan
 from deap_hpo.config import RunConfig
 from deap_hpo.progress import ProgressDisplay
-from deap_hpo.record import Recorded, read_record
+from deap_hpo.recorded import Recorded, read_record
 from deap_hpo.reports.study import (
     counts_sentence,
     describe,
@@ -30,7 +30,6 @@ from deap_hpo.reports.study import (
     strict_json,
     value_name,
 )
-from deap_hpo.stopping import EarlyStopping
 from deap_hpo.storage import run_folder, shown
 from deap_hpo.workload import workload
 
@@ -44,14 +43,12 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     name, storage = str(config.study.name), config.study.storage
     trainer = trainer_of(make_task(config), config)
     evolution = config.evolution
-    given = evolution.target is not None or evolution.patience is not None
-    stops = [EarlyStopping(evolution.target, evolution.patience)] if given else []
     go_on = f"deap-hpo resume {name}{storage_option(storage)} --set "
     ended_by = "evolution.generations"  # with another value of which there is more to train
     try:
         work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
         with ProgressDisplay(work) as progress:
-            evolve(config, trainer, resume=resume, callbacks=[progress, *stops], verbose=not as_json)
+            evolve(config, trainer, resume=resume, callbacks=[progress], verbose=not as_json)
     except BudgetSpent as stop:
         ended_by = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"
         errors.print(f"{escape(str(stop))} Go on with: {go_on}{ended_by}=N", soft_wrap=True)

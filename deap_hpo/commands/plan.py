@@ -9,7 +9,7 @@ from time import perf_counter
 from deap_hpo.assembly import check_algorithm, make_executor, trainer_of
 from deap_hpo.config import EvolutionConfig, RunConfig, make_config
 from deap_hpo.evaluation import Request
-from deap_hpo.executors import ProcessExecutor, SerialExecutor
+from deap_hpo.executors import SerialExecutor, usable_cores
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.trainers import Trainer
 from deap_hpo.workload import workload
@@ -62,7 +62,7 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
     epochs = work.epochs * trainer.repeats
     data = trainer.task.data
     executor = make_executor(trainer, config)
-    workers = executor.workers if isinstance(executor, ProcessExecutor) else 1
+    workers = 1 if isinstance(executor, SerialExecutor) else getattr(executor, "workers", None) or usable_cores()
     rounds = sum(math.ceil(batch.evaluations / workers) * batch.epochs for batch in batches)
     most = sum(batch.evaluations * batch.epochs for batch in batches)
     return Plan(

@@ -18,8 +18,9 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     """List the studies on record, with their size and best value."""
     from rich.table import Table
 
-    from deap_hpo.record import ForeignStudyError, read_record, study_names
+    from deap_hpo.recorded import read_record, study_names
     from deap_hpo.reports.study import describe, format_value, strict_json
+    from deap_hpo.trials import ForeignStudyError
 
     with reporting(debug):
         studies = []
@@ -52,7 +53,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show a study: its best hyperparameters, its generations, what failed."""
-    from deap_hpo.record import read_record
+    from deap_hpo.recorded import read_record
     from deap_hpo.reports.study import describe, print_study, strict_json
 
     with reporting(debug):
@@ -73,7 +74,7 @@ def plot(
     debug: Debug = False,
 ) -> None:
     """Draw a study's figures, as PNG and PDF."""
-    from deap_hpo.record import read_record
+    from deap_hpo.recorded import read_record
     from deap_hpo.reports.study import figures_of
     from deap_hpo.storage import run_folder
 
@@ -95,7 +96,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
-    from deap_hpo.record import read_record
+    from deap_hpo.recorded import read_record
     from deap_hpo.reports.html import write_report
     from deap_hpo.storage import run_folder
 

@@ -15,7 +15,7 @@ from deap_hpo.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from deap_hpo.record import Recorded
+    from deap_hpo.recorded import Recorded
     from deap_hpo.training.reference import ReferenceTrainer
     from deap_hpo.training.trainers import Trainer
 
@@ -31,7 +31,7 @@ def replay(
     with reporting(debug):
         from deap_hpo.assembly import make_task, trainer_of
         from deap_hpo.config import make_config
-        from deap_hpo.record import read_record
+        from deap_hpo.recorded import read_record
         from deap_hpo.reports.study import strict_json
 
         recorded = read_record(name, storage)
@@ -62,9 +62,9 @@ def replayed(trainer: Trainer, recorded: Recorded) -> dict[str, Any]:
     Raises:
         InputError: No evaluation has a finite value, or the study was made without a space.
     """
+    from deap_hpo.entries import best_entry, schedule_of, training_path
     from deap_hpo.training.reference import ReferenceTrainer
     from deap_hpo.training.schedule import train_schedule
-    from deap_hpo.trials import best_entry, schedule_of, training_path
 
     if recorded.space is None:
         raise InputError(f"The study {recorded.name!r} has no space, so its best hyperparameters have no names.")

@@ -89,9 +89,8 @@ def plot_bands(
     for i, (label, band) in enumerate(bands.groupby("label", sort=False)):
         colour = f"C{i % 7}"
         axes.fill_between(band[x], band["low"], band["high"], color=colour, alpha=0.12, lw=0)
-        axes.plot(
-            band[x], band["mean"], color=colour, marker=MARKERS[i % 7], ms=5, ls=LINES[i % 7], lw=1.8, label=str(label)
-        )
+        line = LINES[(i + i // 7) % 7]  # the eighth looks like none of the first seven
+        axes.plot(band[x], band["mean"], color=colour, marker=MARKERS[i % 7], ms=5, ls=line, lw=1.8, label=str(label))
     axes.set_xlabel(x_name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(value_name)

@@ -12,9 +12,18 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deap_hpo.plotting.style import label_values, mark_without_value, places, rows_in_use, scale_axis, style
+from deap_hpo.plotting.style import (
+    label_values,
+    mark_without_value,
+    places,
+    rows_in_use,
+    scale_axis,
+    style,
+    without_value,
+)
 from deap_hpo.space import Space
 
+_PRUNED = "v"
 _MOST_SHADES = 200  # generations beyond which each is too narrow to be seen, and drawing them is slow
 
 
@@ -34,7 +43,10 @@ def plot_optimization_history(trials: pd.DataFrame, *, value_name: str = "valida
     if len(cached):
         axes.plot(cached["number"], cached["value"], "o", ms=5, mfc="none", color="C0", label="repeated configuration")
     axes.step(trials["number"], trials["best"], where="post", color="C1", lw=2, label="best so far")
-    bad = trials[trials["status"].ne("ok")]
+    pruned = trials[trials["status"].eq("pruned")]
+    if len(pruned):
+        axes.plot(pruned["number"], pruned["value"], _PRUNED, ms=5, mfc="none", color="0.5", label="pruned")
+    bad = without_value(trials)
     mark_without_value(axes, bad["number"], _no_value(bad))
     axes.set_xlabel("evaluation")
     label_values(axes, value_name)
@@ -85,31 +97,30 @@ def plot_slice(trials: pd.DataFrame, space: Space, *, value_name: str = "validat
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 3.1 * rows), sharey=True, squeeze=False)
-    good = trials[trials["status"].eq("ok")]
-    bad = trials[trials["status"].ne("ok")]
+    kinds = {status: trials[trials["status"].eq(status)] for status in ("ok", "pruned")}
+    bad = without_value(trials)
     panels = grid.ravel()
     colours = Normalize(trials["generation"].min(), trials["generation"].max())  # the same in all panels
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
-        well, ill = rows_in_use(good, column), rows_in_use(bad, column)
         scale_axis(axes, hyperparameter)
-        points = axes.scatter(
-            places(well[column], hyperparameter), well["value"], c=well["generation"], norm=colours, s=25, ec="white",
-            lw=0.5,
-        )  # fmt: skip
-        if len(bad):
-            # On the upper edge: there is no value, but where it happened is worth seeing.
-            axes.scatter(
-                places(ill[column], hyperparameter), [1.0] * len(ill), marker="x", color="C1", clip_on=False,
-                transform=axes.get_xaxis_transform(), label=_no_value(bad),
+        for status, marker in (("ok", "o"), ("pruned", _PRUNED)):
+            rows = rows_in_use(kinds[status], column)
+            if status == "pruned" and not len(rows):
+                continue
+            points = axes.scatter(
+                places(rows[column], hyperparameter), rows["value"], c=rows["generation"], norm=colours, s=25,
+                ec="white", lw=0.5, marker=marker, label="pruned" if status == "pruned" else None,
             )  # fmt: skip
+        mark_without_value(axes, places(rows_in_use(bad, column)[column], hyperparameter), _no_value(bad))
         axes.set_xlabel(fill(name, 26))  # about as wide as a panel
     for axes in panels[len(space) :]:
         axes.set_axis_off()
     for row in grid:
         label_values(row[0], value_name)
-    if len(bad):
-        figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower left")
+    marks = {name: mark for axes in panels for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if marks:
+        figure.legend(marks.values(), marks.keys(), loc="outside lower left", ncols=2)
     bar = figure.colorbar(points, ax=panels.tolist(), label="generation")
     bar.locator = MaxNLocator(integer=True)
     bar.update_ticks()

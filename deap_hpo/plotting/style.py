@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, ScalarFormatter
 
-from deap_hpo.errors import is_number
+from deap_hpo.checks import is_number
 from deap_hpo.files import written_whole
 from deap_hpo.space import Categorical, Hyperparameter
 
@@ -78,6 +79,11 @@ def mark_without_value(axes: Axes, places: Sequence[Any], label: str, *, size: f
     if len(places):
         edge = axes.get_xaxis_transform()  # 1 is the upper edge
         axes.plot(places, [1.0] * len(places), "x", ms=size, color="C1", label=label, transform=edge, clip_on=False)
+
+
+def without_value(trials: pd.DataFrame) -> pd.DataFrame:
+    """Pick the trials that have no finite value: infeasible, diverged or failed."""
+    return trials[~np.isfinite(trials["value"])]
 
 
 def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.response import ResponseModel
 from deap_hpo.analysis.runs import environments, generations_table
 from deap_hpo.analysis.tables import best_trials, trials_table
+from deap_hpo.entries import best_entry
 from deap_hpo.errors import InputError
 from deap_hpo.files import write_text
 from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
@@ -26,7 +27,7 @@ from deap_hpo.plotting.pareto import plot_pareto_front
 from deap_hpo.plotting.runs import plot_bands
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import to_svg
-from deap_hpo.record import Recorded
+from deap_hpo.recorded import Recorded
 from deap_hpo.reports.study import (
     counts_sentence,
     describe,
@@ -38,7 +39,6 @@ from deap_hpo.reports.study import (
     value_name,
 )
 from deap_hpo.toml_writer import config_to_toml
-from deap_hpo.trials import best_entry
 
 _FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
 _MOST_FOR_IMPACT = 400  # evaluations beyond which the models of them take minutes, and in the end hours

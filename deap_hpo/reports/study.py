@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,16 +20,16 @@ from deap_hpo.analysis.fronts import front_table, hypervolumes, objective_names,
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.tables import best_trials, summary, trials_table
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
+from deap_hpo.entries import best_entry, params_of
 from deap_hpo.errors import InputError
-from deap_hpo.record import Recorded
+from deap_hpo.recorded import Recorded
 from deap_hpo.storage import shown
-from deap_hpo.trials import best_entry, params_of
 
 
 def storage_option(storage: str) -> str:
     """Give the option that a printed command needs to find a study; none where it is in the default place."""
     default = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
-    return "" if storage == default else f" --storage {shown(storage)}"
+    return "" if storage == default else f" --storage {shlex.quote(shown(storage))}"
 
 
 def describe(recorded: Recorded) -> dict[str, Any]:

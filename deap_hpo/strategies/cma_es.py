@@ -10,7 +10,8 @@ import numpy as np
 from deap import cma
 from numpy.typing import NDArray
 
-from deap_hpo.errors import InputError, check_integer, is_number
+from deap_hpo.checks import check_integer, is_number
+from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual
 from deap_hpo.space import Space
 from deap_hpo.strategies.outcomes import costs

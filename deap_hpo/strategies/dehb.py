@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deap_hpo.errors import InputError, check_integer, is_number
+from deap_hpo.checks import check_integer, is_number
+from deap_hpo.errors import InputError
 from deap_hpo.space import Space
 from deap_hpo.strategies.hyperband import Genome, HyperbandStrategy
 from deap_hpo.strategies.outcomes import costs

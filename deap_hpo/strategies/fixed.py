@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from deap_hpo.errors import InputError, check_integer
+from deap_hpo.checks import check_integer
+from deap_hpo.errors import InputError
 from deap_hpo.space import Space
 
 
@@ -26,9 +27,7 @@ class FixedStrategy:
         size: `repeats`.
 
     Raises:
-        InputError: A number is out of its range.
-        TypeError: A value is of the wrong type.
-        ValueError: A name is missing or unknown, or a value is outside the space.
+        InputError: A number is out of its range, a name is missing or unknown, or a value is outside the space.
 
     Example:
         >>> from deap_hpo.space import Float

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deap_hpo.errors import check_integer
+from deap_hpo.checks import check_integer
 from deap_hpo.space import Space
 from deap_hpo.strategies.hyperband import rungs
 from deap_hpo.strategies.outcomes import cost_of

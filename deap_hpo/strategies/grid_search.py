@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from deap_hpo.errors import InputError, check_integer
+from deap_hpo.checks import check_integer
+from deap_hpo.errors import InputError
 from deap_hpo.space import Categorical, Hyperparameter, Int, Space
 
 
@@ -32,10 +33,8 @@ class GridStrategy:
             `eaGenerateUpdate` that is to end there has ``ngen=math.ceil(strategy.size / strategy.batch_size)``.
 
     Raises:
-        InputError: Not exactly one of `resolution` and `budget` is given, a number is out of its range, or even the
-            coarsest grid, one value of each number and all choices, exceeds the budget.
-        TypeError: A resolution is not an integer.
-        ValueError: A resolution is below 1, or a name is missing or unknown.
+        InputError: Not exactly one of `resolution` and `budget` is given, a number is out of its range, a name is
+            missing or unknown, or even the coarsest grid, one value of each number and all choices, exceeds the budget.
 
     Source:
         Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 13, 2012, on why a grid wastes

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from deap_hpo.errors import InputError, check_integer
+from deap_hpo.checks import check_integer
+from deap_hpo.errors import InputError
 from deap_hpo.space import Space
 from deap_hpo.strategies.outcomes import costs
 

@@ -14,7 +14,9 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import FrozenTrial, create_trial
 
-from deap_hpo.errors import InputError, check_integer
+from deap_hpo.checks import check_integer
+from deap_hpo.errors import InputError
+from deap_hpo.quiet_optuna import quiet_optuna
 from deap_hpo.space import Space
 from deap_hpo.strategies.outcomes import costs
 from deap_hpo.trials import distributions
@@ -57,7 +59,8 @@ class OptunaStrategy:
         self.batch_size = check_integer("batch_size", batch_size, 1)
         self._space = space
         self._distributions = distributions(space)
-        self._study = _new_study(sampler)
+        with quiet_optuna():
+            self._study = optuna.create_study(sampler=sampler)
         self._trials: list[optuna.Trial] = []
         self._asked: list[list[float]] = []
 
@@ -249,16 +252,6 @@ def _warnings_kept() -> Iterator[None]:
             yield
     finally:
         logger.removeFilter(other)
-
-
-def _new_study(sampler: BaseSampler) -> optuna.Study:
-    """Return a study in memory, without Optuna's line of log on it."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.create_study(sampler=sampler)
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 def _seed(seed: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deap_hpo.errors import check_integer
+from deap_hpo.checks import check_integer
 from deap_hpo.space import Space
 
 

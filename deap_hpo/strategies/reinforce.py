@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from deap_hpo.errors import InputError, check_integer, is_number
+from deap_hpo.checks import check_integer, is_number
+from deap_hpo.errors import InputError
 from deap_hpo.space import Categorical, Space
 from deap_hpo.strategies.outcomes import costs
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import erfcx, logsumexp, ndtr
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from deap_hpo.errors import check_integer
+from deap_hpo.checks import check_integer
 from deap_hpo.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
 from deap_hpo.strategies.gaussian_process import GaussianProcess

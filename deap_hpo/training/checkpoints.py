@@ -6,7 +6,6 @@ A checkpoint is a cache: what it holds can be trained again from the record. One
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,9 @@ from uuid import uuid4
 import safetensors.torch
 from torch import Tensor
 
+from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError
+from deap_hpo.files import written_whole
 
 _SUFFIX = ".safetensors"
 
@@ -118,8 +119,7 @@ class FolderCheckpoints:
     shared = True
 
     def __init__(self, folder: str | Path, *, limit: int | None = None) -> None:
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-            raise InputError(f"limit must be a number of bytes of at least 1, or None; got {limit!r}.")
+        check_optional_integer("limit", limit, 1)
         self.folder = Path(folder).absolute()  # a worker may have another working directory
         self.limit = limit
 
@@ -129,16 +129,9 @@ class FolderCheckpoints:
         content = safetensors.torch.save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()})
         reference = hashlib.sha256(content).hexdigest()
         path = self._path(reference)
-        if path.exists():
-            return reference
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{reference}.{uuid4().hex}.partial"
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(self.folder)
+        if not path.exists():
+            with written_whole(path, synced=True) as partial:
+                partial.write_bytes(content)
         return reference
 
     def load(self, reference: str) -> dict[str, Tensor]:
@@ -188,13 +181,3 @@ class FolderCheckpoints:
 
     def _path(self, reference: str) -> Path:
         return self.folder / f"{reference}{_SUFFIX}"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the disk know a new name in a folder; Windows has no such call."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

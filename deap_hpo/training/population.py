@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from deap_hpo.errors import InputError
+from deap_hpo.checks import check_optional_integer
 from deap_hpo.evaluation import Epoch, Evaluation, Request, failure
 from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.engines import resolve_engine
@@ -87,8 +87,7 @@ class PopulationTrainer:
             task, epochs=epochs, device=device, precision=precision, repeats=repeats, checkpoints=checkpoints
         )
         for name, value in (("stack_size", stack_size), ("memory_limit", memory_limit)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{name} must be an integer of at least 1, or None; got {value!r}.")
+            check_optional_integer(name, value, 1)
         self.task = task
         self.epochs = epochs
         self.repeats = repeats

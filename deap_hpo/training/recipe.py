@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import nn
 
-from deap_hpo.errors import InputError, check_integer
+from deap_hpo.checks import check_integer
+from deap_hpo.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deap_hpo.errors import InputError, check_integer
+from deap_hpo.checks import check_integer
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.interruption import raise_kept
 from deap_hpo.training.allocator import keep_memory

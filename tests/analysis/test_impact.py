@@ -23,12 +23,12 @@ from deap_hpo.analysis.impact import (
 from deap_hpo.analysis.offline import OfflineBenchmark, read_table
 from deap_hpo.analysis.response import MODELS, ResponseModel, capped_values
 from deap_hpo.analysis.tables import trials_table
+from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
-from deap_hpo.trials import Entry
 
 
 def test_the_most_important_hyperparameter_is_found_and_the_idle_one_has_no_importance() -> None:

@@ -9,8 +9,8 @@ import pytest
 from recorded import SPACE, entries
 
 from deap_hpo.analysis.tables import epochs_table, summary, trials_table
-from deap_hpo.record import Recorded
-from deap_hpo.trials import best_entry
+from deap_hpo.entries import best_entry
+from deap_hpo.recorded import Recorded
 
 
 def test_trials_have_decoded_values_and_the_best_so_far() -> None:

@@ -11,12 +11,12 @@ from recorded import SPACE, entries
 
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.tables import epochs_table, trials_table
+from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import save
 from deap_hpo.space import Categorical, Float, Int, Space
-from deap_hpo.trials import Entry
 
 
 def test_the_history_draws_values_and_the_best_so_far() -> None:
@@ -26,6 +26,24 @@ def test_the_history_draws_values_and_the_best_so_far() -> None:
     assert drawn["repeated configuration"] == [[3, 0.5]]
     assert drawn["best so far"][1:] == [[1, 0.8], [2, 0.5], [3, 0.5], [4, 0.5]]
     assert [x for x, _ in drawn["no value (diverged or failed)"]] == [0, 4]
+
+
+def test_what_was_pruned_is_drawn_where_it_ended() -> None:
+    pruned = Entry(5, 2, (0.3, 0.7), Evaluation((0.9,), status="pruned"), seed=7)
+    infeasible = Entry(6, 2, (0.2, 0.7), Evaluation((math.inf,), status="infeasible"), seed=7)
+    table = trials_table([*entries(), pruned, infeasible], SPACE)
+    figure = plot_optimization_history(table)
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert drawn["pruned"] == [[5, 0.9]]
+    assert [x for x, _ in drawn["no value (infeasible, diverged or failed)"]] == [0, 4, 6]
+    slices = plot_slice(table, SPACE)
+    panel = slices.axes[0]
+    assert sorted(y for points in panel.collections for _, y in points.get_offsets().tolist()) == [0.5, 0.5, 0.8, 0.9]
+    assert [len(line.get_xdata()) for line in panel.lines] == [3]
+    assert {text.get_text() for text in slices.legends[0].texts} == {
+        "pruned",
+        "no value (infeasible, diverged or failed)",
+    }
 
 
 def test_curves_draw_every_training_and_bring_out_the_best() -> None:

@@ -14,6 +14,7 @@ from trainings import SPACE, repeats, table
 from deap_hpo.analysis.impact import importances, interactions, noise, partial_dependence
 from deap_hpo.analysis.response import ResponseModel
 from deap_hpo.analysis.tables import trials_table
+from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.plotting.impact import (
     plot_interactions,
@@ -25,7 +26,6 @@ from deap_hpo.plotting.impact import (
 from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, plot_outcomes, plot_runs, plot_work
 from deap_hpo.plotting.style import save
 from deap_hpo.space import Categorical, Float, Space
-from deap_hpo.trials import Entry
 
 
 def trials() -> pd.DataFrame:
@@ -116,6 +116,9 @@ def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
     band = pd.DataFrame({"label": "a", "round": [1, 2], "mean": [0.5, 0.4], "low": [0.4, 0.3], "high": [0.6, 0.5]})
     line = plot_bands(band, x="round", x_name="generation", value_name="best").axes[0].lines[0]
     assert line.get_xydata().tolist() == [[1, 0.5], [2, 0.4]]
+    many = plot_bands(pd.concat([band.assign(label=f"{i}") for i in range(10)]), x="round", x_name="", value_name="")
+    looks = {(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in many.axes[0].lines}
+    assert len(looks) == 10
 
     curve = {"label": ["a", "a"], "seed": 1, "epoch": [1, 2], "training_loss": [2, 1], "validation_loss": [1.5, 0.9]}
     first = plot_final_curves(pd.DataFrame(curve)).axes[0]

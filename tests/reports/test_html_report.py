@@ -21,12 +21,12 @@ from test_pbt import CONFIG as PBT
 
 from deap_hpo.analysis.impact import importances
 from deap_hpo.config import load_config, make_config
+from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation
-from deap_hpo.record import Recorded, read_record
+from deap_hpo.recorded import Recorded, read_record
 from deap_hpo.reports.html import page, write_report
 from deap_hpo.space import Categorical, Float, Int, Space
-from deap_hpo.trials import Entry
 
 VOID = {"meta", "img", "br"}
 

@@ -1,0 +1,76 @@
+"""Checks of numbers that a user gave."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+from deap_hpo.errors import InputError
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a real number; True and False, which Python counts among them, are not.
+
+    Example:
+        >>> is_number(1), is_number(0.5), is_number(True), is_number("1")
+        (True, True, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_integer(value: object) -> bool:
+    """Tell whether a value is a whole number, of Python or numpy; True and False are not.
+
+    Example:
+        >>> is_integer(1), is_integer(1.0), is_integer(True)
+        (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_integer(name: str, value: Any, low: int) -> int:
+    """Return a whole number that is at least `low`, as Python's own.
+
+    Raises:
+        InputError: It is not.
+
+    Example:
+        >>> check_integer("batch_size", 0, 1)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: batch_size must be an integer of at least 1; got 0.
+    """
+    if not is_integer(value) or value < low:
+        raise InputError(f"{name} must be an integer of at least {low}; got {value!r}.")
+    return int(value)
+
+
+def check_optional_integer(name: str, value: Any, low: int) -> int | None:
+    """Return None, or a whole number that is at least `low`.
+
+    Raises:
+        InputError: It is neither.
+
+    Example:
+        >>> check_optional_integer("workers", None, 1), check_optional_integer("workers", 2, 1)
+        (None, 2)
+    """
+    if value is not None and (not is_integer(value) or value < low):
+        raise InputError(f"{name} must be an integer of at least {low}, or None; got {value!r}.")
+    return None if value is None else int(value)
+
+
+def check_probability(name: str, value: float) -> None:
+    """Check that an argument is a probability.
+
+    Raises:
+        InputError: It is not a number in [0, 1].
+
+    Example:
+        >>> check_probability("indpb", 20)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: indpb must be in [0, 1]; got 20.
+    """
+    if not is_number(value) or not 0 <= value <= 1:
+        raise InputError(f"{name} must be in [0, 1]; got {value!r}.")

@@ -1,0 +1,27 @@
+"""Optuna without its lines of log, which are about studies of ours and not of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Have Optuna log warnings only, and leave its verbosity as it was.
+
+    Example:
+        >>> before = optuna.logging.get_verbosity()
+        >>> with quiet_optuna():
+        ...     study = optuna.create_study()
+        >>> optuna.logging.get_verbosity() == before
+        True
+    """
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
