@@ -83,7 +83,7 @@ def evolve(
         resume=resume,
     ) as study:
         # Without its storage: a URL may hold a password.
-        study.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
+        study.provenance.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)

@@ -119,6 +119,12 @@ class Record:
         with errors_named(f"record of the study {self.name!r}"):
             self._study.set_user_attr(key, value)
 
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What was noted about the run."""
+        with errors_named(f"record of the study {self.name!r}"):
+            return self._study.user_attrs
+
     def check(self, key: str, value: Any) -> None:
         """Note a fact the first time; afterwards insist that it is the same.
 
@@ -126,8 +132,7 @@ class Record:
             ReplayError: The record holds another value.
         """
         value = json.loads(json.dumps(value))
-        with errors_named(f"record of the study {self.name!r}"):
-            known = self._study.user_attrs
+        known = self.attributes
         if key not in known or not self._entries:  # nothing was made with what is noted
             self.note(key, value)
         elif known[key] != value:

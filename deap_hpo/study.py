@@ -29,6 +29,7 @@ from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.goals import check_directions
 from deap_hpo.individual import check_weights
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
+from deap_hpo.provenance import Provenance
 from deap_hpo.pruning import Pruner
 from deap_hpo.record import Record
 from deap_hpo.results import Results
@@ -122,12 +123,12 @@ class Study(Results):
         identity = {"seed": self.seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         identity["pruner"] = repr(pruner) if pruner else None
         self.record = Record(name, storage, space, self.directions, identity, resume=resume)
-        self._facts: dict[str, Any] = {}  # to be noted
+        self.provenance = Provenance(self.record)
+        self.provenance.note("version", deap_hpo.__version__)
         self._common = common_random_numbers
         self._count, self.generation = 0, 0  # evaluations asked for, and batches complete
         self._continuations = Continuations(self.record, self.executor, self._decode)
         self._batch: tuple[list[Entry], float] = ([], 0.0)
-        self.note("version", deap_hpo.__version__)
         # Streams 0 and 1 are the generators', 2 the evaluations'.
         random.seed(derived_seed(self.seed, 0))
         np.random.seed(derived_seed(self.seed, 1))
@@ -143,20 +144,6 @@ class Study(Results):
         """End the executor's workers, and let another process write to the study."""
         self.executor.close()
         self.record.close()
-
-    def note(self, key: str, value: Any) -> None:
-        """Keep a fact about the run (a JSON value) on record, from when it is sure to be the run that is there.
-
-        That is at once where nothing is on record, else when a replay has come to what is not.
-        """
-        self._facts[key] = value
-        if not len(self.record):
-            self._write_facts()
-
-    def _write_facts(self) -> None:
-        for key, value in self._facts.items():
-            self.record.note(key, value)
-        self._facts.clear()
 
     def map(self, evaluate: Callable[..., Any], individuals: Iterable[Any]) -> list[tuple[float, ...]]:
         """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
@@ -198,8 +185,7 @@ class Study(Results):
 
     def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
         self.evaluator = evaluate = unwrapped(evaluate)
-        if hasattr(evaluate, "settings"):
-            self.record.check("evaluator", evaluate.settings)
+        self.provenance.use(evaluate, replaying=self._count < len(self.record))
         self._continuations.use(evaluate)
         return evaluate
 
@@ -250,7 +236,7 @@ class Study(Results):
     def _requests(self, planned: Sequence[tuple[Entry, Any]]) -> list[Request]:
         """Ask for what is not on record; whatever is has been replayed."""
         if planned:
-            self._write_facts()
+            self.provenance.write()
         params = [self.space.decode(entry.genes) if self.space else individual for entry, individual in planned]
         requests = self._continuations.requests([entry for entry, _ in planned], params)
         if self.pruner is None:

@@ -202,18 +202,18 @@ def test_another_algorithm_is_refused_and_the_record_left_alone(tmp_path: Path) 
 def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
     with Study(SPACE, **options) as study:
-        study.note("config", {"generations": 3})
+        study.provenance.note("config", {"generations": 3})
         truncation(study, objective)
     before = read_record("run", f"{tmp_path}/a.db").attributes
     monkeypatch.setattr(deap_hpo, "__version__", "99.0")
     with Study(SPACE, resume=True, **options) as study:
-        study.note("config", {"generations": 9})
+        study.provenance.note("config", {"generations": 9})
         with pytest.raises(ReplayError):
             simple(study, objective)  # differs only after the first generation
     assert read_record("run", f"{tmp_path}/a.db").attributes == before
 
     with Study(SPACE, resume=True, **options) as study:
-        study.note("config", {"generations": 9})
+        study.provenance.note("config", {"generations": 9})
         truncation(study, InterruptedAt(0, objective))
         assert read_record("run", f"{tmp_path}/a.db").attributes == before, "nothing was added"
         noted: list[Any] = []

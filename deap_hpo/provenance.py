@@ -1,0 +1,88 @@
+"""What is noted about a run beside its evaluations: version, configuration, what evaluates; and whether it agrees."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from deap_hpo.fingerprint import code_digest, described
+from deap_hpo.record import Record
+
+
+class Provenance:
+    """The facts about a run, put on record as soon as the run is sure to be the recorded one.
+
+    That is at once where nothing is on record, else when a replay has come to what is not: a run that is refused has
+    changed nothing.
+
+    Args:
+        record: The run's record.
+
+    Example:
+        >>> facts = Provenance(Record("run", None, None, ["minimize"], {}))
+        >>> facts.note("version", "0.1.0")
+        >>> facts.record.attributes["version"]
+        '0.1.0'
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._waiting: dict[str, Any] = {}
+        self._digests = list(record.attributes.get("code", ()))
+        self._evaluate: Any = None
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a fact (a JSON value), which `read_record` gives back among the attributes."""
+        self._waiting[key] = value
+        if not len(self.record):
+            self.write()
+
+    def write(self) -> None:
+        """Put what waits on record."""
+        for key, value in self._waiting.items():
+            self.record.note(key, value)
+        self._waiting.clear()
+
+    def use(self, evaluate: Callable[..., Any], *, replaying: bool) -> None:
+        """Compare what evaluates from now on with what made the evaluations on record.
+
+        Settings, and the names of network, loss, metrics or function, have to be the same. Of changed code, which may
+        give the same values all the same, there is a warning.
+
+        Args:
+            evaluate: A trainer, an `Objective`, or a function.
+            replaying: Whether there are evaluations on record still to come.
+
+        Raises:
+            ReplayError: Settings or names are others.
+        """
+        if hasattr(evaluate, "settings"):
+            self.record.check("evaluator", evaluate.settings)
+        if evaluate is self._evaluate:
+            return
+        self._evaluate = evaluate
+        parts = _parts(evaluate)
+        if parts:
+            self.record.check("parts", described(parts))
+        digest = code_digest(parts or evaluate)
+        if digest in self._digests:
+            return
+        python, _, _ = digest.partition("-")
+        if replaying and any(one.startswith(f"{python}-") for one in self._digests):
+            warnings.warn(
+                f"the evaluations on record in the study {self.record.name!r} were made by other code than what "
+                "evaluates now; they stay as they are. If it gives other values, begin a study under another name",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        self._digests.append(digest)
+        self.note("code", self._digests)
+
+
+def _parts(evaluate: Any) -> dict[str, Any]:
+    """What a trainer or an objective is made of; nothing where that is the evaluator itself."""
+    if hasattr(evaluate, "task"):
+        task = evaluate.task
+        return {"model": task.model, "loss": task.loss, "metrics": dict(task.metrics)}
+    return {"function": evaluate.function} if hasattr(evaluate, "function") else {}
