@@ -17,7 +17,7 @@ class BudgetSpent(Exception):
 
     Attributes:
         limit: Which of them, ``max_evaluations``, ``max_epochs`` or ``max_seconds``; where a run was stopped early,
-            ``target`` or ``patience``. With another value of it the run goes on.
+            ``target``, ``patience`` or ``stop``. With another value of it the run goes on.
     """
 
     def __init__(self, message: str, limit: str) -> None:
@@ -55,6 +55,7 @@ class Budget:
         self._epochs = math.inf if max_epochs is None else max_epochs
         self._seconds = math.inf if max_seconds is None else max_seconds
         self._start: float | None = None
+        self.is_stopped = False
         self._limit = "max_evaluations"
         self._repeats = False  # whether it was ended for proposing nothing new
         self.evaluations = 0
@@ -83,14 +84,20 @@ class Budget:
             count += 1
         return count
 
+    def stop(self) -> None:
+        """Let no further evaluation be begun."""
+        self.is_stopped = True
+
     @property
     def time_is_up(self) -> bool:
         """Whether no further evaluation may be begun."""
         self._start = self._start or perf_counter()
-        return perf_counter() - self._start > self._seconds
+        return self.is_stopped or perf_counter() - self._start > self._seconds
 
     def spent(self, study: str, recorded: int) -> BudgetSpent:
         """Give the exception that ends a study of so many recorded evaluations."""
+        if self.is_stopped:
+            return BudgetSpent(f"The study {study!r} was stopped after {recorded} evaluations.", "stop")
         limit = "max_seconds" if self.time_is_up else self._limit
         if self._repeats and limit != "max_seconds":
             return BudgetSpent(

@@ -52,7 +52,7 @@ class TaskConfig(Section):
     validation_size: int = Field(10_000, ge=1, description="Validation examples.")
     split_seed: int = Field(0, ge=0, description="Seed of the split into the two.")
     objective: str | list[str] | None = Field(None, description="loss, a metric, parameters, seconds; or a list.")
-    direction: str | list[str] | None = Field(None, description="minimize or maximize; for all objectives or for each.")
+    direction: str | list[str] | None = Field(None, description="minimize or maximize, for all or for each.")
     constraints: list[str] = Field([], description='What has to hold, such as "parameters <= 1e6".')
 
     @model_validator(mode="after")

@@ -58,18 +58,18 @@ def plain_configurations(configurations: Sequence[Mapping[str, Any]]) -> list[di
 
 
 def enqueue_into(toolbox: base.Toolbox, genomes: Sequence[Sequence[float]], individual: Callable[..., Any]) -> None:
-    """Let the first individuals of ``toolbox.population`` have given genomes; more of them than there is room are left.
+    """Let the first individuals of ``toolbox.population`` have given genomes.
 
     Args:
         toolbox: Has `population` registered.
-        genomes: Genomes, in the order in which they are to come.
+        genomes: Genomes, in the order in which they are to come; at most as many as the population.
         individual: Makes an individual from a genome.
     """
     draw = toolbox.population
 
     def population(n: int) -> list[Any]:
         drawn = draw(n=n)  # all of them, so that the others do not depend on what is enqueued
-        given = [individual(list(genome)) for genome in genomes[:n]]
+        given = [individual(list(genome)) for genome in genomes]
         return [*given, *drawn[len(given) :]]
 
     toolbox.register("population", population)

@@ -80,6 +80,7 @@ class Evaluation:
         checkpoint: Reference of the checkpoint that it left, if it was asked to.
         violation: How far it breaks its constraints, at least 0: the sum of the relative excesses; 0 where it keeps
             them all, or there are none.
+        notes: Texts by name that a function gave with its metrics, such as the path of a checkpoint of its own.
 
     Raises:
         ValueError: A value is NaN, or there is none; or the violation is negative or NaN.
@@ -103,6 +104,7 @@ class Evaluation:
     retries: int = 0
     checkpoint: str | None = None
     violation: float = 0.0
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.values or any(math.isnan(value) for value in self.values):

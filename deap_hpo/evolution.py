@@ -56,6 +56,11 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
             f"Trainings end in stages by one objective, the task has {count}. Leave evolution.stages out, or name one "
             "objective."
         )
+    if len(evolution.enqueue) > evolution.population and not has_strategy(evolution):
+        raise InputError(
+            f"enqueue must hold at most {evolution.population} configurations, the population in which {algorithm} "
+            f"tries them; got {len(evolution.enqueue)}."
+        )
     weights = [-1.0 if direction == "minimize" else 1.0 for direction in directions]
     toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
     toolbox.register("genome", individual_type(weights))
@@ -171,7 +176,7 @@ def run_algorithm(
     if evolution.algorithm == "pbt":
         pbt = PBTSettings.of(evolution.arguments)
         return eaPBT(
-            population, toolbox, pbt.cxpb, pbt.mutpb, ngen, pbt.interval, stats=stats, verbose=verbose, kept=kept
+            population, toolbox, pbt.cxpb, pbt.mutpb, ngen, stats, None, verbose, interval=pbt.interval, kept=kept
         )
     nsga = NSGASettings.of(evolution.arguments)
     return eaNSGA(population, toolbox, nsga.cxpb, nsga.mutpb, ngen, stats=stats, verbose=verbose)

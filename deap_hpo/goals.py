@@ -115,6 +115,10 @@ class Goals:
             >>> goals.judge({"loss": 0.5, "accuracy": 0.25, "parameters": 100.0})
             ((0.5, 100.0), {'accuracy': 0.25}, 0.5)
         """
+        if isinstance(objective, Mapping):
+            raise InputError(
+                f"objective must be a name or several; directions are an argument of their own. Got {objective!r}."
+            )
         objectives = (objective,) if isinstance(objective, str) else tuple(objective)
         directions = check_directions(direction)
         if isinstance(direction, str):

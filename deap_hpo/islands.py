@@ -16,10 +16,11 @@ def eaIslands(
     cxpb: float,
     mutpb: float,
     ngen: int,
-    migration_interval: int = 2,
     stats: tools.Statistics | None = None,
     halloffame: tools.HallOfFame | None = None,
     verbose: bool = __debug__,
+    *,
+    migration_interval: int = 2,
 ) -> tuple[list[list[Any]], tools.Logbook]:
     """Evolve islands, each as `deap_hpo.algorithms.eaTruncation` does, with migration between them.
 
@@ -43,10 +44,10 @@ def eaIslands(
         cxpb: Probability of mating a pair, in [0, 1].
         mutpb: Probability of mutating a child, in [0, 1].
         ngen: Number of generations after the first populations, which are generation 0; at least 0.
-        migration_interval: Generations from one migration to the next, at least 1.
         stats: Statistics of each generation over all islands, for the logbook.
         halloffame: Updated with each generation.
         verbose: Whether to print the logbook as it grows.
+        migration_interval: Generations from one migration to the next, at least 1.
 
     Returns:
         The islands, and a logbook with the columns `gen`, `nevals`, and those of `stats`.

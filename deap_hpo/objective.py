@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
@@ -15,7 +16,7 @@ from deap_hpo.evaluation import Direction, Epoch, Evaluation, Request
 from deap_hpo.goals import Goals
 from deap_hpo.seeding import seed_generators
 
-_OFFERED = ("report", "seed")
+_OFFERED = ("report", "seed", "number")
 
 
 class Objective:
@@ -28,8 +29,10 @@ class Objective:
       `constraints` may bound any of them.
 
     If it has a parameter named `report`, it is passed a `Reporter`: ``report(epoch, value, **metrics)`` records a
-    learning curve, and ends the evaluation where the study's pruner says so. If it has one named `seed`, that is
-    the evaluation's seed; `random`, numpy and torch are seeded with it anyway.
+    learning curve, and ends the evaluation where the study's pruner says so; so does ``raise optuna.TrialPruned``. If
+    it has one named `seed`, that is the evaluation's seed; `random`, numpy and torch are seeded with it anyway. One
+    named `number` is the evaluation's running number, for the names of files. Texts among the metrics, such as the path
+    of a checkpoint, are recorded as notes.
 
     What the function raises makes the evaluation "failed"; a value that is not finite makes it "diverged".
 
@@ -84,18 +87,25 @@ class Objective:
         start = perf_counter()
         seed_generators(request.seed)
         reporter = Reporter(request.limits, self.goals.directions[0])
-        offered = {"report": reporter, "seed": request.seed}
+        offered = {"report": reporter, "seed": request.seed, "number": request.number}
+        notes: dict[str, str] = {}
         try:
             result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
+            if isinstance(result, Mapping):
+                notes = {str(name): value for name, value in result.items() if isinstance(value, str)}
+                result = {name: value for name, value in result.items() if not isinstance(value, str)}
             values, metrics, violation = self._read(result)
-        except _Ended:
+        except BaseException as end:
+            if not isinstance(end, _Ended) and not (_is_optunas_pruning(end) and reporter.curve):
+                raise
+            reporter.status = reporter.status if isinstance(end, _Ended) else "pruned"
             values, metrics = (reporter.value,), {**reporter.metrics}
             violation = self.goals.violation(metrics)
         if not all(map(math.isfinite, values)):
             reporter.status, values = "diverged", (math.inf,) * len(self.goals.objectives)
             metrics, violation = {}, 0.0
         curve, seconds = tuple(reporter.curve), perf_counter() - start
-        return Evaluation(values, reporter.status, curve, metrics, seconds, violation=violation)
+        return Evaluation(values, reporter.status, curve, metrics, seconds, violation=violation, notes=notes)
 
     def _read(self, result: Any) -> tuple[tuple[float, ...], dict[str, float], float]:
         goals, count = self.goals, len(self.goals.objectives)
@@ -181,6 +191,11 @@ class _Ended(BaseException):
     """Ends an objective from within; no `except Exception` of its own holds it up."""
 
 
+def _is_optunas_pruning(error: BaseException) -> bool:
+    optuna = sys.modules.get("optuna")  # which a worker has not imported unless the function has
+    return optuna is not None and isinstance(error, optuna.TrialPruned)
+
+
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     """Which of the offered arguments a function takes."""
     if not callable(function):
@@ -194,6 +209,6 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         signature.bind({}, **dict.fromkeys(offered))
     except TypeError as error:
         raise InputError(
-            f"The objective must take the hyperparameters, and beside them only {' and '.join(_OFFERED)}; {error}."
+            f"The objective must take the hyperparameters, and otherwise only {', '.join(_OFFERED)}; {error}."
         ) from None
     return offered

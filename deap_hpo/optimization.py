@@ -13,11 +13,11 @@ from deap_hpo.checks import check_integer
 from deap_hpo.config import EvolutionConfig, make_config
 from deap_hpo.continuation import check_shared
 from deap_hpo.enqueueing import plain_configurations
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import Direction
 from deap_hpo.evolution import has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.executors import Executor
+from deap_hpo.failures import NotAllFailed
 from deap_hpo.goals import Goals
 from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.objective import Objective
@@ -30,7 +30,6 @@ from deap_hpo.study import Study
 from deap_hpo.workload import workload
 
 _OF_TRUNCATION = ("cxpb", "mutpb", "indpb", "mutation", "stages", "stopping")
-_ENOUGH_FAILED = 5  # to tell that it is not the hyperparameters
 
 
 class Interrupted(KeyboardInterrupt):
@@ -70,7 +69,7 @@ def optimize(
     constraints: Sequence[str] = (),
     algorithm: str | None = None,
     population: int = 10,
-    generations: int = 10,
+    generations: int | None = None,
     arguments: Mapping[str, Any] | None = None,
     enqueue: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
@@ -101,7 +100,7 @@ def optimize(
             several objectives "nsga-ii" (then the default) or "nsga-iii".
         population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
             generation half as many.
-        generations: Generations in all, at least 1.
+        generations: Generations in all, at least 1; by default as many as `max_evaluations` takes, or else 10.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
             `mutation`, and for trainers `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
             `deap_hpo.pareto.NSGASettings`.
@@ -137,7 +136,9 @@ def optimize(
         (True, ['x', 'y'])
     """
     check_integer("seed", seed, 0)
-    space = _space(space)
+    if isinstance(objective, Mapping) and callable(space):
+        raise InputError("optimize takes the objective first, then the space; got them in the other order.")
+    space = Space.of(space)
     evaluator = _evaluator(objective, space, metric, direction, constraints)
     directions = _directions(evaluator, direction)
     algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
@@ -146,7 +147,7 @@ def optimize(
         {
             "algorithm": algorithm,
             "population": population,
-            "generations": generations,
+            "generations": (max_evaluations or 10) if generations is None else generations,
             "max_evaluations": max_evaluations,
             "enqueue": plain_configurations(enqueue),
             "arguments": dict(arguments or {}),
@@ -159,7 +160,7 @@ def optimize(
                 f"so needs a trainer (`make_trainer(task)`) as the objective; got {objective!r}."
             )
         check_shared(evaluator.checkpoints, executor)
-    stops = early_stopping(target, patience)
+    not_all_failed, stops = NotAllFailed(storage), early_stopping(target, patience)
     epochs = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
@@ -187,21 +188,15 @@ def optimize(
                     max_evaluations=max_evaluations,
                     max_seconds=max_seconds,
                     pruner=pruner,
-                    callbacks=[*shown, *check_callbacks(callbacks), _NotAllFailed(), *stops],
+                    callbacks=[*shown, *check_callbacks(callbacks), not_all_failed, *stops],
                 )
             )
         toolbox.register("evaluate", evaluator)
         toolbox.register("map", study.map)
         with suppress(BudgetSpent), _carrying(study):
             run_algorithm(toolbox, evolution, strategy, kept=kept)
+    not_all_failed.check(study, least=1)
     return study
-
-
-def _space(given: Space | Mapping[str, Hyperparameter]) -> Space:
-    try:
-        return given if isinstance(given, Space) else Space(given)
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error)) from None
 
 
 def _evolution(space: Space, settings: dict[str, Any]) -> EvolutionConfig:
@@ -271,18 +266,3 @@ def _directions(evaluator: Any, direction: Direction | Sequence[Direction] | Non
     if known:
         return known.directions
     return ("minimize",) if direction is None else (direction,) if isinstance(direction, str) else direction
-
-
-class _NotAllFailed:
-    """Ends a study of whose first evaluations all failed: something is wrong with the objective."""
-
-    def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
-        if any(entry.evaluation.status != "failed" for entry in entries):
-            return
-        first = list(study.record)
-        if len(first) >= _ENOUGH_FAILED and all(entry.evaluation.status == "failed" for entry in first):
-            raise InputError(
-                f"All of the first {len(first)} evaluations failed. The first one said:\n\n"
-                f"{first[0].evaluation.error.strip()}\n\n"
-                "Failed evaluations are on record; when the objective is mended, start under another name."
-            )

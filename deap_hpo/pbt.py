@@ -22,10 +22,11 @@ def eaPBT(
     cxpb: float,
     mutpb: float,
     ngen: int,
-    interval: int = 1,
     stats: tools.Statistics | None = None,
     halloffame: tools.HallOfFame | None = None,
     verbose: bool = __debug__,
+    *,
+    interval: int = 1,
     kept: Collection[int] = (),
 ) -> tuple[list[Any], tools.Logbook]:
     """Train a population, whose losers take over the weights of winners and vary their hyperparameters as they go.
@@ -53,10 +54,10 @@ def eaPBT(
         cxpb: Probability that a child that takes over another's weights mates with the member it replaces.
         mutpb: Probability that it is mutated.
         ngen: Number of generations after the first, which is generation 0; at least 0.
-        interval: Epochs of a generation, at least 1.
         stats: Statistics of each generation, for the logbook.
         halloffame: Updated with each generation.
         verbose: Whether to print the logbook as it grows.
+        interval: Epochs of a generation, at least 1.
         kept: Positions of genes that a child has from the source of its weights, whatever mates and mutates: those of
             the architecture, which `deap_hpo.inheritance.architecture_genes` finds. They are drawn for the first
             population, and selected since.

@@ -57,14 +57,17 @@ class Provenance:
         Raises:
             ReplayError: Settings or names are others.
         """
+        parts: dict[str, Any] = {}
         if hasattr(evaluate, "settings"):
             self.record.check("evaluator", evaluate.settings)
+            parts = _parts(evaluate)
         if evaluate is self._evaluate:
             return
         self._evaluate = evaluate
-        parts = _parts(evaluate)
-        if parts:
+        if "parts" in self.record.attributes:
             self.record.check("parts", described(parts))
+        elif parts:
+            self.note("parts", described(parts))
         digest = code_digest(parts or evaluate)
         if digest in self._digests:
             return

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.entries import Entry
@@ -71,7 +72,7 @@ class Record:
         self._lock = DriverLock(storage, name)
         try:
             with errors_named(f"record of the study {name!r}"):
-                if not resume and has_study(backend, name):
+                if not resume and has_study(backend, name) and not _gave_way(backend, name):
                     raise InputError(
                         f"A study named {name!r} exists already. Resume it (`deap-hpo resume {name}`, or resume=True), "
                         "or choose another name."
@@ -169,6 +170,15 @@ class Record:
     def close(self) -> None:
         """Let another process write to the study."""
         self._lock.release()
+
+
+def _gave_way(backend: BaseStorage, name: str) -> bool:
+    """Delete a study of ours that has no evaluation: one that was refused, or interrupted, before its first."""
+    study = optuna.load_study(study_name=name, storage=backend)
+    if study.get_trials(deepcopy=False) or "seed" not in study.user_attrs:
+        return False
+    optuna.delete_study(study_name=name, storage=backend)
+    return True
 
 
 def _first_difference(recorded: Any, given: Any) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, Protocol, TypeVar
 
 from deap_hpo.conditions import Conditions, When
-from deap_hpo.errors import did_you_mean
+from deap_hpo.errors import InputError, did_you_mean
 from deap_hpo.hyperparameters import Categorical, Float, Int
 
 __all__ = ["Categorical", "Float", "Hyperparameter", "Int", "Space", "UniformSource"]
@@ -62,6 +62,22 @@ class Space(Mapping[str, Hyperparameter]):
         >>> space.decode([0.2, 0.5]), space.decode([0.8, 0.5])
         ({'optimizer': 'sgd', 'momentum': 0.45}, {'optimizer': 'adam'})
     """
+
+    @classmethod
+    def of(cls, given: Space | Mapping[str, Hyperparameter]) -> Space:
+        """Return a space as it is, and a mapping as the space that it says.
+
+        Raises:
+            InputError: It is neither.
+
+        Example:
+            >>> Space.of({"x": Float(0.0, 1.0)})
+            Space({'x': Float(low=0.0, high=1.0, log=False)})
+        """
+        try:
+            return given if isinstance(given, Space) else cls(given)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"space: {error}") from None
 
     def __init__(self, hyperparameters: Mapping[str, Hyperparameter], when: When | None = None) -> None:
         if not isinstance(hyperparameters, Mapping):

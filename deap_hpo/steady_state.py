@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from operator import attrgetter
+from time import perf_counter
 from typing import Any
 
 from deap import base, tools
@@ -25,8 +27,10 @@ def eaSteadyState(
     cxpb: float,
     mutpb: float,
     nevals: int,
+    stats: tools.Statistics | None = None,
     halloffame: tools.HallOfFame | None = None,
-) -> list[Any]:
+    verbose: bool = __debug__,
+) -> tuple[list[Any], tools.Logbook]:
     """Evolve a population of the best so far, one child at a time.
 
     The pseudocode goes as follows::
@@ -44,10 +48,13 @@ def eaSteadyState(
         cxpb: Probability of mating the parents, in [0, 1].
         mutpb: Probability of mutating the child, in [0, 1].
         nevals: Evaluations in all, the first population's included.
+        stats: Statistics of the survivors, for the logbook; `SteadyStudy.statistics` for instance.
         halloffame: Updated with each evaluation.
+        verbose: Whether to print the logbook as it grows.
 
     Returns:
-        The population.
+        The population, and a logbook with a row whenever as many evaluations as the population is large have been
+        finished, and for the rest: `gen`, `nevals`, and the columns of `stats`.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -60,18 +67,21 @@ def eaSteadyState(
         ...     toolbox = make_toolbox(space, indpb=0.5)
         ...     toolbox.register("evaluate", lambda params: params["x"] ** 2 + params["y"] ** 2)
         ...     toolbox.register("each", study.each)
-        ...     population = eaSteadyState(toolbox.population(n=8), toolbox, 0.5, 1.0, nevals=80)
-        >>> population[0].fitness.values[0] < 0.5, len(study.record)
-        (True, 80)
+        ...     start = toolbox.population(n=8)
+        ...     population, logbook = eaSteadyState(start, toolbox, 0.5, 1.0, 80, study.statistics(), verbose=False)
+        >>> population[0].fitness.values[0] < 0.5, len(study.record), logbook[-1]["gen"], logbook[-1]["nevals"]
+        (True, 80, 9, 8)
     """
     size = len(population)
     if size < 4 or nevals < size:
         raise ValueError(f"population must be at least 4, and nevals at least that; got {size} and {nevals}.")
     check_probability("cxpb", cxpb)
     check_probability("mutpb", mutpb)
+    logbook = tools.Logbook()
+    logbook.header = ["gen", "nevals"] + (stats.fields if stats else [])
     individuals = list(population)  # `each` takes up what is added
     survivors: list[Any] = []
-    for individual, values in toolbox.each(toolbox.evaluate, individuals):
+    for finished, (individual, values) in enumerate(toolbox.each(toolbox.evaluate, individuals), 1):
         individual.fitness.values = values
         if halloffame is not None:
             halloffame.update([individual])
@@ -80,8 +90,13 @@ def eaSteadyState(
             del survivors[min(range(len(survivors)), key=lambda position: survivors[position].fitness)]
         if len(survivors) >= size // 2 and len(individuals) < nevals:
             individuals.append(_child(survivors, toolbox, cxpb, mutpb))
+        if finished % size == 0 or finished == nevals:
+            row = stats.compile(survivors) if stats else {}
+            logbook.record(gen=len(logbook), nevals=finished - size * len(logbook), **row)
+            if verbose:
+                print(logbook.stream)
     population[:] = sorted(survivors, key=attrgetter("fitness"), reverse=True)
-    return population
+    return population, logbook
 
 
 def _child(survivors: list[Any], toolbox: base.Toolbox, cxpb: float, mutpb: float) -> Any:
@@ -103,6 +118,9 @@ class SteadyStudy(Study):
     machine paused: what was under way is evaluated again, and may come in in another order.
     """
 
+    _latest: deque[Entry]
+    _times: deque[float]
+
     def each(self, evaluate: Callable[..., Any], individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
         """Evaluate individuals, and yield each with its fitness values when it is finished.
 
@@ -116,6 +134,8 @@ class SteadyStudy(Study):
         """
         evaluate = self._use(evaluate)
         planned: list[Entry] = []
+        self._latest = deque(maxlen=len(individuals))
+        self._times = deque([perf_counter()], maxlen=len(individuals) + 1)
         yield from self._replayed(individuals, planned)
         yield from self._evaluated(evaluate, individuals, planned)
         self._complete([self.record[entry.number] for entry in planned])
@@ -129,6 +149,9 @@ class SteadyStudy(Study):
     def _finished(self, number: int, individuals: list[Any]) -> tuple[Any, tuple[float, ...]]:
         individual = individuals[number - self._count]
         self._tell_outcome(individual, self.record[number])
+        self._latest.append(self.record[number])
+        self._times.append(perf_counter())
+        self._batch = (list(self._latest), self._times[-1] - self._times[0])  # what `statistics` tells of
         return individual, self.record[number].evaluation.values
 
     def _replayed(self, individuals: list[Any], planned: list[Entry]) -> Iterator[tuple[Any, tuple[float, ...]]]:

@@ -26,6 +26,7 @@ from deap_hpo.entries import Entry, genes_of, with_worst_values
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.failures import FailureWarning
 from deap_hpo.goals import check_directions
 from deap_hpo.individual import check_weights
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
@@ -34,7 +35,7 @@ from deap_hpo.pruning import Pruner
 from deap_hpo.record import Record
 from deap_hpo.results import Results
 from deap_hpo.seeding import derived_seed, generators_kept
-from deap_hpo.space import Space
+from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.statistics import generation_statistics
 
 
@@ -50,7 +51,7 @@ class Study(Results):
     has none. Opening a study seeds the global generators of `random` and numpy, from which DEAP draws.
 
     Args:
-        space: The search space, or None.
+        space: The search space, as a `Space` or by name; or None.
         name: Name of the study in the storage.
         storage: Path of an SQLite file, the URL of a database, or None to keep the record in memory only.
         seed: Seed of the run, at least 0.
@@ -91,7 +92,7 @@ class Study(Results):
 
     def __init__(
         self,
-        space: Space | None = None,
+        space: Space | Mapping[str, Hyperparameter] | None = None,
         *,
         name: str = "study",
         storage: str | Path | None = None,
@@ -111,18 +112,23 @@ class Study(Results):
         self.directions = check_directions(directions)
         if pruner is not None and len(self.directions) > 1:
             raise InputError(f"pruner needs a single objective, which its limits are for; got {len(self.directions)}.")
-        if executor is not None and not hasattr(executor, "run"):
+        if executor is not None and (isinstance(executor, type) or not hasattr(executor, "run")):
             raise InputError(f"executor must be an object such as ProcessExecutor(), or None; got {executor!r}.")
-        if pruner is not None and not hasattr(pruner, "limits"):
+        if pruner is not None and (isinstance(pruner, type) or not hasattr(pruner, "limits")):
             raise InputError(f"pruner must be an object such as MedianPruner(), or None; got {pruner!r}.")
+        if pruner is not None and type(pruner).__repr__ is object.__repr__:
+            raise InputError(
+                "pruner must have a __repr__ that says its settings, as a dataclass has: it is recorded, and a resumed "
+                f"run has to have the same; got {pruner!r}."
+            )
         self.budget = Budget(max_evaluations, max_epochs, max_seconds)
-        self.space = space
+        self.space = None if space is None else Space.of(space)
         self.executor = executor or SerialExecutor()
         self.pruner = pruner
-        self.callbacks = check_callbacks(callbacks)
+        self.callbacks = [FailureWarning(), *check_callbacks(callbacks)]
         identity = {"seed": self.seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         identity["pruner"] = repr(pruner) if pruner else None
-        self.record = Record(name, storage, space, self.directions, identity, resume=resume)
+        self.record = Record(name, storage, self.space, self.directions, identity, resume=resume)
         self.provenance = Provenance(self.record)
         self.provenance.note("version", deap_hpo.__version__)
         self._common = common_random_numbers
@@ -144,6 +150,14 @@ class Study(Results):
         """End the executor's workers, and let another process write to the study."""
         self.executor.close()
         self.record.close()
+
+    def stop(self) -> None:
+        """Begin no further evaluation: `map` waits for those under way, which are recorded, and raises `BudgetSpent`.
+
+        For callbacks, and for other threads. The study can be resumed; where a callback calls this in `on_generation`,
+        which is told of replayed generations too, it stops there again.
+        """
+        self.budget.stop()
 
     def map(self, evaluate: Callable[..., Any], individuals: Iterable[Any]) -> list[tuple[float, ...]]:
         """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
@@ -168,6 +182,8 @@ class Study(Results):
         start = perf_counter()
         evaluate = self._use(evaluate)
         individuals = list(individuals)
+        if self.budget.is_stopped:
+            raise self.budget.spent(self.name, len(self.record))
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
         allowed = planned[: self._within_budget(planned)]
         with interruptions_kept(), generators_kept():

@@ -26,6 +26,7 @@ _DEFAULTS: dict[str, Any] = {
     "retries": 0,
     "error": "",
     "violation": 0.0,
+    "notes": {},
     "epochs": None,
     "start_from": None,
     "checkpoint": None,
@@ -95,6 +96,7 @@ def _attributes(entry: Entry) -> dict[str, Any]:
         "retries": evaluation.retries,
         "error": evaluation.error,
         "violation": evaluation.violation,
+        "notes": dict(evaluation.notes),
         "checkpoint": evaluation.checkpoint,
     }
 
@@ -123,6 +125,7 @@ def to_entry(trial: FrozenTrial, directions: Sequence[Direction]) -> Entry:
             retries=known["retries"],
             checkpoint=known["checkpoint"],
             violation=known["violation"],
+            notes=dict(known["notes"]),
         ),
     )
 

@@ -65,8 +65,8 @@ class Workload:
 
     @property
     def generations(self) -> int:
-        """Generations of the run."""
-        return len(self.batches) // self.stages
+        """Generations of the run, as far as the budget goes."""
+        return -(-sum(batch.evaluations > 0 for batch in self.affordable()) // self.stages)
 
     @property
     def evaluations(self) -> int:

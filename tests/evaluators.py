@@ -263,3 +263,10 @@ def report_curve(params: dict[str, Any], report: Any) -> float:
 def two_values(params: dict[str, Any]) -> Evaluation:
     """Two objectives that conflict, and a constraint."""
     return Evaluation((float(params["x"]), -float(params["x"]) + params["y"]), violation=max(0.0, 1 - params["y"]))
+
+
+class NamelessPruner:
+    """A pruner that does not say what it does."""
+
+    def limits(self, entries: Any, direction: Any) -> dict[int, float]:
+        return {}

@@ -22,7 +22,7 @@ from deap_hpo.training.data import load_digits
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.task import Task
+from deap_hpo.training.task import Task, mean_squared_error
 from deap_hpo.workers import evaluate_one
 
 NAMES = ["loss", "parameters", "seconds", "accuracy"]
@@ -60,6 +60,7 @@ def test_what_is_no_constraint_is_refused(text: Any) -> None:
         ((["loss", "loss"], "minimize"), "several different ones"),
         (("loss", "down"), "direction must be 'minimize' or 'maximize'; got 'down'"),
         ((["loss", "accuracy"], ["minimize"]), "one for each of the 2; got"),
+        (({"accuracy": "maximize"}, "minimize"), "directions are an argument of their own. Got {'accuracy'"),
         (("loss", "minimize", ["size <= 3"]), r"constraints must name what is measured \(loss, .*\); got 'size'"),
         (("loss", "minimize", "size <= 3"), "constraints must be a list of texts"),
     ],
@@ -78,6 +79,13 @@ def test_a_task_says_what_may_be_an_objective() -> None:
 
 def digits(**goals: Any) -> Task:
     return Task("digits", partial(MLP, inputs=64), load_digits(training_size=300, validation_size=200), **goals)
+
+
+def test_accuracy_is_maximised_unless_it_is_said_otherwise() -> None:
+    assert digits(objective="accuracy").goals.directions == ("maximize",)
+    assert digits(objective=["loss", "accuracy"]).goals.directions == ("minimize", "maximize")
+    assert digits(objective="accuracy", direction="minimize").goals.directions == ("minimize",)
+    assert digits(objective="accuracy", metrics={"accuracy": mean_squared_error}).goals.directions == ("minimize",)
 
 
 @pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])

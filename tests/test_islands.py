@@ -24,7 +24,9 @@ def evolve(study: Study, evaluate: Any, space: Space = SPACE, interval: int = 2)
     toolbox.register("map", study.map)
     toolbox.register("migrate", tools.migRing, k=1, selection=tools.selBest)
     islands = [toolbox.population(n=4) for _ in range(2)]
-    islands, logbook = eaIslands(islands, toolbox, 1.0, 1.0, 4, interval, study.statistics(), verbose=False)
+    islands, logbook = eaIslands(
+        islands, toolbox, 1.0, 1.0, 4, study.statistics(), verbose=False, migration_interval=interval
+    )
     return [individual for island in islands for individual in island], logbook
 
 

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 import random
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import torch
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.objective import Objective
+from deap_hpo.optimization import optimize
+from deap_hpo.recorded import read_record
+from deap_hpo.space import Float
 from deap_hpo.workers import evaluate_one
 
 LIMITS = {2: 0.5}
+quick = partial(optimize, space={"x": Float(0.0, 1.0)}, algorithm="random", population=3, generations=2, progress=False)
 
 
 def descend(params: dict[str, Any], report: Any) -> float:
@@ -48,7 +55,7 @@ def test_what_may_be_returned(result: Any, metric: str | None, value: float, met
         (None, None, "it returned None"),
         ({"loss": 1, "accuracy": 1}, None, r"metric must name one .*\(loss, accuracy\); got None"),
         ({"loss": 1}, "los", "got 'los'"),
-        ({"loss": 1, "model": "resnet"}, "loss", "must return numbers; model is 'resnet'"),
+        ({"loss": 1, "sizes": [1, 2]}, "loss", r"must return numbers; sizes is \[1, 2\]"),
         (np.array([0.25, 3.0]), None, r"must return a number .*it returned \[0.25, 3.0\]"),
     ],
 )
@@ -142,3 +149,39 @@ def test_a_function_that_cannot_be_called_is_refused_at_once(function: Any, mess
 def test_a_direction_is_one_of_two() -> None:
     with pytest.raises(InputError, match="'minimize' or 'maximize'; got 'min'"):
         Objective(abs, direction="min")  # type: ignore[arg-type]
+
+
+def test_it_may_ask_for_its_number_and_leave_texts() -> None:
+    def train(params: dict[str, float], number: int) -> dict[str, Any]:
+        return {"loss": params["x"], "checkpoint": f"models/{number}.pt"}
+
+    study = quick(train, metric="loss")
+    assert [entry.evaluation.notes["checkpoint"] for entry in study.record] == [
+        f"models/{number}.pt" for number in range(len(study.record))
+    ]
+    table = study.trials_dataframe()
+    assert table["notes_checkpoint"].tolist()[:2] == ["models/0.pt", "models/1.pt"]
+
+
+def test_notes_come_back_from_the_record(tmp_path: Path) -> None:
+    study = quick(lambda params: {"loss": 1.0, "made": "here"}, metric="loss", storage=f"{tmp_path}/a.db")
+    assert read_record("study", f"{tmp_path}/a.db").entries == tuple(study.record)
+
+
+def test_optunas_own_way_of_pruning_is_understood() -> None:
+    def train(params: dict[str, float], report: Any) -> float:
+        for epoch in range(3):
+            report(epoch, params["x"] + epoch, accuracy=0.5)
+            if epoch == 1:
+                raise optuna.TrialPruned
+        return 0.0
+
+    evaluation = Objective(train).evaluate(Request(0, {"x": 1.0}, seed=0))
+    assert (evaluation.status, evaluation.value, evaluation.metrics) == ("pruned", 2.0, {"accuracy": 0.5})
+    assert [epoch.epoch for epoch in evaluation.curve] == [0, 1]
+
+    def prunes_at_once(params: dict[str, float]) -> float:
+        raise optuna.TrialPruned
+
+    with pytest.raises(optuna.TrialPruned):  # there is no value that it could keep
+        Objective(prunes_at_once).evaluate(Request(0, {"x": 1.0}, seed=0))

@@ -17,16 +17,22 @@ import torch
 from evaluators import report_curve
 
 from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
+from deap_hpo.config import EvolutionConfig
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
+from deap_hpo.evolution import toolbox_of
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import read_record
-from deap_hpo.space import Categorical
+from deap_hpo.space import Categorical, Space
 from deap_hpo.training.recipe import Recipe
 
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
 quick = partial(optimize, progress=False, algorithm="random", population=8, generations=4, seed=1)
+
+
+def fails(params: dict[str, Any]) -> float:
+    raise KeyError("lr")
 
 
 def bowl(params: dict[str, Any]) -> float:
@@ -138,8 +144,72 @@ def test_stopping_takes_a_target_or_a_patience(arguments: tuple[Any, Any], messa
 
 
 def test_an_objective_that_always_fails_ends_the_study_with_its_reason() -> None:
-    with pytest.raises(InputError, match=r"All of the first 8 evaluations(?s:.*)KeyError: 'lr'(?s:.*)another name"):
+    with (
+        pytest.warns(RuntimeWarning, match="evaluation 0 of the study 'study' failed, and counts as the worst: KeyErr"),
+        pytest.raises(InputError, match=r"All of the first 8 (?s:.*)KeyError: 'lr'(?s:.*)start again"),
+    ):
         quick(lambda params: params["lr"], SPACE)
+
+
+@pytest.mark.filterwarnings("ignore:evaluation 0")
+def test_failures_on_record_are_said_to_be_from_before_and_how_to_begin_anew(tmp_path: Path) -> None:
+    options: Any = {"storage": f"{tmp_path}/my runs.db", "resume": True, "population": 2, "generations": 1}
+    with pytest.raises(InputError, match=r"All of the first 2 evaluations failed. The first one said"):
+        quick(fails, SPACE, **options)
+    with pytest.raises(InputError, match=r"from before, and were not tried again(?s:.*)delete study --storage '/"):
+        quick(fails, SPACE, **options)
+    assert len(read_record("study", f"{tmp_path}/my runs.db").entries) == 2
+
+
+def test_the_first_failure_is_warned_of_and_no_further_one() -> None:
+    with pytest.warns(RuntimeWarning) as warned:
+        quick(lambda params: 1 / int(params["x"] > 0), SPACE, seed=1)
+    assert len([one for one in warned if "failed, and counts as the worst: ZeroDivisionError" in str(one.message)]) == 1
+
+
+def test_without_generations_the_budget_is_used_up() -> None:
+    for algorithm in ("random", "truncation", "surrogate"):
+        study = quick(bowl, SPACE, algorithm=algorithm, generations=None, max_evaluations=30)
+        assert sum(entry.duplicate_of is None for entry in study.record) == 30
+    assert len(quick(bowl, SPACE, algorithm="random", generations=None).record) == 80
+
+
+def test_objective_and_space_in_the_other_order_are_noticed() -> None:
+    with pytest.raises(InputError, match="takes the objective first, then the space"):
+        optimize(SPACE, bowl)
+
+
+def test_more_enqueued_than_a_first_generation_takes_is_refused_rather_than_dropped() -> None:
+    six = [{"x": i / 10, "y": 0.0} for i in range(6)]
+    for algorithm in ("truncation", "pbt", "nsga-ii"):
+        with pytest.raises(InputError, match=f"enqueue must hold at most 4 .* in which {algorithm} tries them; got 6"):
+            toolbox_of(Space(SPACE), EvolutionConfig(algorithm=algorithm, population=4, enqueue=six), ["minimize"])
+    study = quick(bowl, SPACE, algorithm="random", population=4, enqueue=six)
+    assert [study.params_of(study.record[i])["x"] for i in range(6)] == pytest.approx([i / 10 for i in range(6)])
+
+
+def test_a_callback_ends_a_study_which_can_go_on(tmp_path: Path) -> None:
+    class StopsAt:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def on_evaluation(self, study: Study, entry: Any) -> None:
+            if entry.number == self.number:
+                study.stop()
+
+    options: Any = {"storage": f"{tmp_path}/a.db", "resume": True, "algorithm": "random"}
+    assert len(quick(bowl, SPACE, callbacks=[StopsAt(10)], **options).record) == 11
+    whole = quick(bowl, SPACE, algorithm="random")
+    assert [one.genes for one in quick(bowl, SPACE, **options).record] == [one.genes for one in whole.record]
+
+    class StopsAfter:
+        def on_generation(self, study: Study, entries: Any) -> None:
+            if study.generation == 2:
+                study.stop()
+
+    for _ in range(2):
+        study = quick(bowl, SPACE, callbacks=[StopsAfter()], **{**options, "storage": f"{tmp_path}/b.db"})
+        assert len(study.record) == 16
 
 
 def test_what_is_enqueued_may_fail() -> None:

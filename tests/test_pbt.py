@@ -50,8 +50,8 @@ def evolved(study: Study, evaluate: Any, ngen: int = 4, **arguments: Any) -> tup
     PBTSettings.of(arguments).register(toolbox, population=8)
     chosen = PBTSettings.of(arguments)
     return eaPBT(
-        toolbox.population(n=8), toolbox, chosen.cxpb, chosen.mutpb, ngen, chosen.interval, study.statistics(),
-        verbose=False,
+        toolbox.population(n=8), toolbox, chosen.cxpb, chosen.mutpb, ngen, study.statistics(),
+        interval=chosen.interval, verbose=False,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def evolve(study: SteadyStudy, evaluate: Any, nevals: int = 20, size: int = 6) -
     toolbox = make_toolbox(study.space or SPACE)
     toolbox.register("evaluate", evaluate)
     toolbox.register("each", study.each)
-    population = eaSteadyState(toolbox.population(n=size), toolbox, 1.0, 1.0, nevals)
+    population, _ = eaSteadyState(toolbox.population(n=size), toolbox, 1.0, 1.0, nevals, verbose=False)
     return [(list(one), one.fitness.values) for one in population]
 
 
@@ -95,6 +95,20 @@ def test_repeated_configurations_are_answered_by_the_first(tmp_path: Path) -> No
         assert evolve(study, InterruptedAt(0, objective)) == population
 
 
+def test_the_logbook_has_a_row_for_each_population_of_evaluations() -> None:
+    with SteadyStudy(Space({"x": Int(0, 9)}), seed=3) as study:
+        toolbox = make_toolbox(study.space)
+        toolbox.register("evaluate", lambda params: params["x"])
+        toolbox.register("each", study.each)
+        stats = study.statistics()
+        population, logbook = eaSteadyState(toolbox.population(n=6), toolbox, 1.0, 1.0, 20, stats, verbose=False)
+    assert logbook.select("nevals") == [6, 6, 6, 2]
+    in_order = [study.record[number] for number in study.record.as_completed()]
+    cached = [sum(entry.duplicate_of is not None for entry in in_order[i : i + 6]) for i in (0, 6, 12)]
+    assert logbook.select("cached")[:3] == cached
+    assert logbook[-1]["min"] == min(one.fitness.values[0] for one in population) == study.best_value
+
+
 def test_another_algorithm_is_refused(tmp_path: Path) -> None:
     options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
     with SteadyStudy(SPACE, **options) as study:
@@ -121,7 +135,7 @@ def test_of_equal_genomes_the_unlucky_one_gives_way() -> None:
     toolbox = make_toolbox(LINE)
     toolbox.register("evaluate", objective)
     toolbox.register("each", each)
-    population = eaSteadyState(toolbox.population(n=4), toolbox, 1.0, 1.0, nevals=8)
+    population, _ = eaSteadyState(toolbox.population(n=4), toolbox, 1.0, 1.0, nevals=8, verbose=False)
     assert [one.fitness.values[0] for one in population] == [0.5, 0.7, 1.0, 2.0]
 
 

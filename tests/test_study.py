@@ -19,6 +19,7 @@ from typing import Any
 
 import evaluators
 import numpy as np
+import optuna
 import pytest
 import torch
 from deap import algorithms, cma, tools
@@ -31,12 +32,16 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import Individual, individual_type, make_toolbox
+from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import read_record
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
 SPACE = Space({"x": Float(-5.0, 5.0), "y": Float(0.1, 10.0, log=True), "n": Int(1, 4), "kind": Categorical(["a", "b"])})
+
+
+LINE = {"x": Float(0.0, 1.0)}
 
 
 def objective(params: dict[str, Any]) -> float:
@@ -204,7 +209,7 @@ def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: py
     with Study(SPACE, **options) as study:
         study.provenance.note("config", {"generations": 3})
         truncation(study, objective)
-    before = read_record("run", f"{tmp_path}/a.db").attributes
+    before = dict(read_record("run", f"{tmp_path}/a.db").attributes)
     monkeypatch.setattr(deap_hpo, "__version__", "99.0")
     with Study(SPACE, resume=True, **options) as study:
         study.provenance.note("config", {"generations": 9})
@@ -223,6 +228,8 @@ def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: py
             return 1.0
 
         study.map(look, [Individual([0.123, 0.5, 0.5, 0.5])])
+    for one in (before, *noted):
+        one.pop("code")  # `look` is another function, which is said elsewhere
     changed = {**before, "config": {"generations": 9}, "version": "99.0"}
     assert noted == [changed], "it is on record before what is added has ended"
 
@@ -242,8 +249,23 @@ def test_another_evaluator_is_refused(tmp_path: Path) -> None:
         truncation(study, Trainer(2))
 
 
+def test_a_name_under_which_nothing_was_evaluated_is_free(tmp_path: Path) -> None:
+    storage = f"{tmp_path}/a.db"
+    with Study(SPACE, name="run", storage=storage):
+        pass
+    with Study(LINE, name="run", storage=storage, directions="maximize") as study:
+        assert study.directions == ("maximize",)
+        study.map(lambda params: 1.0, [individual_type([1.0])([0.5])])
+    with pytest.raises(InputError, match="exists already"):
+        Study(LINE, name="run", storage=storage, directions="maximize")
+    optuna.create_study(study_name="theirs", storage=f"sqlite:///{storage}")
+    with pytest.raises(InputError, match="exists already"):
+        Study(LINE, name="theirs", storage=storage)
+
+
 def test_a_name_that_exists_is_refused(tmp_path: Path) -> None:
-    Study(SPACE, name="run", storage=f"{tmp_path}/a.db").close()
+    with Study(SPACE, name="run", storage=f"{tmp_path}/a.db") as study:
+        study.map(objective, [Individual([0.5] * 4)])
     with pytest.raises(InputError, match=r"exists already. Resume it .* or choose another name"):
         Study(SPACE, name="run", storage=f"{tmp_path}/a.db")
 
@@ -499,7 +521,12 @@ def test_callbacks_hear_of_new_evaluations_and_of_every_generation(tmp_path: Pat
             {"executor": "processes"},
             r"executor must be an object such as ProcessExecutor\(\), or None; got 'processes'",
         ),
+        ({"executor": ProcessExecutor}, r"such as ProcessExecutor\(\), or None; got <class"),
         ({"pruner": "median"}, r"pruner must be an object such as MedianPruner\(\), or None; got 'median'"),
+        ({"pruner": MedianPruner}, r"such as MedianPruner\(\), or None; got <class"),
+        ({"pruner": evaluators.NamelessPruner()}, "pruner must have a __repr__ that says its settings"),
+        ({"directions": "up"}, "direction must be 'minimize' or 'maximize'; got 'up'"),
+        ({"directions": []}, "direction must be 'minimize' or 'maximize'; got "),
         ({"callbacks": [print]}, "callbacks must be objects with on_evaluation.*; got <built-in function print>"),
         ({"callbacks": print}, "callbacks must be objects with on_evaluation"),
         ({"name": "../escape"}, "name"),
@@ -509,6 +536,13 @@ def test_callbacks_hear_of_new_evaluations_and_of_every_generation(tmp_path: Pat
 def test_arguments_out_of_range_are_named(arguments: Any, named: str) -> None:
     with pytest.raises(InputError, match=named):
         Study(SPACE, **arguments)
+
+
+def test_a_space_is_given_as_a_mapping_too_and_nothing_else_is_one() -> None:
+    with Study(LINE) as study:
+        assert study.map(lambda params: params["x"], [Individual([0.25])]) == [(0.25,)]
+    with pytest.raises(InputError, match="space: hyperparameters must be a mapping of names; got 'x'"):
+        Study("x")
 
 
 def test_an_evaluation_may_be_given_whole() -> None:

@@ -19,7 +19,8 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
 
     Columns: `number`, `generation`, `value` (the first objective), `best` (the best feasible value so far; NaN until
     there is one), `status`, `duplicate_of` (missing where it was trained), `seconds`, `params_*` (or `gene_*`),
-    `metrics_*`; with several objectives `values_0`, `values_1`, ...; where a constraint was broken `violation`.
+    `metrics_*`, `notes_*`; with several objectives `values_0`, `values_1`, ...; where a constraint was broken
+    `violation`.
 
     Example:
         >>> from deap_hpo.evaluation import Evaluation
@@ -53,6 +54,7 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
                 **({"violation": evaluation.violation} if constrained else {}),
                 **param_columns(entry, space),
                 **{f"metrics_{name}": value for name, value in evaluation.metrics.items()},
+                **{f"notes_{name}": text for name, text in evaluation.notes.items()},
             }
         )
     if not rows:

@@ -80,8 +80,8 @@ class Task:
         objective: What is optimised: the name of a metric, "loss", "parameters" (trainable ones of the network) or
             "seconds" (of training, validation included: such a record depends on the machine, and on what else it
             does); or several names, for an algorithm that takes several objectives.
-        direction: "minimize" or "maximize", for all objectives or for each. Networks are trained on the loss in any
-            case.
+        direction: "minimize" or "maximize", for all objectives or for each; by default accuracy is maximised, anything
+            else minimised. Networks are trained on the loss in any case.
         constraints: What has to hold, such as "parameters <= 1e6" or "accuracy >= 0.8", by the same names. A network
             with too many (or too few) parameters is not trained.
         recipe: Values of the training settings that are not searched.
@@ -104,7 +104,7 @@ class Task:
     recipe: Recipe = field(default_factory=Recipe)
     evaluation_batch_size: int = 1000
     objective: str | Sequence[str] = "loss"
-    direction: Direction | Sequence[Direction] = "minimize"
+    direction: Direction | Sequence[Direction] | None = None
     constraints: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -120,13 +120,11 @@ class Task:
 
     @property
     def goals(self) -> Goals:
-        """Objectives, directions and constraints.
-
-        Raises:
-            InputError: A name is not measured, or a direction or constraint is none.
-        """
+        """Objectives, directions and constraints; an InputError where they are not what `Task` says."""
         known = [*ALWAYS_MEASURED, *(name for name in self.metrics if name != "loss")]
-        return Goals.of(self.objective, self.direction, self.constraints, known=known)
+        names = [self.objective] if isinstance(self.objective, str) else self.objective
+        usual: list[Direction] = ["maximize" if self.metrics.get(name) is accuracy else "minimize" for name in names]
+        return Goals.of(self.objective, self.direction or usual, self.constraints, known=known)
 
     @classmethod
     def from_data(
@@ -142,7 +140,7 @@ class Task:
         loss: Measure | None = None,
         metrics: Mapping[str, Measure] | None = None,
         objective: str | Sequence[str] = "loss",
-        direction: Direction | Sequence[Direction] = "minimize",
+        direction: Direction | Sequence[Direction] | None = None,
         constraints: Sequence[str] = (),
         recipe: Recipe | None = None,
     ) -> Task:
@@ -162,8 +160,8 @@ class Task:
                 log-probabilities), else the mean squared error.
             metrics: By default `accuracy`, or `mean_absolute_error`.
             objective: What is optimised, a name or several; see `Task`.
-            direction: "minimize" or "maximize", for all objectives or for each.
-            constraints: What has to hold, such as "parameters <= 1e6"; see `Task`.
+            direction: Which way is better; see `Task`.
+            constraints: What has to hold; see `Task`.
             recipe: Training settings that are not searched.
 
         Raises:

@@ -1,0 +1,77 @@
+"""Evaluations that fail: the first one is warned of; where all do, the study ends with the reason."""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deap_hpo.entries import Entry
+from deap_hpo.errors import InputError
+from deap_hpo.storage import shown
+
+_ENOUGH = 5  # to tell that it is not the hyperparameters
+
+
+class FailureWarning:
+    """A study's callback that warns of its first new evaluation that failed."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def on_evaluation(self, study: Any, entry: Entry) -> None:
+        """Warn of a failed evaluation, unless another was warned of."""
+        if entry.evaluation.status != "failed" or self._warned:
+            return
+        self._warned = True
+        warnings.warn(
+            f"evaluation {entry.number} of the study {study.name!r} failed, and counts as the worst: "
+            f"{entry.evaluation.reason} (the traceback is in `study.record[{entry.number}].evaluation.error`; further "
+            "failures are recorded without a warning)",
+            RuntimeWarning,
+            stacklevel=6,
+        )
+
+
+class NotAllFailed:
+    """A study's callback that ends it where its first evaluations all failed: something is wrong with the objective.
+
+    Args:
+        storage: Where the study is recorded, for the advice that is given.
+    """
+
+    def __init__(self, storage: str | Path | None) -> None:
+        self._storage = storage
+        self._new = 0
+
+    def on_evaluation(self, study: Any, entry: Entry) -> None:
+        """Count a new evaluation."""
+        self._new += 1
+
+    def on_generation(self, study: Any, entries: Sequence[Entry]) -> None:
+        """Look at the first evaluations, once there are enough."""
+        if all(entry.evaluation.status == "failed" for entry in entries):
+            self.check(study, least=_ENOUGH)
+
+    def check(self, study: Any, *, least: int) -> None:
+        """Check that of `least` evaluations, or more, not all failed.
+
+        Raises:
+            InputError: They did.
+        """
+        first = list(study.record)
+        if len(first) < least or any(entry.evaluation.status != "failed" for entry in first):
+            return
+        said = "." if self._new else "; they are on record from before, and were not tried again."
+        mended = "When the objective is mended, "
+        if self._storage is None:
+            mended += "start again."
+        else:
+            delete = shlex.join(["deap-hpo", "delete", study.name, "--storage", shown(str(self._storage))])
+            mended += f"delete what is on record (`{delete}`), or start under another name."
+        raise InputError(
+            f"All of the first {len(first)} evaluations failed{said} The first one said:\n\n"
+            f"{first[0].evaluation.error.strip()}\n\n{mended}"
+        )
