@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from deap_hpo.errors import InputError, hint
+from deap_hpo.goals import GOALS
 from deap_hpo.section import Section
 from deap_hpo.space import Space
 from deap_hpo.stages import check_stages
@@ -27,7 +28,6 @@ else:
 
 DEFAULT_STORAGE = "runs/studies.db"
 STORAGE_VARIABLE = "DEAP_HPO_STORAGE"
-GOALS = {"objective", "direction", "constraints"}
 BUDGETS = {"generations", "max_evaluations", "max_epochs", "target", "patience"}
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 
+GOALS = {"objective", "direction", "constraints"}
+"""The settings that say goals; a task of one's own has these of all the settings of a task."""
+
 _CONSTRAINT = re.compile(r"\s*(.+?)\s*(<=|>=)\s*(\S+)\s*")
 _SIGNS = {"<=": 1, ">=": -1}
 

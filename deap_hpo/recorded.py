@@ -13,6 +13,7 @@ from deap_hpo.driver_lock import DriverLock
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
+from deap_hpo.goals import GOALS
 from deap_hpo.space import Space
 from deap_hpo.storage import check_name, errors_named, has_study, open_storage
 from deap_hpo.trials import check_ours, directions_of, to_entry
@@ -39,6 +40,9 @@ class Recorded:
     def config(self, advice: str = "") -> Mapping[str, Any]:
         """Give the configuration of the run, as plain data.
 
+        The record has every setting with its default. Of those of a task, the ones that describe a named data set and
+        network are left out where the task is one's own, which they do not describe.
+
         Args:
             advice: What the error tells the user to do instead.
 
@@ -51,7 +55,11 @@ class Recorded:
                 f"The study {self.name!r} was not started by `deap-hpo run`, so its configuration is not on record."
                 + (f" {advice}" if advice else "")
             )
-        return config
+        task = config.get("task", {})
+        if not task.get("source"):
+            return config
+        apply = {name: task[name] for name in task if name == "source" or (name in GOALS and task[name])}
+        return {**config, "task": apply}
 
 
 def read_record(name: str, storage: str | Path) -> Recorded:

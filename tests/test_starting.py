@@ -73,7 +73,10 @@ def test_the_starter_runs_is_resumed_and_exported(here: Path) -> None:
     loss = task.loss(network.eval()(task.data.prepare(images)), targets).item()
     assert loss == pytest.approx(facts["measured"]["test_loss"], rel=0.02)  # measured in bf16 where there is one
     assert facts["recipe"]["lr"] == facts["params"]["lr"]
-    assert facts["run"]["task"]["source"] == "digits_task.py:task"
+    assert facts["run"]["task"] == {"source": "digits_task.py:task"}  # no data set, network and split by default
+    report = Path(json.loads(call("report", "digits_task", "--json").output)).read_text()
+    assert "digits_task.py:task" in report
+    assert "fashion-mnist" not in report
 
 
 def test_the_starter_runs_in_worker_processes_and_its_toml_by_itself(here: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import moocore
 import numpy as np
 import pandas as pd
 
+from deap_hpo.analysis.names import objective_names
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
@@ -89,17 +89,6 @@ def hypervolumes(
         points = np.array([entry.evaluation.values for entry in front])
         found.append(float(moocore.hypervolume(points, ref=origin, maximise=maximise)) if front else 0.0)
     return found
-
-
-def objective_names(recorded: Recorded) -> list[str]:
-    """Give the names of a study's objectives, as its evaluator says them."""
-    evaluator: Mapping[str, Any] = recorded.attributes.get("evaluator") or {}
-    names = evaluator.get("objective") or evaluator.get("metric") or ("loss" if "task" in evaluator else None)
-    names = [names] if isinstance(names, str) else names
-    count = len(recorded.directions)
-    if names and len(names) == count:
-        return list(names)
-    return ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]
 
 
 def front_table(recorded: Recorded) -> pd.DataFrame:

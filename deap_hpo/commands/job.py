@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deap_hpo.__main__ import evolve
+from deap_hpo.analysis.names import value_name
 from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import Final, finish
 from deap_hpo.budget import BudgetSpent
@@ -28,7 +29,6 @@ from deap_hpo.reports.study import (
     print_front,
     storage_option,
     strict_json,
-    value_name,
 )
 from deap_hpo.storage import run_folder, shown
 from deap_hpo.workload import workload

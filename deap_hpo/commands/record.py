@@ -15,7 +15,8 @@ from deap_hpo.config import DEFAULT_STORAGE
 
 
 def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
-    """List the studies on record, with their size and best value."""
+    """List the studies on record, with their size and best value (with several objectives, of the first)."""
+    from rich.markup import escape
     from rich.table import Table
 
     from deap_hpo.recorded import read_record, study_names
@@ -32,14 +33,14 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
         if as_json:
             output.print_json(strict_json(studies))
             return
-        table = Table("study", "generations", "evaluations", "best value", "seed", box=None)
+        table = Table("study", "generations", "evaluations", "best", "seed", box=None)
         for study in studies:
             best = study["best"]
             table.add_row(
                 study["name"],
                 str(study["counts"]["generations"]),
                 str(study["counts"]["evaluations"]),
-                format_value(best["value"]) if best else "-",
+                escape(f"{study['objectives'][0]} {format_value(best['value'])}") if best else "-",
                 str(study["seed"]),
             )
         output.print(table)

@@ -9,7 +9,18 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from deap_hpo.plotting.style import label_values, log_scale, mark_without_value, places, rows_in_use, scale_axis, style
+from deap_hpo.evaluation import Direction
+from deap_hpo.plotting.style import (
+    label_values,
+    log_scale,
+    mark_without_value,
+    no_value,
+    places,
+    rows_in_use,
+    scale_axis,
+    style,
+    without_value,
+)
 from deap_hpo.space import Categorical, Space
 
 
@@ -39,28 +50,34 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
 
 @style()
 def plot_partial_dependence(
-    dependence: pd.DataFrame, trials: pd.DataFrame, space: Space, *, value_name: str = "validation loss"
+    dependence: pd.DataFrame,
+    trials: pd.DataFrame,
+    space: Space,
+    *,
+    value_name: str = "validation loss",
+    direction: Direction = "minimize",
 ) -> Figure:
-    """Draw every training against each hyperparameter, and over them the modelled mean effect.
+    """Draw every complete evaluation against each hyperparameter, and over them the modelled mean effect.
 
     Args:
         dependence: As returned by `deap_hpo.analysis.impact.partial_dependence`.
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
+        direction: Which values are the good ones.
     """
     figure, grid = plt.subplots(1, len(space), figsize=(2.9 * len(space), 3.4), sharey=True, squeeze=False)
-    good, bad = trials[trials["status"].eq("ok")], trials[trials["status"].ne("ok")]
+    good, bad = trials[trials["status"].eq("ok")], without_value(trials)
     for axes, name in zip(grid[0], space, strict=True):
         hyperparameter, column = space[name], f"params_{name}"
         curve = dependence[dependence["hyperparameter"].eq(name)]
         well, ill = rows_in_use(good, column), rows_in_use(bad, column)
         scale_axis(axes, hyperparameter)
         at = places(well[column], hyperparameter)
-        axes.plot(at, well["value"], "o", ms=3, color="0.6", mec="none", label="one training")
-        mark_without_value(axes, places(ill[column], hyperparameter), "diverged", size=4)
+        axes.plot(at, well["value"], "o", ms=3, color="0.6", mec="none", label="one evaluation")
+        mark_without_value(axes, places(ill[column], hyperparameter), no_value(bad), direction=direction, size=4)
         along, low, high = places(curve["value"], hyperparameter), curve["low"], curve["high"]
-        band = {"color": "C0", "alpha": 0.15, "label": "80 % of the trainings' own curves"}
+        band = {"color": "C0", "alpha": 0.15, "label": "80 % of the evaluations' own curves"}
         if isinstance(hyperparameter, Categorical):  # of which nothing lies between
             axes.vlines(along, low, high, lw=10, **band)
             axes.plot(along, curve["mean"], "_", color="C0", ms=10, mew=2, label="modelled mean")
@@ -68,7 +85,7 @@ def plot_partial_dependence(
             axes.fill_between(along, low, high, lw=0, **band)
             axes.plot(along, curve["mean"], color="C0", lw=2, label="modelled mean")
         axes.set_xlabel(name.replace("_", " "))
-    label_values(grid[0][0], value_name)
+    label_values(grid[0][0], value_name, direction)
     named = (reversed(axes.get_legend_handles_labels()) for axes in reversed(grid[0]))
     handles = {label: handle for pairs in named for label, handle in zip(*pairs, strict=True)}
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles))

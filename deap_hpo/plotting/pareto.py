@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import label_values, style
+from deap_hpo.plotting.style import BROKEN, BROKEN_LOOK, label_values, style
 
 _DECADES = 30.0  # largest by smallest value from which an axis is logarithmic
 
@@ -36,7 +36,7 @@ def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions
     broken, dominated = table[table["violation"].gt(0)], table[table["violation"].eq(0) & ~table["front"]]
     for axes, (name, direction) in zip(grid[0], others, strict=True):
         axes.plot(dominated[name], dominated[objectives[0]], "o", ms=4, color="0.7", mec="none", label="dominated")
-        axes.plot(broken[name], broken[objectives[0]], "x", ms=5, color="C1", label="breaks a constraint")
+        axes.plot(broken[name], broken[objectives[0]], ls="", ms=5, label=BROKEN, **BROKEN_LOOK)
         if len(others) == 1:
             line = front.sort_values(name)  # each step bounds what the point on its better side dominates
             where = "post" if direction == "minimize" else "pre"
@@ -47,12 +47,12 @@ def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions
         )  # fmt: skip
         axes.set_xlabel(_labelled(name, direction))
         _scale(axes, table[name])
-    label_values(grid[0][0], _labelled(objectives[0], directions[0]))
+    label_values(grid[0][0], _labelled(objectives[0], directions[0]), directions[0])
     bar = figure.colorbar(points, ax=grid[0].tolist(), label="generation (of the front)")
     bar.locator = MaxNLocator(integer=True)
     bar.update_ticks()
     handles, labels = grid[0][0].get_legend_handles_labels()
-    shown = [i for i, label in enumerate(labels) if label != "breaks a constraint" or len(broken)]
+    shown = [i for i, label in enumerate(labels) if label != BROKEN or len(broken)]
     figure.legend([handles[i] for i in shown], [labels[i] for i in shown], loc="outside lower center", ncols=3)
     return figure
 

@@ -11,10 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from deap_hpo.plotting.style import label_values, style
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+from deap_hpo.plotting.style import label_values, line_look, style
 
 
 @style()
@@ -87,10 +84,8 @@ def plot_bands(
     """
     figure, axes = plt.subplots()
     for i, (label, band) in enumerate(bands.groupby("label", sort=False)):
-        colour = f"C{i % 7}"
-        axes.fill_between(band[x], band["low"], band["high"], color=colour, alpha=0.12, lw=0)
-        line = LINES[(i + i // 7) % 7]  # the eighth looks like none of the first seven
-        axes.plot(band[x], band["mean"], color=colour, marker=MARKERS[i % 7], ms=5, ls=line, lw=1.8, label=str(label))
+        (line,) = axes.plot(band[x], band["mean"], ms=5, lw=1.8, label=str(label), **line_look(i, len(band)))
+        axes.fill_between(band[x], band["low"], band["high"], color=line.get_color(), alpha=0.12, lw=0)
     axes.set_xlabel(x_name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(value_name)
@@ -114,10 +109,10 @@ def plot_regrets(regrets: pd.DataFrame, *, first: str, title: str = "") -> Figur
     figure, axes = plt.subplots(figsize=(7.6, 4.6))
     last = regrets[regrets["budget"].eq(regrets["budget"].max())].sort_values("regret")
     for i, method in enumerate(last["method"]):
-        curve, colour = regrets[regrets["method"].eq(method)], f"C{i % 7}"
+        curve = regrets[regrets["method"].eq(method)]
         width = 3.0 if method == first else 1.4
-        axes.fill_between(curve["budget"], curve["low"], curve["high"], color=colour, alpha=0.12, lw=0)
-        axes.plot(curve["budget"], curve["regret"], color=colour, ls=LINES[i // 7], lw=width, label=method)
+        (line,) = axes.plot(curve["budget"], curve["regret"], ms=4, lw=width, label=method, **line_look(i, len(curve)))
+        axes.fill_between(curve["budget"], curve["low"], curve["high"], color=line.get_color(), alpha=0.12, lw=0)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -278,16 +273,9 @@ def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation
     """
     figure, axes = plt.subplots()
     for i, (method, band) in enumerate(anytime.groupby("method", sort=False)):
-        colour = f"C{i % 7}"
-        axes.fill_between(band["epochs"], band["low"], band["high"], step="post", color=colour, alpha=0.15, lw=0)
-        axes.step(
-            band["epochs"],
-            band["median"],
-            where="post",
-            color=colour,
-            label=str(method),
-            ls=("-", "--", ":")[i // 7 % 3],
-        )
+        at, low, high, shown = band["epochs"], band["low"], band["high"], line_look(i, len(band))
+        (line,) = axes.step(at, band["median"], where="post", ms=4, label=str(method), **shown)
+        axes.fill_between(at, low, high, step="post", color=line.get_color(), alpha=0.15, lw=0)
     axes.set_xlabel("epochs trained")
     label_values(axes, value_name)
     axes.set_title("Best so far: median and middle half of the seeds")

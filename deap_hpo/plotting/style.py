@@ -18,8 +18,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, ScalarFormatter
 
 from deap_hpo.checks import is_number
+from deap_hpo.evaluation import Direction
 from deap_hpo.files import written_whole
 from deap_hpo.space import Categorical, Hyperparameter
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+BROKEN = "breaks a constraint"
+BROKEN_LOOK: dict[str, Any] = {"marker": "X", "color": "C3"}
+"""How a legend calls what broke a constraint, and how that is drawn."""
+
+_MARKERS_OF_A_LINE = 8
 
 
 @contextmanager
@@ -27,6 +36,24 @@ def style() -> Iterator[None]:
     """Draw in the project's style inside."""
     with resources.as_file(resources.files("deap_hpo.plotting") / "deap_hpo.mplstyle") as path, plt.style.context(path):
         yield
+
+
+def line_look(i: int, points: int) -> dict[str, Any]:
+    """Give colour, marker and line style of the i-th of several lines; the first 49 all differ, without colours too.
+
+    Args:
+        i: Number of the line, from 0.
+        points: How many it has; of many, not each has a marker.
+
+    Example:
+        >>> line_look(7, points=5)
+        {'color': 'C0', 'marker': '^', 'ls': '--', 'markevery': (0, 1)}
+    """
+    row, column = divmod(i, 7)
+    # Two Latin squares of order 7, orthogonal to each other: no pair of marker and line style comes twice.
+    marker, line = MARKERS[(column + 2 * row) % 7], LINES[(column + row) % 7]
+    every = max(1, points // _MARKERS_OF_A_LINE)
+    return {"color": f"C{column}", "marker": marker, "ls": line, "markevery": (i % every, every)}
 
 
 @style()
@@ -64,26 +91,62 @@ def to_svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def label_values(axes: Axes, name: str) -> None:
-    """Label the axis of values; on a log scale where all are positive, as losses differ most where they are small."""
+def label_values(axes: Axes, name: str, direction: Direction = "minimize") -> None:
+    """Label the axis of values; on a log scale where all are positive and small ones are the good ones, as with losses.
+
+    Losses differ most where they are small; accuracies would be crowded where they are high.
+    """
     axes.set_ylabel(name)
-    if axes.dataLim.y0 > 0:
+    if axes.dataLim.y0 > 0 and direction == "minimize":
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(ScalarFormatter() if axes.dataLim.height < axes.dataLim.y0 else NullFormatter())
 
 
-def mark_without_value(axes: Axes, places: Sequence[Any], label: str, *, size: float | None = None) -> None:
-    """Draw crosses on the upper edge: there is no value, but where it happened is worth seeing."""
+def mark_without_value(
+    axes: Axes,
+    places: Sequence[Any],
+    label: str,
+    *,
+    direction: Direction = "minimize",
+    size: float | None = None,
+) -> None:
+    """Draw crosses on the edge of the worst values: there is no value, but where it happened is worth seeing."""
     if len(places):
-        edge = axes.get_xaxis_transform()  # 1 is the upper edge
-        axes.plot(places, [1.0] * len(places), "x", ms=size, color="C1", label=label, transform=edge, clip_on=False)
+        edge = 1.0 if direction == "minimize" else 0.0
+        axes.plot(
+            places, [edge] * len(places), "x", ms=size, color="C1", label=label,
+            transform=axes.get_xaxis_transform(), clip_on=False,
+        )  # fmt: skip
+
+
+def kinds(trials: pd.DataFrame) -> pd.Series[str]:
+    """Say what each trial is in a figure, by the words of the legend; "no value" where it has no finite one.
+
+    Example:
+        >>> rows = {"value": [0.5, 0.4, 0.3], "status": "ok", "duplicate_of": [None, 0, None], "violation": [0, 0, 0.1]}
+        >>> kinds(pd.DataFrame(rows)).tolist()
+        ['evaluation', 'repeated configuration', 'breaks a constraint']
+    """
+    named = {
+        "no value": ~np.isfinite(trials["value"]),
+        "pruned": trials["status"].eq("pruned"),
+        BROKEN: trials["violation"].gt(0) if "violation" in trials else trials["status"].eq("infeasible"),
+        "repeated configuration": trials["duplicate_of"].notna(),
+    }
+    return pd.Series(np.select(list(named.values()), list(named), "evaluation"), trials.index)
 
 
 def without_value(trials: pd.DataFrame) -> pd.DataFrame:
     """Pick the trials that have no finite value: infeasible, diverged or failed."""
     return trials[~np.isfinite(trials["value"])]
+
+
+def no_value(trials: pd.DataFrame) -> str:
+    """Say what the trials without a value are."""
+    infeasible = "infeasible, " if trials["status"].eq("infeasible").any() else ""
+    return f"no value ({infeasible}diverged or failed)"
 
 
 def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:

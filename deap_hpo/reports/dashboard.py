@@ -9,6 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from optuna.storages import BaseStorage
+from optuna.study._frozen import FrozenStudy
+
+from deap_hpo.analysis.names import names_of_objectives
 from deap_hpo.errors import InputError
 from deap_hpo.storage import open_storage
 
@@ -40,7 +44,7 @@ def make_server(storage: str, port: int = 8080) -> WSGIServer:
         from optuna_dashboard import wsgi
     except ImportError:
         raise InputError("The dashboard needs a further package: pip install 'deap-hpo[dashboard]'.") from None
-    application = looking_only(wsgi(open_storage(storage, must_exist=True, read_only=True)))
+    application = looking_only(wsgi(_with_names(open_storage(storage, must_exist=True, read_only=True))))
     try:
         server = _Server((LOOPBACK, port), _QuietHandler)
     except (OSError, OverflowError) as error:
@@ -66,6 +70,21 @@ def looking_only(application: _Application) -> _Application:
         return application(environ, start_response)
 
     return guarded
+
+
+def _with_names(storage: BaseStorage) -> BaseStorage:
+    """Have a storage say what objectives are called: the dashboard looks elsewhere for it than the record has it."""
+    read = storage.get_all_studies
+
+    def named() -> list[FrozenStudy]:
+        studies = read()
+        for study in studies:
+            names = names_of_objectives(study.user_attrs, len(study.directions))
+            study.system_attrs.setdefault("study:metric_names", names)  # as Study.set_metric_names writes it
+        return studies
+
+    storage.get_all_studies = named  # type: ignore[method-assign]
+    return storage
 
 
 def _refuse(start_response: Callable[..., Any], status: str, reason: str) -> Iterable[bytes]:

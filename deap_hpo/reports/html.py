@@ -12,9 +12,10 @@ from typing import Any
 import pandas as pd
 
 import deap_hpo
-from deap_hpo.analysis.fronts import front_table, hypervolumes, objective_names, pareto_front
+from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front
 from deap_hpo.analysis.impact import importances, partial_dependence
 from deap_hpo.analysis.lineages import curves_table, lineage_table
+from deap_hpo.analysis.names import curves_of, objective_names, value_name
 from deap_hpo.analysis.response import ResponseModel
 from deap_hpo.analysis.runs import environments, generations_table
 from deap_hpo.analysis.tables import best_trials, trials_table
@@ -36,7 +37,6 @@ from deap_hpo.reports.study import (
     format_params,
     format_seconds,
     format_value,
-    value_name,
 )
 from deap_hpo.toml_writer import config_to_toml
 
@@ -103,12 +103,13 @@ def _overview(studies: Sequence[Recorded]) -> str:
         rows.append(
             {
                 "study": study.name,
+                "objective": value_name(study),
                 "best value": best["value"] if best else None,
-                "test loss": final["test_loss"] if final else None,
+                **({"test loss": final["test_loss"]} if final else {}),
                 **({f"test {name}": value for name, value in final["test_metrics"].items()} if final else {}),
-                "trained": counts["trained"],
+                "evaluated": counts["trained"],
                 "diverged": counts["diverged"],
-                "training time": format_seconds(counts["seconds"]),
+                "time": format_seconds(counts["seconds"]),
                 "seed": about["seed"],
             }
         )
@@ -118,7 +119,8 @@ def _overview(studies: Sequence[Recorded]) -> str:
     if len(curves):
         best = curves["best"]
         curves = curves.assign(round=curves["generation"] + 1, mean=best, low=best, high=best)
-        figure = plot_bands(curves, x="round", x_name="generation", value_name="best value so far")
+        losses = all(study.directions[0] == "minimize" for study in studies)
+        figure = plot_bands(curves, x="round", x_name="generation", value_name="best value so far", logarithmic=losses)
         parts.append(_figure(figure, "Best value so far of each study, by generation"))
     return "\n".join(parts)
 
@@ -132,7 +134,7 @@ def _study(study: Recorded, *, alone: bool) -> str:
         return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])
     if trials["best"].notna().any():
         parts += [_result(study), *_figures(study, trials), _best_evaluations(study, trials)]
-    everything = trials.drop(columns=["best"])
+    everything = _with_names(study, trials.drop(columns=["best"]))
     parts.append(f"<details><summary>All {len(trials)} evaluations</summary>{_table(everything, '')}</details>")
     return "\n".join([*parts, _reproduction(study)])
 
@@ -144,7 +146,12 @@ def _result(study: Recorded) -> str:
     word = "Best" if len(study.directions) == 1 else f"Best {escape(objective_names(study)[0])}"
     lines = [
         f"{word}: evaluation {best['number']} with <strong>{escape(format_params(best['params']))}</strong>.",
-        f"Value {format_value(best['value'])}. {escape(format_metrics(best['metrics']))}",
+        ", ".join(
+            escape(one)
+            for one in (f"{_upper(value_name(study))} {format_value(best['value'])}", format_metrics(best["metrics"]))
+            if one
+        )
+        + ".",
     ]
     if final and final["test_size"]:
         lines.append(
@@ -155,13 +162,17 @@ def _result(study: Recorded) -> str:
 
 
 def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
-    shown_as = value_name(study)
-    figures = [_figure(plot_optimization_history(trials, value_name=shown_as), "Every evaluation, and the best so far")]
+    shown_as, direction = value_name(study), study.directions[0]
+    drawn = plot_optimization_history(trials, value_name=shown_as, direction=direction)
+    figures = [_figure(drawn, "Every evaluation, and the best so far")]
     best = best_entry(study.entries, study.directions[0])
     curves = curves_table(study.entries, best.trained_number)
     if len(curves):
-        drawn = plot_intermediate_values(curves, best.trained_number)
-        figures.append(_figure(drawn, "Validation loss during training"))
+        curve, towards = curves_of(study)
+        drawn = plot_intermediate_values(
+            curves, best.trained_number, value_name=curve, direction=towards, objective=shown_as
+        )
+        figures.append(_figure(drawn, f"{_upper(curve)} by epoch"))
     if len(study.directions) > 1:
         drawn = plot_pareto_front(front_table(study), objective_names(study), study.directions)
         grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))
@@ -170,9 +181,8 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         )
     if study.space is None:
         return figures
-    figures.append(
-        _figure(plot_slice(trials, study.space, value_name=shown_as), "Hyperparameters against the objective")
-    )
+    drawn = plot_slice(trials, study.space, value_name=shown_as, direction=direction)
+    figures.append(_figure(drawn, "Hyperparameters against the objective"))
     if any(entry.start_from is not None for entry in study.entries):
         lineages = lineage_table(study.entries, study.space, study.directions[0])
         drawn = plot_lineage(lineages, study.space, value_name=shown_as)
@@ -184,10 +194,10 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         if len(asked) > _MOST_FOR_IMPACT:
             asked = asked.sample(_MOST_FOR_IMPACT, random_state=0)
             of_which = f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
-        found = plot_param_importances(importances(asked, study.space, direction=study.directions[0]))
+        found = plot_param_importances(importances(asked, study.space, direction=direction))
         figures.append(_figure(found, f"Importance of each hyperparameter{of_which}"))
         dependence = partial_dependence(ResponseModel(asked, study.space))
-        drawn = plot_partial_dependence(dependence, trials, study.space, value_name=shown_as)
+        drawn = plot_partial_dependence(dependence, trials, study.space, value_name=shown_as, direction=direction)
         caption = f"What each hyperparameter does, averaged over the others (Gaussian process{of_which})"
         figures.append(_figure(drawn, caption))
     return figures
@@ -197,17 +207,29 @@ def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) ->
     ranked = best_trials(trials, study.directions[0])
     if len(study.directions) > 1:
         front = [entry.number for entry in pareto_front(study.entries, study.directions)]
-        names = {f"values_{i}": name for i, name in enumerate(objective_names(study))}
-        ranked = ranked.set_index("number", drop=False).loc[front].drop(columns="value").rename(columns=names)
         # What breaks a constraint has further columns, which are empty here.
-        shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation"], errors="ignore")
-        return _table(shown.dropna(axis=1, how="all"), "The Pareto front")
-    return _table(ranked.drop(columns=["best", "status", "duplicate_of"]).head(count), "The best evaluations")
+        ranked = ranked.set_index("number", drop=False).loc[front].dropna(axis=1, how="all")
+    shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation"], errors="ignore")
+    if len(study.directions) > 1:
+        return _table(_with_names(study, shown), "The Pareto front")
+    return _table(_with_names(study, shown.head(count)), "The best evaluations")
+
+
+def _with_names(study: Recorded, trials: pd.DataFrame) -> pd.DataFrame:
+    """Head the columns of objectives by what these are called."""
+    if len(study.directions) == 1:
+        return trials.rename(columns={"value": value_name(study)})
+    names = {f"values_{i}": name for i, name in enumerate(objective_names(study))}
+    return trials.drop(columns="value").rename(columns=names)
+
+
+def _upper(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _reproduction(study: Recorded) -> str:
     """Configuration, environment and command."""
-    config = study.attributes.get("config")
+    config = study.config() if "config" in study.attributes else None
     parts = ["<h3>How it was made</h3>"]
     about = environments({study.name: [study]})
     if about:

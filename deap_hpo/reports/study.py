@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deap_hpo.analysis.fronts import front_table, hypervolumes, objective_names, pareto_front, reference_point
+from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.lineages import curves_table, lineage_table
+from deap_hpo.analysis.names import curves_of, objective_names, trains_networks, value_name
 from deap_hpo.analysis.tables import best_trials, summary, trials_table
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.entries import best_entry, params_of
@@ -33,7 +34,7 @@ def storage_option(storage: str) -> str:
 
 
 def describe(recorded: Recorded) -> dict[str, Any]:
-    """Describe a study in JSON's types: name, seed, space, counts, best evaluation, final measurements."""
+    """Describe a study in JSON's types: name, seed, space, objectives, counts, best evaluation, final measurements."""
     try:
         best = best_entry(recorded.entries, recorded.directions[0])
     except InputError:
@@ -43,6 +44,8 @@ def describe(recorded: Recorded) -> dict[str, Any]:
         "seed": recorded.attributes.get("seed"),
         "version": recorded.attributes.get("version"),
         "space": recorded.space.to_dict() if recorded.space else None,
+        "objectives": objective_names(recorded),
+        "directions": list(recorded.directions),
         "counts": summary(recorded),
         "best": best
         and {
@@ -58,12 +61,10 @@ def describe(recorded: Recorded) -> dict[str, Any]:
 
 
 def _describe_front(recorded: Recorded) -> dict[str, Any]:
-    """Several objectives: their names and directions, the Pareto front, its hypervolume after each generation."""
+    """Several objectives: the Pareto front, its hypervolume after each generation."""
     names, directions = objective_names(recorded), recorded.directions
     front = pareto_front(recorded.entries, directions)
     return {
-        "objectives": names,
-        "directions": list(directions),
         "pareto_front": [
             {
                 "number": entry.number,
@@ -90,8 +91,8 @@ def figures_of(recorded: Recorded, folder: Path, *, pdf: bool = True) -> list[Pa
     trials = trials_table(recorded.entries, recorded.space, recorded.directions[0])
     if trials.empty or not trials["best"].notna().any():
         raise InputError(f"The study {recorded.name!r} has no feasible evaluation yet, nothing to draw.")
-    shown_as = value_name(recorded)
-    paths = save(plot_optimization_history(trials, value_name=shown_as), folder / "history")
+    shown_as, direction = value_name(recorded), recorded.directions[0]
+    paths = save(plot_optimization_history(trials, value_name=shown_as, direction=direction), folder / "history")
     if len(recorded.directions) > 1:
         from deap_hpo.plotting.pareto import plot_pareto_front
 
@@ -100,21 +101,20 @@ def figures_of(recorded: Recorded, folder: Path, *, pdf: bool = True) -> list[Pa
     best = best_entry(recorded.entries, recorded.directions[0])
     curves = curves_table(recorded.entries, best.trained_number)
     if len(curves):
-        paths += save(plot_intermediate_values(curves, best.trained_number), folder / "curves")
+        curve, towards = curves_of(recorded)
+        drawn = plot_intermediate_values(
+            curves, best.trained_number, value_name=curve, direction=towards, objective=shown_as
+        )
+        paths += save(drawn, folder / "curves")
     if recorded.space:
-        paths += save(plot_slice(trials, recorded.space, value_name=shown_as), folder / "hyperparameters")
+        drawn = plot_slice(trials, recorded.space, value_name=shown_as, direction=direction)
+        paths += save(drawn, folder / "hyperparameters")
     if recorded.space and any(entry.start_from is not None for entry in recorded.entries):
         from deap_hpo.plotting.lineage import plot_lineage
 
         table = lineage_table(recorded.entries, recorded.space, recorded.directions[0])
         paths += save(plot_lineage(table, recorded.space, value_name=shown_as), folder / "lineage")
     return paths
-
-
-def value_name(recorded: Recorded) -> str:
-    """Say in words what the first objective is."""
-    name = objective_names(recorded)[0]
-    return "validation loss" if name == "loss" else name
 
 
 def print_study(recorded: Recorded, console: Console, top: int) -> None:
@@ -130,7 +130,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     trials = trials_table(recorded.entries, recorded.space, recorded.directions[0])
     ranked = best_trials(trials, recorded.directions[0])
     names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
-    header = ["evaluation", "generation", "value", *(name.split("_", 1)[1] for name in names)]
+    header = ["evaluation", "generation", value_name(recorded), *(name.split("_", 1)[1] for name in names)]
     best = [row for _, row in ranked.head(top).iterrows()]
     rows = [
         [str(row["number"]), str(row["generation"]), format_value(row["value"]), *(_shown(row[name]) for name in names)]
@@ -147,7 +147,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
 
 def print_front(recorded: Recorded, console: Console) -> None:
     """Print the Pareto front as a table, and its hypervolume after each generation."""
-    about = _describe_front(recorded)
+    about, objectives = _describe_front(recorded), objective_names(recorded)
     front, volume = about["pareto_front"], about["hypervolume"]
     if not front:
         console.print("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
@@ -158,11 +158,11 @@ def print_front(recorded: Recorded, console: Console) -> None:
         shown_of = {**one["params"], **one["metrics"]}
         cells = [*one["values"].values(), *(shown_of.get(name, "-") for name in others)]
         rows.append([str(one["number"]), str(one["generation"]), *map(_shown, cells)])
-    console.print(f"Pareto front: {len(front)} evaluations")
-    _print_table(["evaluation", "generation", *about["objectives"], *others], rows, console)
+    console.print(f"Pareto front: {plural(len(front), 'evaluation')}")
+    _print_table(["evaluation", "generation", *objectives, *others], rows, console)
     console.print(f"Hypervolume by generation: {', '.join(f'{value:.4g}' for value in volume['by_generation'])}")
-    reference = dict(zip(about["objectives"], volume["reference"], strict=True))
-    console.print(f"  above the worst feasible values, {format_params(reference)}")
+    reference = dict(zip(objectives, volume["reference"], strict=True))
+    console.print(f"  measured from the worst feasible values, {format_params(reference)}")
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
@@ -187,12 +187,13 @@ def counts_sentence(recorded: Recorded) -> str:
     Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers.
     """
     counts = summary(recorded)
+    trained, training = ("trained", "training") if trains_networks(recorded) else ("computed", "computing")
     done = f"{plural(counts['evaluations'], 'evaluation')} in {plural(counts['generations'], 'generation')}"
-    parts = [f"{done}: {counts['trained']} trained"]
+    parts = [f"{done}: {counts['trained']} {trained}"]
     parts += [f"{counts[key]} {key}" for key in ("cached", "infeasible", "pruned", "diverged", "failed") if counts[key]]
     parts += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
-    return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of training."
+    return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of {training}."
 
 
 def failure_sentence(recorded: Recorded) -> str:

@@ -18,7 +18,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 from test_cli import call
 
-from deap_hpo.analysis.fronts import front_table, hypervolumes, objective_names, pareto_front, reference_point
+from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front, reference_point
+from deap_hpo.analysis.names import objective_names
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
@@ -106,19 +107,6 @@ def test_the_default_reference_is_the_worst_feasible_value_of_each_objective() -
 def recorded(found: Any, attributes: Any = None) -> Recorded:
     directions: Any = ("minimize",) * len(found[0][0])
     return Recorded("study", directions, None, tuple(entries_of(found)), attributes or {})
-
-
-@pytest.mark.parametrize(
-    ("evaluator", "names"),
-    [
-        ({"objective": ["loss", "parameters"]}, ["loss", "parameters"]),
-        ({"function": "f", "metric": ["near", "far"]}, ["near", "far"]),
-        ({"function": "f", "metric": None}, ["value 1", "value 2"]),
-        (None, ["value 1", "value 2"]),
-    ],
-)
-def test_objectives_have_the_names_that_the_evaluator_gives_them(evaluator: Any, names: list[str]) -> None:
-    assert objective_names(recorded([((1.0, 2.0), 0.0, "ok")], {"evaluator": evaluator})) == names
 
 
 @pytest.mark.parametrize("objectives", [2, 3])

@@ -46,10 +46,20 @@ def test_what_was_pruned_is_drawn_where_it_ended() -> None:
     }
 
 
+def test_what_has_no_value_stands_at_the_edge_of_the_worst_ones() -> None:
+    for direction, edge in (("minimize", 1.0), ("maximize", 0.0)):
+        towards: Any = direction
+        history = plot_optimization_history(trials_table(entries(), SPACE), direction=towards).axes[0]
+        panel = plot_slice(trials_table(entries(), SPACE), SPACE, direction=towards).axes[0]
+        for axes in (history, panel):
+            (crosses,) = (line for line in axes.lines if line.get_label() == "no value (diverged or failed)")
+            assert set(crosses.get_ydata()) == {edge}
+
+
 def test_curves_draw_every_training_and_bring_out_the_best() -> None:
     axes = plot_intermediate_values(epochs_table(entries()), best=2).axes[0]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-    assert drawn["best (evaluation 2)"] == [[1, 0.8], [2, 0.5]]
+    assert drawn["best validation loss (evaluation 2)"] == [[1, 0.8], [2, 0.5]]
 
 
 def test_the_curve_of_the_best_runs_through_all_its_ancestors() -> None:
@@ -62,7 +72,7 @@ def test_the_curve_of_the_best_runs_through_all_its_ancestors() -> None:
     parts += [part(4, [0.7, 0.6, 0.5, 0.45], 1, 3, duplicate_of=9), part(5, [0.4], 5, 4), part(6, [0.5], 5, 4)]
     axes = plot_intermediate_values(curves_table(parts, best=5), best=5).axes[0]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-    assert drawn["best (evaluation 5)"] == [[1, 0.7], [2, 0.6], [3, 0.5], [4, 0.45], [5, 0.4]]
+    assert drawn["best validation loss (evaluation 5)"] == [[1, 0.7], [2, 0.6], [3, 0.5], [4, 0.45], [5, 0.4]]
     others = next(line.get_xydata().tolist() for line in axes.lines if line.get_color() == "0.6")
     ends = [i for i, (epoch, _) in enumerate(others) if math.isnan(epoch)]
     drawn_apart = [others[start:end] for start, end in zip([0, *(i + 1 for i in ends)], ends, strict=False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,8 +24,17 @@ from deap_hpo.plotting.impact import (
     plot_partial_dependence,
     plot_trade_off,
 )
-from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, plot_outcomes, plot_runs, plot_work
-from deap_hpo.plotting.style import save
+from deap_hpo.plotting.runs import (
+    plot_bands,
+    plot_comparison,
+    plot_costs,
+    plot_final_curves,
+    plot_outcomes,
+    plot_regrets,
+    plot_runs,
+    plot_work,
+)
+from deap_hpo.plotting.style import line_look, save
 from deap_hpo.space import Categorical, Float, Space
 
 
@@ -47,7 +57,11 @@ def test_partial_dependence_has_a_panel_for_each_hyperparameter_with_all_trainin
     assert [axes.get_xlabel() for axes in figure.axes] == ["lr", "momentum", "decay"]
     assert [axes.get_xscale() for axes in figure.axes] == ["log", "linear", "linear"]
     drawn = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
-    assert drawn == {"one training": 79, "diverged": 1, "modelled mean": 5}
+    assert drawn == {"one evaluation": 79, "no value (diverged or failed)": 1, "modelled mean": 5}
+    pruned = trials()
+    pruned.loc[1, "status"] = "pruned"  # of which the model knows nothing
+    axes = plot_partial_dependence(dependence, pruned, SPACE).axes[0]
+    assert [len(line.get_xdata()) for line in axes.lines] == [78, 1, 5]
 
 
 def test_choices_have_a_bar_and_a_mean_each_and_maps_keep_their_order() -> None:
@@ -116,10 +130,6 @@ def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
     band = pd.DataFrame({"label": "a", "round": [1, 2], "mean": [0.5, 0.4], "low": [0.4, 0.3], "high": [0.6, 0.5]})
     line = plot_bands(band, x="round", x_name="generation", value_name="best").axes[0].lines[0]
     assert line.get_xydata().tolist() == [[1, 0.5], [2, 0.4]]
-    many = plot_bands(pd.concat([band.assign(label=f"{i}") for i in range(10)]), x="round", x_name="", value_name="")
-    looks = {(line.get_color(), line.get_marker(), str(line.get_linestyle())) for line in many.axes[0].lines}
-    assert len(looks) == 10
-
     curve = {"label": ["a", "a"], "seed": 1, "epoch": [1, 2], "training_loss": [2, 1], "validation_loss": [1.5, 0.9]}
     first = plot_final_curves(pd.DataFrame(curve)).axes[0]
     assert first.lines[0].get_xydata().tolist() == [[1, 2], [2, 1]]
@@ -143,6 +153,26 @@ def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
         "a  (mean rank 1.2)", "a choice diverged: median", "most choices diverged",
     ]  # fmt: skip
     assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.7]
+
+
+def band_of(i: int) -> pd.DataFrame:
+    points = {"epochs": [1, 2], "budget": [1, 2], "low": [0.4, 0.3], "high": [0.6, 0.5]}
+    return pd.DataFrame({**points, "mean": [0.5, 0.4], "median": [0.5, 0.4], "regret": [0.5, 0.4 + i / 100]})
+
+
+def test_49_lines_all_differ_without_colours_too() -> None:
+    many = [band_of(i).assign(label=f"{i}", method=f"{i}") for i in range(49)]
+    table = pd.concat(many)
+    figures = (
+        plot_bands(table, x="epochs", x_name="", value_name=""),
+        plot_comparison(table),
+        plot_regrets(table, first="0"),
+    )
+    for figure in figures:
+        lines = figure.axes[0].lines
+        assert len({(line.get_marker(), str(line._dash_pattern)) for line in lines}) == 49  # type: ignore[attr-defined]
+        plt.close(figure)
+    assert line_look(3, points=80)["markevery"] == (3, 10)
 
 
 def test_a_figure_is_the_same_byte_for_byte(tmp_path: Path) -> None:

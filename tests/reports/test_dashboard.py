@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from test_study import SPACE, objective, truncation
 
+from deap_hpo import Float, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.reports.dashboard import make_server, url_of
@@ -43,8 +45,12 @@ def record(tmp_path: Path) -> str:
     return storage
 
 
-@pytest.fixture
-def page(record: str) -> Iterator[str]:
+def accurate(params: dict[str, Any]) -> dict[str, float]:
+    return {"accuracy": params["x"], "size": 1.0}
+
+
+@contextmanager
+def served(record: str) -> Iterator[str]:
     with make_server(record, port=0) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -53,9 +59,25 @@ def page(record: str) -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture
+def page(record: str) -> Iterator[str]:
+    with served(record) as url:
+        yield url
+
+
 def _ask(url: str, **options: Any) -> Any:
     with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=30) as answer:
         return json.load(answer)
+
+
+def test_objectives_are_called_as_the_evaluator_calls_them(tmp_path: Path) -> None:
+    storage = f"{tmp_path}/named.db"
+    optimize(accurate, {"x": Float(0.0, 1.0)}, metric="accuracy", direction="maximize", generations=1, storage=storage)
+    before = hashlib.sha256(Path(storage).read_bytes()).hexdigest()
+    with served(storage) as page:
+        api = page.replace("/dashboard/", "/api")
+        assert _ask(f"{api}/studies/1")["objective_names"] == ["accuracy"]
+    assert hashlib.sha256(Path(storage).read_bytes()).hexdigest() == before
 
 
 def test_a_run_that_goes_on_is_shown_with_what_its_trials_tell(page: str, record: str) -> None:

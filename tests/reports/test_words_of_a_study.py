@@ -1,0 +1,153 @@
+"""Figures, tables and sentences say what was measured: of functions, maximised objectives, several, constraints."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from rich.console import Console
+from test_cli import call
+
+from deap_hpo import Float, optimize
+from deap_hpo.analysis.names import curves_of, objective_names, value_name
+from deap_hpo.recorded import Recorded, read_record
+from deap_hpo.reports.html import page
+from deap_hpo.reports.study import counts_sentence, figures_of, print_study
+
+SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
+
+
+def reporting(params: dict[str, Any], report: Any) -> dict[str, float]:
+    """Half of the space is too large, and the best of it."""
+    accuracy = 0.5 + 0.3 * params["x"]
+    for epoch in (1, 2):
+        report(epoch, accuracy * epoch / 2)
+    return {"accuracy": accuracy, "size": params["x"]}
+
+
+def two(params: dict[str, Any]) -> dict[str, float]:
+    return {"accuracy": params["x"], "cost": params["x"] + params["y"], "size": params["y"]}
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    storage = str(tmp_path_factory.mktemp("runs") / "studies.db")
+    common: Any = {"storage": storage, "seed": 1, "population": 10, "generations": 2, "constraints": ["size <= 0.5"]}
+    optimize(reporting, SPACE, metric="accuracy", direction="maximize", algorithm="random", name="curves", **common)
+    optimize(two, SPACE, metric=["accuracy", "cost"], direction=["maximize", "minimize"], name="two", **common)
+    return storage
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """The figures of a study by the names of their files, of which none is written."""
+    figures: dict[str, Figure] = {}
+
+    def keep(figure: Figure, path: Path, *, pdf: bool) -> list[Path]:
+        figures[path.name] = figure
+        return []
+
+    monkeypatch.setattr("deap_hpo.plotting.style.save", keep)
+    return figures
+
+
+def texts_of(html: str) -> list[str]:
+    """What is written in the figures of a page; matplotlib repeats in a comment what it draws as outlines."""
+    figures = [base64.b64decode(one).decode() for one in re.findall(r"svg\+xml;base64,([^\"]+)", html)]
+    return [text for figure in figures for text in re.findall("<!-- (.*?) -->", figure)]
+
+
+def test_a_reported_curve_is_called_what_was_reported(storage: str, drawn: dict[str, Figure]) -> None:
+    study = read_record("curves", storage)
+    figures_of(study, Path("nowhere"))
+    (axes,) = drawn["curves"].axes
+    assert (axes.get_title(), axes.get_ylabel(), axes.get_yscale()) == ("Accuracy by epoch", "accuracy", "linear")
+    (legend,) = drawn["curves"].legends
+    best = max((one for one in study.entries if not one.evaluation.violation), key=lambda one: one.evaluation.value)
+    assert [text.get_text() for text in legend.texts] == [f"best accuracy (evaluation {best.number})", "the others"]
+    html = page([study])
+    assert "Accuracy by epoch" in html
+    assert "accuracy" in texts_of(html)
+    assert not any("loss" in text for text in [html, *texts_of(html)])
+
+
+def test_what_breaks_a_constraint_is_marked_and_never_above_the_best(storage: str, drawn: dict[str, Figure]) -> None:
+    study = read_record("curves", storage)
+    broken = [one for one in study.entries if one.evaluation.violation > 0]
+    assert 0 < len(broken) < len(study.entries)
+    figures_of(study, Path("nowhere"))
+    (history,) = drawn["history"].axes
+    lines = {str(line.get_label()): line.get_xydata().tolist() for line in history.lines}
+    assert lines["breaks a constraint"] == [[one.number, one.evaluation.value] for one in broken]
+    best = dict(lines["best so far"])
+    assert all(value <= best[number] for number, value in lines["evaluation"])
+    assert history.get_yscale() == "linear"
+    panel = drawn["hyperparameters"].axes[0]
+    shown = {points.get_label(): len(points.get_offsets()) for points in panel.collections}
+    assert shown["breaks a constraint"] == len(broken)
+    assert "breaks a constraint" in [text.get_text() for text in drawn["hyperparameters"].legends[0].texts]
+
+
+def test_several_objectives_have_their_names_and_the_same_mark(storage: str, drawn: dict[str, Figure]) -> None:
+    study = read_record("two", storage)
+    figures_of(study, Path("nowhere"))
+    marks = [
+        {line.get_label(): (line.get_marker(), line.get_color()) for line in drawn[name].axes[0].lines}
+        for name in ("history", "pareto")
+    ]
+    assert marks[0]["breaks a constraint"] == marks[1]["breaks a constraint"] == ("X", "C3")
+    html = page([study])
+    heads = re.findall(r'<th scope="col">(.*?)</th>', html)
+    assert heads.count("accuracy") == heads.count("cost") == 2  # of the front, of all evaluations
+    assert not any("value" in head for head in heads)
+
+
+def test_a_report_calls_the_objective_by_its_name(storage: str) -> None:
+    html = page([read_record("curves", storage)])
+    assert re.search(r"<br>Accuracy 0\.6\d+, size 0\.4\d+\.", html)
+    assert '<th scope="col">accuracy</th>' in html
+    assert "test loss" not in page([read_record(name, storage) for name in ("curves", "two")])
+
+
+def test_tables_and_sentences_of_a_function_speak_of_no_training(storage: str) -> None:
+    study = read_record("curves", storage)
+    assert counts_sentence(study).startswith("20 evaluations in 2 generations: 20 computed, ")
+    assert counts_sentence(study).endswith(" of computing.")
+    console = Console(file=io.StringIO(), width=200)
+    print_study(study, console, top=3)
+    assert console.file.getvalue().splitlines()[2].split() == ["evaluation", "generation", "accuracy", "x", "y", "size"]  # type: ignore[attr-defined]
+    listed = call("list", "--storage", storage).output
+    assert f"accuracy {max(one.evaluation.value for one in study.entries if one.evaluation.feasible):.4f}" in listed
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "value", "curve"),
+    [
+        ({"function": "f", "metric": None}, "value", ("value", "maximize")),
+        ({"function": "f", "metric": "loss"}, "loss", ("loss", "maximize")),
+        ({"task": "digits"}, "validation loss", ("validation loss", "minimize")),
+        ({"task": "digits", "objective": "accuracy"}, "accuracy", ("validation loss", "minimize")),
+    ],
+)
+def test_a_loss_is_the_validation_loss_where_a_network_was_trained(evaluator: Any, value: str, curve: Any) -> None:
+    study = Recorded("study", ("maximize",), None, (), {"evaluator": evaluator})
+    assert (value_name(study), curves_of(study)) == (value, curve)
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "names"),
+    [
+        ({"objective": ["loss", "parameters"]}, ["loss", "parameters"]),
+        ({"function": "f", "metric": ["near", "far"]}, ["near", "far"]),
+        ({"function": "f", "metric": None}, ["value 1", "value 2"]),
+        (None, ["value 1", "value 2"]),
+    ],
+)
+def test_objectives_have_the_names_that_the_evaluator_gives_them(evaluator: Any, names: list[str]) -> None:
+    study = Recorded("study", ("minimize", "minimize"), None, (), {"evaluator": evaluator})
+    assert objective_names(study) == names
