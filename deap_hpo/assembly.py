@@ -85,7 +85,7 @@ def check_space(task: Task, space: Space) -> None:
     """Check network and data with the middle of a space, and that training takes all its bounds and choices.
 
     Raises:
-        InputError: They do not fit together, or a hyperparameter has nowhere to go or a value that is none.
+        InputError: They do not fit together, or a hyperparameter has nowhere to go, or an invalid value.
     """
     middle = space.decode([0.5] * len(space))
     task.check(middle)

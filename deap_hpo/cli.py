@@ -222,7 +222,7 @@ _add(data, NETWORKS, "Examples: [bold]deap-hpo data[/bold]  ·  [bold]deap-hpo d
 def main() -> None:
     """Run the command line."""
     keep_memory()  # this process trains the best network again, and measures it
-    # A reader that goes away (`deap-hpo list | head -1`) is no error of ours.
+    # A reader that goes away (`deap-hpo list | head -1`) is not an error of ours.
     try:
         app()
     except BrokenPipeError:

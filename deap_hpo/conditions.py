@@ -23,7 +23,7 @@ class Conditions:
 
     Raises:
         TypeError: `when` is not a mapping of mappings.
-        ValueError: A name is unknown, comes later, or is no `Categorical`; or a choice is none of its choices.
+        ValueError: A name is unknown, comes later, or is not a `Categorical`; or a choice is not among its choices.
 
     Example:
         >>> optimizer, momentum = Categorical(["sgd", "adam"]), Float(0.0, 0.9)

@@ -59,7 +59,7 @@ class TaskConfig(Section):
     def _source_stands_alone(self) -> TaskConfig:
         others = [name for name in self.model_dump(exclude_defaults=True) if name not in ("source", *GOALS)]
         if self.source and others:
-            raise ValueError(f"source names a whole task, and so takes no {others[0]} beside it; got {self.source!r}.")
+            raise ValueError(f"source names a whole task, and so takes no {others[0]} besides; got {self.source!r}.")
         return self
 
     def goals(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class RunConfig(Section):
 
         The budgets (generations, evaluations, seconds) are not among them: they are totals, and may be raised to go on.
         """
-        unset = GOALS - self.task.goals().keys()  # records of before there were these go on
+        unset = GOALS - self.task.goals().keys()  # omitted, so that records made without them stay resumable
         task = self.task.model_dump(exclude={"data_dir", *unset, *(() if self.task.source else ("source",))})
         return {"task": task, "evolution": self.evolution.identity()}
 
@@ -193,7 +193,7 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
     The value of an override is read as TOML where that is possible, and as a string where it is not.
 
     Raises:
-        InputError: There is no such preset or file, it is no TOML, or a setting is unknown or out of its range.
+        InputError: There is no such preset or file, it is not TOML, or a setting is unknown or out of its range.
     """
     data = _read(source)
     data.setdefault("study", {}).setdefault("name", _default_name(source))

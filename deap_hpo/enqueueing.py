@@ -25,17 +25,17 @@ def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]]) -> lis
         >>> from deap_hpo.space import Float
         >>> genomes_of(Space({"lr": Float(0.0, 1.0)}), [{"lr": 0.25}])
         [[0.25]]
-        >>> genomes_of(Space({"lr": Float(0.0, 1.0)}), [{"lr": 2.0}])
+        >>> genomes_of(Space({"x": Float(0.0, 1.0)}), [{"x": 2.0}])
         Traceback (most recent call last):
             ...
-        deap_hpo.errors.InputError: enqueue[0] is no point of the space: lr: value must be within [0.0, 1.0]; got 2.0.
+        deap_hpo.errors.InputError: enqueue[0] is not a point of the space: x: value must be within [0.0, 1.0]; got 2.0.
     """
     genomes = []
     for i, configuration in enumerate(configurations):
         try:
             genomes.append(space.encode(configuration))
         except (TypeError, ValueError) as error:
-            raise InputError(f"enqueue[{i}] is no point of the space: {error}") from None
+            raise InputError(f"enqueue[{i}] is not a point of the space: {error}") from None
     return genomes
 
 
@@ -43,7 +43,7 @@ def plain_configurations(configurations: Sequence[Mapping[str, Any]]) -> list[di
     """Return configurations as the JSON values that are put on record; numpy's numbers become Python's.
 
     Raises:
-        InputError: They are no sequence of mappings.
+        InputError: They are not a sequence of mappings.
 
     Example:
         >>> plain_configurations([{"width": np.int64(8), "kind": "relu"}])
@@ -79,7 +79,7 @@ class Enqueued:
     """A strategy whose first batch is given.
 
     Afterwards it is the strategy itself that proposes. It learns from that batch if it has a method `learn` (the
-    surrogate and Optuna's samplers have), and else only its own proposals count for it.
+    surrogate and Optuna's samplers have one); a strategy without `learn` learns only from its own proposals.
 
     Args:
         strategy: The strategy.
@@ -150,7 +150,7 @@ def with_enqueued(config: RunConfig, source: str) -> RunConfig:
         source: Name of the study, and after a colon how many configurations; 3 by default.
 
     Raises:
-        InputError: There is no such study, it has no such configuration, or the number is none.
+        InputError: There is no such study, it has no such configuration, or the number is not an integer >= 1.
     """
     name, _, count = source.partition(":")
     if count and not (count.isdigit() and int(count)):

@@ -51,7 +51,7 @@ def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
     """Give the genes of an individual as they are put on record.
 
     Raises:
-        InputError: They are no numbers.
+        InputError: They are not numbers.
 
     Example:
         >>> genes_of([1, 0.5])

@@ -72,7 +72,7 @@ class Evaluation:
             loss stopped being finite; "failed" when it raised, ran out of time, or lost its worker too often;
             "infeasible" when it was known beforehand to break a constraint, and was not begun.
         curve: Measurements per epoch trained here, in order; epochs before its start are not repeated.
-        metrics: Final metrics beside the objective, such as ``{"accuracy": 0.91}``.
+        metrics: Final metrics besides the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
         environment: Where it ran: device, precision, number of threads, and the like.
         error: Why a failed evaluation failed, usually a traceback; else an empty string.

@@ -71,12 +71,12 @@ class ProcessExecutor:
         timeout: Seconds that one evaluation may take; None for no limit.
         retries: How often an evaluation whose worker died is started again, at least 0.
 
-    Raises:
-        InputError: An argument is out of its range; from `run`: the evaluator does not work in another process.
-
     The evaluator and its data go to each worker once, when it starts; torch's tensors are shared, not copied. A worker
     imports the evaluator's modules for itself: the evaluator has to pickle, and a script that uses this executor needs
-    the ``if __name__ == "__main__":`` of any such script. (torch itself it has from `deap_hpo.fork_server`.)
+    the ``if __name__ == "__main__":`` of any such script. (`deap_hpo.fork_server` preloads torch.)
+
+    Raises:
+        InputError: An argument is out of its range; from `run`: the evaluator does not work in another process.
 
     Example:
         >>> requests = [Request(number=i, params=-i, seed=0) for i in range(3)]

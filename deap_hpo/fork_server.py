@@ -1,9 +1,8 @@
 """The process that workers are forked from: it imports torch once for all, and nothing of the user's.
 
 A worker that imports torch itself takes seconds to start and hundreds of megabytes more of its own (docs/scaling.md has
-the figures). What a user's modules open when they are imported, a file, a connection or a GPU, is opened after the
-fork, and so each worker has its own. They are imported with the environment of the server's start, and libraries that
-read it when they are loaded (for their number of threads) have read that one; what evaluates finds the driver's of now.
+the figures). User modules are imported after the fork, so each worker opens its own files, connections and GPU. They
+see the environment as it was when the server started; the evaluator runs with the driver's current one.
 """
 
 from __future__ import annotations
@@ -110,9 +109,9 @@ def starting_workers(more: Mapping[str, str] | None = None) -> Iterator[None]:
 
 
 class ProcessState:
-    """What a process has of its own beside its memory: a worker takes it over from the driver as it is now.
+    """Per-process state other than memory, which a worker copies from the driver.
 
-    A forked worker would have that of the server's start.
+    Without that, a forked worker would have the state of the server's start.
 
     Attributes:
         environment: See `worker_environment`.

@@ -43,7 +43,7 @@ class Objective:
         constraints: What has to hold, such as "size <= 100".
 
     Raises:
-        InputError: `function` cannot be called with one argument, `direction` is neither, or a constraint is none.
+        InputError: `function` cannot be called with one argument, `direction` is neither, or a constraint is invalid.
 
     Example:
         >>> def objective(params, report):
@@ -163,7 +163,7 @@ class Reporter:
             metrics: Further measurements, by name.
 
         Raises:
-            InputError: The epoch is no such number.
+            InputError: The epoch is not such a number.
         """
         last = self.curve[-1].epoch if self.curve else -1
         if not is_integer(epoch) or epoch <= last:

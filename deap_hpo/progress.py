@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColu
 
 from deap_hpo.entries import Entry
 from deap_hpo.study import Study
-from deap_hpo.workload import Workload
+from deap_hpo.workload import Work, Workload
 
-_WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the time gone, also after days
+_WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the time elapsed, also after days
 
 
 class ProgressDisplay:
@@ -49,7 +49,7 @@ class ProgressDisplay:
         self._epochs = epochs
         self._best = math.nan
         self._evaluations = self._cost = 0  # of the batches that are complete
-        self._new = [0, 0]  # evaluations and their cost, of the batch that is not
+        self._new = Work(0, 0)  # of the batch that is not
         self._left = work.left()
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
         console = console or Console(stderr=True)
@@ -59,7 +59,7 @@ class ProgressDisplay:
             TextColumn("generation {task.fields[generation]}"),
             *([BarColumn(bar_width=min(24, console.width - _WIDE + 8))] if wide else []),
             TextColumn("{task.fields[counts]} · best {task.fields[best]}"),
-            *([TextColumn("·"), TimeElapsedColumn(), TextColumn("gone")] if wide else []),
+            *([TextColumn("·"), TimeElapsedColumn(), TextColumn("elapsed")] if wide else []),
             TextColumn("{task.fields[left]}"),
             console=console,
             disable=console.is_jupyter or not console.is_terminal,
@@ -79,9 +79,9 @@ class ProgressDisplay:
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Count a new evaluation."""
-        self._new[0] += 1
-        if entry.duplicate_of is None:
-            self._new[1] += entry.evaluation.trained_epochs if self._epochs else 1
+        trained = entry.evaluation.trained_epochs if self._epochs else 1
+        cost = trained if entry.duplicate_of is None else 0
+        self._new = Work(self._new.evaluations + 1, self._new.epochs + cost)
         self._note_best(study, [entry])
         self._update(study.generation)
 
@@ -90,7 +90,7 @@ class ProgressDisplay:
         replayed = not any(self._new)
         self._evaluations += len(entries)
         self._cost = study.budget.epochs if self._epochs else study.budget.evaluations
-        self._new = [0, 0]
+        self._new = Work(0, 0)
         self._left = self._work.left(study.generation, study.budget.evaluations, study.budget.epochs)
         if replayed:
             self._since, self._since_cost = self._clock(), self._cost
@@ -99,9 +99,10 @@ class ProgressDisplay:
 
     def _update(self, generation: int) -> None:
         """Show the state after so many complete batches."""
-        evaluations, cost = self._evaluations + self._new[0], self._cost + self._new[1]
-        total = self._cost + self._left[1]
-        expected = self._evaluations + self._left[0] if cost < total else evaluations  # the budget may end in a batch
+        evaluations, cost = self._evaluations + self._new.evaluations, self._cost + self._new.epochs
+        total = self._cost + self._left.epochs
+        # The budget may end in a batch.
+        expected = self._evaluations + self._left.evaluations if cost < total else evaluations
         counts = f"{evaluations}/{expected} evaluations"
         self._progress.update(
             self._task,
@@ -147,6 +148,6 @@ class _NotebookLine:
             self._make(
                 f"generation {shown['generation']} "
                 f'<progress value="{task.completed:.0f}" max="{task.total:.0f}"></progress> '
-                f"{shown['counts']} · best {shown['best']} · {task.elapsed or 0:.0f} s gone {shown['left']}"
+                f"{shown['counts']} · best {shown['best']} · {task.elapsed or 0:.0f} s elapsed {shown['left']}"
             )
         )

@@ -80,7 +80,7 @@ class Results:
         """Train the best network again and give it; see `model_of`.
 
         Raises:
-            InputError: No evaluation is feasible, or what evaluates is no trainer of this package.
+            InputError: No evaluation is feasible, or what evaluates is not a trainer of this package.
         """
         return self.model_of(self.best)
 
@@ -90,7 +90,7 @@ class Results:
         On a CPU it is bit for bit the one that was evaluated (of several repeats, the first).
 
         Raises:
-            InputError: What evaluates is no trainer of this package.
+            InputError: What evaluates is not a trainer of this package.
         """
         from deap_hpo.training.schedule import train_schedule
 

@@ -81,10 +81,10 @@ class StagedMap:
 
 
 def check_stages(stages: Sequence[int]) -> None:
-    """Refuse stages that are none.
+    """Refuse stages that cannot be used.
 
     Raises:
-        InputError: There is none, one is no whole number of at least 1, or they do not grow.
+        InputError: There are no stages, one is not a whole number of at least 1, or they do not grow.
 
     Example:
         >>> check_stages([1, 5, 2])

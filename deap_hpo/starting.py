@@ -15,7 +15,7 @@ def write_starter(name: str, folder: Path) -> list[Path]:
     """Write a commented starter that runs as it is: ``NAME.py`` with a task, ``NAME.toml`` with how to tune it.
 
     Raises:
-        InputError: The name is none that Python can import, or one of the files exists.
+        InputError: Python cannot import a file of that name, or one of the files exists.
     """
     if not name.isidentifier() or name in sys.stdlib_module_names:
         raise InputError(f"name must be one that Python can import, such as my_task; got {name!r}.")

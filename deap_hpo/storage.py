@@ -72,7 +72,7 @@ def open_storage(
         read_only: Have the database refuse to be written to by way of what is returned.
 
     Raises:
-        InputError: The file is no intact database, cannot be read or written, or the URL cannot be used.
+        InputError: The file is not an intact database, cannot be read or written, or the URL cannot be used.
     """
     if storage is None:
         return InMemoryStorage()

@@ -65,7 +65,7 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
     if value is None:
-        return '"None"'  # a choice, since settings that are None are left out; JSON's null is no TOML
+        return '"None"'  # a choice, since settings that are None are left out; JSON's null is not TOML
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # inf and nan, as TOML spells them; JSON has other words
     return json.dumps(value, ensure_ascii=False)

@@ -35,7 +35,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class ForeignStudyError(InputError):
-    """A study holds trials that are no evaluations of this package."""
+    """A study holds trials that are not evaluations of this package."""
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:

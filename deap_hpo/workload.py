@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from deap_hpo.config import EvolutionConfig
 from deap_hpo.errors import InputError
@@ -33,14 +33,25 @@ class Batch:
     least: int | None = None
 
 
+class Work(NamedTuple):
+    """An amount of work.
+
+    Attributes:
+        evaluations: Evaluations.
+        epochs: Epochs that they add, all together.
+    """
+
+    evaluations: int
+    epochs: int
+
+
 @dataclass(frozen=True)
 class Workload:
     """What a run will ask for, at most.
 
-    Less it becomes where a configuration comes again (its training answers for it), where a training diverges, or ends
-    at a stage, and where the run reaches its target, or nothing gets better for as long as its patience. (Only
-    Hyperband and its kin may come to more evaluations: where a whole rung diverges, the next bracket begins a
-    generation sooner.)
+    The actual work is smaller when a configuration repeats, a training diverges or stops at a stage, or the run stops
+    early. (Only Hyperband and its kin may come to more evaluations: where a whole rung diverges, the next bracket
+    begins a generation sooner.)
 
     Attributes:
         batches: In their order, as if there were no budget.
@@ -55,7 +66,7 @@ class Workload:
         >>> [(batch.evaluations, batch.epochs) for batch in work.batches]
         [(4, 1), (2, 1), (4, 1), (2, 1), (4, 1), (2, 1)]
         >>> work.evaluations, work.epochs, work.left(after=4, evaluations=12, epochs=12)
-        (18, 18, (6, 6))
+        (18, 18, Work(evaluations=6, epochs=6))
     """
 
     batches: tuple[Batch, ...]
@@ -71,12 +82,12 @@ class Workload:
     @property
     def evaluations(self) -> int:
         """Evaluations of the whole run."""
-        return self.left()[0]
+        return self.left().evaluations
 
     @property
     def epochs(self) -> int:
         """Epochs of the whole run."""
-        return self.left()[1]
+        return self.left().epochs
 
     def affordable(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Iterator[Batch]:
         """Give the batches after so many of them, as large as what these have left of the budget allows."""
@@ -91,12 +102,12 @@ class Workload:
             evaluations_left -= count
             epochs_left -= count * least
 
-    def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> tuple[int, int]:
+    def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Work:
         """Give the evaluations and epochs to come after so many batches, which took so many of both."""
         batches = list(self.affordable(after, evaluations, epochs))
         added = sum(one.evaluations * one.epochs for one in batches)
         budget = max(0, (self.max_epochs or sys.maxsize) - epochs)
-        return sum(one.evaluations for one in batches), min(added, budget)
+        return Work(sum(one.evaluations for one in batches), min(added, budget))
 
 
 def workload(space: Space, evolution: EvolutionConfig, *, epochs: int | None = None, seed: int = 0) -> Workload:
@@ -158,6 +169,7 @@ def _generations(space: Space, evolution: EvolutionConfig, epochs: int | None, s
 def _stages(generation: Batch, evolution: EvolutionConfig) -> Iterator[Batch]:
     if not evolution.stages:
         yield generation
+        return
     going = generation.evaluations
     for before, epochs in pairwise([0, *evolution.stages]):
         yield Batch(going, epochs - before)

@@ -93,7 +93,7 @@ def settings() -> str:
     rows = [(f"`{name}`", ", ".join(f"`{one}`" for one in known) or "none") for name, known in arguments.items()]
     parts += [
         "## evolution.arguments",
-        "What each strategy takes beside what follows from other settings. The arguments of "
+        "What each strategy takes besides what follows from other settings. The arguments of "
         "[`nsga-ii`, `nsga-iii`](how-to/multi-objective.md) and [`pbt`](how-to/pbt.md) are on their pages.",
         _table(("algorithm", "arguments"), rows),
     ]

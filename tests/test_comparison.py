@@ -178,7 +178,7 @@ def test_wrong_input_is_named(here: Path) -> None:  # noqa: F811
         ("fixed", "The strategy fixed needs the argument 'params'"),
         (
             "fixed:params={lr=-1.0,momentum=0.5}",
-            "The method 'fixed' cannot run: params is no point of the space: lr: value must be within",
+            "The method 'fixed' cannot run: params is not a point of the space: lr: value must be within",
         ),
         ("hyperband:eta=1", "eta must be an integer of at least 2; got 1"),
         ("nsga-ii", "The method 'nsga-ii' cannot run: nsga-ii needs at least 2 objectives; got 1."),

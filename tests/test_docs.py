@@ -103,7 +103,7 @@ def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:
 
 
 def test_the_reference_has_the_public_names_and_no_others() -> None:
-    described = (DOCS / "api.md").read_text().partition("## Beside these")[0]
+    described = (DOCS / "api.md").read_text().partition("## Also public")[0]
     names = set(re.findall(r"^::: [\w.]+\.(\w+)$", described, re.MULTILINE)) - {"individual_type"} | {"Individual"}
     assert names == set(deap_hpo.__all__) - {"__version__"}
 

@@ -74,7 +74,7 @@ def test_the_others_of_a_population_do_not_depend_on_what_is_enqueued() -> None:
 
 
 def test_a_point_outside_of_the_space_is_refused_before_anything_is_tried() -> None:
-    with pytest.raises(InputError, match=r"enqueue\[0\] is no point of the space: x: value must be within"):
+    with pytest.raises(InputError, match=r"enqueue\[0\] is not a point of the space: x: value must be within"):
         optimize(loss, SPACE, enqueue=[{"x": 9.0, "kind": "a"}], progress=False)
 
 

@@ -222,7 +222,7 @@ def test_the_display_fits_the_terminal(width: int, seconds: int) -> None:
     shown = screen.getvalue().rsplit("generation", 1)[1]
     for part in ("2/2", "120/120 evaluations", "best 0.0"):
         assert part in shown
-    assert ("━" in shown, "gone" in shown, ", 1200/1200 epochs" in shown) == (width > 80,) * 3
+    assert ("━" in shown, "elapsed" in shown, ", 1200/1200 epochs" in shown) == (width > 80,) * 3
     assert "…" not in screen.getvalue()
 
 

@@ -1,6 +1,6 @@
 """Run by the process that workers are forked from, before the first of them: it imports what they will need.
 
-It is no part of the package, which that process might find elsewhere: `deap_hpo.fork_server` names this folder, and
+It is not part of the package, which that process might find elsewhere: `deap_hpo.fork_server` names this folder, and
 tells by a variable what to import, from which files, and which variables to put back.
 """
 

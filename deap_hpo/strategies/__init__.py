@@ -106,7 +106,7 @@ cmaes, de, dehb, fixed, freeze-thaw, gp, grid, halving, hyperband, nsga2, random
 
 
 def argument_names(name: str) -> frozenset[str]:
-    """Return the names of the arguments that a strategy takes, beside the space.
+    """Return the names of the arguments that a strategy takes, besides the space.
 
     Example:
         >>> sorted(argument_names("random"))

@@ -43,7 +43,7 @@ class FixedStrategy:
         try:
             self._genome = space.encode(params)
         except (TypeError, ValueError) as error:
-            raise InputError(f"params is no point of the space: {error}") from None
+            raise InputError(f"params is not a point of the space: {error}") from None
         self._left = self.size = check_integer("repeats", repeats, 1)
         self.batch_size = check_integer("batch_size", batch_size, 1)
         check_integer("seed", seed, 0)

@@ -32,12 +32,12 @@ class FreezeThawStrategy(SurrogateStrategy):
     """Evolution over trainings in parts: a Gaussian process says which to begin, and which to go on with.
 
     The first genomes, a Latin hypercube, are successively halved: all are trained to the first rung, one in `eta` of
-    them to the next. From then on there are to choose from: the trainings that are paused, and children bred from the
-    record, as in `SurrogateStrategy`. The one that promises most is trained to its next rung, where it is judged again:
-    that of the largest expected improvement on the best whole training, for each epoch that it has left. So what turns
-    out badly is left early, and what was left is taken up again where the model has come to think better of it.
+    them to the next. After that, it chooses between the trainings that are paused and children bred from the record,
+    as in `SurrogateStrategy`. The one that promises most is trained to its next rung, where it is judged again: that of
+    the largest expected improvement on the best whole training, for each epoch that it has left. So what turns out
+    badly is left early, and what was left is taken up again where the model has come to think better of it.
 
-    The model has the epochs as an input beside the genes, and sees losses of earlier rungs on the scale of the last.
+    The model has the epochs as an input besides the genes, and sees losses of earlier rungs on the scale of the last.
 
     Run by `deap.algorithms.eaGenerateUpdate` with an evaluator that can go on from checkpoints, and a budget of epochs
     (`Study(max_epochs=...)`): how many evaluations these make is not known before. A deterministic function of the seed

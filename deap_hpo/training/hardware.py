@@ -46,7 +46,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     Whether it does is read from its feature flags, never timed: the same machine always gives the same answer.
 
     Raises:
-        InputError: It is none of them.
+        InputError: It is not one of them.
 
     Example:
         >>> resolve_precision("fp32", torch.device("cpu"))
@@ -147,7 +147,7 @@ def tf32(allowed: bool) -> Iterator[None]:
     torch has two interfaces for that, and no longer answers by the first (`allow_tf32`) once a caller has used the
     second (`fp32_precision`, from 2.9 on): the one that answers is used, and so neither is spoilt for the caller.
     """
-    _be_told_of_the_second_interface()
+    _swallow_tf32_warning()
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     settings: list[tuple[Any, str, bool | str]]
     try:
@@ -168,8 +168,8 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 @lru_cache
-def _be_told_of_the_second_interface() -> None:
-    """Hear what torch says once to who reads or sets `allow_tf32` (2.9 and later): the caller has done neither."""
+def _swallow_tf32_warning() -> None:
+    """Trigger torch's one-time warning about `allow_tf32` here, silenced: the user did nothing to cause it."""
     with warnings.catch_warnings(), suppress(RuntimeError):
         warnings.simplefilter("ignore")
         getattr(torch.backends.cuda.matmul, "allow_tf32")  # noqa: B009
@@ -179,9 +179,8 @@ def _be_told_of_the_second_interface() -> None:
 def fixed_convolutions() -> Iterator[None]:
     """Let cuDNN choose convolutions inside that give the same bits each time; put its settings back afterwards.
 
-    Neither by a race of several against the clock (`benchmark`), which what else the machine does may decide, nor such
-    as add up in the order in which threads come (not `deterministic`). Other networks in a stack are another
-    computation still, and its results agree within rounding.
+    Disables `benchmark`, whose choice depends on timing, and non-deterministic algorithms, which sum in thread order.
+    A stack of other networks is still a different computation, whose results agree only within rounding.
     """
     settings = torch.backends.cudnn
     before = settings.benchmark, settings.deterministic

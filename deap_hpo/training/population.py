@@ -103,7 +103,7 @@ class PopulationTrainer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the result depends on beside hyperparameters and seed: the same as for the reference."""
+        """What the result depends on besides hyperparameters and seed: the same as for the reference."""
         return self.reference.settings
 
     def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
@@ -206,7 +206,7 @@ class PopulationTrainer:
             weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
             step = step_memory(lambda: self.reference.loss(model, examples), self.device)
         if self.engine == "graph":
-            # A recorded step keeps its memory; the smaller last batch of an epoch takes its own beside it.
+            # A recorded step keeps its memory; the smaller last batch of an epoch takes its own in addition.
             last = len(self.reference.data.training) % member.recipe.batch_size
             step += step * last // member.recipe.batch_size
         # Weights, gradient as it is made and as a row, two moments, and what the update holds for a moment.

@@ -103,7 +103,7 @@ class ReferenceTrainer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the result depends on beside hyperparameters and seed; a resumed study has to have the same."""
+        """What the result depends on besides hyperparameters and seed; a resumed study has to have the same."""
         return {
             "task": self.task.name,
             **self.task.goals.settings,

@@ -22,7 +22,7 @@ from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
 Measure = Callable[[Tensor, Tensor], Tensor]
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
-"""Beside the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
+"""Besides the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -225,7 +225,7 @@ class Task:
         _, architecture = self.configure(params)
         examples = self.data.training[:2]
         about = f"inputs {list(examples.inputs.shape)}, targets {list(examples.targets.shape)}"
-        step = f"could not be built with {architecture}" if architecture else "could not be built"
+        step, misfit = f"could not be built{f' with {architecture}' if architecture else ''}", ""
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             try:
                 network = self.model(**architecture).eval()
@@ -233,29 +233,29 @@ class Task:
                 step = "could not be trained"
                 if trainable_parameters(network) == 0:
                     raise ValueError("it has no parameters that training changes")
-                step = f"does not fit the data ({about})"
+                step, misfit = f"does not fit the data ({about})", "data"
                 output = network(self.data.prepare(examples.inputs))
                 if not isinstance(output, Tensor):
                     raise TypeError(f"it must return a tensor; it returned a {type(output).__name__}")
                 self._check_classes(output)
                 about += f", outputs {list(output.shape)}"
                 for name, measure in {"loss": self.loss, **self.metrics}.items():
-                    step = f"does not fit the {name} ({about})"
+                    step, misfit = f"does not fit the {name} ({about})", "loss" if name == "loss" else ""
                     value = measure(output, examples.targets)
                     if not isinstance(value, Tensor) or value.dim() != 0:
                         raise ValueError("it must give a tensor with a single number, the mean over the batch")
             except Exception as error:
-                said = str(error).strip().removesuffix(".")
-                raise InputError(f"The network of the task {self.name!r} {step}: {said}.{self._hint(step)}") from error
+                said = f"{str(error).strip().removesuffix('.')}.{self._hint(misfit)}"
+                raise InputError(f"The network of the task {self.name!r} {step}: {said}") from error
 
-    def _hint(self, step: str) -> str:
-        """Say how data were understood, where that may be why a network does not fit."""
+    def _hint(self, misfit: str) -> str:
+        """Say how data were understood, where that may be why a network does not fit the "data" or the "loss"."""
         training = self.data.training
-        if "fit the data" in step and training.inputs.dtype == torch.int64:
+        if misfit == "data" and training.inputs.dtype == torch.int64:
             return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
-        if "fit the loss" in step and training.targets.is_floating_point():
+        if misfit == "loss" and training.targets.is_floating_point():
             return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."
-        if "fit the loss" in step and training.targets.dtype == torch.uint8:
+        if misfit == "loss" and training.targets.dtype == torch.uint8:
             return " Targets of the type uint8 are left as they are; give classes as int64."
         return ""
 

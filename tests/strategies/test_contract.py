@@ -249,7 +249,7 @@ def test_numbers_out_of_range_are_refused_by_name(name, argument):
         ("fixed", {"repeats": 1}, "fixed needs the argument 'params'; got repeats"),
         ("fixed", {"params": {"lr": 0.1}}, "missing width, act"),
         ("fixed", {"params": {"lr": 2.0, "width": 1, "act": "relu"}}, r"lr: value must be within \[0.0001, 1.0\]"),
-        ("fixed", {"params": 3}, "params is no point of the space"),
+        ("fixed", {"params": 3}, "params is not a point of the space"),
         (
             "grid",
             {"resolution": True},

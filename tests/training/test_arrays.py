@@ -259,6 +259,9 @@ def test_a_check_says_how_data_were_understood() -> None:
         Task.from_data(lambda: nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (1, 4))), (TABLE, masks)).check({})
     with pytest.raises(InputError, match=r"could not be built with {'width': 0}: .*\.$"):
         Task.from_data(lambda width: nn.Linear(4 // width, 3), (TABLE, CLASSES)).check({"width": 0})
+    metrics = {"loss per class": lambda output, target: output}  # whose name begins as the loss's
+    with pytest.raises(InputError, match=r"does not fit the loss per class .* the mean over the batch\.$"):
+        Task.from_data(lambda: nn.Linear(4, 1), (TABLE, CLASSES.astype(float)), metrics=metrics).check({})
 
 
 def test_a_lazy_network_that_was_called_once_is_a_network_as_any() -> None:

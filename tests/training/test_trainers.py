@@ -250,7 +250,7 @@ def test_what_torch_has_to_say_of_tf32_disturbs_nobody(monkeypatch):
             pass
 
     monkeypatch.setattr(torch.backends.cuda, "matmul", Products())
-    hardware._be_told_of_the_second_interface.cache_clear()
+    hardware._swallow_tf32_warning.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with hardware.tf32(False):
