@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deap_hpo.hyperparameters import Categorical, Choice, Float, Int
+from deap_hpo.categorical import Categorical, Choice
+from deap_hpo.hyperparameters import Float, Int
 
 When = Mapping[str, Mapping[str, Choice | Sequence[Choice]]]
 

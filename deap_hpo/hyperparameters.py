@@ -1,35 +1,51 @@
-"""One hyperparameter: a real number, a whole number or a choice, and its gene in [0, 1].
+"""Hyperparameters that are numbers, real or whole, and their gene in [0, 1].
 
-The three classes share a shape, not a base: `decode`, `encode`, `snap` and `grid`. Standard library only, so that
-reading a space costs nothing.
+They share a shape with `Categorical`, not a base: `decode`, `encode`, `snap`, `grid` and `size`. Standard library only,
+so that reading a space costs nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
-Choice = bool | int | float | str | None
+from deap_hpo.scales import (
+    DecimalSteps,
+    between,
+    check_bounds,
+    check_inside,
+    check_integer,
+    check_number,
+    check_resolution,
+    check_whole_steps,
+    clip,
+    evenly_spaced,
+    scale,
+)
 
 _INT_LIMIT = 2**40  # Within it, also on a log scale, rounding moves no bin's centre out of its bin.
 
 
 @dataclass(frozen=True)
 class Float:
-    """A real number, uniform between two bounds on a linear or a logarithmic scale.
+    """A real number, uniform between two bounds on a linear or a logarithmic scale, or in steps.
+
+    With a step the values are low, low + step, low + 2 step, ..., high, each with an equal share of the genes [0, 1].
+    They are counted in decimals, as people do: the third step of 0.1 is 0.3, where 3 * 0.1 is 0.30000000000000004.
 
     Attributes:
         low: Smallest value, finite; greater than 0 where `log`.
-        high: Largest value, finite, at least `low`; equal to it, the value is fixed.
+        high: Largest value, finite, at least `low`; equal to it, the value is fixed. Steps lead to it from `low`.
         log: Whether the logarithm of the value is what is uniform.
+        step: Distance of neighbouring values, greater than 0, at least a ten-millionth of the bounds; None leaves none
+            out. Not together with `log`.
 
     Raises:
-        TypeError: A bound is not a number, or `log` not a bool.
+        TypeError: A bound or the step is not a number, or `log` not a bool.
         ValueError: The bounds are not finite, in the wrong order, too far apart for a float, so close that there is
-            next to nothing between them, or not positive where `log`.
+            next to nothing between them, or not positive where `log`; or the step is out of its range, does not lead
+            to `high`, or leads to numbers of more than 15 digits.
 
     Example:
         >>> learning_rate = Float(1e-4, 1.0, log=True)
@@ -37,16 +53,24 @@ class Float:
         (0.01, 0.5)
         >>> Float(0.0, 0.9).grid(4)
         [0.0, 0.3, 0.6, 0.9]
+        >>> dropout = Float(0.0, 0.5, step=0.1)
+        >>> dropout.size, dropout.decode(0.6), dropout.encode(0.3)
+        (6, 0.3, 0.5833333333333334)
+        >>> Float(0.0, 0.5, step=0.2)
+        Traceback (most recent call last):
+            ...
+        ValueError: high must be a whole number of steps of 0.2 above 0.0, such as 0.4 or 0.6; got 0.5.
     """
 
     low: float
     high: float
     log: bool = False
+    step: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "low", _number("low", self.low))
-        object.__setattr__(self, "high", _number("high", self.high))
-        _check_bounds(self.low, self.high, self.log)
+        object.__setattr__(self, "low", check_number("low", self.low))
+        object.__setattr__(self, "high", check_number("high", self.high))
+        check_bounds(self.low, self.high, self.log)
         if not math.isfinite(self.high - self.low):
             raise ValueError(f"high - low must be finite; got low={self.low}, high={self.high}.")
         # A search that tries nothing twice would run out of numbers, and look for more without end.
@@ -55,6 +79,29 @@ class Float:
                 f"high must equal low, or have a million floating-point numbers below it down to low; "
                 f"got low={self.low}, high={self.high}."
             )
+        if self.step is not None:
+            object.__setattr__(self, "step", check_number("step", self.step))
+            if self.log:
+                raise ValueError(f"step cannot be had together with log; got step={self.step}.")
+        if self._steps is not None:
+            # As the last step is written: what was given may have been rounded by arithmetic.
+            object.__setattr__(self, "high", self._steps[len(self._steps) - 1])
+
+    @property
+    def size(self) -> float:
+        """Number of values: infinite between two bounds, unless there is a step."""
+        if self._steps is not None:
+            return len(self._steps)
+        return math.inf if self.low < self.high else 1
+
+    @cached_property
+    def _steps(self) -> DecimalSteps | None:
+        return None if self.step is None else DecimalSteps(self.low, self.high, self.step)
+
+    @cached_property
+    def _index(self) -> Int:
+        """The number of the step, as a hyperparameter of the same gene."""
+        return Int(0, int(self.size) - 1)
 
     def decode(self, gene: float) -> float:
         """Return the value of a gene; a gene outside [0, 1] counts as the nearest bound.
@@ -63,27 +110,43 @@ class Float:
             TypeError: The gene is not a number.
             ValueError: The gene is NaN.
         """
-        return _between(self.low, self.high, self.log, _clip(gene))
+        if self._steps is not None:
+            return self._steps[self._index.decode(gene)]
+        return between(self.low, self.high, self.log, clip(gene))
 
     def encode(self, value: float) -> float:
         """Return the gene of a value, up to rounding; 0.5 where only one value is possible.
 
+        With a step it is the centre of the value's bin, so that `decode` gives the value back exactly.
+
         Raises:
             TypeError: The value is not a number.
-            ValueError: The value is outside [low, high].
+            ValueError: The value is outside [low, high], or beside the steps by more than rounding.
         """
-        value = _number("value", value)
-        _check_inside(value, self.low, self.high)
-        start, width = _scale(self.low, self.high, self.log)
-        return _clip(((math.log(value) if self.log else value) - start) / width) if width else 0.5
+        value = check_number("value", value)
+        if self._steps is not None:
+            return self._index.encode(self._steps.index(value))
+        check_inside(value, self.low, self.high)
+        start, width = scale(self.low, self.high, self.log)
+        return clip(((math.log(value) if self.log else value) - start) / width) if width else 0.5
 
     def snap(self, gene: float) -> float:
-        """Return the gene within [0, 1] of the same value (exactly the same, unlike ``encode(decode(gene))``)."""
-        return _clip(gene) if self.high > self.low else 0.5
+        """Return the gene within [0, 1] of the same value (exactly the same, unlike ``encode(decode(gene))``).
+
+        With a step it is the centre of the gene's bin.
+        """
+        if self._steps is not None:
+            return self._index.snap(gene)
+        return clip(gene) if self.high > self.low else 0.5
 
     def grid(self, resolution: int) -> list[float]:
-        """Return `resolution` values, evenly spaced on the scale, both bounds included; of one, the middle."""
-        return _evenly_spaced(self.low, self.high, self.log, resolution)
+        """Return `resolution` values, evenly spaced on the scale, both bounds included; of one, the middle.
+
+        With a step they are as even as it allows, and no more than there are.
+        """
+        if self._steps is not None:
+            return [self._steps[index] for index in self._index.grid(resolution)]
+        return evenly_spaced(self.low, self.high, self.log, resolution)
 
 
 @dataclass(frozen=True)
@@ -95,12 +158,13 @@ class Int:
 
     Attributes:
         low: Smallest value, at least -2**40; greater than 0 where `log`.
-        high: Largest value, at least `low`, at most 2**40.
+        high: Largest value, at least `low`, at most 2**40. Steps lead to it from `low`.
         log: Whether the scale is logarithmic.
+        step: Distance of neighbouring values, at least 1; 1 where `log`.
 
     Raises:
-        TypeError: A bound is not an integer (of Python or numpy; bools are none), or `log` not a bool.
-        ValueError: The bounds are in the wrong order or beyond the limits.
+        TypeError: A bound or the step is not an integer (of Python or numpy; bools are none), or `log` not a bool.
+        ValueError: The bounds are in the wrong order or beyond the limits, or the step is, or does not lead to `high`.
 
     Example:
         >>> width = Int(1, 4)
@@ -110,18 +174,35 @@ class Int:
         0.375
         >>> Int(16, 256, log=True).grid(3)
         [16, 64, 256]
+        >>> Int(16, 256, step=16).grid(4)
+        [16, 96, 176, 256]
+        >>> Int(16, 256, step=16).encode(20)
+        Traceback (most recent call last):
+            ...
+        ValueError: value must be a whole number of steps of 16 above 16, such as 16 or 32; got 20.
     """
 
     low: int
     high: int
     log: bool = False
+    step: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "low", _integer("low", self.low))
-        object.__setattr__(self, "high", _integer("high", self.high))
-        _check_bounds(self.low, self.high, self.log)
+        for name in ("low", "high", "step"):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name)))
+        check_bounds(self.low, self.high, self.log)
         if max(-self.low, self.high) > _INT_LIMIT:
             raise ValueError(f"low and high must lie within +-2**40; got low={self.low}, high={self.high}.")
+        if self.step < 1:
+            raise ValueError(f"step must be at least 1; got {self.step}.")
+        if self.log and self.step != 1:
+            raise ValueError(f"step cannot be had together with log; got step={self.step}.")
+        check_whole_steps("high", self.high, self.low, self.step)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return (self.high - self.low) // self.step + 1
 
     def decode(self, gene: float) -> int:
         """Return the value of a gene; a gene outside [0, 1] counts as the nearest bound.
@@ -131,19 +212,21 @@ class Int:
             ValueError: The gene is NaN.
         """
         start, width = self._scale()
-        edge = start + _clip(gene) * width
-        return min(max(math.floor((math.exp(edge) if self.log else edge) + 0.5), self.low), self.high)
+        edge = start + clip(gene) * width
+        return self._stepped(math.floor((math.exp(edge) if self.log else edge) + 0.5))
 
     def encode(self, value: int) -> float:
         """Return the centre of the value's bin, so that `decode` gives the value back exactly.
 
         Raises:
             TypeError: The value is not an integer.
-            ValueError: The value is outside [low, high].
+            ValueError: The value is outside [low, high], or beside the steps.
         """
-        value = _integer("value", value)
-        _check_inside(value, self.low, self.high)
+        value = check_integer("value", value)
+        check_inside(value, self.low, self.high)
+        check_whole_steps("value", value, self.low, self.step)
         start, width = self._scale()
+        value = self.low + (value - self.low) // self.step
         centre = (math.log(value - 0.5) + math.log(value + 0.5)) / 2 if self.log else value
         return (centre - start) / width
 
@@ -153,148 +236,15 @@ class Int:
 
     def grid(self, resolution: int) -> list[int]:
         """Return up to `resolution` values, evenly spaced on the scale, both bounds included."""
-        if _resolution(resolution) > self.high - self.low:
-            return list(range(self.low, self.high + 1))
-        return list(dict.fromkeys(map(round, _evenly_spaced(self.low, self.high, self.log, resolution))))
+        if check_resolution(resolution) >= self.size:
+            return list(range(self.low, self.high + 1, self.step))
+        places = evenly_spaced(self.low, self.low + self.size - 1, self.log, resolution)
+        return list(dict.fromkeys(self._stepped(round(place)) for place in places))
+
+    # The scale is that of steps of 1 from `low`, as many as there are values; on it, step k is `low` + k.
 
     def _scale(self) -> tuple[float, float]:
-        return _scale(self.low - 0.5, self.high + 0.5, self.log)
+        return scale(self.low - 0.5, self.low + self.size - 0.5, self.log)
 
-
-@dataclass(frozen=True)
-class Categorical:
-    """One of a few choices, each with an equal share of the genes [0, 1].
-
-    Attributes:
-        choices: None, bools, ints, finite floats and strings, at least one, no two equal (1, 1.0 and True are).
-
-    Raises:
-        TypeError: `choices` is not a list or tuple, or a choice is of another type.
-        ValueError: There is no choice, a choice is not finite, or two are equal.
-
-    Example:
-        >>> optimizer = Categorical(["sgd", "adam"])
-        >>> optimizer.decode(0.3), optimizer.encode("adam")
-        ('sgd', 0.75)
-    """
-
-    choices: Sequence[Choice]
-    # Compared along with the choices, for which Python holds (0, 1) and (False, True) to be equal.
-    _types: tuple[type, ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.choices, (list, tuple)):
-            raise TypeError(f"choices must be a list or tuple; got {self.choices!r}.")
-        choices = tuple(_plain(choice) for choice in self.choices)
-        if not choices:
-            raise ValueError("choices must hold at least one choice; got none.")
-        for index, choice in enumerate(choices):
-            if not isinstance(choice, (bool, int, float, str, type(None))):
-                raise TypeError(f"choices must be None, bools, ints, floats or strings; got {choice!r}.")
-            if isinstance(choice, float) and not math.isfinite(choice):
-                raise ValueError(f"choices must be finite; got {choice!r}.")
-            if choice in choices[:index]:
-                raise ValueError(f"choices must differ (1, 1.0 and True do not); got {choice!r} again.")
-        object.__setattr__(self, "choices", choices)
-        object.__setattr__(self, "_types", tuple(map(type, choices)))
-
-    def decode(self, gene: float) -> Choice:
-        """Return the choice of a gene; a gene outside [0, 1] counts as the nearest bound.
-
-        Raises:
-            TypeError: The gene is not a number.
-            ValueError: The gene is NaN.
-        """
-        count = len(self.choices)
-        return self.choices[min(int(_clip(gene) * count), count - 1)]
-
-    def encode(self, value: Choice) -> float:
-        """Return the centre of the choice's bin, so that `decode` gives the choice back exactly.
-
-        Raises:
-            ValueError: The value is none of the choices (True is not 1 here).
-        """
-        value = _plain(value)
-        for index, choice in enumerate(self.choices):
-            if choice == value and isinstance(choice, bool) == isinstance(value, bool):
-                return (index + 0.5) / len(self.choices)
-        raise ValueError(f"value must be one of {list(self.choices)}; got {value!r}.")
-
-    def snap(self, gene: float) -> float:
-        """Return the centre of the gene's bin."""
-        return self.encode(self.decode(gene))
-
-    def grid(self, resolution: int) -> list[Choice]:
-        """Return all choices, whatever the resolution."""
-        _resolution(resolution)
-        return list(self.choices)
-
-
-def _scale(low: float, high: float, log: bool) -> tuple[float, float]:
-    """Where a scale starts, and how wide it is."""
-    start, end = (math.log(low), math.log(high)) if log else (low, high)
-    return start, end - start
-
-
-def _between(low: float, high: float, log: bool, gene: float) -> float:
-    if gene in (0.0, 1.0):  # Arithmetic, the logarithm's above all, would miss the bounds by a rounding.
-        return high if gene else low
-    start, width = _scale(low, high, log)
-    value = start + gene * width
-    return min(max(math.exp(value) if log else value, low), high)
-
-
-def _evenly_spaced(low: float, high: float, log: bool, resolution: int) -> list[float]:
-    resolution = _resolution(resolution)
-    genes = [index / (resolution - 1) for index in range(resolution)] if resolution > 1 else [0.5]
-    return list(dict.fromkeys(_between(low, high, log, gene) for gene in genes))
-
-
-def _plain(value: Any) -> Any:
-    """Return numpy's scalars as Python's, and anything else as it is."""
-    return value.item() if hasattr(value, "item") else value
-
-
-def _number(name: str, value: Any) -> float:
-    value = _plain(value)
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number; got {value!r}.")
-    return float(value)
-
-
-def _integer(name: str, value: Any) -> int:
-    value = _plain(value)
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer; got {value!r}.")
-    return int(value)
-
-
-def _check_bounds(low: float, high: float, log: Any) -> None:
-    if not isinstance(log, bool):
-        raise TypeError(f"log must be a bool; got {log!r}.")
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"low and high must be finite; got low={low}, high={high}.")
-    if low > high:
-        raise ValueError(f"low must be at most high; got low={low}, high={high}.")
-    if log and low <= 0:
-        raise ValueError(f"low must be greater than 0 on a logarithmic scale; got low={low}.")
-
-
-def _check_inside(value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"value must be within [{low}, {high}]; got {value}.")
-
-
-def _clip(gene: float) -> float:
-    if not isinstance(gene, Real):
-        raise TypeError(f"gene must be a number; got {gene!r}.")
-    if math.isnan(gene):
-        raise ValueError("gene must be a number other than NaN; got nan.")
-    return min(max(float(gene), 0.0), 1.0)
-
-
-def _resolution(resolution: int) -> int:
-    resolution = _integer("resolution", resolution)
-    if resolution < 1:
-        raise ValueError(f"resolution must be at least 1; got {resolution}.")
-    return resolution
+    def _stepped(self, place: int) -> int:
+        return min(max(self.low + (place - self.low) * self.step, self.low), self.high)

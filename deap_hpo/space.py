@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, Protocol, TypeVar
 
+from deap_hpo.categorical import Categorical
 from deap_hpo.conditions import Conditions, When
 from deap_hpo.errors import InputError, did_you_mean
-from deap_hpo.hyperparameters import Categorical, Float, Int
+from deap_hpo.hyperparameters import Float, Int
 
 __all__ = ["Categorical", "Float", "Hyperparameter", "Int", "Space", "UniformSource"]
 
@@ -181,8 +182,8 @@ class Space(Mapping[str, Hyperparameter]):
         """Return the full factorial design: every combination of values in use, the last name varying fastest.
 
         Args:
-            resolution: Number of values of each `Float` and `Int` (fewer where an `Int` has fewer), at least 1; one
-                for all, or by name. A `Categorical` takes all of its choices and need not be named.
+            resolution: Number of values of each `Float` and `Int` (fewer where it has fewer), at least 1; one for
+                all, or by name. A `Categorical` takes all of its choices and need not be named.
 
         Raises:
             TypeError: A resolution is not an integer.
@@ -207,7 +208,7 @@ class Space(Mapping[str, Hyperparameter]):
         return points
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the space in JSON's types; the order of the names is part of it.
+        """Return the space in JSON's types; the order of the names is part of it. A step is told where there is one.
 
         Example:
             >>> Space({"width": Int(1, 4)}).to_dict()
@@ -221,7 +222,7 @@ class Space(Mapping[str, Hyperparameter]):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Mapping[str, Any]]) -> Space:
-        """Return the space that `to_dict` wrote; `log` and `when` may be left out.
+        """Return the space that `to_dict` wrote; `log`, `step` and `when` may be left out.
 
         Raises:
             TypeError: An entry is not a mapping, or a value is of the wrong type.
@@ -229,7 +230,7 @@ class Space(Mapping[str, Hyperparameter]):
 
         Example:
             >>> Space.from_dict({"width": {"type": "int", "low": 1, "high": 4}})
-            Space({'width': Int(low=1, high=4, log=False)})
+            Space({'width': Int(low=1, high=4, log=False, step=1)})
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"data must be a mapping of names; got {data!r}.")
@@ -270,7 +271,9 @@ def _to_dict(hyperparameter: Hyperparameter) -> dict[str, Any]:
     if isinstance(hyperparameter, Categorical):
         return {"type": "categorical", "choices": list(hyperparameter.choices)}
     kind = type(hyperparameter).__name__.lower()
-    return {"type": kind, "low": hyperparameter.low, "high": hyperparameter.high, "log": hyperparameter.log}
+    told = {"type": kind, "low": hyperparameter.low, "high": hyperparameter.high, "log": hyperparameter.log}
+    # What has no step is told as it was before there were steps, so that its records can be resumed.
+    return told if hyperparameter.step == type(hyperparameter).step else {**told, "step": hyperparameter.step}
 
 
 def _from_dict(entry: Mapping[str, Any]) -> Hyperparameter:
@@ -283,7 +286,8 @@ def _from_dict(entry: Mapping[str, Any]) -> Hyperparameter:
     arguments = {key: value for key, value in entry.items() if key not in ("type", "when")}
     known = [argument.name for argument in fields(kind) if argument.init]
     _refuse_unknown("unknown key", arguments, known)
-    missing = [key for key in known if key != "log" and key not in arguments]
+    needed = [argument.name for argument in fields(kind) if argument.init and argument.default is MISSING]
+    missing = [key for key in needed if key not in arguments]
     if missing:
-        raise ValueError(f"{entry['type']} must have {', '.join(known)}; missing {', '.join(missing)}.")
+        raise ValueError(f"{entry['type']} must have {', '.join(needed)}; missing {', '.join(missing)}.")
     return kind(**arguments)

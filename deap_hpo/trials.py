@@ -50,7 +50,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
         if isinstance(parameter, Categorical):
             return CategoricalDistribution(parameter.choices)
         kind = FloatDistribution if isinstance(parameter, Float) else IntDistribution
-        return kind(parameter.low, parameter.high, log=parameter.log)
+        return kind(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
 
     return {name: distribution(parameter) for name, parameter in space.items()}
 

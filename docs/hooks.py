@@ -62,12 +62,13 @@ SPACE = """## space
 
 What is searched: one line for each hyperparameter. It is either a training setting, by the name of a field of
 [`Recipe`](api.md#deap_hpo.training.recipe.Recipe) (`lr`, `momentum`, `batch_size`, ...), or an argument of the network.
-With `log = true` its logarithm is what is uniform; with `when` it is searched only where others have certain choices.
+With `log = true` its logarithm is what is uniform; with `step` its values are low, low + step, ..., high; with `when` it is
+searched only where others have certain choices.
 
 ```toml
 [space]
 lr = { type = "float", low = 1e-4, high = 1.0, log = true }
-width = { type = "int", low = 8, high = 64 }
+width = { type = "int", low = 8, high = 64, step = 8 }
 optimizer = { type = "categorical", choices = ["sgd", "adam"] }
 momentum = { type = "float", low = 0.0, high = 0.9, when = { optimizer = ["sgd"] } }
 ```

@@ -24,7 +24,7 @@ from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import read_record
-from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
 CONFIG = """
@@ -117,6 +117,43 @@ def test_run_show_list_plot_resume(here: Path) -> None:
     assert longer["counts"]["evaluations"] == 14
     entries = read_record("small", "runs/studies.db").entries
     assert [entry.number for entry in entries] == list(range(14))
+
+
+def test_steps_are_on_record_and_in_all_that_is_made_of_it(here: Path) -> None:
+    steps = ("--set", "space.momentum.step=0.3", "--set", 'space.width={type = "int", low = 8, high = 32, step = 8}')
+    alone = ("--set", "task.arguments={inputs = 64}")
+    cut = call("run", "small.toml", *alone, *steps, "--set", "evolution.max_evaluations=7")
+    assert cut.exit_code == 0, cut.output
+    ended = call("resume", "small", "--set", "evolution.max_evaluations=100", "--json")
+    assert ended.exit_code == 0, ended.output
+    whole = call("run", "small.toml", "--name", "whole", *alone, *steps, "--json")
+    assert json.loads(ended.stdout)["best"] == json.loads(whole.stdout)["best"]
+
+    recorded = read_record("small", "runs/studies.db")
+    assert recorded.space is not None
+    assert recorded.space["momentum"] == Float(0.0, 0.9, step=0.3)
+    assert recorded.space["width"] == Int(8, 32, step=8)
+    trials = optuna.load_study(study_name="small", storage="sqlite:///runs/studies.db").trials
+    assert {trial.distributions["momentum"].step for trial in trials} == {0.3}
+    assert {trial.distributions["width"].step for trial in trials} == {8}
+    assert {repr(trial.params["momentum"]) for trial in trials} <= {"0.0", "0.3", "0.6", "0.9"}
+    assert {trial.params["width"] for trial in trials} <= {8, 16, 24, 32}
+
+    best = recorded.space.decode(recorded.entries[json.loads(ended.stdout)["best"]["number"]].genes)
+    assert json.loads(call("show", "small", "--json").output)["best"]["params"] == best
+    rows = [line.split() for line in call("show", "small").output.splitlines()[3:]]
+    assert [f"{best['momentum']:g}", str(best["width"])] in [row[4:6] for row in rows]
+    assert call("plot", "small").exit_code == 0
+    assert call("export", "small", "--output", "network").exit_code == 0
+    exported = Path("network/best.toml").read_text()
+    assert f"momentum = {best['momentum']}\n" in exported
+    assert '[run.space.width]\ntype = "int"\nlow = 8\nhigh = 32\nstep = 8\n' in exported
+
+    refused = call("run", "small.toml", "--name", "coarse", "--set", "space.momentum.step=0.2")
+    assert refused.exit_code == 2
+    assert "momentum: high must be a whole number of steps of 0.2 above 0.0, such as 0.8 or 1.0; got 0.9." in (
+        " ".join(refused.stderr.split())
+    )
 
 
 def test_the_seed_decides(here: Path) -> None:

@@ -87,6 +87,22 @@ def test_every_member_trains_on_from_itself_or_from_a_better_one(arguments: dict
     assert [one.fitness.values for one in population] == [entry.evaluation.values for entry in entries[-8:]]
 
 
+@pytest.mark.parametrize("explore", ["perturb", "resample"])
+def test_schedules_move_in_steps(explore: str) -> None:
+    space = Space({"x": Float(0.0, 8.0, step=0.8), "width": Int(16, 64, step=16)})
+    with Study(space, seed=1) as study:
+        toolbox = make_toolbox(space)
+        toolbox.register("evaluate", Creeping())
+        toolbox.register("map", study.map)
+        PBTSettings(explore=explore).register(toolbox, population=8)
+        eaPBT(toolbox.population(n=8), toolbox, 0.0, 1.0, 4, verbose=False)
+    params = [space.decode(entry.genes) for entry in study.record]
+    assert all(repr(one["x"]) in map(repr, space["x"].grid(11)) and one["width"] % 16 == 0 for one in params)
+    entries = list(study.record)
+    varied = [(params[i], params[entry.start_from or 0]) for i, entry in enumerate(entries) if entry.operators]
+    assert all(any(child[name] != source[name] for child, source in varied) for name in space)
+
+
 @given(st.lists(st.floats(0, 5) | st.just(math.inf), min_size=2, max_size=12), st.sampled_from(sorted(EXPLOITS)))
 @settings(deadline=None)
 def test_whoever_is_taken_over_is_better_and_nobody_without_a_value_goes_on_beside_one_with_a_value(

@@ -53,6 +53,21 @@ def test_space_survives_json_pickle_and_repr(space):
     assert eval(repr(space)) == space
 
 
+def test_a_step_is_told_where_there_is_one():
+    space = Space({"x": Float(0.0, 0.5, step=0.1), "width": Int(16, 256, step=16)})
+    told = {
+        "x": {"type": "float", "low": 0.0, "high": 0.5, "log": False, "step": 0.1},
+        "width": {"type": "int", "low": 16, "high": 256, "log": False, "step": 16},
+    }
+    assert space.to_dict() == told
+    assert Space.from_dict(told) == space
+    without = Space({"x": Float(0.0, 0.5), "width": Int(16, 256, step=1)})
+    assert space != without
+    for entry in told.values():  # as it was before there were steps: such records can be resumed
+        del entry["step"]
+    assert without.to_dict() == told
+
+
 def test_order_is_part_of_a_space():
     lr, momentum = Float(1e-4, 1.0), Float(0.0, 0.9)
     space = Space({"lr": lr, "momentum": momentum})
@@ -111,17 +126,27 @@ SPACE = Space({"lr": Float(1e-4, 1.0, log=True), "width": Int(1, 4), "optimizer"
         (
             lambda: Space.from_dict({"lr": {"type": "float", "low": 0, "hihg": 1}}),
             ValueError,
-            "lr: unknown key 'hihg' (did you mean 'high'?); expected low, high, log.",
+            "lr: unknown key 'hihg' (did you mean 'high'?); expected low, high, log, step.",
         ),
         (
             lambda: Space.from_dict({"lr": {"type": "float", "low": 0}}),
             ValueError,
-            "lr: float must have low, high, log; missing high.",
+            "lr: float must have low, high; missing high.",
         ),
         (
             lambda: Space.from_dict({"lr": {"type": "float", "low": 2, "high": 1}}),
             ValueError,
             "lr: low must be at most",
+        ),
+        (
+            lambda: Space.from_dict({"width": {"type": "int", "low": 16, "high": 250, "step": 16}}),
+            ValueError,
+            "width: high must be a whole number of steps of 16 above 16, such as 240 or 256; got 250.",
+        ),
+        (
+            lambda: Space({"width": Int(16, 256, step=16)}).encode({"width": 100}),
+            ValueError,
+            "width: value must be a whole number of steps of 16 above 16, such as 96 or 112; got 100.",
         ),
     ],
 )

@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import optuna
+import pytest
 import recorded
+from hypothesis import given
+from hypothesis import strategies as st
+from test_hyperparameters import repeatable, steps
 
 from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Epoch, Evaluation
@@ -63,3 +68,15 @@ def test_a_trial_with_all_attributes_is_read_as_well() -> None:
     for name, value in {**empty, "retries": 0}.items():  # records that were begun before these were left out
         trial.set_user_attr(name, value)
     assert to_entry(trial, ["minimize"]) == PLAIN
+
+
+@pytest.mark.filterwarnings("error")  # Optuna warns where a step does not lead to the upper bound
+@repeatable
+@given(steps, st.data())
+def test_steps_are_optunas_steps_with_the_same_values(hyperparameter, data) -> None:
+    said = distributions(Space({"x": hyperparameter}))["x"]
+    assert (said.low, said.high, said.step) == (hyperparameter.low, hyperparameter.high, hyperparameter.step)
+    read = optuna.distributions.json_to_distribution(optuna.distributions.distribution_to_json(said))
+    assert read == said
+    value = hyperparameter.decode(data.draw(st.floats(0, 1)))
+    assert read._contains(read.to_internal_repr(value))

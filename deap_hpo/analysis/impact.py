@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,7 +17,7 @@ from deap_hpo.analysis.response import Genes, ResponseModel, capped_values, firs
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.quiet_optuna import quiet_optuna
-from deap_hpo.space import Categorical, Space
+from deap_hpo.space import Space
 from deap_hpo.strategies.genes import GeneColumns
 from deap_hpo.trials import distributions
 
@@ -76,7 +78,8 @@ def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.Data
 
     Args:
         model: Of the objective.
-        resolution: Points of each hyperparameter, at least 2; a categorical one takes each choice.
+        resolution: Points of each hyperparameter, at least 2, fewer where it has fewer values; a categorical one takes
+            each choice.
 
     Returns:
         One row for each hyperparameter and point: `hyperparameter`, `value`, `mean` (geometric where the model is
@@ -103,7 +106,7 @@ def interactions(model: ResponseModel, *, resolution: int = 31) -> pd.DataFrame:
 
     Args:
         model: Of the objective.
-        resolution: Points on each axis, at least 2.
+        resolution: Points on each axis, at least 2, fewer where there are fewer values.
 
     Returns:
         One row for each pair and pair of points: `first`, `second` (names), `first_value`, `second_value`, `mean`
@@ -261,10 +264,10 @@ def noise_share(repeats: pd.DataFrame) -> dict[str, float]:
 
 
 def _points(space: Space, name: str, resolution: int) -> NDArray[np.float64]:
-    hyperparameter = space[name]
-    if isinstance(hyperparameter, Categorical):
-        return np.array([hyperparameter.encode(choice) for choice in hyperparameter.choices], dtype=float)
-    return np.asarray(np.linspace(0.0, 1.0, resolution), dtype=np.float64)
+    hyperparameter: Any = space[name]
+    if math.isinf(hyperparameter.size):
+        return np.asarray(np.linspace(0.0, 1.0, resolution), dtype=np.float64)
+    return np.array([hyperparameter.encode(value) for value in hyperparameter.grid(resolution)], dtype=float)
 
 
 def _with(space: Space, genes: Genes, fixed: dict[int, float]) -> Genes:

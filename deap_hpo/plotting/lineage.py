@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deap_hpo.plotting.style import log_scale, style
+from deap_hpo.plotting.style import scale_axis, style
 from deap_hpo.space import Categorical, Space
 
 
@@ -39,8 +39,8 @@ def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "val
             choices = list(hyperparameter.choices)
             column = column.map(lambda choice, known=choices: known.index(choice) if choice in known else math.nan)
             axis.set_yticks(range(len(choices)), [str(choice) for choice in choices])
-        elif hyperparameter.log:
-            log_scale(axis, "y")
+        else:
+            scale_axis(axis, hyperparameter, "y")
         height = dict(zip(lineages["number"], column, strict=True))
         rows = list(lineages.itertuples(index=False))
         parts = [[(row.start_epoch, height[row.number]), (row.epoch, height[row.number])] for row in rows]

@@ -29,6 +29,8 @@ BROKEN_LOOK: dict[str, Any] = {"marker": "X", "color": "C3"}
 """How a legend calls what broke a constraint, and how that is drawn."""
 
 _MARKERS_OF_A_LINE = 8
+_FEW_VALUES = 18  # Of a number: with more of them, round numbers say as much.
+_MOST_TICKS = 6  # With numbers of four digits, a panel of three inches holds so many.
 
 
 @contextmanager
@@ -160,13 +162,19 @@ def places(column: pd.Series[Any], hyperparameter: Hyperparameter) -> Any:
 
 
 def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "y"] = "x") -> None:
-    """Prepare an axis for a hyperparameter, before anything is drawn: on its scale, its choices in their order."""
+    """Prepare an axis for a hyperparameter, before anything is drawn: on its scale, its choices in their order.
+
+    A number that has but a few values, in steps, has its ticks there: between them there is nothing.
+    """
+    axis = axes.xaxis if which == "x" else axes.yaxis
     if isinstance(hyperparameter, Categorical):
         if _has_names(hyperparameter):
-            axis = axes.xaxis if which == "x" else axes.yaxis
             axis.update_units([str(choice) for choice in hyperparameter.choices])  # type: ignore[no-untyped-call]
     elif hyperparameter.log:
         log_scale(axes, which)
+    elif hyperparameter.size <= _FEW_VALUES:
+        values = hyperparameter.grid(_FEW_VALUES)
+        axis.set_ticks(values[:: -(-len(values) // _MOST_TICKS)])
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:

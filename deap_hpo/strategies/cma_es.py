@@ -30,8 +30,8 @@ class CMAStrategy:
     - DEAP draws from numpy's global generator. Here draws come from a generator of the strategy's own, so that a run
       depends on its seed and on nothing else that draws.
 
-    `Int` and `Categorical` genes are cut into bins. Once the distribution is narrower than a bin, nothing pulls it out
-    of there: with many such genes, expect less of this strategy.
+    `Int` and `Categorical` genes, and those of a `Float` with a step, are cut into bins. Once the distribution is
+    narrower than a bin, nothing pulls it out of there: with many such genes, expect less of this strategy.
 
     Args:
         space: The search space.

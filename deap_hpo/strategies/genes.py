@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.space import Categorical, Int, Space
 
 Array = NDArray[np.float64]
 
@@ -18,11 +18,11 @@ class GeneColumns:
     """A space for strategies that work on matrices [n, genes]: one row for each genome, one column for each gene.
 
     Attributes:
-        bins: Number of values of each gene, as floats [genes]; infinite where the gene is a `Float`.
+        bins: Number of values of each gene, as floats [genes]; infinite where it is a `Float` without a step.
         categorical: Whether each gene is an unordered choice among more than two, [genes]. Two choices have no order to
             get wrong and are treated as numbers.
         groups: For each column of `features`, the gene that it stands for.
-        size: Number of configurations in the space; infinite where it has a `Float` that is free.
+        size: Number of configurations in the space; infinite where one of the bins is.
 
     Example:
         >>> columns = GeneColumns(Space({"width": Int(1, 4), "act": Categorical(["relu", "tanh", "gelu"])}))
@@ -35,7 +35,7 @@ class GeneColumns:
     def __init__(self, space: Space) -> None:
         self._space = space
         self._hyperparameters = list(space.values())
-        self.bins: Array = np.array([_bins(hyperparameter) for hyperparameter in self._hyperparameters])
+        self.bins: Array = np.array([float(hyperparameter.size) for hyperparameter in self._hyperparameters])
         self.categorical: NDArray[np.bool_] = np.array(
             [isinstance(hyperparameter, Categorical) for hyperparameter in self._hyperparameters]
         ) & (self.bins > 2)
@@ -121,11 +121,3 @@ def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tr
         strata = rng.permuted(np.tile(np.arange(count), (genes, 1)), axis=1).T
         designs.append((strata + rng.random((count, genes))) / count)
     return [list(point) for point in max(designs, key=lambda design: pdist(design).min())]
-
-
-def _bins(hyperparameter: Float | Int | Categorical) -> float:
-    if isinstance(hyperparameter, Categorical):
-        return float(len(hyperparameter.choices))
-    if isinstance(hyperparameter, Int):
-        return float(hyperparameter.high - hyperparameter.low + 1)
-    return math.inf if hyperparameter.low < hyperparameter.high else 1.0

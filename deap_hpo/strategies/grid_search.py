@@ -10,7 +10,7 @@ import numpy as np
 
 from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError
-from deap_hpo.space import Categorical, Hyperparameter, Int, Space
+from deap_hpo.space import Categorical, Space
 
 
 class GridStrategy:
@@ -98,22 +98,16 @@ def _finest(space: Space, budget: int) -> dict[str, int]:
             f"budget must be at least {_size(space, resolution)}, the number of combinations of all choices alone; "
             f"got {budget}."
         )
+    # The choices of a Categorical are all there from the start.
+    most = {name: 1 if isinstance(one, Categorical) else one.size for name, one in space.items()}
     used = {name for point in space.grid(resolution) for name in point}  # What is in use nowhere never fills a grid.
-    while growing := [name for name in space if name in used and resolution[name] < _most_values(space[name])]:
+    while growing := [name for name in space if name in used and resolution[name] < most[name]]:
         name = min(growing, key=resolution.__getitem__)
         finer = {**resolution, name: resolution[name] + 1}
         if _size(space, finer) > budget:
             break
         resolution = finer
     return resolution
-
-
-def _most_values(hyperparameter: Hyperparameter) -> float:
-    if isinstance(hyperparameter, Categorical):
-        return 1  # All its choices are there from the start.
-    if isinstance(hyperparameter, Int):
-        return hyperparameter.high - hyperparameter.low + 1
-    return math.inf if hyperparameter.low < hyperparameter.high else 1
 
 
 def _size(space: Space, resolution: Mapping[str, int]) -> int:

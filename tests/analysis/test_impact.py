@@ -26,7 +26,7 @@ from deap_hpo.analysis.tables import trials_table
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
-from deap_hpo.plotting.impact import plot_partial_dependence
+from deap_hpo.plotting.impact import plot_interactions, plot_partial_dependence
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
@@ -80,6 +80,22 @@ def test_a_categorical_hyperparameter_takes_each_choice() -> None:
     dependence = partial_dependence(ResponseModel(trials, space), resolution=5)
     of_kind = dependence[dependence["hyperparameter"].eq("kind")].set_index("value")["mean"]
     assert of_kind["a"] - of_kind["b"] == pytest.approx(1, abs=0.1)  # values below 0: not on a log scale
+
+
+def test_whole_numbers_and_steps_take_each_value_once() -> None:
+    space = Space({"x": Float(0.0, 0.5, step=0.1), "depth": Int(1, 4), "width": Int(16, 256, step=16)})
+    genomes = np.random.default_rng(0).random((40, 3))
+    trials = pd.DataFrame([space.decode(row) for row in genomes.tolist()]).add_prefix("params_")
+    trials = trials.assign(value=1 + trials["params_x"] + trials["params_depth"], status="ok")
+    model = ResponseModel(trials, space)
+    values = partial_dependence(model, resolution=12).groupby("hyperparameter")["value"].apply(list)
+    assert values["x"] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert values["depth"] == [1, 2, 3, 4]
+    assert len(values["width"]) == len(set(values["width"])) == 12
+    maps = interactions(model, resolution=12)
+    assert len(maps) == 6 * 4 + 6 * 12 + 4 * 12
+    plot_interactions(maps, trials, space)
+    assert importances(trials, space)["hyperparameter"][0] == "depth"
 
 
 def test_the_exponent_of_momentum_is_found() -> None:

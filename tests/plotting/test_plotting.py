@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,25 @@ def never_in_use(**more: Any) -> list[Entry]:
     """Evaluations by two generations, in none of which `nesterov` is in use."""
     genomes = [(0.8, 0.2, 0.1), (0.8, 0.5, 0.5)]
     return [Entry(i, i, genome, Evaluation((0.5 - i / 10,)), 0, **more) for i, genome in enumerate(genomes)]
+
+
+def test_ticks_are_at_the_values_where_these_are_few() -> None:
+    space = Space({
+        "dropout": Float(0.0, 0.5, step=0.1),
+        "width": Int(16, 256, step=16),
+        "depth": Int(1, 3),
+        "x": Float(0.0, 1.0),
+        "many": Int(0, 100, step=5),
+    })  # fmt: skip
+    made = [Entry(i, 0, tuple(space.sample(random.Random(i))), Evaluation((0.5,)), 0) for i in range(20)]
+    panels = dict(zip(space, plot_slice(trials_table(made, space), space).axes, strict=False))
+    ticks = {name: list(axes.get_xticks()) for name, axes in panels.items()}
+    assert ticks["dropout"] == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert ticks["width"] == [16, 64, 112, 160, 208, 256]
+    assert ticks["depth"] == [1, 2, 3]
+    assert len(ticks["x"]) < 10 > len(ticks["many"])
+    line = lineage_table(made, space)
+    assert list(plot_lineage(line, space).axes[0].get_yticks()) == ticks["dropout"]
 
 
 def test_what_was_never_in_use_has_an_empty_panel(tmp_path: Path) -> None:

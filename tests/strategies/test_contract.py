@@ -24,6 +24,9 @@ SPACES = {
     "mixed": Space(
         {"lr": Float(1e-4, 1.0, log=True), "width": Int(1, 16), "act": Categorical(["relu", "tanh", "gelu"])}
     ),
+    "steps": Space(
+        {"lr": Float(1e-4, 1.0, log=True), "dropout": Float(0.0, 0.5, step=0.1), "width": Int(16, 256, step=16)}
+    ),
     "with a fixed gene": Space({"x": Float(-5.0, 5.0), "y": Float(1.0, 1.0), "z": Int(3, 3)}),
 }
 SIZED_BY_POPULATION = ["cma", "de"]
@@ -194,20 +197,44 @@ def storage(tmp_path_factory):
 
 
 @every_strategy
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(name, storage):
+@pytest.mark.parametrize("space", ["mixed", "steps"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(name, space, storage):
     """Four batches, stopped in the midst of the third, where the models have started."""
-    space = SPACES["mixed"]
+    study_name, space = f"{name}-{space}", SPACES[space]
 
     def run(**arguments):
         with Study(space, seed=5, common_random_numbers=False, **arguments) as study:
-            algorithms.eaGenerateUpdate(toolbox_of(make(name, seed=5), study), ngen=4, verbose=False)
+            algorithms.eaGenerateUpdate(toolbox_of(make(name, space, seed=5), study), ngen=4, verbose=False)
             return [(entry.genes, entry.evaluation.values) for entry in study.record]
 
     with pytest.raises(BudgetSpent):
-        run(name=name, storage=storage, max_evaluations=2 * size_of(name) + 1)
-    resumed = run(name=name, storage=storage, resume=True)
+        run(name=study_name, storage=storage, max_evaluations=2 * size_of(name) + 1)
+    resumed = run(name=study_name, storage=storage, resume=True)
     assert len(resumed) == 4 * size_of(name)
     assert resumed == run()
+
+
+@every_strategy
+def test_what_is_evaluated_and_recorded_is_on_the_steps(name):
+    """Three hyperparameters in steps; Optuna's own samplers count them in floats."""
+    space = Space({"a": Float(0.0, 0.5, step=0.1), "b": Float(-0.3, 0.3, step=0.1), "c": Int(16, 256, step=16)})
+    seen = []
+
+    def evaluate(params):
+        seen.append(params)
+        return cost_of(space.encode(params))
+
+    with Study(space) as study:
+        strategy = make(name, space)
+        toolbox = toolbox_of(strategy, study)
+        toolbox.register("evaluate", evaluate)
+        algorithms.eaGenerateUpdate(toolbox, ngen=4, verbose=False)
+        record = [space.decode(entry.genes) for entry in study.record]
+    assert len(record) == 4 * size_of(name)
+    values = {key: {repr(value) for value in one.grid(int(one.size))} for key, one in space.items()}
+    for params in [*seen, *record]:
+        assert all(repr(value) in values[key] for key, value in params.items())
+    assert name == "fixed" or all(len({params[key] for params in record}) > 1 for key in space)
 
 
 @pytest.mark.parametrize("name", ["fixed", "grid"])
@@ -299,3 +326,5 @@ def test_grids_are_the_finest_that_fit():
     assert resolution(60, a=Int(1, 2), b=free(), c=Categorical([1, 2, 3])) == [2, 10, 3]
     assert resolution(60, a=Float(1.0, 1.0), b=Int(0, 1)) == [1, 2]
     assert resolution(16, a=log) == [16]
+    assert resolution(60, a=Float(0.0, 0.5, step=0.25), b=Int(16, 128, step=16), c=free()) == [3, 5, 4]
+    assert resolution(1000, a=Float(0.0, 0.5, step=0.25), b=Int(16, 128, step=16)) == [3, 8]

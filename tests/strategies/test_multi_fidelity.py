@@ -87,6 +87,15 @@ def test_the_better_ones_go_on_where_they_stopped(name):
 
 
 @every_strategy
+def test_what_is_trained_is_on_the_steps(name):
+    space = Space({"x": Float(0.0, 8.0, step=0.4), "n": Int(16, 64, step=16)})
+    made = batches(make_strategy(name, space, epochs=9, seed=1), 12)
+    params = [space.decode(genome) for batch in made for genome, _, _ in batch]
+    assert {repr(one["x"]) for one in params} <= set(map(repr, space["x"].grid(21)))
+    assert {one["n"] for one in params} == {16, 32, 48, 64}
+
+
+@every_strategy
 def test_seed_and_outcomes_decide_and_nothing_else(name):
     random.seed(1), np.random.seed(1)
     first = batches(make_strategy(name, SPACE, epochs=9, seed=3), 16)
