@@ -62,8 +62,8 @@ SPACE = """## space
 
 What is searched: one line for each hyperparameter. It is either a training setting, by the name of a field of
 [`Recipe`](api.md#deap_hpo.training.recipe.Recipe) (`lr`, `momentum`, `batch_size`, ...), or an argument of the network.
-With `log = true` its logarithm is what is uniform; with `step` its values are low, low + step, ..., high; with `when` it is
-searched only where others have certain choices.
+With `log = true` its logarithm is what is uniform; with `step` its values are low, low + step, ..., high; with `when`
+it is searched only where others have certain choices.
 
 ```toml
 [space]
