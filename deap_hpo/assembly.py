@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+import random
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from traceback import clear_frames
+from typing import Any, TypeVar
 
 from deap_hpo.config import EvolutionConfig, RunConfig
 from deap_hpo.errors import InputError, hint
@@ -27,6 +30,8 @@ from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer, make_trainer
 from deap_hpo.training.vision import DATA_SETS
+
+_PLACES = 8  # of a space where its network is tried, if it does not work in the middle
 
 _Value = TypeVar("_Value")
 
@@ -81,17 +86,52 @@ def _own_task(source: str, config: RunConfig) -> Task:
 
 
 @undisturbed()
-def check_space(task: Task, space: Space) -> None:
-    """Check network and data with the middle of a space, and that training takes all its bounds and choices.
+def check_space(task: Task, space: Space) -> dict[str, Any]:
+    """Check that network and data fit together in a space, and that training takes all its bounds and choices.
+
+    The network is built in the middle of the space. Where it does not work there, it is tried at a few other places: a
+    space may have combinations that do not work, and trainings with these fail.
+
+    Returns:
+        The hyperparameters with which it was built.
 
     Raises:
-        InputError: They do not fit together, or a hyperparameter has nowhere to go, or an invalid value.
+        InputError: Network and data fit together nowhere (the reason given is that of the middle), or a hyperparameter
+            has nowhere to go or an invalid value.
     """
     middle = space.decode([0.5] * len(space))
-    task.check(middle)
+    working = _working(task, space, middle)
     for name, one in space.items():
         for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
             task.configure({**middle, name: value})
+    return working
+
+
+def _working(task: Task, space: Space, middle: dict[str, Any]) -> dict[str, Any]:
+    """Give hyperparameters with which network and data fit together: the middle, or else the first that do."""
+    try:
+        task.check(middle)
+        return middle
+    except InputError as error:
+        # Else the network that did not work would stay in memory beside those that are tried next.
+        for raised in (error, error.__cause__):
+            clear_frames(raised.__traceback__ if raised else None)
+        tried = [task.configure(middle)[1]]
+        for params in _places(space):
+            _, architecture = task.configure(params)
+            if architecture not in tried:
+                tried.append(architecture)
+                with suppress(InputError):
+                    task.check(params)
+                    return params
+        raise
+
+
+def _places(space: Space) -> list[dict[str, Any]]:
+    """Give configurations all over a space, always the same: a Latin hypercube, which takes choices by turns."""
+    rng = random.Random(0)
+    columns = [rng.sample(range(_PLACES), _PLACES) for _ in space]
+    return [space.decode([(level + 0.5) / _PLACES for level in levels]) for levels in zip(*columns, strict=True)]
 
 
 def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from deap_hpo.assembly import check_algorithm, make_executor, trainer_of
+from deap_hpo.assembly import check_algorithm, check_space, make_executor, trainer_of
 from deap_hpo.config import EvolutionConfig, RunConfig, make_config
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import SerialExecutor, usable_cores
@@ -98,8 +98,8 @@ def _seconds_of_an_epoch(config: RunConfig, trainer: Trainer) -> float:
     sample = replace(data, training=training, validation=data.validation[: max(1, round(share * len(data.validation)))])
     short = trainer_of(replace(trainer.task, data=sample), make_config(config.model_dump(), ["training.epochs=1"]))
     together = config.evolution.population if isinstance(short, PopulationTrainer) else 1
-    middle = config.search_space.decode([0.5] * len(config.search_space))
-    requests = [Request(number, middle, seed=number) for number in range(together)]
+    params = check_space(short.task, config.search_space)
+    requests = [Request(number, params, seed=number) for number in range(together)]
     list(SerialExecutor().run(short, requests))  # the first one also pays for warming up
     start = perf_counter()
     list(SerialExecutor().run(short, requests))
