@@ -55,7 +55,8 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
         trainer: The trainer that evaluated it.
         recorded: The study.
         storage: Where the study is recorded.
-        folder: Where ``best.safetensors`` (the weights) and ``best.json`` (the measurements) are written.
+        folder: Where ``best.safetensors`` (the weights) and ``best.json`` (the measurements) are written. Both have
+            ``inputs``: how inputs are normalised before the network sees them; see `Data.expected_inputs`.
 
     Raises:
         InputError: No evaluation has a finite value, or the study was made without a space.
@@ -65,7 +66,8 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
     if known and known["number"] == best.number and (folder / "best.safetensors").exists():
         return Final(**known)
     final = train_again(trainer, recorded, best, folder / "best")
-    write_text(folder / "best.json", json.dumps(asdict(final), indent=2) + "\n")
+    facts = {**asdict(final), "inputs": trainer.task.data.expected_inputs()}
+    write_text(folder / "best.json", json.dumps(facts, indent=2) + "\n")
     note(recorded.name, storage, "final", asdict(final))
     return final
 
@@ -77,7 +79,8 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
         trainer: The trainer that evaluated it.
         recorded: The study.
         entry: The evaluation.
-        path: Where its weights are written, without the suffix ``.safetensors``; folders are made.
+        path: Where its weights are written, without the suffix ``.safetensors``; folders are made. The file's metadata
+            have ``inputs``: as JSON, how inputs are normalised before the network sees them.
 
     Raises:
         InputError: The study was made without a space, or the training did not end well.
@@ -95,7 +98,7 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
     test_loss, test_metrics = reference.measure(model, test) if test else (None, {})
     last = evaluation.curve[-1]
     with written_whole(path.parent / f"{path.name}.safetensors") as partial:
-        save_model(model, str(partial))
+        save_model(model, str(partial), {"inputs": json.dumps(reference.data.expected_inputs())})
     return Final(
         number=entry.number,
         params=recorded.space.decode(entry.genes),

@@ -1,28 +1,44 @@
-"""The best network of a study as files for others: weights as safetensors, everything else as TOML."""
+"""The best network of a study as files for others: a program, the weights as safetensors, everything else as TOML."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+
+from safetensors.torch import load_model
 
 from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import finish, train_again
 from deap_hpo.config import make_config
+from deap_hpo.entries import best_entry
 from deap_hpo.errors import InputError
 from deap_hpo.files import write_text
 from deap_hpo.recorded import read_record
 from deap_hpo.toml_writer import to_toml
+from deap_hpo.training.keyed import keyed_model
+from deap_hpo.training.program import save_program
+
+_ABOUT_INPUTS = """\
+# The network expects normalised inputs: (inputs / divide_by - mean) / std, with what [inputs] says.
+# The program in {stem}.pt2, where there is one, does that itself: give it the inputs as they are.
+"""
 
 
 def export_best(
     name: str, storage: str, folder: Path, data_dir: str | None = None, evaluation: int | None = None
-) -> tuple[Path, Path]:
+) -> list[Path]:
     """Write the best network of a study, or that of another evaluation; it is trained again where that is needed.
 
-    ``best.safetensors`` has the weights (`safetensors.torch.load_model` reads them into the network); ``best.toml`` has
-    how to build the network (`architecture`), how it was trained (`recipe`), what was measured, and `run`, the whole
-    configuration, which `deap-hpo run` would take.
+    ``best.pt2`` is the network as a program, which normalises its inputs itself: with torch alone,
+    ``torch.export.load("best.pt2").module()(inputs)``. ``best.safetensors`` has the weights
+    (`safetensors.torch.load_model` reads them into the network), which expect normalised inputs; ``best.toml`` has how
+    they are normalised (`inputs`), how to build the network (`architecture`), how it was trained (`recipe`), what was
+    measured, and `run`, the whole configuration, which `deap-hpo run` would take.
+
+    Where the network cannot be made a program, a `RuntimeWarning` says why, and the other two files are written.
 
     Args:
         name: Name of the study.
@@ -33,7 +49,7 @@ def export_best(
             default the best.
 
     Returns:
-        The paths of the two files.
+        The paths of the files: weights, TOML, and the program where there is one.
 
     Raises:
         InputError: The study was not started by `deap-hpo run`, or has no feasible evaluation, or not that one.
@@ -45,11 +61,13 @@ def export_best(
     trainer = trainer_of(task, config)
     stem = "best" if evaluation is None else f"evaluation-{evaluation}"
     if evaluation is None:
+        entry = best_entry(recorded.entries, recorded.directions[0])
         final = finish(trainer, recorded, storage, folder)
     else:
-        entry = next((one for one in recorded.entries if one.number == evaluation), None)
-        if entry is None:
+        found = next((one for one in recorded.entries if one.number == evaluation), None)
+        if found is None:
             raise InputError(f"evaluation must be one of the {len(recorded.entries)} of {name!r}; got {evaluation}.")
+        entry = found
         final = train_again(trainer, recorded, entry, folder / stem)
     recipe, architecture = task.configure(final.params)
     measured = {key: value for key, value in asdict(final).items() if key not in ("number", "params")}
@@ -60,9 +78,20 @@ def export_best(
         "params": final.params,
         "architecture": {**config.task.arguments, **architecture},
         "recipe": {**asdict(recipe), "epochs": config.training.epochs},
+        "inputs": task.data.expected_inputs(),
         "measured": measured,
         "run": noted,
     }
-    path = folder / f"{stem}.toml"
-    write_text(path, to_toml(facts))
-    return folder / f"{stem}.safetensors", path
+    weights, about, program = (folder / f"{stem}.{suffix}" for suffix in ("safetensors", "toml", "pt2"))
+    about_inputs = _ABOUT_INPUTS.format(stem=stem) if task.data.normalizes else ""
+    write_text(about, about_inputs + to_toml(facts))
+    # Built with the seed of its training, which also decides on what it draws beside its weights.
+    network = keyed_model(partial(task.model, **architecture), entry.seed)
+    load_model(network, weights)
+    try:
+        save_program(network, task.data, program)
+    except InputError as error:
+        program.unlink(missing_ok=True)  # of an earlier export
+        warnings.warn(f"there is no {program.name}: {error}", RuntimeWarning, stacklevel=2)
+        return [weights, about]
+    return [weights, about, program]

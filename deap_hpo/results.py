@@ -79,6 +79,14 @@ class Results:
     def best_model(self) -> nn.Module:
         """Train the best network again and give it; see `model_of`.
 
+        It is your own module, and sees what it saw in training: normalised inputs, unless the task's data leave them as
+        they are. So it takes two lines to use it, the second of which normalises::
+
+            network = study.best_model()
+            outputs = network(task.data.prepare(inputs))  # inputs of the type that task.data.training has
+
+        To give it to others, with its normalisation: `deap_hpo.training.program.save_program`.
+
         Raises:
             InputError: No evaluation is feasible, or what evaluates is not a trainer of this package.
         """
@@ -87,7 +95,8 @@ class Results:
     def model_of(self, entry: Entry) -> nn.Module:
         """Train the network of an evaluation again, such as one of the front, and give it in evaluation mode.
 
-        On a CPU it is bit for bit the one that was evaluated (of several repeats, the first).
+        On a CPU it is bit for bit the one that was evaluated (of several repeats, the first). It expects inputs that
+        `task.data.prepare` has normalised; see `best_model`.
 
         Raises:
             InputError: What evaluates is not a trainer of this package.

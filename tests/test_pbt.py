@@ -122,7 +122,7 @@ def test_whoever_is_taken_over_is_better_and_nobody_without_a_value_goes_on_besi
 
 def test_settings_out_of_range_are_named() -> None:
     for arguments, said in (
-        ({"interval": 0}, "interval must be a number of epochs of at least 1; got 0"),
+        ({"interval": 0}, "interval must be an integer of at least 1; got 0"),
         ({"exploit": "best"}, "exploit must be one of truncation, tournament; got 'best'"),
         ({"share": 0.6}, "share must be from 1e-06 to 0.5; got 0.6"),
         ({"mutpb": 2}, "mutpb must be from 0 to 1; got 2"),

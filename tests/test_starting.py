@@ -21,6 +21,8 @@ from deap_hpo import Float, optimize
 from deap_hpo.cli import app
 from deap_hpo.config import load_config, tomllib
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.executors import SerialExecutor
 from deap_hpo.recorded import read_record
 from deap_hpo.starting import load_source, write_starter
 
@@ -64,7 +66,7 @@ def test_the_starter_runs_is_resumed_and_exported(here: Path) -> None:
 
     exported = call("export", "digits_task", "--output", "network", "--json")
     assert exported.exit_code == 0, exported.output
-    assert json.loads(exported.output) == ["network/best.safetensors", "network/best.toml"]
+    assert json.loads(exported.output) == ["network/best.safetensors", "network/best.toml", "network/best.pt2"]
     facts = tomllib.loads(Path("network/best.toml").read_text())
     task = load_source("digits_task.py:task")
     network = task.model(**facts["architecture"])
@@ -101,6 +103,129 @@ def test_the_starter_is_typed_and_in_the_projects_style(here: Path) -> None:
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ast.get_docstring(ast.parse(code.read_text()))
+
+
+NETWORK = """
+from torch import nn
+class Network(nn.Sequential):
+    def __init__(self, width=16):
+        super().__init__(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+"""
+BRIGHT = """
+from network import Network
+from sklearn.datasets import load_digits
+from deap_hpo import Float, Int, Task
+images, digits = load_digits(return_X_y=True)
+images = images * 10 + 1000
+space = {"lr": Float(0.1, 0.2), "width": Int(24, 32)}
+task = Task.from_data(Network, (images[:1500], digits[:1500]), test=(images[1500:], digits[1500:]))
+"""
+ELSEWHERE = """
+import json, sys
+sys.modules["deap_hpo"] = None  # cannot be imported
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_model
+from sklearn.datasets import load_digits
+from network import Network
+
+images, digits = load_digits(return_X_y=True)
+images, digits = torch.tensor(images[1500:] * 10 + 1000).float(), torch.tensor(digits[1500:])
+
+def accuracy(network, inputs):
+    return (network(inputs).argmax(1) == digits).float().mean().item()
+
+program = torch.export.load("exported/best.pt2").module()
+assert program(images[:1]).shape == (1, 10)
+weights = "exported/best.safetensors"
+with safe_open(weights, "pt") as file:
+    facts = json.loads(file.metadata()["inputs"])
+    network = Network(len(file.get_tensor("0.bias")))
+load_model(network, weights)
+mean, std = (torch.tensor(facts[name]) for name in ("mean", "std"))
+normal = (images / facts["divide_by"] - mean) / std
+print(json.dumps([accuracy(program, images), accuracy(network, normal), accuracy(network, images)]))
+"""
+
+
+def test_an_exported_folder_gives_the_right_accuracy_on_raw_inputs_without_this_package(here: Path) -> None:
+    (here / "network.py").write_text(NETWORK)
+    (here / "bright_task.py").write_text(BRIGHT)
+    longer = ["--set", "training.epochs=5", "--set", "training.precision=fp32"]
+    ended = call("run", "bright_task.py:task", *SMALL, *longer)
+    assert ended.exit_code == 0, ended.output
+    assert "it expects normalised inputs; deap-hpo export bright_task writes it with its normalisation" in ended.output
+    assert call("export", "bright_task", "--output", "exported").exit_code == 0
+
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", ELSEWHERE]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    by_program, by_hand, raw = json.loads(run.stdout)
+    text = Path("exported/best.toml").read_text()
+    facts = tomllib.loads(text)
+    assert by_program == by_hand == pytest.approx(facts["measured"]["test_metrics"]["accuracy"], abs=1e-6)
+    assert by_program > 0.8 > 0.5 > raw
+    assert text.startswith("# The network expects normalised inputs")
+    inputs = load_source("bright_task.py:task").data.expected_inputs()
+    assert facts["inputs"] == inputs == json.loads(Path("runs/bright_task/best.json").read_text())["inputs"]
+    assert (inputs["shape"], inputs["dtype"], inputs["divide_by"], len(inputs["mean"])) == ([64], "float32", 1, 64)
+
+
+BRANCHING = """
+from deap_hpo.training.data import load_digits
+from deap_hpo import Float, Task
+from torch import nn
+class Branching(nn.Linear):
+    def __init__(self): super().__init__(64, 10)
+    def forward(self, x):
+        x = super().forward(x.flatten(1))
+        return x / 2 if x.mean() > 0 else x
+space = {"lr": Float(0.01, 0.1)}
+task = Task("branching", Branching, load_digits(training_size=100, validation_size=50))
+"""
+
+
+def test_a_network_that_can_be_no_program_is_exported_without_one(here: Path) -> None:
+    (here / "branching_task.py").write_text(BRANCHING)
+    assert call("run", "branching_task.py:task", *SMALL).exit_code == 0
+    stale = here / "network" / "best.pt2"
+    stale.parent.mkdir()
+    stale.touch()
+    with pytest.warns(RuntimeWarning, match=r"^there is no best.pt2: network must be one that torch.export can .*\.$"):
+        exported = call("export", "branching_task", "--output", "network", "--json")
+    assert json.loads(exported.stdout) == ["network/best.safetensors", "network/best.toml"]
+    assert not stale.exists()
+    assert tomllib.loads(Path("network/best.toml").read_text())["inputs"]["divide_by"] == 255
+
+
+HEADS = """
+import torch
+from torch import nn
+from deap_hpo import Categorical, Task
+def network(d, heads):
+    return nn.Sequential(nn.Linear(4, d), nn.TransformerEncoderLayer(d, heads, 8, dropout=0.0), nn.Linear(d, 3))
+task = Task.from_data(network, (torch.randn(60, 4), torch.arange(60) % 3))
+space = {"d": Categorical([8, 16, 32]), "heads": Categorical([1, 3, 2])}
+"""
+
+
+def test_a_dry_run_takes_its_time_where_the_network_works(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "heads_task.py").write_text(HEADS)
+    timed: list[Evaluation] = []
+    true = SerialExecutor.run
+
+    def run(self: SerialExecutor, *arguments: Any) -> Iterator[tuple[int, Evaluation]]:
+        for number, evaluation in true(self, *arguments):
+            timed.append(evaluation)
+            yield number, evaluation
+
+    monkeypatch.setattr(SerialExecutor, "run", run)
+    planned = call("run", "heads_task.py:task", *SMALL, "--dry-run")
+    assert planned.exit_code == 0, planned.output
+    assert timed
+    assert all(evaluation.status == "ok" for evaluation in timed)
 
 
 PLAIN = """

@@ -40,7 +40,14 @@ def export(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the best network, or that of another evaluation: weights as safetensors, what is known of it as TOML."""
+    """Write the best network, or that of another evaluation, for use elsewhere.
+
+    best.pt2 is a program that torch alone runs, on inputs as they are:
+    torch.export.load("best.pt2").module()(inputs).
+
+    best.safetensors has the weights, which expect normalised inputs;
+    best.toml has how these are normalised, and what else is known.
+    """
     from deap_hpo.export import export_best
     from deap_hpo.storage import run_folder
 

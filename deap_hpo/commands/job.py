@@ -62,12 +62,16 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     if as_json:
         output.print_json(strict_json(describe(recorded)))
     else:
-        _print_final(recorded, final, folder / "best.safetensors", figures, storage, output)
+        network = str(folder / "best.safetensors")
+        if trainer.task.data.normalizes:
+            export = f"deap-hpo export {name}{storage_option(storage)}"
+            network += f" (it expects normalised inputs; {export} writes it with its normalisation)"
+        _print_final(recorded, final, network, figures, storage, output)
         output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N")
 
 
 def _print_final(
-    recorded: Recorded, final: Final, network: Path, figures: list[Path], storage: str, output: Console
+    recorded: Recorded, final: Final, network: str, figures: list[Path], storage: str, output: Console
 ) -> None:
     several = len(recorded.directions) > 1
     by = f", by {value_name(recorded)}" if several else ""
@@ -79,7 +83,7 @@ def _print_final(
         if final.test_loss is not None
         else "none: the task has no test examples",
         "record": f"{shown(storage)}, study {recorded.name}",
-        "network": str(network),
+        "network": network,
         "figures": ", ".join(str(path) for path in figures if path.suffix == ".png"),
         "look": f"deap-hpo show {recorded.name}{storage_option(storage)}",
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +15,12 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from deap_hpo.errors import InputError
+from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
+from deap_hpo.training.keyed import gpus_in_use
+
+# Examples that are read a second time; what redraws one in ten examples escapes with a chance of 0.19.
+_READ_TWICE = 16
 
 
 def read_data(
@@ -26,6 +33,9 @@ def read_data(
     normalize: bool = True,
 ) -> Data:
     """Read data in about any form; see `deap_hpo.training.task.Task.from_data`.
+
+    Of a dataset, some examples are read a second time. Where they differ, a `RuntimeWarning` says that what it draws at
+    random is drawn once; the global generators are put back.
 
     Raises:
         InputError: The data cannot be read as examples and targets, or the sizes do not fit.
@@ -43,6 +53,9 @@ def read_data(
         )
     else:
         made = Data(name, development, _read("validation", validation), unseen)
+    # When all have been read: a generator of a dataset's own is moved by that.
+    given = {"data": (data, development), "validation": (validation, made.validation), "test": (test, unseen)}
+    _warn_of_redrawn([what for what, (source, split) in given.items() if split and _redraws(source, split)])
     for split, what in ((made.validation, "validation"), (unseen, "test")):
         if split is not None and not _alike(split, development):
             raise InputError(
@@ -86,15 +99,15 @@ def _read(argument: str, data: Any) -> Split:
     """Read a pair of arrays or a dataset."""
     if isinstance(data, Split):
         return data
-    if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list)):
+    if _is_pair(data):
         inputs, targets = (_tensor(argument, part) for part in data)
-    elif isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+    elif _is_dataset(data):
+        inputs, targets = _of_dataset(argument, data)
+    else:
         raise InputError(
             f"{argument} must be a pair (inputs, targets) of arrays or tensors, or a map-style dataset (with "
             f"__getitem__ and __len__); got {type(data).__name__}."
         )
-    else:
-        inputs, targets = _of_dataset(argument, data)
     if min(len(inputs), len(targets)) == 0:
         raise InputError(f"{argument} must hold at least one example; it is empty.")
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
@@ -107,6 +120,16 @@ def _read(argument: str, data: Any) -> Split:
             "targets of a floating-point type."
         )
     return Split(inputs, targets)
+
+
+def _is_pair(data: Any) -> bool:
+    return isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], (tuple, list))
+
+
+def _is_dataset(data: Any) -> bool:
+    """Tell whether data, if no pair of arrays, are read example by example."""
+    map_style = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, IterableDataset)
+    return map_style and not isinstance(data, Split) and not _is_pair(data)
 
 
 def _of_dataset(argument: str, dataset: Any) -> tuple[Tensor, Tensor]:
@@ -141,6 +164,35 @@ def _stack(argument: str, examples: Sequence[Any]) -> Tensor:
     if isinstance(examples[0], Tensor):
         return _tensor(argument, torch.stack([one.detach().cpu() for one in examples]))
     return _tensor(argument, np.stack([np.asarray(one) for one in examples]))
+
+
+def _redraws(dataset: Any, split: Split) -> bool:
+    """Tell whether a dataset gives other examples now than when it was read, as where it draws them at random."""
+    if not _is_dataset(dataset):
+        return False
+    numbers = np.linspace(0, len(split) - 1, min(_READ_TWICE, len(split))).astype(int).tolist()
+    with generators_kept(), torch.random.fork_rng(devices=gpus_in_use()):
+        try:
+            return not all(_equal(dataset[number], split[number : number + 1]) for number in numbers)
+        except Exception:  # it has been read once, and that is all it has to do
+            return False
+
+
+def _equal(pair: Any, kept: Split) -> bool:
+    again = [_stack("data", [one]) for one in (_image(pair[0]), pair[1])]
+    return all(torch.equal(one.to(two.dtype), two) for one, two in zip(again, (kept.inputs, kept.targets), strict=True))
+
+
+def _warn_of_redrawn(arguments: Sequence[str]) -> None:
+    if arguments and multiprocessing.parent_process() is None:  # workers, which may read data again, need not repeat it
+        warnings.warn(
+            f"{' and '.join(arguments)} gave other values when an example was read again, as a dataset does that draws "
+            "at random (augmentation). It is read into memory once, so every epoch has one and the same draw of each "
+            "example. Take what is random out of the dataset, and do it in the network's forward while self.training "
+            "is true (docs/how-to/network.md, Augmentation), or train in a function of your own.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _image(example: Any) -> Any:

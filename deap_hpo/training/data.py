@@ -75,11 +75,34 @@ class Data:
 
     def prepare(self, inputs: Tensor) -> Tensor:
         """Turn a batch of stored inputs into what the network sees, floats or tokens: a copy, which it may change."""
-        if inputs.dtype == torch.uint8:
-            return inputs.float().div_(255).sub_(self.mean).div_(self.std)
-        if isinstance(self.mean, float) and (self.mean, self.std) == (0.0, 1.0):
-            return inputs.clone()  # tokens stay whole numbers
-        return inputs.sub(self.mean).div_(self.std)
+        return prepared(inputs, self.mean, self.std)
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether `prepare` changes inputs; it leaves tokens as they are, and what is not to be normalised."""
+        plain = isinstance(self.mean, float) and (self.mean, self.std) == (0.0, 1.0)
+        return self.training.inputs.dtype == torch.uint8 or not plain
+
+    def expected_inputs(self) -> dict[str, Any]:
+        """Say in plain numbers what `prepare` takes and does, for files that go where this package is not.
+
+        Returns:
+            `shape` and `dtype` of an example as it is stored, and `divide_by`, `mean` and `std`: the network sees
+            ``(inputs / divide_by - mean) / std``, in which nested lists broadcast against a batch.
+
+        Example:
+            >>> images = Split(torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), torch.tensor([0, 1]))
+            >>> Data("grey", images, images, None, mean=0.2, std=0.5).expected_inputs()
+            {'shape': [1, 8, 8], 'dtype': 'uint8', 'divide_by': 255, 'mean': 0.2, 'std': 0.5}
+        """
+        inputs = self.training.inputs
+        return {
+            "shape": list(inputs.shape[1:]),
+            "dtype": str(inputs.dtype).removeprefix("torch."),
+            "divide_by": 255 if inputs.dtype == torch.uint8 else 1,
+            "mean": self.mean.tolist() if isinstance(self.mean, Tensor) else self.mean,
+            "std": self.std.tolist() if isinstance(self.std, Tensor) else self.std,
+        }
 
     def to(self, device: torch.device | str) -> Data:
         """Copy all splits to a device."""
@@ -98,6 +121,15 @@ class Data:
             for tensor in (split.inputs, split.targets) if split else ():
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         return self
+
+
+def prepared(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
+    """Normalise a batch of stored inputs; see `Data.prepare`."""
+    if inputs.dtype == torch.uint8:
+        return inputs.float().div_(255).sub_(mean).div_(std)
+    if isinstance(mean, float) and (mean, std) == (0.0, 1.0):
+        return inputs.clone()  # tokens stay whole numbers
+    return inputs.sub(mean).div_(std)
 
 
 def split_data(

@@ -33,14 +33,19 @@ def derive_key(*parts: object) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
+def gpus_in_use() -> list[int]:
+    """Give the numbers of the GPUs whose generators can have been drawn from: none before CUDA is in use."""
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return list(range(torch.cuda.device_count())) if in_use else []
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seed torch's own generators inside, and put them back afterwards.
 
     Those of CUDA only where CUDA is in use: elsewhere `torch.manual_seed` would note a seed for when it will be.
     """
-    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    gpus = list(range(torch.cuda.device_count())) if in_use else []
+    gpus = gpus_in_use()
     with undisturbed(), torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
         if gpus:

@@ -17,34 +17,11 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.goals import Goals
 from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
+from deap_hpo.training.measures import Measure, accuracy, mean_absolute_error, mean_squared_error
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
-
-Measure = Callable[[Tensor, Tensor], Tensor]
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
 """Besides the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
-
-
-def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """Give the share of rows of `output` [N, C] whose largest entry is at `target` [N], as a 0-dim float tensor."""
-    return (output.argmax(1) == target).float().mean()
-
-
-def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Give the mean squared error as a 0-dim tensor; an output [N, 1] agrees with a target [N]."""
-    return F.mse_loss(_aligned(output, target), target)
-
-
-def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
-    """Give the mean absolute error as a 0-dim tensor; an output [N, 1] agrees with a target [N]."""
-    return F.l1_loss(_aligned(output, target), target)
-
-
-def _aligned(output: Tensor, target: Tensor) -> Tensor:
-    # Broadcasting [N, 1] against [N] would compare everything with everything.
-    if output.numel() != target.numel():
-        raise InputError(f"The network's output {list(output.shape)} must fit the targets {list(target.shape)}.")
-    return output.reshape(target.shape)
 
 
 def trainable_parameters(model: nn.Module) -> int:
@@ -149,13 +126,15 @@ class Task:
         Args:
             model: Factory of an `nn.Module`.
             data: A pair (inputs, targets) of numpy arrays or tensors, or a map-style dataset (torchvision's, your own)
-                of such pairs. Everything is read into memory once; what a dataset draws at random is drawn once.
+                of such pairs. Everything is read into memory once. What a dataset draws at random is so, too, which a
+                warning says: augmentation belongs into the network.
             validation: Examples to judge by: a share of `data` in (0, 1), a number of them, or data of their own.
             test: Examples that the search must not see, as data of their own; or None.
             name: Name for people and for the record.
             split_seed: Seed of the choice of validation examples.
             normalize: Whether inputs other than whole numbers are brought to mean 0 and standard deviation 1 by the
-                training examples: each feature of a table, each channel of an image.
+                training examples: each feature of a table, each channel of an image. The trained network expects the
+                same, `task.data.prepare(inputs)`, wherever it is used.
             loss: By default cross-entropy where targets are whole numbers (outputs [N, C] are logits, or
                 log-probabilities), else the mean squared error.
             metrics: By default `accuracy`, or `mean_absolute_error`.
@@ -271,12 +250,14 @@ class Task:
         """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
         if self.loss not in (F.cross_entropy, F.nll_loss):
             return
+        hint = "; for a regression, give targets of a floating-point type"
         if output.dim() < 2:
-            raise ValueError(f"it must return [N, C], an output for each class; it returned {list(output.shape)}")
+            raise ValueError(f"it must return [N, C], an output for each class; it returned {list(output.shape)}{hint}")
         splits = [split for split in (self.data.training, self.data.validation, self.data.test) if split]
         highest = max(int(split.targets.max()) for split in splits)
         if output.shape[1] <= highest:
-            raise ValueError(f"it has {output.shape[1]} outputs, but the targets go from 0 to {highest}")
+            said = f"it has {output.shape[1]} outputs, but the targets go from 0 to {highest}"
+            raise ValueError(said + hint if output.shape[1] == 1 else said)
 
     def check_names(self, names: Mapping[str, Any]) -> None:
         """Refuse hyperparameters that have nowhere to go; call it before a run rather than at its first training.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -14,15 +16,17 @@ from networks import small_task
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torchvision import transforms
 from torchvision.datasets import FakeData
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import SerialExecutor
 from deap_hpo.training.arrays import channel_statistics, read_data
+from deap_hpo.training.measures import mean_absolute_error, mean_squared_error
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.task import Task, mean_absolute_error, mean_squared_error
+from deap_hpo.training.task import Task
 
 rng = np.random.default_rng(0)
 TABLE = rng.normal(3.0, 2.0, size=(60, 4)).astype("float32")
@@ -116,6 +120,109 @@ def test_validation_and_test_may_be_data_of_their_own() -> None:
     data = read_data("table", (TABLE, CLASSES), validation=(TABLE[:9], CLASSES[:9]), test=(TABLE[:3], CLASSES[:3]))
     assert data.test is not None
     assert (len(data.training), len(data.validation), len(data.test)) == (60, 9, 3)
+
+
+def images(*steps: Any) -> FakeData:
+    return FakeData(40, (3, 12, 12), 4, transforms.Compose([*steps, transforms.ToTensor()]))
+
+
+class Drawing(Pairs):
+    """Adds noise to its inputs, or its targets, from a generator of its own or a global one."""
+
+    def __init__(self, draw: Any, target: bool = False) -> None:
+        self.draw, self.target = draw, target
+
+    def __getitem__(self, index: int) -> Any:
+        example, kind = super().__getitem__(index)
+        return (example, float(kind) + self.draw()) if self.target else (example + self.draw(), kind)
+
+
+class Counting(Pairs):
+    """Counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __getitem__(self, index: int) -> Any:
+        self.asked += 1
+        return super().__getitem__(index)
+
+
+class Once(Counting):
+    """Can be read once."""
+
+    def __getitem__(self, index: int) -> Any:
+        if self.asked == len(self):
+            raise OSError("closed")
+        return super().__getitem__(index)
+
+
+own = np.random.default_rng(0)
+REDRAWN = {
+    "flip": lambda: images(transforms.RandomHorizontalFlip()),
+    "crop": lambda: images(transforms.RandomCrop(12, padding=2)),
+    "colours": lambda: images(transforms.ColorJitter(0.5)),
+    "python": lambda: Drawing(random.random),
+    "numpy": lambda: Drawing(np.random.rand),
+    "its own": lambda: Drawing(own.random),
+    "targets": lambda: Drawing(random.random, target=True),
+}
+STEADY = {
+    "untransformed": lambda: FakeData(20, (3, 8, 6), 4),
+    "resized": lambda: images(transforms.Resize(8)),
+    "counting": Counting,
+    "once": Once,
+    "few": lambda: [(TABLE[i], i % 2) for i in range(4)],
+    "mixed targets": lambda: [(TABLE[i], i / 2 if i % 2 else i) for i in range(60)],
+    "seeded by its index": lambda: images(transforms.Lambda(lambda image: image.rotate(random.Random(1).random()))),
+    **{form: (lambda form=form: FORMS[form]) for form in FORMS},
+}
+
+
+@pytest.mark.parametrize("kind", REDRAWN)
+def test_a_dataset_that_draws_at_random_is_told_once(kind: str) -> None:
+    with pytest.warns(RuntimeWarning, match="^data gave other values .*augmentation.* self.training") as warned:
+        Task.from_data(nn.Identity, REDRAWN[kind]())
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+
+
+def test_all_that_draw_at_random_are_told_in_one_sentence() -> None:
+    parts = {name: images(transforms.RandomHorizontalFlip()) for name in ("validation", "test")}
+    with pytest.warns(RuntimeWarning, match="^validation and test gave other values") as warned:
+        read_data("images", images(), **parts)
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize("kind", STEADY)
+def test_what_is_the_same_again_is_not_told(kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_data("steady", STEADY[kind]())
+
+
+def test_reading_twice_is_cheap_and_leaves_the_global_generators_where_reading_once_does() -> None:
+    counting = Counting()
+    read_data("table", counting)
+    assert counting.asked == 60 + 16
+
+    def draw() -> float:
+        return float(random.random() + np.random.rand() + torch.rand(()).item())
+
+    def seeded() -> None:
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+
+    seeded()
+    drawn = [draw() for _ in range(60)]
+    following = draw()
+    seeded()
+    with pytest.warns(RuntimeWarning, match="gave other values"):
+        data = read_data("table", Drawing(draw), normalize=False)
+    assert draw() == following
+    first = torch.cat([data.training.inputs, data.validation.inputs]).sort(0).values
+    assert torch.allclose(first, torch.tensor(TABLE + np.array(drawn)[:, None]).float().sort(0).values)
 
 
 class Stream(IterableDataset[Any]):
@@ -233,7 +340,8 @@ def test_errors_of_regression_do_not_broadcast() -> None:
     [
         (lambda: nn.Linear(5, 3), {}, "does not fit the data .*inputs .2, 4."),
         (lambda: nn.Linear(4, 1, 7, 8, 9), {}, "could not be built"),
-        (lambda: nn.Linear(4, 2), {}, "it has 2 outputs, but the targets go from 0 to 2"),
+        (lambda: nn.Linear(4, 2), {}, r"it has 2 outputs, but the targets go from 0 to 2\.$"),
+        (lambda: nn.Linear(4, 1), {}, "it has 1 outputs, .* from 0 to 2; for a regression, give targets of a floating"),
         (lambda: nn.Linear(4, 3), {"metrics": {"raw": lambda output, target: output}}, "does not fit the raw"),
         (lambda: nn.Linear(4, 3), {"loss": nn.functional.mse_loss}, "does not fit the loss .*outputs .2, 3."),
         (lambda: nn.Linear(4, 3), {"metrics": {"one": lambda output, target: 1.0}}, "tensor with a single number"),
@@ -241,7 +349,11 @@ def test_errors_of_regression_do_not_broadcast() -> None:
         (lambda: nn.LazyLinear(3), {}, "could not be built: lazy modules"),
         (lambda: nn.Identity(), {}, "could not be trained: it has no parameters that training changes"),
         (lambda: nn.Linear(4, 3).requires_grad_(False), {}, "could not be trained: it has no parameters"),
-        (lambda: nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)), {}, r"it must return \[N, C\], .*; it returned \[2\]"),
+        (
+            lambda: nn.Sequential(nn.Linear(4, 1), nn.Flatten(0)),
+            {},
+            r"it must .*; it returned \[2\]; for a regression, .*\.$",
+        ),
     ],
 )
 def test_a_check_names_what_does_not_fit(model: Any, arguments: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 from deap_hpo.errors import InputError
 from deap_hpo.training import idx
-from deap_hpo.training.data import Split, load_digits, load_fashion_mnist, split_data
+from deap_hpo.training.data import Data, Split, load_digits, load_fashion_mnist, split_data
 from deap_hpo.training.vision import load_data
 
 
@@ -24,6 +25,19 @@ def test_the_split_is_disjoint_and_complete() -> None:
     training, validation = set(data.training.targets.tolist()), set(data.validation.targets.tolist())
     assert (len(training), len(validation)) == (70, 30)
     assert training | validation == set(range(100))
+
+
+@pytest.mark.parametrize("mean", [0.0, 2.0, torch.tensor([[0.5], [1.5]])])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.int64])
+def test_what_is_said_of_inputs_in_plain_numbers_is_what_is_done_to_them(dtype: torch.dtype, mean: float) -> None:
+    examples = Split(torch.arange(24).view(3, 2, 4).to(dtype), torch.arange(3))
+    data = Data("numbers", examples, examples, None, mean=mean, std=mean * 2 + 1.0)
+    said = json.loads(json.dumps(data.expected_inputs()))
+    assert (said["shape"], said["dtype"]) == ([2, 4], str(dtype).partition(".")[2])
+    by_hand = (examples.inputs / said["divide_by"] - torch.tensor(said["mean"])) / torch.tensor(said["std"])
+    done = data.prepare(examples.inputs)
+    assert torch.allclose(by_hand, done.float())
+    assert data.normalizes == (not torch.equal(done, examples.inputs))
 
 
 def test_smaller_splits_are_prefixes_of_larger_ones() -> None:

@@ -1,6 +1,8 @@
 """Which networks can be stacked: the table of docs/stacking.md, tried."""
 
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -107,6 +109,32 @@ def trained(model):
     assert_same_curves([got[i] for i in range(3)], [reference(one, 3) for one in params])
     messages = [str(one.message) for one in warned if "one at a time" in str(one.message)]
     return [one.environment.get("stack") for one in got.values()], messages
+
+
+def documented_augmentation():
+    """The layer that docs/how-to/network.md has."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "network.md").read_text()
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "class Augment" in code]
+    names = {"torch": torch, "nn": nn}
+    exec(code, names)
+    return names["Augment"]()
+
+
+STACKED["augmentation"] = lambda: Body(documented_augmentation(), nn.Conv2d(1, 4, 3))
+
+
+def test_the_documented_augmentation_shifts_and_mirrors_in_training_alone():
+    augment = documented_augmentation()
+    images = torch.zeros(400, 1, 8, 16)
+    images[:, :, 3, 4] = 1.0
+    assert torch.equal(augment.eval()(images), images)
+    torch.manual_seed(0)
+    changed = augment.train()(images)
+    assert torch.equal(changed.sum((1, 2, 3)), torch.ones(400))
+    rows, columns = (changed.sum(axis).argmax(-1).flatten() for axis in (3, 2))
+    assert set(rows.tolist()) == {1, 2, 3, 4, 5}
+    assert set(columns.tolist()) == {2, 3, 4, 5, 6, 9, 10, 11, 12, 13}
+    assert 0.4 < (columns > 8).float().mean() < 0.6
 
 
 @pytest.mark.parametrize("network", STACKED)

@@ -211,7 +211,7 @@ def test_what_is_not_needed_is_collected_and_a_limit_says_what_it_drops(tmp_path
     with pytest.warns(RuntimeWarning, match=rf"1 of 3 checkpoints \({size} of {3 * size:,} bytes\) .* were dropped"):
         FolderCheckpoints(tmp_path, limit=2 * size).collect(kept[1:])
     assert [reference in checkpoints for reference in kept] == [False, False, True, True]
-    with pytest.raises(InputError, match="limit must be a number of bytes"):
+    with pytest.raises(InputError, match="limit must be an integer of at least 1, or None"):
         FolderCheckpoints(tmp_path, limit=0)
 
 
