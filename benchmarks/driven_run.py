@@ -23,7 +23,7 @@ from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import make_toolbox
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
 
@@ -124,7 +124,7 @@ class Run:
         said = self.acknowledged()
         if not said:
             return 0
-        recorded = {entry.number: entry.evaluation.values for entry in read_record("run", str(self.storage)).entries}
+        recorded = {entry.number: entry.evaluation.values for entry in load_study("run", str(self.storage)).entries}
         return sum(recorded.get(number) != values for number, values in said.items())
 
     def _lines(self) -> list[str]:

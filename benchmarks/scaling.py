@@ -33,7 +33,7 @@ from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.fork_server import ensure_fork_server
 from deap_hpo.individual import make_toolbox
 from deap_hpo.record import Record
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Space
 
 SPACE = Space({name: Float(0.0, 1.0) for name in "abcdef"})
@@ -142,7 +142,7 @@ def recording(name: str, storage: str, count: int = 100) -> None:
         record = Record(f"scaling-{time.time_ns()}-{repeat}", storage, SPACE, ["minimize"], {"seed": 1})
         seconds += [timed(lambda: [record.append(entry) for entry in entries]) / count]  # noqa: B023
         record.close()
-        reading += [timed(lambda: read_record(record.name, storage)) / count]  # noqa: B023
+        reading += [timed(lambda: load_study(record.name, storage)) / count]  # noqa: B023
     told(f"{name}: an evaluation of 5 epochs is recorded", seconds)
     told(f"{name}: one is read back", reading)
 

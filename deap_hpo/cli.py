@@ -137,10 +137,10 @@ def resume(
 ) -> None:
     """Go on with a run that was interrupted, or add generations to one that ended."""
     from deap_hpo.config import make_config
-    from deap_hpo.recorded import read_record
+    from deap_hpo.recorded import load_study
 
     with reporting(debug):
-        config = read_record(name, storage).config("Resume it from the script that made it.")
+        config = load_study(name, storage).config("Resume it from the script that made it.")
         named = {"study.name": name, "study.storage": storage, "task.data_dir": data_dir}
         given = settings_of({**named, **execution_of(executor, workers, address)})
         settings = make_config(config, [*(overrides or []), *given])

@@ -26,7 +26,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.individual import Individual
 from deap_hpo.pbt import PBTSettings
-from deap_hpo.recorded import Recorded, note, read_record
+from deap_hpo.recorded import Recorded, load_study, note
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
@@ -213,7 +213,7 @@ def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
     """
     name, storage = str(settings.study.name), settings.study.storage
     try:
-        attributes = read_record(name, storage).attributes
+        attributes = load_study(name, storage).attributes
     except InputError:  # not begun
         attributes = {}
     evolution = settings.evolution.model_dump(mode="json")
@@ -229,7 +229,7 @@ def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
         with suppress(BudgetSpent):
             evolve(settings, trainer, resume=True, verbose=False)
         note(name, storage, "comparison", {"budget": budget, "wall_seconds": perf_counter() - start})
-    return read_record(name, storage)
+    return load_study(name, storage)
 
 
 def _steps(recorded: Recorded) -> list[dict[str, Any]]:

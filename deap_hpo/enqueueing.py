@@ -10,7 +10,7 @@ from deap import base
 
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.errors import InputError
-from deap_hpo.recorded import Recorded, read_record
+from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.space import Space
 from deap_hpo.strategies import Strategy
 
@@ -155,6 +155,6 @@ def with_enqueued(config: RunConfig, source: str) -> RunConfig:
     name, _, count = source.partition(":")
     if count and not (count.isdigit() and int(count)):
         raise InputError(f"--enqueue-from must be STUDY or STUDY:COUNT, with a count of at least 1; got {source!r}.")
-    known = best_configurations(read_record(name, config.study.storage), config.search_space, int(count or 3))
+    known = best_configurations(load_study(name, config.study.storage), config.search_space, int(count or 3))
     plain = config.model_dump(mode="json")
     return make_config({**plain, "evolution": {**plain["evolution"], "enqueue": [*config.evolution.enqueue, *known]}})

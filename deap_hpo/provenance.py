@@ -33,7 +33,7 @@ class Provenance:
         self._evaluate: Any = None
 
     def note(self, key: str, value: Any) -> None:
-        """Keep a fact (a JSON value), which `read_record` gives back among the attributes."""
+        """Keep a fact (a JSON value), which `load_study` gives back among the attributes."""
         self._waiting[key] = value
         if not len(self.record):
             self.write()

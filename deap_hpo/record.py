@@ -116,7 +116,7 @@ class Record:
 
     @undisturbed()
     def note(self, key: str, value: Any) -> None:
-        """Keep a fact about the run (a JSON value), which `read_record` gives back among the attributes."""
+        """Keep a fact about the run (a JSON value), which `load_study` gives back among the attributes."""
         with errors_named(f"record of the study {self.name!r}"):
             self._study.set_user_attr(key, value)
 

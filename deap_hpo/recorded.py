@@ -62,7 +62,7 @@ class Recorded:
         return {**config, "task": apply}
 
 
-def read_record(name: str, storage: str | Path) -> Recorded:
+def load_study(name: str, storage: str | Path) -> Recorded:
     """Read a study from a storage that exists; nothing is written, and it may be running.
 
     Raises:

@@ -32,7 +32,7 @@ from deap_hpo.config import RunConfig, load_config
 from deap_hpo.errors import InputError
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.individual import Individual
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.side_by_side import side_by_side
 from deap_hpo.storage import run_folder
 from deap_hpo.study import Study
@@ -88,7 +88,7 @@ def paper_config(scale: Scale, run: str, seed: int, storage: str) -> RunConfig:
 def finish_run(config: RunConfig, trainer: Trainer) -> None:
     """Train the best network of a run again, and measure it on the test images."""
     name, storage = str(config.study.name), config.study.storage
-    finish(trainer, read_record(name, storage), storage, run_folder(name, storage))
+    finish(trainer, load_study(name, storage), storage, run_folder(name, storage))
 
 
 def _with_executor(config: RunConfig, trainer: Trainer) -> Callable[[Executor], Any]:
@@ -97,7 +97,7 @@ def _with_executor(config: RunConfig, trainer: Trainer) -> Callable[[Executor], 
 
 def _is_done(config: RunConfig) -> bool:
     try:
-        recorded = read_record(str(config.study.name), config.study.storage)
+        recorded = load_study(str(config.study.name), config.study.storage)
     except InputError:
         return False
     planned = workload(config.search_space, config.evolution).evaluations
@@ -119,7 +119,7 @@ def dense_sample(scale: Scale, storage: str) -> None:
 def noise_sample(scale: Scale, dense: str, storage: str) -> None:
     """Train configurations of the dense sample again, each with seeds of its own."""
     config = dense_config(scale, storage)
-    recorded = read_record(str(config.study.name), dense)
+    recorded = load_study(str(config.study.name), dense)
     finite = [entry for entry in recorded.entries[:NOISE_FROM] if entry.evaluation.status == "ok"]
     ranked = sorted(finite, key=lambda entry: entry.evaluation.value)
     places = np.linspace(0, len(ranked) - 1, NOISE_CONFIGURATIONS).round().astype(int)

@@ -20,7 +20,7 @@ import deap_hpo
 from deap_hpo.analysis import impact, runs, tables
 from deap_hpo.analysis.offline import read_table
 from deap_hpo.analysis.response import MODELS, ResponseModel
-from deap_hpo.recorded import Recorded, read_record, study_names
+from deap_hpo.recorded import Recorded, load_study, study_names
 
 RUNS = ("baseline", "run_1", "run_2", "run_3", "run_4")
 TABLE = "fashion_mnist_cnn_table"
@@ -50,8 +50,8 @@ def export(
     target.mkdir(parents=True, exist_ok=True)
     made: dict[str, Any] = {"command": command, "commit": commit or _commit(), "date": date.today().isoformat()}
     export_runs(whole_seeds(paper), target, made)
-    samples = {"sobol": read_record("dense", dense)}
-    if Path(noise).exists() and (repeats := whole_rounds(read_record("noise", noise))):
+    samples = {"sobol": load_study("dense", dense)}
+    if Path(noise).exists() and (repeats := whole_rounds(load_study("noise", noise))):
         samples["repeats"] = repeats
     export_table(samples, target, made)
     export_impact(target)
@@ -78,7 +78,7 @@ def whole_seeds(storage: str) -> runs.Runs:
     found: dict[str, dict[int, Recorded]] = {}
     for name in study_names(storage):
         if match := re.fullmatch(r"paper-(\w+)-seed(\d+)", name):
-            recorded = read_record(name, storage)
+            recorded = load_study(name, storage)
             if "final" in recorded.attributes:
                 found.setdefault(match[1], {})[int(match[2])] = recorded
     if not found:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from deap_hpo.errors import InputError
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.storage import sqlite_path
 
 
@@ -40,7 +40,7 @@ def count_recorded(name: str = "run", storage: str = "runs/studies.db") -> int:
     path = sqlite_path(storage)
     if path is None:
         try:
-            return len(read_record(name, storage).entries)
+            return len(load_study(name, storage).entries)
         except InputError:
             return 0
     try:

@@ -23,7 +23,7 @@ from deap_hpo.cli import app
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
@@ -117,7 +117,7 @@ def test_run_show_list_plot_resume(here: Path) -> None:
         assert path.read_bytes() == Path("runs/small", path.name).read_bytes()
     longer = json.loads(further.stdout)
     assert longer["counts"]["evaluations"] == 14
-    entries = read_record("small", "runs/studies.db").entries
+    entries = load_study("small", "runs/studies.db").entries
     assert [entry.number for entry in entries] == list(range(14))
 
 
@@ -131,7 +131,7 @@ def test_steps_are_on_record_and_in_all_that_is_made_of_it(here: Path) -> None:
     whole = call("run", "small.toml", "--name", "whole", *alone, *steps, "--json")
     assert json.loads(ended.stdout)["best"] == json.loads(whole.stdout)["best"]
 
-    recorded = read_record("small", "runs/studies.db")
+    recorded = load_study("small", "runs/studies.db")
     assert recorded.space is not None
     assert recorded.space["momentum"] == Float(0.0, 0.9, step=0.3)
     assert recorded.space["width"] == Int(8, 32, step=8)
@@ -162,7 +162,7 @@ def test_the_seed_decides(here: Path) -> None:
     values = []
     for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
         ended = call("run", "small.toml", "--name", name, "--seed", seed, "--json")
-        values.append([entry.evaluation.values for entry in read_record(name, "runs/studies.db").entries])
+        values.append([entry.evaluation.values for entry in load_study(name, "runs/studies.db").entries])
         assert json.loads(ended.stdout)["seed"] == int(seed)
     assert values[0] == values[1] != values[2]
 
@@ -337,7 +337,7 @@ def test_a_failed_evaluation_is_told_with_its_reason(here: Path) -> None:
 
 def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
     call("run", "small.toml")
-    before = read_record("small", "runs/studies.db")
+    before = load_study("small", "runs/studies.db")
     assert "`deap-hpo resume small`, or resume=True), or choose another name" in refused("run", "small.toml")
     assert "Did you mean 'small'?" in refused("show", "smal")
     assert "recorded with settings evolution = population = 5" in refused(
@@ -345,7 +345,7 @@ def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
     )
     assert "recorded with evaluator epochs = 2" in refused("resume", "small", "--set", "training.epochs=3")
     assert call("resume", "small").exit_code == 0, "what was refused is not what the record now says"
-    assert read_record("small", "runs/studies.db").entries == before.entries
+    assert load_study("small", "runs/studies.db").entries == before.entries
 
 
 def test_a_run_that_is_refused_leaves_its_name_free(here: Path) -> None:

@@ -16,7 +16,7 @@ from deap_hpo.comparison import compare, parse_method
 from deap_hpo.config import RunConfig, load_config, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.runs import plot_comparison
-from deap_hpo.recorded import read_record, study_names
+from deap_hpo.recorded import load_study, study_names
 from deap_hpo.reports.comparison import anytime_bands, markdown, results
 
 METHODS = ("truncation", "random", "fixed:params={lr=0.1,momentum=0.5}")
@@ -42,9 +42,9 @@ def test_budgets_are_equal_and_seeds_are_paired(config: RunConfig) -> None:
     assert by_method.loc["random", "trainings"].tolist() == [7, 7]
     assert by_method.loc["fixed", "trainings"].tolist() == [1, 1]
     for seed in (1, 2):
-        studies = [read_record(f"trial-{method}-{seed}", "runs/studies.db") for method in ("truncation", "random")]
+        studies = [load_study(f"trial-{method}-{seed}", "runs/studies.db") for method in ("truncation", "random")]
         assert len({entry.seed for study in studies for entry in study.entries}) == 1
-        fresh = [read_record(f"{study.name}-retrained", "runs/studies.db").entries for study in studies]
+        fresh = [load_study(f"{study.name}-retrained", "runs/studies.db").entries for study in studies]
         seeds = [[entry.seed for entry in entries] for entries in fresh]
         assert seeds[0] == seeds[1]
         assert not set(seeds[0]) & {entry.seed for entry in studies[0].entries}
@@ -61,9 +61,7 @@ def test_what_breaks_a_constraint_is_not_the_best_so_far(here: Path) -> None:  #
     last = anytime.groupby(["method", "seed"])["best"].last()
     assert [last[row["method"], row["seed"]] for _, row in runs.iterrows()] == runs["best"].tolist()
     least = [
-        min(
-            entry.evaluation.value for entry in read_record(f"trial-{one.method}-{one.seed}", "runs/studies.db").entries
-        )
+        min(entry.evaluation.value for entry in load_study(f"trial-{one.method}-{one.seed}", "runs/studies.db").entries)
         for one in runs.itertuples()
     ]
     assert any(value < best for value, best in zip(least, runs["best"], strict=True))  # the constraint bites
@@ -237,9 +235,9 @@ def test_methods_that_train_part_of_the_way_get_the_epochs_of_the_whole_training
     last = anytime.groupby(["method", "seed"])["epochs"].last()
     assert last.to_dict() == runs.set_index(["method", "seed"])["epochs"].to_dict()
     for seed in (1, 2):
-        members = [e for e in read_record(f"parts-pbt-{seed}", "runs/studies.db").entries if e.generation == 0]
+        members = [e for e in load_study(f"parts-pbt-{seed}", "runs/studies.db").entries if e.generation == 0]
         assert len(members) == 6
-        schedule = read_record(f"parts-pbt-{seed}-retrained", "runs/studies.db").attributes["evaluator"].get("schedule")
+        schedule = load_study(f"parts-pbt-{seed}-retrained", "runs/studies.db").attributes["evaluator"].get("schedule")
         best = runs.set_index(["method", "seed"]).loc[("pbt", seed)]
         assert math.isfinite(best["test_loss"])
         if schedule:

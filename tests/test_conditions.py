@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_hyperparameters import any_gene, hyperparameters, repeatable
 
 from deap_hpo.individual import Individual, make_toolbox
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import STRATEGIES, make_strategy
 from deap_hpo.study import Study
@@ -179,6 +179,6 @@ def test_a_record_holds_what_was_in_use_and_trains_it_once(tmp_path):
         same = [Individual([0.5, gene, 0.9, gene]) for gene in (0.1, 0.8)]  # adam, constant: nothing else is in use
         toolbox.map(toolbox.evaluate, [*same, Individual([0.1, 0.5, 0.1, 0.5])])
     assert calls == [{"optimizer": "adam", "schedule": "constant"}, SPACE.decode([0.1, 0.5, 0.1, 0.5])]
-    recorded = read_record("study", storage)
+    recorded = load_study("study", storage)
     assert recorded.space == SPACE
     assert [entry.duplicate_of for entry in recorded.entries] == [None, 0, None]

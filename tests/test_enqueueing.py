@@ -14,7 +14,7 @@ from deap_hpo.enqueueing import Enqueued, best_configurations
 from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import make_strategy
 
@@ -82,23 +82,23 @@ def test_the_best_of_a_study_are_different_points_of_the_new_space(tmp_path: Pat
     storage = str(tmp_path / "a.db")
     optimize(loss, SPACE, name="old", storage=storage, population=10, generations=3, progress=False)
     narrower = Space({"x": Float(-1.0, 2.0)})
-    found = best_configurations(read_record("old", storage), narrower, 4)
+    found = best_configurations(load_study("old", storage), narrower, 4)
     assert len(found) == 4
     assert all(-1.0 <= one["x"] <= 2.0 and list(one) == ["x"] for one in found)
     with pytest.raises(InputError, match="no evaluation whose hyperparameters are points of this space"):
-        best_configurations(read_record("old", storage), Space({"y": Float(0.0, 1.0)}), 1)
+        best_configurations(load_study("old", storage), Space({"y": Float(0.0, 1.0)}), 1)
 
 
 def test_a_run_begins_with_the_best_of_an_earlier_one_and_resumes(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(CONFIG)
     call("run", "small.toml", "--name", "old")
-    best = read_record("old", "runs/studies.db")
+    best = load_study("old", "runs/studies.db")
     expected = best_configurations(best, best.space or SPACE, 2)
     more = ("--enqueue-from", "old:2", "--seed", "9")
     ended = call("run", "small.toml", "--name", "new", *more, "--json")
     assert ended.exit_code == 0, ended.output
-    begun = read_record("new", "runs/studies.db")
+    begun = load_study("new", "runs/studies.db")
     assert [best.space.decode(entry.genes) for entry in begun.entries[:2]] == expected  # type: ignore[union-attr]
     call("run", "small.toml", "--name", "cut", *more, "--set", "evolution.max_evaluations=5")
     resumed = call("resume", "cut", "--set", "evolution.max_evaluations=100", "--json")

@@ -10,7 +10,7 @@ from deap_hpo.__main__ import evolve
 from deap_hpo.config import EvolutionConfig, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evolution import strategy_for
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Space
 from deap_hpo.stopping import StoppedEarly
 from deap_hpo.training.reference import ReferenceTrainer
@@ -54,4 +54,4 @@ def test_evolve_stops_at_the_target_of_its_configuration(digits_task: Task, tmp_
     )
     with pytest.raises(StoppedEarly, match=r"reached its target 100 in generation 1"):
         evolve(config, ReferenceTrainer(digits_task, epochs=1, device="cpu"), verbose=False)
-    assert len(read_record("study", f"{tmp_path}/a.db").entries) == 2
+    assert len(load_study("study", f"{tmp_path}/a.db").entries) == 2

@@ -24,7 +24,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.individual import Individual, make_toolbox
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.reports.study import counts_sentence
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study
@@ -219,13 +219,13 @@ def test_retries_and_time_limits_are_recorded_and_told(tmp_path: Path) -> None:
         assert study.map(dies, individuals) == [(1.0,), (2.0,), (3.0,)]
         assert study.map(dies, [Individual([0.2 + 1e-17])]) == [(2.0,)]  # known: not done again
         with pytest.raises(InputError, match="no study named"):
-            read_record("other", storage)
-    recorded = read_record("run", storage)
+            load_study("other", storage)
+    recorded = load_study("run", storage)
     assert [entry.evaluation.retries for entry in recorded.entries] == [0, 1, 0, 0]
     assert "3 trained, 1 cached, 1 started again after a worker was lost;" in counts_sentence(recorded)
     with Study(space, name="late", storage=storage, executor=executor, common_random_numbers=False) as study:
         assert study.map(evaluators.hang_at_2, [Individual([0.2]), Individual([0.3])]) == [(math.inf,), (3.0,)]
-    assert "2 trained, 1 failed, 1 of them at the time limit;" in counts_sentence(read_record("late", storage))
+    assert "2 trained, 1 failed, 1 of them at the time limit;" in counts_sentence(load_study("late", storage))
 
 
 # What a driver leaves behind is seen from outside: these run one as a script.

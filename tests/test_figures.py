@@ -30,7 +30,7 @@ from deap_hpo.analysis.offline import read_table  # noqa: E402
 from deap_hpo.analysis.response import ResponseModel  # noqa: E402
 from deap_hpo.entries import Entry  # noqa: E402
 from deap_hpo.evaluation import Evaluation  # noqa: E402
-from deap_hpo.recorded import Recorded, read_record, study_names  # noqa: E402
+from deap_hpo.recorded import Recorded, load_study, study_names  # noqa: E402
 from deap_hpo.reports.comparison import markdown  # noqa: E402
 
 DATA = FIGURES / "data"
@@ -248,7 +248,7 @@ def test_runs_side_by_side_are_the_runs_one_by_one(tmp_path: Path, monkeypatch: 
         experiments.paper_runs(SMALL, storage, together=together)
         names = study_names(storage)
         assert len(names) == 4
-        studies = [read_record(name, storage) for name in names]
+        studies = [load_study(name, storage) for name in names]
         outcomes.append(
             [
                 ([entry.evaluation.values for entry in study.entries], study.attributes["final"]["test_loss"])

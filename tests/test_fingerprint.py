@@ -16,7 +16,7 @@ from deap_hpo import Float, Objective, Space, Study, Task, make_trainer, optimiz
 from deap_hpo.fingerprint import code_digest, described
 from deap_hpo.individual import Individual
 from deap_hpo.record import ReplayError
-from deap_hpo.recorded import note, read_record
+from deap_hpo.recorded import load_study, note
 from deap_hpo.training.data import load_digits
 from deap_hpo.training.models import MLP
 
@@ -161,7 +161,7 @@ def test_another_network_loss_or_metric_is_refused(changed: dict[str, Any], name
     optimize(make_trainer(task, epochs=1, device="cpu"), generations=1, **options)
     with pytest.raises(ReplayError, match=f"was recorded with parts {named}"):
         optimize(make_trainer(replace(task, **changed), epochs=1, device="cpu"), generations=2, **options)
-    assert len(read_record("study", f"{tmp_path}/a.db").entries) == 2
+    assert len(load_study("study", f"{tmp_path}/a.db").entries) == 2
 
 
 def test_another_argument_of_a_function_is_refused(tmp_path: Path) -> None:
@@ -216,4 +216,4 @@ def test_a_record_without_digests_or_of_another_python_is_taken_as_it_is(tmp_pat
         with Study(x, storage=storage, resume=True) as study, warnings.catch_warnings():
             warnings.simplefilter("error")
             study.map(script("EPOCHS = 5", "EPOCHS = 50")["train"], [Individual([0.1])])
-        assert read_record("study", storage).attributes["code"] == digests, "nothing was added to the record"
+        assert load_study("study", storage).attributes["code"] == digests, "nothing was added to the record"

@@ -15,7 +15,7 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.goals import Constraint, Goals
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.training.data import load_digits
@@ -254,7 +254,7 @@ def test_the_default_algorithm_is_one_for_the_number_of_objectives(
 ) -> None:
     options: Any = {"population": 4, "generations": 1, "storage": f"{tmp_path}/a.db", "progress": False}
     optimize(conflicting, {"x": Float(-5.0, 5.0)}, metric=metrics, direction=["minimize"] * len(metrics), **options)
-    settings = read_record("study", f"{tmp_path}/a.db").attributes["settings"]
+    settings = load_study("study", f"{tmp_path}/a.db").attributes["settings"]
     assert settings["evolution"]["algorithm"] == default
 
 

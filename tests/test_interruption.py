@@ -24,7 +24,7 @@ from deap_hpo.executors import SerialExecutor
 from deap_hpo.individual import Individual
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.optimization import Interrupted
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.steady_state import SteadyStudy
 from deap_hpo.study import Study
 
@@ -152,7 +152,7 @@ def test_a_command_says_how_it_was_ended(tmp_path: Path, capsys: pytest.CaptureF
 def test_the_record_is_whole(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         optimize(Interrupting(2), SPACE, algorithm="random", name="cut", storage=f"{tmp_path}/a.db")
-    assert [entry.evaluation.status for entry in read_record("cut", f"{tmp_path}/a.db").entries] == ["ok"] * 3
+    assert [entry.evaluation.status for entry in load_study("cut", f"{tmp_path}/a.db").entries] == ["ok"] * 3
 
 
 def test_it_is_put_off_where_it_would_do_harm_and_a_second_one_is_not() -> None:

@@ -61,7 +61,7 @@ def outputs(client: Any, code: str, interrupt: Any = None) -> list[dict[str, Any
 
 
 def recorded(client: Any) -> int:
-    code = "from deap_hpo.recorded import read_record\nlen(read_record('cell', 'runs/cell.db').entries)"
+    code = "from deap_hpo.recorded import load_study\nlen(load_study('cell', 'runs/cell.db').entries)"
     (message,) = [one for one in outputs(client, code) if one["msg_type"] == "execute_result"]
     return int(message["content"]["data"]["text/plain"])
 

@@ -17,7 +17,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Float
 from deap_hpo.workers import evaluate_one
 
@@ -165,7 +165,7 @@ def test_it_may_ask_for_its_number_and_leave_texts() -> None:
 
 def test_notes_come_back_from_the_record(tmp_path: Path) -> None:
     study = quick(lambda params: {"loss": 1.0, "made": "here"}, metric="loss", storage=f"{tmp_path}/a.db")
-    assert read_record("study", f"{tmp_path}/a.db").entries == tuple(study.record)
+    assert load_study("study", f"{tmp_path}/a.db").entries == tuple(study.record)
 
 
 def test_optunas_own_way_of_pruning_is_understood() -> None:

@@ -23,7 +23,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evolution import toolbox_of
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Categorical, Space
 from deap_hpo.training.recipe import Recipe
 
@@ -72,7 +72,7 @@ def test_pruning_is_the_same_however_a_run_is_cut_and_wherever_it_is_done(tmp_pa
     pruned(storage=storage, max_evaluations=cut)
     again = pruned(storage=storage, resume=True, executor=ProcessExecutor(2) if cut == 13 else None)
     assert outcomes(again) == outcomes(whole)
-    recorded = read_record("study", storage)
+    recorded = load_study("study", storage)
     assert [entry.evaluation.status for entry in recorded.entries] == statuses
     assert all(entry.evaluation.curve for entry in recorded.entries)
     assert again.best.evaluation.status == "ok"
@@ -158,7 +158,7 @@ def test_failures_on_record_are_said_to_be_from_before_and_how_to_begin_anew(tmp
         quick(fails, SPACE, **options)
     with pytest.raises(InputError, match=r"from before, and were not tried again(?s:.*)delete study --storage '/"):
         quick(fails, SPACE, **options)
-    assert len(read_record("study", f"{tmp_path}/my runs.db").entries) == 2
+    assert len(load_study("study", f"{tmp_path}/my runs.db").entries) == 2
 
 
 def test_the_first_failure_is_warned_of_and_no_further_one() -> None:

@@ -23,7 +23,7 @@ from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import make_toolbox
 from deap_hpo.pareto import NSGASettings, divisions_for, eaNSGA, selCrowdedTournament, selDistinct
 from deap_hpo.record import ReplayError
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.workload import workload
@@ -167,7 +167,7 @@ def test_optuna_sees_which_trials_are_feasible(tmp_path: Path) -> None:
     with Study(SPACE, seed=3, directions=DIRECTIONS, storage=f"{tmp_path}/a.db") as study:
         nsga_2(study, constr)
     trials = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path}/a.db")
-    entries = {entry.number: entry.evaluation for entry in read_record("study", f"{tmp_path}/a.db").entries}
+    entries = {entry.number: entry.evaluation for entry in load_study("study", f"{tmp_path}/a.db").entries}
     for trial in trials.get_trials():
         violation = entries[trial.user_attrs["evaluation"]].violation
         assert trial.system_attrs.get("constraints", [0.0]) == [violation]

@@ -32,7 +32,7 @@ from deap_hpo.optimization import optimize
 from deap_hpo.pbt import EXPLOITS, PBTSettings, eaPBT, exploitTruncation
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.style import save
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.training.models import MLP
@@ -212,7 +212,7 @@ def test_the_command_keeps_architectures_too(here: Path) -> None:
         CONFIG.replace("[evolution]", "width = { type = 'int', low = 4, high = 32 }\n\n[evolution]")
     )
     call("run", "wide.toml", "--set", "evolution.generations=3")
-    entries = read_record("wide", "runs/studies.db").entries
+    entries = load_study("wide", "runs/studies.db").entries
     assert {entry.evaluation.status for entry in entries} <= {"ok", "diverged"}
     varied = [(entry.genes, entries[entry.start_from or 0].genes) for entry in entries if entry.operators]
     assert varied
@@ -277,7 +277,7 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same_weights_included(he
     call("resume", "killed", "--set", "execution.executor=serial")
     ended = []
     for name in ("whole", "killed"):
-        entries = read_record(name, "runs/studies.db").entries
+        entries = load_study(name, "runs/studies.db").entries
         kept = sorted(path.name for path in Path(f"runs/{name}/checkpoints").iterdir())
         ended.append(
             ([(e.genes, e.start_from, e.evaluation.values, e.evaluation.checkpoint) for e in entries], kept,
@@ -293,7 +293,7 @@ def test_a_limit_of_checkpoints_says_what_it_drops_and_changes_nothing_else(here
         call("run", "small.toml", "--name", "tight", "--set", f"execution.checkpoint_limit={2 * size}")
     assert f"limit of {2 * size:,} bytes" in str(warned[0].message)
     assert sum(path.stat().st_size for path in Path("runs/tight/checkpoints").iterdir()) <= 2 * size
-    whole, tight = (read_record(name, "runs/studies.db").entries for name in ("whole", "tight"))
+    whole, tight = (load_study(name, "runs/studies.db").entries for name in ("whole", "tight"))
     assert [(e.genes, e.start_from, e.evaluation.values, e.evaluation.checkpoint) for e in tight] == [
         (e.genes, e.start_from, e.evaluation.values, e.evaluation.checkpoint) for e in whole
     ]

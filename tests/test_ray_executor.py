@@ -17,7 +17,7 @@ from deap_hpo.config import load_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import SerialExecutor
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 
@@ -118,7 +118,7 @@ def test_population_based_training_goes_on_from_checkpoints_of_other_workers(
     for name, executor in (("here", "serial"), ("ray", "ray")):
         settings = [f"study.name={name}", f"execution.executor={executor}", f'execution.address="{cluster.address}"']
         evolve(load_config("pbt.toml", settings), verbose=False)
-        entries = read_record(name, "runs/studies.db").entries
+        entries = load_study(name, "runs/studies.db").entries
         runs[name] = [(e.genes, e.start_from, e.epochs, e.evaluation.values, e.evaluation.checkpoint) for e in entries]
         kept = {path.stem for path in Path(f"runs/{name}/checkpoints").iterdir()}
         assert {entry.evaluation.checkpoint for entry in entries[-4:]} <= kept

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from deap_hpo.cli import app
 from deap_hpo.config import preset_names
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -62,7 +62,7 @@ def test_the_example_with_conditions_runs(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     loss = float(done.stdout.splitlines()[-1].split()[2])
     assert 0 < loss < 2.3  # that of guessing
-    recorded = read_record("architecture", str(tmp_path / "runs" / "architecture.db"))
+    recorded = load_study("architecture", str(tmp_path / "runs" / "architecture.db"))
     assert recorded.space is not None
     tried = [recorded.space.decode(entry.genes) for entry in recorded.entries]
     assert len(tried) == 8

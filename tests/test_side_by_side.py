@@ -15,7 +15,7 @@ from deap_hpo.config import RunConfig, make_config
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.individual import make_toolbox
-from deap_hpo.recorded import Recorded, read_record
+from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.side_by_side import side_by_side
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study
@@ -68,7 +68,7 @@ def test_every_run_ends_as_it_does_alone(tmp_path: Path, digits_task: Task) -> N
     assert len(spy.batches) == 3  # as many as the longest run has generations
     for seed, population, generations in sizes:
         evolve(configuration(alone, seed, population, generations), trainer, verbose=False)
-        assert plain(read_record(f"run-{seed}", together)) == plain(read_record(f"run-{seed}", alone))
+        assert plain(load_study(f"run-{seed}", together)) == plain(load_study(f"run-{seed}", alone))
 
 
 def test_a_stacking_trainer_trains_the_seeds_of_all_runs_in_one_stack(tmp_path: Path, digits_task: Task) -> None:
@@ -81,7 +81,7 @@ def test_a_stacking_trainer_trains_the_seeds_of_all_runs_in_one_stack(tmp_path: 
 
     side_by_side([run(seed) for seed in (1, 2, 3)], SerialExecutor())
     for seed in (1, 2, 3):
-        first = [entry for entry in read_record(f"run-{seed}", storage).entries if entry.generation == 0]
+        first = [entry for entry in load_study(f"run-{seed}", storage).entries if entry.generation == 0]
         assert [entry.evaluation.environment["stack"] for entry in first] == [18] * 6
         alone = trainer(SPACE.decode(first[0].genes), first[0].seed)
         assert first[0].evaluation.value == pytest.approx(alone.value, rel=1e-4)

@@ -23,7 +23,7 @@ from deap_hpo.config import load_config, tomllib
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.executors import SerialExecutor
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.starting import load_source, write_starter
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def outcomes(name: str) -> list[tuple[Any, ...]]:
-    return [(entry.genes, entry.evaluation.values) for entry in read_record(name, "runs/studies.db").entries]
+    return [(entry.genes, entry.evaluation.values) for entry in load_study(name, "runs/studies.db").entries]
 
 
 def test_the_starter_runs_is_resumed_and_exported(here: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_python_file_alone_is_enough_if_it_has_a_space(here: Path) -> None:
     (here / "plain_task.py").write_text(PLAIN)
     ended = call("run", "plain_task.py:task", *SMALL)
     assert ended.exit_code == 0, ended.output
-    assert read_record("plain_task", "runs/studies.db").space is not None
+    assert load_study("plain_task", "runs/studies.db").space is not None
     assert torch.isfinite(torch.tensor([values for _, values in outcomes("plain_task")])).all()
 
 

@@ -16,7 +16,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import individual_type, make_toolbox
 from deap_hpo.record import ReplayError
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.steady_state import SteadyStudy, eaSteadyState
 
@@ -65,7 +65,7 @@ def test_a_run_of_workers_goes_on_where_it_was_cut(tmp_path: Path) -> None:
         study = SteadyStudy(LINE, executor=ProcessExecutor(2), max_evaluations=most, **options)
         with study, pytest.raises(BudgetSpent):
             evolve(study, evaluators.sleep_by_x)
-        before = read_record("run", f"{tmp_path}/a.db").entries
+        before = load_study("run", f"{tmp_path}/a.db").entries
         assert sum(entry.duplicate_of is None for entry in before) == most
     with SteadyStudy(LINE, executor=ProcessExecutor(2), **options) as study:
         population = evolve(study, evaluators.sleep_by_x)

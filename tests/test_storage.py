@@ -28,7 +28,7 @@ from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
 from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
-from deap_hpo.recorded import note, read_record, study_names
+from deap_hpo.recorded import load_study, note, study_names
 from deap_hpo.storage import open_storage, server_url, shown
 from deap_hpo.study import Study
 
@@ -113,14 +113,14 @@ def test_another_run_or_algorithm_is_refused_and_the_record_left_alone(storage: 
     options = {"name": "run", "storage": storage}
     with Study(SPACE, seed=3, **options) as study:
         truncation(study, objective)
-    before = read_record("run", storage)
+    before = load_study("run", storage)
     with pytest.raises(ReplayError, match="seed 3"):
         Study(SPACE, seed=4, resume=True, **options)
     with Study(SPACE, seed=3, resume=True, **options) as study, pytest.raises(ReplayError, match="evaluation 6"):
         simple(study, objective)
     with pytest.raises(InputError, match="exists already"):
         Study(SPACE, seed=3, **options)
-    assert read_record("run", storage) == before
+    assert load_study("run", storage) == before
 
 
 def test_budgets_and_notes_are_kept(storage: str) -> None:
@@ -128,9 +128,9 @@ def test_budgets_and_notes_are_kept(storage: str) -> None:
     with Study(SPACE, max_evaluations=8, **options) as study, pytest.raises(BudgetSpent, match="after 8 evaluations"):
         truncation(study, objective)
     note("run", storage, "final", {"loss": 0.5})
-    assert read_record("run", storage).attributes["final"] == {"loss": 0.5}
+    assert load_study("run", storage).attributes["final"] == {"loss": 0.5}
     with pytest.raises(InputError, match=r"no study named 'ruin'.*Did you mean 'run'"):
-        read_record("ruin", storage)
+        load_study("ruin", storage)
 
 
 def test_a_second_driver_is_refused_until_the_first_is_gone(storage: str) -> None:
@@ -187,7 +187,7 @@ def test_a_run_from_the_command_line_tells_no_password(postgres: str, tmp_path: 
     assert done.exit_code == 0, done.output
     option = f"--storage {shown(postgres)}"
     assert f"deap-hpo resume run {option}" in done.output
-    recorded = read_record("run", postgres)
+    recorded = load_study("run", postgres)
     assert "storage" not in recorded.attributes["config"]["study"]
     files = "".join(str(path) for path in tmp_path.rglob("*"))
     _nothing_told(done.output + repr(recorded.attributes) + files)
@@ -288,7 +288,7 @@ def test_a_truncated_file_is_told_and_left_as_it_is(cut: int, tmp_path: Path) ->
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     path.write_bytes(path.read_bytes()[:cut])
     before = path.read_bytes()
-    for use in (lambda: read_record("run", str(path)), lambda: Study(SPACE, name="run", storage=str(path))):
+    for use in (lambda: load_study("run", str(path)), lambda: Study(SPACE, name="run", storage=str(path))):
         with pytest.raises(InputError, match=r"(is not an intact SQLite database .* left as it is|is an empty file)"):
             use()
     assert path.read_bytes() == before
@@ -312,7 +312,7 @@ def test_wherever_a_file_is_cut_off_one_line_says_so(tmp_path: Path) -> None:
 def test_a_path_is_taken_as_a_path_too(tmp_path: Path) -> None:
     with Study(SPACE, name="run", storage=tmp_path / "a.db", seed=3) as study:
         truncation(study, objective)
-    assert len(read_record("run", tmp_path / "a.db").entries) == len(study.record)
+    assert len(load_study("run", tmp_path / "a.db").entries) == len(study.record)
     assert study_names(tmp_path / "a.db") == ["run"]
 
 
@@ -332,7 +332,7 @@ def test_a_file_of_another_kind_is_told_and_left_as_it_is(tmp_path: Path) -> Non
 
 def test_reading_a_record_that_is_not_there_creates_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no record at"):
-        read_record("run", f"{tmp_path}/a.db")
+        load_study("run", f"{tmp_path}/a.db")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -34,7 +34,7 @@ from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import Individual, individual_type, make_toolbox
 from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
@@ -188,20 +188,20 @@ def test_another_run_is_refused_and_the_record_left_alone(change: Any, named: st
     options = {"space": SPACE, "name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
     with Study(**options) as study:
         truncation(study, objective)
-    before = read_record("run", f"{tmp_path}/a.db")
+    before = load_study("run", f"{tmp_path}/a.db")
     with pytest.raises(ReplayError, match=named):
         Study(**{**options, **change}, resume=True)
-    assert read_record("run", f"{tmp_path}/a.db") == before
+    assert load_study("run", f"{tmp_path}/a.db") == before
 
 
 def test_another_algorithm_is_refused_and_the_record_left_alone(tmp_path: Path) -> None:
     options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
     with Study(SPACE, **options) as study:
         truncation(study, objective)
-    before = read_record("run", f"{tmp_path}/a.db")
+    before = load_study("run", f"{tmp_path}/a.db")
     with Study(SPACE, **options, resume=True) as study, pytest.raises(ReplayError, match="evaluation 6 on record"):
         simple(study, objective)
-    assert read_record("run", f"{tmp_path}/a.db") == before
+    assert load_study("run", f"{tmp_path}/a.db") == before
 
 
 def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,22 +209,22 @@ def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: py
     with Study(SPACE, **options) as study:
         study.provenance.note("config", {"generations": 3})
         truncation(study, objective)
-    before = dict(read_record("run", f"{tmp_path}/a.db").attributes)
+    before = dict(load_study("run", f"{tmp_path}/a.db").attributes)
     monkeypatch.setattr(deap_hpo, "__version__", "99.0")
     with Study(SPACE, resume=True, **options) as study:
         study.provenance.note("config", {"generations": 9})
         with pytest.raises(ReplayError):
             simple(study, objective)  # differs only after the first generation
-    assert read_record("run", f"{tmp_path}/a.db").attributes == before
+    assert load_study("run", f"{tmp_path}/a.db").attributes == before
 
     with Study(SPACE, resume=True, **options) as study:
         study.provenance.note("config", {"generations": 9})
         truncation(study, InterruptedAt(0, objective))
-        assert read_record("run", f"{tmp_path}/a.db").attributes == before, "nothing was added"
+        assert load_study("run", f"{tmp_path}/a.db").attributes == before, "nothing was added"
         noted: list[Any] = []
 
         def look(params: dict[str, Any]) -> float:
-            noted.append(read_record("run", f"{tmp_path}/a.db").attributes)
+            noted.append(load_study("run", f"{tmp_path}/a.db").attributes)
             return 1.0
 
         study.map(look, [Individual([0.123, 0.5, 0.5, 0.5])])
@@ -439,7 +439,7 @@ def test_the_budget_of_evaluations_is_a_total(tmp_path: Path) -> None:
     options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
     with Study(SPACE, **options, max_evaluations=8) as study, pytest.raises(BudgetSpent, match="its budget, max_eval"):
         truncation(study, objective)
-    entries = read_record("run", f"{tmp_path}/a.db").entries
+    entries = load_study("run", f"{tmp_path}/a.db").entries
     assert sum(entry.duplicate_of is None for entry in entries) == 8
     with Study(SPACE, **options, max_evaluations=8, resume=True) as study, pytest.raises(BudgetSpent):
         truncation(study, InterruptedAt(0, objective))
@@ -472,7 +472,7 @@ def test_the_time_limit_ends_a_run_that_can_go_on(tmp_path: Path) -> None:
 
     with Study(SPACE, **options, max_seconds=0.1) as study, pytest.raises(BudgetSpent, match="max_seconds"):
         truncation(study, slow)
-    assert 0 < len(read_record("run", f"{tmp_path}/a.db").entries) < 15
+    assert 0 < len(load_study("run", f"{tmp_path}/a.db").entries) < 15
     with Study(SPACE, **options, resume=True) as study:
         assert len(truncation(study, objective)[1]) == 4
 

@@ -28,7 +28,7 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evolution import strategy_for
 from deap_hpo.individual import Individual
 from deap_hpo.progress import ProgressDisplay
-from deap_hpo.recorded import read_record
+from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Space
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 from deap_hpo.study import Study
@@ -92,7 +92,7 @@ def done_by(config: RunConfig, progress: ProgressDisplay) -> tuple[int, int, int
     """Evaluations on record, epochs trained, and evaluations that an earlier one answers for."""
     with progress, suppress(BudgetSpent):
         evolve(config, callbacks=[progress], verbose=False)
-    entries = read_record("run", config.study.storage).entries
+    entries = load_study("run", config.study.storage).entries
     trained = [entry.evaluation.trained_epochs for entry in entries if entry.duplicate_of is None]
     return len(entries), sum(trained), len(entries) - len(trained)
 

@@ -16,7 +16,7 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.commands.plan import plan
 from deap_hpo.config import RunConfig
 from deap_hpo.progress import ProgressDisplay
-from deap_hpo.recorded import Recorded, read_record
+from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.study import (
     counts_sentence,
     describe,
@@ -53,11 +53,11 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
         ended_by = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"
         errors.print(f"{escape(str(stop))} Go on with: {go_on}{ended_by}=N", soft_wrap=True)
     folder = run_folder(name, storage)
-    recorded = read_record(name, storage)
+    recorded = load_study(name, storage)
     if failure_sentence(recorded):
         errors.print(escape(failure_sentence(recorded)))
     final = finish(trainer, recorded, storage, folder)
-    recorded = read_record(name, storage)
+    recorded = load_study(name, storage)
     figures = figures_of(recorded, folder, pdf=(folder / "history.pdf").exists())  # an earlier one, of `plot`
     if as_json:
         output.print_json(strict_json(describe(recorded)))

@@ -19,7 +19,7 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     from rich.markup import escape
     from rich.table import Table
 
-    from deap_hpo.recorded import read_record, study_names
+    from deap_hpo.recorded import load_study, study_names
     from deap_hpo.reports.study import describe, format_value, strict_json
     from deap_hpo.trials import ForeignStudyError
 
@@ -27,7 +27,7 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
         studies = []
         for name in study_names(storage):
             try:
-                studies.append(describe(read_record(name, storage)))
+                studies.append(describe(load_study(name, storage)))
             except ForeignStudyError as error:
                 errors.print(f"Left out: {error}", markup=False, soft_wrap=True)
         if as_json:
@@ -54,11 +54,11 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show a study: its best hyperparameters, its generations, what failed."""
-    from deap_hpo.recorded import read_record
+    from deap_hpo.recorded import load_study
     from deap_hpo.reports.study import describe, print_study, strict_json
 
     with reporting(debug):
-        recorded = read_record(name, storage)
+        recorded = load_study(name, storage)
         if as_json:
             output.print_json(strict_json(describe(recorded)))
         else:
@@ -75,12 +75,12 @@ def plot(
     debug: Debug = False,
 ) -> None:
     """Draw a study's figures, as PNG and PDF."""
-    from deap_hpo.recorded import read_record
+    from deap_hpo.recorded import load_study
     from deap_hpo.reports.study import figures_of
     from deap_hpo.storage import run_folder
 
     with reporting(debug):
-        paths = [str(path) for path in figures_of(read_record(name, storage), folder or run_folder(name, storage))]
+        paths = [str(path) for path in figures_of(load_study(name, storage), folder or run_folder(name, storage))]
         if as_json:
             output.print_json(json.dumps(paths))
         else:
@@ -97,12 +97,12 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
-    from deap_hpo.recorded import read_record
+    from deap_hpo.recorded import load_study
     from deap_hpo.reports.html import write_report
     from deap_hpo.storage import run_folder
 
     with reporting(debug):
-        studies = [read_record(name, storage) for name in names]
+        studies = [load_study(name, storage) for name in names]
         written = write_report(studies, path or run_folder(names[0], storage) / "report.html")
         if as_json:
             output.print_json(json.dumps(str(written)))

@@ -31,10 +31,10 @@ def replay(
     with reporting(debug):
         from deap_hpo.assembly import make_task, trainer_of
         from deap_hpo.config import make_config
-        from deap_hpo.recorded import read_record
+        from deap_hpo.recorded import load_study
         from deap_hpo.reports.study import strict_json
 
-        recorded = read_record(name, storage)
+        recorded = load_study(name, storage)
         noted = recorded.config("In the script that made it, `study.best_model()` trains the network again.")
         given = settings_of({"study.name": name, "study.storage": storage, "task.data_dir": data_dir})
         config = make_config(noted, given)

@@ -25,7 +25,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import individual_type
 from deap_hpo.plotting.pareto import plot_pareto_front
-from deap_hpo.recorded import Recorded, read_record
+from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.study import print_study
 from deap_hpo.space import Categorical, Float, Space
 from deap_hpo.stopping import EarlyStopping, StoppedEarly
@@ -183,7 +183,7 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
     assert volumes == sorted(volumes)
     assert len(volumes) == 4
     assert described["best"]["value"] == losses[0] == described["final"]["validation_loss"]
-    untrained = [e for e in read_record("two", "runs/studies.db").entries if e.evaluation.status == "infeasible"]
+    untrained = [e for e in load_study("two", "runs/studies.db").entries if e.evaluation.status == "infeasible"]
     assert untrained
     assert not any(entry.evaluation.curve for entry in untrained)
     assert f"{described['counts']['infeasible']} infeasible" in ended.output

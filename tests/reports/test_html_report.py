@@ -24,7 +24,7 @@ from deap_hpo.config import load_config, make_config
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation
-from deap_hpo.recorded import Recorded, read_record
+from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.html import page, write_report
 from deap_hpo.space import Categorical, Float, Int, Space
 
@@ -75,7 +75,7 @@ def test_the_file_needs_nothing_else_and_says_what_the_record_says(studies: Path
     assert all(reference.startswith("data:") for reference in checked.references)
     assert len(checked.alternatives) == 1 + 5 + 3  # both; wide: history, curves, slice, importance, dependence; small
     assert all(checked.alternatives)
-    recorded = read_record("small", storage)
+    recorded = load_study("small", storage)
     assert f"{recorded.attributes['final']['test_loss']:.4f}" in text
     assert "All 25 evaluations" in text
     assert "All 11 evaluations" in text
@@ -83,7 +83,7 @@ def test_the_file_needs_nothing_else_and_says_what_the_record_says(studies: Path
 
 
 def test_its_configuration_is_that_of_the_run(studies: Path) -> None:
-    recorded = read_record("small", str(studies / "studies.db"))
+    recorded = load_study("small", str(studies / "studies.db"))
     (encoded,) = re.findall(r'href="data:application/toml;base64,([^"]*)"', page([recorded]))
     (studies / "again.toml").write_bytes(base64.b64decode(encoded))
     assert load_config(str(studies / "again.toml")) == make_config(recorded.attributes["config"])
@@ -108,7 +108,7 @@ def test_networks_that_went_on_with_others_weights_have_their_lineage(tmp_path: 
     (tmp_path / "pbt.toml").write_text(PBT)
     storage = str(tmp_path / "studies.db")
     assert call("run", str(tmp_path / "pbt.toml"), "--storage", storage, "--name", "pbt").exit_code == 0
-    checked = Checker(page([read_record("pbt", storage)]))
+    checked = Checker(page([load_study("pbt", storage)]))
     assert "What each network was trained with, and whose weights it went on with" in checked.alternatives
 
 
@@ -122,7 +122,7 @@ def test_its_default_place_is_beside_the_figures_and_a_wrong_name_is_an_error(st
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium")
 def test_a_browser_opens_it_without_a_network(studies: Path) -> None:
-    path = write_report([read_record("small", str(studies / "studies.db"))], studies / "opened.html")
+    path = write_report([load_study("small", str(studies / "studies.db"))], studies / "opened.html")
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", f"file://{path}"]
     seen = subprocess.run(
         [*command[:3], f"--user-data-dir={studies / 'profile'}", *command[3:]],

@@ -15,7 +15,7 @@ from test_cli import call
 
 from deap_hpo import Float, optimize
 from deap_hpo.analysis.names import curves_of, objective_names, value_name
-from deap_hpo.recorded import Recorded, read_record
+from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import counts_sentence, figures_of, print_study
 
@@ -63,7 +63,7 @@ def texts_of(html: str) -> list[str]:
 
 
 def test_a_reported_curve_is_called_what_was_reported(storage: str, drawn: dict[str, Figure]) -> None:
-    study = read_record("curves", storage)
+    study = load_study("curves", storage)
     figures_of(study, Path("nowhere"))
     (axes,) = drawn["curves"].axes
     assert (axes.get_title(), axes.get_ylabel(), axes.get_yscale()) == ("Accuracy by epoch", "accuracy", "linear")
@@ -77,7 +77,7 @@ def test_a_reported_curve_is_called_what_was_reported(storage: str, drawn: dict[
 
 
 def test_what_breaks_a_constraint_is_marked_and_never_above_the_best(storage: str, drawn: dict[str, Figure]) -> None:
-    study = read_record("curves", storage)
+    study = load_study("curves", storage)
     broken = [one for one in study.entries if one.evaluation.violation > 0]
     assert 0 < len(broken) < len(study.entries)
     figures_of(study, Path("nowhere"))
@@ -94,7 +94,7 @@ def test_what_breaks_a_constraint_is_marked_and_never_above_the_best(storage: st
 
 
 def test_several_objectives_have_their_names_and_the_same_mark(storage: str, drawn: dict[str, Figure]) -> None:
-    study = read_record("two", storage)
+    study = load_study("two", storage)
     figures_of(study, Path("nowhere"))
     marks = [
         {line.get_label(): (line.get_marker(), line.get_color()) for line in drawn[name].axes[0].lines}
@@ -108,14 +108,14 @@ def test_several_objectives_have_their_names_and_the_same_mark(storage: str, dra
 
 
 def test_a_report_calls_the_objective_by_its_name(storage: str) -> None:
-    html = page([read_record("curves", storage)])
+    html = page([load_study("curves", storage)])
     assert re.search(r"<br>Accuracy 0\.6\d+, size 0\.4\d+\.", html)
     assert '<th scope="col">accuracy</th>' in html
-    assert "test loss" not in page([read_record(name, storage) for name in ("curves", "two")])
+    assert "test loss" not in page([load_study(name, storage) for name in ("curves", "two")])
 
 
 def test_tables_and_sentences_of_a_function_speak_of_no_training(storage: str) -> None:
-    study = read_record("curves", storage)
+    study = load_study("curves", storage)
     assert counts_sentence(study).startswith("20 evaluations in 2 generations: 20 computed, ")
     assert counts_sentence(study).endswith(" of computing.")
     console = Console(file=io.StringIO(), width=200)
