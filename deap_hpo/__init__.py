@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
     from deap_hpo.algorithms import eaTruncation as eaTruncation
+    from deap_hpo.deletion import delete_study as delete_study
     from deap_hpo.evaluation import Evaluation as Evaluation
     from deap_hpo.executors import ProcessExecutor as ProcessExecutor
     from deap_hpo.individual import Individual as Individual
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
     from deap_hpo.optimization import optimize as optimize
     from deap_hpo.pareto import eaNSGA as eaNSGA
     from deap_hpo.pruning import MedianPruner as MedianPruner
+    from deap_hpo.recorded import load_study as load_study
     from deap_hpo.search_cv import EvolutionSearchCV as EvolutionSearchCV
     from deap_hpo.space import Categorical as Categorical
     from deap_hpo.space import Float as Float
@@ -45,8 +47,10 @@ _HOMES = {
     "Space": "deap_hpo.space",
     "Study": "deap_hpo.study",
     "Task": "deap_hpo.training.task",
+    "delete_study": "deap_hpo.deletion",
     "eaNSGA": "deap_hpo.pareto",
     "eaTruncation": "deap_hpo.algorithms",
+    "load_study": "deap_hpo.recorded",
     "make_toolbox": "deap_hpo.individual",
     "make_trainer": "deap_hpo.training.trainers",
     "mutBoundedResample": "deap_hpo.operators",

@@ -21,7 +21,7 @@ from deap_hpo.interruption import undisturbed
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Categorical, Space
-from deap_hpo.starting import load_source
+from deap_hpo.starting import load_task
 from deap_hpo.storage import run_folder
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.models import MODELS, shape_arguments
@@ -72,7 +72,7 @@ def make_task(config: RunConfig) -> Task:
 
 def _own_task(source: str, config: RunConfig) -> Task:
     """Take a task from a Python file; the recipe of the configuration goes on top of its own."""
-    task = load_source(source)
+    task = load_task(source)
     if callable(task):
         task = task()
     if not isinstance(task, Task):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deap_hpo.commands.delete import delete
 from deap_hpo.commands.exits import DONE, errors, output, reporting
 from deap_hpo.commands.files import data, export, init
 from deap_hpo.commands.options import (
@@ -214,6 +215,7 @@ _add(
     "Examples: [bold]deap-hpo report quick[/bold]  ·  [bold]deap-hpo report a b --output both.html[/bold]",
 )
 _add(dashboard, RECORD, "Example: [bold]deap-hpo dashboard --port 8081[/bold], while a run goes on in another terminal")
+_add(delete, RECORD, "Examples: [bold]deap-hpo delete quick[/bold]  ·  [bold]deap-hpo delete a b --yes[/bold]")
 _add(replay, NETWORKS, "Example: [bold]deap-hpo replay pbt[/bold]")
 _add(export, NETWORKS, "Example: [bold]deap-hpo export quick --output my-network[/bold]")
 _add(data, NETWORKS, "Examples: [bold]deap-hpo data[/bold]  ·  [bold]deap-hpo data cifar-10 --data-dir /data[/bold]")

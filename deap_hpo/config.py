@@ -17,7 +17,7 @@ from deap_hpo.goals import GOALS
 from deap_hpo.section import Section
 from deap_hpo.space import Space
 from deap_hpo.stages import check_stages
-from deap_hpo.starting import is_source, load_source
+from deap_hpo.starting import is_source, load_source, load_task
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 
 if sys.version_info >= (3, 11):
@@ -244,7 +244,7 @@ def _read_source(source: str) -> dict[str, Any]:
     data = _read(str(beside)) if place.endswith(".py") and beside.exists() else {}
     data["task"] = {"source": source}
     if "space" not in data:
-        load_source(source)  # what is wrong with the file is nothing of its space
+        load_task(source)  # what is wrong with the file is nothing of its space
         try:
             space = load_source(f"{place}:space")
         except InputError as error:
@@ -280,7 +280,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
 
 def _sentence(error: ValidationError) -> str:
     """Say the first mistake, by the path of its field."""
-    mistake = error.errors()[0]
+    mistake = min(error.errors(), key=lambda one: one["type"] == "missing")  # which a misspelt name may explain
     where = ".".join(map(str, mistake["loc"]))
     if mistake["type"] == "extra_forbidden":
         known = _known_names(mistake["loc"][:-1])

@@ -1,7 +1,9 @@
 """The one error type for what a user gave: its message is the whole story, so the command line prints it bare."""
 
+import json
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class InputError(ValueError):
@@ -43,3 +45,18 @@ def hint(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     names = list(known)
     near = nearest(name, names, cutoff=cutoff)
     return f"Did you mean {near!r}?" if near else f"There are: {', '.join(names)}."
+
+
+def first_difference(recorded: Any, given: Any) -> tuple[str, str]:
+    """Narrow two different JSON values down to the first entry that differs, to name it in a sentence.
+
+    Example:
+        >>> first_difference({"data": {"name": "digits"}, "epochs": 2}, {"data": {"name": "digits"}, "epochs": 3})
+        ('epochs = 2', 'epochs = 3')
+    """
+    if isinstance(recorded, dict) and isinstance(given, dict):
+        for key in [*recorded, *given]:
+            if recorded.get(key) != given.get(key):
+                inner_recorded, inner_given = first_difference(recorded.get(key), given.get(key))
+                return f"{key} = {inner_recorded}", f"{key} = {inner_given}"
+    return json.dumps(recorded), json.dumps(given)

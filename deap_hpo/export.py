@@ -15,7 +15,7 @@ from deap_hpo.best import finish, train_again
 from deap_hpo.config import make_config
 from deap_hpo.entries import best_entry
 from deap_hpo.errors import InputError
-from deap_hpo.files import write_text
+from deap_hpo.files import expanded, write_text
 from deap_hpo.recorded import load_study
 from deap_hpo.toml_writer import to_toml
 from deap_hpo.training.keyed import keyed_model
@@ -54,6 +54,7 @@ def export_best(
     Raises:
         InputError: The study was not started by `deap-hpo run`, or has no feasible evaluation, or not that one.
     """
+    folder = expanded(folder)
     recorded = load_study(name, storage)
     noted = recorded.config("In the script that made it, `study.best_model()` gives the network.")
     config = make_config(noted, [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else [])

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written under another name, and renamed when they are complete."""
+"""Paths as users give them, and files that are there whole or not at all: renamed when they are complete."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Give a path that a user gave, from Python or past a shell, with the home folder in place of its ``~``.
+
+    Example:
+        >>> expanded("~/runs") == Path.home() / "runs", expanded("runs/~old")
+        (True, PosixPath('runs/~old'))
+    """
+    return Path(os.path.expanduser(path))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
@@ -161,3 +162,18 @@ class Goals:
             **({"objective": names} if names != "loss" else {}),
             **({"constraints": [str(one) for one in self.constraints]} if self.constraints else {}),
         }
+
+
+def names_of_objectives(attributes: Mapping[str, Any], count: int) -> list[str]:
+    """Give the names of so many objectives by what was noted about a run.
+
+    Example:
+        >>> names_of_objectives({"evaluator": {"metric": "accuracy"}}, 1), names_of_objectives({}, 2)
+        (['accuracy'], ['value 1', 'value 2'])
+    """
+    evaluator: Mapping[str, Any] = attributes.get("evaluator") or {}
+    names = evaluator.get("objective") or evaluator.get("metric") or ("loss" if "task" in evaluator else None)
+    names = [names] if isinstance(names, str) else names
+    if names and len(names) == count:
+        return list(names)
+    return ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]

@@ -118,7 +118,8 @@ def optimize(
         max_evaluations: Evaluations after which to stop.
         max_seconds: Seconds after which to stop, resumably.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
-        progress: Whether to show progress on a terminal or in a notebook.
+        progress: Whether to show how far it is: on a terminal and in a notebook in one line that moves, elsewhere in a
+            line after each generation, on standard error.
 
     Returns:
         The study, closed: `best_params`, `best_value`, `trials_dataframe()`, `best_model()`.
@@ -167,7 +168,7 @@ def optimize(
         shown = []
         if progress:
             work = workload(space, evolution, epochs=epochs, seed=seed)
-            shown.append(stack.enter_context(ProgressDisplay(work, epochs=epochs is not None)))
+            shown.append(stack.enter_context(ProgressDisplay(work, epochs=epochs is not None, lines=True)))
         # Before the study is on record, for which its name could not be used again with other arguments.
         toolbox = toolbox_of(space, evolution, directions)
         strategy = strategy_for(space, evolution, seed, epochs) if has_strategy(evolution) else None

@@ -1,9 +1,10 @@
-"""The live display of a run: generation, evaluations and epochs done, best value, time left."""
+"""How far a run is, while it runs: a line that moves on a terminal or in a notebook, elsewhere one a generation."""
 
 from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from time import perf_counter
@@ -20,7 +21,9 @@ _WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the
 
 
 class ProgressDisplay:
-    """A study's callback that shows how far the run is, on a terminal or in a notebook; elsewhere nothing is shown.
+    """A study's callback that shows how far the run is: on a terminal and in a notebook in one line that moves.
+
+    Elsewhere (nohup, Slurm, Docker) it may write a line after each generation that was not only replayed.
 
     The totals are the most that the run may still come to: they shrink as trainings end early, or are answered by
     earlier ones. The time left follows from the epochs, of which some evaluations have more than others.
@@ -28,6 +31,7 @@ class ProgressDisplay:
     Args:
         work: What the run will ask for.
         epochs: Whether the evaluator has epochs; if not, only evaluations are counted.
+        lines: Whether to write lines where there is neither a terminal nor a notebook.
         console: Where it is shown; standard error where None.
         clock: Gives seconds.
 
@@ -42,6 +46,7 @@ class ProgressDisplay:
         work: Workload,
         *,
         epochs: bool = True,
+        lines: bool = False,
         console: Console | None = None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
@@ -50,11 +55,15 @@ class ProgressDisplay:
         self._best = math.nan
         self._evaluations = self._cost = 0  # of the batches that are complete
         self._new = Work(0, 0)  # of the batch that is not
+        self._ill: dict[int, str] = {}  # how evaluations ended that failed or diverged, by number
+        self._generation = 0  # batches that are complete
         self._left = work.left()
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
+        self._begun = self._since
         console = console or Console(stderr=True)
+        self._lines = console if lines and not (console.is_terminal or console.is_jupyter) else None
         wide = console.width >= _WIDE
-        self._epochs_shown = epochs and (wide or console.is_jupyter)
+        self._epochs_shown = epochs and (wide or console.is_jupyter or self._lines is not None)
         self._progress = Progress(
             TextColumn("generation {task.fields[generation]}"),
             *([BarColumn(bar_width=min(24, console.width - _WIDE + 8))] if wide else []),
@@ -70,19 +79,21 @@ class ProgressDisplay:
         self._update(generation=0)
 
     def __enter__(self) -> ProgressDisplay:
-        self._since = self._clock()
+        self._since = self._begun = self._clock()
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        if any(self._new):  # of a generation that a budget or an interruption has ended
+            self._write_line(self._generation // self._work.stages + 1)
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Count a new evaluation."""
         trained = entry.evaluation.trained_epochs if self._epochs else 1
         cost = trained if entry.duplicate_of is None else 0
         self._new = Work(self._new.evaluations + 1, self._new.epochs + cost)
-        self._note_best(study, [entry])
+        self._note(study, [entry])
         self._update(study.generation)
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
@@ -94,11 +105,14 @@ class ProgressDisplay:
         self._left = self._work.left(study.generation, study.budget.evaluations, study.budget.epochs)
         if replayed:
             self._since, self._since_cost = self._clock(), self._cost
-        self._note_best(study, entries)
+        self._note(study, entries)
         self._update(study.generation)
+        if not replayed and study.generation % self._work.stages == 0:
+            self._write_line(study.generation // self._work.stages)
 
     def _update(self, generation: int) -> None:
         """Show the state after so many complete batches."""
+        self._generation = generation
         evaluations, cost = self._evaluations + self._new.evaluations, self._cost + self._new.epochs
         total = self._cost + self._left.epochs
         # The budget may end in a batch.
@@ -116,6 +130,19 @@ class ProgressDisplay:
         if self._notebook:
             self._notebook.show(self._progress.tasks[0])
 
+    def _write_line(self, generation: int) -> None:
+        if self._lines is None:
+            return
+        shown = self._progress.tasks[0].fields
+        ended = Counter(self._ill.values())
+        ill = "".join(f", {ended[status]} {status}" for status in ("failed", "diverged") if ended[status])
+        gone = timedelta(seconds=round(self._clock() - self._begun))
+        self._lines.print(
+            f"generation {generation}/{self._work.generations}: {shown['counts']}, best {shown['best']}{ill}, {gone}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
     def _time_left(self, cost: int, total: int) -> str:
         trained = cost - self._since_cost
         if trained < 1 or total <= cost:
@@ -123,12 +150,14 @@ class ProgressDisplay:
         seconds = (self._clock() - self._since) / trained * (total - cost)
         return f"· {timedelta(seconds=round(seconds))} left"
 
-    def _note_best(self, study: Study, entries: Sequence[Entry]) -> None:
+    def _note(self, study: Study, entries: Sequence[Entry]) -> None:
         better = min if study.directions[0] == "minimize" else max
         for entry in entries:
             if entry.evaluation.feasible:
                 value = entry.evaluation.value
                 self._best = value if math.isnan(self._best) else better(self._best, value)
+            elif entry.duplicate_of is None and entry.evaluation.status in ("failed", "diverged"):
+                self._ill[entry.number] = entry.evaluation.status
 
 
 class _NotebookLine:

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.entries import Entry
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, first_difference
 from deap_hpo.evaluation import Direction
 from deap_hpo.interruption import undisturbed
 from deap_hpo.quiet_optuna import quiet_optuna
@@ -75,7 +75,7 @@ class Record:
                 if not resume and has_study(backend, name) and not _gave_way(backend, name):
                     raise InputError(
                         f"A study named {name!r} exists already. Resume it (`deap-hpo resume {name}`, or resume=True), "
-                        "or choose another name."
+                        f"delete it (`deap-hpo delete {name}`, or `delete_study`), or choose another name."
                     )
                 with quiet_optuna():
                     self._study = optuna.create_study(
@@ -137,7 +137,7 @@ class Record:
         if key not in known or not self._entries:  # nothing was made with what is noted
             self.note(key, value)
         elif known[key] != value:
-            recorded, given = _first_difference(known[key], value)
+            recorded, given = first_difference(known[key], value)
             raise ReplayError(
                 f"The study {self.name!r} was recorded with {key} {recorded}, and cannot go on with {given}. "
                 "Give what was recorded, or choose another name."
@@ -161,10 +161,13 @@ class Record:
         for name in ("genes", "epochs", "start_from"):
             old, new = getattr(recorded, name), getattr(planned, name)
             if old != new:
+                outside = name == "genes" and planned.generation == 0
                 raise ReplayError(
                     f"The study {self.name!r} cannot be resumed like this: evaluation {planned.number} on record has "
-                    f"the {name} {old}, this run has {new}. Resume it with the algorithm and the version that made it, "
-                    "or choose another name; nothing was written."
+                    f"the {name} {old}, this run has {new}. "
+                    + ("Make the population inside `with Study(...)`, which seeds its draws. " if outside else "")
+                    + "Resume it with the algorithm and the version that made it, or choose another name; nothing was "
+                    "written."
                 )
 
     def close(self) -> None:
@@ -179,13 +182,3 @@ def _gave_way(backend: BaseStorage, name: str) -> bool:
         return False
     optuna.delete_study(study_name=name, storage=backend)
     return True
-
-
-def _first_difference(recorded: Any, given: Any) -> tuple[str, str]:
-    """Narrow two different JSON values down to the first entry that differs, to name it in an error."""
-    if isinstance(recorded, dict) and isinstance(given, dict):
-        for key in [*recorded, *given]:
-            if recorded.get(key) != given.get(key):
-                inner_recorded, inner_given = _first_difference(recorded.get(key), given.get(key))
-                return f"{key} = {inner_recorded}", f"{key} = {inner_given}"
-    return json.dumps(recorded), json.dumps(given)

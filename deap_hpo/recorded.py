@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
 from deap_hpo.goals import GOALS
+from deap_hpo.results import Results
 from deap_hpo.space import Space
 from deap_hpo.storage import check_name, errors_named, has_study, open_storage
 from deap_hpo.trials import check_ours, directions_of, to_entry
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A study as it was found on record, to be looked at.
+class Recorded(Results):
+    """A study as it was found on record, to be looked at: `best_params`, `trials_dataframe()` and what else it found.
 
     Attributes:
         name: Name of the study.
@@ -65,18 +67,32 @@ class Recorded:
 def load_study(name: str, storage: str | Path) -> Recorded:
     """Read a study from a storage that exists; nothing is written, and it may be running.
 
+    Args:
+        name: Name of the study.
+        storage: Path of an SQLite file, or the URL of a database.
+
+    Returns:
+        The study as it is now, with what a closed `Study` has for reading: `entries`, `best`, `best_params`,
+        `best_value`, `trials_dataframe()`, `pareto_front()`, `best_model(trainer)`. What is recorded later is not in
+        it.
+
     Raises:
         InputError: The storage cannot be used, or has no such study (the nearest name is offered).
+
+    Example:
+        >>> import tempfile
+        >>> from deap_hpo import Float, optimize
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     storage = f"{folder}/studies.db"
+        ...     made = optimize(lambda params: params["x"] ** 2, {"x": Float(-1.0, 1.0)}, name="run", storage=storage)
+        ...     study = load_study("run", storage)
+        >>> study.best_params == made.best_params, len(study.trials_dataframe())
+        (True, 100)
     """
     backend = open_storage(storage, must_exist=True)
+    study = find_study(name, backend)
     with errors_named(f"record of the study {name!r}"):
-        if not has_study(backend, name):
-            near = nearest(name, optuna.get_all_study_names(backend))
-            hint = f"Did you mean {near!r}?" if near else "`deap-hpo list` shows what there is."
-            raise InputError(f"There is no study named {name!r} on record. {hint}")
-        study = optuna.load_study(study_name=name, storage=backend)
         trials = study.get_trials(deepcopy=False)
-        check_ours(name, trials)
         space = study.user_attrs.get("space")
         directions = directions_of(study)
         return Recorded(
@@ -86,6 +102,23 @@ def load_study(name: str, storage: str | Path) -> Recorded:
             entries=tuple(sorted((to_entry(one, directions) for one in trials), key=lambda entry: entry.number)),
             attributes=study.user_attrs,
         )
+
+
+def find_study(name: str, backend: BaseStorage) -> optuna.Study:
+    """Give Optuna's view of a study, which is one of ours.
+
+    Raises:
+        InputError: The storage has no such study (the nearest name is offered).
+        ForeignStudyError: It holds trials that are no evaluations of this package.
+    """
+    with errors_named(f"record of the study {name!r}"):
+        if not has_study(backend, name):
+            near = nearest(name, optuna.get_all_study_names(backend))
+            hint = f"Did you mean {near!r}?" if near else "`deap-hpo list` shows what there is."
+            raise InputError(f"There is no study named {name!r} on record. {hint}")
+        study = optuna.load_study(study_name=name, storage=backend)
+        check_ours(name, study.get_trials(deepcopy=False))
+        return study
 
 
 def note(name: str, storage: str | Path, key: str, value: Any) -> None:

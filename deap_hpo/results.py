@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.entries import Entry, best_entry, params_of, schedule_of
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, first_difference
 from deap_hpo.evaluation import Direction
+from deap_hpo.goals import names_of_objectives
 from deap_hpo.record import Record
 from deap_hpo.space import Space
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from torch import nn
 
+    from deap_hpo.training.trainers import Trainer
+
 _ROWS = 5  # best evaluations in the HTML of a study
+_PLACE = ("device", "precision")  # where a trainer computes: another agrees within rounding
 
 
 class Results:
-    """The part of a study that is asked after a run; names are Optuna's."""
+    """The part of a study that is asked after a run, of a `Study` as of one on record; names are Optuna's."""
 
-    space: Space | None
-    seed: int
-    directions: tuple[Direction, ...]
-    record: Record
-    evaluator: Any = None
+    evaluator: Any = None  # known where the study was run
 
-    @property
-    def name(self) -> str:
-        """Name of the study in its storage."""
-        return self.record.name
+    if TYPE_CHECKING:  # attributes or properties of a study, fields of one on record
+
+        @property
+        def name(self) -> str:
+            """Name of the study in its storage."""
+
+        @property
+        def space(self) -> Space | None:
+            """The search space."""
+
+        @property
+        def directions(self) -> tuple[Direction, ...]:
+            """Which way is better, for each objective."""
+
+        @property
+        def entries(self) -> tuple[Entry, ...]:
+            """The evaluations, by number."""
+
+        @property
+        def attributes(self) -> Mapping[str, Any]:
+            """What was noted about the run."""
 
     @property
     def best(self) -> Entry:
@@ -41,7 +58,7 @@ class Results:
         Raises:
             InputError: No evaluation has a finite value and keeps its constraints.
         """
-        return best_entry(self.record, self.directions[0])
+        return best_entry(self.entries, self.directions[0])
 
     @property
     def best_params(self) -> dict[str, Any]:
@@ -61,7 +78,7 @@ class Results:
         """Give the feasible evaluations that no other dominates, the best first objective first."""
         from deap_hpo.analysis.fronts import pareto_front
 
-        return pareto_front(self.record, self.directions)
+        return pareto_front(self.entries, self.directions)
 
     def hypervolumes(self, reference: Sequence[float] | None = None) -> list[float]:
         """Give the hypervolume of the front after each generation; see `deap_hpo.analysis.fronts.hypervolumes`.
@@ -74,9 +91,14 @@ class Results:
         """
         from deap_hpo.analysis.fronts import hypervolumes
 
-        return hypervolumes(list(self.record), self.directions, reference)
+        return hypervolumes(self.entries, self.directions, reference)
 
-    def best_model(self) -> nn.Module:
+    @property
+    def objective_names(self) -> list[str]:
+        """Names of the objectives, as the evaluator says them."""
+        return names_of_objectives(self.attributes, len(self.directions))
+
+    def best_model(self, trainer: Trainer | None = None) -> nn.Module:
         """Train the best network again and give it; see `model_of`.
 
         It is your own module, and sees what it saw in training: normalised inputs, unless the task's data leave them as
@@ -88,60 +110,81 @@ class Results:
         To give it to others, with its normalisation: `deap_hpo.training.program.save_program`.
 
         Raises:
-            InputError: No evaluation is feasible, or what evaluates is not a trainer of this package.
+            InputError: No evaluation is feasible, or as for `model_of`.
         """
-        return self.model_of(self.best)
+        return self.model_of(self.best, trainer)
 
-    def model_of(self, entry: Entry) -> nn.Module:
+    def model_of(self, entry: Entry, trainer: Trainer | None = None) -> nn.Module:
         """Train the network of an evaluation again, such as one of the front, and give it in evaluation mode.
 
         On a CPU it is bit for bit the one that was evaluated (of several repeats, the first). It expects inputs that
         `task.data.prepare` has normalised; see `best_model`.
 
+        Args:
+            entry: The evaluation.
+            trainer: What evaluated it, made as it was then (`make_trainer`), where this is another process: a record
+                holds neither network nor data. It may compute on another device.
+
         Raises:
-            InputError: What evaluates is not a trainer of this package.
+            InputError: What evaluated is not a trainer of this package, is not the one given, or is not known here.
         """
         from deap_hpo.training.schedule import train_schedule
 
-        trainer = self._trainer()
+        trained_by = self._trainer(trainer)
         if self.space is None:
             raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
-        return train_schedule(trainer, schedule_of(self.record, entry.number, self.space), entry.seed)[0]
+        return train_schedule(trained_by, schedule_of(self.entries, entry.number, self.space), entry.seed)[0]
 
-    def test_metrics(self) -> dict[str, float]:
+    def test_metrics(self, trainer: Trainer | None = None) -> dict[str, float]:
         """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.
+
+        Args:
+            trainer: See `model_of`.
 
         Raises:
             InputError: There are no test examples, or as for `best_model`.
         """
-        trainer = self._trainer()
-        if trainer.data.test is None:
+        trained_by = self._trainer(trainer)
+        if trained_by.data.test is None:
             raise InputError("test_metrics() needs test examples, and the task's data have none.")
-        loss, metrics = trainer.measure(self.best_model(), trainer.data.test)
+        loss, metrics = trained_by.measure(self.best_model(trainer), trained_by.data.test)
         return {"loss": loss, **metrics}
 
-    def _trainer(self) -> Any:
-        trainer = getattr(self.evaluator, "reference", self.evaluator)
-        if not hasattr(trainer, "train"):
+    def _trainer(self, given: Trainer | None) -> Any:
+        """What trains the networks again: what is given, or what evaluated in this process."""
+        recorded = self.attributes.get("evaluator") or {}
+        if given is None and self.evaluator is None and "task" in recorded:
             raise InputError(
-                "The best network can be had from a study whose evaluations were trainings (`make_trainer`) and that "
-                f"was run, or resumed, in this process; its evaluator is {self.evaluator!r}. best_params has the "
-                "hyperparameters."
+                f"The study {self.name!r} was not run in this process, and a record holds neither network nor data. "
+                "Give the trainer that it was run with, as in `study.best_model(make_trainer(task, epochs=5))`; of a "
+                f"run from the command line, `deap-hpo export {self.name}` writes the network."
             )
+        evaluator = self.evaluator if given is None else given
+        trainer = getattr(evaluator, "reference", evaluator)
+        if not (hasattr(trainer, "train") and (given is None or hasattr(trainer, "settings"))):
+            raise InputError(
+                "The best network can be had from a study whose evaluations were trainings (`make_trainer`), with the "
+                f"trainer that did them; got {evaluator!r}. best_params has the hyperparameters."
+            )
+        if given is not None:
+            known, now = _without_place(recorded), _without_place(json.loads(json.dumps(trainer.settings)))
+            if known != now:
+                was, other = first_difference(known, now)
+                raise InputError(f"trainer must be as that of the study {self.name!r}, which had {was}; got {other}.")
         return trainer
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""
         from deap_hpo.analysis.tables import trials_table
 
-        return trials_table(list(self.record), self.space, self.directions[0])
+        return trials_table(self.entries, self.space, self.directions[0])
 
     def _repr_html_(self) -> str:
         """Show the study in a notebook: how much was done, and the best evaluations."""
         from deap_hpo.analysis.tables import best_trials
 
         trials = self.trials_dataframe()
-        seed = f"seed {self.seed}, {self.directions[0]}"
+        seed = f"seed {self.attributes.get('seed')}, {self.directions[0]}"
         if trials.empty:
             return f"<p><b>{escape(self.name)}</b> ({seed}): no evaluations yet.</p>"
         statuses = trials["status"].value_counts()
@@ -159,3 +202,30 @@ class Results:
         )
         table = shown.to_html(index=False, border=0, float_format="{:.4g}".format) if len(best) else ""
         return f"<p><b>{escape(self.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"
+
+
+def _without_place(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in _PLACE}
+
+
+class LiveResults(Results):
+    """Those of a study that may be running: they are read from its record as it grows."""
+
+    record: Record
+    space: Space | None
+    directions: tuple[Direction, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the study in its storage."""
+        return self.record.name
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The evaluations on record, by number."""
+        return tuple(self.record)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What was noted about the run: seed, settings, ..."""
+        return self.record.attributes

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from deap_hpo.errors import InputError
+from deap_hpo.files import expanded
 
 
 def write_starter(name: str, folder: Path) -> list[Path]:
@@ -19,6 +21,7 @@ def write_starter(name: str, folder: Path) -> list[Path]:
     """
     if not name.isidentifier() or name in sys.stdlib_module_names:
         raise InputError(f"name must be one that Python can import, such as my_task; got {name!r}.")
+    folder = expanded(folder)
     paths = [folder / f"{name}.py", folder / f"{name}.toml"]
     for path in paths:
         if path.exists():
@@ -55,6 +58,32 @@ def load_source(source: str) -> Any:
         known = ", ".join(one for one in vars(module) if not one.startswith("_")) or "none"
         raise InputError(f"{place} has no {name!r}; it has: {known}.")
     return getattr(module, name)
+
+
+def load_task(source: str) -> Any:
+    """Load what should be a task, or a function without arguments that returns one; it is not called here.
+
+    Raises:
+        InputError: It is a function that takes arguments, or as for `load_source`.
+    """
+    task = load_source(source)
+    if callable(task) and (needed := _arguments(task)):
+        raise InputError(
+            f"{source} must be a Task, or a function without arguments that returns one; it takes {needed}. A function "
+            "of the hyperparameters is optimised from Python: `deap_hpo.optimize(function, space)`."
+        )
+    return task
+
+
+def _arguments(function: Any) -> str:
+    """Name the arguments without which something cannot be called."""
+    try:
+        known = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some of those that are written in C
+        return ""
+    return ", ".join(
+        one.name for one in known if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    )
 
 
 def _module(place: str) -> Any:

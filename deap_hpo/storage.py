@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from deap_hpo.errors import InputError
+from deap_hpo.files import expanded
 
 _SECONDS_TO_WAIT_FOR_A_READER = 60
 _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
@@ -37,8 +38,8 @@ def sqlite_path(storage: str | os.PathLike[str]) -> Path | None:
     """
     storage = os.fspath(storage)
     if storage.startswith("sqlite:///"):
-        return Path(storage.removeprefix("sqlite:///"))
-    return None if "://" in storage else Path(storage)
+        return expanded(storage.removeprefix("sqlite:///"))
+    return None if "://" in storage else expanded(storage)
 
 
 def check_name(name: str) -> str:
@@ -110,6 +111,8 @@ def _made_read_only(storage: RDBStorage) -> RDBStorage:
 
 
 def _check_sqlite(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"storage must be the path of a file, such as {path / 'studies.db'}; {path} is a folder.")
     if not path.is_file():
         raise InputError(f"There is no record at {path}. Give the path of one, or start a run with `deap-hpo run`.")
     if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK):

@@ -33,13 +33,13 @@ from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.provenance import Provenance
 from deap_hpo.pruning import Pruner
 from deap_hpo.record import Record
-from deap_hpo.results import Results
+from deap_hpo.results import LiveResults
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.statistics import generation_statistics
 
 
-class Study(Results):
+class Study(LiveResults):
     """Records and replays the evaluations of one run of a DEAP algorithm.
 
     Register its `map` and every DEAP algorithm becomes resumable and parallel, unchanged::

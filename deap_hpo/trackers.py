@@ -10,6 +10,7 @@ from typing import Any
 
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
+from deap_hpo.files import expanded
 from deap_hpo.study import Study
 
 
@@ -34,7 +35,7 @@ class TensorBoardCallback:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError('TensorBoardCallback needs TensorBoard: pip install "deap-hpo[tensorboard]".') from error
-        self._folder = Path(folder)
+        self._folder = expanded(folder)
         self._writer: Any = SummaryWriter
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:

@@ -158,6 +158,14 @@ def test_steps_are_on_record_and_in_all_that_is_made_of_it(here: Path) -> None:
     )
 
 
+def test_how_far_it_is_is_told_once(here: Path) -> None:
+    ended = call("run", "small.toml")
+    assert "generation 1/3" not in ended.stderr, "there is the logbook"
+    ended = call("run", "small.toml", "--name", "quiet", "--json")
+    assert [line.partition(":")[0] for line in ended.stderr.splitlines()] == [f"generation {i}/3" for i in (1, 2, 3)]
+    assert json.loads(ended.stdout)["counts"]["generations"] == 3
+
+
 def test_the_seed_decides(here: Path) -> None:
     values = []
     for name, seed in (("a", "5"), ("b", "5"), ("c", "6")):
@@ -338,7 +346,7 @@ def test_a_failed_evaluation_is_told_with_its_reason(here: Path) -> None:
 def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
     call("run", "small.toml")
     before = load_study("small", "runs/studies.db")
-    assert "`deap-hpo resume small`, or resume=True), or choose another name" in refused("run", "small.toml")
+    assert "resume small`, or resume=True), delete it (`deap-hpo delete small`" in refused("run", "small.toml")
     assert "Did you mean 'small'?" in refused("show", "smal")
     assert "recorded with settings evolution = population = 5" in refused(
         "resume", "small", "--set", "evolution.population=8"

@@ -63,6 +63,16 @@ def test_a_file_is_a_preset_of_ones_own(tmp_path: Path) -> None:
     assert config.study.name == "mine"
 
 
+def test_a_misspelt_section_is_told_before_the_one_that_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[spaces]\nlr = { type = 'float', low = 0.1, high = 0.2 }\n")
+    with pytest.raises(InputError, match=r"^spaces is not a setting. Did you mean 'space'\?$"):
+        load_config(str(path))
+    path.write_text("[evolution]\npopulation = 4\n")
+    with pytest.raises(InputError, match=r"^space must be given\.$"):
+        load_config(str(path))
+
+
 def test_a_configuration_survives_json() -> None:
     config = load_config("quick")
     assert RunConfig.model_validate_json(config.model_dump_json()) == config

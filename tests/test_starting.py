@@ -236,6 +236,7 @@ from deap_hpo.training.models import MLP
 space = {"lr": Float(0.01, 0.1)}
 def task(): return Task("plain", partial(MLP, inputs=64), load_digits(training_size=100, validation_size=50))
 number = 3
+def objective(params, *more, scale=1.0): return params["lr"]
 """
 
 
@@ -253,6 +254,8 @@ def test_a_python_file_alone_is_enough_if_it_has_a_space(here: Path) -> None:
         ("nowhere.py:task", "There is no file nowhere.py"),
         ("other_task.py:tsk", "other_task.py has no 'tsk'; it has: .*task"),
         ("other_task.py:number", "must be a Task, or a function .*; it is a int"),
+        ("other_task.py:objective", r"without arguments that returns one; it takes params\. .*`deap_hpo.optimize\("),
+        ("function.py:objective", r"without arguments that returns one; it takes params\. .*`deap_hpo.optimize\("),
         ("no.such.module:task", "no.such.module could not be imported"),
         ("json.py:task", "json.py has the name of another module"),
         ("a-b.py:task", "without dashes"),
@@ -266,6 +269,7 @@ def test_what_cannot_be_loaded_is_told(here: Path, source: str, message: str) ->
     (here / "other_task.toml").write_text("[space]\nlr = { type = 'float', low = 0.01, high = 0.1 }\n")
     for name in ("json", "a-b"):
         (here / f"{name}.py").write_text("task = space = None")
+    (here / "function.py").write_text("def objective(params): return params['lr']")
     (here / "broken_task.py").write_text("import nothing_like_it")
     (here / "raising_task.py").write_text("task = {}['lr']")
     (here / "mistyped_task.py").write_text("def task(:")

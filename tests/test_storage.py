@@ -24,13 +24,15 @@ from test_cli import CONFIG, call
 from test_study import ALGORITHMS, SCRIPT, SPACE, objective, result, simple, truncation
 
 from deap_hpo.budget import BudgetSpent
+from deap_hpo.deletion import delete_study
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
 from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study, note, study_names
-from deap_hpo.storage import open_storage, server_url, shown
+from deap_hpo.storage import open_storage, run_folder, server_url, shown
 from deap_hpo.study import Study
+from deap_hpo.training.checkpoints import FolderCheckpoints
 
 POSTGRES = os.environ.get("DEAP_HPO_TEST_POSTGRES")
 needs_postgres = pytest.mark.skipif(
@@ -131,6 +133,22 @@ def test_budgets_and_notes_are_kept(storage: str) -> None:
     assert load_study("run", storage).attributes["final"] == {"loss": 0.5}
     with pytest.raises(InputError, match=r"no study named 'ruin'.*Did you mean 'run'"):
         load_study("ruin", storage)
+
+
+def test_a_study_is_deleted_once_nobody_runs_it(storage: str) -> None:
+    with Study(SPACE, name="other", storage=storage, seed=3) as study:
+        truncation(study, objective)
+    with Study(SPACE, name="run", storage=storage, seed=3) as study:
+        truncation(study, objective)
+        with pytest.raises(InputError, match="Another process is running the study 'run'"):
+            delete_study("run", storage)
+    delete_study("run", storage)
+    with pytest.raises(InputError, match=r"no study named 'run'"):
+        delete_study("run", storage)
+    assert study_names(storage) == ["other"]
+    assert len(load_study("other", storage).entries) == len(study.record)
+    with Study(SPACE, name="run", storage=storage, seed=4) as study:
+        truncation(study, objective)
 
 
 def test_a_second_driver_is_refused_until_the_first_is_gone(storage: str) -> None:
@@ -314,6 +332,28 @@ def test_a_path_is_taken_as_a_path_too(tmp_path: Path) -> None:
         truncation(study, objective)
     assert len(load_study("run", tmp_path / "a.db").entries) == len(study.record)
     assert study_names(tmp_path / "a.db") == ["run"]
+
+
+@pytest.mark.parametrize("storage", ["~/x/a.db", "sqlite:///~/x/a.db"])
+def test_the_home_folder_may_be_a_tilde(storage: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with Study(SPACE, name="run", storage=storage, seed=3) as study:
+        truncation(study, objective)
+        with pytest.raises(InputError, match="Another process"):
+            DriverLock(str(tmp_path / "home" / "x" / "a.db"), "run")
+    assert len(load_study("run", storage).entries) == len(study.record)
+    assert run_folder("run", storage) == tmp_path / "home" / "x" / "run"
+    FolderCheckpoints("~/kept").save({})
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["kept", "x"]
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_folder_is_no_record(tmp_path: Path) -> None:
+    for use in (lambda: Study(SPACE, storage=tmp_path), lambda: load_study("run", tmp_path)):
+        with pytest.raises(InputError, match=rf"^storage must be the path of a file, such as .*{tmp_path} is a folder"):
+            use()
 
 
 def test_a_question_mark_in_a_path_is_refused(tmp_path: Path) -> None:

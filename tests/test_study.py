@@ -194,13 +194,27 @@ def test_another_run_is_refused_and_the_record_left_alone(change: Any, named: st
     assert load_study("run", f"{tmp_path}/a.db") == before
 
 
+def test_a_population_made_outside_the_study_is_told_where_to_make_it(tmp_path: Path) -> None:
+    options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3, "resume": True}
+    for value in (0.25, 0.5):
+        population = [Individual([value] * len(SPACE))]  # as drawn before anything is seeded
+        with Study(SPACE, **options) as study:
+            if value == 0.25:
+                study.map(objective, population)
+                continue
+            with pytest.raises(ReplayError, match=r"evaluation 0 .* Make the population inside `with Study\(\.\.\.\)`"):
+                study.map(objective, population)
+
+
 def test_another_algorithm_is_refused_and_the_record_left_alone(tmp_path: Path) -> None:
     options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
     with Study(SPACE, **options) as study:
         truncation(study, objective)
     before = load_study("run", f"{tmp_path}/a.db")
-    with Study(SPACE, **options, resume=True) as study, pytest.raises(ReplayError, match="evaluation 6 on record"):
+    with Study(SPACE, **options, resume=True) as study, pytest.raises(ReplayError) as refusal:
         simple(study, objective)
+    assert "evaluation 6 on record" in str(refusal.value)
+    assert "inside `with Study" not in str(refusal.value)
     assert load_study("run", f"{tmp_path}/a.db") == before
 
 
@@ -266,7 +280,7 @@ def test_a_name_under_which_nothing_was_evaluated_is_free(tmp_path: Path) -> Non
 def test_a_name_that_exists_is_refused(tmp_path: Path) -> None:
     with Study(SPACE, name="run", storage=f"{tmp_path}/a.db") as study:
         study.map(objective, [Individual([0.5] * 4)])
-    with pytest.raises(InputError, match=r"exists already. Resume it .* or choose another name"):
+    with pytest.raises(InputError, match=r"exists already. Resume it .* delete it .* or choose another name"):
         Study(SPACE, name="run", storage=f"{tmp_path}/a.db")
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
+import re
+from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +243,51 @@ def test_a_function_has_no_epochs_to_show() -> None:
                  callbacks=[display])  # fmt: skip
     assert "6/6 evaluations · best" in screen.getvalue()
     assert "epochs" not in screen.getvalue()
+
+
+def ill_at_times(params: dict[str, Any]) -> float:
+    if params["x"] > 6.0:
+        raise ValueError("too large")
+    return math.nan if params["x"] < 1.0 else params["x"]
+
+
+def test_without_a_terminal_there_is_a_line_for_each_generation(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    search = partial(optimize, ill_at_times, {"x": Float(0.0, 8.0)}, algorithm="random", population=5, generations=4)
+    kept = {"storage": f"{tmp_path}/a.db", "seed": 1, "resume": True}
+    assert [generation for generation, _ in lines_of(search, capfd, max_evaluations=12, **kept)] == [
+        "1/4",
+        "2/4",
+        "3/4",
+    ]
+    found = lines_of(search, capfd, **kept)
+    assert [generation for generation, _ in found] == ["3/4", "4/4"], "what was only replayed has no line"
+    entries = load_study("study", f"{tmp_path}/a.db").entries
+    best = min(entry.evaluation.value for entry in entries)
+    ended = Counter(entry.evaluation.status for entry in entries)
+    assert min(ended["failed"], ended["diverged"]) > 0
+    last = f"20/20 evaluations, best {best:.4f}, {ended['failed']} failed, {ended['diverged']} diverged, 0:00:0"
+    assert found[-1][1][:-1] == last
+    assert lines_of(search, capfd, progress=False) == []
+
+
+def lines_of(search: Any, capfd: pytest.CaptureFixture[str], **changed: Any) -> list[tuple[str, str]]:
+    """The generation and the rest of each line on standard error; standard output has none."""
+    search(**changed)
+    output, errors = capfd.readouterr()
+    assert output == ""
+    return [re.fullmatch(r"generation (\d+/\d+): (.*)", line).groups() for line in errors.splitlines()]  # type: ignore[union-attr,misc]
+
+
+def test_a_generation_in_stages_has_one_line_with_its_epochs(tmp_path: Path) -> None:
+    config = run_of({"stages": [1, 3], "stopping": "halving", "generations": 2}, f"{tmp_path}/a.db")
+    screen = io.StringIO()
+    work = workload(config.search_space, config.evolution, epochs=3)
+    done_by(config, ProgressDisplay(work, lines=True, console=Console(file=screen, width=80)))
+    lines = screen.getvalue().splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["generation 1/2", "generation 2/2"]
+    assert "6/9 evaluations, 8/12 epochs, best " in lines[0]
 
 
 @pytest.mark.parametrize("algorithm", ["pbt", *MULTI_FIDELITY])

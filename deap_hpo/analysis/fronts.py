@@ -9,11 +9,9 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from deap_hpo.analysis.names import objective_names
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
-from deap_hpo.recorded import Recorded
 
 
 def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> list[Entry]:
@@ -91,14 +89,13 @@ def hypervolumes(
     return found
 
 
-def front_table(recorded: Recorded) -> pd.DataFrame:
+def front_table(entries: Sequence[Entry], directions: Sequence[Direction], names: Sequence[str]) -> pd.DataFrame:
     """One row for each evaluation that has finite values and was not answered by an earlier one.
 
     Columns: `number`, `generation`, one for each objective by its name, `violation`, `front` (whether it is on the
     Pareto front).
     """
-    names = objective_names(recorded)
-    front = {entry.number for entry in pareto_front(recorded.entries, recorded.directions)}
+    front = {entry.number for entry in pareto_front(entries, directions)}
     return pd.DataFrame(
         [
             {
@@ -108,7 +105,7 @@ def front_table(recorded: Recorded) -> pd.DataFrame:
                 "violation": entry.evaluation.violation,
                 "front": entry.number in front,
             }
-            for entry in recorded.entries
+            for entry in entries
             if entry.duplicate_of is None and all(map(math.isfinite, entry.evaluation.values))
         ],
         columns=["number", "generation", *names, "violation", "front"],

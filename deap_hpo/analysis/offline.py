@@ -13,6 +13,7 @@ import pandas as pd
 from deap_hpo.analysis.response import ResponseModel, first_evaluations
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.files import expanded
 from deap_hpo.space import Space
 
 
@@ -88,7 +89,7 @@ def read_table(path: str | Path, sample: str | None = None) -> tuple[pd.DataFram
     Raises:
         InputError: A file is missing or is not such a table, pyarrow is not installed, or there is no such sample.
     """
-    path = Path(path)
+    path = expanded(path)
     try:
         table = pd.read_parquet(path)
         space = Space.from_dict(json.loads(path.with_suffix(".json").read_text())["space"])

@@ -44,7 +44,7 @@ def _run_row(label: str, recorded: Recorded) -> dict[str, Any]:
         "population": evolution["population"],
         "generations": evolution["generations"],
         "mutation_rate": evolution["indpb"],
-        **{key: value for key, value in summary(recorded).items() if key != "generations"},
+        **{key: value for key, value in summary(recorded.entries).items() if key != "generations"},
         "best": best.number,
         "training_loss": best.evaluation.curve[-1].training_loss if best.evaluation.curve else np.nan,
         "validation_loss": best.evaluation.value,

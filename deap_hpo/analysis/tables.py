@@ -10,7 +10,6 @@ import pandas as pd
 
 from deap_hpo.entries import Entry, param_columns
 from deap_hpo.evaluation import Direction
-from deap_hpo.recorded import Recorded
 from deap_hpo.space import Space
 
 
@@ -105,14 +104,13 @@ def epochs_table(entries: Sequence[Entry]) -> pd.DataFrame:
     )
 
 
-def summary(recorded: Recorded) -> dict[str, int | float]:
-    """Count what came of a study's evaluations.
+def summary(entries: Sequence[Entry]) -> dict[str, int | float]:
+    """Count what came of evaluations.
 
     Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `infeasible` (that break a constraint,
     trained or not), `pruned`, `diverged`, `failed`, `timed_out` (of the failed ones), `retries` (because a worker was
     lost), `generations`, and `seconds` (summed).
     """
-    entries = recorded.entries
     asked = [entry for entry in entries if entry.duplicate_of is None]
     trained = [entry for entry in asked if entry.evaluation.status != "infeasible"]
     return {

@@ -47,7 +47,7 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     ended_by = "evolution.generations"  # with another value of which there is more to train
     try:
         work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
-        with ProgressDisplay(work) as progress:
+        with ProgressDisplay(work, lines=as_json) as progress:  # else there is the logbook
             evolve(config, trainer, resume=resume, callbacks=[progress], verbose=not as_json)
     except BudgetSpent as stop:
         ended_by = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 
 from deap_hpo.checks import is_number
 from deap_hpo.evaluation import Direction
-from deap_hpo.files import written_whole
+from deap_hpo.files import expanded, written_whole
 from deap_hpo.space import Categorical, Hyperparameter
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -70,7 +70,7 @@ def save(figure: Figure, path: str | Path, *, pdf: bool = True) -> list[Path]:
     Returns:
         The paths.
     """
-    base = Path(path)
+    base = expanded(path)
     written = []
     kinds: dict[str, dict[str, None]] = {".png": {"Software": None}}
     if pdf:

@@ -12,8 +12,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from optuna.storages import BaseStorage
 from optuna.study._frozen import FrozenStudy
 
-from deap_hpo.analysis.names import names_of_objectives
 from deap_hpo.errors import InputError
+from deap_hpo.goals import names_of_objectives
 from deap_hpo.storage import open_storage
 
 LOOPBACK = "127.0.0.1"

@@ -15,13 +15,13 @@ import deap_hpo
 from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front
 from deap_hpo.analysis.impact import importances, partial_dependence
 from deap_hpo.analysis.lineages import curves_table, lineage_table
-from deap_hpo.analysis.names import curves_of, objective_names, value_name
+from deap_hpo.analysis.names import curves_of, value_name
 from deap_hpo.analysis.response import ResponseModel
 from deap_hpo.analysis.runs import environments, generations_table
 from deap_hpo.analysis.tables import best_trials, trials_table
 from deap_hpo.entries import best_entry
 from deap_hpo.errors import InputError
-from deap_hpo.files import write_text
+from deap_hpo.files import expanded, write_text
 from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.pareto import plot_pareto_front
@@ -74,7 +74,7 @@ def write_report(studies: Sequence[Recorded], path: str | Path) -> Path:
     """
     if not studies:
         raise InputError("studies must hold at least one study; got none.")
-    path = Path(path)
+    path = expanded(path)
     write_text(path, page(studies))
     return path
 
@@ -143,7 +143,7 @@ def _result(study: Recorded) -> str:
     """The best hyperparameters and the measurements of their network."""
     about = describe(study)
     best, final = about["best"], about["final"]
-    word = "Best" if len(study.directions) == 1 else f"Best {escape(objective_names(study)[0])}"
+    word = "Best" if len(study.directions) == 1 else f"Best {escape(study.objective_names[0])}"
     lines = [
         f"{word}: evaluation {best['number']} with <strong>{escape(format_params(best['params']))}</strong>.",
         ", ".join(
@@ -174,7 +174,8 @@ def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
         )
         figures.append(_figure(drawn, f"{_upper(curve)} by epoch"))
     if len(study.directions) > 1:
-        drawn = plot_pareto_front(front_table(study), objective_names(study), study.directions)
+        table = front_table(study.entries, study.directions, study.objective_names)
+        drawn = plot_pareto_front(table, study.objective_names, study.directions)
         grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))
         figures.append(
             _figure(drawn, f"Every evaluation, and the Pareto front; its hypervolume by generation: {grown}")
@@ -219,7 +220,7 @@ def _with_names(study: Recorded, trials: pd.DataFrame) -> pd.DataFrame:
     """Head the columns of objectives by what these are called."""
     if len(study.directions) == 1:
         return trials.rename(columns={"value": value_name(study)})
-    names = {f"values_{i}": name for i, name in enumerate(objective_names(study))}
+    names = {f"values_{i}": name for i, name in enumerate(study.objective_names)}
     return trials.drop(columns="value").rename(columns=names)
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.lineages import curves_table, lineage_table
-from deap_hpo.analysis.names import curves_of, objective_names, trains_networks, value_name
+from deap_hpo.analysis.names import curves_of, trains_networks, value_name
 from deap_hpo.analysis.tables import best_trials, summary, trials_table
 from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.entries import best_entry, params_of
@@ -44,9 +44,9 @@ def describe(recorded: Recorded) -> dict[str, Any]:
         "seed": recorded.attributes.get("seed"),
         "version": recorded.attributes.get("version"),
         "space": recorded.space.to_dict() if recorded.space else None,
-        "objectives": objective_names(recorded),
+        "objectives": recorded.objective_names,
         "directions": list(recorded.directions),
-        "counts": summary(recorded),
+        "counts": summary(recorded.entries),
         "best": best
         and {
             "number": best.number,
@@ -62,7 +62,7 @@ def describe(recorded: Recorded) -> dict[str, Any]:
 
 def _describe_front(recorded: Recorded) -> dict[str, Any]:
     """Several objectives: the Pareto front, its hypervolume after each generation."""
-    names, directions = objective_names(recorded), recorded.directions
+    names, directions = recorded.objective_names, recorded.directions
     front = pareto_front(recorded.entries, directions)
     return {
         "pareto_front": [
@@ -96,7 +96,8 @@ def figures_of(recorded: Recorded, folder: Path, *, pdf: bool = True) -> list[Pa
     if len(recorded.directions) > 1:
         from deap_hpo.plotting.pareto import plot_pareto_front
 
-        drawn = plot_pareto_front(front_table(recorded), objective_names(recorded), recorded.directions)
+        front = front_table(recorded.entries, recorded.directions, recorded.objective_names)
+        drawn = plot_pareto_front(front, recorded.objective_names, recorded.directions)
         paths += save(drawn, folder / "pareto")
     best = best_entry(recorded.entries, recorded.directions[0])
     curves = curves_table(recorded.entries, best.trained_number)
@@ -147,7 +148,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
 
 def print_front(recorded: Recorded, console: Console) -> None:
     """Print the Pareto front as a table, and its hypervolume after each generation."""
-    about, objectives = _describe_front(recorded), objective_names(recorded)
+    about, objectives = _describe_front(recorded), recorded.objective_names
     front, volume = about["pareto_front"], about["hypervolume"]
     if not front:
         console.print("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
@@ -186,7 +187,7 @@ def counts_sentence(recorded: Recorded) -> str:
 
     Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers.
     """
-    counts = summary(recorded)
+    counts = summary(recorded.entries)
     trained, training = ("trained", "training") if trains_networks(recorded) else ("computed", "computing")
     done = f"{plural(counts['evaluations'], 'evaluation')} in {plural(counts['generations'], 'generation')}"
     parts = [f"{done}: {counts['trained']} {trained}"]

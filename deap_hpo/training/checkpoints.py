@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError
-from deap_hpo.files import written_whole
+from deap_hpo.files import expanded, written_whole
 
 _SUFFIX = ".safetensors"
 
@@ -120,7 +120,7 @@ class FolderCheckpoints:
 
     def __init__(self, folder: str | Path, *, limit: int | None = None) -> None:
         check_optional_integer("limit", limit, 1)
-        self.folder = Path(folder).absolute()  # a worker may have another working directory
+        self.folder = expanded(folder).absolute()  # a worker may have another working directory
         self.limit = limit
 
     def save(self, tensors: Mapping[str, Tensor]) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.errors import InputError
+from deap_hpo.files import expanded
 
 SYSTEM_COPY = Path("/usr/share/datasets/fashion-mnist")
 
@@ -47,7 +48,7 @@ def find_fashion_mnist(data_dir: str | Path | None = None, *, download: bool = T
     """
     asked = data_dir or os.environ.get("DEAP_HPO_DATA")
     if asked:
-        for folder in (Path(asked), Path(asked) / "FashionMNIST" / "raw"):
+        for folder in (expanded(asked), expanded(asked) / "FashionMNIST" / "raw"):
             if all(_path(folder, part) for part in _FILES):
                 return folder
         raise InputError(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.errors import InputError
+from deap_hpo.files import expanded
 from deap_hpo.training.data import Data, Split, load_digits, load_fashion_mnist, split_data
 from deap_hpo.training.idx import download_folder
 
@@ -47,7 +48,7 @@ def load_torchvision(
     from torchvision import datasets
 
     asked = data_dir or os.environ.get("DEAP_HPO_DATA")
-    root = Path(asked) if asked else download_folder()
+    root = expanded(asked) if asked else download_folder()
     try:
         parts = [
             getattr(datasets, dataset)(root=str(root), train=training, download=download and not asked)

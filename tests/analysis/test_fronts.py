@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from test_cli import call
 
 from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front, reference_point
-from deap_hpo.analysis.names import objective_names
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
@@ -115,13 +114,14 @@ def test_the_figure_shows_the_front_and_what_is_behind_it(objectives: int, viola
     values = [(float(i), 100.0 / (i + 1), float(i % 2)) for i in range(5)] + [(9.0, 200.0, 9.0)]
     found = [(one[:objectives], 0.0, "ok") for one in values]
     study = recorded([*found, (values[0][:objectives], violation, "ok")])
-    names = objective_names(study)
-    figure = plot_pareto_front(front_table(study), names, study.directions)
+    names = study.objective_names
+    table = front_table(study.entries, study.directions, names)
+    figure = plot_pareto_front(table, names, study.directions)
     panels = figure.axes[:-1]
     assert [axes.get_xlabel() for axes in panels] == [f"{name} (less is better)" for name in names[1:]]
     assert panels[0].get_ylabel() == "value 1 (less is better)"
     front = panels[0].collections[0].get_offsets()
-    assert len(front) == int(front_table(study)["front"].sum())
+    assert len(front) == int(table["front"].sum())
     said = [text.get_text() for text in figure.legends[0].get_texts()]
     assert ("breaks a constraint" in said) == (violation > 0)
     assert len(panels[0].lines) == (3 if objectives == 2 else 2)  # the staircase

@@ -10,7 +10,6 @@ from recorded import SPACE, entries
 
 from deap_hpo.analysis.tables import epochs_table, summary, trials_table
 from deap_hpo.entries import best_entry
-from deap_hpo.recorded import Recorded
 
 
 def test_trials_have_decoded_values_and_the_best_so_far() -> None:
@@ -39,7 +38,7 @@ def test_epochs_of_repeated_evaluations_are_listed_once() -> None:
 
 
 def test_everything_is_counted() -> None:
-    counts = summary(Recorded("run", ("minimize",), SPACE, entries(), {}))
+    counts = summary(entries())
     expected = {
         "evaluations": 5,
         "trained": 4,

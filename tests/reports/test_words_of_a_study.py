@@ -14,7 +14,7 @@ from rich.console import Console
 from test_cli import call
 
 from deap_hpo import Float, optimize
-from deap_hpo.analysis.names import curves_of, objective_names, value_name
+from deap_hpo.analysis.names import curves_of, value_name
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import counts_sentence, figures_of, print_study
@@ -150,4 +150,4 @@ def test_a_loss_is_the_validation_loss_where_a_network_was_trained(evaluator: An
 )
 def test_objectives_have_the_names_that_the_evaluator_gives_them(evaluator: Any, names: list[str]) -> None:
     study = Recorded("study", ("minimize", "minimize"), None, (), {"evaluator": evaluator})
-    assert objective_names(study) == names
+    assert study.objective_names == names

@@ -1,0 +1,42 @@
+"""deap-hpo delete: studies off the record, with their files, after a question."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from deap_hpo.commands.exits import DONE, errors, output, reporting
+from deap_hpo.commands.options import Debug, Storage
+from deap_hpo.config import DEFAULT_STORAGE
+from deap_hpo.errors import InputError
+
+
+def delete(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of one or more studies.")],
+    storage: Storage = DEFAULT_STORAGE,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Delete studies for good, with the files that their runs have left beside the record. Asks before."""
+    from deap_hpo.deletion import check_deletable, delete_study
+    from deap_hpo.reports.study import plural
+    from deap_hpo.storage import run_folder, shown
+
+    with reporting(debug):
+        counts = {name: check_deletable(name, storage) for name in names}  # all of them, before the first is deleted
+        if not yes:
+            if not sys.stdin.isatty():
+                given = shlex.join(counts)
+                raise InputError(f"Nobody can be asked here, without a terminal: `deap-hpo delete {given} --yes`.")
+            said = ", ".join(f"{name} ({plural(count, 'evaluation')})" for name, count in counts.items())
+            if not typer.confirm(f"Delete {said} from {shown(storage)}, and the files of the run?", err=True):
+                errors.print("Nothing was deleted.")
+                raise typer.Exit(DONE)
+        for name in counts:
+            delete_study(name, storage)
+            output.print(f"Deleted {name}.", markup=False)
+            if (folder := run_folder(name, storage)).exists():
+                output.print(f"Left {folder}: it holds files that deap-hpo did not write.", markup=False)

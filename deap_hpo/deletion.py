@@ -1,0 +1,78 @@
+"""Deleting a study: its record, and the files that its run has left beside it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+
+from deap_hpo.driver_lock import DriverLock
+from deap_hpo.recorded import find_study
+from deap_hpo.storage import check_name, errors_named, open_storage, run_folder
+
+# The run's folder has the name of the study, and so may have been there before: what is not listed here stays.
+_FIGURES = ("history", "curves", "hyperparameters", "pareto", "lineage")
+_WRITTEN = (
+    "checkpoints/*.safetensors",
+    "checkpoints/.*.partial",
+    *(f"best.{suffix}" for suffix in ("safetensors", "json", "toml")),
+    *(f"evaluation-*.{suffix}" for suffix in ("safetensors", "toml")),
+    *(f"{figure}.{suffix}" for figure in _FIGURES for suffix in ("png", "pdf")),
+    "report.html",
+    ".*.partial",
+)
+
+
+def delete_study(name: str, storage: str | Path) -> None:
+    """Delete a study: its record, and its checkpoints, networks and figures in the folder beside it.
+
+    Files in that folder that this package does not write stay, and with them the folder. Interrupted, the study is
+    still there and can be deleted again.
+
+    Args:
+        name: Name of the study.
+        storage: Path of an SQLite file, or the URL of a database.
+
+    Raises:
+        InputError: The storage cannot be used, or has no such study (the nearest name is offered), or another process
+            is running it.
+
+    Example:
+        >>> import tempfile
+        >>> from deap_hpo import Float, optimize
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     storage = f"{folder}/studies.db"
+        ...     for slope in (1.0, 2.0):
+        ...         study = optimize(lambda params: slope * params["x"], {"x": Float(0.0, 1.0)}, storage=storage)
+        ...         delete_study("study", storage)  # which frees its name
+    """
+    backend = open_storage(storage, must_exist=True)
+    find_study(name, backend)
+    lock = DriverLock(storage, check_name(name))
+    try:
+        _delete_files(run_folder(name, storage))
+        with errors_named(f"record of the study {name!r}"):
+            optuna.delete_study(study_name=name, storage=backend)
+    finally:
+        lock.release()
+
+
+def check_deletable(name: str, storage: str | Path) -> int:
+    """Check what `delete_study` checks, and count the evaluations that would be lost.
+
+    Raises:
+        InputError: As for `delete_study`.
+    """
+    count = len(find_study(name, open_storage(storage, must_exist=True)).get_trials(deepcopy=False))
+    DriverLock(storage, check_name(name)).release()
+    return count
+
+
+def _delete_files(folder: Path) -> None:
+    for pattern in _WRITTEN:
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+    for emptied in (folder / "checkpoints", folder):
+        with suppress(OSError):  # not there, or not empty
+            emptied.rmdir()
