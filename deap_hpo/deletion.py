@@ -16,8 +16,8 @@ _FIGURES = ("history", "curves", "hyperparameters", "pareto", "lineage")
 _WRITTEN = (
     "checkpoints/*.safetensors",
     "checkpoints/.*.partial",
-    *(f"best.{suffix}" for suffix in ("safetensors", "json", "toml")),
-    *(f"evaluation-*.{suffix}" for suffix in ("safetensors", "toml")),
+    *(f"best.{suffix}" for suffix in ("safetensors", "json", "toml", "pt2")),
+    *(f"evaluation-*.{suffix}" for suffix in ("safetensors", "toml", "pt2")),
     *(f"{figure}.{suffix}" for figure in _FIGURES for suffix in ("png", "pdf")),
     "report.html",
     ".*.partial",

@@ -37,7 +37,7 @@ def test_a_burnt_name_is_free_again(here: Path) -> None:
         raise ValueError("a mistake")
 
     space = {"x": Float(0.0, 1.0)}
-    with pytest.raises(InputError, match=r"or delete this study \(`deap-hpo delete study`, or `delete_study`"):
+    with pytest.raises(InputError, match=r"delete what is on record \(`deap-hpo delete study --storage a.db`\)"):
         optimize(raising, space, storage="a.db", progress=False)
     with pytest.raises(InputError, match=r"exists already\. .* delete it \(`deap-hpo delete study`, or `"):
         made("study", "a.db", seed=3)

@@ -98,7 +98,7 @@ def _seconds_of_an_epoch(config: RunConfig, trainer: Trainer) -> float:
     sample = replace(data, training=training, validation=data.validation[: max(1, round(share * len(data.validation)))])
     short = trainer_of(replace(trainer.task, data=sample), make_config(config.model_dump(), ["training.epochs=1"]))
     together = config.evolution.population if isinstance(short, PopulationTrainer) else 1
-    params = check_space(short.task, config.search_space)
+    params = check_space(trainer.task, config.search_space)
     requests = [Request(number, params, seed=number) for number in range(together)]
     list(SerialExecutor().run(short, requests))  # the first one also pays for warming up
     start = perf_counter()
