@@ -72,11 +72,14 @@ class ProcessExecutor:
         retries: How often an evaluation whose worker died is started again, at least 0.
 
     The evaluator and its data go to each worker once, when it starts; torch's tensors are shared, not copied. A worker
-    imports the evaluator's modules for itself: the evaluator has to pickle, and a script that uses this executor needs
-    the ``if __name__ == "__main__":`` of any such script. (`deap_hpo.fork_server` preloads torch.)
+    imports the evaluator's modules for itself, and a script that uses this executor needs the
+    ``if __name__ == "__main__":`` of any such script. (`deap_hpo.fork_server` preloads torch.) Lambdas, local
+    functions, and what is defined in a notebook or at a prompt go with the variables that they use; among these may be
+    nothing that belongs to one process, as an open file does. See `deap_hpo.parcel`.
 
     Raises:
-        InputError: An argument is out of its range; from `run`: the evaluator does not work in another process.
+        InputError: An argument is out of its range; from `run`: the evaluator, or what it is given, does not reach or
+            work in another process.
 
     Example:
         >>> requests = [Request(number=i, params=-i, seed=0) for i in range(3)]

@@ -37,7 +37,7 @@ class Objective:
     What the function raises makes the evaluation "failed"; a value that is not finite makes it "diverged".
 
     Args:
-        function: The function; at the top level of a module where worker processes are to call it.
+        function: The function, of any kind: a lambda, a local one, a method, an object that can be called.
         metric: Name of the metric that counts, or several; None where the function returns numbers or a single metric.
         direction: "minimize" or "maximize"; one for each of several objectives.
         constraints: What has to hold, such as "size <= 100".

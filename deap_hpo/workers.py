@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe, connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
 from time import perf_counter
 from typing import Any
 from weakref import WeakSet
@@ -22,6 +21,7 @@ from weakref import WeakSet
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request, failure
 from deap_hpo.fork_server import ProcessState, ensure_fork_server, starting_workers
+from deap_hpo.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack
 from deap_hpo.seeding import seed_generators
 
 Evaluate = Callable[..., Any]
@@ -60,6 +60,10 @@ def _as_evaluation(result: Any, seconds: float) -> Evaluation:
     return Evaluation(values, status="ok" if all(map(math.isfinite, values)) else "diverged", seconds=seconds)
 
 
+_ABOVE_THE_GUARD = (
+    'A worker imports the script without what stands under `if __name__ == "__main__":`. Define above that line what '
+    "evaluates, and what it uses."
+)
 _SERVER_KILLED = 255  # the exit code that multiprocessing gives then
 
 
@@ -99,11 +103,8 @@ class Worker:
             self._process = _start(theirs, evaluate)
         except BrokenPipeError:
             raise WorkerDied("while it started", killed=True) from None
-        except (pickle.PicklingError, AttributeError, TypeError, RuntimeError, OSError) as error:
-            raise InputError(
-                f"The evaluator could not be sent to a worker process: {error}. Define it in a module or at the top "
-                "level of a script, or evaluate in this process (the executor 'serial')."
-            ) from error
+        except (*NOT_SENDABLE, OSError) as error:
+            raise _refusal("The evaluator", error) from error
         except BaseException:  # Ctrl-C; where the worker is started nevertheless, it ends with its pipe
             self._connection.close()
             raise
@@ -116,10 +117,15 @@ class Worker:
         """Hand over requests.
 
         Raises:
+            InputError: What they are about cannot be sent to another process.
             WorkerDied: The process had ended before.
         """
         try:
-            self._connection.send(requests)
+            packed = pack(requests)
+        except NOT_SENDABLE as error:
+            raise _refusal(f"What evaluation {requests[0].number} is given", error) from error
+        try:
+            self._connection.send_bytes(packed)
         except OSError:
             raise self._death() from None
 
@@ -138,7 +144,8 @@ class Worker:
             raise self._death() from None
         answer = pickle.loads(message)
         if isinstance(answer, str):
-            raise InputError(f"The evaluator could not be made ready in a worker process:\n{answer}")
+            remedy = _ABOVE_THE_GUARD if "__mp_main__" in answer.splitlines()[-1] else ""
+            raise InputError(f"The evaluator could not be made ready in a worker process:\n{answer}{remedy}")
         self.ready = True
         return answer  # type: ignore[no-any-return]
 
@@ -163,6 +170,14 @@ class Worker:
         return self._connection.poll() or not self._process.is_alive()
 
 
+def _refusal(what: str, error: Exception) -> InputError:
+    return InputError(
+        f"{what} could not be sent to a worker process: {str(error).rstrip('.')}. Make what belongs to one process "
+        "(open files, locks, generators, connections) inside the function that uses it, or evaluate in this process "
+        "(the executor 'serial')."
+    )
+
+
 def wait_for(workers: list[Worker], timeout: float | None) -> list[Worker]:
     """Wait, for `timeout` seconds at most, until workers have something to say or have died; give those."""
     # A process that a dead worker has left behind may hold its end of the pipe open: the death itself is looked for.
@@ -180,35 +195,16 @@ def _kill_all() -> None:
         worker.kill()
 
 
-class _Parcel:
-    """Something that is unpickled when it is opened, so that a failure is reported rather than a process's end."""
-
-    def __init__(self, content: Any) -> None:
-        self._content = content
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Pickled while the worker is started, when torch passes tensors by shared memory, without a copy.
-        return _Packed, (bytes(ForkingPickler.dumps(self._content)),)
-
-
-class _Packed:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def open(self) -> Any:
-        return pickle.loads(self._data)
-
-
 def _start(driver: connection.Connection, evaluate: Evaluate) -> BaseProcess:
-    arguments = (driver, ProcessState(), _Parcel(evaluate))
+    arguments = (driver, ProcessState(), Parcel(evaluate))
     if ensure_fork_server():
         forked = get_context("forkserver").Process(target=_serve, args=arguments, name="deap-hpo worker")
         # Unless the server was killed, or the evaluator has more tensors to share than it passes on at once.
-        with suppress(EOFError, OSError, ValueError):
+        with suppress(EOFError, OSError, ValueError), importing_what_is_there():
             forked.start()
             return forked
     spawned = get_context("spawn").Process(target=_serve, args=arguments, name="deap-hpo worker")
-    with starting_workers():
+    with starting_workers(), importing_what_is_there():
         spawned.start()
     return spawned
 

@@ -180,11 +180,6 @@ def test_all_workers_killed_at_once_again_and_again_lose_nothing() -> None:
     assert 0 < sum(evaluation.retries for evaluation in done.values()) <= kills
 
 
-def test_an_evaluator_that_does_not_pickle_is_refused(workers: ProcessExecutor) -> None:
-    with pytest.raises(InputError, match=r"could not be sent to a worker process.*Define it in a module"):
-        results(workers, lambda params: 0.0)
-
-
 @pytest.mark.parametrize(
     ("evaluate", "told"),
     [

@@ -113,3 +113,49 @@ def test_progress_is_one_display_that_moves(kernel: tuple[Any, Any]) -> None:
     assert kinds.count("display_data") == 1
     updates = [one["content"]["data"] for one in messages if one["msg_type"] == "update_display_data"]
     assert "12/12 evaluations" in updates[-1]["text/html"]
+
+
+WORKERS = """
+import numpy as np
+from torch import nn
+from deap_hpo import Float, Int, ProcessExecutor, Task, make_trainer, optimize
+
+class Network(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 2))
+
+    def forward(self, x):
+        return self.layers(x)
+
+shift = 0.25
+
+def objective(params, report):
+    report(1, shift)
+    return (params["x"] - shift) ** 2 + np.random.rand()
+
+def found(evaluate, space, executor):
+    study = optimize(
+        evaluate, space, algorithm="random", population=3, generations=2, seed=1, executor=executor, progress=False
+    )
+    done = [entry.evaluation for entry in study.record]
+    return [(one.values, *(epoch.validation_loss for epoch in one.curve)) for one in done]
+
+points = np.random.default_rng(0).normal(size=(100, 2)).astype("float32")
+task = Task.from_data(Network, (points, (points.sum(1) > 0).astype("int64")))
+for evaluate, space in (
+    (objective, {"x": Float(-1, 1)}),
+    (lambda params: (params["x"] - shift) ** 2, {"x": Float(-1, 1)}),
+    (make_trainer(task, epochs=2, device="cpu"), {"lr": Float(0.01, 1.0), "width": Int(2, 8)}),
+):
+    there = found(evaluate, space, ProcessExecutor(2))
+    print(len(there), len(set(there)), there == found(evaluate, space, None))
+"""
+
+
+def test_worker_processes_evaluate_what_cells_define(kernel: tuple[Any, Any]) -> None:
+    _, client = kernel
+    shown = outputs(client, WORKERS)
+    assert not [one["content"] for one in shown if one["msg_type"] == "error"]
+    text = "".join(one["content"]["text"] for one in shown if one["msg_type"] == "stream")
+    assert text.splitlines() == ["6 6 True"] * 3

@@ -43,8 +43,7 @@ class Task:
     """A network to be tuned.
 
     A hyperparameter named like a field of `Recipe` (`lr`, `momentum`, `batch_size`, ...) sets that field; any other
-    one is passed to the model factory by keyword. To be trained in worker processes, a task has to pickle: its
-    functions are then top-level ones.
+    one is passed to the model factory by keyword.
 
     Attributes:
         name: Name for people and for the record.
