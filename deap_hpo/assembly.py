@@ -19,6 +19,7 @@ from deap_hpo.evolution import has_strategy, strategy_of, toolbox_of
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor, usable_cores
 from deap_hpo.interruption import undisturbed
 from deap_hpo.pbt import PBTSettings
+from deap_hpo.retraining import reference_of
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Categorical, Space
 from deap_hpo.starting import load_task
@@ -142,7 +143,7 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
     Raises:
         InputError: It does not: a cosine schedule is as long as the trainer's `epochs`.
     """
-    reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
+    reference = reference_of(trainer)
     recipe, one = trainer.task.recipe, space.get("schedule")
     searched = one.choices if isinstance(one, Categorical) else []
     always = one is not None and "schedule" not in space.conditions.allowed

@@ -10,12 +10,11 @@ from typing import Any
 
 from safetensors.torch import save_model
 
-from deap_hpo.entries import Entry, best_entry, schedule_of
+from deap_hpo.entries import Entry, best_entry, params_of
 from deap_hpo.errors import InputError
 from deap_hpo.files import write_text, written_whole
 from deap_hpo.recorded import Recorded, note
-from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.schedule import train_schedule
+from deap_hpo.retraining import reference_of, retrain
 from deap_hpo.training.trainers import Trainer
 
 
@@ -85,11 +84,8 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
     Raises:
         InputError: The study was made without a space, or the training did not end well.
     """
-    if recorded.space is None:
-        raise InputError(f"The study {recorded.name!r} has no space, so its best hyperparameters have no names.")
-    reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
-    schedule = schedule_of(recorded.entries, entry.number, recorded.space)
-    model, evaluation = train_schedule(reference, schedule, entry.seed)
+    model, evaluation, schedule = retrain(trainer, entry, recorded.entries, recorded.space)
+    reference = reference_of(trainer)
     if evaluation.status != "ok":
         raise InputError(
             f"Evaluation {entry.number} has no trained network; its training ended as {evaluation.status}."
@@ -101,7 +97,7 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
         save_model(model, str(partial), {"inputs": json.dumps(reference.data.expected_inputs())})
     return Final(
         number=entry.number,
-        params=recorded.space.decode(entry.genes),
+        params=params_of(entry, recorded.space),
         validation_loss=last.validation_loss,
         validation_metrics=dict(last.metrics),
         test_loss=test_loss,

@@ -27,6 +27,7 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.individual import Individual
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.recorded import Recorded, load_study, note
+from deap_hpo.retraining import reference_of
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
@@ -82,7 +83,7 @@ class Retraining:
     """
 
     def __init__(self, trainer: Trainer, schedule: Schedule = ()) -> None:
-        one = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
+        one = reference_of(trainer)
         self.reference = ReferenceTrainer(one.task, epochs=one.epochs, device=one.device, precision=one.precision)
         self.schedule = schedule
         self.settings = {**self.reference.settings, **({"schedule": list(schedule)} if schedule else {})}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from deap_hpo.entries import Entry, best_entry, params_of, schedule_of
+from deap_hpo.entries import Entry, best_entry, params_of
 from deap_hpo.errors import InputError, first_difference
 from deap_hpo.evaluation import Direction
 from deap_hpo.goals import names_of_objectives
@@ -128,12 +128,9 @@ class Results:
         Raises:
             InputError: What evaluated is not a trainer of this package, is not the one given, or is not known here.
         """
-        from deap_hpo.training.schedule import train_schedule
+        from deap_hpo.retraining import retrain
 
-        trained_by = self._trainer(trainer)
-        if self.space is None:
-            raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
-        return train_schedule(trained_by, schedule_of(self.entries, entry.number, self.space), entry.seed)[0]
+        return retrain(self._trainer(trainer), entry, self.entries, self.space)[0]
 
     def test_metrics(self, trainer: Trainer | None = None) -> dict[str, float]:
         """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.

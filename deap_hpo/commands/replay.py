@@ -10,7 +10,6 @@ from rich.console import Console
 from deap_hpo.commands.exits import reporting
 from deap_hpo.commands.options import Debug, Json, Storage, settings_of
 from deap_hpo.config import DEFAULT_STORAGE
-from deap_hpo.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,16 +61,11 @@ def replayed(trainer: Trainer, recorded: Recorded) -> dict[str, Any]:
     Raises:
         InputError: No evaluation has a finite value, or the study was made without a space.
     """
-    from deap_hpo.entries import best_entry, schedule_of, training_path
-    from deap_hpo.training.reference import ReferenceTrainer
-    from deap_hpo.training.schedule import train_schedule
+    from deap_hpo.entries import training_path
+    from deap_hpo.retraining import reference_of, retrain
 
-    if recorded.space is None:
-        raise InputError(f"The study {recorded.name!r} has no space, so its best hyperparameters have no names.")
-    best = best_entry(recorded.entries, recorded.directions[0])
-    reference = trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
-    schedule = schedule_of(recorded.entries, best.number, recorded.space)
-    model, evaluation = train_schedule(reference, schedule, best.seed)
+    best, reference = recorded.best, reference_of(trainer)
+    model, evaluation, schedule = retrain(trainer, best, recorded.entries, recorded.space)
     return {
         "evaluation": best.number,
         "lineage": [entry.number for entry in training_path(recorded.entries, best.number)],

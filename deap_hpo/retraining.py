@@ -1,0 +1,65 @@
+"""A network on record, trained again from its seed: the one that was evaluated, or a warning that it is another."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from deap_hpo.entries import Entry, schedule_of
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.space import Space
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.schedule import Schedule, train_schedule
+
+if TYPE_CHECKING:
+    from deap_hpo.training.trainers import Trainer
+
+_ROUNDING = 0.05  # of a validation loss, relative: what other devices, and stacks, may make of it over some epochs
+
+
+def reference_of(trainer: Trainer) -> ReferenceTrainer:
+    """Give the trainer of one network at a time that a trainer has, or is."""
+    return trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
+
+
+def retrain(
+    trainer: Trainer, entry: Entry, entries: Iterable[Entry], space: Space | None
+) -> tuple[nn.Module, Evaluation, Schedule]:
+    """Train the network of an evaluation again, by the hyperparameters that led to it.
+
+    Args:
+        trainer: The trainer that evaluated it.
+        entry: The evaluation; of several repeats the first is trained.
+        entries: The evaluations of its study.
+        space: Its space.
+
+    Returns:
+        The network in evaluation mode, what its training gave, and the schedule that it was trained by.
+
+    Raises:
+        InputError: The study was made without a space.
+
+    Warns:
+        RuntimeWarning: Its validation loss is not the recorded one (but for rounding).
+    """
+    if space is None:
+        raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
+    schedule = schedule_of(entries, entry.number, space)
+    reference = reference_of(trainer)
+    model, evaluation = train_schedule(reference, schedule, entry.seed)
+    if reference.repeats == 1 and entry.evaluation.curve and evaluation.curve:
+        recorded, now = entry.evaluation.curve[-1].validation_loss, evaluation.curve[-1].validation_loss
+        if not math.isclose(recorded, now, rel_tol=_ROUNDING):
+            warnings.warn(
+                f"the network of evaluation {entry.number}, trained again, has a validation loss of {now:.4g}, and "
+                f"{recorded:.4g} on record: network, loss or data are not what they were, and what is measured now is "
+                "not of the network on record",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+    return model, evaluation, schedule

@@ -1,0 +1,31 @@
+"""A network on record, trained again: it is said where it is not the one that was evaluated."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from deap_hpo import Float, Task, make_trainer, optimize
+from deap_hpo.errors import InputError
+from deap_hpo.retraining import retrain
+from deap_hpo.training.models import MLP
+
+
+def test_another_network_than_on_record_is_warned_of_and_the_same_is_not(digits_task: Task) -> None:
+    space = {"lr": Float(0.01, 0.5, log=True)}
+    trainer = make_trainer(digits_task, epochs=5, device="cpu")
+    study = optimize(trainer, space, algorithm="random", population=3, generations=1, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, evaluation, schedule = retrain(trainer, study.best, study.entries, study.space)
+    assert evaluation.values == study.best.evaluation.values
+    assert schedule == [(study.best_params, None)]
+    other = make_trainer(replace(digits_task, model=partial(MLP, inputs=64, width=2)), epochs=5, device="cpu")
+    said = rf"evaluation {study.best.number}, trained again, has a validation loss of .*, and {study.best_value:.4g} on"
+    with pytest.warns(RuntimeWarning, match=said):
+        retrain(other, study.best, study.entries, study.space)
+    with pytest.raises(InputError, match="needs a study with a space"):
+        retrain(trainer, study.best, study.entries, None)
