@@ -78,7 +78,7 @@ def export_best(
         "model": config.task.source or config.task.model,
         "params": final.params,
         "architecture": {**config.task.arguments, **architecture},
-        "recipe": {**asdict(recipe), "epochs": config.training.epochs},
+        "recipe": {**recipe.settings, "epochs": config.training.epochs},
         "inputs": task.data.expected_inputs(),
         "measured": measured,
         "run": noted,

@@ -12,7 +12,7 @@ import os
 import pickle
 import sys
 from collections import ChainMap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.reduction import ForkingPickler
 from operator import attrgetter
@@ -20,6 +20,8 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
+
+from deap_hpo.evaluation import Request
 
 NOT_SENDABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, RuntimeError)
 
@@ -34,12 +36,25 @@ def pack(content: Any) -> bytes:
         >>> pickle.loads(pack(lambda x: x + 1))(2)
         3
     """
-    if _imported_main():
-        with suppress(*NOT_SENDABLE):  # three times as fast, where all of it is found by name
-            return bytes(ForkingPickler.dumps(content))
     packed = io.BytesIO()
     _Pickler(packed).dump(content)
     return packed.getvalue()
+
+
+def pack_requests(requests: Sequence[Request]) -> bytes:
+    """Pickle requests for a worker, of which there are many: as `pack` does, in a third of the time where it can be.
+
+    Raises:
+        NOT_SENDABLE: What one of them is about has a part that belongs to this process.
+
+    Example:
+        >>> pickle.loads(pack_requests([Request(0, {"x": 3.0}, seed=0)]))[0].params
+        {'x': 3.0}
+    """
+    if _imported_main():
+        with suppress(*NOT_SENDABLE):
+            return bytes(ForkingPickler.dumps(requests))
+    return pack(requests)
 
 
 class Parcel:

@@ -21,7 +21,7 @@ from weakref import WeakSet
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request, failure
 from deap_hpo.fork_server import ProcessState, ensure_fork_server, starting_workers
-from deap_hpo.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack
+from deap_hpo.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack_requests
 from deap_hpo.seeding import seed_generators
 
 Evaluate = Callable[..., Any]
@@ -121,7 +121,7 @@ class Worker:
             WorkerDied: The process had ended before.
         """
         try:
-            packed = pack(requests)
+            packed = pack_requests(requests)
         except NOT_SENDABLE as error:
             raise _refusal(f"What evaluation {requests[0].number} is given", error) from error
         try:

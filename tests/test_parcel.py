@@ -218,9 +218,17 @@ def total(pair):
     return pair.x + pair.y, float(__name__ == "__main__")
 
 
+class Private:
+    def method(self):
+        return self.__total
+
+    def __total(self, pair):
+        return total(pair)
+
+
 def main(*evaluators):
     requests = [Request(i, Pair(i, 0.5), seed=i) for i in range(2)]
-    for evaluate in (total, lambda pair: total(pair), *evaluators):
+    for evaluate in (total, lambda pair: total(pair), Private().method(), *evaluators):
         executor = ProcessExecutor(2)
         done = dict(executor.run(evaluate, requests))
         executor.close()
@@ -258,7 +266,7 @@ def test_what_the_main_module_defines_is_sent(arguments: list[str], text: str, b
     done = run(arguments, tmp_path, text)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines == [str([(0.5, float(by_value)), (1.5, float(by_value))])] * (3 if text == AT_THE_PROMPT else 2)
+    assert lines == [str([(0.5, float(by_value)), (1.5, float(by_value))])] * (4 if text == AT_THE_PROMPT else 3)
 
 
 def test_a_script_without_its_guard_is_told_so_whatever_it_evaluates(tmp_path: Path) -> None:

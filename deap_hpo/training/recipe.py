@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,6 +33,8 @@ class Recipe:
         gamma: Factor of the step schedule, >= 0.
         step_size: Epochs between two factors of the step schedule, >= 1.
         warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.
+        max_grad_norm: Bound of the gradient's norm (L2, over all parameters of the network), > 0: a gradient beyond it
+            is scaled down to it, as `torch.nn.utils.clip_grad_norm_` does. None for no bound.
 
     Raises:
         InputError: A value is out of its range.
@@ -58,6 +61,7 @@ class Recipe:
     gamma: float = 0.7
     step_size: int = 1
     warmup: float = 0.0
+    max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
         for name, table in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
@@ -65,13 +69,28 @@ class Recipe:
                 raise InputError(f"{name} must be one of {', '.join(sorted(table))}; got {getattr(self, name)!r}.")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            if not _is_within(value, low, high):
                 raise InputError(f"{name} must be a finite number from {low:g} to {high:g}; got {value!r}.")
         for name in ("beta1", "beta2"):
             if getattr(self, name) == 1:
                 raise InputError(f"{name} must be less than 1; got {getattr(self, name)!r}.")
+        bound = self.max_grad_norm
+        if bound is not None and not (_is_within(bound, 0.0, _UNBOUNDED) and bound > 0):
+            raise InputError(f"max_grad_norm must be a finite number above 0, or None; got {bound!r}.")
         for name in ("batch_size", "step_size"):
             check_integer(name, getattr(self, name), 1)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All values by name, as they are recorded; a `max_grad_norm` of None is left out.
+
+        Example:
+            >>> "max_grad_norm" in Recipe().settings, Recipe(max_grad_norm=1.0).settings["max_grad_norm"]
+            (False, 1.0)
+        """
+        # Records of before there was a bound go on: they have to be what a recipe without one says.
+        unset = {"max_grad_norm"} if self.max_grad_norm is None else set()
+        return {name: value for name, value in asdict(self).items() if name not in unset}
 
     def lr_factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """Give what the learning rate is multiplied by at a step.
@@ -101,6 +120,10 @@ _RANGES = {
     "gamma": (0.0, _UNBOUNDED),
     "warmup": (0.0, _UNBOUNDED),
 }
+
+
+def _is_within(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
 def _sgd(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from time import perf_counter
 from typing import Any
@@ -108,7 +108,7 @@ class ReferenceTrainer:
             "task": self.task.name,
             **self.task.goals.settings,
             "data": dict(self.task.data.description),
-            "recipe": asdict(self.task.recipe),
+            "recipe": self.task.recipe.settings,
             "epochs": self.epochs,
             "device": self.device.type,
             "precision": self.precision,
@@ -268,6 +268,8 @@ class ReferenceTrainer:
             with KeyedDropout(step_keys(key, first_step + i)):
                 loss = self.loss(model, examples)
             loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
             optimizer.step()
             total += loss.detach() * len(batch)
             raise_kept()

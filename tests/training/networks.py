@@ -58,6 +58,20 @@ class ResidualNet(nn.Module):
         return F.log_softmax(self.head(x), dim=1)
 
 
+class Recurrent(nn.Module):
+    """Reads an image row by row: the plainest of recurrent networks, written out."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.read, self.recall, self.head = nn.Linear(8, width), nn.Linear(width, width), nn.Linear(width, 10)
+
+    def forward(self, x):
+        memory = torch.zeros(len(x), self.recall.in_features, dtype=x.dtype, device=x.device)
+        for row in x.squeeze(1).unbind(1):
+            memory = torch.tanh(self.read(row) + self.recall(memory))
+        return F.log_softmax(self.head(memory), dim=1)
+
+
 class _Double(nn.Module):
     def __init__(self, network):
         super().__init__()
@@ -122,4 +136,5 @@ STACKABLE = {
     "batch-norm": (NormalisedCNN, digits),
     "view": (ViewingCNN, digits),
     "residual": (ResidualNet, digits),
+    "recurrent": (Recurrent, digits),
 }

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from networks import STACKABLE, small_task
-from test_population import MEMBERS, assert_same_curves, evaluate, requests_of
+from test_population import CLIPPED, MEMBERS, assert_same_curves, evaluate, requests_of
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -146,7 +146,7 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, 
     monkeypatch.setattr(stack, "autocast", lambda device, precision: nullcontext())
     model, data = STACKABLE[network]
     task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # which leaves a smaller last batch
-    params = [one | ({"dropout": 0.1 * i} if network == "mlp" else {}) for i, one in enumerate(MEMBERS[:3])]
+    params = [one | ({"dropout": 0.1 * i} if network == "mlp" else {}) for i, one in enumerate(CLIPPED[:3])]
     members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
     made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
     made.start_epoch(0)
@@ -231,8 +231,8 @@ def test_on_cuda_the_losses_are_those_of_the_cpu(engine):
     task = small_task(batch_size=8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        got = evaluate(PopulationTrainer(task, epochs=2, device="cuda", engine=engine), MEMBERS)
-    assert_same_curves(got, evaluate(PopulationTrainer(task, epochs=2, device="cpu"), MEMBERS), rel=1e-3)
+        got = evaluate(PopulationTrainer(task, epochs=2, device="cuda", engine=engine), CLIPPED)
+    assert_same_curves(got, evaluate(PopulationTrainer(task, epochs=2, device="cpu"), CLIPPED), rel=1e-3)
 
 
 @pytest.mark.gpu

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 from networks import small_task
-from test_population import MEMBERS, assert_same_curves, curves, evaluate
+from test_population import CLIPPED, MEMBERS, assert_same_curves, curves, evaluate
 
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import SerialExecutor
@@ -33,7 +33,7 @@ def test_repeats_mean_the_same_in_both_trainers():
     reference = ReferenceTrainer(task, **settings)
     population = PopulationTrainer(task, **settings)
     assert reference.settings == population.settings
-    params = [*MEMBERS[:3], {"lr": 1e30}]
+    params = [*CLIPPED[:3], {"lr": 1e30}]
     got, expected = evaluate(population, params), [reference(one, 3) for one in params]
     assert_same_curves(got, expected)
     assert [one.value for one in got[:3]] == pytest.approx([one.value for one in expected[:3]], rel=1e-4)

@@ -21,6 +21,12 @@ MEMBERS = [
     {"lr": 0.03, "momentum": 0.3, "weight_decay": 1e-3},
     {"lr": 0.02, "momentum": 0.7, "weight_decay": 1e-5},
 ]
+# The last is never reached; some have none, as where a condition switches it off.
+BOUNDS = [0.3, 0.1, None, 0.05, 0.02, None, 0.02, 20.0]
+CLIPPED = [
+    member if bound is None else {**member, "max_grad_norm": bound}
+    for member, bound in zip(MEMBERS, BOUNDS, strict=True)
+]
 DIVERGING = {"lr": 1e30, "momentum": 0.9, "weight_decay": 0.1}
 
 
@@ -47,15 +53,21 @@ def assert_same_curves(got, expected, rel=1e-4):
 
 
 @lru_cache
-def steps_of_the_reference(network):
-    trainer = ReferenceTrainer(task_of_steps(network), epochs=20, device="cpu")
-    return [trainer(params, seed=3) for params in MEMBERS]
+def steps_of_the_reference(network, optimizer="sgd", clipped=False):
+    trainer = ReferenceTrainer(task_of_steps(network, optimizer), epochs=20, device="cpu")
+    return [trainer(params, seed=3) for params in of_steps(optimizer, clipped)]
 
 
-def task_of_steps(network):
+def task_of_steps(network, optimizer="sgd"):
     # One batch is the whole split: an epoch is a step, and its training loss the loss of that step.
     model, data = STACKABLE[network]
-    return small_task(model, data(), batch_size=64, schedule="constant")
+    return small_task(model, data(), batch_size=64, schedule="constant", optimizer=optimizer)
+
+
+def of_steps(optimizer, clipped):
+    params = CLIPPED if clipped else MEMBERS
+    # Adam does away with a factor that all gradients have, unless eps is large beside them.
+    return params if optimizer == "sgd" else [{**one, "lr": one["lr"] / 5, "eps": 0.01} for one in params]
 
 
 @pytest.mark.parametrize("members", [1, 3, 8])
@@ -66,6 +78,23 @@ def test_every_loss_of_20_steps_is_the_references(network, members):
     assert all(len(one.curve) == 20 for one in got)
 
 
+@pytest.mark.parametrize("members", [1, 3, 8])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("network", ["mlp", "batch-norm", "recurrent"])
+def test_every_clipped_step_is_the_references(network, optimizer, members):
+    trainer = PopulationTrainer(task_of_steps(network, optimizer), epochs=20, device="cpu")
+    got = evaluate(trainer, of_steps(optimizer, clipped=True)[:members])
+    assert {one.environment["stack"] for one in got} == {members}
+    assert_same_curves(got, steps_of_the_reference(network, optimizer, clipped=True)[:members])
+    # Bounds that changed nothing would show nothing; these change losses by 50 times the tolerance and more.
+    without = curves(steps_of_the_reference(network, optimizer)[:members])
+    changes = [
+        max(abs(a / b - 1) for a, b in zip(one, other, strict=True))
+        for one, other in zip(curves(got), without, strict=True)
+    ]
+    assert [change > 5e-3 for change in changes] == [True, True, False, True, True, False, True, False][:members]
+
+
 @pytest.mark.parametrize("network", STACKABLE)
 def test_in_double_precision_even_high_rates_agree_to_ten_digits(network):
     # Near the edge of divergence a rounding error of one network grows a thousandfold within 20 steps, in fp32 beyond
@@ -73,6 +102,7 @@ def test_in_double_precision_even_high_rates_agree_to_ten_digits(network):
     model, data = STACKABLE[network]
     task = small_task(partial(in_double_precision, model), data(), batch_size=64, schedule="constant")
     params = [{"lr": 0.1, "weight_decay": 1e-2}, {"lr": 0.06, "momentum": 0.6}, {"lr": 0.03, "momentum": 0.9}]
+    params += [{**params[0], "max_grad_norm": 0.3}, {**params[2], "max_grad_norm": 0.05}]
     got = evaluate(PopulationTrainer(task, epochs=8, device="cpu"), params)
     expected = [ReferenceTrainer(task, epochs=8, device="cpu")(one, seed=3) for one in params]
     assert_same_curves(got, expected, rel=1e-10)
@@ -87,22 +117,23 @@ def test_batches_of_an_epoch_are_the_references(optimizer):
     assert_same_curves(got, [ReferenceTrainer(task, **settings)(params, seed=3) for params in MEMBERS])
 
 
+@pytest.mark.parametrize("params", [MEMBERS, CLIPPED], ids=["free", "clipped"])
 @pytest.mark.parametrize("network", ["mlp", "batch-norm"])
-def test_packing_never_changes_a_result(network):
+def test_packing_never_changes_a_result(network, params):
     model, data = STACKABLE[network]
     task = small_task(model, data(), batch_size=24)
     trainer = PopulationTrainer(task, epochs=2, device="cpu")
     seeds = [3, 3, 4, 5, 3, 6, 7, 8]
-    alone = [trainer(params, seed) for params, seed in zip(MEMBERS, seeds, strict=True)]
-    assert_same_curves(evaluate(trainer, MEMBERS, seeds), alone)
-    backwards = evaluate(trainer, MEMBERS[::-1], seeds[::-1])
+    alone = [trainer(one, seed) for one, seed in zip(params, seeds, strict=True)]
+    assert_same_curves(evaluate(trainer, params, seeds), alone)
+    backwards = evaluate(trainer, params[::-1], seeds[::-1])
     assert_same_curves(backwards[::-1], alone)
     for size in (1, 3, 5):
         assert_same_curves(
-            evaluate(PopulationTrainer(task, epochs=2, device="cpu", stack_size=size), MEMBERS, seeds), alone
+            evaluate(PopulationTrainer(task, epochs=2, device="cpu", stack_size=size), params, seeds), alone
         )
-    params = [DIVERGING, *MEMBERS[:3], DIVERGING, *MEMBERS[3:]]
-    beside_diverging = evaluate(trainer, params, [9, *seeds[:3], 9, *seeds[3:]])
+    bad = {**DIVERGING, **({"max_grad_norm": 0.1} if params is CLIPPED else {})}
+    beside_diverging = evaluate(trainer, [bad, *params[:3], bad, *params[3:]], [9, *seeds[:3], 9, *seeds[3:]])
     assert [one.status for one in beside_diverging[::4]] == ["diverged", "diverged", "ok"]
     assert_same_curves([one for i, one in enumerate(beside_diverging) if i not in (0, 4)], alone)
 

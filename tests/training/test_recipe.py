@@ -1,9 +1,11 @@
 import pytest
 import torch
+from networks import small_task
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, StepLR
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.recipe import Recipe
+from deap_hpo.training.reference import ReferenceTrainer
 
 STEPS, EPOCHS = 10, 6
 
@@ -54,6 +56,12 @@ def test_warm_up_multiplies_any_schedule():
         ({"momentum": 1.5}, "momentum must be a finite number from 0 to 1; got 1.5"),
         ({"beta1": 1.0}, "beta1 must be less than 1; got 1.0"),
         ({"beta2": 1}, "beta2 must be less than 1; got 1"),
+        ({"max_grad_norm": 0}, "max_grad_norm must be a finite number above 0, or None; got 0"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm must be a finite number above 0, or None; got -1.0"),
+        ({"max_grad_norm": float("inf")}, "max_grad_norm must be a finite number above 0, or None; got inf"),
+        ({"max_grad_norm": float("nan")}, "max_grad_norm must be a finite number above 0, or None; got nan"),
+        ({"max_grad_norm": True}, "max_grad_norm must be a finite number above 0, or None; got True"),
+        ({"max_grad_norm": "1"}, "max_grad_norm must be a finite number above 0, or None; got '1'"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1; got 0"),
         ({"step_size": 1.5}, "step_size must be an integer of at least 1; got 1.5"),
     ],
@@ -61,3 +69,12 @@ def test_warm_up_multiplies_any_schedule():
 def test_values_out_of_range_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         Recipe(**settings)
+
+
+def test_a_recipe_without_a_bound_is_recorded_as_before_there_was_one():
+    names = "optimizer lr momentum nesterov weight_decay beta1 beta2 eps batch_size schedule gamma step_size warmup"
+    without, bounded = (
+        ReferenceTrainer(small_task(**recipe), device="cpu").settings["recipe"] for recipe in ({}, {"max_grad_norm": 1})
+    )
+    assert list(without) == names.split()
+    assert bounded == {**without, "max_grad_norm": 1}

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from networks import STACKABLE, small_task
-from test_population import MEMBERS, assert_same_curves, curves, requests_of
+from test_population import CLIPPED, MEMBERS, assert_same_curves, curves, requests_of
 from torch import nn
 
 from deap_hpo import cli
@@ -133,12 +133,11 @@ def test_auto_is_bf16_where_the_processor_has_it(monkeypatch, tmp_path, flags, e
     assert [resolve_precision(one, CPU) for one in PRECISIONS[1:]] == ["fp32", "bf16"]
 
 
-def test_bf16_gives_nearly_the_same_losses():
+@pytest.mark.parametrize("params", [MEMBERS[0], CLIPPED[0]], ids=["free", "clipped"])
+def test_bf16_gives_nearly_the_same_losses(params):
     task = small_task()
-    exact, rough = (
-        ReferenceTrainer(task, epochs=2, device="cpu", precision=p)(MEMBERS[0], 3) for p in ("fp32", "bf16")
-    )
-    stacked = PopulationTrainer(task, epochs=2, device="cpu", precision="bf16")(MEMBERS[0], 3)
+    exact, rough = (ReferenceTrainer(task, epochs=2, device="cpu", precision=p)(params, 3) for p in ("fp32", "bf16"))
+    stacked = PopulationTrainer(task, epochs=2, device="cpu", precision="bf16")(params, 3)
     assert exact.value != rough.value
     assert_same_curves([rough, stacked], [exact, exact], rel=0.02)
 

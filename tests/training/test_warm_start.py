@@ -25,6 +25,7 @@ from deap_hpo.training.state import unpack
 PARAMS = {"lr": 0.02, "momentum": 0.9, "weight_decay": 1e-3}
 OTHER = {"lr": 0.05, "momentum": 0.5, "weight_decay": 0.0}
 ADAM = {"lr": 0.003, "beta1": 0.8, "weight_decay": 1e-3}
+CLIPPED = {**ADAM, "max_grad_norm": 0.1}
 
 
 def losses(*evaluations):
@@ -52,7 +53,7 @@ def assert_same_tensors(got, expected):
 
 
 @pytest.mark.parametrize("schedule", ["step", "cosine", "constant"])
-@pytest.mark.parametrize(("optimizer", "params"), [("sgd", PARAMS), ("adam", ADAM), ("adamw", ADAM)])
+@pytest.mark.parametrize(("optimizer", "params"), [("sgd", PARAMS), ("adam", ADAM), ("adamw", CLIPPED)])
 @pytest.mark.parametrize("network", ["paper-cnn", "batch-norm"])  # dropout; running statistics
 @pytest.mark.parametrize("kind", [ReferenceTrainer, PopulationTrainer])
 def test_2_epochs_and_3_more_are_5_bit_for_bit(kind, network, optimizer, params, schedule, tmp_path):
@@ -87,6 +88,7 @@ def test_a_network_that_draws_by_itself_goes_on_as_if_it_had_never_paused():
 SCHEDULES = {
     "other values": [PARAMS, OTHER, PARAMS],
     "momentum off and on": [PARAMS, {**PARAMS, "momentum": 0.0}, PARAMS],
+    "clipping off and on": [{**PARAMS, "max_grad_norm": 0.1}, PARAMS, {**PARAMS, "max_grad_norm": 0.05}],
     "batch size": [PARAMS, {**PARAMS, "batch_size": 10}, {**OTHER, "batch_size": 32}],
     "optimiser": [PARAMS, {**ADAM, "optimizer": "adam"}, {**ADAM, "optimizer": "adamw"}],
     "and back": [{**ADAM, "optimizer": "adam"}, PARAMS, {**ADAM, "optimizer": "adam"}],
