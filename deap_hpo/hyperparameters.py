@@ -163,7 +163,7 @@ class Int:
         step: Distance of neighbouring values, at least 1; 1 where `log`.
 
     Raises:
-        TypeError: A bound or the step is not an integer (of Python or numpy; bools are none), or `log` not a bool.
+        TypeError: A bound or the step is not an integer (of Python or numpy; bools are not), or `log` not a bool.
         ValueError: The bounds are in the wrong order or beyond the limits, or the step is, or does not lead to `high`.
 
     Example:

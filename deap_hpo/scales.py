@@ -184,7 +184,7 @@ def check_number(name: str, value: Any) -> float:
     """Return a real number as a float.
 
     Raises:
-        TypeError: It is none; bools are none.
+        TypeError: It is not; bools are not numbers here.
 
     Example:
         >>> check_number("low", 1)
@@ -200,7 +200,7 @@ def check_integer(name: str, value: Any) -> int:
     """Return a whole number, of Python or numpy, as Python's.
 
     Raises:
-        TypeError: It is none; floats and bools are none.
+        TypeError: It is not; floats and bools are not integers here.
 
     Example:
         >>> check_integer("low", 1.0)
