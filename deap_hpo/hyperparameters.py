@@ -12,11 +12,11 @@ from functools import cached_property
 
 from deap_hpo.scales import (
     DecimalSteps,
+    as_float,
+    as_integer,
     between,
     check_bounds,
     check_inside,
-    check_integer,
-    check_number,
     check_resolution,
     check_whole_steps,
     clip,
@@ -68,8 +68,8 @@ class Float:
     step: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "low", check_number("low", self.low))
-        object.__setattr__(self, "high", check_number("high", self.high))
+        object.__setattr__(self, "low", as_float("low", self.low))
+        object.__setattr__(self, "high", as_float("high", self.high))
         check_bounds(self.low, self.high, self.log)
         if not math.isfinite(self.high - self.low):
             raise ValueError(f"high - low must be finite; got low={self.low}, high={self.high}.")
@@ -80,7 +80,7 @@ class Float:
                 f"got low={self.low}, high={self.high}."
             )
         if self.step is not None:
-            object.__setattr__(self, "step", check_number("step", self.step))
+            object.__setattr__(self, "step", as_float("step", self.step))
             if self.log:
                 raise ValueError(f"step cannot be had together with log; got step={self.step}.")
         if self._steps is not None:
@@ -123,7 +123,7 @@ class Float:
             TypeError: The value is not a number.
             ValueError: The value is outside [low, high], or beside the steps by more than rounding.
         """
-        value = check_number("value", value)
+        value = as_float("value", value)
         if self._steps is not None:
             return self._index.encode(self._steps.index(value))
         check_inside(value, self.low, self.high)
@@ -189,7 +189,7 @@ class Int:
 
     def __post_init__(self) -> None:
         for name in ("low", "high", "step"):
-            object.__setattr__(self, name, check_integer(name, getattr(self, name)))
+            object.__setattr__(self, name, as_integer(name, getattr(self, name)))
         check_bounds(self.low, self.high, self.log)
         if max(-self.low, self.high) > _INT_LIMIT:
             raise ValueError(f"low and high must lie within +-2**40; got low={self.low}, high={self.high}.")
@@ -222,7 +222,7 @@ class Int:
             TypeError: The value is not an integer.
             ValueError: The value is outside [low, high], or beside the steps.
         """
-        value = check_integer("value", value)
+        value = as_integer("value", value)
         check_inside(value, self.low, self.high)
         check_whole_steps("value", value, self.low, self.step)
         start, width = self._scale()

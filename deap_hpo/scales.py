@@ -180,14 +180,14 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def check_number(name: str, value: Any) -> float:
+def as_float(name: str, value: Any) -> float:
     """Return a real number as a float.
 
     Raises:
-        TypeError: It is not; bools are not numbers here.
+        TypeError: The value is not a number; a bool does not count as one.
 
     Example:
-        >>> check_number("low", 1)
+        >>> as_float("low", 1)
         1.0
     """
     value = plain(value)
@@ -196,14 +196,14 @@ def check_number(name: str, value: Any) -> float:
     return float(value)
 
 
-def check_integer(name: str, value: Any) -> int:
+def as_integer(name: str, value: Any) -> int:
     """Return a whole number, of Python or numpy, as Python's.
 
     Raises:
-        TypeError: It is not; floats and bools are not integers here.
+        TypeError: The value is not an integer; floats and bools do not count as such.
 
     Example:
-        >>> check_integer("low", 1.0)
+        >>> as_integer("low", 1.0)
         Traceback (most recent call last):
             ...
         TypeError: low must be an integer; got 1.0.
@@ -264,7 +264,7 @@ def check_resolution(resolution: int) -> int:
         >>> check_resolution(3)
         3
     """
-    resolution = check_integer("resolution", resolution)
+    resolution = as_integer("resolution", resolution)
     if resolution < 1:
         raise ValueError(f"resolution must be at least 1; got {resolution}.")
     return resolution
