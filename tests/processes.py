@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -18,8 +19,9 @@ def all_gone(pids: list[int], seconds: float = 10) -> bool:
 
 def _runs(pid: int) -> bool:
     try:
-        return _fields(pid)[0] != "Z"
-    except FileNotFoundError:
+        # A thread may be the last that ends, and until then the files of all of them are open.
+        return len(os.listdir(f"/proc/{pid}/task")) > 1 or _fields(pid)[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
