@@ -26,8 +26,8 @@ def described(made_of: Any) -> Any:
         A name, or names by name.
 
     Example:
-        >>> described({"loss": partial(print, "x", end="", file=len), "model": Path("a")})
-        {'loss': "partial(print, 'x', end='', file=len)", 'model': 'PosixPath'}
+        >>> described({"loss": partial(max, 0, key=len), "model": Path("a")})
+        {'loss': 'partial(max, 0, key=len)', 'model': 'PosixPath'}
     """
     if isinstance(made_of, Mapping):
         return {name: described(one) for name, one in made_of.items()}

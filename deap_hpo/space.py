@@ -73,7 +73,7 @@ class Space(Mapping[str, Hyperparameter]):
 
         Example:
             >>> Space.of({"x": Float(0.0, 1.0)})
-            Space({'x': Float(low=0.0, high=1.0, log=False)})
+            Space({'x': Float(low=0.0, high=1.0, log=False, step=None)})
         """
         try:
             return given if isinstance(given, Space) else cls(given)

@@ -290,7 +290,7 @@ def test_a_network_is_built_whole(digits_task: Task) -> None:
     assert built == [1, 1]
 
 
-@pytest.mark.parametrize("place", ["optuna.Study.add_trial", "deap_hpo.continuation.Continuations.collect"])
+@pytest.mark.parametrize("place", ["optuna.Study.add_trial", "deap_hpo.training.checkpoints.MemoryCheckpoints.collect"])
 def test_the_record_is_written_whole_and_old_checkpoints_are_dropped_whole(
     place: str, monkeypatch: pytest.MonkeyPatch, digits_task: Task
 ) -> None:

@@ -131,8 +131,7 @@ def test_images_are_shared_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None
     executor.close()
     assert not error
     assert values == (float(task.data.training.inputs.float().mean()),)
-    assert len(sizes) == 1
-    assert sizes[0] < 20_000  # of 3.2 MB
+    assert 0 < max(sizes) < 20_000  # of 3.2 MB
 
 
 def test_individuals_of_local_and_of_creator_types_are_sent(executor: ProcessExecutor) -> None:
@@ -286,8 +285,8 @@ def test_what_a_script_defines_under_its_guard_is_told_to_stand_above_it(tmp_pat
 
 def test_the_main_module_is_afterwards_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     main = sys.modules["__main__"]
-    monkeypatch.setattr(main, "__spec__", None)
-    monkeypatch.setattr(main, "__file__", "<stdin>")
+    monkeypatch.setattr(main, "__spec__", None, raising=False)
+    monkeypatch.setattr(main, "__file__", "<stdin>", raising=False)
     with parcel.importing_what_is_there():
         assert main.__file__ is None
     assert main.__file__ == "<stdin>"
