@@ -56,79 +56,69 @@ def code_digest(made_of: Any) -> str:
         False
     """
     digest = blake2b(digest_size=8)
-    for part in _parts(made_of, {}):
-        digest.update(repr(part).encode(errors="surrogatepass"))
+    seen: dict[int, tuple[int, Any]] = {}
+    waiting = [made_of]  # rather than by recursion: code refers to code many functions deep
+    while waiting:
+        thing = waiting.pop()
+        facts: list[Any] = [type(thing).__name__, thing]
+        parts: list[Any] = []
+        if id(thing) in seen:
+            facts = [seen[id(thing)][0]]
+        elif not isinstance(thing, _SIMPLE):
+            seen[id(thing)] = len(seen), thing  # the thing too, so that no other gets its id
+            facts, parts = _facts_and_parts(thing)
+        digest.update(repr((facts, len(parts))).encode(errors="surrogatepass"))
+        waiting += reversed(parts)
     return f"{sys.version_info.major}.{sys.version_info.minor}-{digest.hexdigest()}"
 
 
-def _parts(thing: Any, seen: dict[int, Any]) -> Iterator[Any]:
-    """Walk through what something is made of, each object once."""
-    if isinstance(thing, _SIMPLE):
-        yield type(thing).__name__, thing
-        return
-    if id(thing) in seen:
-        return
-    seen[id(thing)] = thing  # kept, so that no other gets its id
+def _facts_and_parts(thing: Any) -> tuple[list[Any], list[Any]]:
+    """What there is to say of something by itself, and the things that it is made of."""
     if isinstance(thing, partial):
-        yield from _parts([thing.func, thing.args, thing.keywords], seen)
-    elif isinstance(thing, MethodType):
-        yield from _parts([thing.__func__, thing.__self__], seen)
-    elif isinstance(thing, (list, tuple)):
-        for one in thing:
-            yield from _parts(one, seen)
-    elif isinstance(thing, Mapping):
-        for name in sorted(thing, key=repr):
-            yield repr(name)
-            yield from _parts(thing[name], seen)
-    elif isinstance(thing, FunctionType):
-        yield described(thing)
-        if _is_users(thing.__module__):
-            yield from _parts_of_function(thing, seen)
-    elif isinstance(thing, type):
-        yield described(thing)
-        if _is_users(thing.__module__):
-            yield from _parts([*thing.__bases__, *(one for _, one in _members(thing))], seen)
-    else:
-        yield described(thing)
-        yield from _parts(type(thing), seen)
-        changing = {name for _, one in _members(type(thing)) for name in _stored(one, "STORE_ATTR")}
-        attributes = getattr(thing, "__dict__", {})
-        for name, value in sorted(attributes.items()) if not _is_ours(type(thing).__module__) else ():
-            if name not in changing and (isinstance(value, _SIMPLE) or callable(value)):
-                yield name
-                yield from _parts(value, seen)
+        return ["partial"], [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, MethodType):
+        return ["method"], [thing.__func__, thing.__self__]
+    if isinstance(thing, (list, tuple)):
+        return [type(thing).__name__], list(thing)
+    if isinstance(thing, Mapping):
+        names = {_shown(name): value for name, value in thing.items()}
+        return [type(thing).__name__, *sorted(names)], [names[name] for name in sorted(names)]
+    if isinstance(thing, FunctionType):
+        return _of_function(thing) if _is_users(thing.__module__) else ([described(thing)], [])
+    if isinstance(thing, type):
+        named = dict(_members(thing)) if _is_users(thing.__module__) else {}
+        bases = thing.__bases__ if _is_users(thing.__module__) else ()
+        return [described(thing), *named], [*bases, *named.values()]
+    changing = {name for _, one in _members(type(thing)) for name in _stored(one, "STORE_ATTR")}
+    attributes = getattr(thing, "__dict__", {}) if not _is_ours(type(thing).__module__) else {}
+    kept = {
+        name: value
+        for name, value in sorted(attributes.items())
+        if name not in changing and (isinstance(value, _SIMPLE) or callable(value))
+    }
+    return [described(thing), *kept], [type(thing), *kept.values()]
 
 
-def _parts_of_function(function: FunctionType, seen: dict[int, Any]) -> Iterator[Any]:
+def _of_function(function: FunctionType) -> tuple[list[Any], list[Any]]:
     code = function.__code__
-    yield from _parts_of_code(code, function.__doc__)
-    yield from _parts([function.__defaults__ or (), function.__kwdefaults__ or {}], seen)
-    counted = _stored(function, "STORE_DEREF")
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        if name not in counted and _has_value(cell):
-            yield from _parts_of_reference(name, cell.cell_contents, seen)
-    counted = _stored(function, "STORE_GLOBAL")
-    for name in _names(code):
-        if name in function.__globals__ and name not in counted:
-            value = function.__globals__[name]
-            yield from _parts_of_reference(name, value, seen)
-            if isinstance(value, ModuleType) and _is_users(value.__name__):
-                for inner in _names(code):
-                    yield from _parts_of_reference(inner, getattr(value, inner, None), seen)
+    names, closed = _names(code), zip(code.co_freevars, function.__closure__ or (), strict=True)
+    counted = _stored(function, "STORE_DEREF") | _stored(function, "STORE_GLOBAL")
+    used = {name: cell.cell_contents for name, cell in closed if _has_value(cell)}
+    used |= {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for module in [value for value in used.values() if isinstance(value, ModuleType) and _is_users(value.__name__)]:
+        used |= {f"{module.__name__}.{name}": vars(module)[name] for name in names if name in vars(module)}
+    kinds = (*_SIMPLE, FunctionType, type, partial, MethodType)
+    used = {name: value for name, value in used.items() if name not in counted and isinstance(value, kinds)}
+    facts = [described(function), *_facts_of_code(code, function.__doc__), *used]
+    return facts, [function.__defaults__ or (), function.__kwdefaults__ or {}, *used.values()]
 
 
-def _parts_of_reference(name: str, value: Any, seen: dict[int, Any]) -> Iterator[Any]:
-    if isinstance(value, (*_SIMPLE, FunctionType, type, partial, MethodType)):
-        yield name
-        yield from _parts(value, seen)
-
-
-def _parts_of_code(code: CodeType, doc: str | None = None) -> Iterator[Any]:
+def _facts_of_code(code: CodeType, doc: str | None = None) -> Iterator[Any]:
     yield code.co_code
     yield _names(code)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _parts_of_code(constant)
+            yield from _facts_of_code(constant)
         elif constant != doc:
             yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
 

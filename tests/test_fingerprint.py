@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import textwrap
 import warnings
 from dataclasses import replace
@@ -125,6 +128,39 @@ def test_what_refers_to_itself_has_an_end() -> None:
     endless: list[Any] = []
     endless.append(endless)
     assert code_digest(partial(len, endless)) == code_digest(partial(len, endless))
+
+
+def test_code_may_be_thousands_of_functions_deep() -> None:
+    source = "\n".join(f"def f{i}(x):\n    return f{i + 1}(x)" for i in range(3000))
+    deep, other = (script(source=f"{source}\ndef f3000(x):\n    return x + {end}")["f0"] for end in (1, 2))
+    assert code_digest(deep) != code_digest(other)
+
+
+def test_a_digest_is_the_same_in_another_process(tmp_path: Path) -> None:
+    program = """
+        from functools import partial
+        from deap_hpo.fingerprint import code_digest
+        def key(): ...
+        class Kind:
+            def method(self): return {"a", "b", "c"}
+        def train(params, table={key: 1, Kind: 2, "x": object()}, kinds=frozenset({"a", "b", "c"})):
+            return Kind().method() and params["x"] in {"p", "q", "r"}
+        print(code_digest(partial(train, kinds=[Kind, key])))
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(program))
+    digests = set()
+    for hash_seed in ("1", "2", "3"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[1])}
+        ran = subprocess.run(
+            [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        digests.add(ran.stdout)
+    assert len(digests) == 1
+
+
+def test_the_same_thing_twice_is_not_two_things() -> None:
+    first, second = script()["helper"], script("return x + 1", "return x + 2")["helper"]
+    assert code_digest([first, second]) != code_digest([first, first]) != code_digest([first])
 
 
 def test_names_show_what_partials_hold() -> None:
