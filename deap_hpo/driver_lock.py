@@ -98,6 +98,11 @@ class DriverLock:
             raise _held(name, shown(storage))
         self._connection = connection
 
+    @property
+    def keeps_others_out(self) -> bool:
+        """Whether it is one that others respect: in memory, on other servers and without permission there is none."""
+        return self._file is not None or self._connection is not None
+
     def release(self) -> None:
         """Let go, and take the lock's file away."""
         if self._file is not None:

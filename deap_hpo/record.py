@@ -72,7 +72,7 @@ class Record:
         self._lock = DriverLock(storage, name)
         try:
             with errors_named(f"record of the study {name!r}"):
-                if not resume and has_study(backend, name) and not _gave_way(backend, name):
+                if not resume and has_study(backend, name) and not self._gave_way(backend):
                     raise InputError(
                         f"A study named {name!r} exists already. Resume it (`deap-hpo resume {name}`, or resume=True), "
                         f"delete it (`deap-hpo delete {name}`, or `delete_study`), or choose another name."
@@ -143,6 +143,15 @@ class Record:
                 "Give what was recorded, or choose another name."
             )
 
+    def _gave_way(self, backend: BaseStorage) -> bool:
+        """Delete a study of ours that has no evaluation and nobody runs: it was refused, or interrupted at once."""
+        study = optuna.load_study(study_name=self.name, storage=backend)
+        ours = "seed" in study.user_attrs and self._lock.keeps_others_out
+        if not ours or study.get_trials(deepcopy=False):
+            return False
+        optuna.delete_study(study_name=self.name, storage=backend)
+        return True
+
     def _check_directions(self, directions: Sequence[Direction]) -> None:
         recorded = directions_of(self._study)
         if recorded != tuple(directions):
@@ -173,12 +182,3 @@ class Record:
     def close(self) -> None:
         """Let another process write to the study."""
         self._lock.release()
-
-
-def _gave_way(backend: BaseStorage, name: str) -> bool:
-    """Delete a study of ours that has no evaluation: one that was refused, or interrupted, before its first."""
-    study = optuna.load_study(study_name=name, storage=backend)
-    if study.get_trials(deepcopy=False) or "seed" not in study.user_attrs:
-        return False
-    optuna.delete_study(study_name=name, storage=backend)
-    return True

@@ -210,6 +210,8 @@ def test_a_callback_ends_a_study_which_can_go_on(tmp_path: Path) -> None:
     for _ in range(2):
         study = quick(bowl, SPACE, callbacks=[StopsAfter()], **{**options, "storage": f"{tmp_path}/b.db"})
         assert len(study.record) == 16
+    study = quick(bowl, SPACE, callbacks=[StopsAfter()], **options)
+    assert (len(study.record), study.generation) == (32, 2), "it stops there in a replay that could go on, too"
 
 
 def test_what_is_enqueued_may_fail() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import sqlalchemy
 from interruptions import InterruptedAt, wait_until_recorded
@@ -397,3 +399,57 @@ def test_a_study_name_cannot_lead_out_of_its_folder(name: str, tmp_path: Path) -
     ):
         with pytest.raises(InputError, match=r"name must be|There is no record"):
             use()
+
+
+def test_a_database_that_breaks_in_use_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = f"{tmp_path}/a.db"
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise optuna.exceptions.StorageInternalError("disk I/O error")
+
+    with Study(SPACE, name="run", storage=storage) as study:
+        monkeypatch.setattr(RDBStorage, "set_study_user_attr", broken)
+        with pytest.raises(
+            InputError, match=r"^The record of the study 'run' could not be used: disk I/O error\. What"
+        ):
+            study.provenance.note("config", {})
+        monkeypatch.setattr(RDBStorage, "get_study_user_attrs", broken)
+        with pytest.raises(
+            InputError, match=r"^The record of the study 'run' could not be used: disk I/O error\. What"
+        ):
+            study.record.check("config", {})
+    monkeypatch.setattr(RDBStorage, "get_all_studies", broken)
+    with pytest.raises(InputError, match=r"^The list of studies could not be used: disk I/O error\."):
+        study_names(storage)
+
+
+def test_a_lock_whose_file_the_holder_takes_away_at_that_moment_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, taken = fcntl.flock, []
+
+    def late(file: Any, operation: int) -> None:
+        if not taken:  # the holder before has let go between the opening and the locking
+            taken.append(Path(file.name))
+            Path(file.name).unlink()
+        true(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    lock = DriverLock(f"{tmp_path}/a.db", "run")
+    assert lock.keeps_others_out
+    assert taken[0].exists()
+    with pytest.raises(InputError, match="Another process is running the study"):
+        DriverLock(f"{tmp_path}/a.db", "run")
+    lock.release()
+    assert not DriverLock(None, "run").keeps_others_out
+
+
+def test_optuna_is_as_talkative_as_the_user_wants_it_and_silent_about_our_studies() -> None:
+    program = (
+        "import optuna; optuna.logging.set_verbosity(optuna.logging.DEBUG)\n"
+        "from deap_hpo import Float, Study; from deap_hpo.analysis import impact\n"
+        "Study({'x': Float(0.0, 1.0)})\n"
+        "assert optuna.logging.get_verbosity() == optuna.logging.DEBUG\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("", "")

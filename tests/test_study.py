@@ -28,6 +28,7 @@ from interruptions import InterruptedAt, count_recorded, wait_until_recorded
 import deap_hpo
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
+from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.executors import ProcessExecutor
@@ -275,6 +276,24 @@ def test_a_name_under_which_nothing_was_evaluated_is_free(tmp_path: Path) -> Non
     optuna.create_study(study_name="theirs", storage=f"sqlite:///{storage}")
     with pytest.raises(InputError, match="exists already"):
         Study(LINE, name="theirs", storage=storage)
+
+
+def test_a_name_is_not_free_where_no_lock_says_that_nobody_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Study(SPACE, name="run", storage=f"{tmp_path}/a.db"):
+        pass
+    monkeypatch.setattr(DriverLock, "keeps_others_out", False)  # as on a server that knows no such lock
+    with pytest.raises(InputError, match="exists already"):
+        Study(SPACE, name="run", storage=f"{tmp_path}/a.db")
+
+
+def test_resuming_a_study_without_evaluations_keeps_its_facts(tmp_path: Path) -> None:
+    options: Any = {"name": "run", "storage": f"{tmp_path}/a.db"}
+    with Study(SPACE, **options) as study:
+        study.provenance.note("config", {"generations": 3})
+    with Study(SPACE, resume=True, **options):
+        assert load_study("run", f"{tmp_path}/a.db").attributes["config"] == {"generations": 3}
 
 
 def test_a_name_that_exists_is_refused(tmp_path: Path) -> None:

@@ -135,6 +135,17 @@ def test_a_budget_in_which_nothing_can_be_trained_is_refused(evolution: dict[str
     assert workload(enough.search_space, enough.evolution, epochs=3).evaluations == 1
 
 
+@pytest.mark.parametrize(
+    ("execution", "workers"),
+    [(["executor=serial"], 1), (["executor=processes", "workers=3"], 3), (["executor=ray", "workers=3"], 3)],
+)
+def test_a_plan_counts_the_workers_of_any_executor(execution: list[str], workers: int, tmp_path: Path) -> None:
+    if execution[0] == "executor=ray":
+        pytest.importorskip("ray")
+    config = make_config(run_of({}, f"{tmp_path}/a.db").model_dump(), [f"execution.{one}" for one in execution])
+    assert plan(config, trainer_of(make_task(config), config)).workers == workers
+
+
 @pytest.mark.parametrize(("device", "images"), [("cpu", 24), ("cuda", 1000)])
 def test_a_gpus_time_is_extrapolated_from_more_steps(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, images: int

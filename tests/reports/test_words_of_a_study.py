@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from deap_hpo import Float, optimize
 from deap_hpo.analysis.names import curves_of, value_name
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.html import page
-from deap_hpo.reports.study import counts_sentence, figures_of, print_study
+from deap_hpo.reports.study import counts_sentence, figures_of, print_study, storage_option
 
 SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 
@@ -151,3 +152,8 @@ def test_a_loss_is_the_validation_loss_where_a_network_was_trained(evaluator: An
 def test_objectives_have_the_names_that_the_evaluator_gives_them(evaluator: Any, names: list[str]) -> None:
     study = Recorded("study", ("minimize", "minimize"), None, (), {"evaluator": evaluator})
     assert study.objective_names == names
+
+
+def test_a_printed_command_may_be_pasted_whatever_the_path_has_in_it() -> None:
+    assert shlex.split(f"deap-hpo show run{storage_option('my runs/a.db')}")[-1] == "my runs/a.db"
+    assert storage_option("runs/studies.db") == ""
