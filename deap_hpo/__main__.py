@@ -54,8 +54,8 @@ def evolve(
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
     from deap_hpo.assembly import check_schedules, make_executor, make_task, trainer_of
+    from deap_hpo.evaluators import kept_genes
     from deap_hpo.evolution import has_strategy, run_algorithm, strategy_of, toolbox_of
-    from deap_hpo.inheritance import architecture_genes
     from deap_hpo.stopping import early_stopping
     from deap_hpo.study import Study
 
@@ -66,7 +66,7 @@ def evolve(
     toolbox = toolbox_of(config.search_space, evolution, directions)
     strategy = strategy_of(config) if has_strategy(evolution) else None
     check_schedules(trainer, config.search_space, evolution)
-    kept = architecture_genes(trainer.task, config.search_space) if evolution.algorithm == "pbt" else ()
+    kept = kept_genes(trainer, config.search_space, evolution)
     with Study(
         config.search_space,
         name=config.study.name or "study",

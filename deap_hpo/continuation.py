@@ -14,7 +14,7 @@ from types import FunctionType
 from typing import Any
 
 from deap_hpo.checks import check_integer
-from deap_hpo.entries import Entry, best_entry
+from deap_hpo.entries import Entry, best_entry, genes_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
@@ -22,15 +22,27 @@ from deap_hpo.interruption import undisturbed
 from deap_hpo.record import Record
 
 
-def check_shared(checkpoints: Any, executor: Executor | None) -> None:
-    """Check that checkpoints are seen wherever evaluations are done; in this process, where `executor` is None.
+def check_parts(evaluate: Any, executor: Executor | None, asked_by: str) -> None:
+    """Check that what evaluates can train in parts, and that its checkpoints are seen wherever it does so.
+
+    Args:
+        evaluate: A trainer, an `Objective`, or another evaluator with `checkpoints`.
+        executor: Where it does so; None for this process.
+        asked_by: Who asks for parts, for the error.
 
     Raises:
-        InputError: They are not.
+        InputError: It cannot, or they are not.
     """
-    if not checkpoints.shared and not isinstance(executor, (SerialExecutor, type(None))):
+    checkpoints = getattr(evaluate, "checkpoints", None)
+    if checkpoints is None and not getattr(evaluate, "takes_epochs", False):
         raise InputError(
-            "Checkpoints in memory cannot be seen by worker processes: give the trainer "
+            f"{asked_by} asks for trainings in parts. That takes a trainer (`make_trainer(task)`), or an objective "
+            "whose function has a parameter named epochs, and one named checkpoint if it is to go on where it stopped; "
+            f"got {getattr(evaluate, 'function', evaluate)!r}."
+        )
+    if checkpoints is not None and not checkpoints.shared and not isinstance(executor, (SerialExecutor, type(None))):
+        raise InputError(
+            "Checkpoints in memory cannot be seen by worker processes: give what evaluates "
             "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor)."
         )
 
@@ -74,13 +86,7 @@ class Continuations:
         epochs, number = getattr(individual, "epochs", None), getattr(individual, "start_from", None)
         if epochs is None and number is None:
             return None, None
-        checkpoints = getattr(self._evaluate, "checkpoints", None)
-        if checkpoints is None:
-            raise InputError(
-                "evaluate must be a trainer, or another object with `evaluate(request)` and `checkpoints`, where "
-                f"individuals ask for epochs; got {self._evaluate!r}."
-            )
-        check_shared(checkpoints, self._executor)
+        check_parts(self._evaluate, self._executor, "An individual with `epochs`")
         epochs = check_integer("epochs of an individual", epochs, 1)
         if number is None:
             return epochs, None
@@ -92,18 +98,30 @@ class Continuations:
                 f"epochs must be more than the {self.total(start)} of evaluation {number}, to go on from it; "
                 f"got {epochs}."
             )
-        return epochs, start
+        if self._checkpoints is not None:
+            return epochs, start
+        if self._decode(genes_of(individual)) != self._decode(start.genes):
+            raise InputError(
+                "An evaluation that goes on with other hyperparameters needs what the earlier one has learnt: the "
+                f"objective must have a parameter named checkpoint; got {self._evaluate!r}."
+            )
+        return epochs, None  # trained from the beginning
+
+    @property
+    def _checkpoints(self) -> Any:
+        return getattr(self._evaluate, "checkpoints", None)
 
     def total(self, entry: Entry) -> int:
         """Epochs trained after an evaluation, those before its start included."""
-        return entry.epochs or int(getattr(self._evaluate, "epochs", 1))
+        return entry.epochs or getattr(self._evaluate, "epochs", None) or 1
 
     def cost(self, entry: Entry) -> int:
         """Epochs that an evaluation adds: as planned, or as it took where it is on record; 0 if it was not trained."""
         if entry.duplicate_of is not None or entry.evaluation.status == "infeasible":
             return 0
-        if entry.evaluation.trained_epochs:
-            return entry.evaluation.trained_epochs
+        counted = entry.epochs or getattr(self._evaluate, "epochs", None)
+        if entry.evaluation.trained_epochs and not (counted and entry.evaluation.status == "ok"):
+            return entry.evaluation.trained_epochs  # else a function may report only some of its epochs
         before = 0 if entry.start_from is None else self.total(self._record[entry.start_from])
         return self.total(entry) - before
 
@@ -155,7 +173,7 @@ class Continuations:
         missing = []
         for number in sorted(numbers):
             reference = self._reference(number)
-            if reference is None or reference not in self._evaluate.checkpoints:
+            if reference is None or reference not in self._checkpoints:
                 missing.append(self._record[number])
         if not missing:
             return
@@ -170,7 +188,7 @@ class Continuations:
                 f"The checkpoint of evaluation {entry.number} is missing, and training it again ended as "
                 f"{evaluation.status}{': ' if evaluation.error else '.'}{evaluation.error}"
             )
-        if evaluation.checkpoint not in self._evaluate.checkpoints:
+        if evaluation.checkpoint not in self._checkpoints:
             raise InputError(
                 f"The checkpoint that a worker left of evaluation {entry.number} cannot be seen from here. Workers on "
                 "several machines need a folder for checkpoints that all of them see; a run's is beside its record."
@@ -187,15 +205,14 @@ class Continuations:
     @undisturbed()
     def collect(self, batch: Sequence[Entry], individuals: Sequence[Any], direction: Direction) -> None:
         """Keep the checkpoints from which algorithms go on (a batch's, and what is paused), and that of the best."""
-        checkpoints = getattr(self._evaluate, "checkpoints", None)
-        if checkpoints is None:
+        if self._checkpoints is None:
             return  # rather than look for the best of all, after each batch, for nothing
         paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
         worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=direction == "minimize")
         best = [best_entry(self._record, direction)] if any(entry.evaluation.feasible for entry in batch) else []
         needed = [*paused, *(entry.number for entry in [*worst_first, *best])]  # the least important first
         references = [self._reference(number) for number in needed]
-        checkpoints.collect([reference for reference in references if reference is not None])
+        self._checkpoints.collect([reference for reference in references if reference is not None])
 
 
 def _made_of(evaluate: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""An objective: any Python function of the hyperparameters as an evaluator, with learning curves and early ends."""
+"""An objective: any Python function of the hyperparameters as an evaluator, with learning curves and checkpoints."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deap_hpo.checks import is_integer
+from deap_hpo.checkpoint import Checkpoint
+from deap_hpo.checks import check_optional_integer, is_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Epoch, Evaluation, Request
 from deap_hpo.goals import Goals
 from deap_hpo.seeding import seed_generators
 
-_OFFERED = ("report", "seed", "number")
+if TYPE_CHECKING:
+    from deap_hpo.training.checkpoints import CheckpointStore
+
+_OFFERED = ("report", "seed", "number", "epochs", "checkpoint")
 
 
 class Objective:
@@ -32,7 +36,11 @@ class Objective:
     learning curve, and ends the evaluation where the study's pruner says so; so does ``raise optuna.TrialPruned``. If
     it has one named `seed`, that is the evaluation's seed; `random`, numpy and torch are seeded with it anyway. One
     named `number` is the evaluation's running number, for the names of files. Texts among the metrics, such as the path
-    of a checkpoint, are recorded as notes.
+    of a file, are recorded as notes.
+
+    Methods that train in parts (`hyperband`, `pbt`, ...) need a parameter named `epochs`: how many epochs (or trees, or
+    steps) the training has had when the function returns. With one named `checkpoint`, a `Checkpoint`, it goes on where
+    an earlier evaluation stopped; without, every part is trained from the beginning.
 
     What the function raises makes the evaluation "failed"; a value that is not finite makes it "diverged".
 
@@ -41,9 +49,12 @@ class Objective:
         metric: Name of the metric that counts, or several; None where the function returns numbers or a single metric.
         direction: "minimize" or "maximize"; one for each of several objectives.
         constraints: What has to hold, such as "size <= 100".
+        epochs: Epochs of a whole training, at least 1; by default that of the parameter.
+        checkpoints: Where checkpoints are kept; by default in a temporary folder.
 
     Raises:
-        InputError: `function` cannot be called with one argument, `direction` is neither, or a constraint is invalid.
+        InputError: `function` cannot be called with one argument, `direction` is neither, a constraint is invalid, or
+            `epochs` or `checkpoints` is given for a function that has no such parameter.
 
     Example:
         >>> def objective(params, report):
@@ -62,6 +73,8 @@ class Objective:
         metric: str | Sequence[str] | None = None,
         direction: Direction | Sequence[Direction] = "minimize",
         constraints: Sequence[str] = (),
+        epochs: int | None = None,
+        checkpoints: CheckpointStore | None = None,
     ) -> None:
         count = 1 if isinstance(direction, str) else len(direction)
         unnamed = ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]
@@ -70,13 +83,39 @@ class Objective:
         self.metric = metric
         self.direction = direction
         self._offered = _parameters(function)
+        self.takes_epochs = "epochs" in self._offered
+        self.epochs = check_optional_integer("epochs", epochs, 1)
+        if self.takes_epochs and epochs is None:
+            default = inspect.signature(function).parameters["epochs"].default
+            self.epochs = default if is_integer(default) and default > 0 else None
+        self.checkpoints = self._store(checkpoints)
+
+    def _store(self, given: CheckpointStore | None) -> CheckpointStore | None:
+        takes_checkpoint = "checkpoint" in self._offered
+        for name, value, parameter in (("epochs", self.epochs, "epochs"), ("checkpoints", given, "checkpoint")):
+            if value is not None and parameter not in self._offered:
+                raise InputError(
+                    f"{name} is for functions that have a parameter named {parameter}; got {value!r}, and "
+                    f"{self.function!r}."
+                )
+        if takes_checkpoint and not self.takes_epochs:
+            raise InputError(
+                "An objective with a parameter named checkpoint needs one named epochs, which says how far it is to "
+                f"train; got {self.function!r}."
+            )
+        if takes_checkpoint and given is None:
+            from deap_hpo.training.checkpoints import TemporaryCheckpoints  # imports torch, which takes seconds
+
+            return TemporaryCheckpoints()
+        return given
 
     @property
     def settings(self) -> dict[str, Any]:
         """What a resumed study has to have in common with the recorded one."""
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
         constraints = {"constraints": self.goals.settings["constraints"]} if self.goals.constraints else {}
-        return {"function": name, "metric": self.metric, "direction": self.direction, **constraints}
+        epochs = {"epochs": self.epochs} if self.epochs else {}
+        return {"function": name, "metric": self.metric, "direction": self.direction, **constraints, **epochs}
 
     def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
         """Evaluate hyperparameters, by themselves."""
@@ -85,9 +124,14 @@ class Objective:
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor."""
         start = perf_counter()
+        epochs = request.epochs or self.epochs
+        if self.takes_epochs and epochs is None:
+            raise InputError(f"epochs must say how long a whole training of {self.function!r} is; got None.")
+        checkpoint = Checkpoint(self.checkpoints, request.start_from) if self.checkpoints is not None else None
         seed_generators(request.seed)
-        reporter = Reporter(request.limits, self.goals.directions[0])
+        reporter = Reporter(request.limits, self.goals.directions[0], checkpoint.epoch if checkpoint else 0, epochs)
         offered = {"report": reporter, "seed": request.seed, "number": request.number}
+        offered |= {"epochs": epochs, "checkpoint": checkpoint}
         notes: dict[str, str] = {}
         try:
             result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
@@ -104,8 +148,19 @@ class Objective:
         if not all(map(math.isfinite, values)):
             reporter.status, values = "diverged", (math.inf,) * len(self.goals.objectives)
             metrics, violation = {}, 0.0
-        curve, seconds = tuple(reporter.curve), perf_counter() - start
-        return Evaluation(values, reporter.status, curve, metrics, seconds, violation=violation, notes=notes)
+        reference = None
+        if checkpoint and epochs and reporter.status == "ok":
+            reference = checkpoint.keep(epochs, needed=request.keep)
+        return Evaluation(
+            values,
+            reporter.status,
+            tuple(reporter.curve),
+            metrics,
+            perf_counter() - start,
+            checkpoint=reference,
+            violation=violation,
+            notes=notes,
+        )
 
     def _read(self, result: Any) -> tuple[tuple[float, ...], dict[str, float], float]:
         goals, count = self.goals, len(self.goals.objectives)
@@ -145,8 +200,11 @@ class Reporter:
     exception that ``except Exception`` does not catch. The function's ``with`` and ``finally`` still do their work.
     """
 
-    def __init__(self, limits: Mapping[int, float], direction: Direction) -> None:
+    def __init__(
+        self, limits: Mapping[int, float], direction: Direction, before: int = 0, epochs: int | None = None
+    ) -> None:
         self._limits = limits
+        self._before, self._epochs = before, epochs  # of the training: those before, and those at the end
         self._sign = 1 if direction == "minimize" else -1
         self._start = perf_counter()
         self.curve: list[Epoch] = []
@@ -165,9 +223,12 @@ class Reporter:
         Raises:
             InputError: The epoch is not such a number.
         """
-        last = self.curve[-1].epoch if self.curve else -1
+        last = self.curve[-1].epoch if self.curve else self._before or -1
         if not is_integer(epoch) or epoch <= last:
-            raise InputError(f"epoch must be an integer larger than the last one reported, {last}; got {epoch!r}.")
+            about = "reported" if self.curve or not self._before else "trained before, checkpoint.epoch"
+            raise InputError(f"epoch must be an integer larger than the last one {about}, {last}; got {epoch!r}.")
+        if self._epochs is not None and epoch > self._epochs:
+            raise InputError(f"epoch must be at most `epochs`, here {self._epochs}; got {epoch!r}.")
         epoch = int(epoch)  # numpy's cannot be put on record
         self.value, self.metrics = float(value), {name: float(one) for name, one in metrics.items()}
         if not math.isfinite(self.value):

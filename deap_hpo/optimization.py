@@ -11,21 +11,26 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_integer
 from deap_hpo.config import EvolutionConfig, make_config
-from deap_hpo.continuation import check_shared
 from deap_hpo.enqueueing import plain_configurations
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import Direction
+from deap_hpo.evaluators import (
+    check_lengths,
+    check_suits,
+    directions_of,
+    evaluator_of,
+    kept_genes,
+    trains_in_parts,
+)
 from deap_hpo.evolution import has_strategy, run_algorithm, strategy_for, toolbox_of
 from deap_hpo.executors import Executor
 from deap_hpo.failures import NotAllFailed
-from deap_hpo.goals import Goals
 from deap_hpo.interruption import interruptions_kept, undisturbed
-from deap_hpo.objective import Objective
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import early_stopping
-from deap_hpo.strategies import MULTI_FIDELITY
+from deap_hpo.storage import run_folder
 from deap_hpo.study import Study
 from deap_hpo.workload import workload
 
@@ -67,6 +72,7 @@ def optimize(
     direction: Direction | Sequence[Direction] | None = None,
     metric: str | Sequence[str] | None = None,
     constraints: Sequence[str] = (),
+    epochs: int | None = None,
     algorithm: str | None = None,
     population: int = 10,
     generations: int | None = None,
@@ -81,6 +87,7 @@ def optimize(
     target: float | None = None,
     patience: int | None = None,
     max_evaluations: int | None = None,
+    max_epochs: int | None = None,
     max_seconds: float | None = None,
     callbacks: Sequence[Any] = (),
     progress: bool = True,
@@ -88,21 +95,23 @@ def optimize(
     """Find the hyperparameters with the best objective.
 
     Args:
-        objective: A function of the hyperparameters, which may report a learning curve (see `Objective`), or a trainer
-            (`make_trainer`).
+        objective: A function of the hyperparameters, which may report a learning curve and train in parts (see
+            `Objective`), or a trainer (`make_trainer`).
         space: The search space, as a `Space` or by name.
         direction: "minimize" or "maximize"; one for each of several objectives. By default what the trainer's task
             says, else "minimize".
         metric: Name of the metric that counts, where the function returns several; or of several that do.
         constraints: What has to hold of the metrics that the function returns, such as "size <= 100".
+        epochs: Epochs of a whole training, where the function has a parameter of that name; by default its default.
         algorithm: "surrogate" (a genetic algorithm whose children a Gaussian process picks; the default),
             "truncation" (the plain one), or another strategy of `deap_hpo.strategies`: "tpe", "de", "random", ...; for
             several objectives "nsga-ii" (then the default) or "nsga-iii".
         population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
             generation half as many.
-        generations: Generations in all, at least 1; by default as many as `max_evaluations` takes, or else 10.
+        generations: Generations in all, at least 1; by default as many as `max_evaluations` or `max_epochs` take, or
+            else 10.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
-            `mutation`, and for trainers `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
+            `mutation`, and for what has epochs `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
             `deap_hpo.pareto.NSGASettings`.
         enqueue: Hyperparameters to try first, such as those in use so far.
         seed: Seed of the whole run, at least 0.
@@ -116,6 +125,7 @@ def optimize(
         target: Value at which to stop.
         patience: Generations without a better value after which to stop.
         max_evaluations: Evaluations after which to stop.
+        max_epochs: Epochs, of all evaluations, after which to stop.
         max_seconds: Seconds after which to stop, resumably.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
         progress: Whether to show how far it is: on a terminal and in a notebook in one line that moves, elsewhere in a
@@ -140,41 +150,40 @@ def optimize(
     if isinstance(objective, Mapping) and callable(space):
         raise InputError("optimize takes the objective first, then the space; got them in the other order.")
     space = Space.of(space)
-    evaluator = _evaluator(objective, space, metric, direction, constraints)
-    directions = _directions(evaluator, direction)
+    folder = None if storage is None else run_folder(name, storage) / "checkpoints"
+    goals: Any = {"metric": metric, "direction": direction, "constraints": constraints}
+    evaluator = evaluator_of(objective, space, **goals, epochs=epochs, folder=folder)
+    directions = directions_of(evaluator, direction)
     algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
     evolution = _evolution(
         space,
         {
             "algorithm": algorithm,
             "population": population,
-            "generations": (max_evaluations or 10) if generations is None else generations,
+            "generations": (max_evaluations or max_epochs or 10) if generations is None else generations,
             "max_evaluations": max_evaluations,
+            "max_epochs": max_epochs,
             "enqueue": plain_configurations(enqueue),
             "arguments": dict(arguments or {}),
         },
     )
-    if len(directions) == 1 and (evolution.stages or algorithm in ("pbt", *MULTI_FIDELITY)):
-        if not hasattr(evaluator, "checkpoints"):
-            raise InputError(
-                f"The algorithm {algorithm!r}{' with stages' if evolution.stages else ''} goes on with trainings, and "
-                f"so needs a trainer (`make_trainer(task)`) as the objective; got {objective!r}."
-            )
-        check_shared(evaluator.checkpoints, executor)
+    check_suits(evaluator, evolution, executor, pruner)
     not_all_failed, stops = NotAllFailed(storage), early_stopping(target, patience)
-    epochs = getattr(evaluator, "epochs", None)
+    whole = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
         shown = []
         if progress:
-            work = workload(space, evolution, epochs=epochs, seed=seed)
-            shown.append(stack.enter_context(ProgressDisplay(work, epochs=epochs is not None, lines=True)))
+            continues = getattr(evaluator, "checkpoints", None) is not None
+            with _named_as_arguments():
+                work = workload(space, evolution, epochs=whole, continues=continues, seed=seed)
+            in_epochs = whole is not None or trains_in_parts(evolution)
+            shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, lines=True)))
         # Before the study is on record, for which its name could not be used again with other arguments.
         toolbox = toolbox_of(space, evolution, directions)
-        strategy = strategy_for(space, evolution, seed, epochs) if has_strategy(evolution) else None
-        kept: Sequence[int] = ()
-        if hasattr(evaluator, "task"):
-            kept = _checked_trainer(evaluator, space, evolution, pruner)
+        strategy = strategy_for(space, evolution, seed, whole) if has_strategy(evolution) else None
+        check_lengths(evaluator, space, evolution)
+        kept = kept_genes(evaluator, space, evolution)
         with undisturbed():  # else the record might stay locked by a study that nobody has
             study = stack.enter_context(
                 Study(
@@ -187,6 +196,7 @@ def optimize(
                     executor=executor,
                     settings={"evolution": evolution.identity()},
                     max_evaluations=max_evaluations,
+                    max_epochs=max_epochs,
                     max_seconds=max_seconds,
                     pruner=pruner,
                     callbacks=[*shown, *check_callbacks(callbacks), not_all_failed, *stops],
@@ -208,8 +218,14 @@ def _evolution(space: Space, settings: dict[str, Any]) -> EvolutionConfig:
             if name not in _OF_TRUNCATION:
                 raise InputError(f"arguments: truncation has no {name!r}. {hint(name, _OF_TRUNCATION)}")
         settings |= arguments
-    try:
+    with _named_as_arguments():
         return make_config({"evolution": settings, "space": space.to_dict()}).evolution
+
+
+@contextmanager
+def _named_as_arguments() -> Iterator[None]:
+    try:
+        yield
     except InputError as error:
         raise InputError(str(error).removeprefix("evolution.")) from None
 
@@ -220,50 +236,3 @@ def _carrying(study: Study) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         raise Interrupted(study).with_traceback(stop.__traceback__) from None
-
-
-def _evaluator(
-    objective: Callable[..., Any],
-    space: Space,
-    metric: str | Sequence[str] | None,
-    direction: Direction | Sequence[Direction] | None,
-    constraints: Sequence[str],
-) -> Callable[..., Any]:
-    if not hasattr(objective, "evaluate"):
-        return Objective(objective, metric=metric, direction=direction or "minimize", constraints=constraints)
-    if hasattr(objective, "task"):
-        from deap_hpo.assembly import check_space  # imports torch, see below
-
-        check_space(objective.task, space)
-    if metric is not None:
-        raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
-    if constraints:
-        raise InputError(f"constraints are for functions; a task has its own. Got {constraints!r}.")
-    return objective
-
-
-def _checked_trainer(trainer: Any, space: Space, evolution: EvolutionConfig, pruner: Pruner | None) -> Sequence[int]:
-    """Check what a trainer cannot do; give the genes that population-based training leaves with the weights."""
-    # Here: a function may do without torch, whose import takes seconds.
-    from deap_hpo.assembly import check_schedules
-    from deap_hpo.inheritance import architecture_genes
-    from deap_hpo.training.trainers import Trainer
-
-    if isinstance(trainer, Trainer):
-        if pruner is not None:
-            raise InputError(
-                "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
-                f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
-            )
-        check_schedules(trainer, space, evolution)
-    return architecture_genes(trainer.task, space) if evolution.algorithm == "pbt" else ()
-
-
-def _directions(evaluator: Any, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
-    """What the evaluator says, or what is given in its place."""
-    known: Goals | None = getattr(getattr(evaluator, "task", evaluator), "goals", None)
-    if known and direction is not None:
-        return Goals.of(known.objectives, direction).directions
-    if known:
-        return known.directions
-    return ("minimize",) if direction is None else (direction,) if isinstance(direction, str) else direction

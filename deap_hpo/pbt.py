@@ -14,6 +14,7 @@ from deap_hpo.checks import check_integer, check_probability, is_number
 from deap_hpo.errors import InputError, hint
 from deap_hpo.individual import lineage
 from deap_hpo.operators import mutBoundedResample, mutPerturb, selTruncation
+from deap_hpo.space import Space
 
 
 def eaPBT(
@@ -207,6 +208,7 @@ class PBTSettings:
         indpb: Probability of each gene to be changed; by default 1 for perturb and 0.25 for resample.
         cxpb: Probability of a child to mate with the member that it replaces.
         mutpb: Probability of a child to be mutated.
+        kept: Names of hyperparameters that a child has from the source of its weights, since these fit no others.
 
     Raises:
         InputError: A value is out of its range.
@@ -220,6 +222,7 @@ class PBTSettings:
     indpb: float | None = None
     cxpb: float = 0.0
     mutpb: float = 1.0
+    kept: Sequence[str] = ()
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> PBTSettings:
@@ -242,6 +245,8 @@ class PBTSettings:
 
     def __post_init__(self) -> None:
         check_integer("interval", self.interval, 1)
+        if isinstance(self.kept, str) or not all(isinstance(name, str) for name in self.kept):
+            raise InputError(f"kept must be a list of names of hyperparameters; got {self.kept!r}.")
         for name, known in (("exploit", EXPLOITS), ("explore", EXPLORATIONS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
@@ -250,6 +255,23 @@ class PBTSettings:
             optional = getattr(type(self), name) is None
             if not (value is None and optional) and not (is_number(value) and low <= value <= high):
                 raise InputError(f"{name} must be from {low:g} to {high:g}; got {value!r}.")
+
+    def kept_genes(self, space: Space) -> tuple[int, ...]:
+        """Give the positions of the hyperparameters that are kept.
+
+        Raises:
+            InputError: One is not in the space.
+
+        Example:
+            >>> from deap_hpo.space import Float, Int
+            >>> PBTSettings(kept=["width"]).kept_genes(Space({"lr": Float(1e-3, 1.0, log=True), "width": Int(8, 64)}))
+            (1,)
+        """
+        names = list(space)
+        for name in self.kept:
+            if name not in names:
+                raise InputError(f"kept: the space has no {name!r}. {hint(name, names)}")
+        return tuple(names.index(name) for name in self.kept)
 
     def register(self, toolbox: base.Toolbox, *, population: int) -> None:
         """Register `exploit` and `mutate`.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from deap_hpo.training.checkpoints import CheckpointStore
     from deap_hpo.training.trainers import Trainer
 
 _ROWS = 5  # best evaluations in the HTML of a study
@@ -146,6 +147,38 @@ class Results:
             raise InputError("test_metrics() needs test examples, and the task's data have none.")
         loss, metrics = trained_by.measure(self.best_model(trainer), trained_by.data.test)
         return {"loss": loss, **metrics}
+
+    def best_state(self, checkpoints: CheckpointStore | None = None) -> Any:
+        """Give what the objective saved in the best evaluation; see `state_of`.
+
+        Raises:
+            InputError: No evaluation is feasible, or as for `state_of`.
+        """
+        return self.state_of(self.best, checkpoints)
+
+    def state_of(self, entry: Entry, checkpoints: CheckpointStore | None = None) -> Any:
+        """Give what the objective handed to `checkpoint.save` in an evaluation, its tensors on the CPU.
+
+        A study keeps the states of the best evaluation, of its last batch, and of all that an algorithm may go on from.
+
+        Args:
+            entry: The evaluation.
+            checkpoints: Where states are kept, where this is another process: ``FolderCheckpoints(folder)``. The folder
+                is ``checkpoints`` in that of the study's files, beside its storage.
+
+        Raises:
+            InputError: It saved none, or what it saved is not there any more.
+        """
+        from deap_hpo.checkpoint import saved_state
+
+        store = getattr(self.evaluator, "checkpoints", None) if checkpoints is None else checkpoints
+        if store is None or entry.evaluation.checkpoint is None or hasattr(self.evaluator, "task"):
+            raise InputError(
+                f"A state can be had of an evaluation whose objective called checkpoint.save(state), in the process of "
+                f"the study or with `checkpoints`; evaluation {entry.number} of the study {self.name!r} has "
+                f"{'none' if entry.evaluation.checkpoint is None else 'one elsewhere'}."
+            )
+        return saved_state(store, entry.evaluation.checkpoint)
 
     def _trainer(self, given: Trainer | None) -> Any:
         """What trains the networks again: what is given, or what evaluated in this process."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +28,72 @@ def derived_seed(seed: int, *key: int) -> int:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed the global generators of `random` and numpy, and torch's where it is in use."""
+    """Seed the global generators of `random`, numpy and torch; torch's when it is imported, if it has not been."""
     random.seed(seed)
     np.random.seed(seed)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
+        return
+    _seeds_torch.seed = seed
+    if _seeds_torch not in sys.meta_path:
+        sys.meta_path.insert(0, _seeds_torch)
+
+
+class _SeedsTorch(MetaPathFinder):
+    """Seeds torch as soon as it is imported, by a function that does so when it is called: nothing else imports it."""
+
+    seed = 0
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is None or spec.loader is None:
+            return spec
+        load = spec.loader.exec_module
+
+        def load_and_seed(module: ModuleType) -> None:
+            load(module)
+            module.manual_seed(self.seed)
+
+        spec.loader.exec_module = load_and_seed  # type: ignore[method-assign]
+        return spec
+
+
+_seeds_torch = _SeedsTorch()
+
+
+def generator_states() -> dict[str, Any]:
+    """Give the states of the global generators of `random` and numpy, and torch's where it is in use, as plain values.
+
+    Example:
+        >>> states = generator_states()
+        >>> drawn = random.random(), np.random.random()
+        >>> set_generator_states(states)
+        >>> drawn == (random.random(), np.random.random())
+        True
+    """
+    kind, keys, *others = np.random.get_state(legacy=True)
+    states: dict[str, Any] = {"random": random.getstate(), "numpy": [kind, np.asarray(keys).tolist(), *others]}
+    if torch := sys.modules.get("torch"):
+        states["torch"] = torch.get_rng_state()
+        if torch.cuda.is_initialized():
+            states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_generator_states(states: dict[str, Any]) -> None:
+    """Set the global generators to `generator_states` of before; those of a GPU where there are as many of them."""
+    random.setstate(states["random"])
+    np.random.set_state(tuple(states["numpy"]))
+    torch = sys.modules.get("torch")
+    if torch and "torch" in states:
+        torch.set_rng_state(states["torch"])
+        if torch.cuda.is_available() and torch.cuda.device_count() == len(states.get("cuda", ())):
+            torch.cuda.set_rng_state_all(states["cuda"])
 
 
 @contextmanager

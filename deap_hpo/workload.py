@@ -110,22 +110,25 @@ class Workload:
         return Work(sum(one.evaluations for one in batches), min(added, budget))
 
 
-def workload(space: Space, evolution: EvolutionConfig, *, epochs: int | None = None, seed: int = 0) -> Workload:
+def workload(
+    space: Space, evolution: EvolutionConfig, *, epochs: int | None = None, continues: bool = True, seed: int = 0
+) -> Workload:
     """Say what a run will ask for.
 
     Args:
         space: The search space.
         evolution: The algorithm and its budgets.
         epochs: Epochs of a whole training; None where the evaluator has none.
+        continues: Whether a training in parts goes on where it stopped, rather than from the beginning.
         seed: Seed of the run; the sizes do not depend on it.
 
     Raises:
         InputError: The algorithm has no such argument, or needs one that is missing; or the budget of epochs is too
             small to train anything.
     """
-    generations = islice(_generations(space, evolution, epochs, seed), evolution.generations)
+    generations = islice(_generations(space, evolution, epochs, continues, seed), evolution.generations)
     work = Workload(
-        batches=tuple(stage for batch in generations for stage in _stages(batch, evolution)),
+        batches=tuple(stage for batch in generations for stage in _stages(batch, evolution, continues)),
         stages=len(evolution.stages) or 1,
         max_evaluations=evolution.max_evaluations,
         max_epochs=evolution.max_epochs,
@@ -139,7 +142,9 @@ def workload(space: Space, evolution: EvolutionConfig, *, epochs: int | None = N
     return work
 
 
-def _generations(space: Space, evolution: EvolutionConfig, epochs: int | None, seed: int) -> Iterator[Batch]:
+def _generations(
+    space: Space, evolution: EvolutionConfig, epochs: int | None, continues: bool, seed: int
+) -> Iterator[Batch]:
     whole = epochs or 1
     population = evolution.population
     if evolution.algorithm == "truncation":
@@ -159,19 +164,19 @@ def _generations(space: Space, evolution: EvolutionConfig, epochs: int | None, s
         strategy: Any = strategy_for(space, evolution.model_copy(update={"enqueue": []}), seed, epochs)
         size = 0 if hasattr(strategy, "schedule") else len(strategy.generate(list))
     if hasattr(strategy, "schedule"):
-        yield from (Batch(*batch) for batch in strategy.schedule())
+        yield from (Batch(*batch) for batch in strategy.schedule(continues))
     left = getattr(strategy, "size", sys.maxsize)
     while True:
         yield Batch(min(size, left), whole)
         left -= min(size, left)
 
 
-def _stages(generation: Batch, evolution: EvolutionConfig) -> Iterator[Batch]:
+def _stages(generation: Batch, evolution: EvolutionConfig, continues: bool) -> Iterator[Batch]:
     if not evolution.stages:
         yield generation
         return
     going = generation.evaluations
     for before, epochs in pairwise([0, *evolution.stages]):
-        yield Batch(going, epochs - before)
+        yield Batch(going, epochs - before if continues else epochs)
         if evolution.stopping == "halving":
             going = math.ceil(going / 2)

@@ -266,7 +266,7 @@ def test_what_cannot_be_asked_for_is_named(individual: Any, said: str) -> None:
 
 
 def test_an_evaluator_or_executor_that_cannot_go_on_is_named() -> None:
-    with Study(SPACE) as study, pytest.raises(InputError, match=r"with `evaluate\(request\)` and `checkpoints`"):
+    with Study(SPACE) as study, pytest.raises(InputError, match=r"^An individual with `epochs` asks for trainings in"):
         study.map(lambda params: params["x"], [asking(4.0, 2)])
     with Study(SPACE, executor=ProcessExecutor(1)) as study, pytest.raises(InputError, match="FolderCheckpoints"):
         study.map(Creeping(), [asking(4.0, 2)])

@@ -249,8 +249,10 @@ def test_a_mistyped_argument_leaves_the_name_free(tmp_path: Path) -> None:
         ({"algorithm": "truncation", "arguments": {"cxpb": 2.0}}, "^cxpb: Input should be less than"),
         ({"algorithm": "random", "arguments": {"cxpb": 0.1}}, "no argument 'cxpb'"),
         ({"objective": lambda: 0}, "must take the hyperparameters"),
-        ({"algorithm": "pbt"}, r"'pbt' goes on with trainings, and so needs a trainer .*; got <function bowl"),
-        ({"algorithm": "hyperband"}, "'hyperband' goes on with trainings"),
+        ({"algorithm": "pbt"}, r"'pbt' asks for trainings in parts. That takes a trainer .*; got <function bowl"),
+        ({"algorithm": "hyperband"}, "'hyperband' asks for trainings in parts"),
+        ({"epochs": 5}, "epochs is for functions that have a parameter named epochs; got 5, and <function bowl"),
+        ({"max_epochs": 5}, "max_epochs is for trainers, and for functions with a parameter named epochs"),
         ({"callbacks": [print]}, "callbacks must be objects"),
         ({"enqueue": {"x": 1.0, "y": 1.0}}, "enqueue must be a list of mappings from name to value; got {'x'"),
         ({"enqueue": [(1.0, 1.0)]}, "enqueue must be a list of mappings"),
@@ -285,7 +287,7 @@ def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Ta
     assert [entry.epochs for entry in study.record] == [1, 1, 1, 1, 2, 2]
     assert study.budget.epochs == 6
     storage = f"{tmp_path}/studies.db"
-    with pytest.raises(InputError, match="'truncation' with stages goes on with trainings, and so needs a trainer"):
+    with pytest.raises(InputError, match="'truncation' with stages asks for trainings in parts"):
         quick(bowl, SPACE, storage=storage, **staged)
     with pytest.raises(InputError, match="Checkpoints in memory cannot be seen by worker processes"):
         quick(trainer, {"lr": Float(1e-3, 0.1)}, population=4, storage=storage, executor=ProcessExecutor(2), **staged)

@@ -105,9 +105,9 @@ class DEHBStrategy:
         del known[self._size :]
         self._hyperband.update(population)
 
-    def schedule(self) -> Iterator[tuple[int, int]]:
+    def schedule(self, continues: bool = True) -> Iterator[tuple[int, int]]:
         """Give how many individuals each batch has, and the epochs they add; see `HyperbandStrategy.schedule`."""
-        return self._hyperband.schedule()
+        return self._hyperband.schedule(continues)
 
     def _propose(self, count: int) -> list[Genome]:
         enough = [epochs for epochs, known in self._known.items() if len(known) >= 4]

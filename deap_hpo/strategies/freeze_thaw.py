@@ -145,8 +145,11 @@ class FreezeThawStrategy(SurrogateStrategy):
 
     learn = update
 
-    def schedule(self) -> Iterator[tuple[int, int, int]]:
+    def schedule(self, continues: bool = True) -> Iterator[tuple[int, int, int]]:
         """Give, batch by batch without end, the number of individuals, and the most and the least epochs each may add.
+
+        Args:
+            continues: Whether trainings go on where they stopped, rather than from the beginning.
 
         Example:
             >>> from itertools import islice
@@ -154,9 +157,10 @@ class FreezeThawStrategy(SurrogateStrategy):
             >>> list(islice(FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9, batch_size=4).schedule(), 2))
             [(4, 9, 1), (4, 9, 1)]
         """
-        steps = [after - before for before, after in pairwise([0, *self._trainings.rungs])]
+        rungs = self._trainings.rungs
+        least = min(after - before for before, after in pairwise([0, *rungs])) if continues else rungs[0]
         while True:
-            yield self._batch_size, self._trainings.rungs[-1], min(steps)
+            yield self._batch_size, rungs[-1], least
 
     def _next_step(self) -> Step | None:
         """Return what to do next; None where nothing is left."""

@@ -129,10 +129,13 @@ class HyperbandStrategy:
         self._starts = [population[i].origin[0] if population[i].origin else None for i in promoted]
         self._asked = [self._asked[i] for i in promoted]
 
-    def schedule(self) -> Iterator[tuple[int, int]]:
+    def schedule(self, continues: bool = True) -> Iterator[tuple[int, int]]:
         """Give the size of each batch, without end: how many individuals, and the epochs that each of them adds.
 
         The bracket of a rung that diverges as a whole ends sooner than said here.
+
+        Args:
+            continues: Whether trainings go on where they stopped, rather than from the beginning.
 
         Example:
             >>> from itertools import islice
@@ -143,7 +146,7 @@ class HyperbandStrategy:
         for count, levels in cycle(self._cycle):
             for before, epochs in pairwise([0, *levels]):
                 if count:
-                    yield count, epochs - before
+                    yield count, epochs - before if continues else epochs
                 count //= self._eta
 
 

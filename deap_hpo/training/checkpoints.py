@@ -9,7 +9,8 @@ import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
 from uuid import uuid4
 
 import safetensors.torch
@@ -181,3 +182,28 @@ class FolderCheckpoints:
 
     def _path(self, reference: str) -> Path:
         return self.folder / f"{reference}{_SUFFIX}"
+
+
+class TemporaryCheckpoints(FolderCheckpoints):
+    """Keeps checkpoints in a temporary folder, which goes when this object does; worker processes share it.
+
+    Args:
+        limit: See `FolderCheckpoints`.
+
+    Example:
+        >>> import torch
+        >>> checkpoints = TemporaryCheckpoints()
+        >>> checkpoints.save({"weights": torch.ones(2)}) in checkpoints
+        True
+        >>> folder = checkpoints.folder
+        >>> del checkpoints
+        >>> folder.exists()
+        False
+    """
+
+    def __init__(self, *, limit: int | None = None) -> None:
+        self._temporary = TemporaryDirectory(prefix="deap-hpo-")
+        super().__init__(self._temporary.name, limit=limit)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "limit": self.limit}  # a worker's copy is not what keeps the folder

@@ -1,0 +1,138 @@
+"""A training in parts, as a function of one's own sees it: the state that the part before left, a place for its own."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import reprlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from deap_hpo.errors import InputError
+from deap_hpo.seeding import generator_states, set_generator_states
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deap_hpo.training.checkpoints import CheckpointStore
+
+
+class Checkpoint:
+    """What a function with a parameter `checkpoint` gets: `load()` what the part before saved, and `save(state)`.
+
+    A state is whatever ``torch.load(..., weights_only=True)`` gives back: dicts, lists and tuples, one in another, of
+    tensors, numbers and texts, such as the `state_dict()` of a network, an optimiser or a scheduler. What else there is
+    to keep goes in as `bytes`. Nothing that is loaded can run code.
+
+    With a state go those of the random generators of `random`, numpy and torch: `load` sets them to where they were
+    when it was saved. So where the state holds all that counts, two epochs and three more are five, to the bit.
+
+    Args:
+        store: Where checkpoints are kept.
+        reference: That of the checkpoint to go on from; None to begin.
+
+    Attributes:
+        epoch: Epochs trained before; 0 to begin with.
+
+    Raises:
+        InputError: The checkpoint is missing or damaged.
+
+    Example:
+        >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
+        >>> store = MemoryCheckpoints()
+        >>> begun = Checkpoint(store)
+        >>> begun.epoch, begun.load()
+        (0, None)
+        >>> begun.save({"weight": 0.5})
+        >>> going_on = Checkpoint(store, begun.keep(epoch=2))
+        >>> going_on.epoch, going_on.load()
+        (2, {'weight': 0.5})
+    """
+
+    def __init__(self, store: CheckpointStore, reference: str | None = None) -> None:
+        self._store = store
+        self._start = store.load(reference) if reference else None
+        self._saved: bytes | None = None
+        self.epoch = int(self._start["epoch"]) if self._start else 0
+
+    def load(self) -> Any:
+        """Give the state that was saved, its tensors on the CPU; None to begin with.
+
+        What it needs, such as networks, is best made before: what is drawn for that does not count then.
+        """
+        if self._start is None:
+            return None
+        state, generators = _unpacked(self._start)
+        set_generator_states(generators)
+        return state
+
+    def save(self, state: Any) -> None:
+        """Keep a state, as it is now, for whoever goes on from here; of several, the last counts.
+
+        It is written when the evaluation has ended well.
+
+        Raises:
+            InputError: It holds what could not be loaded.
+        """
+        import torch  # a function may do without it, and it takes seconds
+
+        buffer = io.BytesIO()
+        try:
+            torch.save({"state": state, "generators": generator_states()}, buffer)
+            buffer.seek(0)
+            torch.load(buffer, map_location="cpu", weights_only=True)
+        except (pickle.PickleError, AttributeError, TypeError) as error:
+            named = re.search(r"GLOBAL (\S+)", str(error))
+            raise InputError(
+                "checkpoint.save takes dicts, lists and tuples of tensors, numbers, texts and bytes, such as a "
+                "state_dict(), and an array as torch.from_numpy(array); "
+                f"got {f'something made of {named[1]}' if named else reprlib.repr(state)}."
+            ) from None
+        self._saved = buffer.getvalue()
+
+    def keep(self, epoch: int, *, needed: bool = True) -> str | None:
+        """Put what was saved in the store, and give its reference; for what hands checkpoints out.
+
+        Args:
+            epoch: Epochs trained by now, those before included.
+            needed: Whether an evaluation may go on from it. What is not needed is kept where it can be dropped later.
+
+        Raises:
+            InputError: It is needed, and nothing was saved.
+        """
+        if self._saved is None and needed:
+            raise InputError(
+                "An objective with a parameter named checkpoint must call checkpoint.save(state) before it returns: "
+                "another evaluation may go on from there."
+            )
+        if self._saved is None or not (needed or self._store.shared):
+            return None
+        import torch  # see above
+
+        state = torch.frombuffer(bytearray(self._saved), dtype=torch.uint8)
+        return self._store.save({"state": state, "epoch": torch.tensor(epoch)})
+
+
+def saved_state(store: CheckpointStore, reference: str) -> Any:
+    """Give the state that a function saved, its tensors on the CPU; the random generators stay as they are.
+
+    Raises:
+        InputError: The checkpoint is missing or damaged.
+
+    Example:
+        >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
+        >>> store = MemoryCheckpoints()
+        >>> checkpoint = Checkpoint(store)
+        >>> checkpoint.save({"weight": 0.5})
+        >>> saved_state(store, checkpoint.keep(epoch=2))
+        {'weight': 0.5}
+    """
+    return _unpacked(store.load(reference))[0]
+
+
+def _unpacked(stored: Mapping[str, Tensor]) -> tuple[Any, dict[str, Any]]:
+    import torch  # see above
+
+    loaded = torch.load(io.BytesIO(stored["state"].numpy().tobytes()), map_location="cpu", weights_only=True)
+    return loaded["state"], loaded["generators"]

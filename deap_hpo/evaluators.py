@@ -1,0 +1,153 @@
+"""What evaluates in `optimize`, a function or a trainer, and whether it suits the algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from deap_hpo.config import EvolutionConfig
+from deap_hpo.continuation import check_parts
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
+from deap_hpo.executors import Executor
+from deap_hpo.goals import Goals
+from deap_hpo.objective import Objective
+from deap_hpo.pbt import PBTSettings
+from deap_hpo.pruning import Pruner
+from deap_hpo.space import Space
+from deap_hpo.strategies import MULTI_FIDELITY
+
+# torch is imported where a trainer or a checkpoint needs it: a function may do without, and it takes seconds.
+
+
+def evaluator_of(
+    objective: Callable[..., Any],
+    space: Space,
+    *,
+    metric: str | Sequence[str] | None = None,
+    direction: Direction | Sequence[Direction] | None = None,
+    constraints: Sequence[str] = (),
+    epochs: int | None = None,
+    folder: Path | None = None,
+) -> Any:
+    """Give what evaluates: the trainer itself, or the function as an `Objective`.
+
+    Args:
+        objective: A trainer, or a function.
+        space: The search space; a trainer's network is tried in it.
+        metric: See `Objective`, as the next three.
+        direction: Which way is better.
+        constraints: What has to hold.
+        epochs: Epochs of a whole training.
+        folder: Where a function's checkpoints are kept; in a temporary one where None.
+
+    Raises:
+        InputError: An argument cannot be used, or is for functions and the objective is a trainer.
+    """
+    if not hasattr(objective, "evaluate"):
+        direction = direction or "minimize"
+        made = Objective(objective, metric=metric, direction=direction, constraints=constraints, epochs=epochs)
+        if made.checkpoints is not None and folder is not None:
+            from deap_hpo.training.checkpoints import FolderCheckpoints
+
+            made.checkpoints = FolderCheckpoints(folder)
+        return made
+    if hasattr(objective, "task"):
+        from deap_hpo.assembly import check_space
+
+        check_space(objective.task, space)
+    if metric is not None:
+        raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
+    if constraints:
+        raise InputError(f"constraints are for functions; a task has its own. Got {constraints!r}.")
+    if epochs is not None:
+        raise InputError(f"epochs is for functions; a trainer has its own, make_trainer(task, epochs=5). Got {epochs}.")
+    return objective
+
+
+def directions_of(evaluator: Any, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
+    """Give what the evaluator says about which way is better, or what is given in its place."""
+    known: Goals | None = getattr(getattr(evaluator, "task", evaluator), "goals", None)
+    if known and direction is not None:
+        return Goals.of(known.objectives, direction).directions
+    if known:
+        return known.directions
+    return ("minimize",) if direction is None else (direction,) if isinstance(direction, str) else direction
+
+
+def trains_in_parts(evolution: EvolutionConfig) -> bool:
+    """Tell whether an algorithm asks for parts of trainings.
+
+    Example:
+        >>> trains_in_parts(EvolutionConfig(algorithm="hyperband")), trains_in_parts(EvolutionConfig())
+        (True, False)
+    """
+    return bool(evolution.stages) or evolution.algorithm in ("pbt", *MULTI_FIDELITY)
+
+
+def check_suits(evaluator: Any, evolution: EvolutionConfig, executor: Executor | None, pruner: Pruner | None) -> None:
+    """Check that an evaluator can do what an algorithm will ask for.
+
+    Raises:
+        InputError: It has no epochs, or nothing by which to go on; its checkpoints are not seen where it runs; or it
+            does not take a pruner.
+    """
+    in_parts = trains_in_parts(evolution)
+    function = getattr(evaluator, "function", evaluator)
+    if in_parts:
+        stages = " with stages" if evolution.stages else ""
+        check_parts(evaluator, executor, f"The algorithm {evolution.algorithm!r}{stages}")
+    if evolution.algorithm == "pbt" and getattr(evaluator, "checkpoints", None) is None:
+        raise InputError(
+            "The algorithm 'pbt' goes on with what was learnt: the objective must have a parameter named checkpoint; "
+            f"got {function!r}."
+        )
+    whole = getattr(evaluator, "epochs", None)
+    said = evolution.algorithm == "pbt" or evolution.stages or "epochs" in evolution.arguments
+    if whole is None and getattr(evaluator, "takes_epochs", False) and not said:
+        raise InputError(
+            f"epochs must say how long a whole training is, as in optimize(train, space, epochs=27); got {whole}."
+        )
+    if whole is None and evolution.max_epochs and not in_parts:
+        raise InputError(
+            f"max_epochs is for trainers, and for functions with a parameter named epochs; got {function!r}."
+        )
+    if pruner is not None and hasattr(evaluator, "task"):
+        raise InputError(
+            "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
+            f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
+        )
+
+
+def check_lengths(evaluator: Any, space: Space, evolution: EvolutionConfig) -> None:
+    """Check that a trainer's schedules last as long as the longest training; the algorithm's arguments have been.
+
+    Raises:
+        InputError: They do not; see `deap_hpo.assembly.check_schedules`.
+    """
+    if hasattr(evaluator, "task"):
+        from deap_hpo.assembly import check_schedules
+        from deap_hpo.training.trainers import Trainer
+
+        if isinstance(evaluator, Trainer):
+            check_schedules(evaluator, space, evolution)
+
+
+def kept_genes(evaluator: Any, space: Space, evolution: EvolutionConfig) -> tuple[int, ...]:
+    """Give the positions of the genes that stay with the weights in population-based training; else none.
+
+    They are those of the hyperparameters that its setting `kept` names, and, where a trainer evaluates, those that
+    `architecture_genes` finds.
+
+    Raises:
+        InputError: A name is not in the space.
+    """
+    if evolution.algorithm != "pbt":
+        return ()
+    kept = set(PBTSettings.of(evolution.arguments).kept_genes(space))
+    if hasattr(evaluator, "task"):
+        from deap_hpo.inheritance import architecture_genes
+
+        kept |= set(architecture_genes(evaluator.task, space))
+    return tuple(sorted(kept))

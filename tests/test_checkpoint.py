@@ -1,0 +1,332 @@
+"""Functions that train in parts: what they are given, what they leave, and that parts make the whole."""
+
+from __future__ import annotations
+
+import gc
+import random
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deap_hpo.checkpoint import Checkpoint
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Request
+from deap_hpo.executors import ProcessExecutor
+from deap_hpo.individual import Individual
+from deap_hpo.objective import Objective
+from deap_hpo.optimization import Interrupted, optimize
+from deap_hpo.recorded import load_study
+from deap_hpo.space import Float, Int
+from deap_hpo.study import Study
+from deap_hpo.training.checkpoints import FolderCheckpoints, MemoryCheckpoints
+from deap_hpo.workers import evaluate_one
+
+SPACE = {"lr": Float(1e-2, 1.0, log=True), "noise": Float(0.0, 0.1)}
+quick = partial(optimize, space=SPACE, seed=1, progress=False)
+
+
+def train(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> float:
+    """A network with an optimiser that has a memory, and all three generators in use."""
+    network = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=params["lr"], momentum=0.9)
+    if state := checkpoint.load():
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        optimizer.param_groups[0]["lr"] = params["lr"]
+    for epoch in range(checkpoint.epoch + 1, epochs + 1):
+        inputs = torch.randn(8, 3)
+        targets = inputs.sum(1, keepdim=True) + params["noise"] * (random.random() + np.random.random())
+        loss = nn.functional.mse_loss(network(inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        report(epoch, loss.item())
+    checkpoint.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()})
+    return float(network.weight.sub(1).abs().sum())
+
+
+def grow(params: dict[str, Any], epochs: int) -> float:
+    """Has nothing to go on from."""
+    return float((params["lr"] - 0.1) ** 2 + params["noise"] / epochs)
+
+
+def widening(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+    """Weights of one width do not fit another."""
+    weights = torch.zeros(params["width"])
+    if state := checkpoint.load():
+        weights = weights + state["weights"]
+    weights = weights + params["lr"] * (epochs - checkpoint.epoch)
+    checkpoint.save({"weights": weights})
+    return float((weights.mean() - 1) ** 2)
+
+
+def curve(evaluation: Any) -> list[tuple[int, float]]:
+    return [(epoch.epoch, epoch.validation_loss) for epoch in evaluation.curve]
+
+
+def outcomes(study: Any) -> list[Any]:
+    return [(e.genes, e.epochs, e.start_from, e.evaluation.values, curve(e.evaluation)) for e in study.entries]
+
+
+def test_parts_make_the_whole_to_the_bit() -> None:
+    objective = Objective(train)
+    params = {"lr": 0.1, "noise": 0.1}
+    whole = objective.evaluate(Request(0, params, seed=5, epochs=5))
+    first = objective.evaluate(Request(1, params, seed=5, epochs=2, keep=True))
+    torch.rand(7), random.random(), np.random.random()  # others draw in between
+    second = objective.evaluate(Request(2, params, seed=5, epochs=5, start_from=first.checkpoint))
+    assert curve(first) + curve(second) == curve(whole)
+    assert second.values == whole.values
+
+
+def test_what_was_saved_stays_as_it_was_and_only_the_last_counts() -> None:
+    """A state_dict refers to the weights that go on being trained, and whoever loads may change them."""
+    checkpoint = Checkpoint(MemoryCheckpoints())
+    weights = torch.ones(2)
+    checkpoint.save({"weights": weights, "part": 1})
+    checkpoint.save({"weights": weights, "part": 2})
+    weights += 1
+    store = checkpoint._store
+    reference = checkpoint.keep(3)
+    for _ in range(2):
+        later = Checkpoint(store, reference)
+        state = later.load()
+        assert (later.epoch, state["part"], state["weights"].tolist()) == (3, 2, [1.0, 1.0])
+        state["weights"] += 1
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        torch.optim.Adam([nn.Parameter(torch.ones(2))]).state_dict(),
+        {1: (2.5, None, "text", b"bytes", True), "deep": [{"er": {3, 4}}]},
+        "only text",
+    ],
+)
+def test_a_state_may_be_nested(state: Any) -> None:
+    checkpoint = Checkpoint(MemoryCheckpoints())
+    checkpoint.save(state)
+    assert Checkpoint(checkpoint._store, checkpoint.keep(1)).load() == state
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [(nn.Linear(1, 1), "torch.nn.modules.linear.Linear"), (lambda: 1, "<function"), ({"a": np.ones(2)}, "numpy")],
+)
+def test_what_could_run_code_when_it_is_loaded_is_refused(state: Any, named: str) -> None:
+    with pytest.raises(InputError, match=rf"^checkpoint.save takes dicts, .*; got .*{named}"):
+        Checkpoint(MemoryCheckpoints()).save(state)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "more"),
+    [
+        ("hyperband", {"epochs": 9, "max_epochs": 40}),
+        ("pbt", {"population": 4, "generations": 4}),
+        ("truncation", {"epochs": 4, "population": 4, "generations": 3, "arguments": {"stages": [1, 2, 4]}}),
+        ("freeze-thaw", {"epochs": 8, "max_epochs": 30, "population": 2}),
+    ],
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_interrupted_and_resumed_it_ends_the_same_checkpoints_lost_or_not(
+    algorithm: str, more: dict[str, Any], lost: bool, tmp_path: Path
+) -> None:
+    whole = quick(train, algorithm=algorithm, **more)
+    left = [len(whole.entries) // 2]
+
+    def interrupted(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> float:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return train(params, epochs, checkpoint, report)
+
+    interrupted.__qualname__ = "train"
+    recorded = {"algorithm": algorithm, "storage": tmp_path / "studies.db", "name": "run", **more}
+    with pytest.raises(Interrupted):
+        quick(interrupted, **recorded)
+    assert len(load_study("run", tmp_path / "studies.db").entries) < len(whole.entries)
+    if lost:
+        shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.warns(RuntimeWarning, match="made by other code"):
+        resumed = quick(train, resume=True, **recorded)
+    assert outcomes(resumed) == outcomes(whole)
+    assert any(entry.start_from is not None for entry in whole.entries)
+    kept = {path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert resumed.best.evaluation.checkpoint in kept
+    assert len(kept) < len(whole.entries)
+
+
+def test_workers_go_on_from_each_others_checkpoints() -> None:
+    arguments = {"algorithm": "pbt", "population": 4, "generations": 4}
+    beside = quick(train, executor=ProcessExecutor(2), **arguments)
+    assert outcomes(beside) == outcomes(quick(train, **arguments))
+    assert beside.best_state()["network"].keys() == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("algorithm", ["hyperband", "halving", "dehb", "freeze-thaw", "truncation"])
+def test_without_a_checkpoint_every_part_is_trained_from_the_beginning_and_counted_so(algorithm: str) -> None:
+    stages = {"arguments": {"stages": [1, 3, 9]}, "population": 6} if algorithm == "truncation" else {}
+    study = quick(grow, algorithm=algorithm, epochs=9, max_epochs=60, **stages)
+    trained = [entry for entry in study.entries if entry.duplicate_of is None]
+    assert {entry.start_from for entry in study.entries} == {None}
+    assert len({entry.epochs for entry in trained}) >= 3
+    assert study.budget.epochs == sum(entry.epochs or 0 for entry in trained[: study.budget.evaluations]) <= 60
+    assert len({entry.genes for entry in trained}) < len(trained), "the better ones are trained again, for longer"
+    for entry in trained:
+        assert entry.evaluation.value == grow(study.params_of(entry), entry.epochs or 0)
+
+
+def test_the_display_knows_what_training_again_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    for evaluate, epochs in ((grow, 9 + 9 + 9 + 5 * 3 + 9), (train, 9 + 6 + 6 + 5 * 3 + 6)):
+        optimize(evaluate, SPACE, algorithm="hyperband", epochs=9, generations=5, seed=1)
+        assert f"generation 5/5: 19/19 evaluations, {epochs}/{epochs} epochs" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_other_weights_is_kept_with_them() -> None:
+    space = {"lr": Float(0.01, 0.2), "width": Int(2, 64)}
+    arguments = {"algorithm": "pbt", "population": 6, "generations": 5, "seed": 1, "progress": False}
+    study = optimize(widening, space, arguments={"kept": ["width"]}, **arguments)
+    assert {entry.evaluation.status for entry in study.entries} == {"ok"}
+    widths = {entry.number: study.params_of(entry)["width"] for entry in study.entries}
+    assert all(widths[e.number] == widths[e.start_from] for e in study.entries if e.start_from is not None)
+    with pytest.warns(RuntimeWarning, match="failed"):
+        free = optimize(widening, space, **arguments)
+    assert "failed" in {entry.evaluation.status for entry in free.entries}
+    with pytest.raises(InputError, match=r"^kept: the space has no 'widht'. Did you mean 'width'\?$"):
+        optimize(widening, space, **{**arguments, "arguments": {"kept": ["widht"]}})
+    with pytest.raises(InputError, match=r"^kept must be a list of names of hyperparameters; got 'width'"):
+        optimize(widening, space, **{**arguments, "arguments": {"kept": "width"}})
+
+
+def test_the_best_state_is_kept_by_any_algorithm_and_found_later(tmp_path: Path) -> None:
+    storage = tmp_path / "studies.db"
+    study = quick(train, algorithm="random", epochs=3, population=3, generations=4, storage=storage, name="run")
+    state = study.best_state()
+    error = float(state["network"]["weight"].sub(1).abs().sum())
+    assert error == study.best_value
+    folder = FolderCheckpoints(tmp_path / "run" / "checkpoints")
+    recorded = load_study("run", storage)
+    assert torch.equal(recorded.best_state(folder)["network"]["weight"], state["network"]["weight"])
+    assert len(list(folder.folder.iterdir())) <= 4, "that of the best, and those of the last batch"
+    with pytest.raises(InputError, match=r"with `checkpoints`; evaluation \d+ of the study 'run' has one elsewhere"):
+        recorded.best_state()
+    dropped = next(entry for entry in study.entries if entry.evaluation.checkpoint not in folder)
+    with pytest.raises(InputError, match=r"checkpoint .* is missing"):
+        study.state_of(dropped)
+    assert quick(lambda params: params["lr"], generations=1).best.evaluation.checkpoint is None
+    with pytest.raises(InputError, match="evaluation 0 of the study 'study' has none"):
+        quick(lambda params: 1.0, generations=1).best_state()
+
+
+def test_a_temporary_folder_goes_with_its_study() -> None:
+    study = quick(train, algorithm="random", epochs=1, generations=1)
+    folder = study.evaluator.checkpoints.folder
+    assert list(folder.iterdir())
+    del study
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_what_is_pruned_or_diverged_leaves_nothing() -> None:
+    def told(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> float:
+        checkpoint.save("something")
+        report(1, params["loss"])
+        return params["loss"]
+
+    objective = Objective(told, epochs=1)
+    for loss, status in ((1.0, "ok"), (3.0, "pruned"), (float("inf"), "diverged")):
+        evaluation = objective.evaluate(Request(0, {"loss": loss}, seed=0, limits={1: 2.0}, keep=True))
+        assert (evaluation.status, evaluation.checkpoint is None) == (status, status != "ok")
+
+
+def test_what_a_function_cannot_do_is_named() -> None:
+    with pytest.raises(InputError, match="named checkpoint needs one named epochs"):
+        Objective(lambda params, checkpoint: 0.0)
+    with pytest.raises(InputError, match=r"^epochs is for functions that have a parameter named epochs; got 3"):
+        Objective(lambda params: 0.0, epochs=3)
+    with pytest.raises(
+        InputError, match=r"^checkpoints is for functions that have a parameter named checkpoint; got <"
+    ):
+        Objective(grow, checkpoints=MemoryCheckpoints())
+    with pytest.raises(InputError, match=r"^epochs must be an integer of at least 1, or None; got 0"):
+        Objective(grow, epochs=0)
+    with pytest.raises(InputError, match=r"^The algorithm 'pbt' goes on with what was learnt: .* got <function grow"):
+        quick(grow, algorithm="pbt")
+    for algorithm in ("hyperband", "random"):
+        with pytest.raises(InputError, match=r"^epochs must say how long a whole training is, .*; got None"):
+            quick(grow, algorithm=algorithm)
+    with pytest.raises(InputError, match=r"^epochs must say how long a whole training of <function grow"):
+        Objective(grow)({"lr": 0.1, "noise": 0.0})
+    with pytest.raises(InputError, match=r"^max_epochs must be at least 3, the epochs that the first training takes"):
+        optimize(grow, SPACE, algorithm="halving", arguments={"min_epochs": 3}, epochs=9, max_epochs=2)
+
+
+def test_a_function_that_does_not_keep_to_what_it_is_told_fails_with_the_reason() -> None:
+    forgetful = Objective(lambda params, epochs, checkpoint: 0.0)
+    with pytest.raises(InputError, match=r"must call checkpoint.save\(state\) before it returns"):
+        forgetful.evaluate(Request(0, {}, seed=0, epochs=1, keep=True))
+    assert forgetful.evaluate(Request(0, {}, seed=0, epochs=1)).checkpoint is None
+
+    def restless(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> float:
+        for epoch in range(1, params["until"] + 1):
+            report(epoch, 1.0)
+        checkpoint.save({})
+        return 1.0
+
+    objective = Objective(restless, checkpoints=MemoryCheckpoints())
+    with pytest.raises(InputError, match=r"^epoch must be at most `epochs`, here 2; got 3"):
+        objective.evaluate(Request(0, {"until": 3}, seed=0, epochs=2))
+    reference = objective.evaluate(Request(0, {"until": 2}, seed=0, epochs=2, keep=True)).checkpoint
+    with pytest.raises(InputError, match=r"larger than the last one trained before, checkpoint.epoch, 2; got 1"):
+        objective.evaluate(Request(0, {"until": 4}, seed=0, epochs=4, start_from=reference))
+    assert "trained before" in evaluate_one(objective, Request(0, {"until": 4}, 0, {}, 4, reference)).error
+
+
+def test_in_a_toolbox_other_hyperparameters_need_a_checkpoint() -> None:
+    with Study(SPACE) as study:
+        first, second = Individual([0.5, 0.5]), Individual([0.6, 0.5])
+        first.epochs, second.epochs = 1, 2
+        study.map(Objective(grow), [first])
+        second.start_from = 0
+        with pytest.raises(InputError, match="with other hyperparameters needs what the earlier one has learnt"):
+            study.map(Objective(grow), [second])
+        second[:] = first
+        assert study.map(Objective(grow), [second]) == [(grow(study.params_of(study.entries[0]), 2),)]
+
+
+def test_the_epochs_of_a_whole_training_are_the_parameters_default() -> None:
+    def trained(params: dict[str, Any], epochs: int = 7) -> float:
+        return float(epochs)
+
+    assert Objective(trained)({}).value == 7.0
+    assert Objective(trained, epochs=2)({}).value == 2.0
+    assert Objective(partial(trained, epochs=4))({}).value == 4.0
+    assert Objective(trained).settings == {**Objective(trained, epochs=7).settings}
+    assert Objective(trained).settings != Objective(trained, epochs=8).settings
+
+
+def test_torch_is_seeded_also_where_the_function_imports_it() -> None:
+    """In a process of its own, which has not."""
+    script = """
+import sys
+from deap_hpo import Float, optimize
+
+def draw(params):
+    import torch
+    return float(torch.rand(1))
+
+assert "torch" not in sys.modules
+study = optimize(draw, {"x": Float(0.0, 1.0)}, algorithm="random", generations=1, population=3, progress=False)
+print(len({entry.evaluation.value for entry in study.entries}), "torch" in sys.modules, len(sys.meta_path))
+import torch  # again, which changes nothing
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:2] == ["1", "True"]
