@@ -118,11 +118,13 @@ class ProgressDisplay:
         # The budget may end in a batch.
         expected = self._evaluations + self._left.evaluations if cost < total else evaluations
         counts = f"{evaluations}/{expected} evaluations"
+        complete = generation // self._work.stages
+        generations = max(self._work.generations, complete)  # more, where earlier evaluations answer for many
         self._progress.update(
             self._task,
             completed=cost,
             total=total,
-            generation=f"{min(self._work.generations, generation // self._work.stages + 1)}/{self._work.generations}",
+            generation=f"{min(generations, complete + 1)}/{generations}",
             counts=f"{counts}, {cost}/{total} epochs" if self._epochs_shown else counts,
             best="-" if math.isnan(self._best) else f"{self._best:.4f}",
             left=self._time_left(cost, total),
@@ -137,8 +139,9 @@ class ProgressDisplay:
         ended = Counter(self._ill.values())
         ill = "".join(f", {ended[status]} {status}" for status in ("failed", "diverged") if ended[status])
         gone = timedelta(seconds=round(self._clock() - self._begun))
+        generations = max(generation, self._work.generations)
         self._lines.print(
-            f"generation {generation}/{self._work.generations}: {shown['counts']}, best {shown['best']}{ill}, {gone}",
+            f"generation {generation}/{generations}: {shown['counts']}, best {shown['best']}{ill}, {gone}",
             soft_wrap=True,
             highlight=False,
         )

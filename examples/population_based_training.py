@@ -12,39 +12,28 @@ from typing import Any
 import torch
 from deap import base
 
-from deap_hpo import Float, Space, Study
-from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo import Float, Objective, Space, Study
+from deap_hpo.checkpoint import Checkpoint
+from deap_hpo.entries import training_path
 from deap_hpo.individual import individual_type, lineage
+from deap_hpo.objective import Reporter
 from deap_hpo.operators import mutPerturb
 from deap_hpo.pbt import eaPBT, exploitTruncation
-from deap_hpo.training.checkpoints import MemoryCheckpoints
-from deap_hpo.entries import training_path
 
 space = Space({"h0": Float(0.0, 1.0), "h1": Float(0.0, 1.0)})
 
 
-class Worker:
-    """Takes gradient steps of 0.01; an "epoch" is one of them."""
-
-    def __init__(self) -> None:
-        self.checkpoints = MemoryCheckpoints()
-
-    def __call__(self, params: dict[str, float]) -> Evaluation:
-        """Take 200 steps with the same hyperparameters."""
-        return self.evaluate(Request(0, params, seed=0, epochs=200))
-
-    def evaluate(self, request: Request) -> Evaluation:
-        """Go on from a checkpoint, or from (0.9, 0.9)."""
-        state = self.checkpoints.load(request.start_from) if request.start_from else {}
-        weights = state.get("weights", torch.tensor([0.9, 0.9], dtype=torch.float64)).clone()
-        h = torch.tensor([request.params["h0"], request.params["h1"]])
-        curve = []
-        for step in range(int(state.get("steps", 0)), request.epochs or 0):
-            weights -= 0.01 * 2 * h * weights
-            value = 1.2 - float(weights.square().sum())
-            curve.append(Epoch(step + 1, value, value))
-        reference = self.checkpoints.save({"weights": weights, "steps": torch.tensor(request.epochs)})
-        return Evaluation((value,), curve=tuple(curve), checkpoint=reference)
+def worker(params: dict[str, float], epochs: int, checkpoint: Checkpoint, report: Reporter) -> float:
+    """Take gradient steps of 0.01, on from a checkpoint or from (0.9, 0.9); an "epoch" is one of them."""
+    h = torch.tensor([params["h0"], params["h1"]])
+    weights = torch.tensor([0.9, 0.9], dtype=torch.float64) if checkpoint.epoch == 0 else checkpoint.load()
+    value = 0.0
+    for step in range(checkpoint.epoch + 1, epochs + 1):
+        weights -= 0.01 * 2 * h * weights
+        value = 1.2 - float(weights.square().sum())
+        report(step, value)
+    checkpoint.save(weights)
+    return value
 
 
 def run(exploit: Callable[[list[Any]], list[Any]], mutpb: float) -> tuple[float, int]:
@@ -52,7 +41,7 @@ def run(exploit: Callable[[list[Any]], list[Any]], mutpb: float) -> tuple[float,
     individual = individual_type((1.0,))
     with Study(space, seed=1, directions=["maximize"]) as study:
         toolbox = base.Toolbox()
-        toolbox.register("evaluate", Worker())
+        toolbox.register("evaluate", Objective(worker, direction="maximize"))
         toolbox.register("map", study.map)
         toolbox.register("exploit", exploit)
         toolbox.register("mate", lambda first, second: (first, second))

@@ -18,6 +18,7 @@ LAST_LINES = {
     "evolve_with_deap.py": r"value \d\.\d+ at \[.*\]",
     "pareto.py": r"([5-9]|1\d) networks on the front; hypervolume (19|2\d)\d{3}",
     "tune_a_function.py": r"loss 1\.\d+ with .*; [1-9]\d* of 100 ended early",
+    "tune_a_training_loop.py": r"loss 0\.2\d+, accuracy 0\.9\d+ after [78] epochs",
     "tune_a_network.py": r"validation error 0\.[56]\d*, test .*'mean_absolute_error': 0\.[56].* with .*",
     "tune_with_scikit_learn.py": r"accuracy 0\.9[78]\d, test 0\.9\d+ with .*",
     "population_based_training.py": r"population-based training   Q = 1\.[12]\d+, \d+ values of h along the way",

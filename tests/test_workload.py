@@ -33,7 +33,7 @@ from deap_hpo.evolution import strategy_for
 from deap_hpo.individual import Individual
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.recorded import load_study
-from deap_hpo.space import Float, Space
+from deap_hpo.space import Float, Int, Space
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -281,6 +281,15 @@ def test_without_a_terminal_there_is_a_line_for_each_generation(
     last = f"20/20 evaluations, best {best:.4f}, {ended['failed']} failed, {ended['diverged']} diverged, 0:00:0"
     assert found[-1][1][:-1] == last
     assert lines_of(search, capfd, progress=False) == []
+
+
+def test_where_earlier_evaluations_answer_there_are_more_generations_than_planned(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Three values, and a generation for each evaluation of the budget would never meet all of them."""
+    search = partial(optimize, lambda params: 1.0, {"x": Int(1, 3)}, algorithm="random", population=2, seed=1)
+    found = [line for line, _ in lines_of(search, capfd, max_evaluations=3, generations=20)]
+    assert found[:3] == ["1/2", "2/2", "3/3"]
 
 
 def lines_of(search: Any, capfd: pytest.CaptureFixture[str], **changed: Any) -> list[tuple[str, str]]:
