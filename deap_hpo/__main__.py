@@ -53,9 +53,8 @@ def evolve(
         StoppedEarly: ``evolution.target`` was reached, or nothing better found for ``evolution.patience`` generations.
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
-    from deap_hpo.assembly import check_schedules, make_executor, make_task, trainer_of
-    from deap_hpo.evaluators import kept_genes
-    from deap_hpo.evolution import has_strategy, run_algorithm, strategy_of, toolbox_of
+    from deap_hpo.assembly import make_executor, make_task, trainer_of
+    from deap_hpo.evolution import algorithm_of
     from deap_hpo.stopping import early_stopping
     from deap_hpo.study import Study
 
@@ -63,10 +62,7 @@ def evolve(
     evolution = config.evolution
     directions = trainer.task.goals.directions
     # Before the study is on record: the name of a run that is refused stays free.
-    toolbox = toolbox_of(config.search_space, evolution, directions)
-    strategy = strategy_of(config) if has_strategy(evolution) else None
-    check_schedules(trainer, config.search_space, evolution)
-    kept = kept_genes(trainer, config.search_space, evolution)
+    algorithm = algorithm_of(config.search_space, evolution, directions, seed=config.study.seed, evaluator=trainer)
     with Study(
         config.search_space,
         name=config.study.name or "study",
@@ -85,11 +81,9 @@ def evolve(
         # Without its storage: a URL may hold a password.
         study.provenance.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
-        toolbox.register("evaluate", trainer)
-        toolbox.register("map", study.map)
-        population, logbook = run_algorithm(
-            toolbox, evolution, strategy, kept=kept, stats=study.statistics(), verbose=verbose
-        )
+        algorithm.toolbox.register("evaluate", trainer)
+        algorithm.toolbox.register("map", study.map)
+        population, logbook = algorithm.run(stats=study.statistics(), verbose=verbose)
     return Outcome(study, population, logbook)
 
 

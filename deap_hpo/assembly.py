@@ -1,29 +1,21 @@
-"""From a configuration to what evaluates: task, trainer, executor; and whether they suit the algorithm."""
+"""From a configuration to what evaluates: task, trainer, executor."""
 
 from __future__ import annotations
 
 import inspect
-import math
-import random
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from traceback import clear_frames
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from deap_hpo.config import EvolutionConfig, RunConfig
+from deap_hpo.config import RunConfig
 from deap_hpo.errors import InputError, hint
-from deap_hpo.evolution import has_strategy, strategy_of, toolbox_of
+from deap_hpo.evolution import algorithm_of
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor, usable_cores
-from deap_hpo.interruption import undisturbed
-from deap_hpo.pbt import PBTSettings
-from deap_hpo.retraining import reference_of
 from deap_hpo.seeding import generators_kept
-from deap_hpo.space import Categorical, Space
 from deap_hpo.starting import load_task
 from deap_hpo.storage import run_folder
+from deap_hpo.suitability import check_space
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.models import MODELS, shape_arguments
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
@@ -31,8 +23,6 @@ from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer, make_trainer
 from deap_hpo.training.vision import DATA_SETS
-
-_PLACES = 8  # of a space where its network is tried, if it does not work in the middle
 
 _Value = TypeVar("_Value")
 
@@ -86,83 +76,6 @@ def _own_task(source: str, config: RunConfig) -> Task:
     return task
 
 
-@undisturbed()
-def check_space(task: Task, space: Space) -> dict[str, Any]:
-    """Check that network and data fit together in a space, and that training takes all its bounds and choices.
-
-    The network is built in the middle of the space. Where it does not work there, it is tried at a few other places: a
-    space may have combinations that do not work, and trainings with these fail.
-
-    Returns:
-        The hyperparameters with which it was built.
-
-    Raises:
-        InputError: Network and data fit together nowhere (the reason given is that of the middle), or a hyperparameter
-            has nowhere to go or an invalid value.
-    """
-    middle = space.decode([0.5] * len(space))
-    working = _working(task, space, middle)
-    for name, one in space.items():
-        for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
-            task.configure({**middle, name: value})
-    return working
-
-
-def _working(task: Task, space: Space, middle: dict[str, Any]) -> dict[str, Any]:
-    """Give hyperparameters with which network and data fit together: the middle, or else the first that do."""
-    try:
-        task.check(middle)
-        return middle
-    except InputError as error:
-        # Else the network that did not work would stay in memory beside those that are tried next.
-        for raised in (error, error.__cause__):
-            clear_frames(raised.__traceback__ if raised else None)
-        tried = [task.configure(middle)[1]]
-        for params in _places(space):
-            _, architecture = task.configure(params)
-            if architecture not in tried:
-                tried.append(architecture)
-                with suppress(InputError):
-                    task.check(params)
-                    return params
-        raise
-
-
-def _places(space: Space) -> list[dict[str, Any]]:
-    """Give configurations all over a space, always the same: a Latin hypercube, which takes choices by turns."""
-    rng = random.Random(0)
-    columns = [rng.sample(range(_PLACES), _PLACES) for _ in space]
-    return [space.decode([(level + 0.5) / _PLACES for level in levels]) for levels in zip(*columns, strict=True)]
-
-
-def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:
-    """Check that the longest training of a run ends before its learning rate's schedule does, with any of them.
-
-    Arguments of the algorithm have been checked.
-
-    Raises:
-        InputError: It does not: a cosine schedule is as long as the trainer's `epochs`.
-    """
-    reference = reference_of(trainer)
-    recipe, one = trainer.task.recipe, space.get("schedule")
-    searched = one.choices if isinstance(one, Categorical) else []
-    always = one is not None and "schedule" not in space.conditions.allowed
-    for schedule in [*searched, *([] if always else [recipe.schedule])]:
-        reference.added_epochs(replace(recipe, schedule=str(schedule)), None, _longest(evolution, trainer.epochs))
-
-
-def _longest(evolution: EvolutionConfig, epochs: int) -> int:
-    """The epochs of the longest training, as far as the budget allows it."""
-    if evolution.stages:
-        return evolution.stages[-1]
-    if evolution.algorithm != "pbt":
-        return int(evolution.arguments.get("epochs", epochs))  # which hyperband and its kin take
-    interval, population = PBTSettings.of(evolution.arguments).interval, evolution.population
-    by_evaluations = math.ceil((evolution.max_evaluations or sys.maxsize) / population)
-    by_epochs = math.ceil((evolution.max_epochs or sys.maxsize) / (population * interval))
-    return interval * min(evolution.generations, by_evaluations, by_epochs)
-
-
 def trainer_of(task: Task, config: RunConfig) -> Trainer:
     """Make the trainer that evaluates.
 
@@ -181,11 +94,9 @@ def check_algorithm(config: RunConfig, trainer: Trainer) -> None:
         InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
             or an argument is out of its range, or trainings are longer than their schedule.
     """
+    directions = trainer.task.goals.directions
     with generators_kept():
-        toolbox_of(config.search_space, config.evolution, trainer.task.goals.directions)
-        if has_strategy(config.evolution):
-            strategy_of(config)
-    check_schedules(trainer, config.search_space, config.evolution)
+        algorithm_of(config.search_space, config.evolution, directions, seed=config.study.seed, evaluator=trainer)
 
 
 def make_executor(trainer: Trainer, config: RunConfig) -> Executor:

@@ -25,10 +25,10 @@ from deap_hpo.entries import Entry, best_entry, param_columns, schedule_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.individual import Individual
+from deap_hpo.methods import IN_PARTS
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.recorded import Recorded, load_study, note
 from deap_hpo.retraining import reference_of
-from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
@@ -197,7 +197,7 @@ def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget
     if evolution.algorithm == "pbt":
         interval = PBTSettings.of(evolution.arguments).interval
         sizes = {"population": max(2, budget), "generations": max(1, epochs // interval)}
-    elif evolution.algorithm in MULTI_FIDELITY or evolution.stages:
+    elif evolution.algorithm in IN_PARTS or evolution.stages:
         sizes = {"generations": budget * epochs}
     else:
         return settings

@@ -14,11 +14,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from deap_hpo.errors import InputError, hint
 from deap_hpo.goals import GOALS
+from deap_hpo.methods import IN_PARTS, METHODS
 from deap_hpo.section import Section
 from deap_hpo.space import Space
 from deap_hpo.stages import check_stages
 from deap_hpo.starting import is_source, load_source, load_task
-from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -103,16 +103,15 @@ class EvolutionConfig(Section):
 
     @model_validator(mode="after")
     def _algorithm_is_known(self) -> EvolutionConfig:
-        known = ["truncation", "pbt", "nsga-ii", "nsga-iii", *STRATEGIES, *MULTI_FIDELITY]
-        if self.algorithm not in known:
-            raise ValueError(f"algorithm has no {self.algorithm!r}. {hint(self.algorithm, known)}")
+        if self.algorithm not in METHODS:
+            raise ValueError(f"algorithm has no {self.algorithm!r}. {hint(self.algorithm, METHODS)}")
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
         if self.algorithm == "truncation" and self.arguments:
             raise ValueError(f"arguments: truncation has settings instead (cxpb, mutpb, ...); got {self.arguments}.")
         if self.stages:
             check_stages(self.stages)
-        if self.stages and self.algorithm in ("pbt", *MULTI_FIDELITY):
+        if self.stages and self.algorithm in IN_PARTS:
             raise ValueError(f"stages cannot be had with {self.algorithm}, which itself says how long to train.")
         return self
 

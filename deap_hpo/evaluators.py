@@ -12,11 +12,11 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals
+from deap_hpo.methods import IN_PARTS
 from deap_hpo.objective import Objective
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Space
-from deap_hpo.strategies import MULTI_FIDELITY
 
 # torch is imported where a trainer or a checkpoint needs it: a function may do without, and it takes seconds.
 
@@ -54,7 +54,7 @@ def evaluator_of(
             made.checkpoints = FolderCheckpoints(folder)
         return made
     if hasattr(objective, "task"):
-        from deap_hpo.assembly import check_space
+        from deap_hpo.suitability import check_space
 
         check_space(objective.task, space)
     if metric is not None:
@@ -83,7 +83,7 @@ def trains_in_parts(evolution: EvolutionConfig) -> bool:
         >>> trains_in_parts(EvolutionConfig(algorithm="hyperband")), trains_in_parts(EvolutionConfig())
         (True, False)
     """
-    return bool(evolution.stages) or evolution.algorithm in ("pbt", *MULTI_FIDELITY)
+    return bool(evolution.stages) or evolution.algorithm in IN_PARTS
 
 
 def check_suits(evaluator: Any, evolution: EvolutionConfig, executor: Executor | None, pruner: Pruner | None) -> None:
@@ -124,10 +124,10 @@ def check_lengths(evaluator: Any, space: Space, evolution: EvolutionConfig) -> N
     """Check that a trainer's schedules last as long as the longest training; the algorithm's arguments have been.
 
     Raises:
-        InputError: They do not; see `deap_hpo.assembly.check_schedules`.
+        InputError: They do not; see `deap_hpo.suitability.check_schedules`.
     """
     if hasattr(evaluator, "task"):
-        from deap_hpo.assembly import check_schedules
+        from deap_hpo.suitability import check_schedules
         from deap_hpo.training.trainers import Trainer
 
         if isinstance(evaluator, Trainer):

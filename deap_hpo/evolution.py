@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from deap import algorithms, base, tools
 
 from deap_hpo.algorithms import eaTruncation
-from deap_hpo.config import EvolutionConfig, RunConfig
+from deap_hpo.config import EvolutionConfig
 from deap_hpo.enqueueing import Enqueued, enqueue_into, genomes_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
+from deap_hpo.evaluators import check_lengths, kept_genes
 from deap_hpo.individual import individual_type, lineage, make_toolbox
+from deap_hpo.methods import LOOPS, MULTI_OBJECTIVE, OF_SEVERAL_OBJECTIVES
 from deap_hpo.operators import mutSelfAdaptive
-from deap_hpo.pareto import MULTI_OBJECTIVE, NSGASettings, eaNSGA
+from deap_hpo.pareto import NSGASettings, eaNSGA
 from deap_hpo.pbt import PBTSettings, eaPBT
 from deap_hpo.space import Space
 from deap_hpo.stages import StagedMap
-from deap_hpo.strategies import UNGUIDED, Strategy, argument_names, make_strategy
+from deap_hpo.strategies import Strategy, argument_names, make_strategy
 
 _SETTINGS = {
     "batch_size": "evolution.population",
@@ -27,6 +30,93 @@ _SETTINGS = {
     "seed": "study.seed",
 }
 """Where the arguments that every strategy gets come from, for whoever gave a value that it cannot take."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The algorithm that a configuration names, made and checked; see `algorithm_of`.
+
+    Attributes:
+        evolution: The settings.
+        toolbox: Its operators. Before it runs, `evaluate` and a study's `map` are to be registered.
+        strategy: What proposes hyperparameters, where no population and loop of its own does.
+        kept: For pbt, the genes that stay with the weights.
+    """
+
+    evolution: EvolutionConfig
+    toolbox: base.Toolbox
+    strategy: Strategy | None = None
+    kept: Sequence[int] = ()
+
+    def run(self, *, stats: tools.Statistics | None = None, verbose: bool = False) -> tuple[list[Any], tools.Logbook]:
+        """Run it to its last generation.
+
+        Args:
+            stats: Statistics of each generation, for the logbook.
+            verbose: Whether to print the logbook as it grows.
+
+        Returns:
+            The final population, and the logbook.
+
+        Raises:
+            BudgetSpent: From the study's `map`.
+        """
+        evolution, toolbox = self.evolution, self.toolbox
+        if evolution.stages:
+            toolbox.register("map", StagedMap(toolbox.map, evolution.stages, evolution.stopping))
+        if self.strategy is not None:
+            if verbose and type(self.strategy).__str__ is not object.__str__:
+                print(self.strategy)  # which grid it is, where the budget has decided that
+            toolbox.register("generate", self.strategy.generate, toolbox.genome)
+            toolbox.register("update", self.strategy.update)
+            outcome: tuple[list[Any], tools.Logbook] = algorithms.eaGenerateUpdate(
+                toolbox, ngen=evolution.generations, stats=stats, verbose=verbose
+            )
+            return outcome
+        population = toolbox.population(n=evolution.population)
+        ngen = evolution.generations - 1  # after the first population, which is a generation, too
+        told: dict[str, Any] = {"stats": stats, "verbose": verbose}
+        if evolution.algorithm == "truncation":
+            return eaTruncation(population, toolbox, evolution.cxpb, evolution.mutpb, ngen, **told)
+        if evolution.algorithm == "pbt":
+            pbt = PBTSettings.of(evolution.arguments)
+            return eaPBT(population, toolbox, pbt.cxpb, pbt.mutpb, ngen, interval=pbt.interval, kept=self.kept, **told)
+        nsga = NSGASettings.of(evolution.arguments)
+        return eaNSGA(population, toolbox, nsga.cxpb, nsga.mutpb, ngen, **told)
+
+
+def algorithm_of(
+    space: Space, evolution: EvolutionConfig, directions: Sequence[Direction], *, seed: int = 0, evaluator: Any = None
+) -> Algorithm:
+    """Make the algorithm that a configuration names, and check that it suits what evaluates.
+
+    Args:
+        space: The search space.
+        evolution: The algorithm and its settings.
+        directions: Which way is better, for each objective.
+        seed: Seed of the run.
+        evaluator: What will evaluate; where it is a trainer, its epochs and its task count.
+
+    Raises:
+        InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
+            what is enqueued is not in the space; or trainings are longer than their schedule.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> space = Space({"x": Float(-1.0, 1.0)})
+        >>> evolution = EvolutionConfig(algorithm="truncation", population=4, generations=3)
+        >>> algorithm = algorithm_of(space, evolution, ["minimize"])
+        >>> algorithm.toolbox.register("evaluate", lambda genome: (space.decode(genome)["x"] ** 2,))
+        >>> population, logbook = algorithm.run()
+        >>> len(population), logbook.select("nevals")
+        (4, [4, 2, 2])
+    """
+    toolbox = toolbox_of(space, evolution, directions)
+    strategy = None
+    if evolution.algorithm not in LOOPS:
+        strategy = strategy_for(space, evolution, seed, getattr(evaluator, "epochs", None))
+    check_lengths(evaluator, space, evolution)
+    return Algorithm(evolution, toolbox, strategy, kept_genes(evaluator, space, evolution))
 
 
 def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Direction]) -> base.Toolbox:
@@ -46,7 +136,7 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
         (3, 1, (-1.0,))
     """
     count, algorithm = len(directions), evolution.algorithm
-    if count > 1 and algorithm not in (*MULTI_OBJECTIVE, *UNGUIDED):
+    if count > 1 and algorithm not in OF_SEVERAL_OBJECTIVES:
         raise InputError(
             f"The algorithm {algorithm!r} takes one objective, the task has {count}. "
             f"Use {' or '.join(MULTI_OBJECTIVE)} (evolution.algorithm), or name one objective."
@@ -56,7 +146,7 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
             f"Trainings end in stages by one objective, the task has {count}. Leave evolution.stages out, or name one "
             "objective."
         )
-    if len(evolution.enqueue) > evolution.population and not has_strategy(evolution):
+    if len(evolution.enqueue) > evolution.population and algorithm in LOOPS:
         raise InputError(
             f"enqueue must hold at most {evolution.population} configurations, the population in which {algorithm} "
             f"tries them; got {len(evolution.enqueue)}."
@@ -75,11 +165,6 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
     if evolution.enqueue:
         enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
     return toolbox
-
-
-def strategy_of(config: RunConfig) -> Strategy:
-    """Make the strategy that proposes hyperparameters in a run; see `strategy_for`."""
-    return strategy_for(config.search_space, config.evolution, config.study.seed, config.training.epochs)
 
 
 def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: int | None = None) -> Strategy:
@@ -111,72 +196,3 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
             raise
         raise InputError(f"{error} The strategy {evolution.algorithm} takes it from {_SETTINGS[about]}.") from None
     return Enqueued(strategy, genomes_of(space, evolution.enqueue)) if evolution.enqueue else strategy
-
-
-def has_strategy(evolution: EvolutionConfig) -> bool:
-    """Tell whether a strategy proposes the hyperparameters, rather than an algorithm with a population and a loop.
-
-    Example:
-        >>> has_strategy(EvolutionConfig(algorithm="surrogate")), has_strategy(EvolutionConfig(algorithm="truncation"))
-        (True, False)
-    """
-    return evolution.algorithm not in ("truncation", "pbt", *MULTI_OBJECTIVE)
-
-
-def run_algorithm(
-    toolbox: base.Toolbox,
-    evolution: EvolutionConfig,
-    strategy: Strategy | None,
-    *,
-    kept: Sequence[int] = (),
-    stats: tools.Statistics | None = None,
-    verbose: bool = False,
-) -> tuple[list[Any], tools.Logbook]:
-    """Run the algorithm that a configuration names, to its last generation.
-
-    Args:
-        toolbox: As returned by `toolbox_of`, with `evaluate` and a study's `map` registered.
-        evolution: The algorithm and its settings.
-        strategy: As returned by `strategy_for`, where `has_strategy`; else None.
-        kept: For pbt, the genes that stay with the weights, as returned by `deap_hpo.inheritance.architecture_genes`.
-        stats: Statistics of each generation, for the logbook.
-        verbose: Whether to print the logbook as it grows.
-
-    Returns:
-        The final population, and the logbook.
-
-    Raises:
-        BudgetSpent: From the study's `map`.
-
-    Example:
-        >>> from deap_hpo.space import Float
-        >>> space = Space({"x": Float(-1.0, 1.0)})
-        >>> evolution = EvolutionConfig(algorithm="truncation", population=4, generations=3)
-        >>> toolbox = toolbox_of(space, evolution, ["minimize"])
-        >>> toolbox.register("evaluate", lambda genome: (space.decode(genome)["x"] ** 2,))
-        >>> population, logbook = run_algorithm(toolbox, evolution, None)
-        >>> len(population), logbook.select("nevals")
-        (4, [4, 2, 2])
-    """
-    if evolution.stages:
-        toolbox.register("map", StagedMap(toolbox.map, evolution.stages, evolution.stopping))
-    if strategy is not None:
-        if verbose and type(strategy).__str__ is not object.__str__:
-            print(strategy)  # which grid it is, where the budget has decided that
-        toolbox.register("generate", strategy.generate, toolbox.genome)
-        toolbox.register("update", strategy.update)
-        outcome: tuple[list[Any], tools.Logbook] = algorithms.eaGenerateUpdate(
-            toolbox, ngen=evolution.generations, stats=stats, verbose=verbose
-        )
-        return outcome
-    population = toolbox.population(n=evolution.population)
-    ngen = evolution.generations - 1  # after the first population, which is a generation, too
-    if evolution.algorithm == "truncation":
-        return eaTruncation(population, toolbox, evolution.cxpb, evolution.mutpb, ngen, stats=stats, verbose=verbose)
-    if evolution.algorithm == "pbt":
-        pbt = PBTSettings.of(evolution.arguments)
-        return eaPBT(
-            population, toolbox, pbt.cxpb, pbt.mutpb, ngen, stats, None, verbose, interval=pbt.interval, kept=kept
-        )
-    nsga = NSGASettings.of(evolution.arguments)
-    return eaNSGA(population, toolbox, nsga.cxpb, nsga.mutpb, ngen, stats=stats, verbose=verbose)

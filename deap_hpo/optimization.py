@@ -14,15 +14,8 @@ from deap_hpo.config import EvolutionConfig, make_config
 from deap_hpo.enqueueing import plain_configurations
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import Direction
-from deap_hpo.evaluators import (
-    check_lengths,
-    check_suits,
-    directions_of,
-    evaluator_of,
-    kept_genes,
-    trains_in_parts,
-)
-from deap_hpo.evolution import has_strategy, run_algorithm, strategy_for, toolbox_of
+from deap_hpo.evaluators import check_suits, directions_of, evaluator_of, trains_in_parts
+from deap_hpo.evolution import algorithm_of
 from deap_hpo.executors import Executor
 from deap_hpo.failures import NotAllFailed
 from deap_hpo.interruption import interruptions_kept, undisturbed
@@ -180,10 +173,7 @@ def optimize(
             in_epochs = whole is not None or trains_in_parts(evolution)
             shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, lines=True)))
         # Before the study is on record, for which its name could not be used again with other arguments.
-        toolbox = toolbox_of(space, evolution, directions)
-        strategy = strategy_for(space, evolution, seed, whole) if has_strategy(evolution) else None
-        check_lengths(evaluator, space, evolution)
-        kept = kept_genes(evaluator, space, evolution)
+        made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator)
         with undisturbed():  # else the record might stay locked by a study that nobody has
             study = stack.enter_context(
                 Study(
@@ -202,10 +192,10 @@ def optimize(
                     callbacks=[*shown, *check_callbacks(callbacks), not_all_failed, *stops],
                 )
             )
-        toolbox.register("evaluate", evaluator)
-        toolbox.register("map", study.map)
+        made.toolbox.register("evaluate", evaluator)
+        made.toolbox.register("map", study.map)
         with suppress(BudgetSpent), _carrying(study):
-            run_algorithm(toolbox, evolution, strategy, kept=kept)
+            made.run()
     not_all_failed.check(study, least=1)
     return study
 

@@ -14,9 +14,7 @@ from deap_hpo.checks import check_integer, check_probability, is_number
 from deap_hpo.errors import InputError, hint
 from deap_hpo.feasibility import selFeasibleFirst, selFeasibleTournament
 from deap_hpo.individual import lineage
-
-MULTI_OBJECTIVE = ("nsga-ii", "nsga-iii")
-"""The algorithms for several objectives, as configurations name them."""
+from deap_hpo.methods import MULTI_OBJECTIVE
 
 
 def eaNSGA(

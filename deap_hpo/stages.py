@@ -38,7 +38,7 @@ class StagedMap:
         Golovin et al., "Google Vizier: a service for black-box optimization" (KDD 2017), section 3.5.2.
 
     Example:
-        See `deap_hpo.evolution.run_algorithm`, with ``evolution.stages``.
+        See `deap_hpo.evolution.Algorithm.run`, with ``evolution.stages``.
     """
 
     def __init__(

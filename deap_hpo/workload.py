@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from deap_hpo.config import EvolutionConfig
 from deap_hpo.errors import InputError
 from deap_hpo.evolution import strategy_for
-from deap_hpo.pareto import MULTI_OBJECTIVE
+from deap_hpo.methods import MULTI_OBJECTIVE
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Space

@@ -18,7 +18,6 @@ import torch
 from typer import Exit
 
 from deap_hpo import Float, Space, Task, make_trainer, optimize
-from deap_hpo.assembly import check_space
 from deap_hpo.commands.exits import TERMINATED, _Terminated, reporting
 from deap_hpo.executors import SerialExecutor
 from deap_hpo.individual import Individual
@@ -27,6 +26,7 @@ from deap_hpo.optimization import Interrupted
 from deap_hpo.recorded import load_study
 from deap_hpo.steady_state import SteadyStudy
 from deap_hpo.study import Study
+from deap_hpo.suitability import check_space
 
 SPACE = Space({"x": Float(0.0, 1.0)})
 

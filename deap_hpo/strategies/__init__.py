@@ -56,7 +56,15 @@ _ALL = {**STRATEGIES, **MULTI_FIDELITY}
 
 
 class Strategy(Protocol):
-    """The shape of a strategy."""
+    """The shape of a strategy.
+
+    It may have more, which is used where it is there:
+
+    - ``learn(population)``: learn from evaluated individuals of others, such as those that are enqueued.
+    - ``schedule(continues)``: for those that train in parts, the sizes of batches to come; see `HyperbandStrategy`.
+    - `size`: how many individuals there will be, where that is certain.
+    - ``__str__``: what it is going to do, for the head of a run's log.
+    """
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the next individuals, each made by `ind_init` from a genome in [0, 1]; none when there is no next."""

@@ -11,8 +11,8 @@ import pytest
 from torch import nn
 
 from deap_hpo import Categorical, Float, Int, Space, Task, make_trainer, optimize
-from deap_hpo.assembly import check_space
 from deap_hpo.errors import InputError
+from deap_hpo.suitability import check_space
 
 rng = np.random.default_rng(0)
 TABLE, CLASSES = rng.normal(size=(60, 4)), rng.integers(0, 3, size=60)
