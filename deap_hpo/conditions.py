@@ -1,4 +1,4 @@
-"""Which hyperparameters are in use, given the choices of others: momentum only where the optimiser is SGD."""
+"""Which hyperparameters are in use, given others: momentum only with SGD, the third width only with three layers."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ from deap_hpo.hyperparameters import Float, Int
 
 When = Mapping[str, Mapping[str, Choice | Sequence[Choice]]]
 
+_MOST_VALUES = 100  # of a number that decides
+
 
 class Conditions:
     """The conditions of a space, checked.
 
     Args:
         hyperparameters: All hyperparameters, in the order of the genes.
-        when: For the name of a hyperparameter that is not always in use: the `Categorical` ones that decide, and
-            which of their choices (one, or several) let it be. All of them must; each stands earlier in the order.
+        when: For the name of a hyperparameter that is not always in use: those that decide, and which of their choices
+            or values (one, or several, also as a range) let it be. All of them must; each stands earlier in the order,
+            and is a `Categorical`, or an `Int` without `log` and of at most 100 values.
 
     Attributes:
         allowed: The same, with tuples of choices.
 
     Raises:
         TypeError: `when` is not a mapping of mappings.
-        ValueError: A name is unknown, comes later, or is not a `Categorical`; or a choice is not among its choices.
+        ValueError: A name is unknown, comes later, or cannot decide; or a choice is not among its choices.
 
     Example:
         >>> optimizer, momentum = Categorical(["sgd", "adam"]), Float(0.0, 0.9)
         >>> conditions = Conditions({"optimizer": optimizer, "momentum": momentum}, {"momentum": {"optimizer": "sgd"}})
         >>> conditions.in_use({"optimizer": "adam", "momentum": 0.5})
         {'optimizer': 'adam'}
+        >>> widths = {f"width_{i}": Int(8, 64) for i in range(1, 4)}
+        >>> deeper = {f"width_{i}": {"layers": range(i, 4)} for i in range(2, 4)}
+        >>> conditions = Conditions({"layers": Int(1, 3), **widths}, deeper)
+        >>> list(conditions.in_use({"layers": 2, "width_1": 8, "width_2": 8, "width_3": 8}))
+        ['layers', 'width_1', 'width_2']
     """
 
     def __init__(self, hyperparameters: Mapping[str, Float | Int | Categorical], when: When) -> None:
@@ -47,10 +55,13 @@ class Conditions:
             for parent, choices in when[name].items():
                 if parent not in order[: order.index(name)]:
                     raise ValueError(f"{name} can depend on what stands before it only; got {parent!r}.")
-                decides = hyperparameters[parent]
-                if not isinstance(decides, Categorical):
-                    raise ValueError(f"{name} can depend on a Categorical only; {parent} is {decides!r}.")
-                several: Sequence[Any] = choices if isinstance(choices, (list, tuple)) else [choices]
+                decides: Any = hyperparameters[parent]
+                if not _can_decide(decides):
+                    raise ValueError(
+                        f"{name} can depend on a Categorical, or on an Int without log and of at most {_MOST_VALUES} "
+                        f"values; {parent} is {decides!r}."
+                    )
+                several: Sequence[Any] = choices if isinstance(choices, (list, tuple, range)) else [choices]
                 self.allowed[name][parent] = tuple(decides.decode(decides.encode(choice)) for choice in several)
 
     @property
@@ -70,3 +81,7 @@ class Conditions:
             if self.holds(name, used):
                 used[name] = value
         return used
+
+
+def _can_decide(one: Float | Int | Categorical) -> bool:
+    return isinstance(one, Categorical) or (isinstance(one, Int) and not one.log and one.size <= _MOST_VALUES)

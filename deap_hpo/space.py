@@ -38,8 +38,9 @@ class Space(Mapping[str, Hyperparameter]):
     Args:
         hyperparameters: `Float`, `Int` or `Categorical` by name, at least one.
         when: Conditions, such as ``{"momentum": {"optimizer": ["sgd", "nag"]}}``: a hyperparameter that is named here
-            is in use only where the `Categorical` ones given, which stand before it, have one of the choices given.
-            Where it is not in use, its gene has no effect and its value does not appear.
+            is in use only where those given, which stand before it, have one of the choices or values given. These may
+            be `Categorical`, or `Int` without `log` and of at most 100 values. Where it is not in use, its gene has no
+            effect and its value does not appear.
 
     Attributes:
         conditions: The conditions, checked.

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_hyperparameters import any_gene, hyperparameters, repeatable
 
+from deap_hpo.config import load_config
 from deap_hpo.individual import Individual, make_toolbox
 from deap_hpo.recorded import load_study
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import STRATEGIES, make_strategy
+from deap_hpo.strategies.genes import GeneColumns
 from deap_hpo.study import Study
 
 HYPERPARAMETERS = {
@@ -31,15 +33,32 @@ FINITE = Space(
 )
 
 
+DEEP = Space(
+    {
+        "layers": Int(1, 3),
+        **{f"width_{i}": Int(8, 64, step=8) for i in range(1, 4)},
+        "skip": Categorical([False, True]),
+    },
+    when={"width_2": {"layers": [2, 3]}, "width_3": {"layers": 3}, "skip": {"layers": range(2, 4)}},
+)
+
+
+def values_of(one):
+    """What a condition may ask of it; nothing where it cannot decide."""
+    if isinstance(one, Int) and not one.log and one.size <= 100:
+        return list(range(one.low, one.high + 1, one.step))
+    return one.choices if isinstance(one, Categorical) else ()
+
+
 @st.composite
 def conditional_spaces(draw):
     named = draw(st.dictionaries(st.text(min_size=1), hyperparameters, min_size=2, max_size=6))
     when = {}
     for index, name in enumerate(named):
-        parents = [one for one in list(named)[:index] if isinstance(named[one], Categorical)]
+        parents = [one for one in list(named)[:index] if values_of(named[one])]
         if parents and draw(st.booleans()):
             parent = draw(st.sampled_from(parents))
-            when[name] = {parent: draw(st.lists(st.sampled_from(named[parent].choices), min_size=1, max_size=3))}
+            when[name] = {parent: draw(st.lists(st.sampled_from(values_of(named[parent])), min_size=1, max_size=3))}
     return Space(named, when)
 
 
@@ -121,7 +140,16 @@ def test_a_grid_has_each_configuration_once():
             lambda: Space(HYPERPARAMETERS, {"optimizer": {"momentum": 0.1}}),
             "optimizer can depend on",
         ),
-        (lambda: Space(HYPERPARAMETERS, {"gamma": {"momentum": 0.1}}), "gamma can depend on a Categorical only"),
+        (
+            lambda: Space(HYPERPARAMETERS, {"gamma": {"momentum": 0.1}}),
+            "gamma can depend on a Categorical, or on an Int without log and of at most 100 values; momentum is Float(",
+        ),
+        (lambda: Space({"n": Int(1, 101), "x": Int(1, 2)}, {"x": {"n": 2}}), "n is Int(low=1, high=101"),
+        (
+            lambda: Space({"n": Int(1, 4, log=True), "x": Int(1, 2)}, {"x": {"n": 2}}),
+            "n is Int(low=1, high=4, log=True",
+        ),
+        (lambda: Space({"n": Int(1, 4), "x": Int(1, 2)}, {"x": {"n": range(3, 6)}}), "value must"),
         (
             lambda: Space(HYPERPARAMETERS, {"gamma": {"optimizer": "sdg"}}),
             "value must be one of",
@@ -137,6 +165,40 @@ def test_a_grid_has_each_configuration_once():
 def test_errors_say_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
+
+
+def test_a_number_decides():
+    assert DEEP.decode([0.0, 0.1, 0.1, 0.1, 0.9]) == {"layers": 1, "width_1": 8}
+    assert DEEP.decode([0.5, 0.1, 0.1, 0.1, 0.9]) == {"layers": 2, "width_1": 8, "width_2": 8, "skip": True}
+    assert DEEP.decode([1.0, 0.1, 0.1, 0.1, 0.1]).keys() == set(DEEP)
+    assert GeneColumns(DEEP).size == 8 + 8**2 * 2 + 8**3 * 2 == len(GeneColumns(DEEP).every_genome())
+    assert len(DEEP.grid(3)) == 3 + 3**2 * 2 + 3**3 * 2
+    with pytest.raises(ValueError, match="width_3 is not in use where layers is not 3; leave it out"):
+        DEEP.encode({"layers": 1, "width_1": 8, "width_3": 8})
+
+
+def test_a_toml_file_says_so(tmp_path):
+    (tmp_path / "deep.toml").write_text(
+        '[space]\nlayers = { type = "int", low = 1, high = 3 }\n'
+        'width_3 = { type = "int", low = 8, high = 64, when = { layers = [3] } }\n'
+    )
+    space = load_config(str(tmp_path / "deep.toml")).search_space
+    assert space == Space({"layers": Int(1, 3), "width_3": Int(8, 64)}, when={"width_3": {"layers": 3}})
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"fixed"}))
+def test_every_strategy_works_where_a_number_decides(name):
+    arguments = {"budget": 40} if name == "grid" else {}
+    strategy = make_strategy(name, DEEP, seed=1, **arguments)
+    toolbox = base.Toolbox()
+    toolbox.register("generate", strategy.generate, Individual)
+    toolbox.register("update", strategy.update)
+    toolbox.register("evaluate", lambda params: abs(sum(v for k, v in params.items() if k[0] == "w") - 100))
+    with Study(DEEP, seed=1) as study:
+        toolbox.register("map", study.map)
+        algorithms.eaGenerateUpdate(toolbox, ngen=12, verbose=False)
+        for params in decoded(study):
+            assert sum(name.startswith("width") for name in params) == params["layers"]
 
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"fixed"}))

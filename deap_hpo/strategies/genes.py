@@ -97,7 +97,7 @@ def _size(space: Space, bins: dict[str, float]) -> float:
     deciding = space.conditions.deciding
     counted = 0.0
     seen = set()
-    for choices in itertools.product(*(space[name].grid(1) for name in deciding)):
+    for choices in itertools.product(*(space[name].grid(int(bins[name])) for name in deciding)):
         # What decides is itself in use or not; the others stand in with None.
         full = {name: None for name in space} | dict(zip(deciding, choices, strict=True))
         used = space.conditions.in_use(full)
