@@ -1,4 +1,4 @@
-"""The examples run, and are typed as strictly as the package."""
+"""The examples run, and go on."""
 
 from __future__ import annotations
 
@@ -45,8 +45,3 @@ def test_every_example_is_run() -> None:
     others = " ".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
     names = {path.name for path in EXAMPLES.glob("*.py")} - set(LAST_LINES)
     assert [name for name in names if name not in others] == []
-
-
-def test_a_strict_type_checker_is_content_with_them() -> None:
-    paths = sorted(map(str, EXAMPLES.glob("*.py")))
-    assert "Success" in run(ROOT, "-m", "mypy", *paths)
