@@ -226,9 +226,13 @@ class Results:
         several = [name for name in trials.columns if name.startswith("values_")]
         if several:
             best = best[best["number"].isin([entry.number for entry in self.pareto_front()])]
-        names = [name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_"))]
-        shown = best.head(_ROWS)[["number", "generation", *(several or ["value"]), *names]].rename(
-            columns=lambda name: name if name in several else name.split("_", 1)[-1]
+        told = {f"metrics_{name}" for name in self.objective_names}
+        names = [
+            name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_")) and name not in told
+        ]
+        called = dict(zip(several or ["value"], self.objective_names, strict=True))
+        shown = best.head(_ROWS)[["number", "generation", *called, *names]].rename(
+            columns=lambda name: called[name] if name in called else name.split("_", 1)[-1]
         )
         table = shown.to_html(index=False, border=0, float_format="{:.4g}".format) if len(best) else ""
         return f"<p><b>{escape(self.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"

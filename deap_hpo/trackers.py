@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deap_hpo.analysis.names import curves_of
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded
@@ -41,7 +42,7 @@ class TensorBoardCallback:
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Write a new evaluation."""
         with self._writer(str(self._folder / study.name / f"evaluation-{entry.number:05d}")) as writer:
-            for step, values in _curve(entry):
+            for step, values in _curve(study, entry):
                 for name, value in values.items():
                     writer.add_scalar(name, value, step)
             finite = {f"result/{name}": value for name, value in _results(entry).items()}
@@ -86,7 +87,7 @@ class MLflowCallback:
         try:
             for name, value in study.params_of(entry).items():
                 self._client.log_param(identity, _allowed(name), value)
-            for step, values in _curve(entry):
+            for step, values in _curve(study, entry):
                 for name, value in values.items():
                     self._client.log_metric(identity, _allowed(name), value, step=step)
             for name, value in _results(entry).items():
@@ -122,10 +123,11 @@ def _results(entry: Entry) -> dict[str, float]:
     return {name: value for name, value in results.items() if math.isfinite(value)}
 
 
-def _curve(entry: Entry) -> list[tuple[int, Mapping[str, float]]]:
+def _curve(study: Study, entry: Entry) -> list[tuple[int, Mapping[str, float]]]:
     """Give the finite measurements of each epoch, by name."""
+    name = curves_of(study)[0].replace(" ", "_")
     rows = (
-        (one.epoch, {"training_loss": one.training_loss, "validation_loss": one.validation_loss, **one.metrics})
+        (one.epoch, {"training_loss": one.training_loss, name: one.validation_loss, **one.metrics})
         for one in entry.evaluation.curve
     )
     return [(step, {name: value for name, value in row.items() if math.isfinite(value)}) for step, row in rows]

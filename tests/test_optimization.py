@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 import textwrap
@@ -333,6 +334,11 @@ def test_a_study_shows_itself_in_a_notebook() -> None:
     assert html.count("<tr") == 1 + 5
     with Study(name="empty") as empty:
         assert "no evaluations yet" in empty._repr_html_()
+    named = quick(lambda params: {"accuracy": params["x"], "size": 3.0}, SPACE, metric="accuracy", direction="maximize")
+    assert re.findall("<th>(.*?)</th>", named._repr_html_()) == ["number", "generation", "accuracy", "x", "y", "size"]
+    names = ["error", "size"]
+    both = quick(lambda params: {"error": params["x"], "size": 3.0}, SPACE, metric=names, direction=["minimize"] * 2)
+    assert re.findall("<th>(.*?)</th>", both._repr_html_()) == ["number", "generation", *names, "x", "y"]
 
 
 def test_the_callers_generator_is_left_to_the_study() -> None:

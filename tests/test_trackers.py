@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from evaluators import report_curve
 
-from deap_hpo import Categorical, Float, optimize
+from deap_hpo import Categorical, Float, Task, make_trainer, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.trackers import MLflowCallback, TensorBoardCallback
 
@@ -31,9 +31,29 @@ def test_tensorboard_has_a_run_for_each_evaluation_and_none_twice(tmp_path: Path
     for folder, entry in zip(folders, study.record, strict=True):
         events = EventAccumulator(str(folder))
         events.Reload()
-        curve = [(event.step, event.value) for event in events.Scalars("validation_loss")]
+        curve = [(event.step, event.value) for event in events.Scalars("value")]
         assert curve == [(one.epoch, pytest.approx(one.validation_loss)) for one in entry.evaluation.curve]
         assert events.Scalars("result/objective")[0].value == pytest.approx(entry.evaluation.value)
+
+
+def test_curves_are_named_by_what_they_are_of(digits_task: Task, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def told(params: dict[str, Any], report: Any) -> dict[str, float]:
+        report(1, 0.5)
+        return {"accuracy": params["x"]}
+
+    told_writer, trained_writer = TensorBoardCallback(tmp_path / "told"), TensorBoardCallback(tmp_path / "trained")
+    optimize(
+        told, SPACE, metric="accuracy", direction="maximize", generations=1, callbacks=[told_writer], progress=False
+    )
+    trainer = make_trainer(digits_task, epochs=1, device="cpu")
+    optimize(trainer, {"lr": Float(0.01, 0.1)}, population=1, generations=1, callbacks=[trained_writer], progress=False)
+    for folder, name in (("told", "accuracy"), ("trained", "validation_loss")):
+        events = EventAccumulator(str(tmp_path / folder / "study" / "evaluation-00000"))
+        events.Reload()
+        assert len(events.Scalars(name)) == 1
 
 
 two_objectives = partial(
@@ -92,7 +112,7 @@ def test_mlflow_has_a_nested_run_for_each_evaluation_and_none_twice(tmp_path: Pa
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.params["kind"] == study.params_of(entry)["kind"]
         assert run.data.metrics["objective"] == pytest.approx(entry.evaluation.value)
-        losses = client.get_metric_history(run.info.run_id, "validation_loss")
+        losses = client.get_metric_history(run.info.run_id, "value")
         assert [(one.step, one.value) for one in losses] == [
             (one.epoch, pytest.approx(one.validation_loss)) for one in entry.evaluation.curve
         ]
