@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-import re
-import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +13,14 @@ if TYPE_CHECKING:
 
     from deap_hpo.training.checkpoints import CheckpointStore
 
+# What needs torch is imported where it is called: a function may do without, and it takes seconds.
+
 
 class Checkpoint:
     """What a function with a parameter `checkpoint` gets: `load()` what the part before saved, and `save(state)`.
 
-    A state is whatever ``torch.load(..., weights_only=True)`` gives back: dicts, lists and tuples, one in another, of
-    tensors, numbers and texts, such as the `state_dict()` of a network, an optimiser or a scheduler. What else there is
-    to keep goes in as `bytes`. Nothing that is loaded can run code.
+    A state is made of dicts, lists, tuples and sets, one in another, of tensors, numpy arrays, numbers, texts and
+    bytes: the `state_dict()` of a network, an optimiser or a scheduler, or several of them by name. Nothing is pickled.
 
     With a state go those of the random generators of `random`, numpy and torch: `load` sets them to where they were
     when it was saved. So where the state holds all that counts, two epochs and three more are five, to the bit.
@@ -53,7 +50,7 @@ class Checkpoint:
     def __init__(self, store: CheckpointStore, reference: str | None = None) -> None:
         self._store = store
         self._start = store.load(reference) if reference else None
-        self._saved: bytes | None = None
+        self._saved: Mapping[str, Tensor] | None = None
         self.epoch = int(self._start["epoch"]) if self._start else 0
 
     def load(self) -> Any:
@@ -63,9 +60,10 @@ class Checkpoint:
         """
         if self._start is None:
             return None
-        state, generators = _unpacked(self._start)
-        set_generator_states(generators)
-        return state
+        from deap_hpo.training.nested import rebuilt
+
+        set_generator_states(rebuilt("generators", self._start))
+        return rebuilt("state", self._start)
 
     def save(self, state: Any) -> None:
         """Keep a state, as it is now, for whoever goes on from here; of several, the last counts.
@@ -73,23 +71,11 @@ class Checkpoint:
         It is written when the evaluation has ended well.
 
         Raises:
-            InputError: It holds what could not be loaded.
+            InputError: It holds what no state is made of; the error says where.
         """
-        import torch  # a function may do without it, and it takes seconds
+        from deap_hpo.training.nested import flattened
 
-        buffer = io.BytesIO()
-        try:
-            torch.save({"state": state, "generators": generator_states()}, buffer)
-            buffer.seek(0)
-            torch.load(buffer, map_location="cpu", weights_only=True)
-        except (pickle.PickleError, AttributeError, TypeError) as error:
-            named = re.search(r"GLOBAL (\S+)", str(error))
-            raise InputError(
-                "checkpoint.save takes dicts, lists and tuples of tensors, numbers, texts and bytes, such as a "
-                "state_dict(), and an array as torch.from_numpy(array); "
-                f"got {f'something made of {named[1]}' if named else reprlib.repr(state)}."
-            ) from None
-        self._saved = buffer.getvalue()
+        self._saved = {**flattened("state", state), **flattened("generators", generator_states())}
 
     def keep(self, epoch: int, *, needed: bool = True) -> str | None:
         """Put what was saved in the store, and give its reference; for what hands checkpoints out.
@@ -108,10 +94,9 @@ class Checkpoint:
             )
         if self._saved is None or not (needed or self._store.shared):
             return None
-        import torch  # see above
+        import torch
 
-        state = torch.frombuffer(bytearray(self._saved), dtype=torch.uint8)
-        return self._store.save({"state": state, "epoch": torch.tensor(epoch)})
+        return self._store.save({**self._saved, "epoch": torch.tensor(epoch)})
 
 
 def saved_state(store: CheckpointStore, reference: str) -> Any:
@@ -128,11 +113,6 @@ def saved_state(store: CheckpointStore, reference: str) -> Any:
         >>> saved_state(store, checkpoint.keep(epoch=2))
         {'weight': 0.5}
     """
-    return _unpacked(store.load(reference))[0]
+    from deap_hpo.training.nested import rebuilt
 
-
-def _unpacked(stored: Mapping[str, Tensor]) -> tuple[Any, dict[str, Any]]:
-    import torch  # see above
-
-    loaded = torch.load(io.BytesIO(stored["state"].numpy().tobytes()), map_location="cpu", weights_only=True)
-    return loaded["state"], loaded["generators"]
+    return rebuilt("state", store.load(reference))

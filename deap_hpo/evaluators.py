@@ -12,7 +12,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals
-from deap_hpo.methods import IN_PARTS
+from deap_hpo.methods import IN_PARTS, OF_SEVERAL_OBJECTIVES
 from deap_hpo.objective import Objective
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.pruning import Pruner
@@ -86,13 +86,21 @@ def trains_in_parts(evolution: EvolutionConfig) -> bool:
     return bool(evolution.stages) or evolution.algorithm in IN_PARTS
 
 
-def check_suits(evaluator: Any, evolution: EvolutionConfig, executor: Executor | None, pruner: Pruner | None) -> None:
+def check_suits(
+    evaluator: Any,
+    evolution: EvolutionConfig,
+    directions: Sequence[Direction],
+    executor: Executor | None,
+    pruner: Pruner | None,
+) -> None:
     """Check that an evaluator can do what an algorithm will ask for.
 
     Raises:
         InputError: It has no epochs, or nothing by which to go on; its checkpoints are not seen where it runs; or it
             does not take a pruner.
     """
+    if len(directions) > 1 and evolution.algorithm not in OF_SEVERAL_OBJECTIVES:
+        return  # which is said when the algorithm is made
     in_parts = trains_in_parts(evolution)
     function = getattr(evaluator, "function", evaluator)
     if in_parts:

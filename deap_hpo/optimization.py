@@ -160,7 +160,7 @@ def optimize(
             "arguments": dict(arguments or {}),
         },
     )
-    check_suits(evaluator, evolution, executor, pruner)
+    check_suits(evaluator, evolution, directions, executor, pruner)
     not_all_failed, stops = NotAllFailed(storage), early_stopping(target, patience)
     whole = getattr(evaluator, "epochs", None)
     with ExitStack() as stack:

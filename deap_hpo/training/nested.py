@@ -1,0 +1,104 @@
+"""A nested state as tensors by name, which is what checkpoints hold, and back; nothing is pickled."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deap_hpo.errors import InputError
+
+_STRUCTURE = "structure"
+_KEYS = (str, int, float, bool, type(None))
+
+# How each kind of container is made again from its parts.
+_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "set": set}
+_MAPPINGS: dict[str, Callable[[Any], Any]] = {"dict": dict, "Counter": lambda pairs: Counter(dict(pairs))}
+
+
+def flattened(name: str, state: Any) -> dict[str, Tensor]:
+    """Give a state as tensors: copies of its own on the CPU, and one of bytes that says how they belong together.
+
+    Args:
+        name: What the names of the tensors begin with.
+        state: Dicts, lists, tuples and sets, one in another, of tensors, arrays, numbers, texts and bytes.
+
+    Raises:
+        InputError: It holds something else; the error says where.
+
+    Example:
+        >>> tensors = flattened("state", {"weights": torch.ones(2), "steps": (3, None)})
+        >>> sorted(tensors)
+        ['state/0', 'state/structure']
+        >>> rebuilt("state", tensors)
+        {'weights': tensor([1., 1.]), 'steps': (3, None)}
+        >>> flattened("state", {"layers": [torch.nn.Linear(1, 1)]})
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: A state is made of dicts, lists, tuples and sets of tensors, arrays, numbers, \
+texts and bytes, such as a state_dict(); got a Linear at ['layers'][0].
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def kept(tensor: Tensor) -> str:
+        place = f"{name}/{len(tensors)}"
+        tensors[place] = tensor.detach().to("cpu", copy=True)
+        return place
+
+    def told(part: Any, path: str) -> Any:
+        if isinstance(part, (str, bool, type(None))):
+            return part
+        if isinstance(part, (int, np.integer)):
+            return int(part)
+        if isinstance(part, (float, np.floating)):
+            return float(part)
+        if isinstance(part, Tensor) and part.layout is torch.strided:
+            return {"tensor": kept(part)}
+        if isinstance(part, np.ndarray) and part.dtype.kind in "biuf":
+            return {"array": kept(torch.from_numpy(np.ascontiguousarray(part).copy())), "shape": part.shape}
+        if isinstance(part, bytes):
+            return {"bytes": kept(torch.frombuffer(bytearray(part), dtype=torch.uint8) if part else torch.empty(0))}
+        if isinstance(part, Mapping):
+            for key in part:
+                if not isinstance(key, _KEYS):
+                    raise InputError(f"The keys of a state are numbers and texts; got {key!r}{_at(path)}.")
+            kind = "Counter" if isinstance(part, Counter) else "dict"
+            return {kind: [[key, told(value, f"{path}[{key!r}]")] for key, value in part.items()]}
+        for kind, of in (("list", list), ("tuple", tuple), ("set", (set, frozenset))):
+            if isinstance(part, of):
+                return {kind: [told(value, f"{path}[{i}]") for i, value in enumerate(part)]}
+        raise InputError(
+            "A state is made of dicts, lists, tuples and sets of tensors, arrays, numbers, texts and bytes, such as a "
+            f"state_dict(); got a {type(part).__name__}{_at(path)}."
+        )
+
+    text = json.dumps(told(state, ""))
+    return {**tensors, f"{name}/{_STRUCTURE}": torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
+
+
+def _at(path: str) -> str:
+    return f" at {path}" if path else ""
+
+
+def rebuilt(name: str, tensors: Mapping[str, Tensor]) -> Any:
+    """Give the state that `flattened` made tensors of under that name, in copies of its own."""
+
+    def part_of(told: Any) -> Any:
+        if not isinstance(told, dict):
+            return told
+        kind, what = next(iter(told.items()))
+        if kind in _SEQUENCES:
+            return _SEQUENCES[kind]([part_of(one) for one in what])
+        if kind in _MAPPINGS:
+            return _MAPPINGS[kind]([(key, part_of(value)) for key, value in what])
+        tensor = tensors[what].clone()
+        if kind == "bytes":
+            return tensor.to(torch.uint8).numpy().tobytes()
+        return tensor.numpy().reshape(told["shape"]) if kind == "array" else tensor
+
+    return part_of(json.loads(tensors[f"{name}/{_STRUCTURE}"].numpy().tobytes()))
