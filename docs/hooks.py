@@ -71,6 +71,8 @@ lr = { type = "float", low = 1e-4, high = 1.0, log = true }
 width = { type = "int", low = 8, high = 64, step = 8 }
 optimizer = { type = "categorical", choices = ["sgd", "adam"] }
 momentum = { type = "float", low = 0.0, high = 0.9, when = { optimizer = ["sgd"] } }
+layers = { type = "int", low = 1, high = 3 }
+width_3 = { type = "int", low = 8, high = 64, when = { layers = [3] } }
 ```
 """
 
