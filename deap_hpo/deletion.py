@@ -41,10 +41,11 @@ def delete_study(name: str, storage: str | Path) -> None:
     Example:
         >>> import tempfile
         >>> from deap_hpo import Float, optimize
+        >>> space = {"x": Float(0.0, 1.0)}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     storage = f"{folder}/studies.db"
         ...     for slope in (1.0, 2.0):
-        ...         study = optimize(lambda params: slope * params["x"], {"x": Float(0.0, 1.0)}, storage=storage)
+        ...         study = optimize(lambda params: slope * params["x"], space, max_evaluations=5, storage=storage)
         ...         delete_study("study", storage)  # which frees its name
     """
     backend = open_storage(storage, must_exist=True)

@@ -82,12 +82,13 @@ def load_study(name: str, storage: str | Path) -> Recorded:
     Example:
         >>> import tempfile
         >>> from deap_hpo import Float, optimize
+        >>> space = {"x": Float(-1.0, 1.0)}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     storage = f"{folder}/studies.db"
-        ...     made = optimize(lambda params: params["x"] ** 2, {"x": Float(-1.0, 1.0)}, name="run", storage=storage)
+        ...     made = optimize(lambda params: params["x"] ** 2, space, max_evaluations=5, name="run", storage=storage)
         ...     study = load_study("run", storage)
         >>> study.best_params == made.best_params, len(study.trials_dataframe())
-        (True, 100)
+        (True, 5)
     """
     backend = open_storage(storage, must_exist=True)
     study = find_study(name, backend)
