@@ -203,16 +203,27 @@ class Continuations:
         self._again[entry.number] = evaluation.checkpoint
 
     @undisturbed()
-    def collect(self, batch: Sequence[Entry], individuals: Sequence[Any], direction: Direction) -> None:
-        """Keep the checkpoints from which algorithms go on (a batch's, and what is paused), and that of the best."""
+    def collect(self, batch: Sequence[Entry], individuals: Sequence[Any], directions: Sequence[Direction]) -> None:
+        """Keep the checkpoints from which algorithms go on (a batch's, and what is paused), and those of the best.
+
+        The best is one evaluation, or with several objectives the front.
+        """
         if self._checkpoints is None:
             return  # rather than look for the best of all, after each batch, for nothing
         paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
-        worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=direction == "minimize")
-        best = [best_entry(self._record, direction)] if any(entry.evaluation.feasible for entry in batch) else []
+        worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=directions[0] == "minimize")
+        best = _best(self._record, directions) if any(entry.evaluation.feasible for entry in batch) else []
         needed = [*paused, *(entry.number for entry in [*worst_first, *best])]  # the least important first
         references = [self._reference(number) for number in needed]
         self._checkpoints.collect([reference for reference in references if reference is not None])
+
+
+def _best(record: Record, directions: Sequence[Direction]) -> list[Entry]:
+    if len(directions) == 1:
+        return [best_entry(record, directions[0])]
+    from deap_hpo.analysis.fronts import pareto_front  # imports what a study of one objective does without
+
+    return pareto_front(record, directions)
 
 
 def _made_of(evaluate: Any) -> list[Any]:

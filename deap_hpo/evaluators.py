@@ -13,7 +13,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals
 from deap_hpo.methods import IN_PARTS, OF_SEVERAL_OBJECTIVES
-from deap_hpo.objective import Objective
+from deap_hpo.objective import Objective, offered_parameters
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Space
@@ -46,13 +46,19 @@ def evaluator_of(
         InputError: An argument cannot be used, or is for functions and the objective is a trainer.
     """
     if not hasattr(objective, "evaluate"):
-        direction = direction or "minimize"
-        made = Objective(objective, metric=metric, direction=direction, constraints=constraints, epochs=epochs)
-        if made.checkpoints is not None and folder is not None:
+        checkpoints = None
+        if folder is not None and "checkpoint" in offered_parameters(objective):
             from deap_hpo.training.checkpoints import FolderCheckpoints
 
-            made.checkpoints = FolderCheckpoints(folder)
-        return made
+            checkpoints = FolderCheckpoints(folder)
+        return Objective(
+            objective,
+            metric=metric,
+            direction=direction or "minimize",
+            constraints=constraints,
+            epochs=epochs,
+            checkpoints=checkpoints,
+        )
     if hasattr(objective, "task"):
         from deap_hpo.suitability import check_space
 

@@ -82,7 +82,7 @@ class Objective:
         self.function = function
         self.metric = metric
         self.direction = direction
-        self._offered = _parameters(function)
+        self._offered = offered_parameters(function)
         self.takes_epochs = "epochs" in self._offered
         self.epochs = check_optional_integer("epochs", epochs, 1)
         if self.takes_epochs and epochs is None:
@@ -257,8 +257,16 @@ def _is_optunas_pruning(error: BaseException) -> bool:
     return optuna is not None and isinstance(error, optuna.TrialPruned)
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Which of the offered arguments a function takes."""
+def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Give those of the parameters that a function has besides the hyperparameters: `report`, `seed`, ...
+
+    Raises:
+        InputError: It cannot be called with the hyperparameters and these.
+
+    Example:
+        >>> offered_parameters(lambda params, report, epochs=9: 0.0)
+        ('report', 'epochs')
+    """
     if not callable(function):
         raise InputError(f"The objective must be a function of the hyperparameters; got {function!r}.")
     try:

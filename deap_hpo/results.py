@@ -159,7 +159,8 @@ class Results:
     def state_of(self, entry: Entry, checkpoints: CheckpointStore | None = None) -> Any:
         """Give what the objective handed to `checkpoint.save` in an evaluation, its tensors on the CPU.
 
-        A study keeps the states of the best evaluation, of its last batch, and of all that an algorithm may go on from.
+        A study keeps the states of the best evaluation (of several objectives, of the front), of its last batch, and of
+        all that an algorithm may go on from.
 
         Args:
             entry: The evaluation.

@@ -40,17 +40,21 @@ def seed_generators(seed: int) -> None:
 
 
 class _SeedsTorch(MetaPathFinder):
-    """Seeds torch as soon as it is imported, by a function that does so when it is called: nothing else imports it."""
+    """Seeds torch when it is imported, for functions that do so when they are called."""
 
     seed = 0
+    _asking = False  # the other finders; whoever only asks where torch is need not import it
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "torch":
+        if fullname != "torch" or self._asking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self._asking = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._asking = False
         if spec is None or spec.loader is None:
             return spec
         load = spec.loader.exec_module
@@ -58,6 +62,7 @@ class _SeedsTorch(MetaPathFinder):
         def load_and_seed(module: ModuleType) -> None:
             load(module)
             module.manual_seed(self.seed)
+            sys.meta_path.remove(self)
 
         spec.loader.exec_module = load_and_seed  # type: ignore[method-assign]
         return spec

@@ -196,7 +196,7 @@ class Study(LiveResults):
         self._batch = (entries, perf_counter() - start)
         self._complete(entries)
         if self._count == len(self.record):  # else a replay would drop what is needed later
-            self._continuations.collect(entries, individuals, self.directions[0])
+            self._continuations.collect(entries, individuals, self.directions)
         return [entry.evaluation.values for entry in entries]
 
     def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:

@@ -265,6 +265,21 @@ def test_the_best_state_is_kept_by_any_algorithm_and_found_later(tmp_path: Path)
         quick(lambda params: 1.0, generations=1).best_state()
 
 
+def test_of_several_objectives_the_states_of_the_front_are_kept() -> None:
+    def train(params: dict[str, Any], epochs: int, checkpoint: Any) -> tuple[float, float]:
+        checkpoint.save(params["lr"])
+        return params["lr"] + params["noise"], 1 / params["lr"]
+
+    arguments = {"epochs": 1, "population": 4, "generations": 6, "algorithm": "random"}
+    study = quick(train, direction=["minimize", "minimize"], **arguments)
+    front = study.pareto_front()
+    assert len(front) >= 4
+    assert min(entry.generation for entry in front) < 5
+    for entry in front:
+        assert study.state_of(entry) == study.params_of(entry)["lr"]
+    assert len(list(study.evaluator.checkpoints.folder.iterdir())) < 24
+
+
 def test_a_temporary_folder_goes_with_its_study() -> None:
     study = quick(train, algorithm="random", epochs=1, generations=1)
     folder = study.evaluator.checkpoints.folder
@@ -355,17 +370,19 @@ def test_the_epochs_of_a_whole_training_are_the_parameters_default() -> None:
 def test_torch_is_seeded_also_where_the_function_imports_it() -> None:
     """In a process of its own, which has not."""
     script = """
-import sys
+import importlib.util, sys
 from deap_hpo import Float, optimize
 
+before = list(sys.meta_path)
+
 def draw(params):
+    importlib.util.find_spec("torch")  # as those do that want to know whether it is installed
     import torch
     return float(torch.rand(1))
 
 assert "torch" not in sys.modules
 study = optimize(draw, {"x": Float(0.0, 1.0)}, algorithm="random", generations=1, population=3, progress=False)
-print(len({entry.evaluation.value for entry in study.entries}), "torch" in sys.modules, len(sys.meta_path))
-import torch  # again, which changes nothing
+print(len({entry.evaluation.value for entry in study.entries}), "torch" in sys.modules, sys.meta_path == before)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[:2] == ["1", "True"]
+    assert done.stdout.split() == ["1", "True", "True"]
