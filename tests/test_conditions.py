@@ -186,38 +186,39 @@ def test_a_toml_file_says_so(tmp_path):
     assert space == Space({"layers": Int(1, 3), "width_3": Int(8, 64)}, when={"width_3": {"layers": 3}})
 
 
-@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"fixed"}))
-def test_every_strategy_works_where_a_number_decides(name):
-    arguments = {"budget": 40} if name == "grid" else {}
-    strategy = make_strategy(name, DEEP, seed=1, **arguments)
+every_strategy = pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"fixed"}))
+
+
+def configurations(name, space, evaluate, budget):
+    """What a strategy proposes in 15 batches; `budget` is that of a grid."""
+    strategy = make_strategy(name, space, seed=1, **({"budget": budget} if name == "grid" else {}))
     toolbox = base.Toolbox()
     toolbox.register("generate", strategy.generate, Individual)
     toolbox.register("update", strategy.update)
-    toolbox.register("evaluate", lambda params: abs(sum(v for k, v in params.items() if k[0] == "w") - 100))
-    with Study(DEEP, seed=1) as study:
-        toolbox.register("map", study.map)
-        algorithms.eaGenerateUpdate(toolbox, ngen=12, verbose=False)
-        for params in decoded(study):
-            assert sum(name.startswith("width") for name in params) == params["layers"]
-
-
-@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"fixed"}))
-def test_every_strategy_works_on_conditions(name):
-    arguments = {"budget": 12} if name == "grid" else {}
-    strategy = make_strategy(name, SPACE, seed=1, **arguments)
-    toolbox = base.Toolbox()
-    toolbox.register("generate", strategy.generate, Individual)
-    toolbox.register("update", strategy.update)
-    toolbox.register("evaluate", lambda params: abs(params.get("momentum", 0.2) - 0.7) + params.get("gamma", 0.5))
-    with Study(SPACE, seed=1) as study:
+    toolbox.register("evaluate", evaluate)
+    with Study(space, seed=1) as study:
         toolbox.register("map", study.map)
         algorithms.eaGenerateUpdate(toolbox, ngen=15, verbose=False)
-        assert len(study.record) >= 8
-        assert all(("momentum" in params) == (params["optimizer"] != "adam") for params in decoded(study))
+    assert len(study.record) >= 8
+    return [space.decode(entry.genes) for entry in study.record]
 
 
-def decoded(study):
-    return [study.space.decode(entry.genes) for entry in study.record]
+@every_strategy
+def test_every_strategy_works_on_conditions(name):
+    def evaluate(params):
+        return abs(params.get("momentum", 0.2) - 0.7) + params.get("gamma", 0.5)
+
+    for params in configurations(name, SPACE, evaluate, budget=12):
+        assert ("momentum" in params) == (params["optimizer"] != "adam")
+
+
+@every_strategy
+def test_every_strategy_works_where_a_number_decides(name):
+    def evaluate(params):
+        return abs(sum(value for key, value in params.items() if key.startswith("width")) - 100)
+
+    for params in configurations(name, DEEP, evaluate, budget=40):
+        assert sum(key.startswith("width") for key in params) == params["layers"]
 
 
 def test_the_surrogate_exhausts_a_conditional_space():
