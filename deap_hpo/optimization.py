@@ -97,8 +97,9 @@ def optimize(
         constraints: What has to hold of the metrics that the function returns, such as "size <= 100".
         epochs: Epochs of a whole training, where the function has a parameter of that name; by default its default.
         algorithm: "surrogate" (a genetic algorithm whose children a Gaussian process picks; the default),
-            "truncation" (the plain one), or another strategy of `deap_hpo.strategies`: "tpe", "de", "random", ...; for
-            several objectives "nsga-ii" (then the default) or "nsga-iii".
+            "truncation" (the plain one), or another one of `deap_hpo.methods.METHODS`: "tpe", "de", "random", ...; for
+            what has epochs also "hyperband", "freeze-thaw" or "pbt"; for several objectives "nsga-ii" (then the
+            default) or "nsga-iii".
         population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
             generation half as many.
         generations: Generations in all, at least 1; by default as many as `max_evaluations` or `max_epochs` take, or
