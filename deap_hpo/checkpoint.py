@@ -75,6 +75,10 @@ class Checkpoint:
         """
         from deap_hpo.training.nested import flattened
 
+        if state is None:
+            raise InputError(
+                "checkpoint.save takes a state; got None, by which checkpoint.load tells that there is none."
+            )
         self._saved = {**flattened("state", state), **flattened("generators", generator_states())}
 
     def keep(self, epoch: int, *, needed: bool = True) -> str | None:

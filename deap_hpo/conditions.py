@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deap_hpo.categorical import Categorical, Choice
@@ -61,8 +61,14 @@ class Conditions:
                         f"{name} can depend on a Categorical, or on an Int without log and of at most {_MOST_VALUES} "
                         f"values; {parent} is {decides!r}."
                     )
-                several: Sequence[Any] = choices if isinstance(choices, (list, tuple, range)) else [choices]
-                self.allowed[name][parent] = tuple(decides.decode(decides.encode(choice)) for choice in several)
+                one = isinstance(choices, str) or not isinstance(choices, Iterable)
+                several: list[Any] = [choices] if one else list(choices)  # type: ignore[arg-type]
+                if not several:
+                    raise ValueError(f"when must say with which {parent} {name} is in use; got {choices!r}.")
+                try:
+                    self.allowed[name][parent] = tuple(decides.decode(decides.encode(choice)) for choice in several)
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"when, {name}, {parent}: {error}") from None
 
     @property
     def deciding(self) -> list[str]:

@@ -77,19 +77,21 @@ class Continuations:
             self._first.clear()
         self._evaluate, self._made_of = evaluate, made_of
 
-    def begin(self, individual: Any) -> tuple[int | None, Entry | None]:
-        """Give what an individual asks for: total epochs, and the evaluation to go on from.
+    def begin(self, individual: Any) -> tuple[int | None, Entry | None, Entry | None]:
+        """Give what an individual asks for: total epochs, the evaluation to go on from, and the one whose seed it has.
+
+        The latter two are the same, unless what evaluates has no checkpoints: then it trains from the beginning.
 
         Raises:
             InputError: There is no such evaluation, there are no epochs to add, or the evaluator cannot go on.
         """
         epochs, number = getattr(individual, "epochs", None), getattr(individual, "start_from", None)
         if epochs is None and number is None:
-            return None, None
+            return None, None, None
         check_parts(self._evaluate, self._executor, "An individual with `epochs`")
         epochs = check_integer("epochs of an individual", epochs, 1)
         if number is None:
-            return epochs, None
+            return epochs, None, None
         if number not in self._record:
             raise InputError(f"start_from must be the number of an evaluation on record; got {number!r}.")
         start = self._record[number]
@@ -99,13 +101,13 @@ class Continuations:
                 f"got {epochs}."
             )
         if self._checkpoints is not None:
-            return epochs, start
+            return epochs, start, start
         if self._decode(genes_of(individual)) != self._decode(start.genes):
             raise InputError(
                 "An evaluation that goes on with other hyperparameters needs what the earlier one has learnt: the "
                 f"objective must have a parameter named checkpoint; got {self._evaluate!r}."
             )
-        return epochs, None  # trained from the beginning
+        return epochs, None, start
 
     @property
     def _checkpoints(self) -> Any:
@@ -119,11 +121,14 @@ class Continuations:
         """Epochs that an evaluation adds: as planned, or as it took where it is on record; 0 if it was not trained."""
         if entry.duplicate_of is not None or entry.evaluation.status == "infeasible":
             return 0
-        counted = entry.epochs or getattr(self._evaluate, "epochs", None)
-        if entry.evaluation.trained_epochs and not (counted and entry.evaluation.status == "ok"):
-            return entry.evaluation.trained_epochs  # else a function may report only some of its epochs
+        evaluation = entry.evaluation
         before = 0 if entry.start_from is None else self.total(self._record[entry.start_from])
-        return self.total(entry) - before
+        planned = self.total(entry) - before
+        if not getattr(self._evaluate, "takes_epochs", False):
+            return evaluation.trained_epochs or planned
+        if evaluation.status == "ok" or not evaluation.curve:
+            return planned  # a function may report only some of its epochs, or none
+        return min(planned, evaluation.curve[-1].epoch - before + (evaluation.status != "pruned"))
 
     def answered_by(self, entry: Entry, configuration: Any, *, common: bool) -> int | None:
         """Give the number of the earlier evaluation that answers for one, if one does.
@@ -160,19 +165,20 @@ class Continuations:
         return [self._request(entry, one) for entry, one in zip(entries, params, strict=True)]
 
     def _request(self, entry: Entry, params: Any) -> Request:
-        start = None if entry.start_from is None else self._reference(entry.start_from)
+        start = None if entry.start_from is None else self.reference(entry.start_from)
         return Request(
             entry.number, params, entry.seed, epochs=entry.epochs, start_from=start, keep=entry.epochs is not None
         )
 
-    def _reference(self, number: int) -> str | None:
+    def reference(self, number: int) -> str | None:
+        """Give the reference of the checkpoint that an evaluation left, or that was made again since."""
         return self._again.get(number, self._record[number].evaluation.checkpoint)
 
     def _restore(self, numbers: Iterable[int]) -> None:
         """Do evaluations again whose checkpoints are missing, those that they started from first."""
         missing = []
         for number in sorted(numbers):
-            reference = self._reference(number)
+            reference = self.reference(number)
             if reference is None or reference not in self._checkpoints:
                 missing.append(self._record[number])
         if not missing:
@@ -212,13 +218,15 @@ class Continuations:
             return  # rather than look for the best of all, after each batch, for nothing
         paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
         worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=directions[0] == "minimize")
-        best = _best(self._record, directions) if any(entry.evaluation.feasible for entry in batch) else []
+        best = _best(self._record, directions)
         needed = [*paused, *(entry.number for entry in [*worst_first, *best])]  # the least important first
-        references = [self._reference(number) for number in needed]
+        references = [self.reference(number) for number in needed]
         self._checkpoints.collect([reference for reference in references if reference is not None])
 
 
 def _best(record: Record, directions: Sequence[Direction]) -> list[Entry]:
+    if not any(entry.evaluation.feasible for entry in record):
+        return []
     if len(directions) == 1:
         return [best_entry(record, directions[0])]
     from deap_hpo.analysis.fronts import pareto_front  # imports what a study of one objective does without

@@ -144,6 +144,13 @@ def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -
     return evaluation
 
 
+def values_for(entry: Entry, directions: Sequence[Direction]) -> tuple[float, ...]:
+    """Give the values that an algorithm is told: the worst for a part that was pruned, which nothing can go on from."""
+    if entry.epochs is not None and entry.evaluation.status == "pruned":
+        return worst_values(directions)
+    return entry.evaluation.values
+
+
 def worst_values(directions: Sequence[Direction]) -> tuple[float, ...]:
     """Give the values of what did not end well: infinite, on the bad side of each objective."""
     return tuple(math.inf if direction == "minimize" else -math.inf for direction in directions)

@@ -68,7 +68,7 @@ def evaluator_of(
     if constraints:
         raise InputError(f"constraints are for functions; a task has its own. Got {constraints!r}.")
     if epochs is not None:
-        raise InputError(f"epochs is for functions; a trainer has its own, make_trainer(task, epochs=5). Got {epochs}.")
+        raise InputError(f"epochs is for functions; {type(objective).__name__} has epochs of its own. Got {epochs}.")
     return objective
 
 
@@ -118,14 +118,23 @@ def check_suits(
             f"got {function!r}."
         )
     whole = getattr(evaluator, "epochs", None)
-    said = evolution.algorithm == "pbt" or evolution.stages or "epochs" in evolution.arguments
-    if whole is None and getattr(evaluator, "takes_epochs", False) and not said:
+    takes_epochs = getattr(evaluator, "takes_epochs", False)
+    if takes_epochs and "epochs" in evolution.arguments:
+        raise InputError(
+            "arguments: the epochs of a whole training are said to optimize itself, optimize(train, space, epochs=27)."
+        )
+    if whole is None and takes_epochs and evolution.algorithm != "pbt" and not evolution.stages:
         raise InputError(
             f"epochs must say how long a whole training is, as in optimize(train, space, epochs=27); got {whole}."
         )
     if whole is None and evolution.max_epochs and not in_parts:
         raise InputError(
             f"max_epochs is for trainers, and for functions with a parameter named epochs; got {function!r}."
+        )
+    if pruner is not None and in_parts:
+        raise InputError(
+            f"pruner is for whole trainings; the algorithm {evolution.algorithm!r} itself ends hopeless ones. "
+            f"Got {pruner!r}."
         )
     if pruner is not None and hasattr(evaluator, "task"):
         raise InputError(

@@ -15,7 +15,7 @@ from deap_hpo.checks import check_optional_integer, is_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Epoch, Evaluation, Request
 from deap_hpo.goals import Goals
-from deap_hpo.seeding import seed_generators
+from deap_hpo.seeding import seeded
 
 if TYPE_CHECKING:
     from deap_hpo.training.checkpoints import CheckpointStore
@@ -128,13 +128,14 @@ class Objective:
         if self.takes_epochs and epochs is None:
             raise InputError(f"epochs must say how long a whole training of {self.function!r} is; got None.")
         checkpoint = Checkpoint(self.checkpoints, request.start_from) if self.checkpoints is not None else None
-        seed_generators(request.seed)
-        reporter = Reporter(request.limits, self.goals.directions[0], checkpoint.epoch if checkpoint else 0, epochs)
+        before = checkpoint.epoch if checkpoint else -1
+        reporter = Reporter(request.limits, self.goals.directions[0], before, epochs)
         offered = {"report": reporter, "seed": request.seed, "number": request.number}
         offered |= {"epochs": epochs, "checkpoint": checkpoint}
         notes: dict[str, str] = {}
         try:
-            result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
+            with seeded(request.seed):
+                result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
             if isinstance(result, Mapping):
                 notes = {str(name): value for name, value in result.items() if isinstance(value, str)}
                 result = {name: value for name, value in result.items() if not isinstance(value, str)}
@@ -201,7 +202,7 @@ class Reporter:
     """
 
     def __init__(
-        self, limits: Mapping[int, float], direction: Direction, before: int = 0, epochs: int | None = None
+        self, limits: Mapping[int, float], direction: Direction, before: int = -1, epochs: int | None = None
     ) -> None:
         self._limits = limits
         self._before, self._epochs = before, epochs  # of the training: those before, and those at the end
@@ -223,9 +224,9 @@ class Reporter:
         Raises:
             InputError: The epoch is not such a number.
         """
-        last = self.curve[-1].epoch if self.curve else self._before or -1
+        last = self.curve[-1].epoch if self.curve else self._before
         if not is_integer(epoch) or epoch <= last:
-            about = "reported" if self.curve or not self._before else "trained before, checkpoint.epoch"
+            about = "reported" if self.curve or self._before < 0 else "trained before, checkpoint.epoch"
             raise InputError(f"epoch must be an integer larger than the last one {about}, {last}; got {epoch!r}.")
         if self._epochs is not None and epoch > self._epochs:
             raise InputError(f"epoch must be at most `epochs`, here {self._epochs}; got {epoch!r}.")

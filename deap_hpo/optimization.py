@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -167,14 +168,15 @@ def optimize(
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
         shown = []
+        continues = getattr(evaluator, "checkpoints", None) is not None
+        with _named_as_arguments():
+            work = workload(space, evolution, epochs=whole, continues=continues, seed=seed)
         if progress:
-            continues = getattr(evaluator, "checkpoints", None) is not None
-            with _named_as_arguments():
-                work = workload(space, evolution, epochs=whole, continues=continues, seed=seed)
             in_epochs = whole is not None or trains_in_parts(evolution)
             shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, lines=True)))
         # Before the study is on record, for which its name could not be used again with other arguments.
-        made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator)
+        with _named_as_arguments():
+            made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator)
         with undisturbed():  # else the record might stay locked by a study that nobody has
             study = stack.enter_context(
                 Study(
@@ -218,7 +220,7 @@ def _named_as_arguments() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(str(error).removeprefix("evolution.")) from None
+        raise InputError(re.sub(r"\b(evolution|training|study)\.(?=[a-z_]+\b)", "", str(error))) from None
 
 
 @contextmanager

@@ -245,7 +245,7 @@ class PBTSettings:
 
     def __post_init__(self) -> None:
         check_integer("interval", self.interval, 1)
-        if isinstance(self.kept, str) or not all(isinstance(name, str) for name in self.kept):
+        if not isinstance(self.kept, (list, tuple)) or not all(isinstance(name, str) for name in self.kept):
             raise InputError(f"kept must be a list of names of hyperparameters; got {self.kept!r}.")
         for name, known in (("exploit", EXPLOITS), ("explore", EXPLORATIONS)):
             if getattr(self, name) not in known:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+    from deap_hpo.continuation import Continuations
     from deap_hpo.training.checkpoints import CheckpointStore
     from deap_hpo.training.trainers import Trainer
 
@@ -173,13 +174,22 @@ class Results:
         from deap_hpo.checkpoint import saved_state
 
         store = getattr(self.evaluator, "checkpoints", None) if checkpoints is None else checkpoints
-        if store is None or entry.evaluation.checkpoint is None or hasattr(self.evaluator, "task"):
+        reference = self._checkpoint_of(entry)
+        if store is None or reference is None or hasattr(self.evaluator, "task"):
             raise InputError(
                 f"A state can be had of an evaluation whose objective called checkpoint.save(state), in the process of "
                 f"the study or with `checkpoints`; evaluation {entry.number} of the study {self.name!r} has "
-                f"{'none' if entry.evaluation.checkpoint is None else 'one elsewhere'}."
+                f"{'none' if reference is None else 'one elsewhere'}."
             )
-        return saved_state(store, entry.evaluation.checkpoint)
+        if reference not in store:
+            raise InputError(
+                f"The state of evaluation {entry.number} of the study {self.name!r} is not there any more. Kept are "
+                "those of the best, of the last batch, and of what an algorithm may go on from."
+            )
+        return saved_state(store, reference)
+
+    def _checkpoint_of(self, entry: Entry) -> str | None:
+        return entry.evaluation.checkpoint
 
     def _trainer(self, given: Trainer | None) -> Any:
         """What trains the networks again: what is given, or what evaluated in this process."""
@@ -249,6 +259,10 @@ class LiveResults(Results):
     record: Record
     space: Space | None
     directions: tuple[Direction, ...]
+    _continuations: Continuations
+
+    def _checkpoint_of(self, entry: Entry) -> str | None:
+        return self._continuations.reference(entry.trained_number)
 
     @property
     def name(self) -> str:

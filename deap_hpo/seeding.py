@@ -27,23 +27,37 @@ def derived_seed(seed: int, *key: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
 
 
-def seed_generators(seed: int) -> None:
-    """Seed the global generators of `random`, numpy and torch; torch's when it is imported, if it has not been."""
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of `random`, numpy and torch; torch's too if it is imported only inside.
+
+    Example:
+        >>> with seeded(1):
+        ...     first = random.random(), np.random.random()
+        >>> with seeded(1):
+        ...     (random.random(), np.random.random()) == first
+        True
+    """
     random.seed(seed)
     np.random.seed(seed)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
+        yield
         return
-    _seeds_torch.seed = seed
-    if _seeds_torch not in sys.meta_path:
-        sys.meta_path.insert(0, _seeds_torch)
+    finder = _SeedsTorch(seed)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 class _SeedsTorch(MetaPathFinder):
     """Seeds torch when it is imported, for functions that do so when they are called."""
 
-    seed = 0
-    _asking = False  # the other finders; whoever only asks where torch is need not import it
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._asking = False  # the other finders; whoever only asks where torch is need not import it
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -62,13 +76,9 @@ class _SeedsTorch(MetaPathFinder):
         def load_and_seed(module: ModuleType) -> None:
             load(module)
             module.manual_seed(self.seed)
-            sys.meta_path.remove(self)
 
         spec.loader.exec_module = load_and_seed  # type: ignore[method-assign]
         return spec
-
-
-_seeds_torch = _SeedsTorch()
 
 
 def generator_states() -> dict[str, Any]:

@@ -22,7 +22,7 @@ from deap_hpo.budget import Budget
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_integer
 from deap_hpo.continuation import Continuations
-from deap_hpo.entries import Entry, genes_of, with_worst_values
+from deap_hpo.entries import Entry, genes_of, values_for, with_worst_values
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
@@ -197,7 +197,7 @@ class Study(LiveResults):
         self._complete(entries)
         if self._count == len(self.record):  # else a replay would drop what is needed later
             self._continuations.collect(entries, individuals, self.directions)
-        return [entry.evaluation.values for entry in entries]
+        return [values_for(entry, self.directions) for entry in entries]
 
     def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
         self.evaluator = evaluate = unwrapped(evaluate)
@@ -227,14 +227,14 @@ class Study(LiveResults):
         """Say which evaluation this is; check it against the record, if it is there."""
         check_weights(individual, self.directions)
         genes = genes_of(individual)
-        epochs, start = self._continuations.begin(individual)
+        epochs, start, like = self._continuations.begin(individual)
         seed = derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number)
         planned = Entry(
             number=number,
             generation=self.generation,
             genes=genes,
             evaluation=Evaluation((math.inf,)),  # until there is one
-            seed=start.seed if start else seed,  # its batches go on, too
+            seed=like.seed if like else seed,  # its batches go on, too
             parents=tuple(getattr(individual, "origin", ())),
             operators=tuple(getattr(individual, "operators", ())),
             epochs=epochs,

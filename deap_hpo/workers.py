@@ -22,7 +22,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request, failure
 from deap_hpo.fork_server import ProcessState, ensure_fork_server, starting_workers
 from deap_hpo.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack_requests
-from deap_hpo.seeding import seed_generators
+from deap_hpo.seeding import seeded
 
 Evaluate = Callable[..., Any]
 
@@ -44,8 +44,8 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
         if hasattr(evaluate, "evaluate"):
             result = evaluate.evaluate(request)
         else:
-            seed_generators(request.seed)
-            result = evaluate(request.params)
+            with seeded(request.seed):
+                result = evaluate(request.params)
         return result if isinstance(result, Evaluation) else _as_evaluation(result, perf_counter() - start)
     # A script's sys.exit() ends its evaluation, not the run; Ctrl-C does end the run.
     except (Exception, SystemExit):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import itertools
 import random
 import re
 import shutil
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import torch
 from torch import nn
@@ -24,8 +27,10 @@ from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import Individual
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import Interrupted, optimize
+from deap_hpo.pruning import MedianPruner
 from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Int
+from deap_hpo.strategies import make_strategy
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints, MemoryCheckpoints, TemporaryCheckpoints
 from deap_hpo.workers import evaluate_one
@@ -111,8 +116,8 @@ def test_what_was_saved_stays_as_it_was_and_only_the_last_counts() -> None:
         torch.optim.lr_scheduler.MultiStepLR(torch.optim.SGD([nn.Parameter(torch.ones(2))]), [3, 4, 4]).state_dict(),
         {1: (2.5, None, "te\nxt", b"bytes", b"", True), None: [{"deep": {3, 4}}], False: float("inf"), "": {}, 0.5: ()},
         "only text",
-        None,
         2**70,
+        {frozenset({1, 2}), frozenset()},
     ],
 )
 @pytest.mark.parametrize("kept_in", [MemoryCheckpoints, TemporaryCheckpoints])
@@ -135,8 +140,10 @@ def test_a_state_may_be_nested(state: Any, kept_in: Any) -> None:
         np.arange(6, dtype=np.int16).reshape(2, 3).T,
         np.array(2.5),
         np.zeros((0, 3)),
+        np.arange(3, dtype=">f4"),
         np.float32(0.1),
         np.int64(7),
+        np.bool_(True),
     ],
     ids=repr,
 )
@@ -147,7 +154,7 @@ def test_tensors_and_arrays_keep_type_shape_and_values(held: Any) -> None:
     assert np.shape(loaded) == np.shape(held)
     assert (loaded == held).all() if np.shape(held) else loaded == held
     if hasattr(loaded, "dtype"):
-        assert loaded.dtype == held.dtype
+        assert loaded.dtype == (held.dtype.newbyteorder("=") if isinstance(held, np.ndarray) else held.dtype)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +162,10 @@ def test_tensors_and_arrays_keep_type_shape_and_values(held: Any) -> None:
     [
         (nn.Linear(1, 1), "got a Linear."),
         ({"a": [1, lambda: 1]}, "got a function at ['a'][1]."),
-        (({"a": np.array([None])},), "got a ndarray at [0]['a']."),
-        (torch.ones(2).to_sparse(), "got a Tensor."),
+        (({"a": np.array([None])},), "got a ndarray of object at [0]['a']."),
+        (torch.ones(2).to_sparse(), "got a Tensor of torch.float32, torch.sparse_coo."),
+        ([torch.ones(2, dtype=torch.complex128)], "got a Tensor of torch.complex128 at [0]."),
+        (np.ones(2, dtype=np.longdouble), "got a ndarray of float128."),
         ({"a": {(1, 2): 3}}, "The keys of a state are numbers and texts; got (1, 2) at ['a']."),
     ],
 )
@@ -258,7 +267,7 @@ def test_the_best_state_is_kept_by_any_algorithm_and_found_later(tmp_path: Path)
     with pytest.raises(InputError, match=r"with `checkpoints`; evaluation \d+ of the study 'run' has one elsewhere"):
         recorded.best_state()
     dropped = next(entry for entry in study.entries if entry.evaluation.checkpoint not in folder)
-    with pytest.raises(InputError, match=r"checkpoint .* is missing"):
+    with pytest.raises(InputError, match=r"^The state of evaluation \d+ of the study 'run' is not there any more"):
         study.state_of(dropped)
     assert quick(lambda params: params["lr"], generations=1).best.evaluation.checkpoint is None
     with pytest.raises(InputError, match="evaluation 0 of the study 'study' has none"):
@@ -386,3 +395,167 @@ print(len({entry.evaluation.value for entry in study.entries}), "torch" in sys.m
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "True", "True"]
+
+
+def half(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+    """Good below 0.5; what is worse ends otherwise in the second half of the evaluations."""
+    checkpoint.save(params["lr"])
+    return params["lr"]
+
+
+@pytest.mark.parametrize("ending", ["diverged", "failed", "pruned", "infeasible"])
+def test_the_best_state_outlives_batches_in_which_nothing_ends_well(ending: str) -> None:
+    calls = [0]
+
+    def train(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> dict[str, float]:
+        calls[0] += 1
+        checkpoint.save(params["lr"])
+        report(1, params["lr"])
+        late = calls[0] > 3
+        if late and ending == "failed":
+            raise RuntimeError("no more")
+        if late and ending == "pruned":
+            raise optuna.TrialPruned
+        return {"loss": float("nan") if late and ending == "diverged" else params["lr"], "size": 9.0 if late else 0.0}
+
+    constraints = ["size <= 1"] if ending == "infeasible" else []
+    arguments = {"epochs": 1, "algorithm": "random", "population": 3, "generations": 3, "metric": "loss"}
+    study = quick(train, constraints=constraints, **arguments)
+    assert study.best.number < 3
+    assert study.best_state() == study.best_params["lr"]
+
+
+def test_a_damaged_checkpoint_is_made_again(tmp_path: Path) -> None:
+    recorded = {"algorithm": "hyperband", "epochs": 9, "storage": tmp_path / "studies.db", "name": "run"}
+    quick(train, generations=1, **recorded)
+    files = list((tmp_path / "run" / "checkpoints").iterdir())
+    for path in files:
+        path.write_bytes(path.read_bytes()[:50])
+    resumed = quick(train, generations=3, resume=True, **recorded)
+    assert outcomes(resumed) == outcomes(quick(train, algorithm="hyperband", epochs=9, generations=3))
+
+
+def test_a_state_that_was_made_again_and_is_another_is_found() -> None:
+    made = itertools.count()
+
+    def train(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+        checkpoint.save({"made": next(made)})
+        return params["lr"] * epochs  # the best is one of the first rung
+
+    class Losing(TemporaryCheckpoints):
+        """Loses all checkpoints once, after the first batch."""
+
+        def collect(self, needed: Any) -> None:
+            super().collect(needed if next(batches) else [])
+
+    batches = itertools.count()
+    with Study(SPACE, seed=1) as study:
+        strategy = make_strategy("hyperband", study.space, epochs=9, seed=1)
+        for _ in range(2):
+            rung = strategy.generate(Individual)
+            objective = study.evaluator or Objective(train, checkpoints=Losing())
+            for individual, values in zip(rung, study.map(objective, rung), strict=True):
+                individual.fitness.values = values
+            strategy.update(rung)
+        assert study.best.epochs == 1
+        assert study.best_state()["made"] >= 9, "it was trained a second time"
+
+
+def test_a_pruned_part_is_the_worst_to_an_algorithm_and_nobody_goes_on_from_it() -> None:
+    def train(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> float:
+        for epoch in range(checkpoint.epoch + 1, epochs + 1):
+            report(epoch, params["lr"])
+            if params["noise"] < 0.05:
+                raise optuna.TrialPruned
+        checkpoint.save("something")
+        return params["lr"]
+
+    for algorithm, more in (
+        ("pbt", {"population": 6, "generations": 4}),
+        ("hyperband", {"epochs": 9, "generations": 5}),
+    ):
+        study = quick(train, algorithm=algorithm, **more)
+        pruned = {entry.number for entry in study.entries if entry.evaluation.status == "pruned"}
+        assert pruned
+        assert not pruned & {entry.start_from for entry in study.entries}
+    with pytest.raises(InputError, match=r"^pruner is for whole trainings; the algorithm 'pbt' itself ends"):
+        quick(train, algorithm="pbt", pruner=MedianPruner())
+
+
+@pytest.mark.parametrize(
+    ("reported", "ends", "cost"),
+    [([], "nan", 9), ([3, 6, 9], "nan", 9), ([3], "error", 9), ([3, 6], "pruned", 6), ([5], "ok", 9), ([], "ok", 9)],
+)
+def test_what_does_not_end_well_costs_the_epochs_that_it_took(reported: list[int], ends: str, cost: int) -> None:
+    def train(params: dict[str, Any], epochs: int, report: Any) -> float:
+        for epoch in reported:
+            report(epoch, 1.0)
+        if ends == "error":
+            raise RuntimeError
+        if ends == "pruned":
+            raise optuna.TrialPruned
+        return float("nan") if ends == "nan" else 1.0
+
+    study = Study(SPACE)
+    study.map(Objective(train, epochs=9), [Individual([0.5, 0.5])])
+    assert study.budget.epochs == cost
+
+
+def test_without_common_numbers_parts_from_the_beginning_have_one_seed() -> None:
+    with Study(SPACE, common_random_numbers=False) as study:
+        first, second = Individual([0.5, 0.5]), Individual([0.5, 0.5])
+        first.epochs, second.epochs, second.start_from = 1, 2, 0
+        study.map(Objective(grow), [first])
+        study.map(Objective(grow), [second])
+    assert [entry.start_from for entry in study.entries] == [None, None]
+    assert study.entries[0].seed == study.entries[1].seed
+
+
+def test_epochs_count_from_1_where_there_is_a_checkpoint() -> None:
+    def train(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> float:
+        report(0, 1.0)
+        return 1.0
+
+    with pytest.raises(InputError, match=r"larger than the last one trained before, checkpoint.epoch, 0; got 0"):
+        Objective(train, epochs=3)({})
+    Objective(lambda params, report: report(0, 1.0) or 1.0)({})  # which is free to begin with 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"arguments": {"epochs": 9}, "algorithm": "hyperband"},
+            r"^arguments: the epochs of a whole training are said",
+        ),
+        (
+            {"arguments": {"kept": None}, "algorithm": "pbt"},
+            "^kept must be a list of names of hyperparameters; got None",
+        ),
+        ({"epochs": 9, "max_epochs": 4, "algorithm": "random"}, "^max_epochs must be at least 9"),
+        (
+            {"epochs": 2, "arguments": {"min_epochs": 5}, "algorithm": "hyperband"},
+            "got 2. The strategy hyperband takes it from epochs.$",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_the_words_of_python(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        quick(half, **arguments)
+
+
+def test_a_copy_shares_the_folder_of_the_original() -> None:
+    original = Objective(half)
+    copied = copy.deepcopy(original)
+    folder = original.checkpoints.folder  # type: ignore[union-attr]
+    del original
+    gc.collect()
+    assert copied.evaluate(Request(0, {"lr": 0.5}, seed=0, epochs=1, keep=True)).checkpoint in copied.checkpoints
+    del copied
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_nothing_is_no_state() -> None:
+    with pytest.raises(InputError, match=r"^checkpoint.save takes a state; got None"):
+        Checkpoint(MemoryCheckpoints()).save(None)

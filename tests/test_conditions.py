@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 
+import numpy as np
 import pytest
 from deap import algorithms, base
 from hypothesis import given
@@ -175,6 +176,26 @@ def test_a_number_decides():
     assert len(DEEP.grid(3)) == 3 + 3**2 * 2 + 3**3 * 2
     with pytest.raises(ValueError, match="width_3 is not in use where layers is not 3; leave it out"):
         DEEP.encode({"layers": 1, "width_1": 8, "width_3": 8})
+
+
+def test_many_numbers_that_decide_are_counted_at_once():
+    numbers = {f"n{i}": Int(1, 100) for i in range(8)}
+    space = Space(
+        {**numbers, **{f"x{i}": Int(1, 2) for i in range(8)}}, {f"x{i}": {f"n{i}": range(33, 101)} for i in range(8)}
+    )
+    assert GeneColumns(space).size == (32 + 68 * 2) ** 8
+
+
+def test_values_that_let_it_be_in_use_come_in_any_collection():
+    spaces = [
+        Space({"n": Int(1, 4), "x": Int(1, 2)}, {"x": {"n": values}})
+        for values in ([2, 3], (2, 3), range(2, 4), np.arange(2, 4), dict.fromkeys([2, 3]))
+    ]
+    assert all(space == spaces[0] for space in spaces)
+    with pytest.raises(ValueError, match=r"^when must say with which n x is in use; got range\(5, 4\)"):
+        Space({"n": Int(1, 4), "x": Int(1, 2)}, {"x": {"n": range(5, 4)}})
+    with pytest.raises(ValueError, match=r"^when, x, n: value must"):
+        Space({"n": Int(1, 4), "x": Int(1, 2)}, {"x": {"n": 7}})
 
 
 def test_a_toml_file_says_so(tmp_path):

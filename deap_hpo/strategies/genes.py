@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,18 +95,28 @@ class GeneColumns:
 
 def _size(space: Space, bins: dict[str, float]) -> float:
     """Count the configurations: for each combination of what decides, the product over what is then in use."""
-    deciding = space.conditions.deciding
+    alike = {name: _alike(space, name, int(bins[name])) for name in space.conditions.deciding}
     counted = 0.0
     seen = set()
-    for choices in itertools.product(*(space[name].grid(int(bins[name])) for name in deciding)):
+    for choices in itertools.product(*alike.values()):
         # What decides is itself in use or not; the others stand in with None.
-        full = {name: None for name in space} | dict(zip(deciding, choices, strict=True))
+        full = {name: None for name in space} | dict(zip(alike, choices, strict=True))
         used = space.conditions.in_use(full)
-        key = tuple((name, used[name]) for name in deciding if name in used)
+        key = tuple((name, used[name]) for name in alike if name in used)
         if key not in seen:
             seen.add(key)
-            counted += float(np.prod([bins[name] for name in used if name not in deciding]))
+            counts = [alike[name][used[name]] if name in alike else bins[name] for name in used]
+            counted += float(np.prod(counts))
     return counted
+
+
+def _alike(space: Space, name: str, size: int) -> dict[Any, int]:
+    """Of the values that decide the same, give one, and how many they are."""
+    kinds: dict[tuple[bool, ...], list[Any]] = {}
+    for value in space[name].grid(size):
+        decided = [value in parents[name] for parents in space.conditions.allowed.values() if name in parents]
+        kinds.setdefault(tuple(decided), []).append(value)
+    return {values[0]: len(values) for values in kinds.values()}
 
 
 def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tries: int = 100) -> list[list[float]]:

@@ -130,7 +130,7 @@ class FolderCheckpoints:
         content = safetensors.torch.save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()})
         reference = hashlib.sha256(content).hexdigest()
         path = self._path(reference)
-        if not path.exists():
+        if reference not in self:  # which it is not if it is damaged
             with written_whole(path, synced=True) as partial:
                 partial.write_bytes(content)
         return reference
@@ -204,6 +204,9 @@ class TemporaryCheckpoints(FolderCheckpoints):
     def __init__(self, *, limit: int | None = None) -> None:
         self._temporary = TemporaryDirectory(prefix="deap-hpo-")
         super().__init__(self._temporary.name, limit=limit)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TemporaryCheckpoints:
+        return self  # which has the folder, rather than a copy that outlives it
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "limit": self.limit}  # a worker's copy is not what keeps the folder

@@ -14,10 +14,15 @@ from torch import Tensor
 from deap_hpo.errors import InputError
 
 _STRUCTURE = "structure"
+_DTYPES = (
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8),
+    torch.bool,
+)
 _KEYS = (str, int, float, bool, type(None))
 
 # How each kind of container is made again from its parts.
-_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {"list": list, "tuple": tuple, "set": set}
+_SEQUENCES: dict[str, type[Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _MAPPINGS: dict[str, Callable[[Any], Any]] = {"dict": dict, "Counter": lambda pairs: Counter(dict(pairs))}
 
 
@@ -53,14 +58,17 @@ texts and bytes, such as a state_dict(); got a Linear at ['layers'][0].
     def told(part: Any, path: str) -> Any:
         if isinstance(part, (str, bool, type(None))):
             return part
+        if isinstance(part, np.bool_):
+            return bool(part)
         if isinstance(part, (int, np.integer)):
             return int(part)
         if isinstance(part, (float, np.floating)):
             return float(part)
-        if isinstance(part, Tensor) and part.layout is torch.strided:
+        if isinstance(part, Tensor) and part.layout is torch.strided and part.dtype in _DTYPES:
             return {"tensor": kept(part)}
-        if isinstance(part, np.ndarray) and part.dtype.kind in "biuf":
-            return {"array": kept(torch.from_numpy(np.ascontiguousarray(part).copy())), "shape": part.shape}
+        if isinstance(part, np.ndarray) and part.dtype.kind in "biuf" and part.dtype.itemsize <= 8:
+            native = np.array(part, dtype=part.dtype.newbyteorder("="), order="C")
+            return {"array": kept(torch.from_numpy(native)), "shape": part.shape}
         if isinstance(part, bytes):
             return {"bytes": kept(torch.frombuffer(bytearray(part), dtype=torch.uint8) if part else torch.empty(0))}
         if isinstance(part, Mapping):
@@ -69,16 +77,22 @@ texts and bytes, such as a state_dict(); got a Linear at ['layers'][0].
                     raise InputError(f"The keys of a state are numbers and texts; got {key!r}{_at(path)}.")
             kind = "Counter" if isinstance(part, Counter) else "dict"
             return {kind: [[key, told(value, f"{path}[{key!r}]")] for key, value in part.items()]}
-        for kind, of in (("list", list), ("tuple", tuple), ("set", (set, frozenset))):
+        for kind, of in _SEQUENCES.items():
             if isinstance(part, of):
                 return {kind: [told(value, f"{path}[{i}]") for i, value in enumerate(part)]}
         raise InputError(
             "A state is made of dicts, lists, tuples and sets of tensors, arrays, numbers, texts and bytes, such as a "
-            f"state_dict(); got a {type(part).__name__}{_at(path)}."
+            f"state_dict(); got a {_described(part)}{_at(path)}."
         )
 
     text = json.dumps(told(state, ""))
     return {**tensors, f"{name}/{_STRUCTURE}": torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)}
+
+
+def _described(part: Any) -> str:
+    kind = [str(part.dtype)] if hasattr(part, "dtype") else []
+    layout = [str(part.layout)] if isinstance(part, Tensor) and part.layout is not torch.strided else []
+    return type(part).__name__ + (f" of {', '.join([*kind, *layout])}" if kind else "")
 
 
 def _at(path: str) -> str:
