@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,13 +10,12 @@ import optuna
 
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.recorded import find_study
-from deap_hpo.storage import check_name, errors_named, open_storage, run_folder
+from deap_hpo.storage import check_name, errors_named, open_storage, run_folder, states_folder
 
 # The run's folder has the name of the study, and so may have been there before: what is not listed here stays.
 _FIGURES = ("history", "curves", "hyperparameters", "pareto", "lineage")
+_CHECKPOINTS = ("*.safetensors", ".*.partial")
 _WRITTEN = (
-    "checkpoints/*.safetensors",
-    "checkpoints/.*.partial",
     *(f"best.{suffix}" for suffix in ("safetensors", "json", "toml", "pt2")),
     *(f"evaluation-*.{suffix}" for suffix in ("safetensors", "toml", "pt2")),
     *(f"{figure}.{suffix}" for figure in _FIGURES for suffix in ("png", "pdf")),
@@ -52,7 +52,10 @@ def delete_study(name: str, storage: str | Path) -> None:
     find_study(name, backend)
     lock = DriverLock(storage, check_name(name))
     try:
-        _delete_files(run_folder(name, storage))
+        folder = run_folder(name, storage)
+        for kept_in in (folder / "checkpoints", states_folder(name, storage)):
+            _delete_files(kept_in, _CHECKPOINTS)
+        _delete_files(folder, _WRITTEN)
         with errors_named(f"record of the study {name!r}"):
             optuna.delete_study(study_name=name, storage=backend)
     finally:
@@ -70,10 +73,9 @@ def check_deletable(name: str, storage: str | Path) -> int:
     return count
 
 
-def _delete_files(folder: Path) -> None:
-    for pattern in _WRITTEN:
+def _delete_files(folder: Path, patterns: Sequence[str]) -> None:
+    for pattern in patterns:
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
-    for emptied in (folder / "checkpoints", folder):
-        with suppress(OSError):  # not there, or not empty
-            emptied.rmdir()
+    with suppress(OSError):  # not there, or not empty
+        folder.rmdir()

@@ -187,7 +187,8 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
         arguments["epochs"] = epochs
     if "budget" in accepted and "resolution" not in evolution.arguments:
         asked = evolution.population * max(1, evolution.generations - bool(evolution.enqueue))
-        arguments["budget"] = min(asked, evolution.max_evaluations or asked)
+        whole = max(1, (evolution.max_epochs or asked * (epochs or 1)) // (epochs or 1))
+        arguments["budget"] = min(asked, evolution.max_evaluations or asked, whole)
     try:
         strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
     except InputError as error:

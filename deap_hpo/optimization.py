@@ -24,7 +24,7 @@ from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import early_stopping
-from deap_hpo.storage import run_folder
+from deap_hpo.storage import states_folder
 from deap_hpo.study import Study
 from deap_hpo.workload import workload
 
@@ -145,7 +145,7 @@ def optimize(
     if isinstance(objective, Mapping) and callable(space):
         raise InputError("optimize takes the objective first, then the space; got them in the other order.")
     space = Space.of(space)
-    folder = None if storage is None else run_folder(name, storage) / "checkpoints"
+    folder = None if storage is None else states_folder(name, storage)
     goals: Any = {"metric": metric, "direction": direction, "constraints": constraints}
     evaluator = evaluator_of(objective, space, **goals, epochs=epochs, folder=folder)
     directions = directions_of(evaluator, direction)

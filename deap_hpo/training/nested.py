@@ -73,10 +73,10 @@ texts and bytes, such as a state_dict(); got a Linear at ['layers'][0].
             return {"bytes": kept(torch.frombuffer(bytearray(part), dtype=torch.uint8) if part else torch.empty(0))}
         if isinstance(part, Mapping):
             for key in part:
-                if not isinstance(key, _KEYS):
+                if not isinstance(key, (*_KEYS, np.integer)):
                     raise InputError(f"The keys of a state are numbers and texts; got {key!r}{_at(path)}.")
             kind = "Counter" if isinstance(part, Counter) else "dict"
-            return {kind: [[key, told(value, f"{path}[{key!r}]")] for key, value in part.items()]}
+            return {kind: [[told(key, path), told(value, f"{path}[{key!r}]")] for key, value in part.items()]}
         for kind, of in _SEQUENCES.items():
             if isinstance(part, of):
                 return {kind: [told(value, f"{path}[{i}]") for i, value in enumerate(part)]}
