@@ -58,7 +58,7 @@ def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "val
         axis.autoscale_view()
         axis.set_ylabel(name)
     axes[-1, 0].set_xlabel("epoch")
-    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0, 0].legend(loc="best")
     figure.colorbar(lines, ax=axes[:, 0].tolist(), label=value_name)
     figure.suptitle("Schedules of a population")

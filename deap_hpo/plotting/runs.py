@@ -87,7 +87,7 @@ def plot_bands(
         (line,) = axes.plot(band[x], band["mean"], ms=5, lw=1.8, label=str(label), **line_look(i, len(band)))
         axes.fill_between(band[x], band["low"], band["high"], color=line.get_color(), alpha=0.12, lw=0)
     axes.set_xlabel(x_name)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_ylabel(value_name)
     if logarithmic:
         label_values(axes, value_name)
@@ -144,7 +144,7 @@ def plot_final_curves(curves: pd.DataFrame, *, title: str = "") -> Figure:
                 axes.plot(curve["epoch"], curve[column], color=colour, marker=marker, ls=line, ms=4, lw=1.2, alpha=0.8)
         axes.set_title(str(label), fontsize=9)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.margins(x=0.15)
     label_values(grid[0][0], "loss")
     for _, colour, marker, line, name in kinds:

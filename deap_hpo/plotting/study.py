@@ -62,7 +62,7 @@ def plot_optimization_history(
     axes.set_xlabel("evaluation")
     label_values(axes, value_name, direction)
     axes.set_title("Optimisation history")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -100,7 +100,7 @@ def plot_intermediate_values(
     axes.set_xlabel("epoch")
     label_values(axes, value_name, direction)
     axes.set_title(f"{value_name[:1].upper()}{value_name[1:]} by epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 

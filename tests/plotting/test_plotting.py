@@ -211,3 +211,10 @@ def test_schedules_leave_out_what_is_not_in_use(tmp_path: Path) -> None:
     assert (winner[0], winner[1][2:], winner[2]) == ([1, 1, 0, 0], [1, 1], [0, 0, 0, 0])
     assert all(map(math.isnan, winner[1][:2]))
     assert all(path.exists() for path in save(figure, tmp_path / "lineage"))
+
+
+def test_the_only_epoch_is_a_whole_number() -> None:
+    trials = [Entry(i, 0, (0.5,), Evaluation((1.0 + i,), curve=(Epoch(1, 1.0, 1.0 + i),)), seed=1) for i in range(2)]
+    figure = plot_intermediate_values(epochs_table(trials), best=0)
+    figure.canvas.draw()
+    assert {label.get_text() for label in figure.axes[0].get_xticklabels()} <= {"0", "1", "2"}
