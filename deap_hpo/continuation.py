@@ -32,6 +32,14 @@ def check_parts(evaluate: Any, executor: Executor | None, asked_by: str) -> None
 
     Raises:
         InputError: It cannot, or they are not.
+
+    Example:
+        >>> check_parts(len, None, "Hyperband")
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: Hyperband asks for trainings in parts. That takes a trainer \
+(`make_trainer(task)`), or an objective whose function has a parameter named epochs, and one named checkpoint if it \
+is to go on where it stopped; got <built-in function len>.
     """
     checkpoints = getattr(evaluate, "checkpoints", None)
     if checkpoints is None and not getattr(evaluate, "takes_epochs", False):

@@ -145,7 +145,13 @@ def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -
 
 
 def values_for(entry: Entry, directions: Sequence[Direction]) -> tuple[float, ...]:
-    """Give the values that an algorithm is told: the worst for a part that was pruned, which nothing can go on from."""
+    """Give the values that an algorithm is told: the worst for a part that was pruned, which nothing can go on from.
+
+    Example:
+        >>> pruned = Entry(0, 0, (0.5,), Evaluation((0.7,), "pruned"), seed=1)
+        >>> values_for(pruned, ["minimize"]), values_for(replace(pruned, epochs=3), ["minimize"])
+        ((0.7,), (inf,))
+    """
     if entry.epochs is not None and entry.evaluation.status == "pruned":
         return worst_values(directions)
     return entry.evaluation.values

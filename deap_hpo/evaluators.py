@@ -44,6 +44,13 @@ def evaluator_of(
 
     Raises:
         InputError: An argument cannot be used, or is for functions and the objective is a trainer.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> space = Space({"x": Float(0.0, 1.0)})
+        >>> evaluator = evaluator_of(lambda params, epochs: params["x"] / epochs, space, epochs=4)
+        >>> evaluator({"x": 1.0}).value, evaluator.epochs
+        (0.25, 4)
     """
     if not hasattr(objective, "evaluate"):
         checkpoints = None
@@ -73,7 +80,12 @@ def evaluator_of(
 
 
 def directions_of(evaluator: Any, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
-    """Give what the evaluator says about which way is better, or what is given in its place."""
+    """Give what the evaluator says about which way is better, or what is given in its place.
+
+    Example:
+        >>> directions_of(Objective(len, direction="maximize"), None), directions_of(len, "maximize")
+        (('maximize',), ('maximize',))
+    """
     known: Goals | None = getattr(getattr(evaluator, "task", evaluator), "goals", None)
     if known and direction is not None:
         return Goals.of(known.objectives, direction).directions
@@ -104,6 +116,15 @@ def check_suits(
     Raises:
         InputError: It has no epochs, or nothing by which to go on; its checkpoints are not seen where it runs; or it
             does not take a pruner.
+
+    Example:
+        >>> training = Objective(lambda params, epochs: 1.0, epochs=9)
+        >>> check_suits(training, EvolutionConfig(algorithm="hyperband"), ["minimize"], None, None)
+        >>> check_suits(training, EvolutionConfig(algorithm="pbt"), ["minimize"], None, None)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: The algorithm 'pbt' goes on with what was learnt: the objective must have a \
+parameter named checkpoint; got <function <lambda> at ...>.
     """
     if len(directions) > 1 and evolution.algorithm not in OF_SEVERAL_OBJECTIVES:
         return  # which is said when the algorithm is made
@@ -165,6 +186,12 @@ def kept_genes(evaluator: Any, space: Space, evolution: EvolutionConfig) -> tupl
 
     Raises:
         InputError: A name is not in the space.
+
+    Example:
+        >>> from deap_hpo.space import Float, Int
+        >>> space = Space({"lr": Float(1e-3, 1.0, log=True), "width": Int(8, 64)})
+        >>> kept_genes(None, space, EvolutionConfig(algorithm="pbt", arguments={"kept": ["width"]}))
+        (1,)
     """
     if evolution.algorithm != "pbt":
         return ()

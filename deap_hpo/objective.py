@@ -64,6 +64,16 @@ class Objective:
         >>> evaluation = Objective(objective, metric="loss").evaluate(Request(0, {"x": 3.0}, seed=0))
         >>> evaluation.value, dict(evaluation.metrics), [epoch.validation_loss for epoch in evaluation.curve]
         (3.0, {'size': 7.0}, [9.0, 4.5, 3.0])
+        >>> def training(params, epochs, checkpoint):
+        ...     weight = checkpoint.load() or 0.0
+        ...     weight += params["lr"] * (epochs - checkpoint.epoch)
+        ...     checkpoint.save(weight)
+        ...     return abs(weight - 1)
+        >>> objective = Objective(training)
+        >>> first = objective.evaluate(Request(0, {"lr": 0.25}, seed=0, epochs=2, keep=True))
+        >>> second = Request(1, {"lr": 0.5}, seed=0, epochs=3, start_from=first.checkpoint)
+        >>> first.value, objective.evaluate(second).value
+        (0.5, 0.0)
     """
 
     def __init__(

@@ -101,7 +101,15 @@ def generator_states() -> dict[str, Any]:
 
 
 def set_generator_states(states: dict[str, Any]) -> None:
-    """Set the global generators to `generator_states` of before; those of a GPU where there are as many of them."""
+    """Set the global generators to what `generator_states` gave; those of GPUs where there are as many of these.
+
+    Example:
+        >>> states = generator_states()
+        >>> drawn = [random.random() for _ in range(3)]
+        >>> set_generator_states(states)
+        >>> drawn == [random.random() for _ in range(3)]
+        True
+    """
     random.setstate(states["random"])
     np.random.set_state(tuple(states["numpy"]))
     torch = sys.modules.get("torch")

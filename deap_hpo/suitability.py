@@ -35,6 +35,19 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
     Raises:
         InputError: Network and data fit together nowhere (the reason given is that of the middle), or a hyperparameter
             has nowhere to go or an invalid value.
+
+    Example:
+        >>> from functools import partial
+        >>> from deap_hpo.space import Float, Int
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> digits = Task("digits", partial(MLP, inputs=64), load_digits())
+        >>> check_space(digits, Space({"momentum": Float(0.0, 0.8), "width": Int(8, 64)}))
+        {'momentum': 0.4, 'width': 36}
+        >>> check_space(digits, Space({"momentum": Float(0.0, 1.5)}))
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: momentum must be a finite number from 0 to 1; got 1.5.
     """
     middle = space.decode([0.5] * len(space))
     working = _working(task, space, middle)
@@ -78,6 +91,18 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
 
     Raises:
         InputError: It does not: a cosine schedule is as long as the trainer's `epochs`.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> from deap_hpo.training.trainers import make_trainer
+        >>> trainer = make_trainer(Task("digits", MLP, load_digits()), epochs=4, device="cpu")
+        >>> space = Space({"schedule": Categorical(["constant", "cosine"])})
+        >>> check_schedules(trainer, space, EvolutionConfig(algorithm="pbt", generations=4))
+        >>> check_schedules(trainer, space, EvolutionConfig(algorithm="pbt", generations=5))
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: epochs must be at most 4, where the trainer's cosine schedule ends; got 5. ...
     """
     reference = reference_of(trainer)
     recipe, one = trainer.task.recipe, space.get("schedule")

@@ -400,7 +400,7 @@ print(len({entry.evaluation.value for entry in study.entries}), "torch" in sys.m
 
 
 def half(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
-    """Good below 0.5; what is worse ends otherwise in the second half of the evaluations."""
+    """The state is the value."""
     checkpoint.save(params["lr"])
     return params["lr"]
 

@@ -31,7 +31,9 @@ def flattened(name: str, state: Any) -> dict[str, Tensor]:
 
     Args:
         name: What the names of the tensors begin with.
-        state: Dicts, lists, tuples and sets, one in another, of tensors, arrays, numbers, texts and bytes.
+        state: Dicts, lists, tuples and sets, one in another, of tensors and arrays of any shape, numbers, texts and
+            bytes. Subclasses become what they derive from: a namedtuple a tuple, a defaultdict a dict, numpy's numbers
+            Python's.
 
     Raises:
         InputError: It holds something else; the error says where.
@@ -100,7 +102,13 @@ def _at(path: str) -> str:
 
 
 def rebuilt(name: str, tensors: Mapping[str, Tensor]) -> Any:
-    """Give the state that `flattened` made tensors of under that name, in copies of its own."""
+    """Give the state that `flattened` made tensors of under that name, in copies of its own.
+
+    Example:
+        >>> tensors = {**flattened("one", [1, b"x"]), **flattened("other", {"mean": np.zeros(2)})}
+        >>> rebuilt("one", tensors), rebuilt("other", tensors)
+        ([1, b'x'], {'mean': array([0., 0.])})
+    """
 
     def part_of(told: Any) -> Any:
         if not isinstance(told, dict):
