@@ -503,6 +503,34 @@ def test_what_does_not_end_well_costs_the_epochs_that_it_took(reported: list[int
     assert study.budget.epochs == cost
 
 
+@pytest.mark.parametrize(("ends", "cost"), [("pruned", 1), ("nan", 2), ("ok", 3)])
+def test_a_part_costs_what_it_adds(ends: str, cost: int) -> None:
+    def train(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> float:
+        checkpoint.save("something")
+        report(checkpoint.epoch + 1, 1.0)
+        if checkpoint.epoch and ends == "pruned":
+            raise optuna.TrialPruned
+        return float("nan") if checkpoint.epoch and ends == "nan" else 1.0
+
+    objective = Objective(train)
+    with Study(SPACE) as study:
+        first, second = Individual([0.5, 0.5]), Individual([0.5, 0.5])
+        first.epochs, second.epochs, second.start_from = 4, 7, 0
+        study.map(objective, [first])
+        study.map(objective, [second])
+    assert study.budget.epochs == 4 + cost
+
+
+def test_a_whole_training_that_was_pruned_keeps_its_value_for_the_algorithm() -> None:
+    def train(params: dict[str, Any], report: Any) -> float:
+        report(1, 0.75)
+        raise optuna.TrialPruned
+
+    with Study(SPACE) as study:
+        assert study.map(Objective(train), [Individual([0.5, 0.5])]) == [(0.75,)]
+    assert study.entries[0].evaluation.status == "pruned"
+
+
 def test_without_common_numbers_parts_from_the_beginning_have_one_seed() -> None:
     with Study(SPACE, common_random_numbers=False) as study:
         first, second = Individual([0.5, 0.5]), Individual([0.5, 0.5])
