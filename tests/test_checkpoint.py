@@ -237,7 +237,9 @@ def test_without_a_checkpoint_every_part_is_trained_from_the_beginning_and_count
 def test_the_display_knows_what_training_again_costs(capsys: pytest.CaptureFixture[str]) -> None:
     for evaluate, epochs in ((grow, 9 + 9 + 9 + 5 * 3 + 9), (train, 9 + 6 + 6 + 5 * 3 + 6)):
         optimize(evaluate, SPACE, algorithm="hyperband", epochs=9, generations=5, seed=1)
-        assert f"generation 5/5: 19/19 evaluations, {epochs}/{epochs} epochs" in capsys.readouterr().err
+        first, *_, last = capsys.readouterr().err.splitlines()
+        assert f"generation 1/5: 9/19 evaluations, 9/{epochs} epochs" in first, "which is planned"
+        assert f"generation 5/5: 19/19 evaluations, {epochs}/{epochs} epochs" in last, "and so it comes"
 
 
 def test_what_does_not_fit_other_weights_is_kept_with_them() -> None:
