@@ -607,6 +607,13 @@ def test_a_copy_shares_the_folder_of_the_original() -> None:
     assert not folder.exists()
 
 
+def test_what_nobody_needs_is_not_left_where_nobody_drops_it() -> None:
+    """In a worker's own memory; a folder is cleared after each batch."""
+    for store, is_left in ((MemoryCheckpoints(), False), (TemporaryCheckpoints(), True)):
+        evaluation = Objective(half, checkpoints=store).evaluate(Request(0, {"lr": 0.5}, seed=0, epochs=1))
+        assert (evaluation.checkpoint is not None) == is_left
+
+
 def test_nothing_is_no_state() -> None:
     with pytest.raises(InputError, match=r"^checkpoint.save takes a state; got None"):
         Checkpoint(MemoryCheckpoints()).save(None)
