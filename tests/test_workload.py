@@ -292,6 +292,18 @@ def test_where_earlier_evaluations_answer_there_are_more_generations_than_planne
     assert found[:3] == ["1/2", "2/2", "3/3"]
 
 
+def test_what_trains_every_part_from_the_beginning_is_planned_so() -> None:
+    space = Space({"x": Float(0.0, 1.0)})
+    staged = EvolutionConfig(algorithm="truncation", population=4, generations=1, stages=[1, 3], stopping="halving")
+    frozen = EvolutionConfig(algorithm="freeze-thaw", population=4, generations=1)
+    for evolution, continuing, beginning in (
+        (staged, (Batch(4, 1), Batch(2, 2)), (Batch(4, 1), Batch(2, 3))),
+        (frozen, (Batch(4, 3, 1),), (Batch(4, 3, 2),)),  # at 2 and at 3 epochs
+    ):
+        assert workload(space, evolution, epochs=3).batches == continuing
+        assert workload(space, evolution, epochs=3, continues=False).batches == beginning
+
+
 def lines_of(search: Any, capfd: pytest.CaptureFixture[str], **changed: Any) -> list[tuple[str, str]]:
     """The generation and the rest of each line on standard error; standard output has none."""
     search(**changed)
