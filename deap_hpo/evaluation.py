@@ -5,11 +5,14 @@ Nothing here knows of DEAP, of torch, or of storage.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
+
+from deap_hpo.errors import InputError
 
 Params = Mapping[str, Any]
 Direction = Literal["minimize", "maximize"]
@@ -156,6 +159,38 @@ def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
         evaluate = evaluate.func
     return evaluate
+
+
+def check_takes_params(evaluate: Callable[..., Any]) -> None:
+    """Check that a plain function needs nothing but the hyperparameters; a trainer is asked in another way.
+
+    Raises:
+        InputError: It needs something else, or cannot be called.
+
+    Example:
+        >>> check_takes_params(lambda params: params["x"] ** 2)
+        >>> check_takes_params(lambda params, report: params["x"] ** 2)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: The function registered as evaluate is called with the hyperparameters alone: \
+missing a required argument: 'report'. One with report, seed, number, epochs or checkpoint is wrapped: \
+toolbox.register("evaluate", Objective(train)).
+    """
+    if hasattr(evaluate, "evaluate"):
+        return
+    if not callable(evaluate):
+        raise InputError(f"evaluate must be a trainer or a function of the hyperparameters; got {evaluate!r}.")
+    try:
+        signature = inspect.signature(evaluate)
+    except (TypeError, ValueError):  # some functions written in C
+        return
+    try:
+        signature.bind({})
+    except TypeError as error:
+        raise InputError(
+            f"The function registered as evaluate is called with the hyperparameters alone: {error}. One with report, "
+            'seed, number, epochs or checkpoint is wrapped: toolbox.register("evaluate", Objective(train)).'
+        ) from None
 
 
 def failure(error: str, seconds: float = 0.0) -> Evaluation:

@@ -24,7 +24,7 @@ from deap_hpo.checks import check_integer
 from deap_hpo.continuation import Continuations
 from deap_hpo.entries import Entry, genes_of, values_for, with_worst_values
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction, Evaluation, Request, unwrapped
+from deap_hpo.evaluation import Direction, Evaluation, Request, check_takes_params, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.failures import FailureWarning
 from deap_hpo.goals import check_directions
@@ -177,7 +177,7 @@ class Study(LiveResults):
             ReplayError: The record shows that another algorithm, seed or version made it: genes differ. Nothing was
                 written.
             BudgetSpent: The run's total of evaluations or epochs, or its time, is used up.
-            InputError: What an individual asks for cannot be done.
+            InputError: What an individual asks for cannot be done, or `evaluate` cannot be called.
         """
         start = perf_counter()
         evaluate = self._use(evaluate)
@@ -201,6 +201,7 @@ class Study(LiveResults):
 
     def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
         self.evaluator = evaluate = unwrapped(evaluate)
+        check_takes_params(evaluate)
         self.provenance.use(evaluate, replaying=self._count < len(self.record))
         self._continuations.use(evaluate)
         return evaluate

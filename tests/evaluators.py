@@ -52,6 +52,11 @@ def sleep(params: dict[str, Any]) -> float:
     return float(params["x"])
 
 
+def sleep_and_tell_parent(params: dict[str, Any]) -> tuple[float, float]:
+    time.sleep(params["seconds"])
+    return float(params["x"]), float(os.getppid())
+
+
 def unpicklable_at_2(params: dict[str, Any]) -> Evaluation:
     environment = {"lock": threading.Lock()} if params["x"] == 2 else {}
     return Evaluation((float(params["x"]),), environment=environment)

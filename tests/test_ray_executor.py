@@ -89,13 +89,17 @@ def test_the_loss_of_a_node_costs_retries_and_nothing_else(cluster: Any) -> None
     node = cluster.add_node(num_cpus=2)
     cluster.wait_for_nodes()
     executor = RayExecutor(address=cluster.address)
+    (raylet,) = node.all_processes["raylet"]
     done: dict[int, Evaluation] = {}
-    for position, evaluation in executor.run(evaluators.sleep, requests(40, seconds=0.2)):
+    lost = False
+    for position, evaluation in executor.run(evaluators.sleep_and_tell_parent, requests(80, seconds=0.2)):
         done[position] = evaluation
-        if len(done) == 10:
+        if not lost and evaluation.values[1] == raylet.process.pid:  # it is at work
             cluster.remove_node(node, allow_graceful=False)
+            lost = True
     executor.close()
-    assert [done[i].value for i in range(40)] == list(range(40))
+    assert [done[i].values[0] for i in range(80)] == list(range(80))
+    assert lost
     assert 1 <= sum(evaluation.retries for evaluation in done.values()) <= 2
 
 

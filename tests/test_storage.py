@@ -81,9 +81,9 @@ def test_killed_with_kill_9_it_ends_the_same(storage: str, tmp_path: Path) -> No
     script.write_text(textwrap.dedent(SCRIPT))
     command = [sys.executable, str(script)]
     whole = subprocess.run([*command, f"{tmp_path}/whole.db"], capture_output=True, text=True, check=True).stdout
-    for evaluations in (3, 9):
-        process = subprocess.Popen([*command, storage, "1"], stdout=subprocess.DEVNULL)  # slow enough to be caught
-        wait_until_recorded(evaluations, process, storage=storage)
+    for before, evaluations in ((0, 3), (3, 6)):
+        process = subprocess.Popen([*command, storage, "0.05", str(evaluations)], stdout=subprocess.DEVNULL)
+        wait_until_recorded(before + evaluations, process, storage=storage)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole

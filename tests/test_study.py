@@ -140,14 +140,17 @@ def test_in_memory_and_on_disk_give_the_same(tmp_path: Path) -> None:
 
 
 SCRIPT = """
-    import json, random, sys, time
+    import itertools, json, random, sys, time
     from deap_hpo.algorithms import eaTruncation
     from deap_hpo.individual import make_toolbox
     from deap_hpo.space import Float, Space
     from deap_hpo.study import Study
 
+    seconds, last = map(float, sys.argv[2:] or ("0.05", "inf"))
+    calls = itertools.count()
+
     def evaluate(params):
-        time.sleep(float(sys.argv[2]) if sys.argv[2:] else 0.05)
+        time.sleep(seconds if next(calls) < last else 3600)
         return (params["x"] - 0.3) ** 2 + random.random()
 
     space = Space({"x": Float(0.0, 1.0)})
@@ -168,12 +171,32 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same(tmp_path: Path) -> 
     storage = f"{tmp_path}/killed.db"
     for wait in (0.08, 0.2, 0.31, 0.17):
         before = count_recorded(storage=storage)
-        process = subprocess.Popen([*command, storage, "0.4"], stdout=subprocess.DEVNULL)  # slow enough to be caught
+        process = subprocess.Popen([*command, storage, "0.4", "inf"], stdout=subprocess.DEVNULL)  # slow enough to be caught
         wait_until_recorded(before + 1, process, storage=storage)
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "named"),
+    [
+        (lambda params, report: 1.0, r"missing a required argument: 'report'.* Objective\(train\)"),
+        (lambda: 1.0, "too many positional arguments"),
+        (0.5, r"must be a trainer or a function of the hyperparameters; got 0\.5"),
+    ],
+)
+def test_what_cannot_be_called_is_said_once_and_nothing_recorded(evaluate: Any, named: str) -> None:
+    with Study(SPACE) as study, pytest.raises(InputError, match=named):
+        study.map(evaluate, [Individual([0.5] * len(SPACE))])
+    assert len(study.record) == 0
+
+
+@pytest.mark.parametrize("evaluate", [max, lambda *args: 0.5, lambda genes, seed=0: genes[1]])
+def test_what_can_be_called_may_have_more_parameters_or_no_signature(evaluate: Any) -> None:
+    with Study() as study:
+        assert study.map(evaluate, [[0.25, 0.5]]) == [(0.5,)]
 
 
 @pytest.mark.parametrize(
