@@ -171,7 +171,7 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same(tmp_path: Path) -> 
     storage = f"{tmp_path}/killed.db"
     for wait in (0.08, 0.2, 0.31, 0.17):
         before = count_recorded(storage=storage)
-        process = subprocess.Popen([*command, storage, "0.4", "inf"], stdout=subprocess.DEVNULL)  # slow enough to be caught
+        process = subprocess.Popen([*command, storage, "0.4", "inf"], stdout=subprocess.DEVNULL)  # catchable
         wait_until_recorded(before + 1, process, storage=storage)
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
