@@ -12,6 +12,7 @@ from deap_hpo.config import RunConfig
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evolution import algorithm_of
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor, usable_cores
+from deap_hpo.gpus import check_device
 from deap_hpo.seeding import generators_kept
 from deap_hpo.starting import load_task
 from deap_hpo.storage import run_folder
@@ -100,8 +101,23 @@ def check_algorithm(config: RunConfig, trainer: Trainer) -> None:
 
 
 def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
-    """Make the executor: "auto" is worker processes on a CPU with several cores, this process on an accelerator."""
+    """Make the executor: "auto" is this process on an accelerator, else worker processes, on all cores or given GPUs.
+
+    Raises:
+        InputError: GPUs are given that the trainer, or the executor asked for, has no use for.
+    """
     settings = config.execution
+    if settings.gpus:
+        if settings.executor in ("serial", "ray"):
+            raise InputError(f"execution.gpus is for the executor 'processes'; got {settings.executor!r}.")
+        check_device(trainer, settings.gpus)
+        return ProcessExecutor(
+            settings.workers,
+            gpus=settings.gpus,
+            chunk=settings.chunk,
+            timeout=settings.timeout,
+            retries=settings.retries,
+        )
     if settings.executor == "ray":
         from deap_hpo.ray_executor import RayExecutor  # an extra, and slow to import
 

@@ -124,11 +124,12 @@ class ExecutionConfig(Section):
     """Where evaluations run; changes speed, never results."""
 
     executor: Literal["auto", "serial", "processes", "ray"] = Field(
-        "auto", description="serial, processes, ray, or auto (processes on a CPU, serial on an accelerator)."
+        "auto", description="serial, processes, ray, or auto (processes on CPUs or several GPUs, serial on one GPU)."
     )
-    workers: int | None = Field(None, ge=1, description="Trainings side by side; by default one per core.")
+    workers: int | None = Field(None, ge=1, description="Trainings side by side; by default one per core, or GPU.")
+    gpus: list[int] = Field([], description="processes: GPUs that workers share out, by number, such as [0, 1].")
     address: str | None = Field(None, description="ray: address of the cluster; by default one on this machine.")
-    chunk: int = Field(16, ge=1, description="ray: trainings that a GPU takes at once.")
+    chunk: int = Field(16, ge=1, description="ray, and processes with gpus: trainings that a GPU takes at once.")
     timeout: float | None = Field(None, gt=0, description="Seconds that one evaluation may take.")
     retries: int = Field(2, ge=0, description="How often an evaluation whose worker died is started again.")
     max_seconds: float | None = Field(None, gt=0, description="Seconds after which the run stops, resumably.")

@@ -14,6 +14,7 @@ from typing import Protocol
 from deap_hpo.checks import check_integer, check_optional_integer, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BatchEvaluator, Evaluation, Request
+from deap_hpo.gpus import VISIBLE, check_device, check_gpus, visible_as
 from deap_hpo.pool import WorkerPool
 from deap_hpo.workers import Evaluate, Worker, evaluate_one, wait_for
 
@@ -67,8 +68,12 @@ class ProcessExecutor:
     "failed". One whose worker dies is started again, up to `retries` times, then "failed".
 
     Args:
-        workers: Number of processes, at least 1; None takes one per usable core.
-        timeout: Seconds that one evaluation may take; None for no limit.
+        workers: Number of processes, at least 1; None takes one per usable core, or per GPU.
+        gpus: Numbers of the GPUs that the workers share out among themselves, such as [0, 1], as this process counts
+            them. Each worker sees its own alone, as "cuda". With none given, workers see what this process sees.
+        chunk: Requests that a worker is given at once, at least 1, where the evaluator takes batches, as the population
+            trainer does: the size of a stack.
+        timeout: Seconds that one evaluation may take (a chunk: as many times that); None for no limit.
         retries: How often an evaluation whose worker died is started again, at least 0.
 
     The evaluator and its data go to each worker once, when it starts; torch's tensors are shared, not copied. A worker
@@ -89,17 +94,28 @@ class ProcessExecutor:
         >>> executor.close()
     """
 
-    def __init__(self, workers: int | None = None, *, timeout: float | None = None, retries: int = 2) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        gpus: Sequence[int] = (),
+        chunk: int = 1,
+        timeout: float | None = None,
+        retries: int = 2,
+    ) -> None:
         check_optional_integer("workers", workers, 1)
+        check_integer("chunk", chunk, 1)
         check_limits(timeout, retries)
-        self.workers = workers or usable_cores()
+        self.gpus = check_gpus(gpus)
+        self.workers = workers or len(gpus) or usable_cores()
         self._evaluate: Evaluate | None = None
-        self._pool = WorkerPool(self._start, wait_for, timeout=timeout, retries=retries)
+        self._pool = WorkerPool(self._start, wait_for, timeout=timeout, retries=retries, chunk=chunk)
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished, in order of completion."""
         if self._evaluate is not evaluate:
             self.close()
+            check_device(evaluate, self.gpus)
             self._evaluate = evaluate
         yield from self._pool.run(requests, self.workers)
 
@@ -115,7 +131,11 @@ class ProcessExecutor:
     def _start(self) -> Worker:
         if self._evaluate is None:
             raise RuntimeError("there is nothing to evaluate")
-        return Worker(self._evaluate)
+        if not self.gpus:
+            return Worker(self._evaluate)
+        taken = [worker.environment[VISIBLE] for worker in self._pool.workers]
+        free = min(map(visible_as, self.gpus), key=taken.count)
+        return Worker(self._evaluate, {VISIBLE: free})
 
 
 def usable_cores() -> int:

@@ -113,6 +113,9 @@ class ProcessState:
 
     Without that, a forked worker would have the state of the server's start.
 
+    Args:
+        more: Variables of the environment that are to differ.
+
     Attributes:
         environment: See `worker_environment`.
         umask: Permissions that its files do not get.
@@ -126,8 +129,8 @@ class ProcessState:
         True
     """
 
-    def __init__(self) -> None:
-        self.environment = worker_environment()
+    def __init__(self, more: Mapping[str, str] | None = None) -> None:
+        self.environment = {**worker_environment(), **(more or {})}
         self.umask = os.umask(0)
         os.umask(self.umask)
         self.cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None

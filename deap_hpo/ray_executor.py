@@ -11,10 +11,10 @@ from typing import Any
 
 from deap_hpo.checks import check_integer, check_optional_integer
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import BatchEvaluator, Evaluation, Request
+from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import check_limits
 from deap_hpo.pool import WorkerPool
-from deap_hpo.workers import Evaluate, WorkerDied, evaluate_one
+from deap_hpo.workers import Evaluate, WorkerDied, evaluate_chunk
 
 # Ray reads it when it is imported, here and in its workers: tensors then stay in the object store, one copy a machine.
 os.environ.setdefault("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "1")
@@ -182,7 +182,4 @@ class _Actor:
         return None
 
     def work(self, requests: Sequence[Request]) -> list[Evaluation]:
-        if len(requests) > 1 and isinstance(self._evaluate, BatchEvaluator):
-            done = dict(self._evaluate.evaluate_batch(requests))
-            return [done[i] for i in range(len(requests))]
-        return [evaluate_one(self._evaluate, request) for request in requests]
+        return evaluate_chunk(self._evaluate, requests)

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe, connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -19,7 +19,7 @@ from typing import Any
 from weakref import WeakSet
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation, Request, failure
+from deap_hpo.evaluation import BatchEvaluator, Evaluation, Request, failure
 from deap_hpo.fork_server import ProcessState, ensure_fork_server, starting_workers
 from deap_hpo.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack_requests
 from deap_hpo.seeding import seeded
@@ -52,6 +52,23 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
         return failure(traceback.format_exc(), perf_counter() - start)
 
 
+def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Evaluation]:
+    """Do several requests here and now: as one batch, where the evaluator takes batches.
+
+    A batch that raises is done one by one, so that only what raises is "failed".
+
+    Example:
+        >>> requests = [Request(number=i, params=-i, seed=0) for i in range(2)]
+        >>> [evaluation.value for evaluation in evaluate_chunk(abs, requests)]
+        [0.0, 1.0]
+    """
+    if len(requests) > 1 and isinstance(evaluate, BatchEvaluator):
+        with suppress(Exception):
+            done = dict(evaluate.evaluate_batch(requests))
+            return [done[i] for i in range(len(requests))]
+    return [evaluate_one(evaluate, request) for request in requests]
+
+
 def _as_evaluation(result: Any, seconds: float) -> Evaluation:
     result = result.tolist() if hasattr(result, "tolist") else result  # of an array or a tensor
     values = tuple(float(value) for value in (result if isinstance(result, (tuple, list)) else (result,)))
@@ -80,14 +97,19 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """A process that evaluates, one request at a time.
+    """A process that evaluates, what it is given at once as one batch.
 
     It shares nothing with other workers: no queue, no lock. So whatever kills it, at whatever moment, touches no
     evaluation but its own. (A pool with one queue for all hung, or failed the evaluations of others, when its workers
     were killed again and again.) It ends by itself when the driver is gone, however the driver ended.
 
+    Args:
+        evaluate: What evaluates.
+        environment: Variables of its environment that differ from this process's.
+
     Attributes:
         pid: Process id.
+        environment: As given.
         ready: Whether it has said that it can be given requests.
 
     Raises:
@@ -95,12 +117,13 @@ class Worker:
         WorkerDied: The process was killed while it started.
     """
 
-    def __init__(self, evaluate: Evaluate) -> None:
+    def __init__(self, evaluate: Evaluate, environment: Mapping[str, str] | None = None) -> None:
         self._connection, theirs = Pipe()
         self._exit_code: int | None = None
         self.ready = False
+        self.environment = dict(environment or {})
         try:
-            self._process = _start(theirs, evaluate)
+            self._process = _start(theirs, evaluate, self.environment)
         except BrokenPipeError:
             raise WorkerDied("while it started", killed=True) from None
         except (*NOT_SENDABLE, OSError) as error:
@@ -195,8 +218,8 @@ def _kill_all() -> None:
         worker.kill()
 
 
-def _start(driver: connection.Connection, evaluate: Evaluate) -> BaseProcess:
-    arguments = (driver, ProcessState(), Parcel(evaluate))
+def _start(driver: connection.Connection, evaluate: Evaluate, environment: Mapping[str, str]) -> BaseProcess:
+    arguments = (driver, ProcessState(environment), Parcel(evaluate))
     if ensure_fork_server():
         forked = get_context("forkserver").Process(target=_serve, args=arguments, name="deap-hpo worker")
         # Unless the server was killed, or the evaluator has more tensors to share than it passes on at once.
@@ -227,7 +250,7 @@ def _serve(driver: connection.Connection, state: ProcessState, parcel: Any) -> N
         driver.send(None)
         while True:
             requests = driver.recv()
-            driver.send_bytes(pickle.dumps([_that_pickles(evaluate_one(evaluate, request)) for request in requests]))
+            driver.send_bytes(pickle.dumps(list(map(_that_pickles, evaluate_chunk(evaluate, requests)))))
 
 
 def _that_pickles(evaluation: Evaluation) -> Evaluation:

@@ -57,6 +57,12 @@ def sleep_and_tell_parent(params: dict[str, Any]) -> tuple[float, float]:
     return float(params["x"]), float(os.getppid())
 
 
+def visible_gpu(params: dict[str, Any]) -> tuple[float, float]:
+    """The number of the GPU that this process may see, and the process."""
+    time.sleep(0.2)
+    return float(os.environ["CUDA_VISIBLE_DEVICES"]), float(os.getpid())
+
+
 def unpicklable_at_2(params: dict[str, Any]) -> Evaluation:
     environment = {"lock": threading.Lock()} if params["x"] == 2 else {}
     return Evaluation((float(params["x"]),), environment=environment)
@@ -220,6 +226,15 @@ class Batches(DiesAt2):
 
     def _evaluation(self, request: Request, size: int) -> Evaluation:
         return Evaluation((self(request.params), float(size)))
+
+
+class BreaksInBatches(Batches):
+    """Takes no batch that holds x = 2."""
+
+    def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
+        if any(request.params["x"] == 2 for request in requests):
+            raise RuntimeError("no such batch")
+        yield from super().evaluate_batch(requests)
 
 
 def sleep_by_x(params: dict[str, Any]) -> float:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from test_cli import CONFIG
 from typer.testing import CliRunner
 
@@ -86,12 +87,14 @@ def test_every_command_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) ->
         if command[0] == "init":
             continue  # above
         changed = next((more for start, more in SMALLER.items() if " ".join(command).startswith(start)), [])
-        call([*command, *changed])
+        needs_gpus = "execution.gpus=[0, 1]" in command and torch.cuda.device_count() < 2
+        call([*command, *changed], refused="gpus" if needs_gpus else None)
 
 
-def call(arguments: list[str]) -> None:
+def call(arguments: list[str], refused: str | None = None) -> None:
     ended = CliRunner().invoke(app, arguments)
-    assert ended.exit_code == 0, (arguments, ended.output, ended.stderr)
+    assert ended.exit_code == (2 if refused else 0), (arguments, ended.output, ended.stderr)
+    assert refused is None or ended.stderr.startswith(f"Error: {refused}")
 
 
 def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Which GPU a worker process sees: it is told by an environment variable, before anything of CUDA is asked."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from deap_hpo.checks import is_integer
+from deap_hpo.errors import InputError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable by which CUDA (and ROCm) is told which GPUs a process may see; there they are numbered from 0."""
+
+
+def check_gpus(gpus: Sequence[int]) -> tuple[int, ...]:
+    """Give the numbers of GPUs as they are kept.
+
+    Raises:
+        InputError: They are not different integers of at least 0, or this process does not see so many.
+
+    Example:
+        >>> check_gpus([0, 1])
+        (0, 1)
+        >>> check_gpus([0, 0])
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: gpus must be different integers of at least 0, such as [0, 1]; got [0, 0].
+    """
+    is_list = isinstance(gpus, (list, tuple, range))
+    if not is_list or not all(is_integer(one) and one >= 0 for one in gpus) or len(set(gpus)) < len(gpus):
+        raise InputError(f"gpus must be different integers of at least 0, such as [0, 1]; got {gpus!r}.")
+    visible = _visible()
+    if visible is not None and gpus and max(gpus) >= len(visible):
+        raise InputError(f"gpus must be below {len(visible)}, as {VISIBLE} is {os.environ[VISIBLE]!r}; got {gpus!r}.")
+    return tuple(map(int, gpus))
+
+
+def check_device(evaluate: Any, gpus: Sequence[int]) -> None:
+    """Check that what evaluates computes on the GPUs that workers are to see; of a function nothing is known.
+
+    Raises:
+        InputError: It computes elsewhere, or on one of its own choice, or there are not so many.
+
+    Example:
+        >>> check_device(abs, [0, 1])
+    """
+    device = getattr(evaluate, "device", None)
+    if not gpus or device is None:
+        return
+    if str(device) != "cuda":
+        raise InputError(
+            f"gpus are for what computes on 'cuda', and leaves it to the workers which one that is; "
+            f"the device of {type(evaluate).__name__} is {str(device)!r}."
+        )
+    torch = sys.modules.get("torch")
+    if torch is not None and max(gpus) >= torch.cuda.device_count():
+        raise InputError(f"gpus must be below {torch.cuda.device_count()}, the number of GPUs; got {list(gpus)}.")
+
+
+def visible_as(gpu: int) -> str:
+    """Give the value of `VISIBLE` with which a process sees one of the GPUs that this process sees.
+
+    Example:
+        >>> visible_as(1) if VISIBLE not in os.environ else "1"
+        '1'
+    """
+    visible = _visible()
+    return str(gpu) if visible is None else visible[gpu]
+
+
+def _visible() -> list[str] | None:
+    """Give the names (numbers, or UUIDs) of the GPUs that this process may see; None where that is all."""
+    names = os.environ.get(VISIBLE)
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
