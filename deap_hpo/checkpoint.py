@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from deap_hpo.checks import is_number
 from deap_hpo.errors import InputError
 from deap_hpo.seeding import generator_states, set_generator_states
+from deap_hpo.undone import optimizer_settings, undone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +30,7 @@ class Checkpoint:
     Args:
         store: Where checkpoints are kept.
         reference: That of the checkpoint to go on from; None to begin.
+        params: The hyperparameters of the evaluation.
 
     Attributes:
         epoch: Epochs trained before; 0 to begin with.
@@ -47,10 +50,15 @@ class Checkpoint:
         (2, {'weight': 0.5})
     """
 
-    def __init__(self, store: CheckpointStore, reference: str | None = None) -> None:
+    def __init__(
+        self, store: CheckpointStore, reference: str | None = None, params: Mapping[str, Any] | None = None
+    ) -> None:
         self._store = store
+        self._params = {name: value for name, value in (params or {}).items() if is_number(value)}
         self._start = store.load(reference) if reference else None
         self._saved: Mapping[str, Tensor] | None = None
+        self._settings_loaded: Mapping[str, float] = {}  # of optimisers
+        self._settings_saved: Mapping[str, float] = {}
         self.epoch = int(self._start["epoch"]) if self._start else 0
 
     def load(self) -> Any:
@@ -63,7 +71,9 @@ class Checkpoint:
         from deap_hpo.training.nested import rebuilt
 
         set_generator_states(rebuilt("generators", self._start))
-        return rebuilt("state", self._start)
+        state = rebuilt("state", self._start)
+        self._settings_loaded = optimizer_settings(state)
+        return state
 
     def save(self, state: Any) -> None:
         """Keep a state, as it is now, for whoever goes on from here; of several, the last counts.
@@ -79,7 +89,20 @@ class Checkpoint:
             raise InputError(
                 "checkpoint.save takes a state; got None, by which checkpoint.load tells that there is none."
             )
-        self._saved = {**flattened("state", state), **flattened("generators", generator_states())}
+        self._saved = {
+            **flattened("state", state),
+            **flattened("generators", generator_states()),
+            **flattened("params", self._params),
+        }
+        self._settings_saved = optimizer_settings(state)
+
+    def undone(self) -> list[str]:
+        """Name the hyperparameters that loading the state of another evaluation has undone, as far as can be told."""
+        if self._start is None or not self._settings_loaded:
+            return []
+        from deap_hpo.training.nested import rebuilt
+
+        return undone(self._params, rebuilt("params", self._start), self._settings_loaded, self._settings_saved)
 
     def keep(self, epoch: int, *, needed: bool = True) -> str | None:
         """Put what was saved in the store, and give its reference; for what hands checkpoints out.

@@ -161,14 +161,15 @@ def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     return evaluate
 
 
-def check_takes_params(evaluate: Callable[..., Any]) -> None:
-    """Check that a plain function needs nothing but the hyperparameters; a trainer is asked in another way.
+def check_takes_params(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """Give what evaluates; check that, if it is a plain function, it needs nothing but the hyperparameters.
 
     Raises:
         InputError: It needs something else, or cannot be called.
 
     Example:
-        >>> check_takes_params(lambda params: params["x"] ** 2)
+        >>> check_takes_params(abs)
+        <built-in function abs>
         >>> check_takes_params(lambda params, report: params["x"] ** 2)
         Traceback (most recent call last):
             ...
@@ -177,13 +178,13 @@ missing a required argument: 'report'. One with report, seed, number, epochs or 
 toolbox.register("evaluate", Objective(train)).
     """
     if hasattr(evaluate, "evaluate"):
-        return
+        return evaluate
     if not callable(evaluate):
         raise InputError(f"evaluate must be a trainer or a function of the hyperparameters; got {evaluate!r}.")
     try:
         signature = inspect.signature(evaluate)
     except (TypeError, ValueError):  # some functions written in C
-        return
+        return evaluate
     try:
         signature.bind({})
     except TypeError as error:
@@ -191,6 +192,7 @@ toolbox.register("evaluate", Objective(train)).
             f"The function registered as evaluate is called with the hyperparameters alone: {error}. One with report, "
             'seed, number, epochs or checkpoint is wrapped: toolbox.register("evaluate", Objective(train)).'
         ) from None
+    return evaluate
 
 
 def failure(error: str, seconds: float = 0.0) -> Evaluation:

@@ -16,6 +16,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Epoch, Evaluation, Request
 from deap_hpo.goals import Goals
 from deap_hpo.seeding import seeded
+from deap_hpo.undone import NOTE
 
 if TYPE_CHECKING:
     from deap_hpo.training.checkpoints import CheckpointStore
@@ -137,7 +138,9 @@ class Objective:
         epochs = request.epochs or self.epochs
         if self.takes_epochs and epochs is None:
             raise InputError(f"epochs must say how long a whole training of {self.function!r} is; got None.")
-        checkpoint = Checkpoint(self.checkpoints, request.start_from) if self.checkpoints is not None else None
+        checkpoint = None
+        if self.checkpoints is not None:
+            checkpoint = Checkpoint(self.checkpoints, request.start_from, request.params)
         before = checkpoint.epoch if checkpoint else -1
         reporter = Reporter(request.limits, self.goals.directions[0], before, epochs)
         offered = {"report": reporter, "seed": request.seed, "number": request.number}
@@ -162,6 +165,7 @@ class Objective:
         reference = None
         if checkpoint and epochs and reporter.status == "ok":
             reference = checkpoint.keep(epochs, needed=request.keep)
+            notes |= {NOTE: ", ".join(names)} if (names := checkpoint.undone()) else {}
         return Evaluation(
             values,
             reporter.status,

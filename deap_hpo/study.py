@@ -37,6 +37,7 @@ from deap_hpo.results import LiveResults
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.statistics import generation_statistics
+from deap_hpo.undone import UndoneWarning
 
 
 class Study(LiveResults):
@@ -125,7 +126,7 @@ class Study(LiveResults):
         self.space = None if space is None else Space.of(space)
         self.executor = executor or SerialExecutor()
         self.pruner = pruner
-        self.callbacks = [FailureWarning(), *check_callbacks(callbacks)]
+        self.callbacks = [FailureWarning(), UndoneWarning(), *check_callbacks(callbacks)]
         identity = {"seed": self.seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         identity["pruner"] = repr(pruner) if pruner else None
         self.record = Record(name, storage, self.space, self.directions, identity, resume=resume)
@@ -200,8 +201,7 @@ class Study(LiveResults):
         return [values_for(entry, self.directions) for entry in entries]
 
     def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
-        self.evaluator = evaluate = unwrapped(evaluate)
-        check_takes_params(evaluate)
+        self.evaluator = evaluate = check_takes_params(unwrapped(evaluate))
         self.provenance.use(evaluate, replaying=self._count < len(self.record))
         self._continuations.use(evaluate)
         return evaluate
