@@ -47,7 +47,8 @@ def evolve(
         verbose: Whether to print the logbook as it grows.
 
     Raises:
-        InputError: Something in the configuration cannot be used, or the study exists although `resume` is false.
+        InputError: Something in the configuration cannot be used, the study exists although `resume` is false, or the
+            first evaluations, five at least, all failed.
         ReplayError: The study was recorded with other settings.
         BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` were done, or ``execution.max_seconds`` passed.
         StoppedEarly: ``evolution.target`` was reached, or nothing better found for ``evolution.patience`` generations.
@@ -55,6 +56,7 @@ def evolve(
     # Here, so that `python -m deap_hpo --help` answers at once.
     from deap_hpo.assembly import make_executor, make_task, trainer_of
     from deap_hpo.evolution import algorithm_of
+    from deap_hpo.failures import NotAllFailed
     from deap_hpo.stopping import early_stopping
     from deap_hpo.study import Study
 
@@ -75,7 +77,11 @@ def evolve(
         max_evaluations=evolution.max_evaluations,
         max_epochs=evolution.max_epochs,
         max_seconds=config.execution.max_seconds,
-        callbacks=[*callbacks, *early_stopping(evolution.target, evolution.patience)],
+        callbacks=[
+            *callbacks,
+            NotAllFailed(config.study.storage),
+            *early_stopping(evolution.target, evolution.patience),
+        ],
         resume=resume,
     ) as study:
         # Without its storage: a URL may hold a password.

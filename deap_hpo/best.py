@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -47,28 +48,36 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
     """Train the best network again, measure it on the test examples, save it, and note the measurements on record.
 
     Training again gives the same network (bit for bit on a CPU), so no evaluation has to keep its weights. Of an
-    evaluation with several repeats, it is the first. Where the record shows that this network was measured before, that
-    measurement stands.
+    evaluation with several repeats, it is the first. Where the record shows that the network in the folder is this one,
+    and was measured before, that measurement stands.
 
     Args:
         trainer: The trainer that evaluated it.
         recorded: The study.
         storage: Where the study is recorded.
         folder: Where ``best.safetensors`` (the weights) and ``best.json`` (the measurements) are written. Both have
-            ``inputs``: how inputs are normalised before the network sees them; see `Data.expected_inputs`.
+            ``inputs``: how inputs are normalised before the network sees them; see `Data.expected_inputs`. The latter
+            has ``sha256``, by which the file of the weights is known again.
 
     Raises:
         InputError: No evaluation has a finite value, or the study was made without a space.
     """
     best = best_entry(recorded.entries, recorded.directions[0])
-    known = recorded.attributes.get("final")
-    if known and known["number"] == best.number and (folder / "best.safetensors").exists():
+    weights = folder / "best.safetensors"
+    known = dict(recorded.attributes.get("final", {}))
+    digest = known.pop("sha256", None)
+    if digest and known["number"] == best.number and weights.exists() and digest == _sha256(weights):
         return Final(**known)
     final = train_again(trainer, recorded, best, folder / "best")
-    facts = {**asdict(final), "inputs": trainer.task.data.expected_inputs()}
-    write_text(folder / "best.json", json.dumps(facts, indent=2) + "\n")
-    note(recorded.name, storage, "final", asdict(final))
+    facts = {**asdict(final), "sha256": _sha256(weights)}
+    about = {**facts, "inputs": trainer.task.data.expected_inputs()}
+    write_text(folder / "best.json", json.dumps(about, indent=2) + "\n")
+    note(recorded.name, storage, "final", facts)
     return final
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) -> Final:

@@ -249,7 +249,7 @@ def _read_source(source: str) -> dict[str, Any]:
             space = load_source(f"{place}:space")
         except InputError as error:
             raise InputError(f"{error} Without {beside}, that `space` says what is searched.") from error
-        data["space"] = (space if isinstance(space, Space) else Space(space)).to_dict()
+        data["space"] = Space.of(space).to_dict()
     return data
 
 

@@ -17,7 +17,7 @@ from deap_hpo.checks import check_integer
 from deap_hpo.entries import Entry, best_entry, genes_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request
-from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.executors import Executor
 from deap_hpo.interruption import undisturbed
 from deap_hpo.record import Record
 
@@ -48,10 +48,12 @@ is to go on where it stopped; got <built-in function len>.
             "whose function has a parameter named epochs, and one named checkpoint if it is to go on where it stopped; "
             f"got {getattr(evaluate, 'function', evaluate)!r}."
         )
-    if checkpoints is not None and not checkpoints.shared and not isinstance(executor, (SerialExecutor, type(None))):
+    in_process = executor is None or getattr(executor, "in_process", False)
+    if checkpoints is not None and not checkpoints.shared and not in_process:
         raise InputError(
             "Checkpoints in memory cannot be seen by worker processes: give what evaluates "
-            "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor)."
+            "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor, or an executor of "
+            "your own that says in_process = True)."
         )
 
 

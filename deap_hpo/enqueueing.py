@@ -97,6 +97,9 @@ class Enqueued:
         self._strategy, self._genomes = strategy, [list(genome) for genome in genomes]
         self._begun = False
 
+    def __str__(self) -> str:
+        return str(self._strategy)
+
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the given individuals, then those of the strategy."""
         if self._begun:

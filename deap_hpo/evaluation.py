@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from deap_hpo.errors import InputError
 
-Params = Mapping[str, Any]
 Direction = Literal["minimize", "maximize"]
 Status = Literal["ok", "pruned", "diverged", "failed", "infeasible"]
 
@@ -124,8 +123,8 @@ class Evaluation:
 
     @property
     def feasible(self) -> bool:
-        """Whether it ended well and breaks no constraint; only such can be the best."""
-        return self.status == "ok" and self.violation == 0
+        """Whether it ended well, with finite values, and breaks no constraint; only such can be the best."""
+        return self.status == "ok" and self.violation == 0 and all(map(math.isfinite, self.values))
 
     @property
     def trained_epochs(self) -> int:

@@ -65,7 +65,7 @@ class Algorithm:
         if evolution.stages:
             toolbox.register("map", StagedMap(toolbox.map, evolution.stages, evolution.stopping))
         if self.strategy is not None:
-            if verbose and type(self.strategy).__str__ is not object.__str__:
+            if verbose and not str(self.strategy).startswith("<"):  # as objects without a __str__ of their own do
                 print(self.strategy)  # which grid it is, where the budget has decided that
             toolbox.register("generate", self.strategy.generate, toolbox.genome)
             toolbox.register("update", self.strategy.update)

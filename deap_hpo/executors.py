@@ -20,7 +20,13 @@ from deap_hpo.workers import Evaluate, Worker, evaluate_one, wait_for
 
 
 class Executor(Protocol):
-    """The shape of an executor."""
+    """The shape of an executor.
+
+    Attributes:
+        in_process: Whether evaluations are done in this process, and so may leave something in its memory.
+    """
+
+    in_process: bool
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished, in any order.
@@ -43,6 +49,8 @@ class SerialExecutor:
         >>> [(i, e.value) for i, e in SerialExecutor().run(lambda params: params["x"] ** 2, requests)]
         [(0, 9.0)]
     """
+
+    in_process = True
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished."""
@@ -93,6 +101,8 @@ class ProcessExecutor:
         [(0, 0.0), (1, 1.0), (2, 2.0)]
         >>> executor.close()
     """
+
+    in_process = False
 
     def __init__(
         self,

@@ -92,7 +92,7 @@ class Objective:
         self.goals = Goals.of(unnamed if metric is None else metric, direction, constraints)
         self.function = function
         self.metric = metric
-        self.direction = direction
+        self.direction = direction if isinstance(direction, str) or count > 1 else direction[0]
         self._offered = offered_parameters(function)
         self.takes_epochs = "epochs" in self._offered
         self.epochs = check_optional_integer("epochs", epochs, 1)
@@ -154,7 +154,8 @@ class Objective:
                 result = {name: value for name, value in result.items() if not isinstance(value, str)}
             values, metrics, violation = self._read(result)
         except BaseException as end:
-            if not isinstance(end, _Ended) and not (_is_optunas_pruning(end) and reporter.curve):
+            pruned = _is_optunas_pruning(end) and reporter.curve and len(self.goals.objectives) == 1
+            if not isinstance(end, _Ended) and not pruned:
                 raise
             reporter.status = reporter.status if isinstance(end, _Ended) else "pruned"
             values, metrics = (reporter.value,), {**reporter.metrics}

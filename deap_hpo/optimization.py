@@ -141,7 +141,7 @@ def optimize(
         >>> study.best_value < 0.5, sorted(study.best_params)
         (True, ['x', 'y'])
     """
-    check_integer("seed", seed, 0)
+    seed = check_integer("seed", seed, 0)
     if isinstance(objective, Mapping) and callable(space):
         raise InputError("optimize takes the objective first, then the space; got them in the other order.")
     space = Space.of(space)

@@ -61,10 +61,11 @@ class MedianPruner:
     quantile: float = 0.5
 
     def __post_init__(self) -> None:
-        check_integer("startup", self.startup, 1)
-        check_integer("warmup", self.warmup, 0)
+        for name, low in (("startup", 1), ("warmup", 0)):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low))
         if not (is_number(self.quantile) and 0 < self.quantile < 1):
             raise InputError(f"quantile must be between 0 and 1; got {self.quantile!r}.")
+        object.__setattr__(self, "quantile", float(self.quantile))  # its repr is recorded
 
     def limits(self, entries: Sequence[Entry], direction: Direction) -> Mapping[int, float]:
         """Give, by epoch, the quantile of what complete evaluations had there."""

@@ -52,6 +52,8 @@ class RayExecutor:
             ...
     """
 
+    in_process = False
+
     def __init__(
         self,
         workers: int | None = None,

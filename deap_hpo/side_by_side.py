@@ -38,7 +38,7 @@ def side_by_side(runs: Sequence[Callable[[Executor], Any]], executor: Executor) 
         >>> side_by_side([run(1), run(2)], SerialExecutor())
         [[1.0], [2.0]]
     """
-    seats = [_Seat(function) for function in runs]
+    seats = [_Seat(function, executor) for function in runs]
     try:
         for seat in seats:
             seat.go_on()
@@ -77,7 +77,8 @@ class _Ended(BaseException):
 class _Seat:
     """One of the functions, in a thread that runs only while the caller waits; also the executor that it is given."""
 
-    def __init__(self, function: Callable[[Executor], Any]) -> None:
+    def __init__(self, function: Callable[[Executor], Any], shared: Executor) -> None:
+        self.in_process = shared.in_process
         self.evaluate: Evaluate = function  # until it asks for evaluations
         self.requests: Sequence[Request] = ()
         self.asked = 0

@@ -24,6 +24,7 @@ from deap_hpo.files import expanded
 _SECONDS_TO_WAIT_FOR_A_READER = 60
 _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_USUAL_STEM = "studies"  # of the file that the command line uses by default
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
 
 
@@ -57,20 +58,25 @@ def check_name(name: str) -> str:
 
 
 def run_folder(name: str, storage: str | Path) -> Path:
-    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server."""
+    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server.
+
+    Studies of one name in two SQLite files of one folder do not share it.
+
+    Example:
+        >>> run_folder("mine", "runs/studies.db"), run_folder("mine", "runs/other.db")
+        (PosixPath('runs/mine'), PosixPath('runs/mine@other'))
+        >>> run_folder("mine", "postgresql://db.example/studies")
+        PosixPath('runs/mine')
+    """
     path = sqlite_path(storage)
-    return (path.parent if path else Path("runs")) / check_name(name)
+    if path is None:
+        return Path("runs") / check_name(name)
+    return path.parent / (check_name(name) if path.stem == _USUAL_STEM else f"{check_name(name)}@{path.stem}")
 
 
 def states_folder(name: str, storage: str | Path) -> Path:
-    """Give the folder of the states that a study's function saves; studies of one name in two files do not share it.
-
-    Example:
-        >>> states_folder("mine", "runs/a.db"), states_folder("mine", "postgresql://db.example/studies")
-        (PosixPath('runs/mine/states-a'), PosixPath('runs/mine/states'))
-    """
-    path = sqlite_path(storage)
-    return run_folder(name, storage) / (f"states-{path.stem}" if path else "states")
+    """Give the folder of the states that a study's function saves."""
+    return run_folder(name, storage) / "states"
 
 
 def open_storage(

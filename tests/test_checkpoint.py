@@ -204,12 +204,12 @@ def test_interrupted_and_resumed_it_ends_the_same_checkpoints_lost_or_not(
         quick(interrupted, **recorded)
     assert len(load_study("run", tmp_path / "studies.db").entries) < len(whole.entries)
     if lost:
-        shutil.rmtree(tmp_path / "run" / "states-studies")
+        shutil.rmtree(tmp_path / "run" / "states")
     with pytest.warns(RuntimeWarning, match="made by other code"):
         resumed = quick(train, resume=True, **recorded)
     assert outcomes(resumed) == outcomes(whole)
     assert any(entry.start_from is not None for entry in whole.entries)
-    kept = {path.stem for path in (tmp_path / "run" / "states-studies").iterdir()}
+    kept = {path.stem for path in (tmp_path / "run" / "states").iterdir()}
     assert resumed.best.evaluation.checkpoint in kept
     assert len(kept) < len(whole.entries)
 
@@ -264,7 +264,7 @@ def test_the_best_state_is_kept_by_any_algorithm_and_found_later(tmp_path: Path)
     state = study.best_state()
     error = float(state["network"]["weight"].sub(1).abs().sum())
     assert error == study.best_value
-    folder = FolderCheckpoints(tmp_path / "run" / "states-studies")
+    folder = FolderCheckpoints(tmp_path / "run" / "states")
     recorded = load_study("run", storage)
     assert torch.equal(recorded.best_state(folder)["network"]["weight"], state["network"]["weight"])
     assert len(list(folder.folder.iterdir())) <= 4, "that of the best, and those of the last batch"
@@ -432,7 +432,7 @@ def test_the_best_state_outlives_batches_in_which_nothing_ends_well(ending: str)
 def test_a_damaged_checkpoint_is_made_again(tmp_path: Path) -> None:
     recorded = {"algorithm": "hyperband", "epochs": 9, "storage": tmp_path / "studies.db", "name": "run"}
     quick(train, generations=1, **recorded)
-    files = list((tmp_path / "run" / "states-studies").iterdir())
+    files = list((tmp_path / "run" / "states").iterdir())
     for path in files:
         path.write_bytes(path.read_bytes()[:50])
     resumed = quick(train, generations=3, resume=True, **recorded)
@@ -581,10 +581,10 @@ def test_studies_of_one_name_in_two_files_have_states_of_their_own(tmp_path: Pat
     first, second = (quick(half, storage=tmp_path / name, **arguments) for name in ("a.db", "b.db"))
     assert first.best_state() == second.best_state()
     delete_study("study", tmp_path / "a.db")
-    assert sorted(path.name for path in (tmp_path / "study").iterdir()) == ["states-b"]
+    assert not (tmp_path / "study@a").exists()
     assert second.best_state() == second.best_params["lr"]
     delete_study("study", tmp_path / "b.db")
-    assert not (tmp_path / "study").exists()
+    assert not (tmp_path / "study@b").exists()
 
 
 def test_a_grid_fills_a_budget_of_epochs() -> None:

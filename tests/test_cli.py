@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -483,3 +484,53 @@ def test_the_reason_of_a_failure_is_the_first_line_of_its_message(here: Path) ->
         study.map(lambda params: Evaluation((math.inf,), "failed"), [Individual([0.6])])
     assert "Evaluation 0 failed: RuntimeError: CUDA error: out of luck\n" in call("show", "broken").stdout
     assert [entry.evaluation.reason for entry in study.record][1] == "no reason given"
+
+
+def test_studies_of_one_name_in_two_files_and_exports_to_one_folder_are_not_mixed_up(here: Path) -> None:
+    for seed, storage in enumerate(["runs/studies.db", "runs/other.db"], start=1):
+        ended = call("run", "small.toml", "--storage", storage, "--seed", str(seed), "--set", "evolution.generations=1")
+        assert ended.exit_code == 0, ended.output
+    folders = [Path("runs/small"), Path("runs/small@other")]
+    own = [(folder / "best.safetensors").read_bytes() for folder in folders]
+    assert own[0] != own[1]
+    for storage, weights in zip(["runs/studies.db", "runs/other.db"], own, strict=True):
+        assert call("export", "small", "--storage", storage, "--output", "network").exit_code == 0
+        assert Path("network/best.safetensors").read_bytes() == weights
+    (folders[1] / "best.safetensors").write_bytes(own[0])  # by another hand
+    assert call("resume", "small", "--storage", "runs/other.db").exit_code == 0
+    assert (folders[1] / "best.safetensors").read_bytes() == own[1]
+    assert call("delete", "small", "--yes").exit_code == 0
+    assert not folders[0].exists()
+    assert (folders[1] / "best.safetensors").read_bytes() == own[1]
+
+
+def test_a_run_whose_evaluations_all_fail_ends_early_with_the_reason(here: Path) -> None:
+    Path("broken.py").write_text(
+        textwrap.dedent("""
+            from sklearn.datasets import load_digits
+            from torch import nn
+            from deap_hpo import Float, Task
+
+            class Broken(nn.Linear):
+                def forward(self, inputs):
+                    if self.training:
+                        raise RuntimeError("no such layer")
+                    return super().forward(inputs)
+
+            task = Task.from_data(lambda: Broken(64, 10), load_digits(return_X_y=True))
+            space = {"lr": Float(0.01, 0.1)}
+        """)
+    )
+    ended = call("run", "broken.py:task", "--executor", "serial", "--set", "evolution.population=6")
+    assert ended.exit_code == 2
+    assert "All of the first 6 evaluations failed" in ended.stderr
+    assert "RuntimeError: no such layer" in ended.stderr
+    assert count_recorded("broken") == 6
+
+
+def test_a_space_that_is_none_is_refused_in_a_sentence(here: Path) -> None:
+    Path("spaceless.py").write_text(
+        "from sklearn.datasets import load_digits\nfrom torch import nn\nfrom deap_hpo import Task\n"
+        "task = Task.from_data(lambda: nn.Linear(64, 10), load_digits(return_X_y=True))\nspace = 5\n"
+    )
+    assert "got 5" in refused("run", "spaceless.py:task")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import subprocess
@@ -13,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import optuna
 import pytest
 import torch
 from evaluators import report_curve
@@ -21,6 +24,7 @@ from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, S
 from deap_hpo.config import EvolutionConfig
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
 from deap_hpo.evolution import toolbox_of
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError
@@ -368,3 +372,47 @@ def test_a_function_is_tuned_without_torch_here_and_in_the_workers(tmp_path: Pat
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "True False"
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=np.int64(1), repeats=np.int64(1), device="cpu")
+    arguments: Any = {"algorithm": "random", "population": np.int64(2), "max_evaluations": np.int64(2)}
+    study = optimize(trainer, {"lr": Float(0.01, 0.1)}, seed=np.int64(1), progress=False, **arguments)
+    assert len(study.entries) == 2
+    assert trainer({"lr": np.float32(0.1)}).value == trainer({"lr": float(np.float32(0.1))}).value
+    pruner = MedianPruner(startup=np.int64(5), quantile=np.float64(0.5))
+    assert repr(pruner) == repr(MedianPruner())
+    assert json.dumps(Recipe(lr=np.float32(0.5), batch_size=np.int64(8)).settings)
+
+
+def test_one_direction_is_the_same_in_a_list(tmp_path: Path) -> None:
+    options: Any = {"storage": tmp_path / "a.db", "algorithm": "random", "population": 2, "progress": False}
+    optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, direction="minimize", max_evaluations=2, **options)
+    study = optimize(
+        lambda params: params["x"],
+        {"x": Float(0.0, 1.0)},
+        direction=["minimize"],
+        max_evaluations=4,
+        resume=True,
+        **options,
+    )
+    assert len(study.entries) == 4
+
+
+def test_a_function_of_several_objectives_that_prunes_itself_fails_and_the_study_goes_on() -> None:
+    def half(params: dict[str, Any], report: Any) -> tuple[float, float]:
+        report(1, params["x"])
+        if params["x"] > 0.5:
+            raise optuna.TrialPruned
+        return params["x"], -params["x"]
+
+    with pytest.warns(RuntimeWarning, match="TrialPruned"):
+        study = optimize(half, {"x": Float(0.0, 1.0)}, direction=["minimize", "minimize"], progress=False)
+    assert {entry.evaluation.status for entry in study.entries} == {"ok", "failed"}
+
+
+def test_what_has_no_finite_value_is_never_the_best() -> None:
+    with Study({"x": Float(0.0, 1.0)}, seed=1) as study:
+        study.map(lambda params: Evaluation((math.inf if params["x"] < 0.5 else params["x"],)), [[0.25], [0.75]])
+        assert study.best_value == 0.75
+        assert [entry.number for entry in study.pareto_front()] == [1]

@@ -15,6 +15,7 @@ from deap_hpo.config import RunConfig, make_config
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.executors import Executor, SerialExecutor
 from deap_hpo.individual import make_toolbox
+from deap_hpo.optimization import optimize
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.side_by_side import side_by_side
 from deap_hpo.space import Float, Space
@@ -140,3 +141,26 @@ def test_requests_that_are_added_meanwhile_are_done() -> None:
 
 def test_no_runs_are_no_work() -> None:
     assert side_by_side([], SerialExecutor()) == []
+
+
+def test_runs_that_go_on_from_checkpoints_in_memory_may_be_side_by_side(digits_task: Task) -> None:
+    trainer = PopulationTrainer(digits_task, epochs=3, device="cpu")
+
+    class Own:
+        """A user's executor that says where it is."""
+
+        in_process = True
+
+        def run(self, evaluate: Any, requests: Any) -> Any:
+            yield from SerialExecutor().run(evaluate, requests)
+
+        def close(self) -> None:
+            pass
+
+    def run(executor: Executor) -> float:
+        space = {"lr": Float(0.01, 0.1)}
+        study = optimize(trainer, space, algorithm="hyperband", max_epochs=9, executor=executor, progress=False)
+        return study.best_value
+
+    alone = run(Own())
+    assert side_by_side([run], SerialExecutor()) == [alone]

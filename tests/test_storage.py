@@ -346,7 +346,7 @@ def test_the_home_folder_may_be_a_tilde(storage: str, tmp_path: Path, monkeypatc
         with pytest.raises(InputError, match="Another process"):
             DriverLock(str(tmp_path / "home" / "x" / "a.db"), "run")
     assert len(load_study("run", storage).entries) == len(study.record)
-    assert run_folder("run", storage) == tmp_path / "home" / "x" / "run"
+    assert run_folder("run", storage) == tmp_path / "home" / "x" / "run@a"
     FolderCheckpoints("~/kept").save({})
     assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["kept", "x"]
     assert list((tmp_path / "work").iterdir()) == []

@@ -114,8 +114,4 @@ def front_table(entries: Sequence[Entry], directions: Sequence[Direction], names
 
 def _candidates(entries: Iterable[Entry]) -> list[Entry]:
     """The evaluations that may be on a front."""
-    return [
-        entry
-        for entry in entries
-        if entry.evaluation.feasible and entry.duplicate_of is None and all(map(math.isfinite, entry.evaluation.values))
-    ]
+    return [entry for entry in entries if entry.evaluation.feasible and entry.duplicate_of is None]

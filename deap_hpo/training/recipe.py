@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from deap_hpo.checks import check_integer
+from deap_hpo.checks import check_integer, is_number
 from deap_hpo.errors import InputError
+from deap_hpo.scales import plain
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Recipe:
             raise InputError(f"max_grad_norm must be a finite number above 0, or None; got {bound!r}.")
         for name in ("batch_size", "step_size"):
             check_integer(name, getattr(self, name), 1)
+        for name, value in asdict(self).items():
+            object.__setattr__(self, name, plain(value))  # numpy's numbers cannot be put on record
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -123,7 +126,7 @@ _RANGES = {
 
 
 def _is_within(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+    return is_number(value) and low <= float(value) <= high
 
 
 def _sgd(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

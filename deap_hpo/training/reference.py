@@ -91,13 +91,11 @@ class ReferenceTrainer:
         repeats: int = 1,
         checkpoints: CheckpointStore | None = None,
     ) -> None:
-        for name, value in (("epochs", epochs), ("repeats", repeats)):
-            check_integer(name, value, 1)
         self.task = task
-        self.epochs = epochs
+        self.epochs = check_integer("epochs", epochs, 1)
+        self.repeats = check_integer("repeats", repeats, 1)
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
-        self.repeats = repeats
         self.checkpoints = checkpoints or MemoryCheckpoints()
         self._parts = Parts(task.evaluation_batch_size)  # in which networks are measured
 
