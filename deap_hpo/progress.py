@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColu
 
 from deap_hpo.entries import Entry
 from deap_hpo.study import Study
+from deap_hpo.wording import format_value
 from deap_hpo.workload import Work, Workload
 
 _WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the time elapsed, also after days
@@ -126,7 +127,7 @@ class ProgressDisplay:
             total=total,
             generation=f"{min(generations, complete + 1)}/{generations}",
             counts=f"{counts}, {cost}/{total} epochs" if self._epochs_shown else counts,
-            best="-" if math.isnan(self._best) else f"{self._best:.4f}",
+            best="-" if math.isnan(self._best) else format_value(self._best),
             left=self._time_left(cost, total),
         )
         if self._notebook:

@@ -13,6 +13,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.goals import names_of_objectives
 from deap_hpo.record import Record
 from deap_hpo.space import Space
+from deap_hpo.wording import format_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -245,7 +246,7 @@ class Results:
         shown = best.head(_ROWS)[["number", "generation", *called, *names]].rename(
             columns=lambda name: called[name] if name in called else name.split("_", 1)[-1]
         )
-        table = shown.to_html(index=False, border=0, float_format="{:.4g}".format) if len(best) else ""
+        table = shown.to_html(index=False, border=0, float_format=format_cell) if len(best) else ""
         return f"<p><b>{escape(self.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"
 
 

@@ -471,8 +471,12 @@ def test_what_is_too_wide_for_the_terminal_is_not_cut_off(here: Path, monkeypatc
         lambda params: 2e-7, {**space, "x": Float(0.0, 1.0)}, name="wide", storage="runs/studies.db", generations=1
     )
     said = " ".join(call("show", "wide").stdout.split())
-    assert "evaluation 0, generation 0, value 2e-07, a_long_name_0 [bold]choice 0[/bold], a_long_name_1" in said
-    assert "a_long_name_39 [bold]choice 39[/bold], x 0." in said
+    assert "evaluation 0 1 2 3" in said
+    assert "a_long_name_0 [bold]choice 0[/bold] [bold]choice 0[/bold]" in said
+    assert "a_long_name_39 [bold]choice 39[/bold]" in said
+    monkeypatch.setenv("COLUMNS", "30")
+    said = call("show", "wide", "--top", "1").stdout
+    assert "\nevaluation 0\ngeneration 0\nvalue 2e-07\na_long_name_0 [bold]choice 0[/bold]\n" in said
 
 
 def test_the_reason_of_a_failure_is_the_first_line_of_its_message(here: Path) -> None:

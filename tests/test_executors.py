@@ -220,7 +220,7 @@ def test_retries_and_time_limits_are_recorded_and_told(tmp_path: Path) -> None:
     assert "3 computed, 1 cached, 1 started again after a worker was lost;" in counts_sentence(recorded)
     with Study(space, name="late", storage=storage, executor=executor, common_random_numbers=False) as study:
         assert study.map(evaluators.hang_at_2, [Individual([0.2]), Individual([0.3])]) == [(math.inf,), (3.0,)]
-    assert "2 computed, 1 failed, 1 of them at the time limit;" in counts_sentence(load_study("late", storage))
+    assert "2 computed (1 failed, 1 of them at the time limit);" in counts_sentence(load_study("late", storage))
 
 
 # What a driver leaves behind is seen from outside: these run one as a script.

@@ -22,8 +22,8 @@ def delete(
 ) -> None:
     """Delete studies for good, with the files that their runs have left beside the record. Asks before."""
     from deap_hpo.deletion import check_deletable, delete_study
-    from deap_hpo.reports.study import plural
     from deap_hpo.storage import run_folder, shown
+    from deap_hpo.wording import plural
 
     with reporting(debug):
         counts = {name: check_deletable(name, storage) for name in names}  # all of them, before the first is deleted

@@ -22,15 +22,12 @@ from deap_hpo.reports.study import (
     describe,
     failure_sentence,
     figures_of,
-    format_metrics,
-    format_params,
-    format_seconds,
-    plural,
     print_front,
     storage_option,
     strict_json,
 )
 from deap_hpo.storage import run_folder, shown
+from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
 from deap_hpo.workload import workload
 
 

@@ -20,8 +20,9 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     from rich.table import Table
 
     from deap_hpo.recorded import load_study, study_names
-    from deap_hpo.reports.study import describe, format_value, strict_json
+    from deap_hpo.reports.study import describe, strict_json
     from deap_hpo.trials import ForeignStudyError
+    from deap_hpo.wording import format_value
 
     with reporting(debug):
         studies = []
@@ -33,7 +34,9 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
         if as_json:
             output.print_json(strict_json(studies))
             return
-        table = Table("study", "generations", "evaluations", "best", "seed", box=None)
+        table = Table(box=None)
+        for column in ("study", "generations", "evaluations", "best", "seed"):
+            table.add_column(column, no_wrap=True, overflow="ignore")  # the name is what other commands take
         for study in studies:
             best = study["best"]
             table.add_row(
@@ -43,7 +46,7 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
                 escape(f"{study['objectives'][0]} {format_value(best['value'])}") if best else "-",
                 str(study["seed"]),
             )
-        output.print(table)
+        output.print(table, width=max(output.width, output.measure(table).maximum))
 
 
 def show(

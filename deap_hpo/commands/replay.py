@@ -89,7 +89,7 @@ def _has_weights(trainer: ReferenceTrainer, model: nn.Module, checkpoint: str | 
 
 
 def _print(made: dict[str, Any], output: Console) -> None:
-    from deap_hpo.reports.study import format_params
+    from deap_hpo.wording import format_params
 
     output.print(f"Evaluation {made['evaluation']}, by way of {', '.join(map(str, made['lineage']))}:")
     for part in made["schedule"]:

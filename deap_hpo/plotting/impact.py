@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import (
+    COLORS,
     label_values,
     log_scale,
     mark_without_value,
@@ -23,6 +26,8 @@ from deap_hpo.plotting.style import (
 )
 from deap_hpo.space import Categorical, Space
 
+_MOST_COLUMNS = 4  # of panels: with more, they are too small on a page
+
 
 @style()
 def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importance of each hyperparameter") -> Figure:
@@ -33,7 +38,10 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
         title: Of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.5 * len(importances)))
-    kinds = (("fanova", "C0", "", "whole space (fANOVA)"), ("ped_anova", "C4", "///", "the best tenth (PED-ANOVA)"))
+    kinds = (
+        ("fanova", COLORS[0], "", "whole space (fANOVA)"),
+        ("ped_anova", COLORS[4], "///", "the best tenth (PED-ANOVA)"),
+    )
     for i, (column, colour, hatch, name) in enumerate(kinds):
         heights = [place + (i - 0.5) * 0.36 for place in range(len(importances))]
         bars = axes.barh(heights, importances[column], 0.34, color=colour, hatch=hatch, ec="white", label=name)
@@ -66,9 +74,13 @@ def plot_partial_dependence(
         value_name: What the objective is called.
         direction: Which values are the good ones.
     """
-    figure, grid = plt.subplots(1, len(space), figsize=(2.9 * len(space), 3.4), sharey=True, squeeze=False)
+    columns = min(_MOST_COLUMNS, len(space))
+    rows = -(-len(space) // columns)
+    size = (2.9 * columns, 2.9 * rows + 0.5)
+    figure, grid = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    panels = grid.ravel().tolist()
     good, bad = trials[trials["status"].eq("ok")], without_value(trials)
-    for axes, name in zip(grid[0], space, strict=True):
+    for axes, name in zip(panels, space, strict=False):
         hyperparameter, column = space[name], f"params_{name}"
         curve = dependence[dependence["hyperparameter"].eq(name)]
         well, ill = rows_in_use(good, column), rows_in_use(bad, column)
@@ -77,18 +89,22 @@ def plot_partial_dependence(
         axes.plot(at, well["value"], "o", ms=3, color="0.6", mec="none", label="one evaluation")
         mark_without_value(axes, places(ill[column], hyperparameter), no_value(bad), direction=direction, size=4)
         along, low, high = places(curve["value"], hyperparameter), curve["low"], curve["high"]
-        band = {"color": "C0", "alpha": 0.15, "label": "80 % of the evaluations' own curves"}
+        band = {"color": COLORS[0], "alpha": 0.15, "label": "80 % of the evaluations' own curves"}
         if isinstance(hyperparameter, Categorical):  # of which nothing lies between
             axes.vlines(along, low, high, lw=10, **band)
-            axes.plot(along, curve["mean"], "_", color="C0", ms=10, mew=2, label="modelled mean")
+            axes.plot(along, curve["mean"], "_", color=COLORS[0], ms=10, mew=2, label="modelled mean")
         else:
             axes.fill_between(along, low, high, lw=0, **band)
-            axes.plot(along, curve["mean"], color="C0", lw=2, label="modelled mean")
-        axes.set_xlabel(name.replace("_", " "))
-    label_values(grid[0][0], value_name, direction)
-    named = (reversed(axes.get_legend_handles_labels()) for axes in reversed(grid[0]))
+            axes.plot(along, curve["mean"], color=COLORS[0], lw=2, label="modelled mean")
+        axes.set_xlabel(fill(name.replace("_", " "), 26))  # about as wide as a panel
+    for axes in panels[len(space) :]:
+        axes.set_axis_off()
+    for row in grid:
+        label_values(row[0], value_name, direction)
+    named = (reversed(axes.get_legend_handles_labels()) for axes in reversed(panels[: len(space)]))
     handles = {label: handle for pairs in named for label, handle in zip(*pairs, strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles))
+    in_a_row = len(handles) if columns > 2 else 2
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=in_a_row)
     return figure
 
 
@@ -121,7 +137,7 @@ def plot_interactions(
         mesh = axes.pcolormesh(x, y, table, norm=norm, shading="gouraud", rasterized=True)
         axes.contour(x, y, table, colors="white", linewidths=0.7, levels=levels)
         for part, mark in ((trials[~bad], {"marker": ".", "ms": 2.5, "color": "white", "alpha": 0.7}),
-                           (trials[bad], {"marker": "x", "ms": 4, "color": "C1", "mew": 1.2})):  # fmt: skip
+                           (trials[bad], {"marker": "x", "ms": 4, "color": COLORS[1], "mew": 1.2})):  # fmt: skip
             used = rows_in_use(rows_in_use(part, f"params_{first}"), f"params_{second}")
             at = (places(used[f"params_{name}"], space[name]) for name in (first, second))
             axes.plot(*at, linestyle="", **mark)
@@ -182,8 +198,8 @@ def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = 
     places = {configuration: place for place, configuration in enumerate(noise["configuration"], 1)}
     good, bad = repeats[repeats["status"].eq("ok")], repeats[repeats["status"].ne("ok")]
     axes.vlines(list(places.values()), noise["low"], noise["high"], color="0.75", lw=3, zorder=1)
-    axes.plot(good["configuration"].map(places), good["value"], "o", ms=4, color="C0", label="one seed")
-    axes.plot(list(places.values()), noise["mean"], "_", ms=14, mew=2, color="C1", label="mean of the seeds")
+    axes.plot(good["configuration"].map(places), good["value"], "o", ms=4, color=COLORS[0], label="one seed")
+    axes.plot(list(places.values()), noise["mean"], "_", ms=14, mew=2, color=COLORS[1], label="mean of the seeds")
     mark_without_value(axes, bad["configuration"].map(places), "diverged")
     axes.set_xticks(list(places.values()))
     axes.set_xlabel("configuration, ordered by mean")

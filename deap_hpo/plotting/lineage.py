@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deap_hpo.plotting.style import scale_axis, style
+from deap_hpo.plotting.style import COLORS, scale_axis, style
 from deap_hpo.space import Categorical, Space
 
 
@@ -54,7 +54,9 @@ def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "val
         axis.add_collection(LineCollection(links, colors="0.5", lw=0.8, ls=":", zorder=0))
         winner = sorted((row for row in rows if row.winner), key=lambda row: row.epoch)
         epochs = [epoch for row in winner for epoch in (row.start_epoch, row.epoch)]
-        axis.plot(epochs, [height[row.number] for row in winner for _ in "ab"], color="C1", label="the best network's")
+        axis.plot(
+            epochs, [height[row.number] for row in winner for _ in "ab"], color=COLORS[1], label="the best network's"
+        )
         axis.autoscale_view()
         axis.set_ylabel(name)
     axes[-1, 0].set_xlabel("epoch")

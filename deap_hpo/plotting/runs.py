@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from deap_hpo.plotting.style import label_values, line_look, style
+from deap_hpo.plotting.style import COLORS, label_values, line_look, style
 
 
 @style()
@@ -41,16 +41,17 @@ def plot_runs(
         label="each seed", zorder=2,
     )  # fmt: skip
     axes.errorbar(
-        range(len(summary)), summary["mean"], yerr=summary["std"], fmt="s", ms=7, color="C0", capsize=4, lw=1.5,
+        range(len(summary)), summary["mean"], yerr=summary["std"], fmt="s", ms=7, color=COLORS[0], capsize=4, lw=1.5,
         label="mean ± standard deviation", zorder=3,
     )  # fmt: skip
+    beside: dict[str, Any] = {"xytext": (9, 0), "textcoords": "offset points", "va": "center"}
     for place, mean in enumerate(summary["mean"]):
-        axes.annotate(f"{mean:.3f}", (place, mean), (9, 0), textcoords="offset points", va="center", color="C0")
+        axes.annotate(f"{mean:.3f}", (place, mean), color=COLORS[0], **beside)
     if published is not None:
         at = published["label"].map(places)
-        axes.plot(at, published[column], "D", ms=7, mfc="none", mew=1.5, color="C1", label="published claim")
+        axes.plot(at, published[column], "D", ms=7, mfc="none", mew=1.5, color=COLORS[1], label="published claim")
         for place, value in zip(at, published[column], strict=True):
-            axes.annotate(f"{value:.3f}", (place, value), (9, 0), textcoords="offset points", va="center", color="C1")
+            axes.annotate(f"{value:.3f}", (place, value), color=COLORS[1], **beside)
     axes.set_xticks(range(len(summary)), list(summary["label"]))
     axes.set_xlim(-0.5, len(summary) - 0.35)
     axes.set_ylim(bottom=0)
@@ -135,8 +136,8 @@ def plot_final_curves(curves: pd.DataFrame, *, title: str = "") -> Figure:
     labels = list(dict.fromkeys(curves["label"]))
     figure, grid = plt.subplots(1, len(labels), figsize=(1.7 * len(labels) + 1.0, 3.2), sharey=True, squeeze=False)
     kinds = (
-        ("training_loss", "C1", "s", "--", "training (dropout on)"),
-        ("validation_loss", "C0", "o", "-", "validation"),
+        ("training_loss", COLORS[1], "s", "--", "training (dropout on)"),
+        ("validation_loss", COLORS[0], "o", "-", "validation"),
     )
     for axes, label in zip(grid[0], labels, strict=True):
         for _, curve in curves[curves["label"].eq(label)].groupby("seed"):
@@ -165,9 +166,9 @@ def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
     kinds = (
-        ("evaluations", "C2", "^", "evaluations of the protocol"),
-        ("trained", "C0", "s", "networks trained"),
-        ("published", "C1", "D", "published time"),
+        ("evaluations", COLORS[2], "^", "evaluations of the protocol"),
+        ("trained", COLORS[0], "s", "networks trained"),
+        ("published", COLORS[1], "D", "published time"),
     )
     for i, (column, colour, marker, name) in enumerate(kinds):
         heights = [place + (i - 1) * 0.27 for place in range(len(costs))]
@@ -199,8 +200,8 @@ def plot_work(work: pd.DataFrame, seeds: pd.DataFrame, *, title: str = "") -> Fi
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     places = range(len(work))
     kinds: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("whole", {"color": "C0", "label": "trained to the end"}),
-        ("short", {"color": "C5", "label": "diverged or failed"}),
+        ("whole", {"color": COLORS[0], "label": "trained to the end"}),
+        ("short", {"color": COLORS[5], "label": "diverged or failed"}),
         ("answered", {"color": "none", "ec": "0.55", "hatch": "///", "label": "answered from the record"}),
     )
     left = work["whole"] * 0
@@ -210,7 +211,13 @@ def plot_work(work: pd.DataFrame, seeds: pd.DataFrame, *, title: str = "") -> Fi
     for place, label, end, note in zip(places, work["label"], left, work["note"], strict=True):
         dots = seeds.loc[seeds["label"].eq(label), "trained"]
         axes.plot(
-            dots, [place] * len(dots), "o", ms=5, color="C6", mfc="white", label=None if place else "trained, each seed"
+            dots,
+            [place] * len(dots),
+            "o",
+            ms=5,
+            color=COLORS[6],
+            mfc="white",
+            label=None if place else "trained, each seed",
         )
         axes.annotate(note, (max(end, dots.max()), place), (7, 0), textcoords="offset points", va="center", fontsize=8)
     _name_rows(axes, list(work["label"]))
@@ -242,10 +249,10 @@ def plot_outcomes(
     for place, row in enumerate(summary):
         name = f"{row['method']}  (mean rank {row['mean_rank']:.1f})"
         if row["mean"] is not None and row["low"] is not None:
-            axes.hlines(place, row["low"], row["high"], color="C0", lw=2)
-            axes.plot(row["mean"], place, "s", color="C0", ms=6)
+            axes.hlines(place, row["low"], row["high"], color=COLORS[0], lw=2)
+            axes.plot(row["mean"], place, "s", color=COLORS[0], ms=6)
         elif row["median"] is not None:
-            axes.plot(row["median"], place, "o", color="C0", ms=6, mfc="none")
+            axes.plot(row["median"], place, "o", color=COLORS[0], ms=6, mfc="none")
             name += "\na choice diverged: median"
         else:
             name += "\nmost choices diverged"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from textwrap import fill
+from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,6 +17,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import (
     BROKEN,
     BROKEN_LOOK,
+    COLORS,
     kinds,
     label_values,
     mark_without_value,
@@ -27,11 +28,11 @@ from deap_hpo.plotting.style import (
     style,
     without_value,
 )
-from deap_hpo.space import Space
+from deap_hpo.space import Categorical, Space
 
 _LOOKS: dict[str, dict[str, Any]] = {
-    "evaluation": {"marker": "o", "color": "C0"},
-    "repeated configuration": {"marker": "o", "color": "C0", "mfc": "none"},
+    "evaluation": {"marker": "o", "color": COLORS[0]},
+    "repeated configuration": {"marker": "o", "color": COLORS[0], "mfc": "none"},
     "pruned": {"marker": "v", "color": "0.5", "mfc": "none"},
     BROKEN: BROKEN_LOOK,
 }
@@ -56,7 +57,7 @@ def plot_optimization_history(
         rows = trials[of_kind.eq(kind)]
         if len(rows) or kind == "evaluation":
             axes.plot(rows["number"], rows["value"], ls="", ms=5, label=kind, **look)
-    axes.step(trials["number"], trials["best"], where="post", color="C1", lw=2, label="best so far")
+    axes.step(trials["number"], trials["best"], where="post", color=COLORS[1], lw=2, label="best so far")
     bad = without_value(trials)
     mark_without_value(axes, bad["number"], no_value(bad), direction=direction)
     axes.set_xlabel("evaluation")
@@ -92,11 +93,12 @@ def plot_intermediate_values(
         points = zip(curve["epoch"], curve["validation_loss"], strict=True)
         if number == best:
             name = f"best {objective} (evaluation {best})"
-            axes.plot(*zip(*points, strict=True), marker="o", ms=4, lw=2.5, color="C1", zorder=3, label=name)
+            axes.plot(*zip(*points, strict=True), marker="o", ms=4, lw=2.5, color=COLORS[1], zorder=3, label=name)
         else:
             others += [*points, (math.nan, math.nan)]
     axes.plot([x for x, _ in others], [y for _, y in others], marker="o", ms=2, lw=1, color="0.6", zorder=2)
-    axes.plot([], [], color="0.6", lw=1, label="the others")
+    if others:
+        axes.plot([], [], color="0.6", lw=1, label="the others")
     axes.set_xlabel("epoch")
     label_values(axes, value_name, direction)
     axes.set_title(f"{value_name[:1].upper()}{value_name[1:]} by epoch")
@@ -141,7 +143,9 @@ def plot_slice(
             )  # fmt: skip
         at = places(rows_in_use(bad, column)[column], hyperparameter)
         mark_without_value(axes, at, no_value(bad), direction=direction)
-        axes.set_xlabel(fill(name, 26))  # about as wide as a panel
+        if isinstance(hyperparameter, Categorical):
+            axes.margins(x=0.15)
+        axes.set_xlabel("_\n".join(wrap(name.replace("_", " "), 26)).replace(" ", "_"))  # about as wide as a panel
     for axes in panels[len(space) :]:
         axes.set_axis_off()
     for row in grid:
@@ -149,9 +153,10 @@ def plot_slice(
     marks = {name: mark for axes in panels for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     if marks:
         figure.legend(marks.values(), marks.keys(), loc="outside lower left", ncols=2)
-    bar = figure.colorbar(points, ax=panels.tolist(), label="generation")
-    bar.locator = MaxNLocator(integer=True)
-    bar.update_ticks()
+    if colours.vmin != colours.vmax:
+        bar = figure.colorbar(points, ax=panels.tolist(), label="generation", shrink=min(1.0, 2 / len(grid)))
+        bar.locator = MaxNLocator(integer=True)
+        bar.update_ticks()
     figure.suptitle("Hyperparameters against the objective")
     return figure
 

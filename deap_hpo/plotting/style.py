@@ -22,12 +22,17 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.files import expanded, written_whole
 from deap_hpo.space import Categorical, Hyperparameter
 
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe & Ito (2008), told apart by the colour-blind; by a name such as "C0", a colour would be looked up only when a
+figure is shown, as in a notebook, where the style has been left."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
 BROKEN = "breaks a constraint"
-BROKEN_LOOK: dict[str, Any] = {"marker": "X", "color": "C3"}
+BROKEN_LOOK: dict[str, Any] = {"marker": "X", "color": COLORS[3]}
 """How a legend calls what broke a constraint, and how that is drawn."""
 
+_DECADES_OF_PLAIN_NUMBERS = 3
 _MARKERS_OF_A_LINE = 8
 _FEW_VALUES = 18  # Of a number: with more of them, round numbers say as much.
 _MOST_TICKS = 6  # With numbers of four digits, a panel of three inches holds so many.
@@ -49,13 +54,13 @@ def line_look(i: int, points: int) -> dict[str, Any]:
 
     Example:
         >>> line_look(7, points=5)
-        {'color': 'C0', 'marker': '^', 'ls': '--', 'markevery': (0, 1)}
+        {'color': '#0072B2', 'marker': '^', 'ls': '--', 'markevery': (0, 1)}
     """
     row, column = divmod(i, 7)
     # Two Latin squares of order 7, orthogonal to each other: no pair of marker and line style comes twice.
     marker, line = MARKERS[(column + 2 * row) % 7], LINES[(column + row) % 7]
     every = max(1, points // _MARKERS_OF_A_LINE)
-    return {"color": f"C{column}", "marker": marker, "ls": line, "markevery": (i % every, every)}
+    return {"color": COLORS[column], "marker": marker, "ls": line, "markevery": (i % every, every)}
 
 
 @style()
@@ -99,11 +104,17 @@ def label_values(axes: Axes, name: str, direction: Direction = "minimize") -> No
     Losses differ most where they are small; accuracies would be crowded where they are high.
     """
     axes.set_ylabel(name)
-    if axes.dataLim.y0 > 0 and direction == "minimize":
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(ScalarFormatter() if axes.dataLim.height < axes.dataLim.y0 else NullFormatter())
+    low, high = axes.dataLim.y0, axes.dataLim.y1
+    if low <= 0 or direction != "minimize":
+        return
+    if high > 10**_DECADES_OF_PLAIN_NUMBERS * low:
+        log_scale(axes, "y")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(_PlainFormatter())
+    axes.yaxis.set_minor_formatter(ScalarFormatter() if low < high < 2 * low else NullFormatter())
 
 
 def mark_without_value(
@@ -118,7 +129,7 @@ def mark_without_value(
     if len(places):
         edge = 1.0 if direction == "minimize" else 0.0
         axes.plot(
-            places, [edge] * len(places), "x", ms=size, color="C1", label=label,
+            places, [edge] * len(places), "x", ms=size, color=COLORS[1], label=label,
             transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
 
@@ -183,6 +194,14 @@ def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(_LogFormatter())
     axis.set_minor_formatter(_LogFormatter())
+
+
+class _PlainFormatter(ScalarFormatter):
+    """Numbers as they are written; near to each other, with as many decimals as tell them apart."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
+        return f"{x:g}" if high > 5 * low else super().__call__(x, pos)
 
 
 class _LogFormatter(LogFormatterSciNotation):

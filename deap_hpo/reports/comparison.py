@@ -17,7 +17,7 @@ from deap_hpo.config import RunConfig
 from deap_hpo.files import write_text
 from deap_hpo.plotting.runs import plot_comparison
 from deap_hpo.plotting.style import save
-from deap_hpo.reports.study import format_seconds
+from deap_hpo.wording import format_seconds
 
 
 def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:

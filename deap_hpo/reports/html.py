@@ -29,16 +29,9 @@ from deap_hpo.plotting.runs import plot_bands
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import to_svg
 from deap_hpo.recorded import Recorded
-from deap_hpo.reports.study import (
-    counts_sentence,
-    describe,
-    failure_sentence,
-    format_metrics,
-    format_params,
-    format_seconds,
-    format_value,
-)
+from deap_hpo.reports.study import counts_sentence, describe, failure_sentence
 from deap_hpo.toml_writer import config_to_toml
+from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
 _FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
 _MOST_FOR_IMPACT = 400  # evaluations beyond which the models of them take minutes, and in the end hours
@@ -275,6 +268,4 @@ def _cells(row: Iterable[Any]) -> str:
 
 
 def _cell(value: Any) -> str:
-    if pd.isna(value):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "-" if pd.isna(value) else format_cell(value)

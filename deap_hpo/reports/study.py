@@ -25,6 +25,9 @@ from deap_hpo.entries import best_entry, params_of
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
 from deap_hpo.storage import shown
+from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value, plural
+
+_ENDS = ("pruned", "diverged", "failed")
 
 
 def storage_option(storage: str) -> str:
@@ -90,7 +93,10 @@ def figures_of(recorded: Recorded, folder: Path, *, pdf: bool = True) -> list[Pa
     save = partial(style.save, pdf=pdf)
     trials = trials_table(recorded.entries, recorded.space, recorded.directions[0])
     if trials.empty or not trials["best"].notna().any():
-        raise InputError(f"The study {recorded.name!r} has no feasible evaluation yet, nothing to draw.")
+        raise InputError(
+            f"The study {recorded.name!r} has no evaluation to draw that ended well and keeps its constraints. "
+            f"{counts_sentence(recorded)}"
+        )
     shown_as, direction = value_name(recorded), recorded.directions[0]
     paths = save(plot_optimization_history(trials, value_name=shown_as, direction=direction), folder / "history")
     if len(recorded.directions) > 1:
@@ -134,7 +140,12 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     header = ["evaluation", "generation", value_name(recorded), *(name.split("_", 1)[1] for name in names)]
     best = [row for _, row in ranked.head(top).iterrows()]
     rows = [
-        [str(row["number"]), str(row["generation"]), format_value(row["value"]), *(_shown(row[name]) for name in names)]
+        [
+            str(row["number"]),
+            str(row["generation"]),
+            format_value(row["value"]),
+            *(format_cell(row[name]) for name in names),
+        ]
         for row in best
     ]
     _print_table(header, rows, console)
@@ -158,7 +169,7 @@ def print_front(recorded: Recorded, console: Console) -> None:
     for one in front:
         shown_of = {**one["params"], **one["metrics"]}
         cells = [*one["values"].values(), *(shown_of.get(name, "-") for name in others)]
-        rows.append([str(one["number"]), str(one["generation"]), *map(_shown, cells)])
+        rows.append([str(one["number"]), str(one["generation"]), *map(format_cell, cells)])
     console.print(f"Pareto front: {plural(len(front), 'evaluation')}")
     _print_table(["evaluation", "generation", *objectives, *others], rows, console)
     console.print(f"Hypervolume by generation: {', '.join(f'{value:.4g}' for value in volume['by_generation'])}")
@@ -167,18 +178,34 @@ def print_front(recorded: Recorded, console: Console) -> None:
 
 
 def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print a table; where the console is too narrow for it, a paragraph for each row, so that nothing is cut off."""
+    """Print a table; where the console is too narrow for it, a line for each column, so that nothing is cut off."""
     if not rows:
         return
-    width = sum(max(map(cell_len, column)) + 2 for column in zip(header, *rows, strict=True))
-    if width > console.width:
-        for row in rows:
-            cells = [f"{name} {cell}" for name, cell in zip(header, row, strict=True)]
-            console.print(", ".join(cells), markup=False, highlight=False)
+    if _width(header, *rows) <= console.width:
+        _print_lines([header, *rows], console)
         return
-    table = Table(*map(escape, header), box=None)
-    for row in rows:
-        table.add_row(*map(escape, row))
+    while rows:  # as many as fit, and the others below
+        count = len(rows)
+        while count > 1 and _width(*zip(header, *rows[:count], strict=True)) > console.width:
+            count -= 1
+        lines = list(zip(header, *rows[:count], strict=True))
+        if _width(*lines) <= console.width:
+            _print_lines(lines, console)
+        else:
+            console.print("\n".join(map(" ".join, lines)), markup=False, highlight=False)
+        rows = rows[count:]
+        if rows:
+            console.print()
+
+
+def _width(*lines: Sequence[str]) -> int:
+    return sum(max(map(cell_len, column)) + 2 for column in zip(*lines, strict=True))
+
+
+def _print_lines(lines: Sequence[Sequence[str]], console: Console) -> None:
+    table = Table(*map(escape, lines[0]), box=None)
+    for line in lines[1:]:
+        table.add_row(*map(escape, line))
     console.print(table)
 
 
@@ -190,9 +217,13 @@ def counts_sentence(recorded: Recorded) -> str:
     counts = summary(recorded.entries)
     trained, training = ("trained", "training") if trains_networks(recorded) else ("computed", "computing")
     done = f"{plural(counts['evaluations'], 'evaluation')} in {plural(counts['generations'], 'generation')}"
-    parts = [f"{done}: {counts['trained']} {trained}"]
-    parts += [f"{counts[key]} {key}" for key in ("cached", "infeasible", "pruned", "diverged", "failed") if counts[key]]
-    parts += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
+    refused = counts["evaluations"] - counts["trained"] - counts["cached"]
+    kinds = {"infeasible": counts["infeasible"] - refused, **{key: counts[key] for key in _ENDS}}
+    ends = [f"{count} {kind}" for kind, count in kinds.items() if count]
+    ends += [f"{counts['timed_out']} of them at the time limit"] if counts["timed_out"] else []
+    parts = [f"{done}: {counts['trained']} {trained}" + (f" ({', '.join(ends)})" if ends else "")]
+    parts += [f"{counts['cached']} cached"] if counts["cached"] else []
+    parts += [f"{refused} infeasible and not {trained}"] if refused else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
     return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of {training}."
 
@@ -203,26 +234,6 @@ def failure_sentence(recorded: Recorded) -> str:
     if not failed:
         return ""
     return f"Evaluation {failed[0].number} failed: {failed[0].evaluation.reason}"
-
-
-def format_params(params: Mapping[str, Any]) -> str:
-    """Write hyperparameters in a line.
-
-    Example:
-        >>> format_params({"lr": 0.0123456, "width": 64, "parameters": 44426.0})
-        'lr 0.01235, width 64, parameters 44426'
-    """
-    return ", ".join(f"{name} {_shown(value)}" for name, value in params.items())
-
-
-def format_value(value: float) -> str:
-    """Write an objective's value, with four decimals where that says enough.
-
-    Example:
-        >>> format_value(0.31234), format_value(3.2e-6), format_value(-5e300)
-        ('0.3123', '3.2e-06', '-5e+300')
-    """
-    return f"{value:.4f}" if value == 0 or 1e-2 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
 def strict_json(value: Any) -> str:
@@ -241,47 +252,3 @@ def strict_json(value: Any) -> str:
         return None if isinstance(one, float) and not math.isfinite(one) else one
 
     return json.dumps(finite(value))
-
-
-def plural(count: float, word: str) -> str:
-    """Write a number of things.
-
-    Example:
-        >>> plural(1, "epoch"), plural(2, "epoch")
-        ('1 epoch', '2 epochs')
-    """
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Write metrics in a line.
-
-    Example:
-        >>> format_metrics({"accuracy": 0.8912})
-        'accuracy 0.8912'
-    """
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-
-
-def format_seconds(seconds: float) -> str:
-    """Write a duration.
-
-    Example:
-        >>> format_seconds(7), format_seconds(95), format_seconds(7322)
-        ('7 s', '1 min 35 s', '2 h 2 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        if math.isnan(value):  # not in use, or not measured
-            return "-"
-        # A whole number beside what is not in use is a float, and so is a number of parameters.
-        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
-    return str(value)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
 from recorded import SPACE, entries
 
@@ -14,6 +16,7 @@ from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.tables import epochs_table, trials_table
 from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.plotting import style
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import save
@@ -218,3 +221,40 @@ def test_the_only_epoch_is_a_whole_number() -> None:
     figure = plot_intermediate_values(epochs_table(trials), best=0)
     figure.canvas.draw()
     assert {label.get_text() for label in figure.axes[0].get_xticklabels()} <= {"0", "1", "2"}
+
+
+def test_colours_are_those_of_the_style_wherever_a_figure_is_shown() -> None:
+    with style.style():
+        assert [colour["color"] for colour in plt.rcParams["axes.prop_cycle"]] == list(style.COLORS)
+    for path in Path(style.__file__).parent.glob("*.py"):
+        assert not re.search(r'"C\d"', path.read_text().replace('such as "C0"', ""))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ((0.1, 4.0), ["0.1", "0.2", "0.5", "1", "2"]),
+        ((0.001, 0.4), ["0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1", "0.2"]),
+        ((0.91, 0.93), ["0.9125", "0.9150", "0.9200", "0.9275"]),
+        ((0.1, 1e12), None),
+        ((1e-7, 0.1), None),
+    ],
+)
+def test_every_axis_of_losses_has_numbers_and_no_number_twice(
+    values: tuple[float, float], labels: list[str] | None
+) -> None:
+    with style.style():
+        figure, axes = plt.subplots()
+        axes.plot([0, 1], values)
+        style.label_values(axes, "loss")
+        figure.canvas.draw()
+        low, high = axes.get_ylim()
+        shown = [
+            tick.label1.get_text()
+            for tick in (*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks())
+            if low <= tick.get_loc() <= high and tick.label1.get_text()
+        ]
+    plt.close(figure)
+    assert len(set(shown)) == len(shown) >= 4
+    if labels is not None:
+        assert set(labels) <= set(shown)

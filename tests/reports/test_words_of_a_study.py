@@ -16,6 +16,7 @@ from test_cli import call
 
 from deap_hpo import Float, optimize
 from deap_hpo.analysis.names import curves_of, value_name
+from deap_hpo.plotting import style
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import counts_sentence, figures_of, print_study, storage_option
@@ -101,7 +102,7 @@ def test_several_objectives_have_their_names_and_the_same_mark(storage: str, dra
         {line.get_label(): (line.get_marker(), line.get_color()) for line in drawn[name].axes[0].lines}
         for name in ("history", "pareto")
     ]
-    assert marks[0]["breaks a constraint"] == marks[1]["breaks a constraint"] == ("X", "C3")
+    assert marks[0]["breaks a constraint"] == marks[1]["breaks a constraint"] == ("X", style.COLORS[3])
     html = page([study])
     heads = re.findall(r'<th scope="col">(.*?)</th>', html)
     assert heads.count("accuracy") == heads.count("cost") == 2  # of the front, of all evaluations
@@ -117,7 +118,7 @@ def test_a_report_calls_the_objective_by_its_name(storage: str) -> None:
 
 def test_tables_and_sentences_of_a_function_speak_of_no_training(storage: str) -> None:
     study = load_study("curves", storage)
-    assert counts_sentence(study).startswith("20 evaluations in 2 generations: 20 computed, ")
+    assert counts_sentence(study).startswith("20 evaluations in 2 generations: 20 computed (10 infeasible); ")
     assert counts_sentence(study).endswith(" of computing.")
     console = Console(file=io.StringIO(), width=200)
     print_study(study, console, top=3)
