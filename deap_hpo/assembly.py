@@ -47,8 +47,8 @@ def make_task(config: RunConfig) -> Task:
     data = load(
         settings.data_dir,
         training_size=settings.training_size,
-        validation_size=settings.validation_size,
         split_seed=settings.split_seed,
+        **({} if settings.validation_size is None else {"validation_size": settings.validation_size}),
     )
     arguments = {**shape_arguments(model, data), **settings.arguments}
     task = Task(

@@ -83,7 +83,9 @@ def run(
     config: Annotated[
         str | None, typer.Argument(help="Instead of a preset: a TOML file, or a task of your own as FILE.py:NAME.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="Named run that ships with the package.")] = "quick",
+    preset: Annotated[
+        str | None, typer.Option(help="Named run that ships with the package; quick where nothing is named.")
+    ] = None,
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; by default that of the preset or file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
@@ -103,11 +105,14 @@ def run(
 ) -> None:
     """Start a run: evolve hyperparameters, record every training, test the best network, draw figures."""
     from deap_hpo.config import load_config
+    from deap_hpo.errors import InputError
 
     with reporting(debug):
         named = {"study.name": name, "study.seed": seed, "study.storage": storage, "task.data_dir": data_dir}
         given = settings_of({**named, **execution_of(executor, workers, address)})
-        settings = load_config(config or preset, [*(overrides or []), *given])
+        if config and preset:
+            raise InputError(f"--preset {preset} is for runs that ship with the package; leave it out to run {config}.")
+        settings = load_config(config or preset or "quick", [*(overrides or []), *given])
         if enqueue_from:
             from deap_hpo.enqueueing import with_enqueued
 

@@ -122,8 +122,8 @@ def compare(
         experiment: Name of the experiment; each run is the study ``<experiment>-<method>-<seed>``.
         seeds: Number of paired seeds, at least 2: 1, 2, ... Runs of one seed share the seed of their trainings.
         budget: Trainings of each run, at least 1. Repeated configurations are not trained again and cost nothing. For
-            methods that train part of the way (pbt, hyperband, halving, dehb, and whatever has stages), the epochs of
-            that number of whole trainings; pbt trains that number of networks.
+            methods that train in parts (`deap_hpo.methods.IN_PARTS`, and whatever has stages), the epochs of that
+            number of whole trainings; pbt trains that number of networks.
         repeats: Fresh seeds on which each choice is trained again, at least 1.
         tell: Is told what is being done.
 

@@ -50,8 +50,9 @@ class Epoch:
 
     Attributes:
         epoch: Epochs trained so far, from 1.
-        training_loss: Mean loss of the epoch's training batches, as seen during training (dropout on).
-        validation_loss: Mean loss on the validation split.
+        training_loss: Mean loss of the epoch's training batches, as seen during training (dropout on); NaN where a
+            function reported the epoch.
+        validation_loss: Mean loss on the validation split; of a function, the value that it reported.
         metrics: Further metrics on the validation split, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds spent in the epoch, validation included.
     """

@@ -538,3 +538,16 @@ def test_a_space_that_is_none_is_refused_in_a_sentence(here: Path) -> None:
         "task = Task.from_data(lambda: nn.Linear(64, 10), load_digits(return_X_y=True))\nspace = 5\n"
     )
     assert "got 5" in refused("run", "spaceless.py:task")
+
+
+def test_one_run_is_named_and_not_two(here: Path) -> None:
+    said = refused("run", "small.toml", "--preset", "paper/run_4", "--dry-run")
+    assert "--preset paper/run_4 is for runs that ship with the package; leave it out to run small.toml." in said
+
+
+def test_each_data_set_has_a_validation_size_of_its_own(here: Path) -> None:
+    Path("digits.toml").write_text(
+        '[task]\ndata = "digits"\nmodel = "mlp"\n[space]\nlr = { type = "float", low = 0.01, high = 1.0 }\n'
+    )
+    planned = json.loads(call("run", "digits.toml", "--dry-run", "--json", "--set", "training.epochs=1").stdout)
+    assert planned["training_images"] // planned["validation_images"] == 1200 // 300
