@@ -60,6 +60,7 @@ def test_what_is_committed_is_clean_and_whole(name: str) -> None:
     notebook = read(name)
     cells = code_cells(notebook)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not any("execution" in cell.metadata for cell in cells), "when it ran says nothing"
     assert not [text for kind, text in streams(notebook) if kind == "stderr"]
     texts = [output.get("text", "") for cell in cells for output in cell.outputs]
     texts += [str(output.get("data", {}).get("text/plain", "")) for cell in cells for output in cell.outputs]
