@@ -181,6 +181,11 @@ def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "
     if isinstance(hyperparameter, Categorical):
         if _has_names(hyperparameter):
             axis.update_units([str(choice) for choice in hyperparameter.choices])  # type: ignore[no-untyped-call]
+        elif len(hyperparameter.choices) <= _MOST_TICKS:
+            choices: list[float] = [float(choice) for choice in hyperparameter.choices]  # type: ignore[arg-type]
+            axes.set(**{f"{which}scale": "log" if 0 < 10 * min(choices) <= max(choices) else "linear"})
+            axis.set_ticks(choices, [f"{choice:g}" for choice in choices])
+            axis.set_ticks([], minor=True)
     elif hyperparameter.log:
         log_scale(axes, which)
     elif hyperparameter.size <= _FEW_VALUES:

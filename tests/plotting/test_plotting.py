@@ -258,3 +258,17 @@ def test_every_axis_of_losses_has_numbers_and_no_number_twice(
     assert len(set(shown)) == len(shown) >= 4
     if labels is not None:
         assert set(labels) <= set(shown)
+
+
+@pytest.mark.parametrize(
+    ("choices", "scale"), [((16, 32, 64, 128), "linear"), ((1e-4, 1e-3, 1e-2), "log"), ((0, 1, 100), "linear")]
+)
+def test_choices_that_are_numbers_have_their_ticks(choices: tuple[float, ...], scale: str) -> None:
+    figure, axes = plt.subplots()
+    style.scale_axis(axes, Categorical(choices))
+    axes.plot(choices, choices)
+    figure.canvas.draw()
+    assert axes.get_xscale() == scale
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{choice:g}" for choice in choices]
+    assert not axes.get_xticks(minor=True).size
+    plt.close(figure)
