@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from deap import base
 
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.scales import plain
 from deap_hpo.space import Space
 from deap_hpo.strategies import Strategy
 
@@ -46,15 +46,13 @@ def plain_configurations(configurations: Sequence[Mapping[str, Any]]) -> list[di
         InputError: They are not a sequence of mappings.
 
     Example:
+        >>> import numpy as np
         >>> plain_configurations([{"width": np.int64(8), "kind": "relu"}])
         [{'width': 8, 'kind': 'relu'}]
     """
     if isinstance(configurations, (Mapping, str)) or not all(isinstance(one, Mapping) for one in configurations):
         raise InputError(f"enqueue must be a list of mappings from name to value; got {configurations!r}.")
-    return [
-        {name: value.item() if isinstance(value, np.generic) else value for name, value in one.items()}
-        for one in configurations
-    ]
+    return [{name: plain(value) for name, value in one.items()} for one in configurations]
 
 
 def enqueue_into(toolbox: base.Toolbox, genomes: Sequence[Sequence[float]], individual: Callable[..., Any]) -> None:

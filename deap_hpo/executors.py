@@ -23,7 +23,8 @@ class Executor(Protocol):
     """The shape of an executor.
 
     Attributes:
-        in_process: Whether evaluations are done in this process, and so may leave something in its memory.
+        in_process: Whether evaluations are done in this process, and so may leave something in its memory; an executor
+            that does not say is taken for one whose evaluations do not.
     """
 
     in_process: bool

@@ -78,7 +78,7 @@ class _Seat:
     """One of the functions, in a thread that runs only while the caller waits; also the executor that it is given."""
 
     def __init__(self, function: Callable[[Executor], Any], shared: Executor) -> None:
-        self.in_process = shared.in_process
+        self.in_process = getattr(shared, "in_process", False)
         self.evaluate: Evaluate = function  # until it asks for evaluations
         self.requests: Sequence[Request] = ()
         self.asked = 0
