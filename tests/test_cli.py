@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 import deap_hpo
 from deap_hpo.cli import app
+from deap_hpo.commands import exits
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
@@ -470,11 +471,12 @@ def test_what_is_too_wide_for_the_terminal_is_not_cut_off(here: Path, monkeypatc
     optimize(
         lambda params: 2e-7, {**space, "x": Float(0.0, 1.0)}, name="wide", storage="runs/studies.db", generations=1
     )
+    monkeypatch.setattr(exits.output, "width", 200)
     said = " ".join(call("show", "wide").stdout.split())
     assert "evaluation 0 1 2 3" in said
     assert "a_long_name_0 [bold]choice 0[/bold] [bold]choice 0[/bold]" in said
     assert "a_long_name_39 [bold]choice 39[/bold]" in said
-    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(exits.output, "width", 30)
     said = call("show", "wide", "--top", "1").stdout
     assert "\nevaluation 0\ngeneration 0\nvalue 2e-07\na_long_name_0 [bold]choice 0[/bold]\n" in said
 
