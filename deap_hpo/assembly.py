@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from deap_hpo.config import RunConfig
+from deap_hpo.config import RunConfig, TaskConfig
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evolution import algorithm_of
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor, usable_cores
@@ -44,11 +44,12 @@ def make_task(config: RunConfig) -> Task:
     model = _named("task.model", settings.model, MODELS)
     for name in settings.arguments:
         _named("task.arguments", name, inspect.signature(model).parameters)
+    by_default = TaskConfig.model_fields["validation_size"].default  # where each loader knows better
     data = load(
         settings.data_dir,
         training_size=settings.training_size,
         split_seed=settings.split_seed,
-        **({} if settings.validation_size is None else {"validation_size": settings.validation_size}),
+        **({"validation_size": settings.validation_size} if settings.validation_size != by_default else {}),
     )
     arguments = {**shape_arguments(model, data), **settings.arguments}
     task = Task(

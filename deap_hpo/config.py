@@ -49,7 +49,7 @@ class TaskConfig(Section):
     model: str = Field("paper-cnn", description="paper-cnn, mlp or resnet.")
     arguments: dict[str, Any] = Field({}, description="Arguments of the model that are not searched.")
     training_size: int | None = Field(None, ge=1, description="Training examples; by default all.")
-    validation_size: int | None = Field(None, ge=1, description="Validation examples; else 10,000, of digits 300.")
+    validation_size: int = Field(10_000, ge=1, description="Validation examples; of digits by default 300.")
     split_seed: int = Field(0, ge=0, description="Seed of the split into the two.")
     objective: str | list[str] | None = Field(None, description="loss, a metric, parameters, seconds; or a list.")
     direction: str | list[str] | None = Field(None, description="minimize or maximize, for all or for each.")
@@ -124,7 +124,7 @@ class ExecutionConfig(Section):
     """Where evaluations run; changes speed, never results."""
 
     executor: Literal["auto", "serial", "processes", "ray"] = Field(
-        "auto", description="serial, processes, ray, or auto (processes on CPUs or several GPUs, serial on one GPU)."
+        "auto", description="serial, processes, ray, or auto (processes on a CPU and with gpus, else serial)."
     )
     workers: int | None = Field(None, ge=1, description="Trainings side by side; by default one per core, or GPU.")
     gpus: list[int] = Field([], description="processes: GPUs that workers share out, by number, such as [0, 1].")

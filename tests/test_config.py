@@ -168,3 +168,10 @@ def test_an_editors_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     marked = tmp_path / "marked.toml"
     marked.write_text("[space]\nlr = { type = 'float', low = 0.1, high = 1.0 }\n", encoding="utf-8-sig")
     assert list(load_config(str(marked)).search_space) == ["lr"]
+
+
+def test_what_was_recorded_before_is_what_a_run_without_a_validation_size_is() -> None:
+    space = {"lr": {"type": "float", "low": 0.1, "high": 1.0}}
+    recorded = make_config({"task": {"source": "my_task.py:task", "validation_size": 10_000}, "space": space})
+    assert recorded.identity() == make_config({"task": {"source": "my_task.py:task"}, "space": space}).identity()
+    assert make_config({"space": space}).identity()["task"]["validation_size"] == 10_000
