@@ -97,12 +97,25 @@ class Checkpoint:
         self._settings_saved = optimizer_settings(state)
 
     def undone(self) -> list[str]:
-        """Name the hyperparameters that loading the state of another evaluation has undone, as far as can be told."""
+        """Name the hyperparameters that loading the state of another evaluation has undone, as far as can be told.
+
+        Example:
+            >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
+            >>> store = MemoryCheckpoints()
+            >>> parent = Checkpoint(store, params={"lr": 0.1})
+            >>> parent.save({"optimizer": {"param_groups": [{"lr": 0.1}]}})
+            >>> child = Checkpoint(store, parent.keep(epoch=1), {"lr": 0.2})
+            >>> child.save(child.load())
+            >>> child.undone()
+            ['lr']
+        """
         if self._start is None or not self._settings_loaded:
             return []
-        from deap_hpo.training.nested import rebuilt
+        from deap_hpo.training.nested import holds, rebuilt
 
-        return undone(self._params, rebuilt("params", self._start), self._settings_loaded, self._settings_saved)
+        # A checkpoint that an earlier version made does not say by which hyperparameters.
+        before = rebuilt("params", self._start) if holds("params", self._start) else {}
+        return undone(self._params, before, self._settings_loaded, self._settings_saved)
 
     def keep(self, epoch: int, *, needed: bool = True) -> str | None:
         """Put what was saved in the store, and give its reference; for what hands checkpoints out.

@@ -68,7 +68,17 @@ def undone(
 
 
 class UndoneWarning:
-    """A study's callback that warns of the first evaluation that undid its hyperparameters."""
+    """A study's callback that warns of the first evaluation that undid its hyperparameters.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from deap_hpo.evaluation import Evaluation
+        >>> entry = Entry(3, 0, (0.5,), Evaluation((0.1,), notes={NOTE: "lr"}), seed=0)
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     UndoneWarning().on_evaluation(SimpleNamespace(name="mine"), entry)
+        >>> str(said[0].message)
+        "evaluation 3 of the study 'mine' was not trained with its own lr, but with that of ..."
+    """
 
     def __init__(self) -> None:
         self._warned = False

@@ -11,8 +11,12 @@ import torch
 from torch import nn
 
 from deap_hpo.executors import ProcessExecutor
+from deap_hpo.individual import Individual
+from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
-from deap_hpo.space import Float, Int
+from deap_hpo.space import Float, Int, Space
+from deap_hpo.study import Study
+from deap_hpo.training.checkpoints import MemoryCheckpoints
 from deap_hpo.undone import NOTE, optimizer_settings, undone
 
 SPACE = {"learning_rate": Float(1e-3, 1.0, log=True), "momentum": Float(0.0, 0.9), "depth": Int(1, 9)}
@@ -68,6 +72,21 @@ def test_what_is_set_after_loading_or_scheduled_is_not_told(how: str) -> None:
         study = pbt(function)
     assert any(e.start_from is not None and e.start_from % 6 != e.number % 6 for e in study.entries)
     assert not any(e.evaluation.notes for e in study.entries)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_gone_on_with() -> None:
+    class Earlier(MemoryCheckpoints):
+        def save(self, tensors: Any) -> str:
+            return super().save({name: one for name, one in tensors.items() if not name.startswith("params/")})
+
+    with Study(Space(SPACE), seed=1) as study:
+        evaluate, individual = Objective(loads_last, checkpoints=Earlier()), Individual([0.5] * 3)
+        individual.epochs = 1  # type: ignore[attr-defined]
+        study.map(evaluate, [individual])
+        child = Individual([0.25] * 3)
+        child.epochs, child.start_from = 2, 0  # type: ignore[attr-defined]
+        study.map(evaluate, [child])
+    assert [(entry.evaluation.status, dict(entry.evaluation.notes)) for entry in study.entries] == [("ok", {})] * 2
 
 
 @pytest.mark.parametrize(

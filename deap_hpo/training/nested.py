@@ -101,6 +101,16 @@ def _at(path: str) -> str:
     return f" at {path}" if path else ""
 
 
+def holds(name: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether there is a state of that name among tensors.
+
+    Example:
+        >>> holds("one", flattened("one", [1])), holds("other", flattened("one", [1]))
+        (True, False)
+    """
+    return f"{name}/{_STRUCTURE}" in tensors
+
+
 def rebuilt(name: str, tensors: Mapping[str, Tensor]) -> Any:
     """Give the state that `flattened` made tensors of under that name, in copies of its own.
 
