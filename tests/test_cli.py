@@ -203,6 +203,11 @@ def test_a_run_says_which_grid_fits_its_budget(here: Path) -> None:
         "lr 2, momentum 2\n"
         in call("run", "small.toml", "--name", "coarse", *grid, "--set", "evolution.arguments.resolution=2").stdout
     )
+    enqueued = ["--name", "enqueued", "--set", "evolution.enqueue=[{lr = 0.1, momentum = 0.5}]"]
+    said = call("run", "small.toml", *enqueued, *grid, "--set", "evolution.generations=2").stdout
+    assert "\ngrid of " in f"\n{said}"
+    plain = call("run", "small.toml", "--name", "plain", *enqueued[2:], "--set", "evolution.algorithm=random").stdout
+    assert "object at" not in plain
 
 
 def test_the_budget_of_trainings_ends_a_run_and_is_a_total(here: Path) -> None:
@@ -479,6 +484,20 @@ def test_what_is_too_wide_for_the_terminal_is_not_cut_off(here: Path, monkeypatc
     monkeypatch.setattr(exits.output, "width", 30)
     said = call("show", "wide", "--top", "1").stdout
     assert "\nevaluation 0\ngeneration 0\nvalue 2e-07\na_long_name_0 [bold]choice 0[/bold]\n" in said
+
+
+def test_a_list_never_cuts_off_a_name(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "a_study_whose_name_is_longer_than_the_terminal"
+    optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, name=name, storage="runs/studies.db", generations=1)
+    monkeypatch.setattr(exits.output, "width", 30)
+    assert any(line.split()[0] == name for line in call("list").stdout.splitlines())
+
+
+def test_what_cannot_be_drawn_is_said_with_what_became_of_it(here: Path) -> None:
+    with Study(Space({"x": Float(0.0, 1.0)}), name="none", storage="runs/studies.db") as study:
+        study.map(lambda params: math.inf, [Individual([0.5]), Individual([0.6])])
+    assert "no evaluation to draw that ended well" in refused("plot", "none")
+    assert "2 computed (2 diverged)" in refused("plot", "none")
 
 
 def test_the_reason_of_a_failure_is_the_first_line_of_its_message(here: Path) -> None:

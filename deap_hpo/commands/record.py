@@ -16,8 +16,7 @@ from deap_hpo.config import DEFAULT_STORAGE
 
 def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
     """List the studies on record, with their size and best value (with several objectives, of the first)."""
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.cells import cell_len, set_cell_size
 
     from deap_hpo.recorded import load_study, study_names
     from deap_hpo.reports.study import describe, strict_json
@@ -34,19 +33,22 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
         if as_json:
             output.print_json(strict_json(studies))
             return
-        table = Table(box=None)
-        for column in ("study", "generations", "evaluations", "best", "seed"):
-            table.add_column(column, no_wrap=True, overflow="ignore")  # the name is what other commands take
+        rows = [["study", "generations", "evaluations", "best", "seed"]]
         for study in studies:
             best = study["best"]
-            table.add_row(
-                study["name"],
-                str(study["counts"]["generations"]),
-                str(study["counts"]["evaluations"]),
-                escape(f"{study['objectives'][0]} {format_value(best['value'])}") if best else "-",
-                str(study["seed"]),
+            rows.append(
+                [
+                    study["name"],
+                    str(study["counts"]["generations"]),
+                    str(study["counts"]["evaluations"]),
+                    f"{study['objectives'][0]} {format_value(best['value'])}" if best else "-",
+                    str(study["seed"]),
+                ]
             )
-        output.print(table, width=max(output.width, output.measure(table).maximum))
+        widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:  # not a Table, which cuts off what is too wide: the name is what other commands take
+            cells = (set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True))
+            output.print("  ".join(cells).rstrip(), markup=False)
 
 
 def show(
