@@ -48,7 +48,7 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 
 def _metric(value: float) -> str:
-    return format_cell(value) if abs(value) > 1 and value.is_integer() else format_value(value)
+    return format_cell(float(value)) if abs(value) > 1 and float(value).is_integer() else format_value(value)
 
 
 def format_seconds(seconds: float) -> str:

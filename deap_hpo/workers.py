@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe, connection, get_context, parent_process
@@ -55,7 +56,7 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
 def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Evaluation]:
     """Do several requests here and now: as one batch, where the evaluator takes batches.
 
-    A batch that raises is done one by one, so that only what raises is "failed".
+    A batch that raises is done one by one, so that only what raises is "failed"; a warning says so.
 
     Example:
         >>> requests = [Request(number=i, params=-i, seed=0) for i in range(2)]
@@ -63,9 +64,12 @@ def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Eval
         [0.0, 1.0]
     """
     if len(requests) > 1 and isinstance(evaluate, BatchEvaluator):
-        with suppress(Exception):
+        try:
             done = dict(evaluate.evaluate_batch(requests))
             return [done[i] for i in range(len(requests))]
+        except Exception as error:
+            about = f"{type(error).__name__}: {error}"
+            warnings.warn(f"a batch of {len(requests)} is done one by one ({about})", RuntimeWarning, stacklevel=2)
     return [evaluate_one(evaluate, request) for request in requests]
 
 

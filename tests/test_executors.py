@@ -62,6 +62,19 @@ def results(executor: Executor, evaluate: Any, count: int = 5, **params: Any) ->
     return [done[i] for i in range(count)]
 
 
+def check_that_one_that_kills_takes_no_other_of_its_chunk_with_it(executor: Executor, folder: Path) -> None:
+    """For two workers with chunks of three."""
+    done = results(executor, evaluators.Batches(folder, 9), 6)
+    executor.close()
+    assert [evaluation.status for evaluation in done] == ["ok", "ok", "failed", "ok", "ok", "ok"]
+    assert [evaluation.values[1] for evaluation in done if evaluation.status == "ok"] == [1, 1, 3, 3, 3]
+    assert [evaluation.retries for evaluation in done] == [1, 1, 2, 0, 0, 0]
+
+
+def test_batches_go_in_chunks_and_one_that_kills_takes_no_other_with_it(tmp_path: Path) -> None:
+    check_that_one_that_kills_takes_no_other_of_its_chunk_with_it(ProcessExecutor(2, chunk=3), tmp_path)
+
+
 def test_workers_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # which `make test` sets
     executor = ProcessExecutor(1)

@@ -22,6 +22,7 @@ from deap_hpo.evaluation import Request
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.task import Task
+from deap_hpo.workers import evaluate_chunk
 
 CUDA = SimpleNamespace(device=torch.device("cuda"))
 
@@ -64,21 +65,15 @@ def test_gpus_are_counted_as_the_driver_sees_them(monkeypatch: pytest.MonkeyPatc
         ProcessExecutor(gpus=[0, 3])
 
 
-def test_batches_go_in_chunks_and_one_that_kills_takes_no_other_with_it(tmp_path: Path) -> None:
-    executor = ProcessExecutor(2, chunk=3)
-    done = results(executor, evaluators.Batches(tmp_path, 9), 6)
-    executor.close()
-    assert [evaluation.status for evaluation in done] == ["ok", "ok", "failed", "ok", "ok", "ok"]
-    assert [evaluation.values[1] for evaluation in done if evaluation.status == "ok"] == [1, 1, 3, 3, 3]
-    assert [evaluation.retries for evaluation in done] == [1, 1, 2, 0, 0, 0]
-
-
 def test_a_batch_that_raises_is_done_one_by_one(tmp_path: Path) -> None:
     executor = ProcessExecutor(2, chunk=3)
     done = results(executor, evaluators.BreaksInBatches(tmp_path, 0), 6)
     executor.close()
     assert [evaluation.values for evaluation in done] == [(0, 1), (1, 1), (2, 1), (3, 3), (4, 3), (5, 3)]
     assert not any(evaluation.retries for evaluation in done)
+    batch = [Request(i, {"x": i}, seed=0) for i in range(3)]
+    with pytest.warns(RuntimeWarning, match=r"a batch of 3 is done one by one \(RuntimeError: no such batch\)"):
+        evaluate_chunk(evaluators.BreaksInBatches(tmp_path, 0), batch)
 
 
 def test_a_chunk_is_trained_as_one_stack_with_the_same_result(digits_task: Task) -> None:
@@ -113,11 +108,19 @@ def test_gpus_that_are_not_there_or_not_computed_on_are_refused(
 @pytest.mark.usefixtures("no_gpu_is_hidden")
 def test_a_configuration_names_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    asked: list[dict[str, Any]] = []
+
+    def noted(workers: int | None, **settings: Any) -> ProcessExecutor:
+        asked.append(settings)
+        return ProcessExecutor(workers, **settings)
+
+    monkeypatch.setattr("deap_hpo.assembly.ProcessExecutor", noted)
     trainer: Any = CUDA
     for executor in ("auto", "processes"):
         made = make_executor(trainer, load_config("quick", ["execution.gpus=[0,1]", f"execution.executor={executor}"]))
         assert isinstance(made, ProcessExecutor)
         assert (made.gpus, made.workers) == ((0, 1), 2)
+        assert asked[-1] == {"gpus": [0, 1], "chunk": 16, "timeout": None, "retries": 2}
     assert isinstance(make_executor(trainer, load_config("quick", [])), SerialExecutor)
     with pytest.raises(InputError, match=r"execution\.gpus is for the executor 'processes'; got 'serial'"):
         make_executor(trainer, load_config("quick", ["execution.gpus=[0]", "execution.executor=serial"]))

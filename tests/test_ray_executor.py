@@ -9,7 +9,7 @@ from typing import Any
 
 import evaluators
 import pytest
-from test_executors import requests, results
+from test_executors import check_that_one_that_kills_takes_no_other_of_its_chunk_with_it, requests, results
 from test_pbt import CONFIG
 
 from deap_hpo.__main__ import evolve
@@ -77,12 +77,7 @@ def test_what_goes_wrong_is_failed_and_harms_nothing_else(executor: RayExecutor,
 
 
 def test_batches_go_in_chunks_and_one_that_kills_takes_no_other_with_it(cluster: Any, tmp_path: Path) -> None:
-    executor = RayExecutor(2, chunk=3)
-    done = results(executor, evaluators.Batches(tmp_path, 9), 6)
-    executor.close()
-    assert [evaluation.status for evaluation in done] == ["ok", "ok", "failed", "ok", "ok", "ok"]
-    assert [evaluation.values[1] for evaluation in done if evaluation.status == "ok"] == [1, 1, 3, 3, 3]
-    assert [evaluation.retries for evaluation in done] == [1, 1, 2, 0, 0, 0]
+    check_that_one_that_kills_takes_no_other_of_its_chunk_with_it(RayExecutor(2, chunk=3), tmp_path)
 
 
 def test_the_loss_of_a_node_costs_retries_and_nothing_else(cluster: Any) -> None:

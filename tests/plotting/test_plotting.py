@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from recorded import SPACE, entries
 
@@ -17,6 +18,7 @@ from deap_hpo.analysis.tables import epochs_table, trials_table
 from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.plotting import style
+from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import save
@@ -271,4 +273,30 @@ def test_choices_that_are_numbers_have_their_ticks(choices: tuple[float, ...], s
     assert axes.get_xscale() == scale
     assert [label.get_text() for label in axes.get_xticklabels()] == [f"{choice:g}" for choice in choices]
     assert not axes.get_xticks(minor=True).size
+    plt.close(figure)
+
+
+def test_few_evaluations_have_no_scale_of_generations_and_no_others() -> None:
+    first = [entry for entry in entries() if entry.generation == 0]
+    trials = trials_table(first, SPACE)
+    assert len(plot_slice(trials, SPACE).axes) == len(SPACE)
+    assert len(plot_slice(trials_table(entries(), SPACE), SPACE).axes) == len(SPACE) + 1
+    epochs = epochs_table(entries())
+    number = int(epochs["number"].iloc[0])
+    for table, others in ((epochs[epochs["number"].eq(number)], 0), (epochs, 1)):
+        (legend,) = plot_intermediate_values(table, number).legends
+        assert sum(text.get_text() == "the others" for text in legend.get_texts()) == others
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(3, 1, 3), (4, 1, 4), (9, 3, 4)])
+def test_many_hyperparameters_have_several_rows_of_panels(count: int, rows: int, columns: int) -> None:
+    space = Space({f"x_{i}": Float(0.0, 1.0) for i in range(count)})
+    trials = trials_table([Entry(i, 0, (i / 5,) * count, Evaluation((0.5 + i,)), seed=0) for i in range(5)], space)
+    dependence = pd.DataFrame(
+        {"hyperparameter": list(space), "value": 0.5, "mean": 1.0, "low": 0.9, "high": 1.1}, index=range(count)
+    )
+    figure = plot_partial_dependence(dependence, trials, space)
+    assert figure.axes[0].get_gridspec().get_geometry() == (rows, columns)
+    assert [axes.get_xlabel() for axes in figure.axes if axes.axison] == [f"x {i}" for i in range(count)]
     plt.close(figure)
