@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
 import shlex
 from pathlib import Path
@@ -16,6 +17,8 @@ from test_cli import call
 
 from deap_hpo import Float, optimize
 from deap_hpo.analysis.names import curves_of, value_name
+from deap_hpo.entries import Entry
+from deap_hpo.evaluation import Evaluation
 from deap_hpo.plotting import style
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.html import page
@@ -158,3 +161,18 @@ def test_objectives_have_the_names_that_the_evaluator_gives_them(evaluator: Any,
 def test_a_printed_command_may_be_pasted_whatever_the_path_has_in_it() -> None:
     assert shlex.split(f"deap-hpo show run{storage_option('my runs/a.db')}")[-1] == "my runs/a.db"
     assert storage_option("runs/studies.db") == ""
+
+
+def test_counts_of_evaluations_add_up() -> None:
+    ends = [
+        Evaluation((0.5,)),
+        Evaluation((0.4,), violation=0.1),
+        Evaluation((math.inf,), "infeasible", violation=0.2),
+        Evaluation((math.inf,), "diverged"),
+        Evaluation((0.5,)),
+    ]
+    entries = [Entry(i, 0, (0.5,), one, seed=0, duplicate_of=0 if i == 4 else None) for i, one in enumerate(ends)]
+    said = counts_sentence(Recorded("few", ("minimize",), None, entries, {}))
+    assert said.startswith(
+        "5 evaluations in 1 generation: 3 computed (1 infeasible, 1 diverged), 1 cached, 1 infeasible and not computed;"
+    )
