@@ -33,6 +33,7 @@ from strategies import load_problems
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.individual import Individual, make_toolbox
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.stages import StagedMap
@@ -45,7 +46,7 @@ STAGES = [2, 6, 17, 52]  # Hyperband's rungs for eta = 3
 Run = dict[str, Any]
 
 
-class Curves:
+class Curves(Evaluator):
     """Answers from a problem's learning curves; a checkpoint is nothing but the number of epochs."""
 
     shared = True
@@ -62,10 +63,6 @@ class Curves:
 
     def collect(self, needed: Sequence[str]) -> None:
         """Keep all: there is nothing to keep."""
-
-    def __call__(self, params: dict[str, float]) -> Evaluation:
-        """Do a whole training."""
-        return self.evaluate(Request(0, params, 0))
 
     def evaluate(self, request: Request) -> Evaluation:
         """Look the loss up, and count the added epochs."""

@@ -39,7 +39,8 @@ from variants import (
     train_stack,
 )
 
-from deap_hpo.evaluation import BatchEvaluator, Request
+from deap_hpo.evaluation import Request
+from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.training.data import load_fashion_mnist
 from deap_hpo.training.hardware import computing, device_name

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.training import reference
 from deap_hpo.training.hardware import use_channels_last
 from deap_hpo.training.reference import ReferenceTrainer
@@ -118,7 +119,7 @@ class ChannelsFirst(ReferenceTrainer):
         reference.use_channels_last = lambda model, inputs, precision: model.eval()
 
 
-class Measuring:
+class Measuring(Evaluator):
     """An evaluator that only measures: a new network, on the training split, which is the larger one.
 
     Args:

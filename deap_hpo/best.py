@@ -15,7 +15,7 @@ from deap_hpo.entries import Entry, best_entry, params_of
 from deap_hpo.errors import InputError
 from deap_hpo.files import write_text, written_whole
 from deap_hpo.recorded import Recorded, note
-from deap_hpo.retraining import reference_of, retrain
+from deap_hpo.retraining import retrain
 from deap_hpo.training.trainers import Trainer
 
 
@@ -94,7 +94,7 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
         InputError: The study was made without a space, or the training did not end well.
     """
     model, evaluation, schedule = retrain(trainer, entry, recorded.entries, recorded.space)
-    reference = reference_of(trainer)
+    reference = trainer.reference
     if evaluation.status != "ok":
         raise InputError(
             f"Evaluation {entry.number} has no trained network; its training ended as {evaluation.status}."

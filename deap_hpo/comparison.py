@@ -7,7 +7,7 @@ measurements is partly luck, and only fresh ones show how much.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -24,11 +24,11 @@ from deap_hpo.config import RunConfig, make_config
 from deap_hpo.entries import Entry, best_entry, param_columns, schedule_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.individual import Individual
 from deap_hpo.methods import IN_PARTS
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.recorded import Recorded, load_study, note
-from deap_hpo.retraining import reference_of
 from deap_hpo.study import Study
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
@@ -73,7 +73,7 @@ def parse_method(text: str) -> Method:
     return Method(label or name, (f'evolution.algorithm="{name}"', *(f"{section}.{part}" for part in given)))
 
 
-class Retraining:
+class Retraining(Evaluator):
     """Trains a choice and measures it on the test examples too, as metrics `test_loss` and ``test_*``.
 
     Args:
@@ -83,18 +83,19 @@ class Retraining:
     """
 
     def __init__(self, trainer: Trainer, schedule: Schedule = ()) -> None:
-        one = reference_of(trainer)
+        one = trainer.reference
         self.reference = ReferenceTrainer(one.task, epochs=one.epochs, device=one.device, precision=one.precision)
         self.schedule = schedule
-        self.settings = {**self.reference.settings, **({"schedule": list(schedule)} if schedule else {})}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the trainer, and the schedule."""
+        return {**self.reference.settings, **({"schedule": list(self.schedule)} if self.schedule else {})}
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor."""
-        return self(request.params, request.seed)
-
-    def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
-        """Train and measure."""
-        model, evaluation = train_schedule(self.reference, self.schedule or [(params, None)], seed)
+        """Do one request of an executor: train and measure."""
+        schedule = self.schedule or [(request.params, None)]
+        model, evaluation = train_schedule(self.reference, schedule, request.seed)
         if evaluation.status != "ok":
             return evaluation
         if self.reference.data.test is None:

@@ -11,22 +11,26 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import check_integer
 from deap_hpo.entries import Entry, best_entry, genes_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request
+from deap_hpo.evaluator import Evaluator, PlainFunction
 from deap_hpo.executors import Executor
 from deap_hpo.interruption import undisturbed
 from deap_hpo.record import Record
 
+if TYPE_CHECKING:
+    from deap_hpo.training.checkpoints import CheckpointStore
 
-def check_parts(evaluate: Any, executor: Executor | None, asked_by: str) -> None:
+
+def check_parts(evaluator: Evaluator, executor: Executor | None, asked_by: str) -> None:
     """Check that what evaluates can train in parts, and that its checkpoints are seen wherever it does so.
 
     Args:
-        evaluate: A trainer, an `Objective`, or another evaluator with `checkpoints`.
+        evaluator: What evaluates.
         executor: Where it does so; None for this process.
         asked_by: Who asks for parts, for the error.
 
@@ -34,19 +38,19 @@ def check_parts(evaluate: Any, executor: Executor | None, asked_by: str) -> None
         InputError: It cannot, or they are not.
 
     Example:
-        >>> check_parts(len, None, "Hyperband")
+        >>> check_parts(PlainFunction(len), None, "Hyperband")
         Traceback (most recent call last):
             ...
         deap_hpo.errors.InputError: Hyperband asks for trainings in parts. That takes a trainer \
 (`make_trainer(task)`), or an objective whose function has a parameter named epochs, and one named checkpoint if it \
 is to go on where it stopped; got <built-in function len>.
     """
-    checkpoints = getattr(evaluate, "checkpoints", None)
-    if checkpoints is None and not getattr(evaluate, "takes_epochs", False):
+    checkpoints = evaluator.checkpoints
+    if checkpoints is None and not evaluator.takes_epochs:
         raise InputError(
             f"{asked_by} asks for trainings in parts. That takes a trainer (`make_trainer(task)`), or an objective "
             "whose function has a parameter named epochs, and one named checkpoint if it is to go on where it stopped; "
-            f"got {getattr(evaluate, 'function', evaluate)!r}."
+            f"got {evaluator.brought!r}."
         )
     in_process = executor is None or getattr(executor, "in_process", False)
     if checkpoints is not None and not checkpoints.shared and not in_process:
@@ -70,22 +74,24 @@ class Continuations:
         self._record = record
         self._executor = executor
         self._decode = decode
-        self._evaluate: Any = None
+        self._evaluator: Evaluator  # by `use`, before anything else
+        self._called: Any = None
         self._made_of: list[Any] = []
         self._identities: dict[int, tuple[Any, ...]] = {}
         self._first: dict[tuple[Any, ...], int] = {}
         self._again: dict[int, str] = {}  # checkpoints of evaluations that were done again
 
-    def use(self, evaluate: Callable[..., Any]) -> None:
+    def use(self, evaluator: Evaluator) -> None:
         """Set the evaluator; its `epochs` hold for individuals that ask for none.
 
         What another evaluator gave for a configuration does not answer for this one.
         """
-        made_of = _made_of(evaluate)
+        called = evaluator.brought if isinstance(evaluator, PlainFunction) else evaluator
+        made_of = _made_of(called)
         alike = len(made_of) == len(self._made_of) and all(map(operator.is_, made_of, self._made_of))
-        if evaluate != self._evaluate and not alike:
+        if called != self._called and not alike:
             self._first.clear()
-        self._evaluate, self._made_of = evaluate, made_of
+        self._evaluator, self._called, self._made_of = evaluator, called, made_of
 
     def begin(self, individual: Any) -> tuple[int | None, Entry | None, Entry | None]:
         """Give what an individual asks for: total epochs, the evaluation to go on from, and the one whose seed it has.
@@ -98,7 +104,7 @@ class Continuations:
         epochs, number = getattr(individual, "epochs", None), getattr(individual, "start_from", None)
         if epochs is None and number is None:
             return None, None, None
-        check_parts(self._evaluate, self._executor, "An individual with `epochs`")
+        check_parts(self._evaluator, self._executor, "An individual with `epochs`")
         epochs = check_integer("epochs of an individual", epochs, 1)
         if number is None:
             return epochs, None, None
@@ -115,17 +121,17 @@ class Continuations:
         if self._decode(genes_of(individual)) != self._decode(start.genes):
             raise InputError(
                 "An evaluation that goes on with other hyperparameters needs what the earlier one has learnt: the "
-                f"objective must have a parameter named checkpoint; got {self._evaluate!r}."
+                f"objective must have a parameter named checkpoint; got {self._evaluator.brought!r}."
             )
         return epochs, None, start
 
     @property
-    def _checkpoints(self) -> Any:
-        return getattr(self._evaluate, "checkpoints", None)
+    def _checkpoints(self) -> CheckpointStore | None:
+        return self._evaluator.checkpoints
 
     def total(self, entry: Entry) -> int:
         """Epochs trained after an evaluation, those before its start included."""
-        return entry.epochs or getattr(self._evaluate, "epochs", None) or 1
+        return entry.epochs or self._evaluator.epochs or 1
 
     def cost(self, entry: Entry) -> int:
         """Epochs that an evaluation adds: as planned, or as it took where it is on record; 0 if it was not trained."""
@@ -134,7 +140,7 @@ class Continuations:
         evaluation = entry.evaluation
         before = 0 if entry.start_from is None else self.total(self._record[entry.start_from])
         planned = self.total(entry) - before
-        if not getattr(self._evaluate, "takes_epochs", False):
+        if not self._evaluator.takes_epochs:
             return evaluation.trained_epochs or planned
         if evaluation.status == "ok" or not evaluation.curve:
             return planned  # a function may report only some of its epochs, or none
@@ -189,14 +195,18 @@ class Continuations:
         missing = []
         for number in sorted(numbers):
             reference = self.reference(number)
-            if reference is None or reference not in self._checkpoints:
+            if not self._has(reference):
                 missing.append(self._record[number])
         if not missing:
             return
         self._restore({entry.start_from for entry in missing if entry.start_from is not None})
         requests = [replace(self._request(entry, self._decode(entry.genes)), keep=True) for entry in missing]
-        for i, evaluation in self._executor.run(self._evaluate, requests):
+        for i, evaluation in self._executor.run(self._evaluator, requests):
             self._accept(missing[i], evaluation)
+
+    def _has(self, reference: str | None) -> bool:
+        """Whether a checkpoint is there to go on from."""
+        return reference is not None and self._checkpoints is not None and reference in self._checkpoints
 
     def _accept(self, entry: Entry, evaluation: Evaluation) -> None:
         if evaluation.checkpoint is None:
@@ -204,7 +214,7 @@ class Continuations:
                 f"The checkpoint of evaluation {entry.number} is missing, and training it again ended as "
                 f"{evaluation.status}{': ' if evaluation.error else '.'}{evaluation.error}"
             )
-        if evaluation.checkpoint not in self._checkpoints:
+        if not self._has(evaluation.checkpoint):
             raise InputError(
                 f"The checkpoint that a worker left of evaluation {entry.number} cannot be seen from here. Workers on "
                 "several machines need a folder for checkpoints that all of them see; a run's is beside its record."

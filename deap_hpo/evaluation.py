@@ -5,14 +5,10 @@ Nothing here knows of DEAP, of torch, or of storage.
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
-
-from deap_hpo.errors import InputError
+from typing import Any, Literal
 
 Direction = Literal["minimize", "maximize"]
 Status = Literal["ok", "pruned", "diverged", "failed", "infeasible"]
@@ -143,56 +139,6 @@ class Evaluation:
     def timed_out(self) -> bool:
         """Whether it failed because its time was up."""
         return self.status == "failed" and self.error.startswith(TIMED_OUT)
-
-
-@runtime_checkable
-class BatchEvaluator(Protocol):
-    """An evaluator that takes a whole batch at once, as the trainers of `deap_hpo.training` do."""
-
-    def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
-        """Yield (position in `requests`, evaluation) as each is finished, in any order."""
-        ...
-
-
-def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
-    """Undo the `partial` that a toolbox wraps around what is registered, to see a trainer's own methods."""
-    while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
-        evaluate = evaluate.func
-    return evaluate
-
-
-def check_takes_params(evaluate: Callable[..., Any]) -> Callable[..., Any]:
-    """Give what evaluates; check that, if it is a plain function, it needs nothing but the hyperparameters.
-
-    Raises:
-        InputError: It needs something else, or cannot be called.
-
-    Example:
-        >>> check_takes_params(abs)
-        <built-in function abs>
-        >>> check_takes_params(lambda params, report: params["x"] ** 2)
-        Traceback (most recent call last):
-            ...
-        deap_hpo.errors.InputError: The function registered as evaluate is called with the hyperparameters alone: \
-missing a required argument: 'report'. One with report, seed, number, epochs or checkpoint is wrapped: \
-toolbox.register("evaluate", Objective(train)).
-    """
-    if hasattr(evaluate, "evaluate"):
-        return evaluate
-    if not callable(evaluate):
-        raise InputError(f"evaluate must be a trainer or a function of the hyperparameters; got {evaluate!r}.")
-    try:
-        signature = inspect.signature(evaluate)
-    except (TypeError, ValueError):  # some functions written in C
-        return evaluate
-    try:
-        signature.bind({})
-    except TypeError as error:
-        raise InputError(
-            f"The function registered as evaluate is called with the hyperparameters alone: {error}. One with report, "
-            'seed, number, epochs or checkpoint is wrapped: toolbox.register("evaluate", Objective(train)).'
-        ) from None
-    return evaluate
 
 
 def failure(error: str, seconds: float = 0.0) -> Evaluation:

@@ -10,10 +10,11 @@ from deap import algorithms, base, tools
 
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.config import EvolutionConfig
+from deap_hpo.demands import check_lengths, kept_genes
 from deap_hpo.enqueueing import Enqueued, enqueue_into, genomes_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
-from deap_hpo.evaluators import check_lengths, kept_genes
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.individual import individual_type, lineage, make_toolbox
 from deap_hpo.methods import LOOPS, MULTI_OBJECTIVE, OF_SEVERAL_OBJECTIVES
 from deap_hpo.operators import mutSelfAdaptive
@@ -86,7 +87,12 @@ class Algorithm:
 
 
 def algorithm_of(
-    space: Space, evolution: EvolutionConfig, directions: Sequence[Direction], *, seed: int = 0, evaluator: Any = None
+    space: Space,
+    evolution: EvolutionConfig,
+    directions: Sequence[Direction],
+    *,
+    seed: int = 0,
+    evaluator: Evaluator | None = None,
 ) -> Algorithm:
     """Make the algorithm that a configuration names, and check that it suits what evaluates.
 
@@ -114,7 +120,7 @@ def algorithm_of(
     toolbox = toolbox_of(space, evolution, directions)
     strategy = None
     if evolution.algorithm not in LOOPS:
-        strategy = strategy_for(space, evolution, seed, getattr(evaluator, "epochs", None))
+        strategy = strategy_for(space, evolution, seed, evaluator.epochs if evaluator else None)
     check_lengths(evaluator, space, evolution)
     return Algorithm(evolution, toolbox, strategy, kept_genes(evaluator, space, evolution))
 

@@ -13,10 +13,11 @@ from typing import Protocol
 
 from deap_hpo.checks import check_integer, check_optional_integer, is_number
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import BatchEvaluator, Evaluation, Request
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import BatchEvaluator, Evaluate, evaluate_one
 from deap_hpo.gpus import VISIBLE, check_device, check_gpus, visible_as
 from deap_hpo.pool import WorkerPool
-from deap_hpo.workers import Evaluate, Worker, evaluate_one, wait_for
+from deap_hpo.workers import Worker, wait_for
 
 
 class Executor(Protocol):
@@ -147,6 +148,23 @@ class ProcessExecutor:
         taken = [worker.environment[VISIBLE] for worker in self._pool.workers]
         free = min(map(visible_as, self.gpus), key=taken.count)
         return Worker(self._evaluate, {VISIBLE: free})
+
+
+def check_executor(executor: Executor) -> Executor:
+    """Give an executor, if it is one.
+
+    Raises:
+        InputError: It has no `run`, or is a class.
+
+    Example:
+        >>> check_executor("processes")
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: executor must be an object such as ProcessExecutor(), or None; got 'processes'.
+    """
+    if isinstance(executor, type) or not hasattr(executor, "run"):
+        raise InputError(f"executor must be an object such as ProcessExecutor(), or None; got {executor!r}.")
+    return executor
 
 
 def usable_cores() -> int:

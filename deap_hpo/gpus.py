@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from deap_hpo.checks import is_integer
 from deap_hpo.errors import InputError
+from deap_hpo.evaluator import Evaluate, as_evaluator
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The variable by which CUDA (and ROCm) is told which GPUs a process may see; there they are numbered from 0."""
@@ -37,7 +37,7 @@ def check_gpus(gpus: Sequence[int]) -> tuple[int, ...]:
     return tuple(map(int, gpus))
 
 
-def check_device(evaluate: Any, gpus: Sequence[int]) -> None:
+def check_device(evaluate: Evaluate, gpus: Sequence[int]) -> None:
     """Check that what evaluates computes on the GPUs that workers are to see; of a function nothing is known.
 
     Raises:
@@ -46,7 +46,7 @@ def check_device(evaluate: Any, gpus: Sequence[int]) -> None:
     Example:
         >>> check_device(abs, [0, 1])
     """
-    device = getattr(evaluate, "device", None)
+    device = as_evaluator(evaluate).device
     if not gpus or device is None:
         return
     if str(device) != "cuda":

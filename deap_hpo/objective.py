@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from deap_hpo.checkpoint import Checkpoint
 from deap_hpo.checks import check_optional_integer, is_integer
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction, Epoch, Evaluation, Request
+from deap_hpo.evaluation import Direction, Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import Goals
+from deap_hpo.reporter import Ended, Reporter
 from deap_hpo.seeding import seeded
 from deap_hpo.undone import NOTE
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _OFFERED = ("report", "seed", "number", "epochs", "checkpoint")
 
 
-class Objective:
+class Objective(Evaluator):
     """A function of the hyperparameters, to be registered as `evaluate` or handed to `optimize`.
 
     The function gets a dict of hyperparameters, and returns
@@ -77,6 +79,8 @@ class Objective:
         (0.5, 0.0)
     """
 
+    goals: Goals
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -128,9 +132,15 @@ class Objective:
         epochs = {"epochs": self.epochs} if self.epochs else {}
         return {"function": name, "metric": self.metric, "direction": self.direction, **constraints, **epochs}
 
-    def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
-        """Evaluate hyperparameters, by themselves."""
-        return self.evaluate(Request(0, params, seed))
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The function."""
+        return {"function": self.function}
+
+    @property
+    def brought(self) -> Any:
+        """The function."""
+        return self.function
 
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor."""
@@ -155,9 +165,9 @@ class Objective:
             values, metrics, violation = self._read(result)
         except BaseException as end:
             pruned = _is_optunas_pruning(end) and reporter.curve and len(self.goals.objectives) == 1
-            if not isinstance(end, _Ended) and not pruned:
+            if not isinstance(end, Ended) and not pruned:
                 raise
-            reporter.status = reporter.status if isinstance(end, _Ended) else "pruned"
+            reporter.status = reporter.status if isinstance(end, Ended) else "pruned"
             values, metrics = (reporter.value,), {**reporter.metrics}
             violation = self.goals.violation(metrics)
         if not all(map(math.isfinite, values)):
@@ -209,63 +219,11 @@ class Objective:
         return goals.judge(measured)
 
 
-class Reporter:
-    """Takes the learning curve of one evaluation: ``report(epoch, value, **metrics)``.
-
-    It ends the evaluation where the value is not finite, or worse than the pruner's limit at that epoch, by raising an
-    exception that ``except Exception`` does not catch. The function's ``with`` and ``finally`` still do their work.
-    """
-
-    def __init__(
-        self, limits: Mapping[int, float], direction: Direction, before: int = -1, epochs: int | None = None
-    ) -> None:
-        self._limits = limits
-        self._before, self._epochs = before, epochs  # of the training: those before, and those at the end
-        self._sign = 1 if direction == "minimize" else -1
-        self._start = perf_counter()
-        self.curve: list[Epoch] = []
-        self.status: Any = "ok"
-        self.value = math.nan
-        self.metrics: Mapping[str, float] = {}
-
-    def __call__(self, epoch: int, value: float, **metrics: float) -> None:
-        """Record what was reached at the end of an epoch.
-
-        Args:
-            epoch: Number of the epoch, at least 0, larger than the one before.
-            value: The objective's value by now.
-            metrics: Further measurements, by name.
-
-        Raises:
-            InputError: The epoch is not such a number.
-        """
-        last = self.curve[-1].epoch if self.curve else self._before
-        if not is_integer(epoch) or epoch <= last:
-            about = "reported" if self.curve or self._before < 0 else "trained before, checkpoint.epoch"
-            raise InputError(f"epoch must be an integer larger than the last one {about}, {last}; got {epoch!r}.")
-        if self._epochs is not None and epoch > self._epochs:
-            raise InputError(f"epoch must be at most `epochs`, here {self._epochs}; got {epoch!r}.")
-        epoch = int(epoch)  # numpy's cannot be put on record
-        self.value, self.metrics = float(value), {name: float(one) for name, one in metrics.items()}
-        if not math.isfinite(self.value):
-            raise _Ended
-        now = perf_counter()
-        self.curve.append(Epoch(epoch, math.nan, self.value, self.metrics, now - self._start))
-        self._start = now
-        if epoch in self._limits and self._sign * self.value > self._sign * self._limits[epoch]:
-            self.status = "pruned"
-            raise _Ended
-
-
 def _number(name: object, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
         raise InputError(f"The objective must return numbers; {name} is {value!r}.") from None
-
-
-class _Ended(BaseException):
-    """Ends an objective from within; no `except Exception` of its own holds it up."""
 
 
 def _is_optunas_pruning(error: BaseException) -> bool:

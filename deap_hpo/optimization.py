@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_integer
 from deap_hpo.config import EvolutionConfig, make_config
+from deap_hpo.demands import check_suits, directions_of, evaluator_of, trains_in_parts
 from deap_hpo.enqueueing import plain_configurations
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import Direction
-from deap_hpo.evaluators import check_suits, directions_of, evaluator_of, trains_in_parts
+from deap_hpo.evaluator import Evaluate
 from deap_hpo.evolution import algorithm_of
 from deap_hpo.executors import Executor
 from deap_hpo.failures import NotAllFailed
@@ -60,7 +61,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def optimize(
-    objective: Callable[..., Any],
+    objective: Evaluate,
     space: Space | Mapping[str, Hyperparameter],
     *,
     direction: Direction | Sequence[Direction] | None = None,
@@ -164,11 +165,11 @@ def optimize(
     )
     check_suits(evaluator, evolution, directions, executor, pruner)
     not_all_failed, stops = NotAllFailed(storage), early_stopping(target, patience)
-    whole = getattr(evaluator, "epochs", None)
+    whole = evaluator.epochs
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
         shown = []
-        continues = getattr(evaluator, "checkpoints", None) is not None
+        continues = evaluator.checkpoints is not None
         with _named_as_arguments():
             work = workload(space, evolution, epochs=whole, continues=continues, seed=seed)
         if progress:

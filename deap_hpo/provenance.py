@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.fingerprint import code_digest, described
 from deap_hpo.record import Record
 
@@ -30,7 +30,7 @@ class Provenance:
         self.record = record
         self._waiting: dict[str, Any] = {}
         self._digests = list(record.attributes.get("code", ()))
-        self._evaluate: Any = None
+        self._brought: Any = None
 
     def note(self, key: str, value: Any) -> None:
         """Keep a fact (a JSON value), which `load_study` gives back among the attributes."""
@@ -44,31 +44,30 @@ class Provenance:
             self.record.note(key, value)
         self._waiting.clear()
 
-    def use(self, evaluate: Callable[..., Any], *, replaying: bool) -> None:
+    def use(self, evaluate: Evaluator, *, replaying: bool) -> None:
         """Compare what evaluates from now on with what made the evaluations on record.
 
         Settings, and the names of network, loss, metrics or function, have to be the same. Of changed code, which may
         give the same values all the same, there is a warning.
 
         Args:
-            evaluate: A trainer, an `Objective`, or a function.
+            evaluate: What evaluates.
             replaying: Whether there are evaluations on record still to come.
 
         Raises:
             ReplayError: Settings or names are others.
         """
-        parts: dict[str, Any] = {}
-        if hasattr(evaluate, "settings"):
+        parts = dict(evaluate.parts)
+        if evaluate.settings is not None:
             self.record.check("evaluator", evaluate.settings)
-            parts = _parts(evaluate)
-        if evaluate is self._evaluate:
+        if evaluate.brought is self._brought:
             return
-        self._evaluate = evaluate
+        self._brought = evaluate.brought
         if "parts" in self.record.attributes:
             self.record.check("parts", described(parts))
         elif parts:
             self.note("parts", described(parts))
-        digest = code_digest(parts or evaluate)
+        digest = code_digest(parts or evaluate.brought)
         if digest in self._digests:
             return
         python, _, _ = digest.partition("-")
@@ -81,11 +80,3 @@ class Provenance:
             )
         self._digests.append(digest)
         self.note("code", self._digests)
-
-
-def _parts(evaluate: Any) -> dict[str, Any]:
-    """What a trainer or an objective is made of; nothing where that is the evaluator itself."""
-    if hasattr(evaluate, "task"):
-        task = evaluate.task
-        return {"model": task.model, "loss": task.loss, "metrics": dict(task.metrics)}
-    return {"function": evaluate.function} if hasattr(evaluate, "function") else {}

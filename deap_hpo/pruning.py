@@ -78,3 +78,27 @@ class MedianPruner:
                 values[epoch.epoch].append(epoch.validation_loss)
         quantile = self.quantile if direction == "minimize" else 1 - self.quantile
         return {epoch: float(np.quantile(values[epoch], quantile)) for epoch in sorted(values) if epoch > self.warmup}
+
+
+def check_pruner(pruner: Pruner, objectives: int) -> Pruner:
+    """Give a pruner, if it is one that a study of so many objectives can have.
+
+    Raises:
+        InputError: It has no `limits`, or is a class; it does not say its settings; or there are several objectives.
+
+    Example:
+        >>> check_pruner(MedianPruner(), objectives=2)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: pruner needs a single objective, which its limits are for; got 2.
+    """
+    if objectives > 1:
+        raise InputError(f"pruner needs a single objective, which its limits are for; got {objectives}.")
+    if isinstance(pruner, type) or not hasattr(pruner, "limits"):
+        raise InputError(f"pruner must be an object such as MedianPruner(), or None; got {pruner!r}.")
+    if type(pruner).__repr__ is object.__repr__:
+        raise InputError(
+            "pruner must have a __repr__ that says its settings, as a dataclass has: it is recorded, and a resumed "
+            f"run has to have the same; got {pruner!r}."
+        )
+    return pruner

@@ -12,9 +12,10 @@ from typing import Any
 from deap_hpo.checks import check_integer, check_optional_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluate, as_evaluator, evaluate_chunk
 from deap_hpo.executors import check_limits
 from deap_hpo.pool import WorkerPool
-from deap_hpo.workers import Evaluate, WorkerDied, evaluate_chunk
+from deap_hpo.workers import WorkerDied
 
 # Ray reads it when it is imported, here and in its workers: tensors then stay in the object store, one copy a machine.
 os.environ.setdefault("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "1")
@@ -173,12 +174,11 @@ class _Actor:
     """What runs on a worker."""
 
     def __init__(self, evaluate: Evaluate) -> None:
-        self._evaluate = evaluate
+        self._evaluate = as_evaluator(evaluate)
 
     def prepare(self) -> str | None:
         try:
-            if hasattr(self._evaluate, "prepare_worker"):
-                self._evaluate.prepare_worker()
+            self._evaluate.prepare_worker()
         except Exception:
             return traceback.format_exc()
         return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deap_hpo.entries import Entry, best_entry, params_of
 from deap_hpo.errors import InputError, first_difference
 from deap_hpo.evaluation import Direction
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import names_of_objectives
 from deap_hpo.record import Record
 from deap_hpo.space import Space
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from deap_hpo.continuation import Continuations
     from deap_hpo.training.checkpoints import CheckpointStore
+    from deap_hpo.training.reference import ReferenceTrainer
     from deap_hpo.training.trainers import Trainer
 
 _ROWS = 5  # best evaluations in the HTML of a study
@@ -30,7 +32,7 @@ _PLACE = ("device", "precision")  # where a trainer computes: another agrees wit
 class Results:
     """The part of a study that is asked after a run, of a `Study` as of one on record; names are Optuna's."""
 
-    evaluator: Any = None  # known where the study was run
+    evaluator: Evaluator | None = None  # known where the study was run
 
     if TYPE_CHECKING:  # attributes or properties of a study, fields of one on record
 
@@ -174,26 +176,30 @@ class Results:
         """
         from deap_hpo.checkpoint import saved_state
 
-        store = getattr(self.evaluator, "checkpoints", None) if checkpoints is None else checkpoints
+        evaluator = self.evaluator
+        if checkpoints is None and evaluator is not None and evaluator.task is None:
+            checkpoints = evaluator.checkpoints
         reference = self._checkpoint_of(entry)
-        if store is None or reference is None or hasattr(self.evaluator, "task"):
+        if checkpoints is None or reference is None:
             raise InputError(
                 f"A state can be had of an evaluation whose objective called checkpoint.save(state), in the process of "
                 f"the study or with `checkpoints`; evaluation {entry.number} of the study {self.name!r} has "
                 f"{'none' if reference is None else 'one elsewhere'}."
             )
-        if reference not in store:
+        if reference not in checkpoints:
             raise InputError(
                 f"The state of evaluation {entry.number} of the study {self.name!r} is not there any more. Kept are "
                 "those of the best, of the last batch, and of what an algorithm may go on from."
             )
-        return saved_state(store, reference)
+        return saved_state(checkpoints, reference)
 
     def _checkpoint_of(self, entry: Entry) -> str | None:
         return entry.evaluation.checkpoint
 
-    def _trainer(self, given: Trainer | None) -> Any:
+    def _trainer(self, given: Trainer | None) -> ReferenceTrainer:
         """What trains the networks again: what is given, or what evaluated in this process."""
+        from deap_hpo.training.trainers import Trainer
+
         recorded = self.attributes.get("evaluator") or {}
         if given is None and self.evaluator is None and "task" in recorded:
             raise InputError(
@@ -202,18 +208,17 @@ class Results:
                 f"run from the command line, `deap-hpo export {self.name}` writes the network."
             )
         evaluator = self.evaluator if given is None else given
-        trainer = getattr(evaluator, "reference", evaluator)
-        if not (hasattr(trainer, "train") and (given is None or hasattr(trainer, "settings"))):
+        if not isinstance(evaluator, Trainer):
             raise InputError(
                 "The best network can be had from a study whose evaluations were trainings (`make_trainer`), with the "
                 f"trainer that did them; got {evaluator!r}. best_params has the hyperparameters."
             )
         if given is not None:
-            known, now = _without_place(recorded), _without_place(json.loads(json.dumps(trainer.settings)))
+            known, now = _without_place(recorded), _without_place(json.loads(json.dumps(evaluator.settings)))
             if known != now:
                 was, other = first_difference(known, now)
                 raise InputError(f"trainer must be as that of the study {self.name!r}, which had {was}; got {other}.")
-        return trainer
+        return evaluator.reference
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""

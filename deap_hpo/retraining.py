@@ -13,18 +13,12 @@ from deap_hpo.entries import Entry, schedule_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.space import Space
-from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 
 if TYPE_CHECKING:
     from deap_hpo.training.trainers import Trainer
 
 _ROUNDING = 0.05  # of a validation loss, relative: what other devices, and stacks, may make of it over some epochs
-
-
-def reference_of(trainer: Trainer) -> ReferenceTrainer:
-    """Give the trainer of one network at a time that a trainer has, or is."""
-    return trainer if isinstance(trainer, ReferenceTrainer) else trainer.reference
 
 
 def retrain(
@@ -50,7 +44,7 @@ def retrain(
     if space is None:
         raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
     schedule = schedule_of(entries, entry.number, space)
-    reference = reference_of(trainer)
+    reference = trainer.reference
     model, evaluation = train_schedule(reference, schedule, entry.seed)
     if reference.repeats == 1 and entry.evaluation.curve and evaluation.curve:
         recorded, now = entry.evaluation.curve[-1].validation_loss, evaluation.curve[-1].validation_loss

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.optimization import optimize
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Hyperparameter, Space
@@ -126,7 +127,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.trials_ = study.trials_dataframe()  # not the study: it holds what does not pickle
 
 
-class _Candidates:
+class _Candidates(BatchEvaluator):
     """Evaluates a whole generation by scikit-learn's own cross-validation."""
 
     def __init__(self, evaluate_candidates: Callable[..., Mapping[str, Any]], refit: Any) -> None:
@@ -137,12 +138,6 @@ class _Candidates:
     def on_generation(self, study: Study, _: object) -> None:
         """Hear of generations from the study: one of candidates that are all known asks for nothing here."""
         self._generation = study.generation
-
-    def __call__(self, params: Mapping[str, Any]) -> Evaluation:
-        return self.evaluate(Request(0, params, 0))
-
-    def evaluate(self, request: Request) -> Evaluation:
-        return next(self.evaluate_batch([request]))[1]
 
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield the mean score of each candidate."""

@@ -7,8 +7,8 @@ from threading import Semaphore, Thread
 from typing import Any
 
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluate
 from deap_hpo.executors import Executor
-from deap_hpo.workers import Evaluate
 
 
 def side_by_side(runs: Sequence[Callable[[Executor], Any]], executor: Executor) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from operator import attrgetter
 from time import perf_counter
@@ -15,6 +15,7 @@ from deap import base, tools
 from deap_hpo.checks import check_probability
 from deap_hpo.entries import Entry, with_worst_values
 from deap_hpo.evaluation import Request
+from deap_hpo.evaluator import Evaluate
 from deap_hpo.interruption import interruptions_kept
 from deap_hpo.record import ReplayError
 from deap_hpo.seeding import generators_kept
@@ -121,7 +122,7 @@ class SteadyStudy(Study):
     _latest: deque[Entry]
     _times: deque[float]
 
-    def each(self, evaluate: Callable[..., Any], individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
+    def each(self, evaluate: Evaluate, individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
         """Evaluate individuals, and yield each with its fitness values when it is finished.
 
         Args:
@@ -168,7 +169,7 @@ class SteadyStudy(Study):
             yield self._finished(number, individuals)
 
     def _evaluated(
-        self, evaluate: Callable[..., Any], individuals: list[Any], planned: list[Entry]
+        self, evaluate: Evaluate, individuals: list[Any], planned: list[Entry]
     ) -> Iterator[tuple[Any, tuple[float, ...]]]:
         """Evaluate what is not on record, and yield each evaluation as it is finished."""
         self._take_up(individuals, planned)

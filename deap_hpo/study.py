@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -23,15 +23,15 @@ from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_integer
 from deap_hpo.continuation import Continuations
 from deap_hpo.entries import Entry, genes_of, values_for, with_worst_values
-from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction, Evaluation, Request, check_takes_params, unwrapped
-from deap_hpo.executors import Executor, SerialExecutor
+from deap_hpo.evaluation import Direction, Evaluation, Request
+from deap_hpo.evaluator import Evaluate, as_evaluator, unwrapped
+from deap_hpo.executors import Executor, SerialExecutor, check_executor
 from deap_hpo.failures import FailureWarning
 from deap_hpo.goals import check_directions
 from deap_hpo.individual import check_weights
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.provenance import Provenance
-from deap_hpo.pruning import Pruner
+from deap_hpo.pruning import Pruner, check_pruner
 from deap_hpo.record import Record
 from deap_hpo.results import LiveResults
 from deap_hpo.seeding import derived_seed, generators_kept
@@ -111,21 +111,10 @@ class Study(LiveResults):
     ) -> None:
         self.seed = check_integer("seed", seed, 0)
         self.directions = check_directions(directions)
-        if pruner is not None and len(self.directions) > 1:
-            raise InputError(f"pruner needs a single objective, which its limits are for; got {len(self.directions)}.")
-        if executor is not None and (isinstance(executor, type) or not hasattr(executor, "run")):
-            raise InputError(f"executor must be an object such as ProcessExecutor(), or None; got {executor!r}.")
-        if pruner is not None and (isinstance(pruner, type) or not hasattr(pruner, "limits")):
-            raise InputError(f"pruner must be an object such as MedianPruner(), or None; got {pruner!r}.")
-        if pruner is not None and type(pruner).__repr__ is object.__repr__:
-            raise InputError(
-                "pruner must have a __repr__ that says its settings, as a dataclass has: it is recorded, and a resumed "
-                f"run has to have the same; got {pruner!r}."
-            )
         self.budget = Budget(max_evaluations, max_epochs, max_seconds)
         self.space = None if space is None else Space.of(space)
-        self.executor = executor or SerialExecutor()
-        self.pruner = pruner
+        self.executor = check_executor(executor or SerialExecutor())
+        self.pruner = None if pruner is None else check_pruner(pruner, len(self.directions))
         self.callbacks = [FailureWarning(), UndoneWarning(), *check_callbacks(callbacks)]
         identity = {"seed": self.seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         identity["pruner"] = repr(pruner) if pruner else None
@@ -160,7 +149,7 @@ class Study(LiveResults):
         """
         self.budget.stop()
 
-    def map(self, evaluate: Callable[..., Any], individuals: Iterable[Any]) -> list[tuple[float, ...]]:
+    def map(self, evaluate: Evaluate, individuals: Iterable[Any]) -> list[tuple[float, ...]]:
         """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
 
         Args:
@@ -200,10 +189,11 @@ class Study(LiveResults):
             self._continuations.collect(entries, individuals, self.directions)
         return [values_for(entry, self.directions) for entry in entries]
 
-    def _use(self, evaluate: Callable[..., Any]) -> Callable[..., Any]:
-        self.evaluator = evaluate = check_takes_params(unwrapped(evaluate))
-        self.provenance.use(evaluate, replaying=self._count < len(self.record))
-        self._continuations.use(evaluate)
+    def _use(self, evaluate: Evaluate) -> Evaluate:
+        evaluate = unwrapped(evaluate)  # what executors are given
+        self.evaluator = as_evaluator(evaluate)
+        self.provenance.use(self.evaluator, replaying=self._count < len(self.record))
+        self._continuations.use(self.evaluator)
         return evaluate
 
     def _decode(self, genes: Any) -> Any:
@@ -262,7 +252,7 @@ class Study(LiveResults):
         limits = self.pruner.limits(earlier, self.directions[0])
         return [replace(request, limits=limits) for request in requests]
 
-    def _evaluate(self, evaluate: Callable[..., Any], planned: Sequence[tuple[Entry, Any]]) -> None:
+    def _evaluate(self, evaluate: Evaluate, planned: Sequence[tuple[Entry, Any]]) -> None:
         """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""
         missing = [(entry, individual) for entry, individual in planned if entry.number not in self.record]
         duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]

@@ -14,7 +14,6 @@ from deap_hpo.config import EvolutionConfig
 from deap_hpo.errors import InputError
 from deap_hpo.interruption import undisturbed
 from deap_hpo.pbt import PBTSettings
-from deap_hpo.retraining import reference_of
 from deap_hpo.space import Categorical, Space
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
@@ -104,7 +103,7 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
             ...
         deap_hpo.errors.InputError: epochs must be at most 4, where the trainer's cosine schedule ends; got 5. ...
     """
-    reference = reference_of(trainer)
+    reference = trainer.reference
     recipe, one = trainer.task.recipe, space.get("schedule")
     searched = one.choices if isinstance(one, Categorical) else []
     always = one is not None and "schedule" not in space.conditions.allowed

@@ -1,85 +1,26 @@
-"""One evaluation, done here; and a worker process that does one after the other, with a pipe of its own."""
+"""A worker process, which does one evaluation after the other, with a pipe of its own."""
 
 from __future__ import annotations
 
 import atexit
-import math
 import os
 import pickle
 import signal
 import sys
 import threading
 import traceback
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe, connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
-from time import perf_counter
 from typing import Any
 from weakref import WeakSet
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import BatchEvaluator, Evaluation, Request, failure
+from deap_hpo.evaluation import Evaluation, Request, failure
+from deap_hpo.evaluator import Evaluate, as_evaluator, evaluate_chunk
 from deap_hpo.fork_server import ProcessState, ensure_fork_server, starting_workers
 from deap_hpo.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack_requests
-from deap_hpo.seeding import seeded
-
-Evaluate = Callable[..., Any]
-
-
-def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
-    """Do one request here and now; whatever it raises becomes a "failed" evaluation.
-
-    `evaluate` is a trainer (anything with ``evaluate(request)``), or a plain function of the hyperparameters that
-    returns a number, several (a tuple, list, array or tensor), or an `Evaluation`. For a plain function the global
-    generators of `random`, numpy and torch are seeded from the request first, so that the same request gives the same
-    result anywhere.
-
-    Example:
-        >>> evaluate_one(lambda params: params["x"] ** 2, Request(number=0, params={"x": 3.0}, seed=0)).value
-        9.0
-    """
-    start = perf_counter()
-    try:
-        if hasattr(evaluate, "evaluate"):
-            result = evaluate.evaluate(request)
-        else:
-            with seeded(request.seed):
-                result = evaluate(request.params)
-        return result if isinstance(result, Evaluation) else _as_evaluation(result, perf_counter() - start)
-    # A script's sys.exit() ends its evaluation, not the run; Ctrl-C does end the run.
-    except (Exception, SystemExit):
-        return failure(traceback.format_exc(), perf_counter() - start)
-
-
-def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Evaluation]:
-    """Do several requests here and now: as one batch, where the evaluator takes batches.
-
-    A batch that raises is done one by one, so that only what raises is "failed"; a warning says so.
-
-    Example:
-        >>> requests = [Request(number=i, params=-i, seed=0) for i in range(2)]
-        >>> [evaluation.value for evaluation in evaluate_chunk(abs, requests)]
-        [0.0, 1.0]
-    """
-    if len(requests) > 1 and isinstance(evaluate, BatchEvaluator):
-        try:
-            done = dict(evaluate.evaluate_batch(requests))
-            return [done[i] for i in range(len(requests))]
-        except Exception as error:
-            about = f"{type(error).__name__}: {error}"
-            warnings.warn(f"a batch of {len(requests)} is done one by one ({about})", RuntimeWarning, stacklevel=2)
-    return [evaluate_one(evaluate, request) for request in requests]
-
-
-def _as_evaluation(result: Any, seconds: float) -> Evaluation:
-    result = result.tolist() if hasattr(result, "tolist") else result  # of an array or a tensor
-    values = tuple(float(value) for value in (result if isinstance(result, (tuple, list)) else (result,)))
-    if any(math.isnan(value) for value in values):
-        return Evaluation(tuple(math.inf for _ in values), status="diverged", seconds=seconds)
-    return Evaluation(values, status="ok" if all(map(math.isfinite, values)) else "diverged", seconds=seconds)
-
 
 _ABOVE_THE_GUARD = (
     'A worker imports the script without what stands under `if __name__ == "__main__":`. Define above that line what '
@@ -242,11 +183,10 @@ def _serve(driver: connection.Connection, state: ProcessState, parcel: Any) -> N
     state.take_over()
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     try:
-        evaluate = parcel.open()
+        evaluate = as_evaluator(parcel.open())
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
-        if hasattr(evaluate, "prepare_worker"):
-            evaluate.prepare_worker()
+        evaluate.prepare_worker()
     except Exception:
         driver.send(traceback.format_exc())
         return

@@ -16,7 +16,7 @@ from deap_hpo import Float, Objective, Space, Study
 from deap_hpo.checkpoint import Checkpoint
 from deap_hpo.entries import training_path
 from deap_hpo.individual import individual_type, lineage
-from deap_hpo.objective import Reporter
+from deap_hpo.reporter import Reporter
 from deap_hpo.operators import mutPerturb
 from deap_hpo.pbt import eaPBT, exploitTruncation
 

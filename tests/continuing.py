@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.training.checkpoints import MemoryCheckpoints
 
 
-class Creeping:
+class Creeping(Evaluator):
     """Each epoch halves the distance of the weight, from 0, to ``params["x"]``; above 9 it diverges.
 
     Attributes:
@@ -21,11 +22,11 @@ class Creeping:
     def __init__(self, checkpoints: Any = None, epochs: int = 4) -> None:
         self.checkpoints = checkpoints or MemoryCheckpoints()
         self.epochs = epochs
-        self.settings = {"epochs": epochs}
         self.asked: list[int] = []
 
-    def __call__(self, params: dict[str, float]) -> Evaluation:
-        return self.evaluate(Request(0, params, 0))
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"epochs": self.epochs}
 
     def evaluate(self, request: Request) -> Evaluation:
         self.asked.append(request.number)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import BatchEvaluator, Evaluator
 
 
 def draw(params: dict[str, Any]) -> tuple[float, float]:
@@ -106,7 +107,15 @@ class DiesAt2:
         return float(params["x"])
 
 
-class BreaksWhenUnpickled:
+class Draws(Evaluator):
+    """Draws from both global generators, which nobody has seeded."""
+
+    def evaluate(self, request: Request) -> Evaluation:
+        time.sleep(0.2)  # so that each worker gets one
+        return Evaluation((random.random(), float(np.random.rand())))
+
+
+class BreaksWhenUnpickled(Draws):
     def __reduce__(self) -> Any:
         return _no_such_file, ()
 
@@ -115,17 +124,17 @@ def _no_such_file() -> None:
     raise FileNotFoundError("no such data")
 
 
-class DiesWhenUnpickled:
+class DiesWhenUnpickled(Draws):
     def __reduce__(self) -> Any:
         return os._exit, (7,)
 
 
-class BreaksInPreparation:
+class BreaksInPreparation(Evaluator):
     def prepare_worker(self) -> None:
         raise RuntimeError("not prepared")
 
-    def __call__(self, params: dict[str, Any]) -> float:
-        return 0.0
+    def evaluate(self, request: Request) -> Evaluation:
+        return Evaluation((0.0,))
 
 
 _IMPORTED_BY = os.getpid()
@@ -146,14 +155,6 @@ class BirthOf:
     def __call__(self, params: dict[str, Any]) -> tuple[float, ...]:
         time.sleep(0.2)  # so that each worker gets one
         return (*self.there, float(gc.get_freeze_count()), float(_IMPORTED_BY))
-
-
-class Draws:
-    """Draws from both global generators, which nobody has seeded."""
-
-    def evaluate(self, request: Request) -> Evaluation:
-        time.sleep(0.2)  # so that each worker gets one
-        return Evaluation((random.random(), float(np.random.rand())))
 
 
 class ProcessAttributes:
@@ -198,7 +199,7 @@ class SharedTensors:
         return float(sum(tensor.sum() for tensor in self.tensors))
 
 
-class SharedTensor:
+class SharedTensor(Evaluator):
     """Holds a tensor, and tells how many megabytes of this process are shared memory, in its own share of them."""
 
     def __init__(self, tensor: Any) -> None:
@@ -214,25 +215,22 @@ def shared_megabytes() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Shmem")) * 1024 / 1e6
 
 
-class Batches(DiesAt2):
-    """Takes whole batches; the second value is the size of the batch."""
+class Batches(BatchEvaluator):
+    """Takes whole batches, and dies as `DiesAt2` does; the second value is the size of the batch."""
 
-    def evaluate(self, request: Request) -> Evaluation:
-        return self._evaluation(request, 1)
+    def __init__(self, folder: Path, times: int) -> None:
+        self.dies_at_2 = DiesAt2(folder, times)
 
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         for i, request in enumerate(requests):
-            yield i, self._evaluation(request, len(requests))
-
-    def _evaluation(self, request: Request, size: int) -> Evaluation:
-        return Evaluation((self(request.params), float(size)))
+            yield i, Evaluation((self.dies_at_2(request.params), float(len(requests))))
 
 
 class BreaksInBatches(Batches):
-    """Takes no batch that holds x = 2."""
+    """Takes x = 2 alone only."""
 
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
-        if any(request.params["x"] == 2 for request in requests):
+        if len(requests) > 1 and any(request.params["x"] == 2 for request in requests):
             raise RuntimeError("no such batch")
         yield from super().evaluate_batch(requests)
 
@@ -249,7 +247,7 @@ def leaves_a_mark(params: dict[str, Any], folder: str) -> float:
     return 1.0
 
 
-class FirstComesLate:
+class FirstComesLate(Evaluator):
     """Gives x; evaluation 0 ends only when evaluation `last` has been done, by another worker.
 
     Args:
@@ -259,9 +257,6 @@ class FirstComesLate:
 
     def __init__(self, folder: Path, last: int) -> None:
         self.mark, self.last = folder / "mark", last
-
-    def __call__(self, params: dict[str, Any]) -> Evaluation:
-        return self.evaluate(Request(0, params, 0))
 
     def evaluate(self, request: Request) -> Evaluation:
         deadline = time.monotonic() + 60

@@ -24,6 +24,7 @@ from deap_hpo.checkpoint import Checkpoint
 from deap_hpo.deletion import delete_study
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
+from deap_hpo.evaluator import evaluate_one
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import Individual
 from deap_hpo.objective import Objective
@@ -34,7 +35,6 @@ from deap_hpo.space import Float, Int
 from deap_hpo.strategies import make_strategy
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints, MemoryCheckpoints, TemporaryCheckpoints
-from deap_hpo.workers import evaluate_one
 
 SPACE = {"lr": Float(1e-2, 1.0, log=True), "noise": Float(0.0, 0.1)}
 quick = partial(optimize, space=SPACE, seed=1, progress=False)

@@ -12,6 +12,7 @@ import pytest
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import evaluate_one
 from deap_hpo.goals import Constraint, Goals
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
@@ -23,7 +24,6 @@ from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task, mean_squared_error
-from deap_hpo.workers import evaluate_one
 
 NAMES = ["loss", "parameters", "seconds", "accuracy"]
 

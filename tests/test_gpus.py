@@ -6,7 +6,6 @@ import os
 import signal
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import evaluators
@@ -18,13 +17,21 @@ from test_executors import results
 from deap_hpo.assembly import make_executor
 from deap_hpo.config import load_config
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Request
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluator, evaluate_chunk
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.task import Task
-from deap_hpo.workers import evaluate_chunk
 
-CUDA = SimpleNamespace(device=torch.device("cuda"))
+
+class _OnCuda(Evaluator):
+    device = torch.device("cuda")
+
+    def evaluate(self, request: Request) -> Evaluation:
+        raise AssertionError("there may be no GPU")
+
+
+CUDA = _OnCuda()
 
 
 @pytest.fixture
@@ -101,7 +108,7 @@ def test_gpus_that_are_not_there_or_not_computed_on_are_refused(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     executor = ProcessExecutor(gpus=[0, 2])
     with pytest.raises(InputError, match=r"gpus must be below 2, the number of GPUs; got \[0, 2\]"):
-        next(executor.run(CUDA, []))  # type: ignore[arg-type]
+        next(executor.run(CUDA, []))
     assert executor.worker_pids() == []
 
 

@@ -15,11 +15,11 @@ import torch
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
+from deap_hpo.evaluator import evaluate_one
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import load_study
 from deap_hpo.space import Float
-from deap_hpo.workers import evaluate_one
 
 LIMITS = {2: 0.5}
 quick = partial(optimize, space={"x": Float(0.0, 1.0)}, algorithm="random", population=3, generations=2, progress=False)

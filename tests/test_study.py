@@ -30,7 +30,8 @@ from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import Individual, individual_type, make_toolbox
 from deap_hpo.pruning import MedianPruner
@@ -184,7 +185,7 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same(tmp_path: Path) -> 
     [
         (lambda params, report: 1.0, r"missing a required argument: 'report'.* Objective\(train\)"),
         (lambda: 1.0, "too many positional arguments"),
-        (0.5, r"must be a trainer or a function of the hyperparameters; got 0\.5"),
+        (0.5, r"must be a function of the hyperparameters, a trainer or another Evaluator; got 0\.5"),
     ],
 )
 def test_what_cannot_be_called_is_said_once_and_nothing_recorded(evaluate: Any, named: str) -> None:
@@ -273,12 +274,16 @@ def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: py
 
 
 def test_another_evaluator_is_refused(tmp_path: Path) -> None:
-    class Trainer:
+    class Trainer(Evaluator):
         def __init__(self, epochs: int) -> None:
-            self.settings = {"epochs": epochs}
+            self.epochs = epochs
 
-        def __call__(self, params: dict[str, Any]) -> float:
-            return objective(params)
+        @property
+        def settings(self) -> dict[str, Any]:
+            return {"epochs": self.epochs}
+
+        def evaluate(self, request: Request) -> Evaluation:
+            return Evaluation((objective(request.params),))
 
     options = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3}
     with Study(SPACE, **options) as study:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ import pandas as pd
 from deap_hpo.analysis.response import ResponseModel, first_evaluations
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.files import expanded
 from deap_hpo.space import Space
 
 
-class OfflineBenchmark:
+class OfflineBenchmark(Evaluator):
     """Evaluates hyperparameters by a table of trainings instead of training: to be registered as `evaluate`.
 
     Between the rows of the table there are no measurements. What is answered there is the choice of `model`: "nearest"
@@ -59,12 +59,8 @@ class OfflineBenchmark:
         return float(self._trials["value"].min())
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor."""
-        return self(request.params)
-
-    def __call__(self, params: Mapping[str, Any]) -> Evaluation:
         """Answer for hyperparameters by name."""
-        genes = np.array([self.space.encode(params)])
+        genes = np.array([self.space.encode(request.params)])
         if self._response.model == "nearest":
             distances = ((self._response.genes - genes) ** 2).sum(axis=1)
             row = self._trials.iloc[int(distances.argmin())]

@@ -62,9 +62,9 @@ def replayed(trainer: Trainer, recorded: Recorded) -> dict[str, Any]:
         InputError: No evaluation has a finite value, or the study was made without a space.
     """
     from deap_hpo.entries import training_path
-    from deap_hpo.retraining import reference_of, retrain
+    from deap_hpo.retraining import retrain
 
-    best, reference = recorded.best, reference_of(trainer)
+    best, reference = recorded.best, trainer.reference
     model, evaluation, schedule = retrain(trainer, best, recorded.entries, recorded.space)
     return {
         "evaluation": best.number,

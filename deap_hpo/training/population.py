@@ -15,6 +15,7 @@ import torch
 
 from deap_hpo.checks import check_optional_integer
 from deap_hpo.evaluation import Epoch, Evaluation, Request, failure
+from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment
@@ -33,7 +34,7 @@ _STACK_SIZE_ON_CPU = 8
 _Trained = tuple[Member, Evaluation, TrainingState | None]
 
 
-class PopulationTrainer:
+class PopulationTrainer(BatchEvaluator):
     """Trains the networks of a whole batch of evaluations together; otherwise a `ReferenceTrainer`.
 
     A member gets the result that the reference gives (within rounding), alone or beside any others. A network whose
@@ -88,11 +89,12 @@ class PopulationTrainer:
         )
         for name, value in (("stack_size", stack_size), ("memory_limit", memory_limit)):
             check_optional_integer(name, value, 1)
-        self.task = task
-        self.epochs = epochs
+        self.task: Task = task
+        self.goals = task.goals
+        self.epochs: int = epochs
         self.repeats = repeats
-        self.checkpoints = self.reference.checkpoints
-        self.device = self.reference.device
+        self.checkpoints: CheckpointStore = self.reference.checkpoints
+        self.device: torch.device = self.reference.device
         self.precision = self.reference.precision
         self.engine = resolve_engine(engine, self.device)
         self.memory_limit = memory_limit
@@ -118,10 +120,6 @@ class PopulationTrainer:
     def prepare_worker(self) -> None:
         """Prepare a process that does nothing but evaluate."""
         self.reference.prepare_worker()
-
-    def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor."""
-        return next(self.evaluate_batch([request]))[1]
 
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Train and validate the configurations of all requests.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.interruption import raise_kept
 from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
@@ -48,7 +49,7 @@ _STEPS_BETWEEN_CHECKS = {"cpu": 1}
 _STEPS_BETWEEN_CHECKS_ELSEWHERE = 50
 
 
-class ReferenceTrainer:
+class ReferenceTrainer(Evaluator):
     """Trains the network of a task with given hyperparameters; the objective is the final validation loss.
 
     Where the task names other objectives, those are the values. A network that breaks the task's constraints by its
@@ -91,12 +92,13 @@ class ReferenceTrainer:
         repeats: int = 1,
         checkpoints: CheckpointStore | None = None,
     ) -> None:
-        self.task = task
-        self.epochs = check_integer("epochs", epochs, 1)
+        self.task: Task = task
+        self.goals = task.goals
+        self.epochs: int = check_integer("epochs", epochs, 1)
         self.repeats = check_integer("repeats", repeats, 1)
-        self.device = resolve_device(device)
+        self.device: torch.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
-        self.checkpoints = checkpoints or MemoryCheckpoints()
+        self.checkpoints: CheckpointStore = checkpoints or MemoryCheckpoints()
         self._parts = Parts(task.evaluation_batch_size)  # in which networks are measured
 
     @property
@@ -113,6 +115,11 @@ class ReferenceTrainer:
             "repeats": self.repeats,
         }
 
+    @property
+    def reference(self) -> ReferenceTrainer:
+        """The trainer of one network at a time that any trainer has: here itself."""
+        return self
+
     @cached_property
     def placed(self) -> Task:
         """The task with its data and losses on the trainer's device, copied there at first use."""
@@ -125,10 +132,6 @@ class ReferenceTrainer:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "placed"}
-
-    def __call__(self, params: Mapping[str, Any], seed: int = 0) -> Evaluation:
-        """Train and validate, once for each of the `repeats`; see `train`."""
-        return self.evaluate(Request(0, params, seed))
 
     def prepare_worker(self) -> None:
         """Prepare a process that does nothing but evaluate."""

@@ -102,6 +102,11 @@ class Task:
         usual: list[Direction] = ["maximize" if self.metrics.get(name) is accuracy else "minimize" for name in names]
         return Goals.of(self.objective, self.direction or usual, self.constraints, known=known)
 
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """What it is made of, but for data and recipe, whose settings tell them apart."""
+        return {"model": self.model, "loss": self.loss, "metrics": dict(self.metrics)}
+
     @classmethod
     def from_data(
         cls,

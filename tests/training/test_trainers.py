@@ -15,7 +15,8 @@ from torch import nn
 
 from deap_hpo import cli
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import BatchEvaluator, Request
+from deap_hpo.evaluation import Request
+from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.training import allocator, hardware, population, reference, trainers
 from deap_hpo.training.hardware import PRECISIONS, resolve_precision

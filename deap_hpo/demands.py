@@ -1,17 +1,17 @@
-"""What evaluates in `optimize`, a function or a trainer, and whether it suits the algorithm."""
+"""What `optimize` is given to evaluate with, and whether it can do what the algorithm will ask for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from deap_hpo.config import EvolutionConfig
 from deap_hpo.continuation import check_parts
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
+from deap_hpo.evaluator import Evaluate, Evaluator
 from deap_hpo.executors import Executor
-from deap_hpo.goals import Goals
+from deap_hpo.goals import Goals, check_directions
 from deap_hpo.methods import IN_PARTS, OF_SEVERAL_OBJECTIVES
 from deap_hpo.objective import Objective, offered_parameters
 from deap_hpo.pbt import PBTSettings
@@ -22,7 +22,7 @@ from deap_hpo.space import Space
 
 
 def evaluator_of(
-    objective: Callable[..., Any],
+    objective: Evaluate,
     space: Space,
     *,
     metric: str | Sequence[str] | None = None,
@@ -30,11 +30,11 @@ def evaluator_of(
     constraints: Sequence[str] = (),
     epochs: int | None = None,
     folder: Path | None = None,
-) -> Any:
-    """Give what evaluates: the trainer itself, or the function as an `Objective`.
+) -> Evaluator:
+    """Give what evaluates: the trainer (or other `Evaluator`) itself, or the function as an `Objective`.
 
     Args:
-        objective: A trainer, or a function.
+        objective: An evaluator, or a function.
         space: The search space; a trainer's network is tried in it.
         metric: See `Objective`, as the next three.
         direction: Which way is better.
@@ -52,7 +52,7 @@ def evaluator_of(
         >>> evaluator({"x": 1.0}).value, evaluator.epochs
         (0.25, 4)
     """
-    if not hasattr(objective, "evaluate"):
+    if not isinstance(objective, Evaluator):
         checkpoints = None
         if folder is not None and "checkpoint" in offered_parameters(objective):
             from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -66,7 +66,7 @@ def evaluator_of(
             epochs=epochs,
             checkpoints=checkpoints,
         )
-    if hasattr(objective, "task"):
+    if objective.task is not None:
         from deap_hpo.suitability import check_space
 
         check_space(objective.task, space)
@@ -79,19 +79,18 @@ def evaluator_of(
     return objective
 
 
-def directions_of(evaluator: Any, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
+def directions_of(evaluator: Evaluator, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
     """Give what the evaluator says about which way is better, or what is given in its place.
 
     Example:
-        >>> directions_of(Objective(len, direction="maximize"), None), directions_of(len, "maximize")
-        (('maximize',), ('maximize',))
+        >>> directions_of(Objective(len, direction="maximize"), None)
+        ('maximize',)
     """
-    known: Goals | None = getattr(getattr(evaluator, "task", evaluator), "goals", None)
-    if known and direction is not None:
-        return Goals.of(known.objectives, direction).directions
-    if known:
-        return known.directions
-    return ("minimize",) if direction is None else (direction,) if isinstance(direction, str) else direction
+    if evaluator.goals is None:
+        return check_directions(direction or "minimize")
+    return (
+        evaluator.goals.directions if direction is None else Goals.of(evaluator.goals.objectives, direction).directions
+    )
 
 
 def trains_in_parts(evolution: EvolutionConfig) -> bool:
@@ -105,7 +104,7 @@ def trains_in_parts(evolution: EvolutionConfig) -> bool:
 
 
 def check_suits(
-    evaluator: Any,
+    evaluator: Evaluator,
     evolution: EvolutionConfig,
     directions: Sequence[Direction],
     executor: Executor | None,
@@ -129,17 +128,15 @@ parameter named checkpoint; got <function <lambda> at ...>.
     if len(directions) > 1 and evolution.algorithm not in OF_SEVERAL_OBJECTIVES:
         return  # which is said when the algorithm is made
     in_parts = trains_in_parts(evolution)
-    function = getattr(evaluator, "function", evaluator)
     if in_parts:
         stages = " with stages" if evolution.stages else ""
         check_parts(evaluator, executor, f"The algorithm {evolution.algorithm!r}{stages}")
-    if evolution.algorithm == "pbt" and getattr(evaluator, "checkpoints", None) is None:
+    if evolution.algorithm == "pbt" and evaluator.checkpoints is None:
         raise InputError(
             "The algorithm 'pbt' goes on with what was learnt: the objective must have a parameter named checkpoint; "
-            f"got {function!r}."
+            f"got {evaluator.brought!r}."
         )
-    whole = getattr(evaluator, "epochs", None)
-    takes_epochs = getattr(evaluator, "takes_epochs", False)
+    whole, takes_epochs = evaluator.epochs, evaluator.takes_epochs
     if takes_epochs and "epochs" in evolution.arguments:
         raise InputError(
             "arguments: the epochs of a whole training are said to optimize itself, optimize(train, space, epochs=27)."
@@ -150,27 +147,27 @@ parameter named checkpoint; got <function <lambda> at ...>.
         )
     if whole is None and evolution.max_epochs and not in_parts:
         raise InputError(
-            f"max_epochs is for trainers, and for functions with a parameter named epochs; got {function!r}."
+            f"max_epochs is for trainers, and for functions with a parameter named epochs; got {evaluator.brought!r}."
         )
     if pruner is not None and in_parts:
         raise InputError(
             f"pruner is for whole trainings; the algorithm {evolution.algorithm!r} itself ends hopeless ones. "
             f"Got {pruner!r}."
         )
-    if pruner is not None and hasattr(evaluator, "task"):
+    if pruner is not None and evaluator.task is not None:
         raise InputError(
             "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
             f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
         )
 
 
-def check_lengths(evaluator: Any, space: Space, evolution: EvolutionConfig) -> None:
+def check_lengths(evaluator: Evaluator | None, space: Space, evolution: EvolutionConfig) -> None:
     """Check that a trainer's schedules last as long as the longest training; the algorithm's arguments have been.
 
     Raises:
         InputError: They do not; see `deap_hpo.suitability.check_schedules`.
     """
-    if hasattr(evaluator, "task"):
+    if evaluator is not None and evaluator.task is not None:
         from deap_hpo.suitability import check_schedules
         from deap_hpo.training.trainers import Trainer
 
@@ -178,7 +175,7 @@ def check_lengths(evaluator: Any, space: Space, evolution: EvolutionConfig) -> N
             check_schedules(evaluator, space, evolution)
 
 
-def kept_genes(evaluator: Any, space: Space, evolution: EvolutionConfig) -> tuple[int, ...]:
+def kept_genes(evaluator: Evaluator | None, space: Space, evolution: EvolutionConfig) -> tuple[int, ...]:
     """Give the positions of the genes that stay with the weights in population-based training; else none.
 
     They are those of the hyperparameters that its setting `kept` names, and, where a trainer evaluates, those that
@@ -196,7 +193,7 @@ def kept_genes(evaluator: Any, space: Space, evolution: EvolutionConfig) -> tupl
     if evolution.algorithm != "pbt":
         return ()
     kept = set(PBTSettings.of(evolution.arguments).kept_genes(space))
-    if hasattr(evaluator, "task"):
+    if evaluator is not None and evaluator.task is not None:
         from deap_hpo.inheritance import architecture_genes
 
         kept |= set(architecture_genes(evaluator.task, space))

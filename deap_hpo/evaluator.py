@@ -1,0 +1,211 @@
+"""What evaluates: the one type that studies, algorithms and executors know, whatever a user has brought."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import traceback
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request, failure
+from deap_hpo.seeding import seeded
+
+if TYPE_CHECKING:
+    from deap_hpo.goals import Goals
+    from deap_hpo.training.checkpoints import CheckpointStore
+    from deap_hpo.training.task import Task
+
+
+class Evaluator(ABC):
+    """What evaluates a request: trainers and `Objective` are such, and whatever of your own derives from this class.
+
+    Only `evaluate` has to be there. The rest says what else an evaluator can do; a subclass sets what holds for it.
+
+    Attributes:
+        goals: Its objectives, which way is better for each, and its constraints; None where it does not know them.
+        epochs: Epochs of an evaluation whose request names none; None where it has no epochs.
+        takes_epochs: Whether it does what ``request.epochs`` asks for, although it may keep no checkpoints.
+        checkpoints: Where evaluations that others may go on from leave their state; None where it cannot go on.
+        task: What it trains, where it is a trainer.
+        device: Where it computes, as torch names it; None where it does not say.
+        settings: What a resumed study has to share with the recorded one (JSON values); None for nothing.
+
+    Example:
+        >>> class Quadratic(Evaluator):
+        ...     def evaluate(self, request):
+        ...         return Evaluation((request.params["x"] ** 2,), metrics={"seed": request.seed})
+        >>> Quadratic()({"x": 3.0}, seed=7).metrics
+        {'seed': 7}
+    """
+
+    goals: Goals | None = None
+    epochs: int | None = None
+    takes_epochs: bool = False
+    checkpoints: CheckpointStore | None = None
+    task: Task | None = None
+    device: object = None
+
+    @abstractmethod
+    def evaluate(self, request: Request) -> Evaluation:
+        """Do one request of an executor; what it raises makes the evaluation "failed"."""
+
+    def __call__(self, params: Any, seed: int = 0) -> Evaluation:
+        """Evaluate hyperparameters, by themselves."""
+        return self.evaluate(Request(0, params, seed))
+
+    @property
+    def settings(self) -> Mapping[str, Any] | None:
+        """What a resumed study has to share with the recorded one."""
+        return None
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """What it is made of by names that a record keeps, such as network and loss; none where it is all one."""
+        return {} if self.task is None else self.task.parts
+
+    @property
+    def brought(self) -> Any:
+        """What the user has brought: the evaluator itself, or the function that it calls."""
+        return self
+
+    def prepare_worker(self) -> None:  # noqa: B027 - most have nothing to prepare
+        """Prepare a process that does nothing but evaluate."""
+
+
+class BatchEvaluator(Evaluator):
+    """An evaluator that takes a whole batch at once, as the population trainer does."""
+
+    @abstractmethod
+    def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
+        """Yield (position in `requests`, evaluation) as each is finished, in any order."""
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Do one request of an executor: a batch of one."""
+        return next(self.evaluate_batch([request]))[1]
+
+
+class PlainFunction(Evaluator):
+    """A function that is called with the hyperparameters alone, and returns a number, several, or an `Evaluation`.
+
+    The global generators of `random`, numpy and torch are seeded from the request first, so that the same request gives
+    the same result anywhere.
+
+    Args:
+        function: The function.
+
+    Raises:
+        InputError: It needs something else, or cannot be called.
+
+    Example:
+        >>> PlainFunction(lambda params: params["x"] ** 2).evaluate(Request(0, {"x": 3.0}, seed=0)).value
+        9.0
+        >>> PlainFunction(lambda params, report: params["x"] ** 2)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: The function registered as evaluate is called with the hyperparameters alone: \
+missing a required argument: 'report'. One with report, seed, number, epochs or checkpoint is wrapped: \
+toolbox.register("evaluate", Objective(train)).
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        if not callable(function):
+            raise InputError(
+                f"evaluate must be a function of the hyperparameters, a trainer or another Evaluator; got {function!r}."
+            )
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # some functions written in C
+            signature = inspect.Signature([inspect.Parameter("params", inspect.Parameter.POSITIONAL_ONLY)])
+        try:
+            signature.bind({})
+        except TypeError as error:
+            raise InputError(
+                f"The function registered as evaluate is called with the hyperparameters alone: {error}. One with "
+                'report, seed, number, epochs or checkpoint is wrapped: toolbox.register("evaluate", Objective(train)).'
+            ) from None
+        self._function = function
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Do one request of an executor."""
+        start = perf_counter()
+        with seeded(request.seed):
+            result = self._function(request.params)
+        return result if isinstance(result, Evaluation) else _as_evaluation(result, perf_counter() - start)
+
+    @property
+    def brought(self) -> Any:
+        """The function."""
+        return self._function
+
+
+Evaluate = Evaluator | Callable[..., Any]
+"""What a user may register as `evaluate`; `as_evaluator` makes one type of it."""
+
+
+def as_evaluator(evaluate: Evaluate) -> Evaluator:
+    """Give what evaluates as an `Evaluator`: itself if it is one, else as a `PlainFunction`.
+
+    Raises:
+        InputError: It is neither an evaluator nor a function of the hyperparameters alone.
+
+    Example:
+        >>> as_evaluator(abs).brought
+        <built-in function abs>
+    """
+    return evaluate if isinstance(evaluate, Evaluator) else PlainFunction(evaluate)
+
+
+def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """Undo the `partial` that a toolbox wraps around what is registered, to see a trainer's own methods."""
+    while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
+        evaluate = evaluate.func
+    return evaluate
+
+
+def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
+    """Do one request here and now; whatever it raises becomes a "failed" evaluation.
+
+    Example:
+        >>> evaluate_one(lambda params: params["x"] ** 2, Request(number=0, params={"x": 3.0}, seed=0)).value
+        9.0
+    """
+    start = perf_counter()
+    try:
+        return as_evaluator(evaluate).evaluate(request)
+    # A script's sys.exit() ends its evaluation, not the run; Ctrl-C does end the run.
+    except (Exception, SystemExit):
+        return failure(traceback.format_exc(), perf_counter() - start)
+
+
+def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Evaluation]:
+    """Do several requests here and now: as one batch, where the evaluator takes batches.
+
+    A batch that raises is done one by one, so that only what raises is "failed"; a warning says so.
+
+    Example:
+        >>> requests = [Request(number=i, params=-i, seed=0) for i in range(2)]
+        >>> [evaluation.value for evaluation in evaluate_chunk(abs, requests)]
+        [0.0, 1.0]
+    """
+    if len(requests) > 1 and isinstance(evaluate, BatchEvaluator):
+        try:
+            done = dict(evaluate.evaluate_batch(requests))
+            return [done[i] for i in range(len(requests))]
+        except Exception as error:
+            about = f"{type(error).__name__}: {error}"
+            warnings.warn(f"a batch of {len(requests)} is done one by one ({about})", RuntimeWarning, stacklevel=2)
+    return [evaluate_one(evaluate, request) for request in requests]
+
+
+def _as_evaluation(result: Any, seconds: float) -> Evaluation:
+    result = result.tolist() if hasattr(result, "tolist") else result  # of an array or a tensor
+    values = tuple(float(value) for value in (result if isinstance(result, (tuple, list)) else (result,)))
+    if any(math.isnan(value) for value in values):
+        return Evaluation(tuple(math.inf for _ in values), status="diverged", seconds=seconds)
+    return Evaluation(values, status="ok" if all(map(math.isfinite, values)) else "diverged", seconds=seconds)
