@@ -14,7 +14,6 @@ from deap_hpo.executors import Executor
 from deap_hpo.goals import Goals, check_directions
 from deap_hpo.methods import IN_PARTS, OF_SEVERAL_OBJECTIVES
 from deap_hpo.objective import Objective, offered_parameters
-from deap_hpo.pbt import PBTSettings
 from deap_hpo.pruning import Pruner
 from deap_hpo.space import Space
 
@@ -173,28 +172,3 @@ def check_lengths(evaluator: Evaluator | None, space: Space, evolution: Evolutio
 
         if isinstance(evaluator, Trainer):
             check_schedules(evaluator, space, evolution)
-
-
-def kept_genes(evaluator: Evaluator | None, space: Space, evolution: EvolutionConfig) -> tuple[int, ...]:
-    """Give the positions of the genes that stay with the weights in population-based training; else none.
-
-    They are those of the hyperparameters that its setting `kept` names, and, where a trainer evaluates, those that
-    `architecture_genes` finds.
-
-    Raises:
-        InputError: A name is not in the space.
-
-    Example:
-        >>> from deap_hpo.space import Float, Int
-        >>> space = Space({"lr": Float(1e-3, 1.0, log=True), "width": Int(8, 64)})
-        >>> kept_genes(None, space, EvolutionConfig(algorithm="pbt", arguments={"kept": ["width"]}))
-        (1,)
-    """
-    if evolution.algorithm != "pbt":
-        return ()
-    kept = set(PBTSettings.of(evolution.arguments).kept_genes(space))
-    if evaluator is not None and evaluator.task is not None:
-        from deap_hpo.inheritance import architecture_genes
-
-        kept |= set(architecture_genes(evaluator.task, space))
-    return tuple(sorted(kept))

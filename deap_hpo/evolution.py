@@ -8,18 +8,15 @@ from typing import Any
 
 from deap import algorithms, base, tools
 
-from deap_hpo.algorithms import eaTruncation
 from deap_hpo.config import EvolutionConfig
-from deap_hpo.demands import check_lengths, kept_genes
+from deap_hpo.demands import check_lengths
 from deap_hpo.enqueueing import Enqueued, enqueue_into, genomes_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluator
-from deap_hpo.individual import individual_type, lineage, make_toolbox
-from deap_hpo.methods import LOOPS, MULTI_OBJECTIVE, OF_SEVERAL_OBJECTIVES
-from deap_hpo.operators import mutSelfAdaptive
-from deap_hpo.pareto import NSGASettings, eaNSGA
-from deap_hpo.pbt import PBTSettings, eaPBT
+from deap_hpo.individual import individual_type, make_toolbox
+from deap_hpo.loops import Loop, loop_of
+from deap_hpo.methods import MULTI_OBJECTIVE, OF_SEVERAL_OBJECTIVES
 from deap_hpo.space import Space
 from deap_hpo.stages import StagedMap
 from deap_hpo.strategies import Strategy, argument_names, make_strategy
@@ -40,14 +37,12 @@ class Algorithm:
     Attributes:
         evolution: The settings.
         toolbox: Its operators. Before it runs, `evaluate` and a study's `map` are to be registered.
-        strategy: What proposes hyperparameters, where no population and loop of its own does.
-        kept: For pbt, the genes that stay with the weights.
+        proposer: What proposes hyperparameters: a loop with a population of its own, or a strategy.
     """
 
     evolution: EvolutionConfig
     toolbox: base.Toolbox
-    strategy: Strategy | None = None
-    kept: Sequence[int] = ()
+    proposer: Loop | Strategy
 
     def run(self, *, stats: tools.Statistics | None = None, verbose: bool = False) -> tuple[list[Any], tools.Logbook]:
         """Run it to its last generation.
@@ -65,25 +60,18 @@ class Algorithm:
         evolution, toolbox = self.evolution, self.toolbox
         if evolution.stages:
             toolbox.register("map", StagedMap(toolbox.map, evolution.stages, evolution.stopping))
-        if self.strategy is not None:
-            if verbose and not str(self.strategy).startswith("<"):  # as objects without a __str__ of their own do
-                print(self.strategy)  # which grid it is, where the budget has decided that
-            toolbox.register("generate", self.strategy.generate, toolbox.genome)
-            toolbox.register("update", self.strategy.update)
+        if not isinstance(self.proposer, Loop):
+            if verbose and not str(self.proposer).startswith("<"):  # as objects without a __str__ of their own do
+                print(self.proposer)  # which grid it is, where the budget has decided that
+            toolbox.register("generate", self.proposer.generate, toolbox.genome)
+            toolbox.register("update", self.proposer.update)
             outcome: tuple[list[Any], tools.Logbook] = algorithms.eaGenerateUpdate(
                 toolbox, ngen=evolution.generations, stats=stats, verbose=verbose
             )
             return outcome
         population = toolbox.population(n=evolution.population)
         ngen = evolution.generations - 1  # after the first population, which is a generation, too
-        told: dict[str, Any] = {"stats": stats, "verbose": verbose}
-        if evolution.algorithm == "truncation":
-            return eaTruncation(population, toolbox, evolution.cxpb, evolution.mutpb, ngen, **told)
-        if evolution.algorithm == "pbt":
-            pbt = PBTSettings.of(evolution.arguments)
-            return eaPBT(population, toolbox, pbt.cxpb, pbt.mutpb, ngen, interval=pbt.interval, kept=self.kept, **told)
-        nsga = NSGASettings.of(evolution.arguments)
-        return eaNSGA(population, toolbox, nsga.cxpb, nsga.mutpb, ngen, **told)
+        return self.proposer.run(population, toolbox, ngen, stats=stats, verbose=verbose)
 
 
 def algorithm_of(
@@ -118,11 +106,11 @@ def algorithm_of(
         (4, [4, 2, 2])
     """
     toolbox = toolbox_of(space, evolution, directions)
-    strategy = None
-    if evolution.algorithm not in LOOPS:
-        strategy = strategy_for(space, evolution, seed, evaluator.epochs if evaluator else None)
+    proposer = loop_of(space, evolution, evaluator) or strategy_for(
+        space, evolution, seed, evaluator.epochs if evaluator else None
+    )
     check_lengths(evaluator, space, evolution)
-    return Algorithm(evolution, toolbox, strategy, kept_genes(evaluator, space, evolution))
+    return Algorithm(evolution, toolbox, proposer)
 
 
 def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Direction]) -> base.Toolbox:
@@ -152,7 +140,8 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
             f"Trainings end in stages by one objective, the task has {count}. Leave evolution.stages out, or name one "
             "objective."
         )
-    if len(evolution.enqueue) > evolution.population and algorithm in LOOPS:
+    loop = loop_of(space, evolution)
+    if len(evolution.enqueue) > evolution.population and loop is not None:
         raise InputError(
             f"enqueue must hold at most {evolution.population} configurations, the population in which {algorithm} "
             f"tries them; got {len(evolution.enqueue)}."
@@ -160,14 +149,8 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
     weights = [-1.0 if direction == "minimize" else 1.0 for direction in directions]
     toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
     toolbox.register("genome", individual_type(weights))
-    if evolution.mutation == "self-adaptive":
-        toolbox.register("mutate", mutSelfAdaptive, low=0.0, up=1.0)
-        toolbox.decorate("mutate", lineage("mutate"))
-    if algorithm in MULTI_OBJECTIVE:
-        nsga = NSGASettings.of(evolution.arguments)
-        nsga.register(toolbox, algorithm, genes=len(space), objectives=count, population=evolution.population)
-    if algorithm == "pbt":
-        PBTSettings.of(evolution.arguments).register(toolbox, population=evolution.population)
+    if loop is not None:
+        loop.register(toolbox, count)
     if evolution.enqueue:
         enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
     return toolbox

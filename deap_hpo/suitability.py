@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import random
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from traceback import clear_frames
@@ -13,7 +11,7 @@ from typing import Any
 from deap_hpo.config import EvolutionConfig
 from deap_hpo.errors import InputError
 from deap_hpo.interruption import undisturbed
-from deap_hpo.pbt import PBTSettings
+from deap_hpo.loops import loop_of
 from deap_hpo.space import Categorical, Space
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
@@ -108,16 +106,14 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
     searched = one.choices if isinstance(one, Categorical) else []
     always = one is not None and "schedule" not in space.conditions.allowed
     for schedule in [*searched, *([] if always else [recipe.schedule])]:
-        reference.added_epochs(replace(recipe, schedule=str(schedule)), None, _longest(evolution, trainer.epochs))
+        longest = _longest(space, evolution, trainer.epochs)
+        reference.added_epochs(replace(recipe, schedule=str(schedule)), None, longest)
 
 
-def _longest(evolution: EvolutionConfig, epochs: int) -> int:
+def _longest(space: Space, evolution: EvolutionConfig, epochs: int) -> int:
     """The epochs of the longest training, as far as the budget allows it."""
     if evolution.stages:
         return evolution.stages[-1]
-    if evolution.algorithm != "pbt":
-        return int(evolution.arguments.get("epochs", epochs))  # which hyperband and its kin take
-    interval, population = PBTSettings.of(evolution.arguments).interval, evolution.population
-    by_evaluations = math.ceil((evolution.max_evaluations or sys.maxsize) / population)
-    by_epochs = math.ceil((evolution.max_epochs or sys.maxsize) / (population * interval))
-    return interval * min(evolution.generations, by_evaluations, by_epochs)
+    if loop := loop_of(space, evolution):
+        return loop.longest(epochs)
+    return int(evolution.arguments.get("epochs", epochs))  # which hyperband and its kin take

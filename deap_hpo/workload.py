@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 from deap_hpo.config import EvolutionConfig
 from deap_hpo.errors import InputError
 from deap_hpo.evolution import strategy_for
-from deap_hpo.methods import MULTI_OBJECTIVE
-from deap_hpo.pbt import PBTSettings
+from deap_hpo.loops import loop_of
 from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Space
 
@@ -146,18 +145,8 @@ def _generations(
     space: Space, evolution: EvolutionConfig, epochs: int | None, continues: bool, seed: int
 ) -> Iterator[Batch]:
     whole = epochs or 1
-    population = evolution.population
-    if evolution.algorithm == "truncation":
-        yield Batch(population, whole)
-        while True:
-            yield Batch(population - population // 2, whole)
-    if evolution.algorithm == "pbt":
-        interval = PBTSettings.of(evolution.arguments).interval
-        while True:
-            yield Batch(population, interval)
-    if evolution.algorithm in MULTI_OBJECTIVE:
-        while True:
-            yield Batch(population, whole)
+    if loop := loop_of(space, evolution):
+        yield from (Batch(*batch) for batch in loop.schedule(whole))
     if evolution.enqueue:
         yield Batch(len(evolution.enqueue), whole)
     with generators_kept():
