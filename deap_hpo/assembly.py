@@ -8,12 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from deap_hpo.config import RunConfig, TaskConfig
+from deap_hpo.config import RunConfig
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evolution import algorithm_of
 from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor, usable_cores
 from deap_hpo.gpus import check_device
 from deap_hpo.seeding import generators_kept
+from deap_hpo.settings import TaskConfig
 from deap_hpo.starting import load_task
 from deap_hpo.storage import run_folder
 from deap_hpo.suitability import check_space

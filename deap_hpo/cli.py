@@ -31,7 +31,7 @@ from deap_hpo.commands.options import (
 )
 from deap_hpo.commands.record import dashboard, list_, plot, report, show
 from deap_hpo.commands.replay import replay
-from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
+from deap_hpo.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.training.allocator import keep_memory
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deap_hpo.config import EvolutionConfig
 from deap_hpo.continuation import check_parts
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
@@ -15,6 +14,7 @@ from deap_hpo.goals import Goals, check_directions
 from deap_hpo.methods import IN_PARTS, OF_SEVERAL_OBJECTIVES
 from deap_hpo.objective import Objective, offered_parameters
 from deap_hpo.pruning import Pruner
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Space
 
 # torch is imported where a trainer or a checkpoint needs it: a function may do without, and it takes seconds.

@@ -8,7 +8,6 @@ from typing import Any
 
 from deap import algorithms, base, tools
 
-from deap_hpo.config import EvolutionConfig
 from deap_hpo.demands import check_lengths
 from deap_hpo.enqueueing import Enqueued, enqueue_into, genomes_of
 from deap_hpo.errors import InputError
@@ -17,6 +16,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.individual import individual_type, make_toolbox
 from deap_hpo.loops import Loop, loop_of
 from deap_hpo.methods import MULTI_OBJECTIVE, OF_SEVERAL_OBJECTIVES
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Space
 from deap_hpo.stages import StagedMap
 from deap_hpo.strategies import Strategy, argument_names, make_strategy

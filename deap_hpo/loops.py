@@ -12,12 +12,12 @@ from typing import Any
 from deap import base, tools
 
 from deap_hpo.algorithms import eaTruncation
-from deap_hpo.config import EvolutionConfig
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.individual import lineage
 from deap_hpo.operators import mutSelfAdaptive
 from deap_hpo.pareto import NSGASettings, eaNSGA
 from deap_hpo.pbt import PBTSettings, eaPBT
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Space
 
 Outcome = tuple[list[Any], tools.Logbook]

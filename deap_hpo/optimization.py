@@ -11,7 +11,7 @@ from typing import Any
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_integer
-from deap_hpo.config import EvolutionConfig, make_config
+from deap_hpo.config import make_config
 from deap_hpo.demands import check_suits, directions_of, evaluator_of, trains_in_parts
 from deap_hpo.enqueueing import plain_configurations
 from deap_hpo.errors import InputError, hint
@@ -23,13 +23,14 @@ from deap_hpo.failures import NotAllFailed
 from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
+from deap_hpo.settings import OF_TRUNCATION, EvolutionConfig
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import early_stopping
 from deap_hpo.storage import states_folder
 from deap_hpo.study import Study
 from deap_hpo.workload import workload
 
-_OF_TRUNCATION = ("cxpb", "mutpb", "indpb", "mutation", "stages", "stopping")
+_ARGUMENTS_OF_TRUNCATION = (*OF_TRUNCATION, "stages", "stopping")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -156,7 +157,7 @@ def optimize(
         {
             "algorithm": algorithm,
             "population": population,
-            "generations": (max_evaluations or max_epochs or 10) if generations is None else generations,
+            **({} if generations is None else {"generations": generations}),
             "max_evaluations": max_evaluations,
             "max_epochs": max_epochs,
             "enqueue": plain_configurations(enqueue),
@@ -209,8 +210,8 @@ def _evolution(space: Space, settings: dict[str, Any]) -> EvolutionConfig:
     if settings["algorithm"] == "truncation":  # whose arguments are settings of their own
         arguments = settings.pop("arguments")
         for name in arguments:
-            if name not in _OF_TRUNCATION:
-                raise InputError(f"arguments: truncation has no {name!r}. {hint(name, _OF_TRUNCATION)}")
+            if name not in _ARGUMENTS_OF_TRUNCATION:
+                raise InputError(f"arguments: truncation has no {name!r}. {hint(name, _ARGUMENTS_OF_TRUNCATION)}")
         settings |= arguments
     with _named_as_arguments():
         return make_config({"evolution": settings, "space": space.to_dict()}).evolution

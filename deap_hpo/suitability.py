@@ -8,10 +8,10 @@ from dataclasses import replace
 from traceback import clear_frames
 from typing import Any
 
-from deap_hpo.config import EvolutionConfig
 from deap_hpo.errors import InputError
 from deap_hpo.interruption import undisturbed
 from deap_hpo.loops import loop_of
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Categorical, Space
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer

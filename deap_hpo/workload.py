@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
-from deap_hpo.config import EvolutionConfig
 from deap_hpo.errors import InputError
 from deap_hpo.evolution import strategy_for
 from deap_hpo.loops import loop_of
 from deap_hpo.seeding import generators_kept
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Space
 
 

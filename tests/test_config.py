@@ -82,7 +82,7 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
     first = load_config("quick").identity()
     same = ["evolution.generations=9", "execution.workers=1", "task.data_dir=/data", "study.name=other"]
     assert load_config("quick", same).identity() == first
-    for other in ("evolution.population=8", "task.training_size=10", "evolution.indpb=0.9"):
+    for other in ("evolution.population=8", "task.training_size=10", "evolution.algorithm=tpe"):
         assert load_config("quick", [other]).identity() != first
 
 
@@ -144,6 +144,49 @@ def test_the_genetic_algorithm_has_settings_rather_than_arguments() -> None:
     said = "evolution.arguments: truncation has settings instead (cxpb, mutpb, ...); got {'cxpb': 0.5}."
     with pytest.raises(InputError, match=re.escape(said)):
         load_config("paper/baseline", ["evolution.arguments.cxpb=0.5"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["evolution.mutpb=0.3"], "evolution.mutpb is a setting of truncation, and does nothing with"),
+        (["evolution.mutation=self-adaptive"], "evolution.mutation is a setting of truncation"),
+        (["evolution.algorithm=pbt", "evolution.indpb=0.3"], "'pbt', whose own settings are evolution.arguments"),
+        (["evolution.stopping=halving"], "evolution.stopping says what ends at a stage, and does nothing without"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_config("quick", overrides)
+
+
+def test_settings_of_another_algorithm_may_stand_in_a_file() -> None:
+    assert load_config("paper/run_4", ["evolution.algorithm=tpe"]).evolution.algorithm == "tpe"
+    changed = ["evolution.algorithm=truncation", "evolution.mutpb=0.3", "evolution.stages=[1,2]"]
+    evolution = load_config("quick", [*changed, "evolution.stopping=halving"]).evolution
+    assert (evolution.mutpb, evolution.stopping) == (0.3, "halving")
+
+
+@pytest.mark.parametrize(
+    ("evolution", "generations"),
+    [
+        ({}, 10),
+        ({"max_evaluations": 200}, 200),
+        ({"max_epochs": 90}, 90),
+        ({"max_evaluations": 200, "generations": 4}, 4),
+    ],
+)
+def test_without_generations_a_budget_is_used_up(evolution: dict[str, int], generations: int) -> None:
+    space = {"lr": {"type": "float", "low": 0.1, "high": 0.2}}
+    config = make_config({"space": space, "evolution": evolution})
+    assert config.evolution.generations == generations
+    assert make_config(config.model_dump(mode="json")) == config, "as a record holds it"
+
+
+def test_a_budget_out_of_range_is_named_itself() -> None:
+    space = {"lr": {"type": "float", "low": 0.1, "high": 0.2}}
+    with pytest.raises(InputError, match=r"evolution\.max_evaluations: Input should be greater than or equal to 1; got 0"):
+        make_config({"space": space, "evolution": {"max_evaluations": 0}})
 
 
 def test_an_unknown_preset_is_named_with_the_nearest() -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from deap_hpo.__main__ import evolve
-from deap_hpo.config import EvolutionConfig, make_config
+from deap_hpo.config import make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evolution import strategy_for
 from deap_hpo.recorded import load_study
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Float, Space
 from deap_hpo.stopping import StoppedEarly
 from deap_hpo.training.reference import ReferenceTrainer

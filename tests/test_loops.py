@@ -9,9 +9,9 @@ import pytest
 from continuing import Creeping
 
 from deap_hpo import methods
-from deap_hpo.config import EvolutionConfig
 from deap_hpo.evolution import algorithm_of
 from deap_hpo.loops import LOOPS, loop_of
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study
 

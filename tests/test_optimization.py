@@ -21,7 +21,6 @@ import torch
 from evaluators import report_curve
 
 from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
-from deap_hpo.config import EvolutionConfig
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
@@ -29,6 +28,7 @@ from deap_hpo.evolution import toolbox_of
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Categorical, Space
 from deap_hpo.training.recipe import Recipe
 

@@ -26,13 +26,14 @@ from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.budget import Budget, BudgetSpent
 from deap_hpo.commands import plan as planning
 from deap_hpo.commands.plan import plan
-from deap_hpo.config import EvolutionConfig, RunConfig, make_config
+from deap_hpo.config import RunConfig, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evolution import strategy_for
 from deap_hpo.individual import Individual
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.recorded import load_study
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 from deap_hpo.study import Study

@@ -10,8 +10,8 @@ import typer
 
 from deap_hpo.commands.exits import DONE, errors, output, reporting
 from deap_hpo.commands.options import Debug, Storage
-from deap_hpo.config import DEFAULT_STORAGE
 from deap_hpo.errors import InputError
+from deap_hpo.settings import DEFAULT_STORAGE
 
 
 def delete(

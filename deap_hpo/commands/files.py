@@ -10,7 +10,7 @@ import typer
 
 from deap_hpo.commands.exits import output, reporting
 from deap_hpo.commands.options import Debug, Json, Storage
-from deap_hpo.config import DEFAULT_STORAGE
+from deap_hpo.settings import DEFAULT_STORAGE
 
 
 def init(

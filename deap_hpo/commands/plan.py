@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from deap_hpo.assembly import check_algorithm, make_executor, trainer_of
-from deap_hpo.config import EvolutionConfig, RunConfig, make_config
+from deap_hpo.config import RunConfig, make_config
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import SerialExecutor, usable_cores
+from deap_hpo.settings import EvolutionConfig
 from deap_hpo.suitability import check_space
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.trainers import Trainer

@@ -11,7 +11,7 @@ import typer
 
 from deap_hpo.commands.exits import errors, output, reporting
 from deap_hpo.commands.options import Debug, Json, Storage
-from deap_hpo.config import DEFAULT_STORAGE
+from deap_hpo.settings import DEFAULT_STORAGE
 
 
 def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:

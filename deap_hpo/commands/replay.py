@@ -9,7 +9,7 @@ from rich.console import Console
 
 from deap_hpo.commands.exits import reporting
 from deap_hpo.commands.options import Debug, Json, Storage, settings_of
-from deap_hpo.config import DEFAULT_STORAGE
+from deap_hpo.settings import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from torch import nn

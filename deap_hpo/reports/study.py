@@ -20,10 +20,10 @@ from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front, re
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.names import curves_of, trains_networks, value_name
 from deap_hpo.analysis.tables import best_trials, summary, trials_table
-from deap_hpo.config import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.entries import best_entry, params_of
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
+from deap_hpo.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.storage import shown
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value, plural
 
