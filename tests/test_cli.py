@@ -69,7 +69,7 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
-def test_run_show_list_plot_resume(here: Path) -> None:
+def test_run_show_list_plot_resume(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = call("run", "small.toml")
     assert ended.exit_code == 0, ended.output
     lines = ended.output.splitlines()
@@ -114,13 +114,20 @@ def test_run_show_list_plot_resume(here: Path) -> None:
 
     further = call("resume", "small", "--set", "evolution.generations=4", "--json")
     assert further.exit_code == 0, further.output
-    redrawn = json.loads(call("plot", "small", "--output", "pictures", "--json").output)
-    for path in map(Path, redrawn):  # the PDFs beside the record, too, are of the longer study now
-        assert path.read_bytes() == Path("runs/small", path.name).read_bytes()
     longer = json.loads(further.stdout)
     assert longer["counts"]["evaluations"] == 14
     entries = load_study("small", "runs/studies.db").entries
     assert [entry.number for entry in entries] == list(range(14))
+    monkeypatch.setattr("deap_hpo.reports.figures._FEWEST_FOR_IMPACT", 5)
+    call("plot", "small")
+    assert {path.stem for path in Path("runs/small").glob("*.pdf")} - {Path(path).stem for path in paths} == {
+        "importances",
+        "partial_dependence",
+    }
+    assert call("resume", "small", "--set", "evolution.generations=5").exit_code == 0
+    redrawn = json.loads(call("plot", "small", "--output", "pictures", "--json").output)
+    for path in map(Path, redrawn):  # whatever `plot` has drawn beside the record is of the longer study now
+        assert path.read_bytes() == Path("runs/small", path.name).read_bytes()
 
 
 def test_steps_are_on_record_and_in_all_that_is_made_of_it(here: Path) -> None:

@@ -185,7 +185,9 @@ def test_without_generations_a_budget_is_used_up(evolution: dict[str, int], gene
 
 def test_a_budget_out_of_range_is_named_itself() -> None:
     space = {"lr": {"type": "float", "low": 0.1, "high": 0.2}}
-    with pytest.raises(InputError, match=r"evolution\.max_evaluations: Input should be greater than or equal to 1; got 0"):
+    with pytest.raises(
+        InputError, match=r"evolution\.max_evaluations: Input should be greater than or equal to 1; got 0"
+    ):
         make_config({"space": space, "evolution": {"max_evaluations": 0}})
 
 

@@ -21,8 +21,8 @@ from deap_hpo.reports.study import (
     counts_sentence,
     describe,
     failure_sentence,
-    figures_of,
     print_front,
+    save_figures,
     storage_option,
     strict_json,
 )
@@ -55,7 +55,9 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
         errors.print(escape(failure_sentence(recorded)))
     final = finish(trainer, recorded, storage, folder)
     recorded = load_study(name, storage)
-    figures = figures_of(recorded, folder, pdf=(folder / "history.pdf").exists())  # an earlier one, of `plot`
+    # Those that `plot` has drawn before are to be of the same evaluations.
+    pdf, impact = (folder / "history.pdf").exists(), (folder / "importances.png").exists()
+    figures = save_figures(recorded, folder, pdf=pdf, impact=impact)
     if as_json:
         output.print_json(strict_json(describe(recorded)))
     else:

@@ -81,11 +81,11 @@ def plot(
 ) -> None:
     """Draw a study's figures, as PNG and PDF."""
     from deap_hpo.recorded import load_study
-    from deap_hpo.reports.study import figures_of
+    from deap_hpo.reports.study import save_figures
     from deap_hpo.storage import run_folder
 
     with reporting(debug):
-        paths = [str(path) for path in figures_of(load_study(name, storage), folder or run_folder(name, storage))]
+        paths = [str(path) for path in save_figures(load_study(name, storage), folder or run_folder(name, storage))]
         if as_json:
             output.print_json(json.dumps(paths))
         else:

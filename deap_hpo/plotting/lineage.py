@@ -12,26 +12,34 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import COLORS, scale_axis, style
 from deap_hpo.space import Categorical, Space
 
 
 @style()
-def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "validation loss") -> Figure:
+def plot_lineage(
+    lineages: pd.DataFrame, space: Space, *, value_name: str = "validation loss", direction: Direction = "minimize"
+) -> Figure:
     """Draw the hyperparameters of every network over the epochs, coloured by its loss; the winner's is highlighted.
 
-    A horizontal line is a part of a training; a thin one leads to it from the part whose weights it went on with.
+    A horizontal line is a part of a training; a thin one leads to it from the part whose weights it went on with. The
+    worst tenth of the values have one colour, so that a network that learnt nothing does not take the scale from the
+    others.
 
     Args:
         lineages: As returned by `deap_hpo.analysis.lineages.lineage_table`, at least one row.
         space: The search space.
         value_name: What the objective is called.
+        direction: Which way it is better.
     """
     size = (6.4, 1.2 + 1.7 * len(space))
     figure, axes = plt.subplots(len(space), 1, squeeze=False, sharex=True, figsize=size, layout="constrained")
     values = lineages["value"].dropna()
-    positive = len(values) > 0 and values.min() > 0
-    norm = (LogNorm if positive else Normalize)(*((values.min(), values.max()) if len(values) else (1.0, 2.0)))
+    minimize = direction == "minimize"
+    colours = "viridis_r" if minimize else "viridis"
+    low, high = values.quantile([0.0, 0.9] if minimize else [0.1, 1.0]) if len(values) else (1.0, 2.0)
+    norm = (LogNorm if low > 0 else Normalize)(low, high)
     lines: Any = None
     for axis, (name, hyperparameter) in zip(axes[:, 0], space.items(), strict=True):
         column = lineages[f"params_{name}"]
@@ -44,7 +52,7 @@ def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "val
         height = dict(zip(lineages["number"], column, strict=True))
         rows = list(lineages.itertuples(index=False))
         parts = [[(row.start_epoch, height[row.number]), (row.epoch, height[row.number])] for row in rows]
-        lines = LineCollection(parts, array=lineages["value"], norm=norm, cmap="viridis_r", lw=1.6)
+        lines = LineCollection(parts, array=lineages["value"], norm=norm, cmap=colours, lw=1.6)
         axis.add_collection(lines)
         links = [
             [(row.start_epoch, height[row.start_from]), (row.start_epoch, height[row.number])]
@@ -61,7 +69,10 @@ def plot_lineage(lineages: pd.DataFrame, space: Space, *, value_name: str = "val
         axis.set_ylabel(name)
     axes[-1, 0].set_xlabel("epoch")
     axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes[0, 0].legend(loc="best")
-    figure.colorbar(lines, ax=axes[:, 0].tolist(), label=value_name)
-    figure.suptitle("Schedules of a population")
+    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+    beyond = len(values) > 0 and (values.max() > high if minimize else values.min() < low)
+    end = {True: "max", False: "min"}[minimize] if beyond else "neither"
+    figure.colorbar(lines, ax=axes[:, 0].tolist(), label=value_name, extend=end)
+    changing = lineages.groupby("founder")[[f"params_{name}" for name in space]].nunique().gt(1).to_numpy().any()
+    figure.suptitle("Schedules of a population" if changing else "Trainings, and how far they went")
     return figure

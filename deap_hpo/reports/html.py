@@ -12,29 +12,20 @@ from typing import Any
 import pandas as pd
 
 import deap_hpo
-from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front
-from deap_hpo.analysis.impact import importances, partial_dependence
-from deap_hpo.analysis.lineages import curves_table, lineage_table
-from deap_hpo.analysis.names import curves_of, value_name
-from deap_hpo.analysis.response import ResponseModel
+from deap_hpo.analysis.fronts import pareto_front
+from deap_hpo.analysis.names import value_name
 from deap_hpo.analysis.runs import environments, generations_table
 from deap_hpo.analysis.tables import best_trials, trials_table
-from deap_hpo.entries import best_entry
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded, write_text
-from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
-from deap_hpo.plotting.lineage import plot_lineage
-from deap_hpo.plotting.pareto import plot_pareto_front
 from deap_hpo.plotting.runs import plot_bands
-from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import to_svg
 from deap_hpo.recorded import Recorded
+from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence
 from deap_hpo.toml_writer import config_to_toml
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
-_FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
-_MOST_FOR_IMPACT = 400  # evaluations beyond which the models of them take minutes, and in the end hours
 _STYLE = """
 :root { color-scheme: light }
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff }
@@ -126,7 +117,9 @@ def _study(study: Recorded, *, alone: bool) -> str:
     if trials.empty:
         return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])
     if trials["best"].notna().any():
-        parts += [_result(study), *_figures(study, trials), _best_evaluations(study, trials)]
+        parts.append(_result(study))
+        parts += [_figure(one.figure, one.caption) for one in study_figures(study)]
+        parts.append(_best_evaluations(study, trials))
     everything = _with_names(study, trials.drop(columns=["best"]))
     parts.append(f"<details><summary>All {len(trials)} evaluations</summary>{_table(everything, '')}</details>")
     return "\n".join([*parts, _reproduction(study)])
@@ -152,49 +145,6 @@ def _result(study: Recorded) -> str:
             f"{escape(format_metrics(final['test_metrics']))}."
         )
     return f"<p>{'<br>'.join(lines)}</p>"
-
-
-def _figures(study: Recorded, trials: pd.DataFrame) -> list[str]:
-    shown_as, direction = value_name(study), study.directions[0]
-    drawn = plot_optimization_history(trials, value_name=shown_as, direction=direction)
-    figures = [_figure(drawn, "Every evaluation, and the best so far")]
-    best = best_entry(study.entries, study.directions[0])
-    curves = curves_table(study.entries, best.trained_number)
-    if len(curves):
-        curve, towards = curves_of(study)
-        drawn = plot_intermediate_values(
-            curves, best.trained_number, value_name=curve, direction=towards, objective=shown_as
-        )
-        figures.append(_figure(drawn, f"{_upper(curve)} by epoch"))
-    if len(study.directions) > 1:
-        table = front_table(study.entries, study.directions, study.objective_names)
-        drawn = plot_pareto_front(table, study.objective_names, study.directions)
-        grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))
-        figures.append(
-            _figure(drawn, f"Every evaluation, and the Pareto front; its hypervolume by generation: {grown}")
-        )
-    if study.space is None:
-        return figures
-    drawn = plot_slice(trials, study.space, value_name=shown_as, direction=direction)
-    figures.append(_figure(drawn, "Hyperparameters against the objective"))
-    if any(entry.start_from is not None for entry in study.entries):
-        lineages = lineage_table(study.entries, study.space, study.directions[0])
-        drawn = plot_lineage(lineages, study.space, value_name=shown_as)
-        figures.append(_figure(drawn, "What each network was trained with, and whose weights it went on with"))
-    trials = trials[trials["status"].ne("infeasible")]  # of which nothing was learnt
-    asked = trials[trials["duplicate_of"].isna()]
-    if len(asked) >= _FEWEST_FOR_IMPACT:
-        of_which = ""
-        if len(asked) > _MOST_FOR_IMPACT:
-            asked = asked.sample(_MOST_FOR_IMPACT, random_state=0)
-            of_which = f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
-        found = plot_param_importances(importances(asked, study.space, direction=direction))
-        figures.append(_figure(found, f"Importance of each hyperparameter{of_which}"))
-        dependence = partial_dependence(ResponseModel(asked, study.space))
-        drawn = plot_partial_dependence(dependence, trials, study.space, value_name=shown_as, direction=direction)
-        caption = f"What each hyperparameter does, averaged over the others (Gaussian process{of_which})"
-        figures.append(_figure(drawn, caption))
-    return figures
 
 
 def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) -> str:

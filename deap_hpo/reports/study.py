@@ -7,7 +7,6 @@ import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front, reference_point
-from deap_hpo.analysis.lineages import curves_table, lineage_table
-from deap_hpo.analysis.names import curves_of, trains_networks, value_name
+from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
+from deap_hpo.analysis.names import trains_networks, value_name
 from deap_hpo.analysis.tables import best_trials, summary, trials_table
 from deap_hpo.entries import best_entry, params_of
 from deap_hpo.errors import InputError
@@ -85,43 +83,22 @@ def _describe_front(recorded: Recorded) -> dict[str, Any]:
     }
 
 
-def figures_of(recorded: Recorded, folder: Path, *, pdf: bool = True) -> list[Path]:
-    """Draw a study's figures into a folder: history, curves of training, hyperparameters against the objective."""
-    from deap_hpo.plotting import style
-    from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
+def save_figures(recorded: Recorded, folder: Path, *, pdf: bool = True, impact: bool = True) -> list[Path]:
+    """Draw a study's figures into a folder; see `deap_hpo.reports.figures.study_figures`.
 
-    save = partial(style.save, pdf=pdf)
-    trials = trials_table(recorded.entries, recorded.space, recorded.directions[0])
-    if trials.empty or not trials["best"].notna().any():
+    Raises:
+        InputError: It has no evaluation to draw.
+    """
+    from deap_hpo.plotting import style
+    from deap_hpo.reports.figures import study_figures
+
+    if not any(entry.evaluation.feasible for entry in recorded.entries):
         raise InputError(
             f"The study {recorded.name!r} has no evaluation to draw that ended well and keeps its constraints. "
             f"{counts_sentence(recorded)}"
         )
-    shown_as, direction = value_name(recorded), recorded.directions[0]
-    paths = save(plot_optimization_history(trials, value_name=shown_as, direction=direction), folder / "history")
-    if len(recorded.directions) > 1:
-        from deap_hpo.plotting.pareto import plot_pareto_front
-
-        front = front_table(recorded.entries, recorded.directions, recorded.objective_names)
-        drawn = plot_pareto_front(front, recorded.objective_names, recorded.directions)
-        paths += save(drawn, folder / "pareto")
-    best = best_entry(recorded.entries, recorded.directions[0])
-    curves = curves_table(recorded.entries, best.trained_number)
-    if len(curves):
-        curve, towards = curves_of(recorded)
-        drawn = plot_intermediate_values(
-            curves, best.trained_number, value_name=curve, direction=towards, objective=shown_as
-        )
-        paths += save(drawn, folder / "curves")
-    if recorded.space:
-        drawn = plot_slice(trials, recorded.space, value_name=shown_as, direction=direction)
-        paths += save(drawn, folder / "hyperparameters")
-    if recorded.space and any(entry.start_from is not None for entry in recorded.entries):
-        from deap_hpo.plotting.lineage import plot_lineage
-
-        table = lineage_table(recorded.entries, recorded.space, recorded.directions[0])
-        paths += save(plot_lineage(table, recorded.space, value_name=shown_as), folder / "lineage")
-    return paths
+    drawn = study_figures(recorded, impact=impact)
+    return [path for one in drawn for path in style.save(one.figure, folder / one.name, pdf=pdf)]
 
 
 def print_study(recorded: Recorded, console: Console, top: int) -> None:

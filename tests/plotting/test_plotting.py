@@ -16,7 +16,7 @@ from recorded import SPACE, entries
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.tables import epochs_table, trials_table
 from deap_hpo.entries import Entry
-from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.evaluation import Direction, Epoch, Evaluation
 from deap_hpo.plotting import style
 from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.plotting.lineage import plot_lineage
@@ -216,6 +216,30 @@ def test_schedules_leave_out_what_is_not_in_use(tmp_path: Path) -> None:
     assert (winner[0], winner[1][2:], winner[2]) == ([1, 1, 0, 0], [1, 1], [0, 0, 0, 0])
     assert all(map(math.isnan, winner[1][:2]))
     assert all(path.exists() for path in save(figure, tmp_path / "lineage"))
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_network_that_learnt_nothing_does_not_take_the_colours_from_the_others(direction: Direction) -> None:
+    space = Space({"x": Float(0.0, 1.0)})
+    sign = 1 if direction == "minimize" else -1
+    values = [*(0.5 + 0.01 * i for i in range(19)), 0.5 + sign * 40]
+    made = [Entry(i, 0, (i / 20,), Evaluation((value,)), 0, epochs=1) for i, value in enumerate(values)]
+    figure = plot_lineage(lineage_table(made, space, direction), space, direction=direction)
+    lines = figure.axes[0].collections[0]
+    low, high = lines.get_clim()
+    assert 0.49 < low < high < 0.70
+    worst, best = (lines.cmap(lines.norm(value)) for value in (values[-1], values[0 if sign == 1 else 18]))
+    assert sum(worst[:3]) < sum(best[:3]), "the worst is dark, and the best bright"
+
+
+def test_a_population_has_schedules_only_where_hyperparameters_change() -> None:
+    space = Space({"x": Float(0.0, 1.0)})
+    for gene, title in ((0.5, "Trainings, and how far they went"), (0.6, "Schedules of a population")):
+        made = [
+            Entry(0, 0, (0.5,), Evaluation((1.0,)), 0, epochs=1),
+            Entry(1, 1, (gene,), Evaluation((0.5,)), 0, epochs=2, start_from=0),
+        ]
+        assert plot_lineage(lineage_table(made, space), space).get_suptitle() == title
 
 
 def test_the_only_epoch_is_a_whole_number() -> None:

@@ -25,6 +25,7 @@ from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.html import page, write_report
 from deap_hpo.space import Categorical, Float, Int, Space
 
@@ -155,7 +156,7 @@ def test_a_study_with_conditions_has_all_figures() -> None:
 
 
 def test_of_a_long_study_the_models_see_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deap_hpo.reports.html._MOST_FOR_IMPACT", 25)
+    monkeypatch.setattr("deap_hpo.reports.figures._MOST_FOR_IMPACT", 25)
     space = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
     assert "25 evaluations drawn at random" not in page([searched(25, space)])
     assert page([searched(26, space)]).count("by 25 evaluations drawn at random") == 4  # two captions and their alt
@@ -170,7 +171,21 @@ def test_what_matters_to_the_best_is_asked_of_the_highest_where_those_are_the_be
         asked.append(direction)
         return importances(*args, direction=direction, **kwargs)
 
-    monkeypatch.setattr("deap_hpo.reports.html.importances", spied)
+    monkeypatch.setattr("deap_hpo.analysis.impact.importances", spied)
     study = searched(25, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
     page([study, replace(study, directions=("maximize",))])
     assert asked == ["minimize", "maximize"]
+
+
+def test_trainings_of_different_lengths_are_not_compared() -> None:
+    space = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+    study = searched(60, space)
+
+    def trained(longest: int) -> Recorded:
+        entries = tuple(replace(one, epochs=9 if one.number < longest else 1) for one in study.entries)
+        return replace(study, entries=entries)
+
+    drawn = {count: [one.name for one in study_figures(trained(count))] for count in (19, 20, 60)}
+    assert drawn[19] == ["history", "hyperparameters"]
+    assert drawn[20] == drawn[60] == ["history", "hyperparameters", "importances", "partial_dependence"]
+    assert [one.name for one in study_figures(study, impact=False)] == ["history", "hyperparameters"]

@@ -22,7 +22,7 @@ from deap_hpo.evaluation import Evaluation
 from deap_hpo.plotting import style
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.html import page
-from deap_hpo.reports.study import counts_sentence, figures_of, print_study, storage_option
+from deap_hpo.reports.study import counts_sentence, print_study, save_figures, storage_option
 
 SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 
@@ -69,7 +69,7 @@ def texts_of(html: str) -> list[str]:
 
 def test_a_reported_curve_is_called_what_was_reported(storage: str, drawn: dict[str, Figure]) -> None:
     study = load_study("curves", storage)
-    figures_of(study, Path("nowhere"))
+    save_figures(study, Path("nowhere"))
     (axes,) = drawn["curves"].axes
     assert (axes.get_title(), axes.get_ylabel(), axes.get_yscale()) == ("Accuracy by epoch", "accuracy", "linear")
     (legend,) = drawn["curves"].legends
@@ -85,7 +85,7 @@ def test_what_breaks_a_constraint_is_marked_and_never_above_the_best(storage: st
     study = load_study("curves", storage)
     broken = [one for one in study.entries if one.evaluation.violation > 0]
     assert 0 < len(broken) < len(study.entries)
-    figures_of(study, Path("nowhere"))
+    save_figures(study, Path("nowhere"))
     (history,) = drawn["history"].axes
     lines = {str(line.get_label()): line.get_xydata().tolist() for line in history.lines}
     assert lines["breaks a constraint"] == [[one.number, one.evaluation.value] for one in broken]
@@ -100,7 +100,7 @@ def test_what_breaks_a_constraint_is_marked_and_never_above_the_best(storage: st
 
 def test_several_objectives_have_their_names_and_the_same_mark(storage: str, drawn: dict[str, Figure]) -> None:
     study = load_study("two", storage)
-    figures_of(study, Path("nowhere"))
+    save_figures(study, Path("nowhere"))
     marks = [
         {line.get_label(): (line.get_marker(), line.get_color()) for line in drawn[name].axes[0].lines}
         for name in ("history", "pareto")
