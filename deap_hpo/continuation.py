@@ -18,7 +18,7 @@ from deap_hpo.entries import Entry, best_entry, genes_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator, PlainFunction
-from deap_hpo.executors import Executor
+from deap_hpo.executors import Executor, in_this_process
 from deap_hpo.interruption import undisturbed
 from deap_hpo.record import Record
 
@@ -52,8 +52,7 @@ is to go on where it stopped; got <built-in function len>.
             "whose function has a parameter named epochs, and one named checkpoint if it is to go on where it stopped; "
             f"got {evaluator.brought!r}."
         )
-    in_process = executor is None or getattr(executor, "in_process", False)
-    if checkpoints is not None and not checkpoints.shared and not in_process:
+    if checkpoints is not None and not checkpoints.shared and not in_this_process(executor):
         raise InputError(
             "Checkpoints in memory cannot be seen by worker processes: give what evaluates "
             "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor, or an executor of "

@@ -9,7 +9,7 @@ from deap_hpo.continuation import check_parts
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluate, Evaluator
-from deap_hpo.executors import Executor
+from deap_hpo.executors import Executor, in_this_process
 from deap_hpo.goals import Goals, check_directions
 from deap_hpo.methods import IN_PARTS, OF_SEVERAL_OBJECTIVES
 from deap_hpo.objective import Objective, offered_parameters
@@ -90,6 +90,33 @@ def directions_of(evaluator: Evaluator, direction: Direction | Sequence[Directio
     return (
         evaluator.goals.directions if direction is None else Goals.of(evaluator.goals.objectives, direction).directions
     )
+
+
+def with_lasting_checkpoints(evaluator: Evaluator, folder: Path | None, executor: Executor | None) -> Evaluator:
+    """Give an evaluator whose checkpoints outlive this process, if the run does, and are seen wherever it evaluates.
+
+    Those of a trainer are in memory unless it was given others.
+
+    Args:
+        evaluator: What evaluates, in parts.
+        folder: Where the checkpoints of a run that is on record are kept; None for a run in memory.
+        executor: Where evaluations are done; None for this process.
+
+    Example:
+        >>> from deap_hpo.executors import ProcessExecutor
+        >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
+        >>> training = Objective(lambda params, epochs, checkpoint: 0.5, epochs=9, checkpoints=MemoryCheckpoints())
+        >>> with_lasting_checkpoints(training, None, None) is training
+        True
+        >>> with_lasting_checkpoints(training, None, ProcessExecutor(2)).checkpoints.shared
+        True
+    """
+    checkpoints = evaluator.checkpoints
+    if checkpoints is None or checkpoints.shared or (folder is None and in_this_process(executor)):
+        return evaluator
+    from deap_hpo.training.checkpoints import FolderCheckpoints, TemporaryCheckpoints
+
+    return evaluator.with_checkpoints(TemporaryCheckpoints() if folder is None else FolderCheckpoints(folder))
 
 
 def trains_in_parts(evolution: EvolutionConfig) -> bool:

@@ -8,9 +8,10 @@ import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request, failure
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from deap_hpo.goals import Goals
     from deap_hpo.training.checkpoints import CheckpointStore
     from deap_hpo.training.task import Task
+
+_Self = TypeVar("_Self", bound="Evaluator")
 
 
 class Evaluator(ABC):
@@ -73,6 +76,12 @@ class Evaluator(ABC):
     def brought(self) -> Any:
         """What the user has brought: the evaluator itself, or the function that it calls."""
         return self
+
+    def with_checkpoints(self: _Self, checkpoints: CheckpointStore) -> _Self:
+        """Give the same evaluator, whose checkpoints are kept elsewhere."""
+        other = copy(self)
+        other.checkpoints = checkpoints
+        return other
 
     def prepare_worker(self) -> None:  # noqa: B027 - most have nothing to prepare
         """Prepare a process that does nothing but evaluate."""

@@ -167,6 +167,16 @@ def check_executor(executor: Executor) -> Executor:
     return executor
 
 
+def in_this_process(executor: Executor | None) -> bool:
+    """Tell whether an executor evaluates in this process, as it is done without one; one that does not say, does not.
+
+    Example:
+        >>> in_this_process(None), in_this_process(ProcessExecutor(2))
+        (True, False)
+    """
+    return executor is None or getattr(executor, "in_process", False)
+
+
 def usable_cores() -> int:
     """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux

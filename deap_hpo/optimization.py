@@ -12,7 +12,7 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_integer
 from deap_hpo.config import make_config
-from deap_hpo.demands import check_suits, directions_of, evaluator_of, trains_in_parts
+from deap_hpo.demands import check_suits, directions_of, evaluator_of, trains_in_parts, with_lasting_checkpoints
 from deap_hpo.enqueueing import plain_configurations
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import Direction
@@ -164,6 +164,8 @@ def optimize(
             "arguments": dict(arguments or {}),
         },
     )
+    if trains_in_parts(evolution):
+        evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
     not_all_failed, stops = NotAllFailed(storage), early_stopping(target, patience)
     whole = evaluator.epochs

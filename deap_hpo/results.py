@@ -248,7 +248,8 @@ class Results:
             name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_")) and name not in told
         ]
         called = dict(zip(several or ["value"], self.objective_names, strict=True))
-        shown = best.head(_ROWS)[["number", "generation", *called, *names]].rename(
+        parts = ["epochs"] if "epochs" in best else []
+        shown = best.head(_ROWS)[["number", "generation", *parts, *called, *names]].rename(
             columns=lambda name: called[name] if name in called else name.split("_", 1)[-1]
         )
         table = shown.to_html(index=False, border=0, float_format=format_cell) if len(best) else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
-from deap_hpo.executors import Executor
+from deap_hpo.executors import Executor, in_this_process
 
 
 def side_by_side(runs: Sequence[Callable[[Executor], Any]], executor: Executor) -> list[Any]:
@@ -78,7 +78,7 @@ class _Seat:
     """One of the functions, in a thread that runs only while the caller waits; also the executor that it is given."""
 
     def __init__(self, function: Callable[[Executor], Any], shared: Executor) -> None:
-        self.in_process = getattr(shared, "in_process", False)
+        self.in_process = in_this_process(shared)
         self.evaluate: Evaluate = function  # until it asks for evaluations
         self.requests: Sequence[Request] = ()
         self.asked = 0

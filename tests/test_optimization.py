@@ -285,6 +285,40 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
         quick(trainer, {"optimizer": Categorical(["sgd", "adam", "adma"])})
 
 
+@pytest.mark.parametrize("name", ["reference", "population"])
+def test_a_trainers_checkpoints_are_seen_by_workers_and_outlive_the_process(
+    name: str, digits_task: Task, tmp_path: Path
+) -> None:
+    trainer = make_trainer(digits_task, trainer=name, epochs=3, device="cpu")
+    space = {"lr": Float(1e-3, 0.1, log=True)}
+    asked: Any = {"algorithm": "pbt", "population": 2, "generations": 3, "seed": 2}
+
+    def run(**more: Any) -> list[Any]:
+        study = quick(trainer, space, **{**asked, **more})
+        assert isinstance(study.best_model(), torch.nn.Module)
+        return [(entry.genes, entry.start_from, entry.evaluation.values) for entry in study.record]
+
+    here = run()
+    assert run(executor=ProcessExecutor(2)) == here
+    storage = f"{tmp_path}/studies.db"
+    begun = run(storage=storage, generations=2)
+    kept = {path.stem for path in (tmp_path / "study" / "states").iterdir()}
+    assert {entry.evaluation.checkpoint for entry in load_study("study", storage).entries[-2:]} <= kept
+    assert begun == here[:4]
+    asked_again: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        whole = type(trainer).evaluate
+        patch.setattr(type(trainer), "evaluate", lambda self, one: asked_again.append(one.number) or whole(self, one))
+        if name == "population":
+            batch = type(trainer).evaluate_batch
+            noted = lambda self, many: asked_again.extend(one.number for one in many) or batch(self, many)  # noqa: E731
+            patch.setattr(type(trainer), "evaluate_batch", noted)
+        assert run(storage=storage, resume=True) == here
+    assert asked_again == [4, 5], "nothing is trained again for want of a checkpoint"
+    assert trainer.checkpoints.collect([]) is None
+    assert not trainer.checkpoints.shared, "the trainer that was given is as it was"
+
+
 def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Task, tmp_path: Path) -> None:
     trainer = make_trainer(digits_task, epochs=2, device="cpu")
     staged = {"algorithm": "truncation", "arguments": {"stages": [1, 2], "stopping": "halving"}, "generations": 1}
@@ -294,8 +328,6 @@ def test_a_trainer_is_trained_in_stages_and_a_function_cannot_be(digits_task: Ta
     storage = f"{tmp_path}/studies.db"
     with pytest.raises(InputError, match="'truncation' with stages asks for trainings in parts"):
         quick(bowl, SPACE, storage=storage, **staged)
-    with pytest.raises(InputError, match="Checkpoints in memory cannot be seen by worker processes"):
-        quick(trainer, {"lr": Float(1e-3, 0.1)}, population=4, storage=storage, executor=ProcessExecutor(2), **staged)
     assert not list(tmp_path.iterdir()), "the name is still free"
     cosine = make_trainer(replace(digits_task, recipe=Recipe(schedule="cosine")), epochs=1, device="cpu")
     with pytest.raises(InputError, match="at most 1, where the trainer's cosine schedule ends; got 2"):

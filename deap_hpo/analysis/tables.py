@@ -19,7 +19,7 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
     Columns: `number`, `generation`, `value` (the first objective), `best` (the best feasible value so far; NaN until
     there is one), `status`, `duplicate_of` (missing where it was trained), `seconds`, `params_*` (or `gene_*`),
     `metrics_*`, `notes_*`; with several objectives `values_0`, `values_1`, ...; where a constraint was broken
-    `violation`.
+    `violation`; where trainings were asked for in parts `epochs`, those after which the value was reached.
 
     Example:
         >>> from deap_hpo.evaluation import Evaluation
@@ -30,6 +30,7 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
     """
     better = min if direction == "minimize" else max
     constrained = any(entry.evaluation.violation for entry in entries)
+    in_parts = any(entry.epochs is not None for entry in entries)
     best = math.nan
     rows = []
     for entry in entries:
@@ -40,6 +41,7 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
             {
                 "number": entry.number,
                 "generation": entry.generation,
+                **({"epochs": entry.epochs} if in_parts else {}),
                 "value": evaluation.value,
                 **(
                     {f"values_{i}": one for i, one in enumerate(evaluation.values)}
@@ -58,7 +60,8 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
         )
     if not rows:
         return pd.DataFrame()
-    return with_params(rows, space).astype({"duplicate_of": "Int64"})
+    whole = {"duplicate_of": "Int64", **({"epochs": "Int64"} if in_parts else {})}
+    return with_params(rows, space).astype(whole)
 
 
 def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.DataFrame:

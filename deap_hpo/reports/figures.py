@@ -82,8 +82,9 @@ def _impact(study: Recorded, trials: pd.DataFrame) -> Iterator[StudyFigure]:
     from deap_hpo.analysis.response import ResponseModel
     from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
 
-    epochs = trials["number"].map({entry.number: entry.epochs or 0 for entry in study.entries})
-    asked = trials[trials["duplicate_of"].isna() & epochs.eq(epochs.max())]
+    asked = trials[trials["duplicate_of"].isna()]
+    if "epochs" in asked:
+        asked = asked[asked["epochs"].eq(asked["epochs"].max())]
     if study.space is None or len(asked) < _FEWEST_FOR_IMPACT:
         return
     of_which = ""

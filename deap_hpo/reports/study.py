@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
@@ -114,12 +115,14 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     trials = trials_table(recorded.entries, recorded.space, recorded.directions[0])
     ranked = best_trials(trials, recorded.directions[0])
     names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
-    header = ["evaluation", "generation", value_name(recorded), *(name.split("_", 1)[1] for name in names)]
+    parts = ["epochs"] if "epochs" in trials else []  # after which it was measured
+    header = ["evaluation", "generation", *parts, value_name(recorded), *(name.split("_", 1)[1] for name in names)]
     best = [row for _, row in ranked.head(top).iterrows()]
     rows = [
         [
             str(row["number"]),
             str(row["generation"]),
+            *("-" if pd.isna(row[name]) else str(row[name]) for name in parts),
             format_value(row["value"]),
             *(format_cell(row[name]) for name in names),
         ]

@@ -7,6 +7,7 @@ import traceback
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -116,6 +117,13 @@ class PopulationTrainer(BatchEvaluator):
         """
         self.task.configure(params)
         return self.evaluate(Request(0, params, seed))
+
+    def with_checkpoints(self, checkpoints: CheckpointStore) -> PopulationTrainer:
+        """Give the same trainer, whose checkpoints are kept elsewhere."""
+        other = copy(self)
+        other.reference = self.reference.with_checkpoints(checkpoints)
+        other.checkpoints = checkpoints
+        return other
 
     def prepare_worker(self) -> None:
         """Prepare a process that does nothing but evaluate."""

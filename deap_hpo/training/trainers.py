@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
+from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError
+from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.hardware import resolve_device
 from deap_hpo.training.leak import LeakingTrainer
 from deap_hpo.training.population import PopulationTrainer
@@ -22,7 +23,19 @@ TRAINERS: dict[str, Callable[..., Trainer]] = {
 }
 
 
-def make_trainer(task: Task, *, trainer: str = "auto", device: str | torch.device = "auto", **settings: Any) -> Trainer:
+def make_trainer(
+    task: Task,
+    *,
+    trainer: str = "auto",
+    epochs: int = 1,
+    device: str | torch.device = "auto",
+    precision: str = "fp32",
+    repeats: int = 1,
+    checkpoints: CheckpointStore | None = None,
+    stack_size: int | None = None,
+    memory_limit: int | None = None,
+    engine: str = "auto",
+) -> Trainer:
     """Make a trainer; "auto" takes the one that is faster on the device.
 
     On an accelerator that is the population: one network alone leaves it idle. On a CPU it is the reference, in as many
@@ -32,8 +45,15 @@ def make_trainer(task: Task, *, trainer: str = "auto", device: str | torch.devic
     Args:
         task: What to train.
         trainer: "auto", "population" or "reference"; "leaking" is a demonstration, see `LeakingTrainer`.
-        device: Where to train; see `ReferenceTrainer`.
-        settings: Further arguments of the trainer: `epochs`, `precision`, `repeats`.
+        epochs: Epochs of an evaluation, at least 1; see `ReferenceTrainer`, as the next four.
+        device: Where to train.
+        precision: "fp32", "bf16" or "auto".
+        repeats: Trainings of one evaluation, at least 1.
+        checkpoints: Where trainings that others may go on from leave their state.
+        stack_size: Networks trained together at most; see `PopulationTrainer`, as the last two. They change speed only,
+            and the reference, which trains one network at a time, has no use for them.
+        memory_limit: Bytes that a stack may take.
+        engine: How its steps are run.
 
     Raises:
         InputError: There is no such trainer, or an argument is out of range.
@@ -50,4 +70,15 @@ def make_trainer(task: Task, *, trainer: str = "auto", device: str | torch.devic
         trainer = "reference" if resolve_device(device).type == "cpu" else "population"
     if trainer not in TRAINERS:
         raise InputError(f"trainer must be one of auto, {', '.join(TRAINERS)}; got {trainer!r}.")
-    return TRAINERS[trainer](task, device=device, **settings)
+    for name, value in (("stack_size", stack_size), ("memory_limit", memory_limit)):
+        check_optional_integer(name, value, 1)
+    stacks = {"stack_size": stack_size, "memory_limit": memory_limit, "engine": engine}
+    return TRAINERS[trainer](
+        task,
+        epochs=epochs,
+        device=device,
+        precision=precision,
+        repeats=repeats,
+        checkpoints=checkpoints,
+        **(stacks if trainer == "population" else {}),
+    )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from recorded import SPACE, entries
+from rich.console import Console
 
 from deap_hpo.analysis.tables import epochs_table, summary, trials_table
 from deap_hpo.entries import best_entry
+from deap_hpo.recorded import Recorded
+from deap_hpo.reports.study import print_study
 
 
 def test_trials_have_decoded_values_and_the_best_so_far() -> None:
@@ -21,6 +26,20 @@ def test_trials_have_decoded_values_and_the_best_so_far() -> None:
     assert table["params_kind"].tolist() == ["a", "a", "b", "b", "b"]
     assert table["duplicate_of"].tolist() == [pd.NA, pd.NA, pd.NA, 2, pd.NA]
     assert table["metrics_accuracy"].tolist()[2] == 0.7
+
+
+def test_of_trainings_in_parts_it_is_told_after_how_many_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "epochs" not in trials_table(entries(), SPACE)
+    parts = [replace(one, epochs=[None, 3, 9, 9, 1][one.number]) for one in entries()]
+    assert trials_table(parts, SPACE)["epochs"].tolist() == [pd.NA, 3, 9, 9, 1]
+    study = Recorded("parts", ("minimize",), SPACE, tuple(parts), {})
+    print_study(study, Console(width=200), top=5)
+    head, best, *_ = capsys.readouterr().out.splitlines()[3:]
+    assert head.split()[:4] == ["evaluation", "generation", "epochs", "value"]
+    assert best.split()[:4] == ["2", "1", "9", "0.5000"]
+    print_study(replace(study, entries=(replace(parts[1], epochs=None), parts[2])), Console(width=200), top=5)
+    assert re.search(r"^ 1 +0 +- +0\.8000", capsys.readouterr().out, re.MULTILINE)
+    assert "<th>epochs</th>" in study._repr_html_()
 
 
 def test_the_best_so_far_rises_where_values_are_maximised() -> None:

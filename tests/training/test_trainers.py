@@ -31,7 +31,22 @@ def test_a_cpu_gets_the_reference_and_an_accelerator_the_population(monkeypatch)
     assert isinstance(trainers.make_trainer(small_task(), device="cpu"), ReferenceTrainer)
     monkeypatch.setattr(trainers, "resolve_device", lambda device: torch.device("cuda"))
     monkeypatch.setitem(trainers.TRAINERS, "population", lambda task, **settings: ("population", settings))
-    assert trainers.make_trainer(small_task(), epochs=2) == ("population", {"device": "auto", "epochs": 2})
+    name, settings = trainers.make_trainer(small_task(), epochs=2, stack_size=5)
+    assert (name, settings["epochs"], settings["stack_size"], settings["device"]) == ("population", 2, 5, "auto")
+
+
+def test_the_same_arguments_do_wherever_it_trains():
+    speed = {"stack_size": 2, "memory_limit": 10**9, "engine": "eager"}
+    reference, population = (
+        trainers.make_trainer(small_task(), trainer=name, device="cpu", **speed) for name in ("auto", "population")
+    )
+    assert isinstance(reference, ReferenceTrainer)
+    assert (population.stack_size, population.memory_limit, population.engine) == tuple(speed.values())
+    with pytest.raises(TypeError, match="epoch"):
+        trainers.make_trainer(small_task(), epoch=3)
+    for name in ("stack_size", "memory_limit"):
+        with pytest.raises(InputError, match=f"{name} must be"):
+            trainers.make_trainer(small_task(), device="cpu", **{name: 0})
 
 
 @pytest.mark.parametrize("name", trainers.TRAINERS)
