@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated
 
@@ -191,7 +192,7 @@ def compare(
         from deap_hpo.comparison import compare as compare_methods
         from deap_hpo.comparison import parse_method
         from deap_hpo.config import load_config
-        from deap_hpo.reports.comparison import markdown, results, write
+        from deap_hpo.reports.comparison import print_comparison, results, write
         from deap_hpo.reports.study import strict_json
         from deap_hpo.storage import run_folder
 
@@ -199,15 +200,16 @@ def compare(
         common = load_config(config, [*(overrides or []), f"study.storage={json.dumps(storage)}"])
         parsed = [parse_method(method) for method in methods]
         with errors.status("") as status:
+            tell = status.update if errors.is_terminal else partial(errors.print, markup=False)
             tables = compare_methods(
-                common, parsed, experiment=experiment, seeds=seeds, budget=budget, repeats=repeats, tell=status.update
+                common, parsed, experiment=experiment, seeds=seeds, budget=budget, repeats=repeats, tell=tell
             )
         made = results(*tables, common, command=shlex.join(["deap-hpo", *sys.argv[1:]]))
         paths = write(made, folder)
         if as_json:
             output.print_json(strict_json(made))
         else:
-            output.print(markdown(made), markup=False)
+            print_comparison(made, output)
             output.print(", ".join(map(str, paths)), markup=False)
 
 

@@ -210,8 +210,8 @@ def comparisons(data: Path, target: Path) -> list[Path]:
     paths: list[Path] = []
     for path in sorted(data.glob("comparison*.json")):
         result = json.loads(path.read_text())
-        figure = plot_comparison(pd.DataFrame(result["anytime"]))
-        outcomes = plot_outcomes(result["outcomes"]["test_loss"]["summary"])
+        figure = plot_comparison(pd.DataFrame(result["anytime"]), seeds=result["seeds"])
+        outcomes = plot_outcomes(result["outcomes"]["test_loss"]["summary"], seeds=result["seeds"])
         paths += save(figure, target / path.stem) + save(outcomes, target / f"{path.stem}_outcomes")
     return paths
 

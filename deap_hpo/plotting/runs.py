@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from deap_hpo.plotting.style import COLORS, label_values, line_look, style
+from deap_hpo.wording import plural
 
 
 @style()
@@ -232,6 +233,7 @@ def plot_work(work: pd.DataFrame, seeds: pd.DataFrame, *, title: str = "") -> Fi
 def plot_outcomes(
     summary: Sequence[dict[str, Any]],
     *,
+    seeds: int | None = None,
     value_name: str = "test loss",
     title: str = "Chosen hyperparameters, fresh seeds",
 ) -> Figure:
@@ -241,6 +243,7 @@ def plot_outcomes(
 
     Args:
         summary: Rows as returned by `deap_hpo.analysis.significance.summarise`, with `method`.
+        seeds: How many seeds there were, for the axis.
         value_name: What the outcome is called.
         title: Of the figure.
     """
@@ -259,9 +262,13 @@ def plot_outcomes(
         names.append(name)
     _name_rows(axes, names)
     axes.set_ylim(len(summary) - 0.5, -0.5)
-    axes.set_xlabel(f"{value_name}: mean and 95 % interval")
+    axes.set_xlabel(f"{value_name}: mean and 95 % interval over {_seeds(seeds)}")
     axes.set_title(title)
     return figure
+
+
+def _seeds(count: int | None) -> str:
+    return "the seeds" if count is None else plural(count, "seed")
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -271,11 +278,14 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 @style()
-def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation loss") -> Figure:
+def plot_comparison(
+    anytime: pd.DataFrame, *, seeds: int | None = None, value_name: str = "best validation loss"
+) -> Figure:
     """Draw the best so far over the epochs trained: median over seeds, and the middle half of them as a band.
 
     Args:
         anytime: As returned by `deap_hpo.reports.comparison.anytime_bands`.
+        seeds: How many seeds there were, for the title.
         value_name: What the objective is called.
     """
     figure, axes = plt.subplots()
@@ -285,6 +295,6 @@ def plot_comparison(anytime: pd.DataFrame, *, value_name: str = "best validation
         axes.fill_between(at, low, high, step="post", color=line.get_color(), alpha=0.15, lw=0)
     axes.set_xlabel("epochs trained")
     label_values(axes, value_name)
-    axes.set_title("Best so far: median and middle half of the seeds")
+    axes.set_title(f"Best so far: median and middle half of {_seeds(seeds)}")
     figure.legend(loc="outside right upper")
     return figure

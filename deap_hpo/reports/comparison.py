@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 
 import deap_hpo
 from deap_hpo.analysis.significance import friedman, pairwise, summarise, verdict
@@ -17,6 +19,7 @@ from deap_hpo.config import RunConfig
 from deap_hpo.files import write_text
 from deap_hpo.plotting.runs import plot_comparison
 from deap_hpo.plotting.style import save
+from deap_hpo.reports.screen import print_table
 from deap_hpo.wording import format_seconds
 
 
@@ -84,64 +87,96 @@ def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, comman
     return made
 
 
-def markdown(result: dict[str, Any], pairs: bool = False) -> str:
-    """Write a comparison as Markdown: one table, and what the tests show; with `pairs` also a table of each pair."""
+_HEADER = (
+    *("method", "best validation loss", "median", "mean rank", "test loss", "median", "mean rank", "gap"),
+    *("trainings", "epochs", "wall time", "training time"),
+)
+_MEASURES = (("best", "Best validation loss"), ("test_loss", "Test loss"))
+
+
+def print_comparison(result: dict[str, Any], console: Console) -> None:
+    """Print a comparison for people: its table, and what the tests show."""
+    console.print(_introduction(result), markup=False)
+    print_table(_HEADER, _rows(result), console)
+    for measure, title in _MEASURES:
+        for sentence in result["outcomes"][measure]["verdict"]:
+            console.print(f"{title}: {sentence}", markup=False)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Write a comparison as Markdown: a table of the methods, what the tests show, and a table of each pair."""
+    lines = [_introduction(result), "", *_table(_HEADER, _rows(result))]
+    for measure, title in _MEASURES:
+        outcome = result["outcomes"][measure]
+        lines += ["", f"{title}:", "", *[f"- {sentence}" for sentence in outcome["verdict"]]]
+        lines += ["", *_table_of_pairs(outcome["pairs"])]
+    return "\n".join([*lines, "", f"Made by `{result['command']}`.", ""])
+
+
+def _introduction(result: dict[str, Any]) -> str:
+    return (
+        f"{result['seeds']} paired seeds; losses are means over them, with 95 % bootstrap intervals; lower is better.\n"
+        "The test loss is that of the chosen hyperparameters, trained again on fresh seeds; the gap is by how much\n"
+        "their validation loss was worse there than the search had seen (the winner's curse)."
+    )
+
+
+def _rows(result: dict[str, Any]) -> list[list[str]]:
     test = {row["method"]: row for row in result["outcomes"]["test_loss"]["summary"]}
     costs = {row["method"]: row for row in result["costs"]}
-    lines = [
-        f"{result['seeds']} paired seeds; losses are means over them, with 95 % bootstrap intervals; lower is better.",
-        "The test loss is that of the chosen hyperparameters, trained again on fresh seeds; the gap is by how much",
-        "their validation loss was worse there than the search had seen (the winner's curse).",
-        "",
-        "| method | best validation loss | median | mean rank | test loss | median | mean rank | gap | trainings "
-        "| epochs | wall time | training time |",
-        "| --- " * 12 + "|",
-    ]
+    rows = []
     for row in result["outcomes"]["best"]["summary"]:
         method = row["method"]
         cost = costs[method]
-        cells = [
-            method,
-            _with_interval(row),
-            _number(row["median"]),
-            f"{row['mean_rank']:.2f}",
-            _with_interval(test[method]),
-            _number(test[method]["median"]),
-            f"{test[method]['mean_rank']:.2f}",
-            "-" if cost["gap"] is None else f"{cost['gap']:+.4f}",
-            f"{cost['trainings']:.0f}",
-            f"{cost['epochs']:.0f}",
-            format_seconds(cost["wall_seconds"]),
-            format_seconds(cost["training_seconds"]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    for measure, title in (("best", "Best validation loss"), ("test_loss", "Test loss")):
-        outcome = result["outcomes"][measure]
-        lines += ["", f"{title}:", "", *[f"- {sentence}" for sentence in outcome["verdict"]]]
-        if pairs:
-            lines += ["", *_table_of_pairs(outcome["pairs"])]
-    return "\n".join([*lines, "", f"Made by `{result['command']}`.", ""])
+        rows.append(
+            [
+                method,
+                _with_interval(row),
+                _number(row["median"]),
+                f"{row['mean_rank']:.2f}",
+                _with_interval(test[method]),
+                _number(test[method]["median"]),
+                f"{test[method]['mean_rank']:.2f}",
+                "-" if cost["gap"] is None else f"{cost['gap']:+.4f}",
+                f"{cost['trainings']:.0f}",
+                f"{cost['epochs']:.0f}",
+                format_seconds(cost["wall_seconds"]),
+                format_seconds(cost["training_seconds"]),
+            ]
+        )
+    return rows
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write a table in Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def write(result: dict[str, Any], folder: Path) -> list[Path]:
     """Write ``comparison.json``, ``comparison.md`` and the figure into a folder; return their paths."""
     texts = {
         folder / "comparison.json": json.dumps(result, indent=1) + "\n",
-        folder / "comparison.md": markdown(result, pairs=True),
+        folder / "comparison.md": markdown(result),
     }
     for path, text in texts.items():
         write_text(path, text)
-    return [*texts] + save(plot_comparison(pd.DataFrame(result["anytime"])), folder / "comparison")
+    figure = plot_comparison(pd.DataFrame(result["anytime"]), seeds=result["seeds"])
+    return [*texts] + save(figure, folder / "comparison")
 
 
 def _table_of_pairs(pairs: list[dict[str, Any]]) -> list[str]:
     """Say of each pair the median difference, p of the signed-rank test, p after Holm, and the effect (-1 to 1)."""
     rows = [
-        f"| {pair['first']} - {pair['second']} | {_number(pair['difference'])} | {pair['p']:.2g} | "
-        f"{pair['p_holm']:.2g} | {pair['effect']:+.2f} |"
+        [
+            f"{pair['first']} - {pair['second']}",
+            _number(pair["difference"]),
+            f"{pair['p']:.2g}",
+            f"{pair['p_holm']:.2g}",
+            f"{pair['effect']:+.2f}",
+        ]
         for pair in pairs
     ]
-    return ["| pair | median difference | p (Wilcoxon) | p (Holm) | rank-biserial effect |", "| --- " * 5 + "|", *rows]
+    return _table(["pair", "median difference", "p (Wilcoxon)", "p (Holm)", "rank-biserial effect"], rows)
 
 
 def _with_interval(row: dict[str, Any]) -> str:

@@ -6,15 +6,13 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
@@ -22,6 +20,7 @@ from deap_hpo.analysis.tables import best_trials, summary, trials_table
 from deap_hpo.entries import best_entry, params_of
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
+from deap_hpo.reports.screen import print_table
 from deap_hpo.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.storage import shown
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value, plural
@@ -128,7 +127,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
         ]
         for row in best
     ]
-    _print_table(header, rows, console)
+    print_table(header, rows, console)
     final = recorded.attributes.get("final")
     if final and final["test_size"]:
         console.print(
@@ -151,42 +150,10 @@ def print_front(recorded: Recorded, console: Console) -> None:
         cells = [*one["values"].values(), *(shown_of.get(name, "-") for name in others)]
         rows.append([str(one["number"]), str(one["generation"]), *map(format_cell, cells)])
     console.print(f"Pareto front: {plural(len(front), 'evaluation')}")
-    _print_table(["evaluation", "generation", *objectives, *others], rows, console)
+    print_table(["evaluation", "generation", *objectives, *others], rows, console)
     console.print(f"Hypervolume by generation: {', '.join(f'{value:.4g}' for value in volume['by_generation'])}")
     reference = dict(zip(objectives, volume["reference"], strict=True))
     console.print(f"  measured from the worst feasible values, {format_params(reference)}")
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print a table; where the console is too narrow for it, a line for each column, so that nothing is cut off."""
-    if not rows:
-        return
-    if _width(header, *rows) <= console.width:
-        _print_lines([header, *rows], console)
-        return
-    while rows:  # as many as fit, and the others below
-        count = len(rows)
-        while count > 1 and _width(*zip(header, *rows[:count], strict=True)) > console.width:
-            count -= 1
-        lines = list(zip(header, *rows[:count], strict=True))
-        if _width(*lines) <= console.width:
-            _print_lines(lines, console)
-        else:
-            console.print("\n".join(map(" ".join, lines)), markup=False, highlight=False)
-        rows = rows[count:]
-        if rows:
-            console.print()
-
-
-def _width(*lines: Sequence[str]) -> int:
-    return sum(max(map(cell_len, column)) + 2 for column in zip(*lines, strict=True))
-
-
-def _print_lines(lines: Sequence[Sequence[str]], console: Console) -> None:
-    table = Table(*map(escape, lines[0]), box=None)
-    for line in lines[1:]:
-        table.add_row(*map(escape, line))
-    console.print(table)
 
 
 def counts_sentence(recorded: Recorded) -> str:
