@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
+import pickle
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from deap_hpo.checks import check_integer, check_optional_integer
@@ -17,11 +19,11 @@ from deap_hpo.executors import check_limits
 from deap_hpo.pool import WorkerPool
 from deap_hpo.workers import WorkerDied
 
-# Ray reads it when it is imported, here and in its workers: tensors then stay in the object store, one copy a machine.
-os.environ.setdefault("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "1")
 try:
     import ray
+    from ray.cloudpickle import CloudPickler
     from ray.exceptions import RayError, RayTaskError
+    from ray.util.serialization import deregister_serializer, register_serializer
 except ImportError:
     raise InputError("The executor 'ray' needs a further package: pip install 'deap-hpo[ray]'.") from None
 
@@ -117,12 +119,51 @@ class RayExecutor:
 
 def _stored(evaluate: Evaluate) -> Any:
     try:
-        with warnings.catch_warnings():
-            # Ray warns that shared tensors must not be changed; an evaluator's data never are.
-            warnings.simplefilter("ignore")
+        with _tensors_by_their_memory():
             return ray.put(evaluate)
     except Exception as error:  # whatever an evaluator's own pickling raises
         raise InputError(f"The evaluator could not be put into Ray's object store: {error}.") from error
+
+
+@contextmanager
+def _tensors_by_their_memory() -> Iterator[None]:
+    """Put tensors into the object store as arrays, which workers look at where they are: one copy for a machine.
+
+    Ray copies tensors to each worker; its own switch (RAY_ENABLE_ZERO_COPY_TORCH_TENSORS) has to be set before Ray is
+    imported, and has every worker import torch, whether it is needed or not.
+    """
+    torch = sys.modules.get("torch")
+    over_a_network = ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]
+    if torch is None or torch.Tensor in CloudPickler.dispatch or over_a_network:
+        yield  # there are none, or somebody else has said how they go
+        return
+    register_serializer(torch.Tensor, serializer=_as_array, deserializer=_from_array)
+    try:
+        yield
+    finally:
+        deregister_serializer(torch.Tensor)
+
+
+def _as_array(tensor: Any) -> tuple[Any, ...]:
+    """Give a tensor's bytes as an array of numpy, which has no bfloat16, and what else makes the tensor."""
+    torch = sys.modules["torch"]
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    if not plain or tensor.requires_grad:
+        rebuild, arguments, *_ = tensor.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        return rebuild, arguments
+    return tensor.contiguous().flatten().view(torch.uint8).numpy(), tensor.dtype, tuple(tensor.shape)
+
+
+def _from_array(packed: tuple[Any, ...]) -> Any:
+    if callable(packed[0]):
+        rebuild, arguments = packed
+        return rebuild(*arguments)
+    import torch
+
+    array, dtype, shape = packed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it must not be changed: an evaluator's data never are
+        return torch.from_numpy(array).view(dtype).reshape(shape)
 
 
 class _RayWorker:

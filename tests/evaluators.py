@@ -210,6 +210,19 @@ class SharedTensor(Evaluator):
         return Evaluation((float(self.tensor.sum()), shared_megabytes()))
 
 
+class PrivateMemory(Evaluator):
+    """Holds a tensor, and tells how many megabytes this process has to itself."""
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+
+    def evaluate(self, request: Request) -> Evaluation:
+        total = float(self.tensor.sum())
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        private = next(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon")) * 1024 / 1e6
+        return Evaluation((total, private))
+
+
 def shared_megabytes() -> float:
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss_Shmem")) * 1024 / 1e6

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import evaluators
 import pytest
+import torch
 from test_executors import check_that_one_that_kills_takes_no_other_of_its_chunk_with_it, requests, results
 from test_pbt import CONFIG
 
@@ -24,7 +26,9 @@ from deap_hpo.training.task import Task
 ray = pytest.importorskip("ray", reason="needs the extra [ray]")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-from deap_hpo.ray_executor import RayExecutor  # noqa: E402
+from ray.cloudpickle import CloudPickler  # noqa: E402
+
+from deap_hpo.ray_executor import RayExecutor, _as_array, _from_array  # noqa: E402
 
 PBT = CONFIG.replace("generations = 5", "generations = 3")
 QUIET = {"include_dashboard": False, "num_cpus": 1}
@@ -99,13 +103,42 @@ def test_the_loss_of_a_node_costs_retries_and_nothing_else(cluster: Any) -> None
 
 
 def test_tensors_stay_in_the_store(executor: RayExecutor) -> None:
-    torch = pytest.importorskip("torch")
-    megabytes = 96
-    tensor = torch.ones(megabytes * 1_000_000, dtype=torch.uint8)
-    for evaluation in results(executor, evaluators.SharedTensor(tensor), 2):
-        total, shared = evaluation.values
-        assert total == megabytes * 1_000_000
-        assert shared > megabytes / 4  # in equal shares with the store; a copy of its own would not be shared
+    """Also where Ray was imported before this package, as it was here: its own switch for it is read then."""
+    private = {}
+    for megabytes in (1, 128):
+        tensor = torch.ones(megabytes * 1_000_000 // 4, dtype=torch.float32)
+        (evaluation,) = results(executor, evaluators.PrivateMemory(tensor), 1)
+        assert evaluation.values[0] == len(tensor)
+        private[megabytes] = evaluation.values[1]
+    assert private[128] - private[1] < 64
+    assert torch.Tensor not in CloudPickler.dispatch, "what a user's own tasks send goes as Ray sends it"
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(6.0).reshape(2, 3),
+        torch.arange(6.0).reshape(2, 3).t(),
+        torch.tensor(3),
+        torch.zeros(0, 4),
+        torch.tensor([True, False]),
+        torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+        torch.ones(3, requires_grad=True),
+        torch.eye(3).to_sparse(),
+    ],
+    ids=lambda one: f"{one.dtype}-{tuple(one.shape)}",
+)
+def test_a_tensor_arrives_as_it_was(tensor: torch.Tensor) -> None:
+    packed = pickle.loads(pickle.dumps(_as_array(tensor)))
+    arrived = _from_array(packed)
+    assert (arrived.dtype, arrived.shape, arrived.layout) == (tensor.dtype, tensor.shape, tensor.layout)
+    assert arrived.requires_grad == tensor.requires_grad
+    assert torch.equal(arrived.to_dense(), tensor.to_dense())
+
+
+def test_a_worker_imports_torch_only_for_what_needs_it(executor: RayExecutor) -> None:
+    (evaluation,) = results(executor, evaluators.BirthOf(["torch"]), 1)
+    assert evaluation.values[0] == 0.0
 
 
 def test_population_based_training_goes_on_from_checkpoints_of_other_workers(
