@@ -192,6 +192,7 @@ def compare(
         from deap_hpo.comparison import compare as compare_methods
         from deap_hpo.comparison import parse_method
         from deap_hpo.config import load_config
+        from deap_hpo.recorded import load_study
         from deap_hpo.reports.comparison import print_comparison, results, write
         from deap_hpo.reports.study import strict_json
         from deap_hpo.storage import run_folder
@@ -204,7 +205,14 @@ def compare(
             tables = compare_methods(
                 common, parsed, experiment=experiment, seeds=seeds, budget=budget, repeats=repeats, tell=tell
             )
-        made = results(*tables, common, command=shlex.join(["deap-hpo", *sys.argv[1:]]))
+        first = load_study(f"{experiment}-{parsed[0].label}-1", storage)
+        made = results(
+            *tables,
+            common,
+            command=shlex.join(["deap-hpo", *sys.argv[1:]]),
+            objective=first.objective_names[0],
+            direction=first.directions[0],
+        )
         paths = write(made, folder)
         if as_json:
             output.print_json(strict_json(made))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from time import perf_counter
 from typing import Any
@@ -23,15 +23,14 @@ from deap_hpo.checks import check_integer
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.entries import Entry, best_entry, param_columns, schedule_of
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation, Request
-from deap_hpo.evaluator import Evaluator
+from deap_hpo.evaluation import Direction
 from deap_hpo.individual import Individual
 from deap_hpo.methods import IN_PARTS
 from deap_hpo.pbt import PBTSettings
 from deap_hpo.recorded import Recorded, load_study, note
+from deap_hpo.retraining import Retraining
 from deap_hpo.study import Study
-from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.schedule import Schedule, train_schedule
+from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
 
@@ -73,38 +72,6 @@ def parse_method(text: str) -> Method:
     return Method(label or name, (f'evolution.algorithm="{name}"', *(f"{section}.{part}" for part in given)))
 
 
-class Retraining(Evaluator):
-    """Trains a choice and measures it on the test examples too, as metrics `test_loss` and ``test_*``.
-
-    Args:
-        trainer: Gives task, epochs, device and precision.
-        schedule: What to train with, where the choice's hyperparameters changed in training; else those of a request,
-            for all epochs.
-    """
-
-    def __init__(self, trainer: Trainer, schedule: Schedule = ()) -> None:
-        one = trainer.reference
-        self.reference = ReferenceTrainer(one.task, epochs=one.epochs, device=one.device, precision=one.precision)
-        self.schedule = schedule
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Those of the trainer, and the schedule."""
-        return {**self.reference.settings, **({"schedule": list(self.schedule)} if self.schedule else {})}
-
-    def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor: train and measure."""
-        schedule = self.schedule or [(request.params, None)]
-        model, evaluation = train_schedule(self.reference, schedule, request.seed)
-        if evaluation.status != "ok":
-            return evaluation
-        if self.reference.data.test is None:
-            raise InputError("A comparison needs test examples; the task's data have none.")
-        loss, metrics = self.reference.measure(model, self.reference.data.test)
-        measured = {"test_loss": loss, **{f"test_{name}": value for name, value in metrics.items()}}
-        return replace(evaluation, metrics={**evaluation.metrics, **measured})
-
-
 def compare(
     config: RunConfig,
     methods: Sequence[Method],
@@ -129,11 +96,11 @@ def compare(
         tell: Is told what is being done.
 
     Returns:
-        Two tables. `runs`, one row for each run: `method`, `seed`, `best` (validation loss of the choice, as the search
-        saw it), `retrained` (mean validation loss on fresh seeds), `gap` (retrained - best: the luck of the draw),
-        `test_loss` and ``test_*`` (means on fresh seeds), `trainings`, `epochs` (trained), `wall_seconds` (since the
-        last interruption), `training_seconds`, `params_*`. What has no finite value, as where one of the fresh seeds
-        diverges, is ``inf``.
+        Two tables. `runs`, one row for each run: `method`, `seed`, `best` (objective of the choice, as the search saw
+        it), `retrained` (its mean on fresh seeds), `gap` (by how much that is worse: the luck of the draw), `test_loss`
+        and ``test_*`` (means on fresh seeds), `trainings`, `epochs` (trained), `wall_seconds` (since the last
+        interruption), `training_seconds`, `params_*`. What has no finite value, as where one of the fresh seeds
+        diverges, is infinitely bad.
         `anytime`, one row for each training: `method`, `seed`, `training` (from 1), `epochs` (trained so far), `best`
         (so far).
 
@@ -154,16 +121,11 @@ def compare(
         with _named(method):
             first[method] = _settings_of(config, method, f"{experiment}-{method.label}-1", 1, budget)
     task = make_task(config)
-    if task.goals.directions != ("minimize",):
-        raise InputError(
-            f"compare judges by one objective, the less the better; the task has {', '.join(task.goals.objectives)} "
-            f"({', '.join(task.goals.directions)})."
-        )
-    if task.data.test is None:
-        raise InputError("A comparison needs test examples; the task's data have none.")
+    _check_judged(task)
     for method, settings in first.items():
         with _named(method):
             check_algorithm(settings, trainer_of(task, settings))
+    minimize = task.goals.directions == ("minimize",)
     runs: list[dict[str, Any]] = []
     anytime: list[dict[str, Any]] = []
     for seed in range(1, seeds + 1):
@@ -174,9 +136,25 @@ def compare(
             recorded = _search(settings, trainer, budget)
             steps = _steps(recorded)
             chosen = _measured(recorded, steps) | _retrained(settings, trainer, recorded, repeats)
-            runs.append({"method": method.label, "seed": seed, **chosen, "gap": chosen["retrained"] - chosen["best"]})
+            gap = chosen["retrained"] - chosen["best"] if minimize else chosen["best"] - chosen["retrained"]
+            runs.append({"method": method.label, "seed": seed, **chosen, "gap": gap})
             anytime += [{"method": method.label, "seed": seed, **step} for step in steps]
     return pd.DataFrame(runs), pd.DataFrame(anytime)
+
+
+def _check_judged(task: Task) -> None:
+    """Check that a task has one objective, which test examples can measure, too."""
+    judged, *others = task.goals.objectives
+    if others or judged not in ("loss", *task.metrics):
+        raise InputError(
+            f"compare judges by one objective, the loss or a metric; the task has {', '.join(task.goals.objectives)}."
+        )
+    if task.data.test is None:
+        raise InputError("A comparison needs test examples; the task's data have none.")
+
+
+def _worst(direction: Direction) -> float:
+    return math.inf if direction == "minimize" else -math.inf
 
 
 @contextmanager
@@ -237,10 +215,11 @@ def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
 def _steps(recorded: Recorded) -> list[dict[str, Any]]:
     """The best so far, and the epochs trained so far, after each training."""
     steps: list[dict[str, Any]] = []
-    best, epochs = math.inf, 0
+    direction, epochs = recorded.directions[0], 0
+    best, better = _worst(direction), min if direction == "minimize" else max
     for entry in recorded.entries:
         if entry.duplicate_of is None:
-            best = min(best, entry.evaluation.value) if entry.evaluation.feasible else best
+            best = better(best, entry.evaluation.value) if entry.evaluation.feasible else best
             epochs += entry.evaluation.trained_epochs
             steps.append({"training": len(steps) + 1, "epochs": epochs, "best": best})
     return steps
@@ -249,14 +228,14 @@ def _steps(recorded: Recorded) -> list[dict[str, Any]]:
 def _choice(recorded: Recorded) -> Entry | None:
     """The evaluation that a run has chosen; None where none has ended with a finite value."""
     if any(entry.evaluation.feasible for entry in recorded.entries):
-        return best_entry(recorded.entries)
+        return best_entry(recorded.entries, recorded.directions[0])
     return None
 
 
 def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
     choice = _choice(recorded)
     return {
-        "best": choice.evaluation.value if choice else math.inf,
+        "best": choice.evaluation.value if choice else _worst(recorded.directions[0]),
         "trainings": steps[-1]["training"],
         "epochs": steps[-1]["epochs"],
         "wall_seconds": recorded.attributes["comparison"]["wall_seconds"],
@@ -270,9 +249,10 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
 
     Where one of them has no value, neither has the mean: a choice that fails now and then is not to look better.
     """
-    choice = _choice(recorded)
+    choice, worst = _choice(recorded), _worst(recorded.directions[0])
+    none = {"retrained": worst, "test_loss": math.inf, f"test_{recorded.objective_names[0]}": worst}
     if choice is None:
-        return {"retrained": math.inf, "test_loss": math.inf}
+        return none
     with Study(
         settings.search_space,
         name=f"{recorded.name}-retrained",
@@ -287,7 +267,7 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
         study.map(Retraining(trainer, schedule if changed else ()), [Individual(choice.genes) for _ in range(repeats)])
         evaluations = [entry.evaluation for entry in study.record]
     if any(evaluation.status != "ok" for evaluation in evaluations):
-        return {"retrained": math.inf, "test_loss": math.inf}
+        return none
     tested = [name for name in evaluations[0].metrics if name.startswith("test_")]
     return {
         "retrained": fmean(evaluation.value for evaluation in evaluations),

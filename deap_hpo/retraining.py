@@ -1,18 +1,21 @@
-"""A network on record, trained again from its seed: the one that was evaluated, or a warning that it is another."""
+"""Networks trained again: one on record, from its seed; and a choice with fresh seeds, measured on test examples."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from deap_hpo.entries import Entry, schedule_of
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.space import Space
+from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 
 if TYPE_CHECKING:
@@ -57,3 +60,35 @@ def retrain(
                 stacklevel=3,
             )
     return model, evaluation, schedule
+
+
+class Retraining(Evaluator):
+    """Trains a choice and measures it on the test examples too, as metrics `test_loss` and ``test_*``.
+
+    Args:
+        trainer: Gives task, epochs, device and precision.
+        schedule: What to train with, where the choice's hyperparameters changed in training; else those of a request,
+            for all epochs.
+    """
+
+    def __init__(self, trainer: Trainer, schedule: Schedule = ()) -> None:
+        one = trainer.reference
+        self.reference = ReferenceTrainer(one.task, epochs=one.epochs, device=one.device, precision=one.precision)
+        self.schedule = schedule
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the trainer, and the schedule."""
+        return {**self.reference.settings, **({"schedule": list(self.schedule)} if self.schedule else {})}
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Do one request of an executor: train and measure."""
+        schedule = self.schedule or [(request.params, None)]
+        model, evaluation = train_schedule(self.reference, schedule, request.seed)
+        if evaluation.status != "ok":
+            return evaluation
+        if self.reference.data.test is None:
+            raise InputError("A comparison needs test examples; the task's data have none.")
+        loss, metrics = self.reference.measure(model, self.reference.data.test)
+        measured = {"test_loss": loss, **{f"test_{name}": value for name, value in metrics.items()}}
+        return replace(evaluation, metrics={**evaluation.metrics, **measured})

@@ -15,7 +15,7 @@ from deap_hpo.assembly import make_task
 from deap_hpo.comparison import compare, parse_method
 from deap_hpo.config import RunConfig, load_config, make_config
 from deap_hpo.errors import InputError
-from deap_hpo.plotting.runs import plot_comparison
+from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.recorded import load_study, study_names
 from deap_hpo.reports.comparison import anytime_bands, markdown, results
 
@@ -143,6 +143,34 @@ def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> 
     assert float(row[6]) == pytest.approx(summary["median"], abs=1e-4)
     assert {row["method"] for row in result["outcomes"]["best"]["summary"]} == {"truncation", "random", "fixed"}
     assert json.loads(call(*arguments, "--json").stdout)["runs"] == result["runs"]
+
+
+def test_methods_are_compared_by_a_metric_the_higher_the_better(here: Path) -> None:  # noqa: F811
+    arguments = ["compare", "random", "fixed:params={lr=1e25,momentum=0.9}", "--config", "small.toml", "--seeds", "3"]
+    arguments += ["--budget", "4", "--repeats", "1", "--set", "task.objective=accuracy", "--set", "space.lr.high=1e30"]
+    ended = call(*arguments)
+    assert ended.exit_code == 0, ended.output
+    for said in ("values are means over them", "higher is better", "best validation accuracy", "Test accuracy: "):
+        assert said in ended.output
+    assert "loss" not in ended.output
+    made = json.loads(Path("runs/compare/comparison.json").read_text())
+    assert (made["objective"], made["direction"]) == ("accuracy", "maximize")
+    for outcome in (made["outcomes"][name] for name in ("best", "test_accuracy")):
+        first, second = outcome["summary"]
+        assert (first["method"], first["mean_rank"]) == ("random", 1.0)
+        assert 0.1 < first["mean"] < 1
+        assert second["mean"] is None, "its trainings diverge"
+        assert outcome["pairs"][0]["effect"] == 1.0
+    runs = [row for row in made["runs"] if row["method"] == "random"]
+    assert all(row["gap"] == pytest.approx(row["best"] - row["retrained"]) for row in runs)
+    for row in runs:
+        seen = [one["median"] for one in made["anytime"] if one["method"] == "random" and one["median"] is not None]
+        entries = load_study(f"compare-random-{row['seed']}", "runs/studies.db").entries
+        assert row["best"] == max(one.evaluation.value for one in entries if one.evaluation.status == "ok")
+        assert seen == sorted(seen) != []
+    assert "judges by one objective, the loss or a metric; the task has parameters" in refused(
+        *arguments, "--experiment", "sizes", "--set", "task.objective=parameters"
+    )
 
 
 def test_a_choice_that_diverges_counts_as_worst(here: Path) -> None:  # noqa: F811

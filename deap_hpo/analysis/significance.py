@@ -10,17 +10,19 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from deap_hpo.evaluation import Direction
 from deap_hpo.wording import plural
 
 LEVEL = 0.05
 _RESAMPLES = 9999
 
 
-def summarise(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Summarise outcomes, lower is better.
+def summarise(outcomes: pd.DataFrame, direction: Direction = "minimize") -> pd.DataFrame:
+    """Summarise outcomes.
 
     Args:
         outcomes: One row for each seed, one column for each method; at least 2 seeds.
+        direction: Which way they are better.
 
     Returns:
         One row for each method, best mean rank first: `mean`, `median`, `low` and `high` (95 % bootstrap interval of
@@ -31,14 +33,15 @@ def summarise(outcomes: pd.DataFrame) -> pd.DataFrame:
         >>> table["mean_rank"].to_dict()
         {'a': 1.0, 'b': 2.0}
     """
-    ranks = outcomes.rank(axis="columns").mean()
+    minimize = direction == "minimize"
+    ranks = outcomes.rank(axis="columns", ascending=minimize).mean()
     rows = {}
     for method, values in outcomes.items():
         low, high = _interval(values.to_numpy(float))
         rows[method] = {"mean": values.mean(), "median": values.median(), "low": low, "high": high}
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["mean_rank"] = ranks
-    return table.sort_values(["mean_rank", "mean"], kind="stable")
+    return table.sort_values(["mean_rank", "mean"], ascending=[True, minimize], kind="stable")
 
 
 def _interval(values: Any) -> tuple[float, float]:
@@ -92,8 +95,12 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def verdict(outcomes: pd.DataFrame) -> list[str]:
+def verdict(outcomes: pd.DataFrame, direction: Direction = "minimize") -> list[str]:
     """Say in words what the tests show, and no more than that.
+
+    Args:
+        outcomes: One row for each seed, one column for each method.
+        direction: Which way they are better.
 
     Example:
         >>> verdict(pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [2.0, 4, 6, 8, 10, 12]}))
@@ -111,10 +118,11 @@ def verdict(outcomes: pd.DataFrame) -> list[str]:
         said.append(f"{begin} (Friedman test, p = {overall:.2g}).")
     shown = pairs[pairs["p_holm"] < LEVEL] if may_differ else pairs.iloc[:0]
     for _, pair in shown.iterrows():
-        better, worse = (pair["first"], pair["second"]) if pair["effect"] < 0 else (pair["second"], pair["first"])
-        wins = int((outcomes[better] < outcomes[worse]).sum())
+        lower, higher = (pair["first"], pair["second"]) if pair["effect"] < 0 else (pair["second"], pair["first"])
+        wins = int((outcomes[lower] < outcomes[higher]).sum())
+        better, worse, how = (lower, higher, "lower") if direction == "minimize" else (higher, lower, "higher")
         said.append(
-            f"{better} is better than {worse}: lower in {wins} of {count} pairs, "
+            f"{better} is better than {worse}: {how} in {wins} of {count} pairs, "
             f"Holm-corrected p = {pair['p_holm']:.2g}."
         )
     if may_differ and shown.empty:

@@ -222,3 +222,10 @@ def _has_names(hyperparameter: Hyperparameter) -> bool:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Give each row of a figure its name, the first on top."""
+    axes.set_yticks(range(len(names)), list(names))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)

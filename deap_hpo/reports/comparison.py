@@ -16,8 +16,9 @@ from rich.console import Console
 import deap_hpo
 from deap_hpo.analysis.significance import friedman, pairwise, summarise, verdict
 from deap_hpo.config import RunConfig
+from deap_hpo.evaluation import Direction
 from deap_hpo.files import write_text
-from deap_hpo.plotting.runs import plot_comparison
+from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.plotting.style import save
 from deap_hpo.reports.screen import print_table
 from deap_hpo.wording import format_seconds
@@ -49,7 +50,15 @@ def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(bands, ignore_index=True)
 
 
-def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, command: str) -> dict[str, Any]:
+def results(
+    runs: pd.DataFrame,
+    anytime: pd.DataFrame,
+    config: RunConfig,
+    command: str,
+    *,
+    objective: str = "loss",
+    direction: Direction = "minimize",
+) -> dict[str, Any]:
     """Put a comparison into JSON's types: tables, tests, verdicts, and how it was made.
 
     Args:
@@ -57,15 +66,17 @@ def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, comman
         anytime: Likewise.
         config: The run that all methods have in common.
         command: The command that made it.
+        objective: What they were compared by, "loss" or a metric.
+        direction: Which way it is better.
     """
     outcomes: dict[str, Any] = {}
-    for measure in ("best", "test_loss"):
+    for measure in ("best", f"test_{objective}"):
         table = runs.pivot(index="seed", columns="method", values=measure)[list(runs["method"].unique())]
         outcomes[measure] = {
-            "summary": summarise(table).reset_index(names="method").to_dict("records"),
+            "summary": summarise(table, direction).reset_index(names="method").to_dict("records"),
             "friedman_p": friedman(table),
             "pairs": pairwise(table).to_dict("records"),
-            "verdict": verdict(table),
+            "verdict": verdict(table, direction),
         }
     costs = ["gap", "trainings", "epochs", "wall_seconds", "training_seconds"]
     means = runs.groupby("method", sort=False)[costs].mean()
@@ -74,6 +85,8 @@ def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, comman
             "command": command,
             "date": date.today().isoformat(),
             "version": deap_hpo.__version__,
+            "objective": objective,
+            "direction": direction,
             "task": config.task.model_dump(mode="json"),
             "training": config.training.model_dump(mode="json"),
             "space": config.space,
@@ -87,42 +100,56 @@ def results(runs: pd.DataFrame, anytime: pd.DataFrame, config: RunConfig, comman
     return made
 
 
-_HEADER = (
-    *("method", "best validation loss", "median", "mean rank", "test loss", "median", "mean rank", "gap"),
-    *("trainings", "epochs", "wall time", "training time"),
-)
-_MEASURES = (("best", "Best validation loss"), ("test_loss", "Test loss"))
-
-
 def print_comparison(result: dict[str, Any], console: Console) -> None:
     """Print a comparison for people: its table, and what the tests show."""
     console.print(_introduction(result), markup=False)
-    print_table(_HEADER, _rows(result), console)
-    for measure, title in _MEASURES:
+    print_table(_header(result), _rows(result), console)
+    for measure, title in _measures(result).items():
         for sentence in result["outcomes"][measure]["verdict"]:
             console.print(f"{title}: {sentence}", markup=False)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """Write a comparison as Markdown: a table of the methods, what the tests show, and a table of each pair."""
-    lines = [_introduction(result), "", *_table(_HEADER, _rows(result))]
-    for measure, title in _MEASURES:
+    lines = [_introduction(result), "", *_table(_header(result), _rows(result))]
+    for measure, title in _measures(result).items():
         outcome = result["outcomes"][measure]
         lines += ["", f"{title}:", "", *[f"- {sentence}" for sentence in outcome["verdict"]]]
         lines += ["", *_table_of_pairs(outcome["pairs"])]
     return "\n".join([*lines, "", f"Made by `{result['command']}`.", ""])
 
 
+def _judged(result: dict[str, Any]) -> tuple[str, str]:
+    """Give the objective and its direction, which earlier versions did not write down: they had losses alone."""
+    return result.get("objective", "loss"), result.get("direction", "minimize")
+
+
+def _measures(result: dict[str, Any]) -> dict[str, str]:
+    """What the methods are judged by: keys of outcomes, and what they are called."""
+    objective, _ = _judged(result)
+    return {"best": f"Best validation {objective}", f"test_{objective}": f"Test {objective}"}
+
+
+def _header(result: dict[str, Any]) -> list[str]:
+    seen, tested = (title.lower() for title in _measures(result).values())
+    judged = ["method", seen, "median", "mean rank", tested, "median", "mean rank", "gap"]
+    return [*judged, "trainings", "epochs", "wall time", "training time"]
+
+
 def _introduction(result: dict[str, Any]) -> str:
+    objective, direction = _judged(result)
+    values = "losses" if objective == "loss" else "values"
+    better = "lower" if direction == "minimize" else "higher"
     return (
-        f"{result['seeds']} paired seeds; losses are means over them, with 95 % bootstrap intervals; lower is better.\n"
-        "The test loss is that of the chosen hyperparameters, trained again on fresh seeds; the gap is by how much\n"
-        "their validation loss was worse there than the search had seen (the winner's curse)."
+        f"{result['seeds']} paired seeds; {values} are means over them, with 95 % bootstrap intervals; {better} is "
+        f"better.\nThe test {objective} is that of the chosen hyperparameters, trained again on fresh seeds; the gap "
+        f"is by how\nmuch their validation {objective} was worse there than the search had seen (the winner's curse)."
     )
 
 
 def _rows(result: dict[str, Any]) -> list[list[str]]:
-    test = {row["method"]: row for row in result["outcomes"]["test_loss"]["summary"]}
+    _, tested = _measures(result)
+    test = {row["method"]: row for row in result["outcomes"][tested]["summary"]}
     costs = {row["method"]: row for row in result["costs"]}
     rows = []
     for row in result["outcomes"]["best"]["summary"]:
@@ -160,7 +187,13 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
     }
     for path, text in texts.items():
         write_text(path, text)
-    figure = plot_comparison(pd.DataFrame(result["anytime"]), seeds=result["seeds"])
+    objective, direction = result["objective"], result["direction"]
+    figure = plot_comparison(
+        pd.DataFrame(result["anytime"]),
+        seeds=result["seeds"],
+        value_name=f"best validation {objective}",
+        direction=direction,
+    )
     return [*texts] + save(figure, folder / "comparison")
 
 

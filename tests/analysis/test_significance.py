@@ -85,3 +85,10 @@ def test_the_interval_holds_the_mean_and_shrinks_with_more_seeds() -> None:
         assert row["low"] < row["mean"] < row["high"]
         widths.append(row["high"] - row["low"])
     assert widths[1] < widths[0]
+
+
+def test_where_higher_is_better_the_same_is_said_of_what_is_higher() -> None:
+    losses = pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [2.0, 4, 6, 8, 10, 12]})
+    assert verdict(-losses, "maximize")[0] == verdict(losses)[0].replace("lower", "higher")
+    assert summarise(-losses, "maximize")["mean_rank"].to_dict() == summarise(losses)["mean_rank"].to_dict()
+    assert list(summarise(losses, "maximize").index) == ["b", "a"]

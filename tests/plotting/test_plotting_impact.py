@@ -24,16 +24,8 @@ from deap_hpo.plotting.impact import (
     plot_partial_dependence,
     plot_trade_off,
 )
-from deap_hpo.plotting.runs import (
-    plot_bands,
-    plot_comparison,
-    plot_costs,
-    plot_final_curves,
-    plot_outcomes,
-    plot_regrets,
-    plot_runs,
-    plot_work,
-)
+from deap_hpo.plotting.methods import plot_comparison, plot_outcomes, plot_regrets
+from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, plot_runs, plot_work
 from deap_hpo.plotting.style import line_look, save
 from deap_hpo.space import Categorical, Float, Space
 
