@@ -105,7 +105,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Start a run: evolve hyperparameters, record every training, test the best network, draw figures."""
-    from deap_hpo.config import load_config
+    from deap_hpo.config import check_overrides, load_config
     from deap_hpo.errors import InputError
 
     with reporting(debug):
@@ -114,6 +114,7 @@ def run(
         if config and preset:
             raise InputError(f"--preset {preset} is for runs that ship with the package; leave it out to run {config}.")
         settings = load_config(config or preset or "quick", [*(overrides or []), *given])
+        check_overrides(settings, overrides or [])
         if enqueue_from:
             from deap_hpo.enqueueing import with_enqueued
 

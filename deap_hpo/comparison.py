@@ -108,7 +108,10 @@ def compare(
         InputError: An argument is out of its range, a method cannot run, or the experiment has another budget.
     """
     if len({method.label for method in methods}) < max(2, len(methods)):
-        raise InputError(f"methods must be at least 2 different ones; got {', '.join(m.label for m in methods)}.")
+        raise InputError(
+            f"methods must be at least 2 different ones; got {', '.join(m.label for m in methods)}. Two of one "
+            "algorithm need labels: 'plain=truncation' 'adaptive=truncation:mutation=self-adaptive'."
+        )
     for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
         check_integer(name, value, least)
     if config.execution.max_seconds is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deap_hpo.categorical import Categorical, Choice
+from deap_hpo.errors import hint
 from deap_hpo.hyperparameters import Float, Int
 
 When = Mapping[str, Mapping[str, Choice | Sequence[Choice]]]
@@ -53,6 +54,8 @@ class Conditions:
                 raise ValueError(f"when must say what {name} depends on; got nothing.")
             self.allowed[name] = {}
             for parent, choices in when[name].items():
+                if parent not in order:
+                    raise ValueError(f"when, {name}: there is no {parent!r} to depend on. {hint(parent, order)}")
                 if parent not in order[: order.index(name)]:
                     raise ValueError(f"{name} can depend on what stands before it only; got {parent!r}.")
                 decides: Any = hyperparameters[parent]

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError, field_validator
 
+from deap_hpo.checks import is_integer
 from deap_hpo.errors import InputError, hint
 from deap_hpo.goals import GOALS
 from deap_hpo.settings import (
@@ -21,6 +22,7 @@ from deap_hpo.settings import (
     StudyConfig,
     TaskConfig,
     TrainingConfig,
+    enough_generations,
 )
 from deap_hpo.space import Space
 from deap_hpo.starting import is_source, load_source, load_task
@@ -102,15 +104,35 @@ def make_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunCo
         InputError: A setting is unknown or out of its range.
     """
     settings = _copied(data)
+    _leave_to_the_budget(settings.get("evolution"))
     for override in overrides:
         _apply(settings, override)
     try:
-        config = RunConfig.model_validate(settings)
+        return RunConfig.model_validate(settings)
     except ValidationError as error:
         raise InputError(_sentence(error)) from None
+
+
+def check_overrides(config: RunConfig, overrides: Sequence[str]) -> None:
+    """Check that what was overridden has a meaning in the configuration that came of it.
+
+    Raises:
+        InputError: It does nothing.
+
+    Example:
+        >>> overrides = ["evolution.mutpb=0.5"]
+        >>> check_overrides(load_config("paper/baseline", overrides), overrides)
+    """
     overridden = (override.partition("=")[0].strip().split(".") for override in overrides)
-    config.evolution.check_used([keys[1] for keys in overridden if keys[0] == "evolution"])
-    return config
+    config.evolution.check_used(keys[1] for keys in overridden if keys[0] == "evolution" and len(keys) > 1)
+
+
+def _leave_to_the_budget(evolution: Any) -> None:
+    """Forget generations that follow from a budget, as a record has them: another budget has others."""
+    if isinstance(evolution, dict):
+        budgets: list[Any] = [evolution.get(limit) for limit in ("max_evaluations", "max_epochs")]
+        if evolution.get("generations") in [enough_generations(one) for one in budgets if is_integer(one)]:
+            del evolution["generations"]
 
 
 def _read(source: str) -> dict[str, Any]:
@@ -121,7 +143,8 @@ def _read(source: str) -> dict[str, Any]:
         return _read_source(source)
     path = Path(source)
     if path.suffix != ".toml":
-        near = hint(source, preset_names())
+        file = path.with_name(f"{path.name}.toml")
+        near = f"Did you mean the file {file}?" if file.exists() else hint(source, preset_names())
         raise InputError(f"There is no preset {source!r} (a file ends in .toml, a task is FILE.py:NAME). {near}")
     try:
         data = dict(tomllib.loads(path.read_text("utf-8-sig")))
@@ -182,6 +205,10 @@ def _sentence(error: ValidationError) -> str:
     where = ".".join(map(str, mistake["loc"]))
     if mistake["type"] == "extra_forbidden":
         known = _known_names(mistake["loc"][:-1])
+        sections = [name for name in RunConfig.model_fields if name != "space"]
+        elsewhere = [section for section in sections if mistake["loc"][-1] in _known_names((section,))]
+        if elsewhere:
+            return f"{where} is not a setting; {elsewhere[0]}.{mistake['loc'][-1]} is."
         return f"{where} is not a setting. {hint(mistake['loc'][-1], known, cutoff=0.5)}"
     if mistake["type"] == "missing":
         return f"{where} must be given."

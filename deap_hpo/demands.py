@@ -51,6 +51,8 @@ def evaluator_of(
         >>> evaluator({"x": 1.0}).value, evaluator.epochs
         (0.25, 4)
     """
+    if isinstance(objective, type) and issubclass(objective, Evaluator):
+        raise InputError(f"objective must be an object, {objective.__name__}(...); got the class itself.")
     if not isinstance(objective, Evaluator):
         checkpoints = None
         if folder is not None and "checkpoint" in offered_parameters(objective):
@@ -86,7 +88,7 @@ def directions_of(evaluator: Evaluator, direction: Direction | Sequence[Directio
         ('maximize',)
     """
     if evaluator.goals is None:
-        return check_directions(direction or "minimize")
+        return check_directions("minimize" if direction is None else direction)
     return (
         evaluator.goals.directions if direction is None else Goals.of(evaluator.goals.objectives, direction).directions
     )
@@ -111,11 +113,14 @@ def with_lasting_checkpoints(evaluator: Evaluator, folder: Path | None, executor
         >>> with_lasting_checkpoints(training, None, ProcessExecutor(2)).checkpoints.shared
         True
     """
-    checkpoints = evaluator.checkpoints
-    if checkpoints is None or checkpoints.shared or (folder is None and in_this_process(executor)):
+    if evaluator.checkpoints is None:
         return evaluator
     from deap_hpo.training.checkpoints import FolderCheckpoints, TemporaryCheckpoints
 
+    temporary = isinstance(evaluator.checkpoints, TemporaryCheckpoints)
+    lasting = evaluator.checkpoints.shared and not (temporary and folder is not None)
+    if lasting or (folder is None and in_this_process(executor)):
+        return evaluator
     return evaluator.with_checkpoints(TemporaryCheckpoints() if folder is None else FolderCheckpoints(folder))
 
 

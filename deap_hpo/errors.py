@@ -13,15 +13,21 @@ class InputError(ValueError):
     """
 
 
+class ResultError(InputError):
+    """What an objective returned is not what it was said to return: that is so whatever the hyperparameters."""
+
+
 def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """Give the known name that was probably meant; None where none is similar enough.
 
     Args:
-        name: What was given.
+        name: What was given; capitals do not matter.
         known: The names that there are.
         cutoff: Similarity from which on a name is offered, in [0, 1].
     """
-    return next(iter(get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
+    names = {one.lower(): one for one in known}
+    near = get_close_matches(str(name).lower(), list(names), n=1, cutoff=cutoff)
+    return names[near[0]] if near else None
 
 
 def did_you_mean(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
@@ -45,6 +51,17 @@ def hint(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     names = list(known)
     near = nearest(name, names, cutoff=cutoff)
     return f"Did you mean {near!r}?" if near else f"There are: {', '.join(names)}."
+
+
+def shown(value: object, most: int = 200) -> str:
+    """Write what was given into a sentence, cut off where it is long, as tensors are.
+
+    Example:
+        >>> shown([0.5] * 100, most=20)
+        '[0.5, 0.5, 0.5, 0...'
+    """
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def first_difference(recorded: Any, given: Any) -> tuple[str, str]:

@@ -8,7 +8,6 @@ import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -53,6 +52,14 @@ class Evaluator(ABC):
     checkpoints: CheckpointStore | None = None
     task: Task | None = None
     device: object = None
+    if TYPE_CHECKING:  # at run time an attribute, so that a subclass may set it, or have a property
+
+        @property
+        def settings(self) -> Mapping[str, Any] | None:
+            """As above."""
+
+    else:
+        settings = None
 
     @abstractmethod
     def evaluate(self, request: Request) -> Evaluation:
@@ -61,11 +68,6 @@ class Evaluator(ABC):
     def __call__(self, params: Any, seed: int = 0) -> Evaluation:
         """Evaluate hyperparameters, by themselves."""
         return self.evaluate(Request(0, params, seed))
-
-    @property
-    def settings(self) -> Mapping[str, Any] | None:
-        """What a resumed study has to share with the recorded one."""
-        return None
 
     @property
     def parts(self) -> Mapping[str, Any]:
@@ -78,8 +80,9 @@ class Evaluator(ABC):
         return self
 
     def with_checkpoints(self: _Self, checkpoints: CheckpointStore) -> _Self:
-        """Give the same evaluator, whose checkpoints are kept elsewhere."""
-        other = copy(self)
+        """Give the same evaluator, whose checkpoints are kept elsewhere; all else they share."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.checkpoints = checkpoints
         return other
 
@@ -123,6 +126,8 @@ toolbox.register("evaluate", Objective(train)).
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        if isinstance(function, type) and issubclass(function, Evaluator):
+            raise InputError(f"evaluate must be an object, {function.__name__}(...); got the class itself.")
         if not callable(function):
             raise InputError(
                 f"evaluate must be a function of the hyperparameters, a trainer or another Evaluator; got {function!r}."
@@ -138,7 +143,7 @@ toolbox.register("evaluate", Objective(train)).
                 f"The function registered as evaluate is called with the hyperparameters alone: {error}. One with "
                 'report, seed, number, epochs or checkpoint is wrapped: toolbox.register("evaluate", Objective(train)).'
             ) from None
-        self._function = function
+        self._function: Callable[..., Any] = function
 
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deap_hpo.entries import Entry
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, ResultError
 from deap_hpo.storage import shown
 
 _ENOUGH = 5  # to tell that it is not the hyperparameters
@@ -47,11 +47,16 @@ class NotAllFailed:
         self._new = 0
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
-        """Count a new evaluation."""
+        """Look at the first new evaluations, as soon as there are enough; at one where others are sure to fail."""
         self._new += 1
+        if entry.evaluation.status != "failed" or self._new > _ENOUGH:
+            return
+        sure = entry.evaluation.reason.startswith(f"{ResultError.__module__}.{ResultError.__qualname__}")
+        if sure or len({one.evaluation.reason for one in study.record}) == 1:  # always the same, not one or the other
+            self.check(study, least=1 if sure else _ENOUGH)
 
     def on_generation(self, study: Any, entries: Sequence[Entry]) -> None:
-        """Look at the first evaluations, once there are enough."""
+        """Look at those that are replayed, too."""
         if all(entry.evaluation.status == "failed" for entry in entries):
             self.check(study, least=_ENOUGH)
 
@@ -71,7 +76,5 @@ class NotAllFailed:
         else:
             delete = shlex.join(["deap-hpo", "delete", study.name, "--storage", shown(str(self._storage))])
             mended += f"delete what is on record (`{delete}`), or start under another name."
-        raise InputError(
-            f"All of the first {len(first)} evaluations failed{said} The first one said:\n\n"
-            f"{first[0].evaluation.error.strip()}\n\n{mended}"
-        )
+        begun = "The first evaluation" if len(first) == 1 else f"All of the first {len(first)} evaluations"
+        raise InputError(f"{begun} failed{said} The first one said:\n\n{first[0].evaluation.error.strip()}\n\n{mended}")

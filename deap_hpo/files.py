@@ -41,7 +41,10 @@ def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # of a new file here; a library may make one for its owner alone
         yield partial
+        partial.chmod(mode)
         if synced:
             _sync(partial, os.O_RDWR)
         os.replace(partial, path)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checkpoint import Checkpoint
 from deap_hpo.checks import check_optional_integer, is_integer
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, ResultError, shown
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import Goals
@@ -198,7 +198,7 @@ class Objective(Evaluator):
         elif isinstance(result, (tuple, list)) and len(result) == count:
             measured = {name: _number(name, value) for name, value in zip(goals.objectives, result, strict=True)}
         elif result is None or isinstance(result, (tuple, list)) or count > 1:
-            raise InputError(
+            raise ResultError(
                 "The objective must return a number or a mapping of metrics (with several objectives a number for "
                 f"each, here {count}); it returned {result!r}."
             )
@@ -206,13 +206,13 @@ class Objective(Evaluator):
             measured = {goals.objectives[0]: _number(goals.objectives[0], result)}
         for name in goals.objectives:
             if name not in measured:
-                raise InputError(
+                raise ResultError(
                     f"metric must name one of those that the objective returns ({', '.join(measured) or 'none'}); "
                     f"got {self.metric!r}."
                 )
         for constraint in goals.constraints:
             if constraint.metric not in measured:
-                raise InputError(
+                raise ResultError(
                     f"constraints must be on what the objective returns ({', '.join(measured) or 'nothing named'}); "
                     f"got {str(constraint)!r}."
                 )
@@ -223,12 +223,17 @@ def _number(name: object, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise InputError(f"The objective must return numbers; {name} is {value!r}.") from None
+        raise ResultError(f"The objective must return numbers; {name} is {value!r}.") from None
 
 
 def _is_optunas_pruning(error: BaseException) -> bool:
     optuna = sys.modules.get("optuna")  # which a worker has not imported unless the function has
     return optuna is not None and isinstance(error, optuna.TrialPruned)
+
+
+def _is_task(thing: object) -> bool:
+    tasks = sys.modules.get("deap_hpo.training.task")  # which imports torch, and who has a task has imported it
+    return tasks is not None and isinstance(thing, tasks.Task)
 
 
 def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -242,7 +247,8 @@ def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         ('report', 'epochs')
     """
     if not callable(function):
-        raise InputError(f"The objective must be a function of the hyperparameters; got {function!r}.")
+        hint = " A task is trained by a trainer: make_trainer(task, epochs=5)." if _is_task(function) else ""
+        raise InputError(f"The objective must be a function of the hyperparameters; got {shown(function)}.{hint}")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions written in C

@@ -21,7 +21,7 @@ from deap_hpo.storage import check_name, errors_named, has_study, open_storage
 from deap_hpo.trials import check_ours, directions_of, to_entry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recorded(Results):
     """A study as it was found on record, to be looked at: `best_params`, `trials_dataframe()` and what else it found.
 

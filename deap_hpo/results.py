@@ -14,7 +14,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import names_of_objectives
 from deap_hpo.record import Record
 from deap_hpo.space import Space
-from deap_hpo.wording import format_cell
+from deap_hpo.wording import format_cell, format_value, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,8 +177,8 @@ class Results:
         from deap_hpo.checkpoint import saved_state
 
         evaluator = self.evaluator
-        if checkpoints is None and evaluator is not None and evaluator.task is None:
-            checkpoints = evaluator.checkpoints
+        if evaluator is not None:
+            checkpoints = None if evaluator.task else checkpoints or evaluator.checkpoints
         reference = self._checkpoint_of(entry)
         if checkpoints is None or reference is None:
             raise InputError(
@@ -225,6 +225,13 @@ class Results:
         from deap_hpo.analysis.tables import trials_table
 
         return trials_table(self.entries, self.space, self.directions[0])
+
+    def __repr__(self) -> str:
+        """Say in a line what it is, at a prompt."""
+        done = f"{plural(len(self.entries), 'evaluation')}"
+        feasible = len(self.directions) == 1 and any(entry.evaluation.feasible for entry in self.entries)
+        best = f", best {self.objective_names[0]} {format_value(self.best_value)}" if feasible else ""
+        return f"<{type(self).__name__} {self.name!r}: {done}{best}>"
 
     def _repr_html_(self) -> str:
         """Show the study in a notebook: how much was done, and the best evaluations."""

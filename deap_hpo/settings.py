@@ -21,6 +21,16 @@ OF_TRUNCATION = ("cxpb", "mutpb", "mutation", "indpb")
 BUDGETS = {"generations", "max_evaluations", "max_epochs", "target", "patience"}
 
 
+def enough_generations(budget: int) -> int:
+    """Give so many generations that it is a budget of evaluations or epochs that ends a run: it may have one in each.
+
+    Example:
+        >>> EvolutionConfig(max_evaluations=200).generations == enough_generations(200)
+        True
+    """
+    return budget + 1
+
+
 class Section(BaseModel):
     """Settings by name; it refuses what is unknown, and True or False for a number, which pydantic takes for 1 or 0.
 
@@ -126,7 +136,7 @@ class EvolutionConfig(Section):
         if isinstance(given, Mapping) and "generations" not in given:
             for limit in ("max_evaluations", "max_epochs"):
                 if is_integer(given.get(limit)) and given[limit] > 0:
-                    return {**given, "generations": given[limit]}  # where each has a single evaluation
+                    return {**given, "generations": enough_generations(given[limit])}
         return given
 
     @model_validator(mode="after")

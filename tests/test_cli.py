@@ -130,6 +130,21 @@ def test_run_show_list_plot_resume(here: Path, monkeypatch: pytest.MonkeyPatch) 
         assert path.read_bytes() == Path("runs/small", path.name).read_bytes()
 
 
+def test_a_budget_without_generations_is_used_up_and_may_be_raised(here: Path) -> None:
+    text = Path("small.toml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(("generations", "population", "algorithm"))]
+    at = lines.index("[evolution]") + 1
+    lines[at:at] = ['algorithm = "random"', "population = 2", "max_evaluations = 3"]
+    Path("small.toml").write_text("\n".join(lines) + "\n")
+    ended = call("run", "small.toml")
+    assert ended.exit_code == 0, ended.output
+    assert count_recorded("small") == 3
+    assert "evolution.max_evaluations=N" in ended.output + ended.stderr
+    assert call("resume", "small", "--set", "evolution.max_evaluations=16").exit_code == 0
+    assert count_recorded("small") == 16
+    assert "does nothing with" in refused("run", "small.toml", "--name", "other", "--set", "evolution.mutpb=0.5")
+
+
 def test_steps_are_on_record_and_in_all_that_is_made_of_it(here: Path) -> None:
     steps = ("--set", "space.momentum.step=0.3", "--set", 'space.width={type = "int", low = 8, high = 32, step = 8}')
     alone = ("--set", "task.arguments={inputs = 64}")
@@ -555,9 +570,9 @@ def test_a_run_whose_evaluations_all_fail_ends_early_with_the_reason(here: Path)
     )
     ended = call("run", "broken.py:task", "--executor", "serial", "--set", "evolution.population=6")
     assert ended.exit_code == 2
-    assert "All of the first 6 evaluations failed" in ended.stderr
+    assert "All of the first 5 evaluations failed" in ended.stderr
     assert "RuntimeError: no such layer" in ended.stderr
-    assert count_recorded("broken") == 6
+    assert count_recorded("broken") == 5
 
 
 def test_a_space_that_is_none_is_refused_in_a_sentence(here: Path) -> None:

@@ -266,3 +266,11 @@ def test_a_record_holds_what_was_in_use_and_trains_it_once(tmp_path):
     recorded = load_study("study", storage)
     assert recorded.space == SPACE
     assert [entry.duplicate_of for entry in recorded.entries] == [None, 0, None]
+
+
+def test_a_misspelt_decider_is_offered_the_nearest():
+    optimizer = Categorical(["sgd", "adam"])
+    with pytest.raises(ValueError, match=r"when, momentum: there is no 'optim' to depend on\. Did you mean 'opt"):
+        Space({"optimizer": optimizer, "momentum": Float(0.0, 0.9)}, when={"momentum": {"optim": "sgd"}})
+    with pytest.raises(ValueError, match="momentum can depend on what stands before it only; got 'optimizer'"):
+        Space({"momentum": Float(0.0, 0.9), "optimizer": optimizer}, when={"momentum": {"optimizer": "sgd"}})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deap_hpo.config import RunConfig, load_config, make_config, preset_names
+from deap_hpo.config import RunConfig, check_overrides, load_config, make_config, preset_names
 from deap_hpo.errors import InputError
 
 PAPER = {
@@ -91,6 +91,9 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
     [
         ("evolution.population=0", "evolution.population: Input should be greater than or equal to 1; got 0."),
         ("evolution.popluation=8", "evolution.popluation is not a setting. Did you mean 'population'?"),
+        ("evolution.max_seconds=3", "evolution.max_seconds is not a setting; execution.max_seconds is."),
+        ("generations=3", "generations is not a setting; evolution.generations is."),
+        ("evolution.algorithm=TPE", "evolution.algorithm has no 'TPE'. Did you mean 'tpe'?"),
         ("evolutoin.population=8", "evolutoin is not a setting. Did you mean 'evolution'?"),
         ("evolution.indpb=1.5", "evolution.indpb: Input should be less than or equal to 1; got 1.5."),
         ("space.lr.low=2.0", "space.lr: low must be at most high; got low=2.0, high=0.3."),
@@ -157,7 +160,12 @@ def test_the_genetic_algorithm_has_settings_rather_than_arguments() -> None:
 )
 def test_what_would_do_nothing_is_refused(overrides: list[str], said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
-        load_config("quick", overrides)
+        check_overrides(load_config("quick", overrides), overrides)
+
+
+@pytest.mark.parametrize("override", ['evolution={algorithm="tpe"}', "evolution.algorithm=truncation"])
+def test_what_does_something_is_not(override: str) -> None:
+    check_overrides(load_config("quick", [override]), [override])
 
 
 def test_settings_of_another_algorithm_may_stand_in_a_file() -> None:
@@ -171,8 +179,8 @@ def test_settings_of_another_algorithm_may_stand_in_a_file() -> None:
     ("evolution", "generations"),
     [
         ({}, 10),
-        ({"max_evaluations": 200}, 200),
-        ({"max_epochs": 90}, 90),
+        ({"max_evaluations": 200}, 201),
+        ({"max_epochs": 90}, 91),
         ({"max_evaluations": 200, "generations": 4}, 4),
     ],
 )
@@ -181,6 +189,8 @@ def test_without_generations_a_budget_is_used_up(evolution: dict[str, int], gene
     config = make_config({"space": space, "evolution": evolution})
     assert config.evolution.generations == generations
     assert make_config(config.model_dump(mode="json")) == config, "as a record holds it"
+    raised = make_config(config.model_dump(mode="json"), ["evolution.max_evaluations=500"])
+    assert raised.evolution.generations == (generations if generations in (4, 10) else 501)
 
 
 def test_a_budget_out_of_range_is_named_itself() -> None:
@@ -189,6 +199,13 @@ def test_a_budget_out_of_range_is_named_itself() -> None:
         InputError, match=r"evolution\.max_evaluations: Input should be greater than or equal to 1; got 0"
     ):
         make_config({"space": space, "evolution": {"max_evaluations": 0}})
+
+
+def test_a_file_without_its_ending_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text("")
+    with pytest.raises(InputError, match=r"no preset 'mine' .* Did you mean the file mine\.toml\?"):
+        load_config("mine")
 
 
 def test_an_unknown_preset_is_named_with_the_nearest() -> None:

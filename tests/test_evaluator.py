@@ -18,6 +18,8 @@ from deap_hpo.optimization import optimize
 from deap_hpo.record import ReplayError
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study
+from deap_hpo.training.checkpoints import MemoryCheckpoints
+from deap_hpo.training.population import PopulationTrainer
 
 SPACE = Space({"x": Float(0.0, 1.0)})
 
@@ -113,3 +115,28 @@ def test_a_worker_takes_a_chunk_as_a_batch(tmp_path: Any) -> None:
     sizes = {i: evaluation.values for i, evaluation in executor.run(Batches(tmp_path, 0), requests)}
     executor.close()
     assert sizes == {i: (float(i + 3), 2.0) for i in range(4)}
+
+
+def test_settings_may_be_set_and_the_class_itself_is_no_evaluator() -> None:
+    class Noted(Scaled):
+        settings = None  # type: ignore[assignment]
+
+        def __init__(self) -> None:
+            super().__init__(1.0)
+            self.settings = {"version": 3}
+
+    with Study(SPACE, seed=1) as study:
+        study.map(Noted(), [Individual([0.5])])
+    assert study.attributes["evaluator"] == {"version": 3}
+    with pytest.raises(InputError, match=r"evaluate must be an object, Scaled\(\.\.\.\); got the class itself"):
+        as_evaluator(Scaled)
+    with pytest.raises(InputError, match="objective must be an object"):
+        optimize(Scaled, SPACE)
+
+
+def test_with_checkpoints_elsewhere_all_else_is_shared(digits_task: Any) -> None:
+    trainer = PopulationTrainer(digits_task, device="cpu")
+    placed = trainer.reference.placed
+    other = trainer.with_checkpoints(checkpoints := MemoryCheckpoints())
+    assert other.checkpoints is other.reference.checkpoints is checkpoints is not trainer.checkpoints
+    assert other.reference.placed is placed, "on a GPU, data twice would be too much"

@@ -58,3 +58,11 @@ def test_a_tilde_is_the_home_folder_wherever_files_are_read_or_written(
         assert path.is_relative_to(home)
         assert path.is_file()
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_who_may_read_a_file_is_not_the_librarys_affair(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with written_whole(tmp_path / "weights") as partial:  # as safetensors does
+        partial.unlink()
+        partial.touch(mode=0o600)
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -51,6 +52,9 @@ def test_it_gives_what_the_closed_study_gave(objective: Any, changed: dict[str, 
     assert study.params_of(study.entries[3]) == made.params_of(made.record[3])
     pd.testing.assert_frame_equal(study.trials_dataframe(), made.trials_dataframe())
     assert study._repr_html_() == made._repr_html_()
+    assert re.fullmatch(r"<Recorded 'run': \d+ evaluations(, best value [\d.e-]+)?>", repr(study))
+    assert ("best value" in repr(study)) == (len(study.directions) == 1)
+    assert repr(made) == repr(study).replace("Recorded", "Study")
 
 
 def test_it_is_one_call_in_a_new_process(tmp_path: Path) -> None:

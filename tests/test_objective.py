@@ -65,7 +65,7 @@ def test_what_may_not_be_returned(result: Any, metric: str | None, message: str)
         objective({})
     failed = evaluate_one(objective, Request(0, {}, 0))
     assert failed.status == "failed"
-    assert "InputError" in failed.error
+    assert failed.reason.startswith("deap_hpo.errors.ResultError: ")
 
 
 def test_what_is_reported_may_be_numpys() -> None:
@@ -185,3 +185,9 @@ def test_optunas_own_way_of_pruning_is_understood() -> None:
 
     with pytest.raises(optuna.TrialPruned):  # there is no value that it could keep
         Objective(prunes_at_once).evaluate(Request(0, {"x": 1.0}, seed=0))
+
+
+def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: Any) -> None:
+    with pytest.raises(InputError, match=r"must be a function .* A task is trained by a trainer: make_trainer") as told:
+        optimize(digits_task, {"lr": Float(0.01, 0.1)})
+    assert len(str(told.value)) < 400, "without its tensors"

@@ -25,6 +25,7 @@ from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.evolution import toolbox_of
+from deap_hpo.objective import Objective
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
@@ -151,9 +152,49 @@ def test_stopping_takes_a_target_or_a_patience(arguments: tuple[Any, Any], messa
 def test_an_objective_that_always_fails_ends_the_study_with_its_reason() -> None:
     with (
         pytest.warns(RuntimeWarning, match="evaluation 0 of the study 'study' failed, and counts as the worst: KeyErr"),
-        pytest.raises(InputError, match=r"All of the first 8 (?s:.*)KeyError: 'lr'(?s:.*)start again"),
+        pytest.raises(InputError, match=r"All of the first 5 (?s:.*)KeyError: 'lr'(?s:.*)start again"),
     ):
         quick(lambda params: params["lr"], SPACE)
+
+
+@pytest.mark.filterwarnings("ignore:evaluation 0")
+@pytest.mark.parametrize(
+    ("returned", "arguments", "said"),
+    [
+        ({"loss": 1.0, "accuracy": 0.5}, {"metric": "acuracy"}, "metric must name one of those that the objective"),
+        ({"loss": 1.0, "accuracy": 0.5}, {}, "metric must name one of those that the objective"),
+        (
+            {"loss": 1.0},
+            {"metric": "loss", "constraints": ["meem <= 100"]},
+            "constraints must be on what the objective",
+        ),
+        ((1.0, 2.0), {}, "must return a number or a mapping"),
+        (None, {}, "must return a number or a mapping"),
+        ("good", {}, "must return numbers; value is 'good'"),
+    ],
+)
+def test_what_no_hyperparameters_can_mend_ends_the_study_at_once(returned: Any, arguments: Any, said: str) -> None:
+    asked: list[Any] = []
+
+    def objective(params: Any) -> Any:
+        asked.append(params)
+        return returned
+
+    with pytest.raises(InputError, match=rf"^The first evaluation failed\.(?s:.*){said}"):
+        quick(objective, SPACE, population=20, **arguments)
+    assert len(asked) == 1
+
+
+@pytest.mark.filterwarnings("ignore:evaluation 0")
+def test_failures_of_several_kinds_may_be_the_hyperparameters() -> None:
+    def objective(params: dict[str, float]) -> float:
+        if params["x"] < 0.9:
+            raise RuntimeError(f"x = {params['x']} does not work")
+        return params["x"]
+
+    study = quick(objective, {"x": Float(0.0, 1.0)}, algorithm="random", population=40, generations=1, seed=0)
+    assert [study.record[i].evaluation.status for i in range(5)] == ["failed"] * 5
+    assert study.best_value >= 0.9
 
 
 @pytest.mark.filterwarnings("ignore:evaluation 0")
@@ -283,6 +324,18 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
         quick(trainer, {"momentum": Float(0.0, 1.5)})
     with pytest.raises(InputError, match=r"^optimizer must be one of adam, adamw, sgd; got 'adma'.$"):
         quick(trainer, {"optimizer": Categorical(["sgd", "adam", "adma"])})
+
+
+def test_an_objectives_checkpoints_outlive_the_process_too(tmp_path: Path) -> None:
+    def training(params: Any, epochs: int, checkpoint: Any) -> float:
+        checkpoint.save({"epochs": epochs})
+        return float(params["x"] / epochs)
+
+    asked: Any = {"algorithm": "pbt", "population": 2, "generations": 2, "storage": f"{tmp_path}/studies.db"}
+    study = quick(Objective(training, epochs=2), {"x": Float(0.0, 1.0)}, **asked)
+    assert study.best_state() == {"epochs": 2}
+    kept = {path.stem for path in (tmp_path / "study" / "states").iterdir()}
+    assert study.best.evaluation.checkpoint in kept
 
 
 @pytest.mark.parametrize("name", ["reference", "population"])

@@ -46,7 +46,8 @@ def export(
     torch.export.load("best.pt2").module()(inputs).
 
     best.safetensors has the weights, which expect normalised inputs;
-    best.toml has how these are normalised, and what else is known.
+    best.toml has how these are normalised, and what else is known;
+    best.json has the measurements, for programs.
     """
     from deap_hpo.export import export_best
     from deap_hpo.storage import run_folder

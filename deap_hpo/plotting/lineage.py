@@ -39,7 +39,7 @@ def plot_lineage(
     minimize = direction == "minimize"
     colours = "viridis_r" if minimize else "viridis"
     low, high = values.quantile([0.0, 0.9] if minimize else [0.1, 1.0]) if len(values) else (1.0, 2.0)
-    norm = (LogNorm if low > 0 else Normalize)(low, high)
+    norm = (LogNorm if len(values) == 0 or values.min() > 0 else Normalize)(low, high)
     lines: Any = None
     for axis, (name, hyperparameter) in zip(axes[:, 0], space.items(), strict=True):
         column = lineages[f"params_{name}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -17,8 +18,11 @@ from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.pareto import plot_pareto_front
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.recorded import Recorded
+from deap_hpo.space import Space
+from deap_hpo.wording import plural
 
 _FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
+_FEWEST_DIFFERENT = 10  # of those with a value, without which there is no model of them
 _MOST_FOR_IMPACT = 400  # evaluations beyond which the models of them take minutes, and in the end hours
 
 
@@ -72,29 +76,33 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
         drawn = plot_lineage(lineages, study.space, value_name=called, direction=direction)
         yield StudyFigure("lineage", drawn, "What each network was trained with, and whose weights it went on with")
     if impact:
-        yield from _impact(study, trials[trials["status"].ne("infeasible")])  # of which nothing was learnt
+        yield from _impact(study, study.space, trials[trials["status"].ne("infeasible")])  # of which nothing was learnt
 
 
-def _impact(study: Recorded, trials: pd.DataFrame) -> Iterator[StudyFigure]:
+def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[StudyFigure]:
     """Importances and partial dependences, where there are evaluations enough to tell, all trained for as long."""
     # They import scikit-learn, which takes seconds.
     from deap_hpo.analysis.impact import importances, partial_dependence
     from deap_hpo.analysis.response import ResponseModel
     from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
 
-    asked = trials[trials["duplicate_of"].isna()]
-    if "epochs" in asked:
-        asked = asked[asked["epochs"].eq(asked["epochs"].max())]
-    if study.space is None or len(asked) < _FEWEST_FOR_IMPACT:
-        return
     of_which = ""
+    if "epochs" in trials:
+        longest = trials["epochs"].max()
+        trials = trials[trials["epochs"].eq(longest)]
+        of_which = f", by trainings of {plural(longest, 'epoch')}"
+    asked = trials[trials["duplicate_of"].isna()]
+    finite = asked[np.isfinite(asked["value"])]
+    different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
+    if len(asked) < _FEWEST_FOR_IMPACT or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:
+        return
     if len(asked) > _MOST_FOR_IMPACT:
         asked = asked.sample(_MOST_FOR_IMPACT, random_state=0)
         of_which = f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
     called, direction = value_name(study), study.directions[0]
-    drawn = plot_param_importances(importances(asked, study.space, direction=direction))
+    drawn = plot_param_importances(importances(asked, space, direction=direction))
     yield StudyFigure("importances", drawn, f"Importance of each hyperparameter{of_which}")
-    dependence = partial_dependence(ResponseModel(asked, study.space))
-    drawn = plot_partial_dependence(dependence, trials, study.space, value_name=called, direction=direction)
+    dependence = partial_dependence(ResponseModel(asked, space))
+    drawn = plot_partial_dependence(dependence, trials, space, value_name=called, direction=direction)
     caption = f"What each hyperparameter does, averaged over the others (Gaussian process{of_which})"
     yield StudyFigure("partial_dependence", drawn, caption)

@@ -54,6 +54,7 @@ def describe(recorded: Recorded) -> dict[str, Any]:
             "value": best.evaluation.value,
             "params": params_of(best, recorded.space),
             "metrics": dict(best.evaluation.metrics),
+            "notes": dict(best.evaluation.notes),
         },
         "final": recorded.attributes.get("final"),
         "evaluator": recorded.attributes.get("evaluator"),

@@ -28,13 +28,22 @@ def resolve_engine(engine: str, device: torch.device) -> str:
         >>> resolve_engine("auto", torch.device("cpu"))
         'eager'
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}.")
+    check_engine(engine)
     if engine == "auto":
         return "graph" if device.type == "cuda" else "eager"
     if engine == "graph" and device.type != "cuda":
         raise InputError(f"engine 'graph' needs a CUDA device; the device is {device.type!r}.")
     return engine
+
+
+def check_engine(engine: str) -> None:
+    """Check that there is such an engine, whatever the device.
+
+    Raises:
+        InputError: There is not.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}.")
 
 
 def make_step(engine: str, step: Step, host_state: Callable[[], object]) -> Step:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -17,6 +18,22 @@ from deap_hpo.errors import InputError
 from deap_hpo.interruption import undisturbed
 
 PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def training_clock() -> float:
+    """Read the clock, once torch has imported what its optimisers need: that takes seconds, and is no training's time.
+
+    Example:
+        >>> training_clock() < training_clock()
+        True
+    """
+    _import_for_optimizers()
+    return perf_counter()
+
+
+@lru_cache
+def _import_for_optimizers() -> None:
+    torch.optim.SGD([torch.zeros(1)], lr=0.0)
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

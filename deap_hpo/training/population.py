@@ -7,7 +7,6 @@ import traceback
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
-from copy import copy
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,7 +18,7 @@ from deap_hpo.evaluation import Epoch, Evaluation, Request, failure
 from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.engines import resolve_engine
-from deap_hpo.training.hardware import computing, environment
+from deap_hpo.training.hardware import computing, environment, training_clock
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
 from deap_hpo.training.outcome import combine, conclude, infeasible, repeat_seeds
@@ -120,9 +119,8 @@ class PopulationTrainer(BatchEvaluator):
 
     def with_checkpoints(self, checkpoints: CheckpointStore) -> PopulationTrainer:
         """Give the same trainer, whose checkpoints are kept elsewhere."""
-        other = copy(self)
+        other = super().with_checkpoints(checkpoints)
         other.reference = self.reference.with_checkpoints(checkpoints)
-        other.checkpoints = checkpoints
         return other
 
     def prepare_worker(self) -> None:
@@ -233,7 +231,7 @@ class PopulationTrainer(BatchEvaluator):
 
     def _train_stack(self, members: Sequence[Member]) -> Iterator[_Trained]:
         """Train members together, and yield each at the end of the epoch in which it is decided."""
-        start = perf_counter()
+        start = training_clock()
         about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
         curves: dict[Member, list[Epoch]] = {member: [] for member in members}
         task = self.reference.placed

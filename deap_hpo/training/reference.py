@@ -27,6 +27,7 @@ from deap_hpo.training.hardware import (
     has_channels_last,
     resolve_device,
     resolve_precision,
+    training_clock,
     use_channels_last,
     widened,
 )
@@ -139,7 +140,7 @@ class ReferenceTrainer(Evaluator):
 
     def evaluate(self, request: Request) -> Evaluation:
         """Do one request of an executor: from its checkpoint where it names one, leaving one where it asks for it."""
-        start = perf_counter()
+        start = training_clock()
         if refused := infeasible(self.task, request.params):
             return refused
         seeds = repeat_seeds(request.seed, self.repeats)
@@ -203,7 +204,7 @@ class ReferenceTrainer(Evaluator):
             InputError: A hyperparameter is unknown or out of its range, there is no epoch to add, or the schedule ends
                 before `epochs`.
         """
-        start = perf_counter()
+        start = training_clock()
         recipe, architecture = self.task.configure(params)
         added = self.added_epochs(recipe, state, epochs)
         steps_per_epoch = math.ceil(len(self.data.training) / recipe.batch_size)
@@ -255,9 +256,8 @@ class ReferenceTrainer(Evaluator):
     ) -> float:
         """Train on every batch; the mean loss per example, or the first non-finite loss met."""
         key = member_keys([seed], self.device)[0]
-        batches = torch.split(
-            keyed_permutation(len(self.data.training), seed, epoch).to(self.device), recipe.batch_size
-        )
+        order = keyed_permutation(len(self.data.training), seed, epoch).to(self.device)
+        batches = torch.split(order, recipe.batch_size)
         interval = _STEPS_BETWEEN_CHECKS.get(self.device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         model.train()

@@ -74,7 +74,7 @@ class Task:
 
     name: str
     model: Callable[..., nn.Module]
-    data: Data
+    data: Data = field(repr=False)
     loss: Measure = F.cross_entropy
     metrics: Mapping[str, Measure] = field(default_factory=lambda: {"accuracy": accuracy})
     recipe: Recipe = field(default_factory=Recipe)
@@ -89,6 +89,12 @@ class Task:
                 "model must be a class or a function that makes a fresh network for each training; got a network "
                 f"itself, a {type(self.model).__name__}."
             )
+        if not isinstance(self.metrics, Mapping):
+            raise InputError(
+                f"metrics must be functions by name, such as {{'accuracy': accuracy}}; got {self.metrics!r}."
+            )
+        if not isinstance(self.recipe, Recipe):
+            raise InputError(f"recipe must be a Recipe, such as Recipe(batch_size=64); got {self.recipe!r}.")
         for name in ("parameters", "seconds"):
             if name in self.metrics:
                 raise InputError(f"metrics must not have the name {name!r}, which is always measured.")

@@ -9,6 +9,7 @@ import torch
 from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError
 from deap_hpo.training.checkpoints import CheckpointStore
+from deap_hpo.training.engines import check_engine
 from deap_hpo.training.hardware import resolve_device
 from deap_hpo.training.leak import LeakingTrainer
 from deap_hpo.training.population import PopulationTrainer
@@ -38,9 +39,9 @@ def make_trainer(
 ) -> Trainer:
     """Make a trainer; "auto" takes the one that is faster on the device.
 
-    On an accelerator that is the population: one network alone leaves it idle. On a CPU it is the reference, in as many
-    worker processes as there are cores (`executors.ProcessExecutor`): one network alone keeps a core busy, and a stack
-    only strains its caches.
+    On an accelerator that is the population: one network alone leaves it idle. On a CPU it is the reference: one
+    network alone keeps a core busy, and a stack only strains its caches. To use several cores, evaluate in worker
+    processes (``executor=ProcessExecutor()``), as `deap-hpo run` does.
 
     Args:
         task: What to train.
@@ -72,6 +73,7 @@ def make_trainer(
         raise InputError(f"trainer must be one of auto, {', '.join(TRAINERS)}; got {trainer!r}.")
     for name, value in (("stack_size", stack_size), ("memory_limit", memory_limit)):
         check_optional_integer(name, value, 1)
+    check_engine(engine)
     stacks = {"stack_size": stack_size, "memory_limit": memory_limit, "engine": engine}
     return TRAINERS[trainer](
         task,

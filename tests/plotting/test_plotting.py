@@ -228,6 +228,8 @@ def test_a_network_that_learnt_nothing_does_not_take_the_colours_from_the_others
     lines = figure.axes[0].collections[0]
     low, high = lines.get_clim()
     assert 0.49 < low < high < 0.70
+    figure.canvas.draw()
+    assert (lines.get_colors()[:, 3] == 1).all(), "none is transparent"
     worst, best = (lines.cmap(lines.norm(value)) for value in (values[-1], values[0 if sign == 1 else 18]))
     assert sum(worst[:3]) < sum(best[:3]), "the worst is dark, and the best bright"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -189,3 +190,16 @@ def test_trainings_of_different_lengths_are_not_compared() -> None:
     assert drawn[19] == ["history", "hyperparameters"]
     assert drawn[20] == drawn[60] == ["history", "hyperparameters", "importances", "partial_dependence"]
     assert [one.name for one in study_figures(study, impact=False)] == ["history", "hyperparameters"]
+
+
+@pytest.mark.parametrize("kind", ["constant", "few", "same"])
+def test_where_nothing_can_be_said_of_importances_the_other_figures_are_drawn(kind: str) -> None:
+    study = searched(30, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
+    entries = []
+    for one in study.entries:
+        evaluation = Evaluation((1.0 if kind == "constant" else 2.0 + one.number,))
+        if kind == "few" and one.number > 5:
+            evaluation = Evaluation((math.inf,), "failed")
+        entries.append(replace(one, evaluation=evaluation, genes=(0.5, 0.5) if kind == "same" else one.genes))
+    drawn = [figure.name for figure in study_figures(replace(study, entries=tuple(entries)))]
+    assert drawn == ["history", "hyperparameters"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 
 import pytest
@@ -193,3 +197,27 @@ def test_the_default_loss_takes_logits_and_log_probabilities_alike(digits_task: 
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0] > 0
+
+
+def test_what_torch_imports_first_is_not_in_a_trainings_seconds(tmp_path):
+    program = """
+        from functools import partial
+        from deap_hpo.evaluation import Request
+        from deap_hpo.training.data import load_digits
+        from deap_hpo.training.models import MLP
+        from deap_hpo.training.trainers import make_trainer
+        from deap_hpo.training.task import Task
+
+        task = Task("digits", partial(MLP, inputs=64), load_digits(training_size=100))
+        trainer = make_trainer(task, trainer="{name}", epochs=1, device="cpu")
+        print([trainer.evaluate(Request(i, {{"lr": 0.1}}, i)).seconds for i in range(2)])
+    """
+    for name in ("reference", "population"):
+        told = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program.format(name=name))],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        first, second = json.loads(told.stdout)
+        assert first < second + 0.7  # those imports take more than a second
