@@ -76,5 +76,6 @@ class NotAllFailed:
         else:
             delete = shlex.join(["deap-hpo", "delete", study.name, "--storage", shown(str(self._storage))])
             mended += f"delete what is on record (`{delete}`), or start under another name."
-        begun = "The first evaluation" if len(first) == 1 else f"All of the first {len(first)} evaluations"
-        raise InputError(f"{begun} failed{said} The first one said:\n\n{first[0].evaluation.error.strip()}\n\n{mended}")
+        one = len(first) == 1
+        failed = "The first evaluation failed" if one else f"All of the first {len(first)} evaluations failed"
+        raise InputError(f"{failed}{said} The first one said:\n\n{first[0].evaluation.error.strip()}\n\n{mended}")
