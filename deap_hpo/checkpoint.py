@@ -143,7 +143,7 @@ def saved_state(store: CheckpointStore, reference: str) -> Any:
     """Give the state that a function saved, its tensors on the CPU; the random generators stay as they are.
 
     Raises:
-        InputError: The checkpoint is missing or damaged.
+        InputError: The checkpoint is missing or damaged, or no function saved it.
 
     Example:
         >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
@@ -153,6 +153,9 @@ def saved_state(store: CheckpointStore, reference: str) -> Any:
         >>> saved_state(store, checkpoint.keep(epoch=2))
         {'weight': 0.5}
     """
-    from deap_hpo.training.nested import rebuilt
+    from deap_hpo.training.nested import holds, rebuilt
 
-    return rebuilt("state", store.load(reference))
+    tensors = store.load(reference)
+    if not holds("state", tensors):
+        raise InputError(f"The checkpoint {reference} holds no state that a function saved; a trainer's has a network.")
+    return rebuilt("state", tensors)

@@ -56,7 +56,7 @@ class Evaluator(ABC):
 
         @property
         def settings(self) -> Mapping[str, Any] | None:
-            """As above."""
+            """What a resumed study has to share with the recorded one (JSON values); None for nothing."""
 
     else:
         settings = None

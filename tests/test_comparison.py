@@ -152,7 +152,8 @@ def test_methods_are_compared_by_a_metric_the_higher_the_better(here: Path) -> N
     assert ended.exit_code == 0, ended.output
     for said in ("values are means over them", "higher is better", "best validation accuracy", "Test accuracy: "):
         assert said in ended.output
-    assert "loss" not in ended.output
+    assert "loss" not in ended.stdout
+    assert [f"random, seed {seed} of 3" in ended.stderr for seed in (1, 2, 3)] == [True] * 3, "how far it is, in a pipe"
     made = json.loads(Path("runs/compare/comparison.json").read_text())
     assert (made["objective"], made["direction"]) == ("accuracy", "maximize")
     for outcome in (made["outcomes"][name] for name in ("best", "test_accuracy")):
@@ -185,7 +186,7 @@ def test_a_choice_that_diverges_counts_as_worst(here: Path) -> None:  # noqa: F8
 def test_wrong_input_is_named(here: Path) -> None:  # noqa: F811
     common = ["--config", "small.toml"]
     assert "methods must be at least 2 different ones" in refused("compare", "random", *common)
-    assert "methods must be at least 2 different ones" in refused("compare", "random", "random", *common)
+    assert "Two of one algorithm need labels: 'plain=" in refused("compare", "random", "random", *common)
     assert "evolution.algorithm has no 'tpo'. Did you mean 'tpe'?" in refused("compare", "random", "tpo", *common)
     assert not Path("runs").exists()
     assert "Did you mean 'random'?" in refused("compare", "truncation", "randm", *common)
@@ -241,6 +242,7 @@ def test_bands_begin_where_every_seed_has_a_value_and_keep_the_last_one() -> Non
     bands = anytime_bands(anytime)
     assert bands["epochs"].tolist() == [3, 4, 6]
     assert bands["median"].tolist() == pytest.approx([0.8, 0.55, 0.5])
+    assert plot_comparison(bands, seeds=2).axes[0].get_title().endswith("middle half of 2 seeds")
     drawn = plot_comparison(bands).axes[0].lines[0].get_xydata().tolist()
     assert drawn == [[3, pytest.approx(0.8)], [4, pytest.approx(0.55)], [6, pytest.approx(0.5)]]
 

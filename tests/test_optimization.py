@@ -31,6 +31,7 @@ from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
 from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Categorical, Space
+from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.recipe import Recipe
 
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
@@ -367,6 +368,9 @@ def test_a_trainers_checkpoints_are_seen_by_workers_and_outlive_the_process(
             noted = lambda self, many: asked_again.extend(one.number for one in many) or batch(self, many)  # noqa: E731
             patch.setattr(type(trainer), "evaluate_batch", noted)
         assert run(storage=storage, resume=True) == here
+    states = FolderCheckpoints(tmp_path / "study" / "states")
+    with pytest.raises(InputError, match="holds no state that a function saved; a trainer's has a network"):
+        load_study("study", storage).best_state(states)
     assert asked_again == [4, 5], "nothing is trained again for want of a checkpoint"
     assert trainer.checkpoints.collect([]) is None
     assert not trainer.checkpoints.shared, "the trainer that was given is as it was"

@@ -22,7 +22,6 @@ from deap_hpo.reports.study import (
     describe,
     failure_sentence,
     print_front,
-    save_figures,
     storage_option,
     strict_json,
 )
@@ -55,6 +54,8 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
         errors.print(escape(failure_sentence(recorded)))
     final = finish(trainer, recorded, storage, folder)
     recorded = load_study(name, storage)
+    from deap_hpo.reports.figures import save_figures  # and with it matplotlib, which a dry run does without
+
     # Those that `plot` has drawn before are to be of the same evaluations.
     pdf, impact = (folder / "history.pdf").exists(), (folder / "importances.png").exists()
     figures = save_figures(recorded, folder, pdf=pdf, impact=impact)

@@ -81,7 +81,7 @@ def plot(
 ) -> None:
     """Draw a study's figures, as PNG and PDF."""
     from deap_hpo.recorded import load_study
-    from deap_hpo.reports.study import save_figures
+    from deap_hpo.reports.figures import save_figures
     from deap_hpo.storage import run_folder
 
     with reporting(debug):

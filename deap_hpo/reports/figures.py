@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,13 @@ from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.names import curves_of, value_name
 from deap_hpo.analysis.tables import trials_table
 from deap_hpo.entries import best_entry
+from deap_hpo.errors import InputError
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.pareto import plot_pareto_front
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
+from deap_hpo.plotting.style import save
 from deap_hpo.recorded import Recorded
+from deap_hpo.reports.study import counts_sentence
 from deap_hpo.space import Space
 from deap_hpo.wording import plural
 
@@ -79,6 +83,21 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
         yield from _impact(study, study.space, trials[trials["status"].ne("infeasible")])  # of which nothing was learnt
 
 
+def save_figures(recorded: Recorded, folder: Path, *, pdf: bool = True, impact: bool = True) -> list[Path]:
+    """Draw a study's figures into a folder; see `study_figures`.
+
+    Raises:
+        InputError: It has no evaluation to draw.
+    """
+    if not any(entry.evaluation.feasible for entry in recorded.entries):
+        raise InputError(
+            f"The study {recorded.name!r} has no evaluation to draw that ended well and keeps its constraints. "
+            f"{counts_sentence(recorded)}"
+        )
+    drawn = study_figures(recorded, impact=impact)
+    return [path for one in drawn for path in save(one.figure, folder / one.name, pdf=pdf)]
+
+
 def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[StudyFigure]:
     """Importances and partial dependences, where there are evaluations enough to tell, all trained for as long."""
     # They import scikit-learn, which takes seconds.
@@ -98,7 +117,7 @@ def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[Stu
         return
     if len(asked) > _MOST_FOR_IMPACT:
         asked = asked.sample(_MOST_FOR_IMPACT, random_state=0)
-        of_which = f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
+        of_which += f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
     called, direction = value_name(study), study.directions[0]
     drawn = plot_param_importances(importances(asked, space, direction=direction))
     yield StudyFigure("importances", drawn, f"Importance of each hyperparameter{of_which}")

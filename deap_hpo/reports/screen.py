@@ -11,7 +11,20 @@ from rich.table import Table
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print a table; where the console is too narrow for it, a line for each column, so that nothing is cut off."""
+    """Print a table; where the console is too narrow for it, a line for each column, so that nothing is cut off.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells, as many in each row as there are columns; nothing is printed where there are none.
+        console: Where to.
+
+    Example:
+        >>> console = Console(width=18)
+        >>> with console.capture() as printed:
+        ...     print_table(["method", "loss"], [["random", "0.4"], ["tpe", "0.3"]], console)
+        >>> [line.split() for line in printed.get().splitlines()]
+        [['method', 'loss'], ['random', '0.4'], ['tpe', '0.3']]
+    """
     if not rows:
         return
     if _width(header, *rows) <= console.width:

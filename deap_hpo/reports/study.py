@@ -7,7 +7,6 @@ import math
 import os
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -82,24 +81,6 @@ def _describe_front(recorded: Recorded) -> dict[str, Any]:
             "by_generation": hypervolumes(recorded.entries, directions),
         },
     }
-
-
-def save_figures(recorded: Recorded, folder: Path, *, pdf: bool = True, impact: bool = True) -> list[Path]:
-    """Draw a study's figures into a folder; see `deap_hpo.reports.figures.study_figures`.
-
-    Raises:
-        InputError: It has no evaluation to draw.
-    """
-    from deap_hpo.plotting import style
-    from deap_hpo.reports.figures import study_figures
-
-    if not any(entry.evaluation.feasible for entry in recorded.entries):
-        raise InputError(
-            f"The study {recorded.name!r} has no evaluation to draw that ended well and keeps its constraints. "
-            f"{counts_sentence(recorded)}"
-        )
-    drawn = study_figures(recorded, impact=impact)
-    return [path for one in drawn for path in style.save(one.figure, folder / one.name, pdf=pdf)]
 
 
 def print_study(recorded: Recorded, console: Console, top: int) -> None:

@@ -25,6 +25,7 @@ from deap_hpo.config import load_config, make_config
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation
+from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.html import page, write_report
@@ -178,7 +179,7 @@ def test_what_matters_to_the_best_is_asked_of_the_highest_where_those_are_the_be
     assert asked == ["minimize", "maximize"]
 
 
-def test_trainings_of_different_lengths_are_not_compared() -> None:
+def test_trainings_of_different_lengths_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     space = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
     study = searched(60, space)
 
@@ -186,7 +187,16 @@ def test_trainings_of_different_lengths_are_not_compared() -> None:
         entries = tuple(replace(one, epochs=9 if one.number < longest else 1) for one in study.entries)
         return replace(study, entries=entries)
 
+    shown: list[int] = []
+
+    def spied(dependence: Any, trials: pd.DataFrame, *args: Any, **kwargs: Any) -> Any:
+        shown.append(len(trials))
+        return plot_partial_dependence(dependence, trials, *args, **kwargs)
+
+    monkeypatch.setattr("deap_hpo.plotting.impact.plot_partial_dependence", spied)
     drawn = {count: [one.name for one in study_figures(trained(count))] for count in (19, 20, 60)}
+    assert shown == [20, 60], "points of short trainings would lie above the curve"
+    assert [one.caption for one in study_figures(trained(20))][2].endswith("hyperparameter, by trainings of 9 epochs")
     assert drawn[19] == ["history", "hyperparameters"]
     assert drawn[20] == drawn[60] == ["history", "hyperparameters", "importances", "partial_dependence"]
     assert [one.name for one in study_figures(study, impact=False)] == ["history", "hyperparameters"]

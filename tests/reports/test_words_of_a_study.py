@@ -21,8 +21,10 @@ from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.plotting import style
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.reports.figures import save_figures
 from deap_hpo.reports.html import page
-from deap_hpo.reports.study import counts_sentence, print_study, save_figures, storage_option
+from deap_hpo.reports.study import counts_sentence, describe, print_study, storage_option
+from deap_hpo.space import Space
 
 SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 
@@ -57,7 +59,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
         figures[path.name] = figure
         return []
 
-    monkeypatch.setattr("deap_hpo.plotting.style.save", keep)
+    monkeypatch.setattr("deap_hpo.reports.figures.save", keep)
     return figures
 
 
@@ -176,3 +178,9 @@ def test_counts_of_evaluations_add_up() -> None:
     assert said.startswith(
         "5 evaluations in 1 generation: 3 computed (1 infeasible, 1 diverged), 1 cached, 1 infeasible and not computed;"
     )
+
+
+def test_the_best_evaluations_notes_are_for_programs_too() -> None:
+    best = Entry(0, 0, (0.5,), Evaluation((0.1,), notes={"path": "net.pt"}), seed=0)
+    study = Recorded("noted", ("minimize",), Space({"x": Float(0.0, 1.0)}), (best,), {})
+    assert describe(study)["best"]["notes"] == {"path": "net.pt"}
