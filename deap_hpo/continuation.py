@@ -7,7 +7,6 @@ number of the evaluation to go on from. A checkpoint is a cache: one that is mis
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import FunctionType
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import check_integer
 from deap_hpo.entries import Entry, best_entry, genes_of
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator, PlainFunction
 from deap_hpo.executors import Executor, in_this_process
@@ -219,11 +218,9 @@ class Continuations:
                 "several machines need a folder for checkpoints that all of them see; a run's is beside its record."
             )
         if evaluation.values != entry.evaluation.values:
-            warnings.warn(
+            warn(
                 f"the checkpoint of evaluation {entry.number} was missing; trained again, its value is "
-                f"{evaluation.value:g} rather than {entry.evaluation.value:g}: another device, or another version",
-                RuntimeWarning,
-                stacklevel=2,
+                f"{evaluation.value:g} rather than {entry.evaluation.value:g}: another device, or another version"
             )
         self._again[entry.number] = evaluation.checkpoint
 

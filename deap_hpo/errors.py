@@ -1,9 +1,16 @@
-"""The one error type for what a user gave: its message is the whole story, so the command line prints it bare."""
+"""What users are told of: the one error type for what they gave, and warnings that point at a line of theirs.
+
+A message is the whole story, so the command line prints it bare.
+"""
 
 import json
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
+
+_NOT_THE_USERS = {"deap_hpo", "deap"}  # packages that the way from a user's line to a warning leads through
 
 
 class InputError(ValueError):
@@ -15,6 +22,25 @@ class InputError(ValueError):
 
 class ResultError(InputError):
     """What an objective returned is not what it was said to return: that is so whatever the hyperparameters."""
+
+
+class DeapHPOWarning(RuntimeWarning):
+    """The category of all that this package warns of: ``warnings.simplefilter("error", DeapHPOWarning)``."""
+
+
+def warn(message: str) -> None:
+    """Warn of something at the line of the user's that led to it, wherever in the package it is noticed.
+
+    Args:
+        message: A sentence without its full stop.
+
+    Warns:
+        DeapHPOWarning: Always.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USERS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, DeapHPOWarning, stacklevel=level)
 
 
 def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

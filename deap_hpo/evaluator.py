@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Evaluation, Request, failure
 from deap_hpo.seeding import seeded
 
@@ -213,7 +212,7 @@ def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Eval
             return [done[i] for i in range(len(requests))]
         except Exception as error:
             about = f"{type(error).__name__}: {error}"
-            warnings.warn(f"a batch of {len(requests)} is done one by one ({about})", RuntimeWarning, stacklevel=2)
+            warn(f"a batch of {len(requests)} is done one by one ({about})")
     return [evaluate_one(evaluate, request) for request in requests]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import finish, train_again
 from deap_hpo.config import make_config
 from deap_hpo.entries import best_entry
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.files import expanded, write_text
 from deap_hpo.recorded import load_study
 from deap_hpo.toml_writer import to_toml
@@ -93,6 +92,6 @@ def export_best(
         save_program(network, task.data, program)
     except InputError as error:
         program.unlink(missing_ok=True)  # of an earlier export
-        warnings.warn(f"there is no {program.name}: {error}", RuntimeWarning, stacklevel=2)
+        warn(f"there is no {program.name}: {error}")
         return [weights, about]
     return [weights, about, program]

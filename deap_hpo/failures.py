@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from deap_hpo.entries import Entry
-from deap_hpo.errors import InputError, ResultError
+from deap_hpo.errors import InputError, ResultError, warn
 from deap_hpo.storage import shown
 
 _ENOUGH = 5  # to tell that it is not the hyperparameters
@@ -26,12 +25,10 @@ class FailureWarning:
         if entry.evaluation.status != "failed" or self._warned:
             return
         self._warned = True
-        warnings.warn(
+        warn(
             f"evaluation {entry.number} of the study {study.name!r} failed, and counts as the worst: "
             f"{entry.evaluation.reason} (the traceback is in `study.record[{entry.number}].evaluation.error`; further "
-            "failures are recorded without a warning)",
-            RuntimeWarning,
-            stacklevel=6,
+            "failures are recorded without a warning)"
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
+from deap_hpo.errors import warn
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.fingerprint import code_digest, described
 from deap_hpo.record import Record
@@ -72,11 +72,9 @@ class Provenance:
             return
         python, _, _ = digest.partition("-")
         if replaying and any(one.startswith(f"{python}-") for one in self._digests):
-            warnings.warn(
+            warn(
                 f"the evaluations on record in the study {self.record.name!r} were made by other code than what "
-                "evaluates now; they stay as they are. If it gives other values, begin a study under another name",
-                RuntimeWarning,
-                stacklevel=4,
+                "evaluates now; they stay as they are. If it gives other values, begin a study under another name"
             )
         self._digests.append(digest)
         self.note("code", self._digests)

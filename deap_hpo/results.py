@@ -224,7 +224,13 @@ class Results:
         """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""
         from deap_hpo.analysis.tables import trials_table
 
-        return trials_table(self.entries, self.space, self.directions[0])
+        return trials_table(
+            self.entries,
+            self.space,
+            self.directions[0],
+            objectives=self.objective_names,
+            constrained=bool((self.attributes.get("evaluator") or {}).get("constraints")),
+        )
 
     def __repr__(self) -> str:
         """Say in a line what it is, at a prompt."""
@@ -247,7 +253,7 @@ class Results:
         counts += [f"{cached} cached"] if cached else []
         counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
         best = best_trials(trials, self.directions[0])
-        several = [name for name in trials.columns if name.startswith("values_")]
+        several = [f"values_{name}" for name in self.objective_names] if len(self.directions) > 1 else []
         if several:
             best = best[best["number"].isin([entry.number for entry in self.pareto_front()])]
         told = {f"metrics_{name}" for name in self.objective_names}

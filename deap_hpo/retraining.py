@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from deap_hpo.entries import Entry, schedule_of
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.space import Space
@@ -52,12 +51,10 @@ def retrain(
     if reference.repeats == 1 and entry.evaluation.curve and evaluation.curve:
         recorded, now = entry.evaluation.curve[-1].validation_loss, evaluation.curve[-1].validation_loss
         if not math.isclose(recorded, now, rel_tol=_ROUNDING):
-            warnings.warn(
+            warn(
                 f"the network of evaluation {entry.number}, trained again, has a validation loss of {now:.4g}, and "
                 f"{recorded:.4g} on record: network, loss or data are not what they were, and what is measured now is "
-                "not of the network on record",
-                RuntimeWarning,
-                stacklevel=3,
+                "not of the network on record"
             )
     return model, evaluation, schedule
 

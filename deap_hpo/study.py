@@ -38,6 +38,7 @@ from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.statistics import generation_statistics
 from deap_hpo.undone import UndoneWarning
+from deap_hpo.workers import end_if_only_imported
 
 
 class Study(LiveResults):
@@ -118,6 +119,8 @@ class Study(LiveResults):
         self.callbacks = [FailureWarning(), UndoneWarning(), *check_callbacks(callbacks)]
         identity = {"seed": self.seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
         identity["pruner"] = repr(pruner) if pruner else None
+        if storage is not None:  # of which there can be one driver alone
+            end_if_only_imported()
         self.record = Record(name, storage, self.space, self.directions, identity, resume=resume)
         self.provenance = Provenance(self.record)
         self.provenance.note("version", deap_hpo.__version__)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deap_hpo.checks import is_number
 from deap_hpo.entries import Entry
+from deap_hpo.errors import warn
 
 NOTE = "undone"
 """Name of an evaluation's note that says which they are."""
@@ -89,11 +89,9 @@ class UndoneWarning:
         if names is None or self._warned:
             return
         self._warned = True
-        warnings.warn(
+        warn(
             f"evaluation {entry.number} of the study {study.name!r} was not trained with its own {names}, but with "
             "that of the evaluation it goes on from: a state that is loaded brings it. Set hyperparameters after "
             "load_state_dict, as in docs/how-to/training-loop.md (further evaluations get no warning; each has a note "
-            f"named {NOTE!r})",
-            RuntimeWarning,
-            stacklevel=6,
+            f"named {NOTE!r})"
         )

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import Pipe, connection, get_context, parent_process
+from multiprocessing import Pipe, connection, current_process, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any
 from weakref import WeakSet
@@ -26,6 +26,11 @@ _ABOVE_THE_GUARD = (
     'A worker imports the script without what stands under `if __name__ == "__main__":`. Define above that line what '
     "evaluates, and what it uses."
 )
+_UNGUARDED = (
+    "A worker process imports this script, and began it all over again: put what the script runs under "
+    '`if __name__ == "__main__":`, below what it defines.'
+)
+_BEGAN_AGAIN = 97  # the exit code of such a worker
 _SERVER_KILLED = 255  # the exit code that multiprocessing gives then
 
 
@@ -63,6 +68,7 @@ class Worker:
     """
 
     def __init__(self, evaluate: Evaluate, environment: Mapping[str, str] | None = None) -> None:
+        end_if_only_imported()
         self._connection, theirs = Pipe()
         self._exit_code: int | None = None
         self.ready = False
@@ -105,17 +111,21 @@ class Worker:
             WorkerDied: The process has ended without another word.
         """
         if not self._connection.poll() and not self._process.is_alive():
-            raise self._death()
+            raise self._end()
         try:
             message = self._connection.recv_bytes()
         except (EOFError, OSError):
-            raise self._death() from None
+            raise self._end() from None
         answer = pickle.loads(message)
         if isinstance(answer, str):
             remedy = _ABOVE_THE_GUARD if "__mp_main__" in answer.splitlines()[-1] else ""
             raise InputError(f"The evaluator could not be made ready in a worker process:\n{answer}{remedy}")
         self.ready = True
         return answer  # type: ignore[no-any-return]
+
+    def _end(self) -> WorkerDied | InputError:
+        death = self._death()
+        return InputError(_UNGUARDED) if self._exit_code == _BEGAN_AGAIN and not self.ready else death
 
     def _death(self) -> WorkerDied:
         code = self.kill()
@@ -136,6 +146,15 @@ class Worker:
     def has_spoken_or_died(self) -> bool:
         """Tell whether `receive` would return, or raise, at once."""
         return self._connection.poll() or not self._process.is_alive()
+
+
+def end_if_only_imported() -> None:
+    """End this process, if it is a worker that still imports the script: it is about to do the driver's work again.
+
+    Else it would go on until it is refused, a worker within a worker or the lock of a study, and say so at length.
+    """
+    if getattr(current_process(), "_inheriting", False):  # as long as multiprocessing imports the script
+        os._exit(_BEGAN_AGAIN)
 
 
 def _refusal(what: str, error: Exception) -> InputError:

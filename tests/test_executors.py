@@ -286,11 +286,25 @@ def test_no_worker_outlives_the_driver(tmp_path: Path, number: signal.Signals) -
     assert told.count("Traceback") == (1 if number == signal.SIGINT else 0)
 
 
-def test_a_script_without_its_guard_is_told_so(tmp_path: Path) -> None:
+def test_a_script_without_its_guard_is_told_so_and_nothing_else(tmp_path: Path) -> None:
     driver = _start_driver(tmp_path, guard="if True:")
     _, told = driver.communicate(timeout=60)
     assert driver.returncode == 1
-    assert "needs `if __name__" in told.splitlines()[-1]
+    assert told.count("Traceback") == 1
+    assert "under `if __name__ == " in told.splitlines()[-1]
+
+
+def test_so_is_one_whose_study_is_on_record(tmp_path: Path) -> None:
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from deap_hpo import Float, ProcessExecutor, optimize\n"
+        "def f(params): return params['x']\n"
+        f"optimize(f, {{'x': Float(0, 1)}}, storage={str(tmp_path / 'a.db')!r}, executor=ProcessExecutor(1))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.count("Traceback") == 1
+    assert "under `if __name__ == " in ended.stderr.splitlines()[-1]
 
 
 if sys.platform == "linux":

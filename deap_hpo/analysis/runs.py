@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.spatial.distance import pdist
 
-from deap_hpo.analysis.tables import epochs_table, summary, trials_table
+from deap_hpo.analysis.tables import epochs_table, summary
 from deap_hpo.entries import Entry, best_entry
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
@@ -67,7 +67,7 @@ def stacked(runs: Runs, table: str) -> pd.DataFrame:
         InputError: There is no such table.
     """
     make = {
-        "trials": lambda recorded: trials_table(recorded.entries, recorded.space, recorded.directions[0]),
+        "trials": lambda recorded: recorded.trials_dataframe(),
         "epochs": lambda recorded: epochs_table(recorded.entries),
         "generations": generations_table,
     }

@@ -13,13 +13,27 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.space import Space
 
 
-def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
+def trials_table(
+    entries: Sequence[Entry],
+    space: Space | None,
+    direction: Direction = "minimize",
+    *,
+    objectives: Sequence[str] = (),
+    constrained: bool = False,
+) -> pd.DataFrame:
     """One row for each evaluation, in order.
 
     Columns: `number`, `generation`, `value` (the first objective), `best` (the best feasible value so far; NaN until
     there is one), `status`, `duplicate_of` (missing where it was trained), `seconds`, `params_*` (or `gene_*`),
-    `metrics_*`, `notes_*`; with several objectives `values_0`, `values_1`, ...; where a constraint was broken
-    `violation`; where trainings were asked for in parts `epochs`, those after which the value was reached.
+    `metrics_*`, `notes_*`; with several objectives `values_*`, one for each; with constraints `violation`, 0 where they
+    are kept; where trainings were asked for in parts `epochs`, those after which the value was reached.
+
+    Args:
+        entries: The evaluations.
+        space: The search space, by which genes are decoded.
+        direction: Which values of the first objective are the better ones.
+        objectives: Names of several objectives, for the columns `values_*`; by default they are numbered.
+        constrained: Whether there are constraints; there are where one was broken.
 
     Example:
         >>> from deap_hpo.evaluation import Evaluation
@@ -29,7 +43,7 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
         [0.4, 0.4, 0.1]
     """
     better = min if direction == "minimize" else max
-    constrained = any(entry.evaluation.violation for entry in entries)
+    constrained = constrained or any(entry.evaluation.violation for entry in entries)
     in_parts = any(entry.epochs is not None for entry in entries)
     best = math.nan
     rows = []
@@ -43,11 +57,7 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
                 "generation": entry.generation,
                 **({"epochs": entry.epochs} if in_parts else {}),
                 "value": evaluation.value,
-                **(
-                    {f"values_{i}": one for i, one in enumerate(evaluation.values)}
-                    if len(evaluation.values) > 1
-                    else {}
-                ),
+                **_by_objective(evaluation.values, objectives),
                 "best": best,
                 "status": evaluation.status,
                 "duplicate_of": entry.duplicate_of,
@@ -62,6 +72,11 @@ def trials_table(entries: Sequence[Entry], space: Space | None, direction: Direc
         return pd.DataFrame()
     whole = {"duplicate_of": "Int64", **({"epochs": "Int64"} if in_parts else {})}
     return with_params(rows, space).astype(whole)
+
+
+def _by_objective(values: Sequence[float], names: Sequence[str]) -> dict[str, float]:
+    called = names or [str(i) for i in range(len(values))]
+    return {f"values_{name}": value for name, value in zip(called, values, strict=True)} if len(values) > 1 else {}
 
 
 def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.DataFrame:

@@ -1,17 +1,19 @@
-"""How a command ends: wrong input and interruption as one sentence and an exit code."""
+"""How a command ends: wrong input and interruption as one sentence and an exit code; warnings as a sentence, too."""
 
 from __future__ import annotations
 
 import signal
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.interruption import interruptions_kept
 
 DONE, WRONG_INPUT, INTERRUPTED, TERMINATED = 0, 2, 130, 143
@@ -37,11 +39,29 @@ def _interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
 
 
 @contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Leave out where in the program a warning of this package arose; those of a user's own code keep their line."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, DeapHPOWarning):
+            errors.print(f"[yellow]Warning:[/yellow] {escape(str(message))}.")
+        else:
+            before(message, category, *place, **more)
+
+    before = warnings.showwarning
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+@contextmanager
 def reporting(debug: bool, resume: str = "") -> Iterator[None]:
-    """Turn wrong input and interruption into one sentence and an exit code."""
+    """Turn wrong input and interruption into one sentence and an exit code, and warnings into sentences."""
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with interruptions_kept():
+        with interruptions_kept(), _warnings_as_sentences():
             try:
                 yield
             except typer.Exit:  # of a `reporting` inside this one: it is told

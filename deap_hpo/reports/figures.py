@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from deap_hpo.analysis.fronts import front_table, hypervolumes
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.names import curves_of, value_name
-from deap_hpo.analysis.tables import trials_table
 from deap_hpo.entries import best_entry
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.lineage import plot_lineage
@@ -53,7 +52,7 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
         impact: Whether to draw what each hyperparameter does, too, for which models are fitted: with some hundred
             evaluations that takes seconds. Of trainings in parts, only the longest are compared.
     """
-    trials = trials_table(study.entries, study.space, study.directions[0])
+    trials = study.trials_dataframe()
     called, direction = value_name(study), study.directions[0]
     drawn = plot_optimization_history(trials, value_name=called, direction=direction)
     yield StudyFigure("history", drawn, "Every evaluation, and the best so far")

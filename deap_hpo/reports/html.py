@@ -15,7 +15,7 @@ import deap_hpo
 from deap_hpo.analysis.fronts import pareto_front
 from deap_hpo.analysis.names import value_name
 from deap_hpo.analysis.runs import environments, generations_table
-from deap_hpo.analysis.tables import best_trials, trials_table
+from deap_hpo.analysis.tables import best_trials
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded, write_text
 from deap_hpo.plotting.runs import plot_bands
@@ -113,7 +113,7 @@ def _study(study: Recorded, *, alone: bool) -> str:
     """One study: what came of it, figures, tables, and how to do it again."""
     parts = [] if alone else [f"<h2>{escape(study.name)}</h2>"]
     parts.append(f"<p>{escape(counts_sentence(study))} {escape(failure_sentence(study))}</p>")
-    trials = trials_table(study.entries, study.space, study.directions[0])
+    trials = study.trials_dataframe()
     if trials.empty:
         return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])
     if trials["best"].notna().any():
@@ -163,7 +163,7 @@ def _with_names(study: Recorded, trials: pd.DataFrame) -> pd.DataFrame:
     """Head the columns of objectives by what these are called."""
     if len(study.directions) == 1:
         return trials.rename(columns={"value": value_name(study)})
-    names = {f"values_{i}": name for i, name in enumerate(study.objective_names)}
+    names = {f"values_{name}": name for name in study.objective_names}
     return trials.drop(columns="value").rename(columns=names)
 
 

@@ -15,13 +15,14 @@ from rich.markup import escape
 
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
-from deap_hpo.analysis.tables import best_trials, summary, trials_table
+from deap_hpo.analysis.tables import best_trials, summary
 from deap_hpo.entries import best_entry, params_of
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.screen import print_table
 from deap_hpo.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.storage import shown
+from deap_hpo.strategies.genes import GeneColumns
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value, plural
 
 _ENDS = ("pruned", "diverged", "failed")
@@ -93,7 +94,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     if len(recorded.directions) > 1:
         print_front(recorded, console)
         return
-    trials = trials_table(recorded.entries, recorded.space, recorded.directions[0])
+    trials = recorded.trials_dataframe()
     ranked = best_trials(trials, recorded.directions[0])
     names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
     parts = ["epochs"] if "epochs" in trials else []  # after which it was measured
@@ -141,7 +142,8 @@ def print_front(recorded: Recorded, console: Console) -> None:
 def counts_sentence(recorded: Recorded) -> str:
     """Say how many evaluations there were and what became of them.
 
-    Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers.
+    Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers, a space
+    that has nothing left.
     """
     counts = summary(recorded.entries)
     trained, training = ("trained", "training") if trains_networks(recorded) else ("computed", "computing")
@@ -154,7 +156,16 @@ def counts_sentence(recorded: Recorded) -> str:
     parts += [f"{counts['cached']} cached"] if counts["cached"] else []
     parts += [f"{refused} infeasible and not {trained}"] if refused else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
-    return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of {training}."
+    everything = " That is every configuration of the space." if _is_exhausted(recorded) else ""
+    return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of {training}.{everything}"
+
+
+def _is_exhausted(recorded: Recorded) -> bool:
+    """Tell whether every configuration of a finite space was evaluated."""
+    space = recorded.space
+    return space is not None and GeneColumns(space).size == len(
+        {tuple(space.decode(entry.genes).items()) for entry in recorded.entries}
+    )
 
 
 def failure_sentence(recorded: Recorded) -> str:

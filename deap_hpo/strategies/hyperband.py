@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deap_hpo.checks import check_integer
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.space import Space
 from deap_hpo.strategies.outcomes import costs
 
@@ -23,6 +23,9 @@ def rungs(epochs: int, min_epochs: int, eta: int) -> list[int]:
     Raises:
         InputError: An argument is out of its range.
 
+    Warns:
+        DeapHPOWarning: There is one alone, so that no training ends early.
+
     Example:
         >>> rungs(27, 1, 3), rungs(5, 1, 2)
         ([1, 3, 9, 27], [1, 2, 5])
@@ -32,6 +35,8 @@ def rungs(epochs: int, min_epochs: int, eta: int) -> list[int]:
     if check_integer("epochs", epochs, 1) < min_epochs:
         raise InputError(f"epochs must be at least min_epochs, {min_epochs}; got {epochs}.")
     count = math.floor(math.log(epochs / min_epochs) / math.log(eta) + 1e-9) + 1
+    if count == 1:
+        warn(f"no training ends early with epochs = {epochs}, min_epochs = {min_epochs} and eta = {eta}: all are whole")
     return [max(min_epochs, round(epochs / eta**k)) for k in reversed(range(count))]
 
 

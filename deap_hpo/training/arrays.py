@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
 from deap_hpo.training.keyed import gpus_in_use
@@ -185,13 +184,11 @@ def _equal(pair: Any, kept: Split) -> bool:
 
 def _warn_of_redrawn(arguments: Sequence[str]) -> None:
     if arguments and multiprocessing.parent_process() is None:  # workers, which may read data again, need not repeat it
-        warnings.warn(
+        warn(
             f"{' and '.join(arguments)} gave other values when an example was read again, as a dataset does that draws "
             "at random (augmentation). It is read into memory once, so every epoch has one and the same draw of each "
             "example. Take what is random out of the dataset, and do it in the network's forward while self.training "
-            "is true (docs/how-to/network.md, Augmentation), or train in a function of your own.",
-            RuntimeWarning,
-            stacklevel=4,
+            "is true (docs/how-to/network.md, Augmentation), or train in a function of your own."
         )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import safetensors.torch
 from torch import Tensor
 
 from deap_hpo.checks import check_optional_integer
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.files import expanded, written_whole
 
 _SUFFIX = ".safetensors"
@@ -174,12 +173,10 @@ class FolderCheckpoints:
             excess -= size
             self._path(reference).unlink()
         if dropped:
-            warnings.warn(
+            warn(
                 f"{len(dropped)} of {len(sizes)} checkpoints ({sum(dropped):,} of {sum(sizes.values()):,} bytes) in "
                 f"{self.folder} were dropped for the limit of {self.limit:,} bytes; what is asked for again will be "
-                "trained again",
-                RuntimeWarning,
-                stacklevel=2,
+                "trained again"
             )
 
     def _path(self, reference: str) -> Path:

@@ -6,13 +6,12 @@ at once; and nothing between two steps may wait for the GPU, so losses are looke
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 
 ENGINES = ("auto", "eager", "graph")
 Step = Callable[[], None]
@@ -88,7 +87,7 @@ class RecordedStep:
                 self._step = capture(self._step)
             except RuntimeError as error:
                 reason = str(error).splitlines()[0]
-                warnings.warn(f"the training step runs without a CUDA graph ({reason})", RuntimeWarning, stacklevel=2)
+                warn(f"the training step runs without a CUDA graph ({reason})")
         self._step()
 
 

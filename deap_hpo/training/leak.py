@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from deap_hpo.errors import warn
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.keyed import keyed_permutation
@@ -34,11 +34,9 @@ class LeakingTrainer(ReferenceTrainer):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
-        warnings.warn(
+        warn(
             "LEAK: training and validation examples are split anew at every generation while weights are carried over. "
-            "Validation losses of this run say nothing about unseen examples; it is here to show just that",
-            RuntimeWarning,
-            stacklevel=2,
+            "Validation losses of this run say nothing about unseen examples; it is here to show just that"
         )
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import traceback
-import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from deap_hpo.checks import check_optional_integer
+from deap_hpo.errors import warn
 from deap_hpo.evaluation import Epoch, Evaluation, Request, failure
 from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.training.checkpoints import CheckpointStore
@@ -222,11 +222,7 @@ class PopulationTrainer(BatchEvaluator):
         if is_out_of_memory(error) and size > 1:
             return size // 2
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no reason given'}"
-        warnings.warn(
-            f"networks of the task {self.task.name!r} are trained one at a time; as a stack they raised {reason}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warn(f"networks of the task {self.task.name!r} are trained one at a time; as a stack they raised {reason}")
         return 0
 
     def _train_stack(self, members: Sequence[Member]) -> Iterator[_Trained]:

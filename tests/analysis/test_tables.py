@@ -73,3 +73,15 @@ def test_everything_is_counted() -> None:
 def test_a_study_without_evaluations_gives_empty_tables() -> None:
     assert trials_table((), SPACE).empty
     assert epochs_table(()).empty
+
+
+def test_several_objectives_have_a_column_each_and_constraints_one_whether_broken_or_not() -> None:
+    two = [replace(one, evaluation=replace(one.evaluation, values=(1.0 + one.number, 2.0))) for one in entries()]
+    named = {"evaluator": {"objective": ["loss", "size"], "constraints": ["size <= 9"]}}
+    table = Recorded("two", ("minimize", "minimize"), SPACE, tuple(two), named).trials_dataframe()
+    assert table["values_loss"].tolist() == table["value"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert set(table["values_size"]) == {2.0}
+    assert set(table["violation"]) == {0.0}
+    bare = trials_table(two, SPACE)
+    assert "violation" not in bare
+    assert bare["values_1"].tolist() == table["values_size"].tolist()

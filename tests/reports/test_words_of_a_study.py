@@ -24,7 +24,7 @@ from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.figures import save_figures
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import counts_sentence, describe, print_study, storage_option
-from deap_hpo.space import Space
+from deap_hpo.space import Categorical, Int, Space
 
 SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 
@@ -178,6 +178,17 @@ def test_counts_of_evaluations_add_up() -> None:
     assert said.startswith(
         "5 evaluations in 1 generation: 3 computed (1 infeasible, 1 diverged), 1 cached, 1 infeasible and not computed;"
     )
+
+
+def test_a_space_that_has_nothing_left_is_told() -> None:
+    space = Space({"kind": Categorical(["a", "b"]), "n": Int(1, 2)}, when={"n": {"kind": "b"}})  # a, b1, b2
+    genomes = [(0.25, 0.1), (0.25, 0.9), (0.75, 0.25), (0.75, 0.75)]
+    entries = [Entry(i, 0, genome, Evaluation((0.5,)), seed=0) for i, genome in enumerate(genomes)]
+    told = [
+        "every configuration" in counts_sentence(Recorded("few", ("minimize",), space, entries[:count], {}))
+        for count in range(5)
+    ]
+    assert told == [False, False, False, False, True]
 
 
 def test_the_best_evaluations_notes_are_for_programs_too() -> None:

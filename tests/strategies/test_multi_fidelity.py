@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.individual import Individual, individual_type
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.strategies import MULTI_FIDELITY, make_strategy
@@ -50,6 +50,12 @@ def test_rungs_grow_from_the_shortest_to_the_whole_training(epochs, min_epochs, 
     assert made[0] >= min_epochs
     assert made == sorted(set(made))
     assert epochs / eta ** len(made) < min_epochs <= epochs / eta ** (len(made) - 1) * (1 + 1e-9)
+
+
+@every_strategy
+def test_where_no_training_can_end_early_it_is_said(name):
+    with pytest.warns(DeapHPOWarning, match="^no training ends early with epochs = 1, min_epochs = 1 and eta = "):
+        make_strategy(name, SPACE, seed=0, epochs=1)
 
 
 def test_the_brackets_are_those_of_the_paper():

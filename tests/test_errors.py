@@ -1,0 +1,52 @@
+"""What users are told: warnings at the line of theirs that led to it, and without a line from the command line."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import typer
+
+from deap_hpo.commands.exits import reporting
+from deap_hpo.errors import DeapHPOWarning, warn
+from deap_hpo.optimization import optimize
+from deap_hpo.space import Float
+
+SPACE = {"x": Float(0, 1)}
+
+
+def fails_once(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+    if params["x"] == 0:
+        raise RuntimeError("x = 0")
+    checkpoint.save({"x": params["x"]})
+    return float(params["x"])
+
+
+@pytest.mark.parametrize("algorithm", ["truncation", "random", "cma", "pbt"])
+def test_a_warning_points_at_the_users_line_whatever_led_there(algorithm: str) -> None:
+    options: Any = {"algorithm": algorithm, "population": 4, "generations": 2, "epochs": 2}
+    with pytest.warns(DeapHPOWarning, match="evaluation 0 of the study 'study' failed") as warned:
+        optimize(fails_once, SPACE, enqueue=[{"x": 0.0}], **options)
+    assert {(one.filename, type(one.message)) for one in warned} == {(__file__, DeapHPOWarning)}
+
+
+def test_they_can_be_made_errors() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeapHPOWarning)
+        with pytest.raises(DeapHPOWarning, match=r"^something is odd$"):
+            warn("something is odd")
+
+
+def test_a_command_says_them_as_a_sentence_and_leaves_others_their_line(capsys: pytest.CaptureFixture[str]) -> None:
+    before = warnings.showwarning
+    with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
+        with reporting(debug=False):
+            warn("[a] file is odd")
+            warnings.warn("a user's own", RuntimeWarning, stacklevel=1)
+    assert capsys.readouterr().err == "Warning: [a] file is odd.\n"
+    assert [str(one.message) for one in others] == ["a user's own"]
+    with pytest.raises(typer.Exit), reporting(debug=False):
+        raise KeyboardInterrupt
+    assert warnings.showwarning is before
