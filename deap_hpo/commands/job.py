@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deap_hpo.__main__ import evolve
+from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.names import value_name
 from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import Final, finish
@@ -90,6 +91,8 @@ def _print_final(
     output.print(f"\n{counts_sentence(recorded)}")
     if several:
         print_front(recorded, output)
+    if edge_sentence(recorded):
+        output.print(escape(edge_sentence(recorded)))
     for label, text in rows.items():
         output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
 

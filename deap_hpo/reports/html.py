@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 import deap_hpo
+from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.fronts import pareto_front
 from deap_hpo.analysis.names import value_name
 from deap_hpo.analysis.runs import environments, generations_table
@@ -144,6 +145,7 @@ def _result(study: Recorded) -> str:
             f"On {final['test_size']:,} test examples, which the search has not seen: loss {final['test_loss']:.4f}, "
             f"{escape(format_metrics(final['test_metrics']))}."
         )
+    lines += [escape(edge_sentence(study))] if edge_sentence(study) else []
     return f"<p>{'<br>'.join(lines)}</p>"
 
 

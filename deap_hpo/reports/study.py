@@ -13,6 +13,7 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
+from deap_hpo.analysis.edges import crowded_ends, edge_sentence
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
 from deap_hpo.analysis.tables import best_trials, summary
@@ -35,7 +36,7 @@ def storage_option(storage: str) -> str:
 
 
 def describe(recorded: Recorded) -> dict[str, Any]:
-    """Describe a study in JSON's types: name, seed, space, objectives, counts, best evaluation, final measurements."""
+    """Describe a study in JSON's types: name, seed, space, objectives, counts, best evaluation, narrow ranges, ..."""
     try:
         best = best_entry(recorded.entries, recorded.directions[0])
     except InputError:
@@ -56,6 +57,7 @@ def describe(recorded: Recorded) -> dict[str, Any]:
             "metrics": dict(best.evaluation.metrics),
             "notes": dict(best.evaluation.notes),
         },
+        "crowded_ends": crowded_ends(recorded),
         "final": recorded.attributes.get("final"),
         "evaluator": recorded.attributes.get("evaluator"),
         **(_describe_front(recorded) if len(recorded.directions) > 1 else {}),
@@ -111,6 +113,8 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
         for row in best
     ]
     print_table(header, rows, console)
+    if edge_sentence(recorded):
+        console.print(escape(edge_sentence(recorded)))
     final = recorded.attributes.get("final")
     if final and final["test_size"]:
         console.print(
