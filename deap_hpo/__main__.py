@@ -80,7 +80,7 @@ def evolve(
         callbacks=[
             *callbacks,
             NotAllFailed(config.study.storage),
-            *early_stopping(evolution.target, evolution.patience),
+            *early_stopping(evolution.target, evolution.patience, stages=len(evolution.stages) or 1),
         ],
         resume=resume,
     ) as study:

@@ -167,7 +167,7 @@ def optimize(
     if trains_in_parts(evolution):
         evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
-    not_all_failed, stops = NotAllFailed(storage), early_stopping(target, patience)
+    not_all_failed, stops = NotAllFailed(storage), early_stopping(target, patience, stages=len(evolution.stages) or 1)
     whole = evaluator.epochs
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())

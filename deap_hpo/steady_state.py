@@ -12,9 +12,10 @@ from typing import Any
 
 from deap import base, tools
 
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_probability
 from deap_hpo.entries import Entry, with_worst_values
-from deap_hpo.evaluation import Request
+from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
 from deap_hpo.interruption import interruptions_kept
 from deap_hpo.record import ReplayError
@@ -117,10 +118,11 @@ class SteadyStudy(Study):
     The order in which evaluations are finished depends on how fast they are; it is part of the record, and replayed
     from there. So a record determines the evolution that made it, and a run that was interrupted goes on as one whose
     machine paused: what was under way is evaluated again, and may come in in another order.
-    """
 
-    _latest: deque[Entry]
-    _times: deque[float]
+    Whenever as many evaluations as were given at first are finished, that is a generation, as it is in the logbook:
+    callbacks are told, and checkpoints are kept of this generation and of the best. A pruner compares with whatever is
+    on record when an evaluation is begun.
+    """
 
     def each(self, evaluate: Evaluate, individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
         """Evaluate individuals, and yield each with its fitness values when it is finished.
@@ -131,76 +133,113 @@ class SteadyStudy(Study):
 
         Raises:
             ReplayError: The record shows that another algorithm, seed or version made it.
-            BudgetSpent: The run's total of evaluations or its time is used up.
+            BudgetSpent: The run's total of evaluations or its time is used up, or a callback has ended it. What was
+                under way was waited for, and is on record.
         """
         evaluate = self._use(evaluate)
-        planned: list[Entry] = []
-        self._latest = deque(maxlen=len(individuals))
-        self._times = deque([perf_counter()], maxlen=len(individuals) + 1)
-        yield from self._replayed(individuals, planned)
-        yield from self._evaluated(evaluate, individuals, planned)
-        self._complete([self.record[entry.number] for entry in planned])
+        self._first, self._begun = self._count, self.generation
+        self._individuals = individuals
+        self._size = len(individuals)
+        self._planned = 0
+        self._open: dict[int, Entry] = {}  # planned and not finished, by number
+        self._latest: deque[Entry] = deque(maxlen=self._size)
+        self._times: deque[float] = deque([perf_counter()], maxlen=self._size + 1)
+        self._finished: list[Entry] = []  # of this generation
+        yield from self._replayed()
+        yield from self._evaluated(evaluate)
+        if self._finished:
+            self._end_generation()
 
-    def _take_up(self, individuals: list[Any], planned: list[Entry]) -> list[Entry]:
+    def _take_up(self) -> list[Entry]:
         """Plan the individuals that were added since the last time, and give their entries."""
-        start = len(planned)
-        planned += [self._plan(self._count + i, individuals[i]) for i in range(start, len(individuals))]
-        return planned[start:]
+        added = []
+        for place in range(self._planned, len(self._individuals)):
+            entry = self._plan(self._first + place, self._individuals[place])
+            added.append(replace(entry, generation=self._begun + place // self._size))
+        self._planned += len(added)
+        self._open |= {entry.number: entry for entry in added}
+        return added
 
-    def _finished(self, number: int, individuals: list[Any]) -> tuple[Any, tuple[float, ...]]:
-        individual = individuals[number - self._count]
-        self._tell_outcome(individual, self.record[number])
-        self._latest.append(self.record[number])
+    def _finish(self, number: int) -> tuple[Any, tuple[float, ...]]:
+        """Tell the individual of an evaluation on record, and count it."""
+        individual, entry = self._individuals[number - self._first], self.record[number]
+        del self._open[number]
+        self._tell_outcome(individual, entry)
+        self._latest.append(entry)
         self._times.append(perf_counter())
         self._batch = (list(self._latest), self._times[-1] - self._times[0])  # what `statistics` tells of
-        return individual, self.record[number].evaluation.values
+        self._finished.append(entry)
+        self._spend([entry])
+        if len(self._finished) == self._size:
+            self._end_generation()
+        return individual, entry.evaluation.values
 
-    def _replayed(self, individuals: list[Any], planned: list[Entry]) -> Iterator[tuple[Any, tuple[float, ...]]]:
+    def _end_generation(self) -> None:
+        entries, self._finished = self._finished, []
+        self._complete(entries)
+        if self._count == len(self.record):
+            individuals = [self._individuals[entry.number - self._first] for entry in entries]
+            self._continuations.collect(entries, individuals, self.directions)
+
+    def _replayed(self) -> Iterator[tuple[Any, tuple[float, ...]]]:
         """Yield what is on record, in the order in which it was finished."""
-        for number in [number for number in self.record.as_completed() if number >= self._count]:
-            self._take_up(individuals, planned)
-            proposed = self._count + len(planned)
+        for number in [number for number in self.record.as_completed() if number >= self._first]:
+            self._take_up()
+            proposed = self._first + self._planned
             if number >= proposed:
                 raise ReplayError(
                     f"The study {self.name!r} cannot be resumed like this: its record goes on with "
                     f"evaluation {number}, this run has proposed {proposed}. "
                     "Resume it with the algorithm that made it."
                 )
-            yield self._finished(number, individuals)
+            yield self._finish(number)
 
-    def _evaluated(
-        self, evaluate: Evaluate, individuals: list[Any], planned: list[Entry]
-    ) -> Iterator[tuple[Any, tuple[float, ...]]]:
+    def _evaluated(self, evaluate: Evaluate) -> Iterator[tuple[Any, tuple[float, ...]]]:
         """Evaluate what is not on record, and yield each evaluation as it is finished."""
-        self._take_up(individuals, planned)
-        waiting = [entry for entry in planned if entry.number not in self.record]
+        self._take_up()
+        waiting = list(self._open.values())
         requests: list[Request] = []  # the executor takes up what is added
         under_way: list[Entry] = []
-        done = 0
         running = self.executor.run(evaluate, requests)
-        while not self.budget.time_is_up:
-            entry = next((one for one in waiting if self._is_answered(one)), None)
-            if entry is not None:
-                waiting.remove(entry)
-                evaluation = replace(self.record[entry.trained_number].evaluation, seconds=0.0, retries=0)
-            else:
-                allowed = self._count + self._within_budget(planned)
-                for begun in [one for one in waiting if one.duplicate_of is None and one.number < allowed]:
-                    waiting.remove(begun)
-                    under_way.append(begun)
-                    requests += self._requests([(begun, individuals[begun.number - self._count])])
-                if done == len(requests):
-                    break
-                with interruptions_kept(), generators_kept():
-                    position, answer = next(running)
-                done += 1
-                entry, evaluation = under_way[position], with_worst_values(answer, self.directions)
-            self._acknowledge(replace(entry, evaluation=evaluation))
-            yield self._finished(entry.number, individuals)
-            waiting += self._take_up(individuals, planned)
-        if waiting or done < len(requests):
-            self.executor.close()
-            raise self.budget.spent(self.name, len(self.record))
+        done = 0
+        try:
+            while not self.budget.time_is_up:
+                entry = next((one for one in waiting if self._is_answered(one)), None)
+                if entry is not None:
+                    waiting.remove(entry)
+                    evaluation = replace(self.record[entry.trained_number].evaluation, seconds=0.0, retries=0)
+                    self._acknowledge(replace(entry, evaluation=evaluation))
+                else:
+                    allowed = list(self._open)[: self._within_budget(list(self._open.values()))]
+                    for begun in [one for one in waiting if one.duplicate_of is None and one.number in allowed]:
+                        waiting.remove(begun)
+                        under_way.append(begun)
+                        requests += self._requests([(begun, self._individuals[begun.number - self._first])])
+                    entry = self._next(running, under_way) if done < len(requests) else None
+                    if entry is None:
+                        break
+                    done += 1
+                yield self._finish(entry.number)
+                waiting += self._take_up()
+            if waiting or done < len(requests):
+                raise self.budget.spent(self.name, len(self.record))
+        except BudgetSpent:
+            requests.clear()  # what is under way comes in nevertheless
+            while self._next(running, under_way) is not None:
+                pass
+            raise
+
+    def _next(self, running: Iterator[tuple[int, Evaluation]], under_way: list[Entry]) -> Entry | None:
+        """Put the evaluation that is finished next on record, and give its entry; None where none is under way."""
+        with interruptions_kept(), generators_kept():
+            position, answer = next(running, (None, None))
+        if position is None or answer is None:
+            return None
+        self._acknowledge(replace(under_way[position], evaluation=with_worst_values(answer, self.directions)))
+        return under_way[position]
+
+    def _earlier(self) -> list[Entry]:
+        return list(self.record)
 
     def _is_answered(self, entry: Entry) -> bool:
         """Whether an earlier evaluation of the same configuration is on record."""

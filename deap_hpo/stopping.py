@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.checks import check_optional_integer, is_number
+from deap_hpo.checks import check_integer, check_optional_integer, is_number
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.study import Study
@@ -25,10 +25,11 @@ class EarlyStopping:
     Args:
         target: A value of the first objective to be reached, or None.
         patience: Generations without a better value (with several objectives: without a new point on the Pareto front)
-            after which to stop, at least 1, or None.
+            after which to stop, at least 1, or None. Of methods in brackets, as Hyperband is, a rung is a generation.
+        stages: Batches of a generation, at least 1: as many as `StagedMap` has.
 
     Raises:
-        InputError: `target` is not finite, `patience` is below 1, or both are None.
+        InputError: `target` is not finite, `patience` or `stages` is below 1, or neither target nor patience is given.
 
     Example:
         >>> from deap_hpo.individual import make_toolbox
@@ -43,7 +44,7 @@ class EarlyStopping:
         deap_hpo.stopping.StoppedEarly: The study 'study' reached its target 0.5 in generation 1, with 0.2134.
     """
 
-    def __init__(self, target: float | None = None, patience: int | None = None) -> None:
+    def __init__(self, target: float | None = None, patience: int | None = None, *, stages: int = 1) -> None:
         if target is None and patience is None:
             raise InputError("EarlyStopping needs a target or a patience; got neither.")
         if target is not None and not (is_number(target) and math.isfinite(target)):
@@ -51,12 +52,19 @@ class EarlyStopping:
         check_optional_integer("patience", patience, 1)
         self.target = target
         self.patience = patience
+        self.stages = check_integer("stages", stages, 1)
+        self._batch: list[Entry] = []  # of a generation that has stages to come
         self._best = math.inf  # signed: smaller is better
         self._waited = 0
         self._front: list[Entry] = []
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Look at a complete generation, and raise where it is to be the last."""
+        self._batch += entries
+        if study.generation % self.stages:
+            return
+        entries, self._batch = self._batch, []
+        generation = study.generation // self.stages
         sign = 1 if study.directions[0] == "minimize" else -1
         reached = [sign * entry.evaluation.value for entry in entries if entry.evaluation.feasible]
         best = min([self._best, *reached])
@@ -65,13 +73,13 @@ class EarlyStopping:
         self._best = best
         if self.target is not None and best <= sign * self.target:
             raise StoppedEarly(
-                f"The study {study.name!r} reached its target {self.target:g} in generation {study.generation}, "
+                f"The study {study.name!r} reached its target {self.target:g} in generation {generation}, "
                 f"with {sign * best:.4g}.",
                 "target",
             )
         if self.patience is not None and self._waited >= self.patience:
             raise StoppedEarly(
-                f"The study {study.name!r} stopped in generation {study.generation}: nothing better for "
+                f"The study {study.name!r} stopped in generation {generation}: nothing better for "
                 f"{self.patience} generation(s).",
                 "patience",
             )
@@ -83,7 +91,7 @@ class EarlyStopping:
         return {one.evaluation.values for one in self._front} != {one.evaluation.values for one in before}
 
 
-def early_stopping(target: float | None, patience: int | None) -> list[EarlyStopping]:
+def early_stopping(target: float | None, patience: int | None, *, stages: int = 1) -> list[EarlyStopping]:
     """Give the callback that stops a study early, or none where there is neither a target nor a patience.
 
     Raises:
@@ -93,4 +101,4 @@ def early_stopping(target: float | None, patience: int | None) -> list[EarlyStop
         >>> len(early_stopping(target=0.1, patience=None)), early_stopping(None, None)
         (1, [])
     """
-    return [] if target is None and patience is None else [EarlyStopping(target, patience)]
+    return [] if target is None and patience is None else [EarlyStopping(target, patience, stages=stages)]

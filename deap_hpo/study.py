@@ -187,6 +187,7 @@ class Study(LiveResults):
         for individual, entry in zip(individuals, entries, strict=True):
             self._tell_outcome(individual, entry)
         self._batch = (entries, perf_counter() - start)
+        self._spend(entries)
         self._complete(entries)
         if self._count == len(self.record):  # else a replay would drop what is needed later
             self._continuations.collect(entries, individuals, self.directions)
@@ -208,12 +209,14 @@ class Study(LiveResults):
         if hasattr(individual, "fitness"):
             individual.fitness.violation = entry.evaluation.violation
 
-    def _complete(self, entries: Sequence[Entry]) -> None:
-        """Count a batch that is on record whole."""
-        self._count += len(entries)
+    def _spend(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             if entry.duplicate_of is None:
                 self.budget.spend(self._continuations.cost(entry))
+
+    def _complete(self, entries: Sequence[Entry]) -> None:
+        """Count a batch that is on record whole."""
+        self._count += len(entries)
         self.generation += 1
         self._tell("on_generation", entries)
 
@@ -251,9 +254,12 @@ class Study(LiveResults):
         requests = self._continuations.requests([entry for entry, _ in planned], params)
         if self.pruner is None:
             return requests
-        earlier = [entry for entry in self.record if entry.number < self._count]
-        limits = self.pruner.limits(earlier, self.directions[0])
+        limits = self.pruner.limits(self._earlier(), self.directions[0])
         return [replace(request, limits=limits) for request in requests]
+
+    def _earlier(self) -> list[Entry]:
+        """Give the evaluations of complete batches, which are the same in a replay."""
+        return [entry for entry in self.record if entry.number < self._count]
 
     def _evaluate(self, evaluate: Evaluate, planned: Sequence[tuple[Entry, Any]]) -> None:
         """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""

@@ -114,6 +114,10 @@ def test_it_stops_at_a_target_and_again_when_it_is_replayed(tmp_path: Path) -> N
 def test_it_stops_when_nothing_gets_better() -> None:
     study = quick(lambda params: 1.0, SPACE, patience=2)
     assert len(study.record) == 3 * 8  # the first generation, and two without a better value
+    staged = quick(
+        lambda params, epochs=2: 1.0, SPACE, algorithm="truncation", arguments={"stages": [1, 2]}, patience=2
+    )
+    assert staged.generation == 2 * 3
     maximal = quick(lambda params: params["x"], SPACE, direction="maximize", patience=1, generations=100)
     bests = [max(e.evaluation.value for e in maximal.record if e.generation <= g) for g in range(maximal.generation)]
     assert all(before < after for before, after in pairwise(bests[:-1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual, individual_type, make_toolbox
 from deap_hpo.space import Float, Space
 from deap_hpo.stages import StagedMap
+from deap_hpo.stopping import EarlyStopping, StoppedEarly
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
 
@@ -52,6 +54,20 @@ def test_half_of_each_batch_and_rules_of_ones_own_and_maximisation() -> None:
     ):
         with pytest.raises(InputError, match=said):
             StagedMap(study.map, stages, rule)
+
+
+@pytest.mark.parametrize(("limit", "generations"), [({"patience": 2}, 3), ({"target": 20.0}, 1)])
+@pytest.mark.parametrize("stages", [[4], [1, 2, 4]])
+def test_patience_and_target_are_asked_after_whole_generations(
+    stages: list[int], limit: dict[str, Any], generations: int
+) -> None:
+    stopping = EarlyStopping(**limit, stages=len(stages))
+    with Study(SPACE, callbacks=[stopping]) as study:
+        staged = StagedMap(study.map, stages)
+        batches = ([Individual([0.5]), Individual([0.4])] for _ in range(9))
+        with pytest.raises(StoppedEarly, match=f"in generation {generations}[:,]"):
+            list(map(partial(staged, Creeping()), batches))
+    assert study.generation == generations * len(stages)
 
 
 @pytest.mark.parametrize("rule", ["median", "halving"])

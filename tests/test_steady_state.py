@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import evaluators
@@ -11,14 +12,24 @@ import pytest
 from interruptions import InterruptedAt
 from test_study import SPACE, objective
 
-from deap_hpo.budget import BudgetSpent
+from deap_hpo.budget import Budget, BudgetSpent
 from deap_hpo.errors import InputError
 from deap_hpo.executors import ProcessExecutor
 from deap_hpo.individual import individual_type, make_toolbox
+from deap_hpo.objective import Objective
+from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.steady_state import SteadyStudy, eaSteadyState
+from deap_hpo.stopping import EarlyStopping, StoppedEarly
+from deap_hpo.training.checkpoints import FolderCheckpoints
+
+
+def saves(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+    checkpoint.save({"x": params["x"]})
+    return float(params["x"])
+
 
 LINE = Space({name: Float(0.0, 1.0) for name in "xyzuvw"})
 
@@ -107,6 +118,86 @@ def test_the_logbook_has_a_row_for_each_population_of_evaluations() -> None:
     cached = [sum(entry.duplicate_of is not None for entry in in_order[i : i + 6]) for i in (0, 6, 12)]
     assert logbook.select("cached")[:3] == cached
     assert logbook[-1]["min"] == min(one.fitness.values[0] for one in population) == study.best_value
+
+
+def test_callbacks_are_told_of_each_generation_and_may_end_it() -> None:
+    told: list[list[int]] = []
+
+    class Told:
+        def on_generation(self, study: SteadyStudy, entries: Any) -> None:
+            told.append([entry.number for entry in entries])
+
+    with SteadyStudy(LINE, seed=3, callbacks=[Told()]) as study:
+        evolve(study, objective)
+    assert [len(numbers) for numbers in told] == [6, 6, 6, 2]
+    assert sorted(number for numbers in told for number in numbers) == list(range(20))
+    assert study.generation == 4
+    assert [entry.generation for entry in study.record] == [i // 6 for i in range(20)]
+
+    for limit, generations in (({"target": 100.0}, 1), ({"patience": 2}, 3)):
+        stopped = SteadyStudy(LINE, seed=3, callbacks=[EarlyStopping(**limit)])
+        with stopped, pytest.raises(StoppedEarly, match=f"in generation {generations}[:,]"):
+            evolve(stopped, lambda params: 1.0)
+        assert len(stopped.record) == 6 * generations
+
+
+def test_a_pruner_compares_with_what_is_on_record(tmp_path: Path) -> None:
+    options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3, "pruner": MedianPruner(startup=3)}
+    ends = []
+    for resume in (False, True):
+        with SteadyStudy(LINE, resume=resume, **options) as study:
+            ends.append(evolve(study, Objective(evaluators.report_curve)))
+            assert "pruned" in {entry.evaluation.status for entry in study.record}
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("ended_by", ["time", "stop", "target"])
+def test_what_is_under_way_when_it_ends_is_waited_for(tmp_path: Path, ended_by: str) -> None:
+    def stop(study: SteadyStudy, entry: Any) -> None:
+        if ended_by == "stop" and len(study.record) == 6:
+            study.stop()
+
+    options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3, "resume": True}
+    callbacks: list[Any] = [SimpleNamespace(on_evaluation=stop)]
+    callbacks += [EarlyStopping(target=100.0)] if ended_by == "target" else []
+    seconds = 0.3 if ended_by == "time" else None
+    with (
+        SteadyStudy(LINE, executor=ProcessExecutor(2), callbacks=callbacks, max_seconds=seconds, **options) as study,
+        pytest.raises(BudgetSpent),
+    ):
+        evolve(study, evaluators.sleep_by_x)
+    done = load_study("run", f"{tmp_path}/a.db").entries
+    assert len(study.record) == len(done)
+    if ended_by != "time":
+        assert len(done) > 6, "the sixth ended it, and others were under way"
+    with SteadyStudy(LINE, executor=ProcessExecutor(2), **options) as study:
+        population = evolve(study, evaluators.sleep_by_x)
+        assert all(study.record[entry.number] == entry for entry in done)
+    with SteadyStudy(LINE, **options) as study:
+        assert evolve(study, InterruptedAt(0, objective)) == population
+
+
+def test_checkpoints_are_kept_of_the_last_generation_and_the_best(tmp_path: Path) -> None:
+    folder = FolderCheckpoints(tmp_path / "states")
+    with SteadyStudy(LINE, seed=3) as study:
+        evolve(study, Objective(saves, epochs=1, checkpoints=folder), nevals=24)
+        kept = [entry.number for entry in study.record if entry.evaluation.checkpoint in folder]
+        last = study.record.as_completed()[-6:]
+    assert set(kept) == {*last, study.best.number}
+
+
+def test_each_evaluation_is_asked_of_the_budget_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    counted = Budget.allowed
+
+    def count(self: Budget, planned: Any) -> int:
+        asked.append(len(planned := list(planned)))
+        return counted(self, planned)
+
+    monkeypatch.setattr(Budget, "allowed", count)
+    with SteadyStudy(LINE, seed=3) as study:
+        evolve(study, objective, nevals=200)
+    assert max(asked) <= 6, "not of all that is finished, each time"
 
 
 def test_another_algorithm_is_refused(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[Stu
     """Importances and partial dependences, where there are evaluations enough to tell, all trained for as long."""
     # They import scikit-learn, which takes seconds.
     from deap_hpo.analysis.impact import importances, partial_dependence
-    from deap_hpo.analysis.response import ResponseModel
+    from deap_hpo.analysis.response import ResponseModel, first_evaluations
     from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
 
     of_which = ""
@@ -109,7 +109,10 @@ def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[Stu
         longest = trials["epochs"].max()
         trials = trials[trials["epochs"].eq(longest)]
         of_which = f", by trainings of {plural(longest, 'epoch')}"
-    asked = trials[trials["duplicate_of"].isna()]
+    try:
+        asked = first_evaluations(trials)
+    except InputError:
+        return
     finite = asked[np.isfinite(asked["value"])]
     different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
     if len(asked) < _FEWEST_FOR_IMPACT or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:

@@ -204,4 +204,5 @@ class KeyedDropout(TorchFunctionMode):
             scale: float | Tensor = (1 / (1 - p)).nan_to_num(posinf=0.0).to(input.dtype)
         else:
             scale = 1 / (1 - p) if p < 1 else 0.0
-        return input * keyed_mask(shape, p, key).to(input.dtype).mul(scale)
+        mask = keyed_mask(shape, p, key).to(input.dtype).mul(scale)
+        return input.mul_(mask) if inplace else input * mask

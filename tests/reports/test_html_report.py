@@ -202,7 +202,7 @@ def test_trainings_of_different_lengths_are_not_compared(monkeypatch: pytest.Mon
     assert [one.name for one in study_figures(study, impact=False)] == ["history", "hyperparameters"]
 
 
-@pytest.mark.parametrize("kind", ["constant", "few", "same"])
+@pytest.mark.parametrize("kind", ["constant", "few", "same", "pruned"])
 def test_where_nothing_can_be_said_of_importances_the_other_figures_are_drawn(kind: str) -> None:
     study = searched(30, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
     entries = []
@@ -210,6 +210,8 @@ def test_where_nothing_can_be_said_of_importances_the_other_figures_are_drawn(ki
         evaluation = Evaluation((1.0 if kind == "constant" else 2.0 + one.number,))
         if kind == "few" and one.number > 5:
             evaluation = Evaluation((math.inf,), "failed")
+        if kind == "pruned" and one.number > 7:
+            evaluation = Evaluation((2.0 + one.number,), "pruned")
         entries.append(replace(one, evaluation=evaluation, genes=(0.5, 0.5) if kind == "same" else one.genes))
     drawn = [figure.name for figure in study_figures(replace(study, entries=tuple(entries)))]
     assert drawn == ["history", "hyperparameters"]

@@ -58,6 +58,20 @@ class ResidualNet(nn.Module):
         return F.log_softmax(self.head(x), dim=1)
 
 
+class DroppingInPlace(nn.Module):
+    """Calls dropout as a statement, of which it takes no result."""
+
+    def __init__(self, dropout=0.5):
+        super().__init__()
+        self.dropout = dropout
+        self.first, self.second = nn.Linear(64, 32), nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = F.gelu(self.first(x.flatten(1)))
+        F.dropout(x, self.dropout, self.training, inplace=True)
+        return F.log_softmax(self.second(x), dim=1)
+
+
 class Recurrent(nn.Module):
     """Reads an image row by row: the plainest of recurrent networks, written out."""
 
@@ -137,4 +151,5 @@ STACKABLE = {
     "view": (ViewingCNN, digits),
     "residual": (ResidualNet, digits),
     "recurrent": (Recurrent, digits),
+    "in place": (DroppingInPlace, digits),
 }

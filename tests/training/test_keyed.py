@@ -115,6 +115,19 @@ def test_a_rate_for_each_member():
     assert together.dtype == torch.float32
 
 
+@pytest.mark.parametrize("drop", [F.dropout, F.dropout1d, F.dropout2d, F.dropout3d])
+@pytest.mark.parametrize("rate", [0.3, torch.tensor(0.3)])
+def test_in_place_it_drops_the_same(drop, rate):
+    x = torch.ones(*(2, 8), *{F.dropout1d: (5,), F.dropout2d: (5, 5), F.dropout3d: (3, 3, 3)}.get(drop, ()))
+    with KeyedDropout(member_keys([1])[0]):
+        expected = drop(x, rate)
+    assert torch.equal(x, torch.ones_like(x))
+    with KeyedDropout(member_keys([1])[0]):
+        assert drop(x, rate, inplace=True) is x
+    assert torch.equal(x, expected)
+    assert (x == 0).any()
+
+
 def test_evaluation_mode_drops_nothing():
     x = torch.randn(10)
     with KeyedDropout(member_keys([1])[0]):

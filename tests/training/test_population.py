@@ -6,6 +6,7 @@ import pytest
 import torch
 from networks import STACKABLE, DataDependent, Noisy, digits, enlarged, in_double_precision, small_task
 
+from deap_hpo.errors import DeapHPOWarning
 from deap_hpo.evaluation import Request
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
@@ -200,6 +201,15 @@ def test_each_member_has_a_schedule_of_its_own():
     assert_same_curves(got, [ReferenceTrainer(task, **settings)(one, seed=3) for one in params])
 
 
+def test_dropout_in_place_drops_at_each_members_rate():
+    task = small_task(*(one() if one is digits else one for one in STACKABLE["in place"]))
+    params = [{"lr": 0.05, "dropout": dropout} for dropout in (0.0, 0.5, 0.9)]
+    got = evaluate(PopulationTrainer(task, epochs=2, device="cpu"), params)
+    assert_same_curves(got, [ReferenceTrainer(task, epochs=2, device="cpu")(one, seed=3) for one in params])
+    losses = [one.curve[-1].training_loss for one in got]
+    assert losses[0] < losses[1] < losses[2]
+
+
 def test_members_of_different_structure_are_stacked_apart():
     params = [
         {"lr": 0.05, "width": width, "batch_size": size, "optimizer": optimizer, "dropout": dropout}
@@ -227,7 +237,7 @@ def test_what_cannot_be_stacked_is_left_to_the_reference_with_one_warning(model,
         warnings.simplefilter("always")
         got = dict(trainer.evaluate_batch(requests_of(MEMBERS[:3])))
         again = dict(trainer.evaluate_batch(requests_of(MEMBERS[:3])))
-    messages = [str(one.message) for one in warned if one.category is RuntimeWarning]
+    messages = [str(one.message) for one in warned if one.category is DeapHPOWarning]
     assert len(messages) == 1
     assert "trained one at a time" in messages[0]
     assert reason in messages[0]
