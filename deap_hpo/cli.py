@@ -144,7 +144,7 @@ def resume(
     debug: Debug = False,
 ) -> None:
     """Go on with a run that was interrupted, or add generations to one that ended."""
-    from deap_hpo.config import make_config
+    from deap_hpo.config import check_overrides, make_config
     from deap_hpo.recorded import load_study
 
     with reporting(debug):
@@ -152,6 +152,7 @@ def resume(
         named = {"study.name": name, "study.storage": storage, "task.data_dir": data_dir}
         given = settings_of({**named, **execution_of(executor, workers, address)})
         settings = make_config(config, [*(overrides or []), *given])
+        check_overrides(settings, overrides or [])
         _run(settings, resume=True, as_json=as_json, debug=debug)
 
 

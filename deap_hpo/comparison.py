@@ -268,7 +268,7 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
         schedule = schedule_of(recorded.entries, choice.number, settings.search_space)
         changed = any(params != schedule[0][0] for params, _ in schedule)
         study.map(Retraining(trainer, schedule if changed else ()), [Individual(choice.genes) for _ in range(repeats)])
-        evaluations = [entry.evaluation for entry in study.record]
+        evaluations = [study.record[number].evaluation for number in range(repeats)]  # it may hold more, of before
     if any(evaluation.status != "ok" for evaluation in evaluations):
         return none
     tested = [name for name in evaluations[0].metrics if name.startswith("test_")]

@@ -14,6 +14,7 @@ from pydantic import ValidationError, field_validator
 
 from deap_hpo.checks import is_integer
 from deap_hpo.errors import InputError, hint
+from deap_hpo.files import expanded
 from deap_hpo.goals import GOALS
 from deap_hpo.settings import (
     EvolutionConfig,
@@ -81,7 +82,7 @@ def preset_names() -> list[str]:
     """List the presets that ship with the package."""
     root = resources.files("deap_hpo") / "presets"
     with resources.as_file(root) as folder:
-        return sorted(str(path.relative_to(folder).with_suffix("")) for path in Path(folder).rglob("*.toml"))
+        return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in Path(folder).rglob("*.toml"))
 
 
 def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -137,13 +138,13 @@ def _leave_to_the_budget(evolution: Any) -> None:
 
 def _read(source: str) -> dict[str, Any]:
     if source in preset_names():
-        text = (resources.files("deap_hpo") / "presets" / f"{source}.toml").read_text()
+        text = (resources.files("deap_hpo") / "presets" / f"{source}.toml").read_text("utf-8")
         return dict(tomllib.loads(text))
     if is_source(source):
         return _read_source(source)
-    path = Path(source)
+    path = expanded(source)
     if path.suffix != ".toml":
-        file = path.with_name(f"{path.name}.toml")
+        file = Path(f"{path}.toml")
         near = f"Did you mean the file {file}?" if file.exists() else hint(source, preset_names())
         raise InputError(f"There is no preset {source!r} (a file ends in .toml, a task is FILE.py:NAME). {near}")
     try:

@@ -13,7 +13,10 @@ from deap_hpo.recorded import find_study
 from deap_hpo.storage import check_name, errors_named, open_storage, run_folder, states_folder
 
 # The run's folder has the name of the study, and so may have been there before: what is not listed here stays.
-_FIGURES = ("history", "curves", "hyperparameters", "pareto", "lineage")
+_FIGURES = (
+    *("history", "curves", "hyperparameters", "pareto", "lineage"),
+    *("importances", "partial_dependence"),
+)
 _CHECKPOINTS = ("*.safetensors", ".*.partial")
 _WRITTEN = (
     *(f"best.{suffix}" for suffix in ("safetensors", "json", "toml", "pt2")),

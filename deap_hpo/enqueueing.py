@@ -154,7 +154,7 @@ def with_enqueued(config: RunConfig, source: str) -> RunConfig:
         InputError: There is no such study, it has no such configuration, or the number is not an integer >= 1.
     """
     name, _, count = source.partition(":")
-    if count and not (count.isdigit() and int(count)):
+    if count and not (count.isdecimal() and int(count)):
         raise InputError(f"--enqueue-from must be STUDY or STUDY:COUNT, with a count of at least 1; got {source!r}.")
     known = best_configurations(load_study(name, config.study.storage), config.search_space, int(count or 3))
     plain = config.model_dump(mode="json")

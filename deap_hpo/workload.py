@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from functools import cached_property
+from itertools import accumulate, islice, pairwise
 from typing import Any, NamedTuple
 
 from deap_hpo.errors import InputError
@@ -44,6 +46,12 @@ class Work(NamedTuple):
     epochs: int
 
 
+class _Sums(NamedTuple):
+    begun: list[int]
+    added: list[int]
+    least: list[int]
+
+
 @dataclass(frozen=True)
 class Workload:
     """What a run will ask for, at most.
@@ -73,7 +81,7 @@ class Workload:
     max_evaluations: int | None = None
     max_epochs: int | None = None
 
-    @property
+    @cached_property
     def generations(self) -> int:
         """Generations of the run, as far as the budget goes."""
         return -(-sum(batch.evaluations > 0 for batch in self.affordable()) // self.stages)
@@ -92,7 +100,7 @@ class Workload:
         """Give the batches after so many of them, as large as what these have left of the budget allows."""
         evaluations_left = (self.max_evaluations or sys.maxsize) - evaluations
         epochs_left = (self.max_epochs or sys.maxsize) - epochs
-        for batch in self.batches[after:]:
+        for batch in islice(self.batches, after, None):
             least = batch.least or batch.epochs
             count = max(0, min(batch.evaluations, evaluations_left, epochs_left // least))
             yield Batch(count, batch.epochs, batch.least)
@@ -103,10 +111,28 @@ class Workload:
 
     def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Work:
         """Give the evaluations and epochs to come after so many batches, which took so many of both."""
-        batches = list(self.affordable(after, evaluations, epochs))
-        added = sum(one.evaluations * one.epochs for one in batches)
+        after = min(after, len(self.batches))
+        begun, added, least = (sums[after] for sums in self._sums)
+        # Progress asks this after every evaluation: all batches that the budget allows whole are found by bisection.
+        whole = min(
+            bisect_right(self._sums.begun, begun + (self.max_evaluations or sys.maxsize) - evaluations),
+            bisect_right(self._sums.least, least + (self.max_epochs or sys.maxsize) - epochs),
+        )
+        whole = max(after, whole - 1)
+        begun, added, least = (sums[whole] - sums[after] for sums in self._sums)
+        part = next(self.affordable(whole, evaluations + begun, epochs + least), Batch(0, 0))
         budget = max(0, (self.max_epochs or sys.maxsize) - epochs)
-        return Work(sum(one.evaluations for one in batches), min(added, budget))
+        return Work(begun + part.evaluations, min(added + part.evaluations * part.epochs, budget))
+
+    @cached_property
+    def _sums(self) -> _Sums:
+        """Evaluations, epochs, and least epochs of the first batches together, from none of them to all."""
+        counts = [(one.evaluations, one.epochs, one.least or one.epochs) for one in self.batches]
+        return _Sums(
+            list(accumulate((count for count, _, _ in counts), initial=0)),
+            list(accumulate((count * epochs for count, epochs, _ in counts), initial=0)),
+            list(accumulate((count * least for count, _, least in counts), initial=0)),
+        )
 
 
 def workload(

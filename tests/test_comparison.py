@@ -101,6 +101,15 @@ def test_interrupted_it_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPat
     assert calls == 1 + 2 * (7 + 7 + 1) + 6 * 2  # the one that was interrupted is the only one begun twice
 
 
+def test_fewer_repeats_average_over_so_many(config: RunConfig) -> None:
+    def losses(repeats: int, experiment: str) -> list[float]:
+        methods = [parse_method("fixed:params={lr=0.1,momentum=0.5}"), parse_method("random")]
+        runs, _ = compare(config, methods, experiment=experiment, seeds=2, budget=2, repeats=repeats)
+        return list(runs["test_loss"])
+
+    assert losses(3, "first") != losses(1, "first") == losses(1, "second")
+
+
 def test_an_experiment_keeps_its_budget(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     run(config, METHODS[:2])
     with pytest.raises(InputError, match=r"'trial-truncation-1' is on record with max_evaluations = 7, .* with 6"):

@@ -208,6 +208,23 @@ def test_a_file_without_its_ending_is_offered(tmp_path: Path, monkeypatch: pytes
         load_config("mine")
 
 
+@pytest.mark.parametrize("source", [".", "/", "", "..", "~"])
+def test_a_folder_is_no_configuration(source: str) -> None:
+    with pytest.raises(InputError, match=re.escape(f"There is no preset {source!r} (a file ends in .toml")):
+        load_config(source)
+
+
+def test_a_file_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "mine.toml").write_text(
+        '[task]\ndata = "digits"\n[space]\nlr = {type = "float", low = 0.1, high = 1.0}'
+    )
+    assert load_config("~/mine.toml").task.data == "digits"
+    with pytest.raises(InputError, match=r"Did you mean the file .*mine\.toml\?"):
+        load_config("~/mine")
+
+
 def test_an_unknown_preset_is_named_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"no preset 'paper/run1' .* Did you mean 'paper/run_1'"):
         load_config("paper/run1")

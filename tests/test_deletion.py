@@ -18,6 +18,7 @@ from test_cli import CONFIG, call
 from deap_hpo import Float, Study, delete_study, load_study, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import study_names
+from deap_hpo.reports.figures import save_figures
 from deap_hpo.trials import ForeignStudyError
 
 
@@ -70,6 +71,15 @@ def test_all_that_the_commands_write_goes_with_it(here: Path) -> None:
     assert [path.name for path in (here / "runs").iterdir() if not path.name.startswith("studies.db-")] == [
         "studies.db"
     ]
+
+
+def test_all_figures_go_with_it(here: Path) -> None:
+    study = made("drawn", population=25)
+    drawn = [path.stem for path in save_figures(load_study("drawn", "runs/studies.db"), here / "runs" / "drawn")]
+    assert {"history", "hyperparameters", "importances", "partial_dependence"} <= set(drawn)
+    assert len(study.entries) == 25
+    delete_study("drawn", "runs/studies.db")
+    assert not (here / "runs" / "drawn").exists()
 
 
 def test_what_was_in_the_folder_and_is_not_ours_stays(here: Path) -> None:

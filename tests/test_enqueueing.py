@@ -106,3 +106,6 @@ def test_a_run_begins_with_the_best_of_an_earlier_one_and_resumes(tmp_path: Path
     refused = call("run", "small.toml", "--name", "other", "--enqueue-from", "old:none")
     assert refused.exit_code == 2
     assert "--enqueue-from must be STUDY or STUDY:COUNT" in refused.stderr
+    for count in ("0", "-1", "\N{SUPERSCRIPT TWO}"):
+        refused = call("run", "small.toml", "--name", "other", "--enqueue-from", f"old:{count}")
+        assert "--enqueue-from must be STUDY or STUDY:COUNT" in refused.stderr

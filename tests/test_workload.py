@@ -192,6 +192,36 @@ class Slow(Creeping):
         return made
 
 
+BATCHES = st.lists(st.builds(Batch, st.integers(0, 4), st.integers(2, 5), st.none() | st.just(1)), max_size=8)
+LIMITS = st.none() | st.integers(1, 40)
+
+
+@given(BATCHES, LIMITS, LIMITS, st.integers(0, 9), st.integers(0, 30), st.integers(0, 60))
+def test_what_is_left_is_what_the_budget_allows_batch_by_batch(
+    batches: list[Batch], most: int | None, most_epochs: int | None, after: int, evaluations: int, epochs: int
+) -> None:
+    work = Workload(tuple(batches), max_evaluations=most, max_epochs=most_epochs)
+    allowed = list(work.affordable(after, evaluations, epochs))
+    added = sum(one.evaluations * one.epochs for one in allowed)
+    if most_epochs is not None:
+        added = min(added, max(0, most_epochs - epochs))
+    assert work.left(after, evaluations, epochs) == (sum(one.evaluations for one in allowed), added)
+
+
+def test_progress_costs_the_same_for_each_evaluation_of_a_long_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[Batch] = []
+    affordable = Workload.affordable
+
+    def count(self: Workload, *budget: int) -> Any:
+        for batch in affordable(self, *budget):
+            looked_at.append(batch)
+            yield batch
+
+    monkeypatch.setattr(Workload, "affordable", count)
+    optimize(lambda params: 1.0, {"x": Float(0.0, 1.0)}, algorithm="random", population=1, generations=200)
+    assert len(looked_at) < 5 * 200, "200 for the number of generations, and then a few each time"
+
+
 def test_the_time_left_follows_from_epochs_and_from_what_was_not_replayed(tmp_path: Path) -> None:
     space = Space({"x": Float(0.0, 8.0)})
     evolution = EvolutionConfig(algorithm="hyperband", generations=4)

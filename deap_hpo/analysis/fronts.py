@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 import moocore
 import numpy as np
@@ -82,8 +84,8 @@ def hypervolumes(
     maximise = [one == "maximize" for one in directions]
     found: list[float] = []
     front: list[Entry] = []
-    for generation in sorted({entry.generation for entry in entries}):
-        front = pareto_front([*front, *(one for one in entries if one.generation == generation)], directions)
+    for _, batch in groupby(sorted(entries, key=attrgetter("generation")), attrgetter("generation")):
+        front = pareto_front([*front, *batch], directions)
         points = np.array([entry.evaluation.values for entry in front])
         found.append(float(moocore.hypervolume(points, ref=origin, maximise=maximise)) if front else 0.0)
     return found
@@ -92,23 +94,24 @@ def hypervolumes(
 def front_table(entries: Sequence[Entry], directions: Sequence[Direction], names: Sequence[str]) -> pd.DataFrame:
     """One row for each evaluation that has finite values and was not answered by an earlier one.
 
-    Columns: `number`, `generation`, one for each objective by its name, `violation`, `front` (whether it is on the
-    Pareto front).
+    Columns: `number`, `generation`, `values_*` (one for each objective, by its name), `violation`, `front` (whether it
+    is on the Pareto front).
     """
+    columns = [f"values_{name}" for name in names]
     front = {entry.number for entry in pareto_front(entries, directions)}
     return pd.DataFrame(
         [
             {
                 "number": entry.number,
                 "generation": entry.generation,
-                **dict(zip(names, entry.evaluation.values, strict=True)),
+                **dict(zip(columns, entry.evaluation.values, strict=True)),
                 "violation": entry.evaluation.violation,
                 "front": entry.number in front,
             }
             for entry in entries
             if entry.duplicate_of is None and all(map(math.isfinite, entry.evaluation.values))
         ],
-        columns=["number", "generation", *names, "violation", "front"],
+        columns=["number", "generation", *columns, "violation", "front"],
     )
 
 

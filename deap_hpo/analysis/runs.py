@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -95,8 +97,9 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
     survives = (recorded.attributes.get("config") or {}).get("evolution", {}).get("algorithm") == "truncation"
     trainings, best, rows = 0, np.nan, []
     population: list[Entry] = []
-    for generation in sorted({entry.generation for entry in recorded.entries}):
-        batch = [entry for entry in recorded.entries if entry.generation == generation]
+    by_generation = attrgetter("generation")
+    for generation, entries in groupby(sorted(recorded.entries, key=by_generation), by_generation):
+        batch = list(entries)
         ranked = sorted(population, key=lambda entry: sign * entry.evaluation.value)
         population = [*(ranked[: len(ranked) // 2] if survives else []), *batch]
         trainings += sum(entry.duplicate_of is None for entry in batch)

@@ -25,28 +25,30 @@ def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions
 
     Args:
         table: As returned by `deap_hpo.analysis.fronts.front_table`.
-        objectives: Their names, columns of the table, at least 2.
+        objectives: Their names, of which the table has columns `values_*`, at least 2.
         directions: "minimize" or "maximize" for each.
     """
     others = list(zip(objectives, directions, strict=True))[1:]
+    first = f"values_{objectives[0]}"
     figure, grid = plt.subplots(
         1, len(others), figsize=(max(6.4, 3.6 * len(others) + 1.2), 4.2), sharey=True, squeeze=False
     )
     front = table[table["front"]]
     broken, dominated = table[table["violation"].gt(0)], table[table["violation"].eq(0) & ~table["front"]]
     for axes, (name, direction) in zip(grid[0], others, strict=True):
-        axes.plot(dominated[name], dominated[objectives[0]], "o", ms=4, color="0.7", mec="none", label="dominated")
-        axes.plot(broken[name], broken[objectives[0]], ls="", ms=5, label=BROKEN, **BROKEN_LOOK)
+        column = f"values_{name}"
+        axes.plot(dominated[column], dominated[first], "o", ms=4, color="0.7", mec="none", label="dominated")
+        axes.plot(broken[column], broken[first], ls="", ms=5, label=BROKEN, **BROKEN_LOOK)
         if len(others) == 1:
-            line = front.sort_values(name)  # each step bounds what the point on its better side dominates
+            line = front.sort_values(column)  # each step bounds what the point on its better side dominates
             where = "post" if direction == "minimize" else "pre"
-            axes.step(line[name], line[objectives[0]], where=where, color="0.3", lw=1)
+            axes.step(line[column], line[first], where=where, color="0.3", lw=1)
         points = axes.scatter(
-            front[name], front[objectives[0]], c=front["generation"], s=42, ec="black", lw=0.8, zorder=3, vmin=0,
+            front[column], front[first], c=front["generation"], s=42, ec="black", lw=0.8, zorder=3, vmin=0,
             vmax=max(1, table["generation"].max()), label="Pareto front",
         )  # fmt: skip
         axes.set_xlabel(_labelled(name, direction))
-        _scale(axes, table[name])
+        _scale(axes, table[column])
     label_values(grid[0][0], _labelled(objectives[0], directions[0]), directions[0])
     bar = figure.colorbar(points, ax=grid[0].tolist(), label="generation (of the front)")
     bar.locator = MaxNLocator(integer=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from deap_hpo.checks import is_integer, is_number
 from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
@@ -46,7 +47,7 @@ def read_data(
     """
     development = _read("data", data)
     unseen = None if test is None else _read("test", test)
-    if isinstance(validation, (int, float)):
+    if is_number(validation) or isinstance(validation, bool):
         made = split_data(
             name, development, unseen, validation_size=_size(validation, len(development)), split_seed=split_seed
         )
@@ -216,9 +217,9 @@ def _tensor(argument: str, values: Any) -> Tensor:
 
 
 def _size(validation: float, examples: int) -> int:
-    if isinstance(validation, bool) or (isinstance(validation, float) and not 0 < validation < 1):
+    if isinstance(validation, bool) or not (is_integer(validation) or 0 < validation < 1):
         raise InputError(f"validation must be a share in (0, 1), a number of examples, or data; got {validation!r}.")
-    return max(1, round(validation * examples)) if isinstance(validation, float) else validation
+    return int(validation) if is_integer(validation) else max(1, round(validation * examples))
 
 
 def _alike(one: Split, other: Split) -> bool:

@@ -187,7 +187,7 @@ def split_data(
 def load_fashion_mnist(
     data_dir: str | Path | None = None,
     *,
-    training_size: int | None = 50_000,
+    training_size: int | None = None,
     validation_size: int = 10_000,
     split_seed: int = 0,
     download: bool = True,

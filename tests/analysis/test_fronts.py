@@ -25,6 +25,7 @@ from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import individual_type
 from deap_hpo.plotting.pareto import plot_pareto_front
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.reports.html import page
 from deap_hpo.reports.study import print_study
 from deap_hpo.space import Categorical, Float, Space
 from deap_hpo.stopping import EarlyStopping, StoppedEarly
@@ -106,6 +107,16 @@ def test_the_default_reference_is_the_worst_feasible_value_of_each_objective() -
 def recorded(found: Any, attributes: Any = None) -> Recorded:
     directions: Any = ("minimize",) * len(found[0][0])
     return Recorded("study", directions, None, tuple(entries_of(found)), attributes or {})
+
+
+@pytest.mark.parametrize("name", ["number", "generation", "violation", "front"])
+def test_an_objective_may_be_called_what_a_column_is(name: str) -> None:
+    study = recorded([((1.0, 2.0), 0.0, "ok"), ((2.0, 1.0), 0.0, "ok")], {"evaluator": {"metric": ["loss", name]}})
+    table = front_table(study.entries, study.directions, study.objective_names)
+    assert table[f"values_{name}"].tolist() == [2.0, 1.0]
+    figure = plot_pareto_front(table, study.objective_names, study.directions)
+    assert figure.axes[0].get_xlabel() == f"{name} (less is better)"
+    assert f'<th scope="col">{name}</th>' in page([study])
 
 
 @pytest.mark.parametrize("objectives", [2, 3])

@@ -108,6 +108,8 @@ def test_statistics_broadcast_against_any_batch(n: int, shape: list[int], as_byt
 
 
 def test_torchvisions_images_become_bytes_with_channels_first() -> None:
+    assert len(read_data("table", (TABLE, CLASSES), validation=np.int64(13)).validation) == 13
+    assert len(read_data("table", (TABLE, CLASSES), validation=np.float32(0.5)).validation) == 30
     data = read_data("fake", FakeData(size=20, image_size=(3, 8, 6), num_classes=4), validation=5)
     assert data.training.inputs.shape == (15, 3, 8, 6)
     assert data.training.inputs.dtype == torch.uint8

@@ -92,6 +92,7 @@ def test_every_loader_gives_images_and_classes(name: str) -> None:
 
 @pytest.mark.fashion_mnist
 def test_fashion_mnist_is_whole() -> None:
+    assert len(load_fashion_mnist(validation_size=20_000).training) == 40_000
     data = load_fashion_mnist()
     assert (len(data.training), len(data.validation), len(data.test)) == (50_000, 10_000, 10_000)
     assert data.test.targets.bincount().tolist() == [1000] * 10
