@@ -196,24 +196,39 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
         return failure(traceback.format_exc(), perf_counter() - start)
 
 
-def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Evaluation]:
-    """Do several requests here and now: as one batch, where the evaluator takes batches.
+def evaluate_all(evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
+    """Do requests here and now, as one batch where the evaluator takes batches; yield (position, evaluation).
 
-    A batch that raises is done one by one, so that only what raises is "failed"; a warning says so.
+    Where a batch raises, what has not come in is done one by one, so that only what raises is "failed"; a warning says
+    so.
 
     Example:
         >>> requests = [Request(number=i, params=-i, seed=0) for i in range(2)]
-        >>> [evaluation.value for evaluation in evaluate_chunk(abs, requests)]
-        [0.0, 1.0]
+        >>> [(position, evaluation.value) for position, evaluation in evaluate_all(abs, requests)]
+        [(0, 0.0), (1, 1.0)]
     """
+    left = dict(enumerate(requests))
     if len(requests) > 1 and isinstance(evaluate, BatchEvaluator):
         try:
-            done = dict(evaluate.evaluate_batch(requests))
-            return [done[i] for i in range(len(requests))]
+            for position, evaluation in evaluate.evaluate_batch(list(requests)):
+                del left[position]
+                yield position, evaluation
         except Exception as error:
             about = f"{type(error).__name__}: {error}"
-            warn(f"a batch of {len(requests)} is done one by one ({about})")
-    return [evaluate_one(evaluate, request) for request in requests]
+            warn(f"a batch of {len(left)} is done one by one ({about})")
+    for position, request in left.items():
+        yield position, evaluate_one(evaluate, request)
+
+
+def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Evaluation]:
+    """Do requests as `evaluate_all` does, and give their evaluations in order.
+
+    Example:
+        >>> [evaluation.value for evaluation in evaluate_chunk(abs, [Request(number=0, params=-2, seed=0)])]
+        [2.0]
+    """
+    done = dict(evaluate_all(evaluate, requests))
+    return [done[position] for position in range(len(requests))]
 
 
 def _as_evaluation(result: Any, seconds: float) -> Evaluation:

@@ -14,7 +14,7 @@ from typing import Protocol
 from deap_hpo.checks import check_integer, check_optional_integer, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
-from deap_hpo.evaluator import BatchEvaluator, Evaluate, evaluate_one
+from deap_hpo.evaluator import BatchEvaluator, Evaluate, evaluate_all, evaluate_one
 from deap_hpo.gpus import VISIBLE, check_device, check_gpus, visible_as
 from deap_hpo.pool import WorkerPool
 from deap_hpo.workers import Worker, wait_for
@@ -58,9 +58,9 @@ class SerialExecutor:
         """Yield (position in `requests`, evaluation) as each is finished."""
         if isinstance(evaluate, BatchEvaluator):
             done = 0
-            while done < len(requests):
+            while done < len(requests):  # they may grow meanwhile
                 batch = requests[done:]
-                for i, evaluation in evaluate.evaluate_batch(batch):
+                for i, evaluation in evaluate_all(evaluate, batch):
                     yield done + i, evaluation
                 done += len(batch)
         else:

@@ -23,6 +23,7 @@ from deap_hpo.failures import NotAllFailed
 from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
+from deap_hpo.seeding import generators_kept
 from deap_hpo.settings import OF_TRUNCATION, EvolutionConfig
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import early_stopping
@@ -171,6 +172,7 @@ def optimize(
     whole = evaluator.epochs
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
+        stack.enter_context(generators_kept())
         shown = []
         continues = evaluator.checkpoints is not None
         with _named_as_arguments():

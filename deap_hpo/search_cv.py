@@ -15,7 +15,6 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.optimization import optimize
-from deap_hpo.seeding import generators_kept
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.study import Study
 
@@ -112,7 +111,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
             raise InputError(_counts(self.refit))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         candidates = _Candidates(evaluate_candidates, self.refit)
-        with generators_kept():
+        try:
             study = optimize(
                 candidates,
                 self.space,
@@ -124,6 +123,8 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
                 callbacks=[candidates],
                 progress=self.verbose > 0,
             )
+        except _Raised as raised:
+            raise raised.__cause__ or raised from None
         self.trials_ = study.trials_dataframe()  # not the study: it holds what does not pickle
 
 
@@ -142,10 +143,13 @@ class _Candidates(BatchEvaluator):
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield the mean score of each candidate."""
         generations = {"generation": [self._generation] * len(requests)}
-        results = self._evaluate_candidates([dict(one.params) for one in requests], more_results=generations)
+        try:
+            results = self._evaluate_candidates([dict(one.params) for one in requests], more_results=generations)
+        except Exception as error:
+            raise _Raised from error
         score = "mean_test_score" if "mean_test_score" in results else f"mean_test_{self._refit}"
         if score not in results:
-            raise InputError(_counts(self._refit))
+            raise _Raised from InputError(_counts(self._refit))
         times = results["mean_fit_time"][-len(requests) :]
         for i, (value, seconds) in enumerate(zip(results[score][-len(requests) :], times, strict=True)):
             failed = not math.isfinite(value)
@@ -158,6 +162,10 @@ class _Candidates(BatchEvaluator):
                     error="a fit failed, or its score is not finite" if failed else "",
                 ),
             )
+
+
+class _Raised(BaseException):
+    """What scikit-learn raises (``error_score="raise"``) ends the search: it is no evaluation that failed."""
 
 
 def _counts(refit: Any) -> str:

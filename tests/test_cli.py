@@ -143,6 +143,7 @@ def test_a_budget_without_generations_is_used_up_and_may_be_raised(here: Path) -
     assert call("resume", "small", "--set", "evolution.max_evaluations=16").exit_code == 0
     assert count_recorded("small") == 16
     assert "does nothing with" in refused("run", "small.toml", "--name", "other", "--set", "evolution.mutpb=0.5")
+    assert "does nothing with" in refused("resume", "small", "--set", "evolution.mutpb=0.5")
 
 
 def test_steps_are_on_record_and_in_all_that_is_made_of_it(here: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from deap_hpo.assembly import make_executor
 from deap_hpo.config import load_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
-from deap_hpo.evaluator import Evaluator, evaluate_chunk
+from deap_hpo.evaluator import BatchEvaluator, Evaluator
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.task import Task
@@ -80,7 +81,26 @@ def test_a_batch_that_raises_is_done_one_by_one(tmp_path: Path) -> None:
     assert not any(evaluation.retries for evaluation in done)
     batch = [Request(i, {"x": i}, seed=0) for i in range(3)]
     with pytest.warns(RuntimeWarning, match=r"a batch of 3 is done one by one \(RuntimeError: no such batch\)"):
-        evaluate_chunk(evaluators.BreaksInBatches(tmp_path, 0), batch)
+        here = list(SerialExecutor().run(evaluators.BreaksInBatches(tmp_path, 0), batch))
+    assert [(i, evaluation.values) for i, evaluation in here] == [(0, (0, 1)), (1, (1, 1)), (2, (2, 1))]
+
+
+def test_what_a_batch_has_given_before_it_raises_is_not_done_again() -> None:
+    asked: list[list[int]] = []
+
+    class GivesUp(BatchEvaluator):
+        def evaluate_batch(self, requests: Any) -> Iterator[tuple[int, Evaluation]]:
+            asked.append([one.number for one in requests])
+            for i, request in enumerate(requests):
+                if request.number == 2:
+                    raise RuntimeError("not 2")
+                yield i, Evaluation((float(request.number),))
+
+    requests = [Request(i, {}, seed=0) for i in range(4)]
+    with pytest.warns(RuntimeWarning, match="a batch of 2 is done one by one"):
+        done = dict(SerialExecutor().run(GivesUp(), requests))
+    assert [done[i].status for i in range(4)] == ["ok", "ok", "failed", "ok"]
+    assert asked == [[0, 1, 2, 3], [2], [3]]
 
 
 def test_a_chunk_is_trained_as_one_stack_with_the_same_result(digits_task: Task) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import re
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from deap_hpo.objective import Objective
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
+from deap_hpo.seeding import generator_states
 from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Categorical, Space
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -216,6 +218,18 @@ def test_the_first_failure_is_warned_of_and_no_further_one() -> None:
     with pytest.warns(RuntimeWarning) as warned:
         quick(lambda params: 1 / int(params["x"] > 0), SPACE, seed=1)
     assert len([one for one in warned if "failed, and counts as the worst: ZeroDivisionError" in str(one.message)]) == 1
+
+
+def test_the_callers_generators_stay_as_they_were() -> None:
+    def draws(params: Any) -> float:
+        return random.random() + float(np.random.random()) + torch.rand(1).item()
+
+    states = generator_states()
+    first, again = quick(draws, SPACE), quick(draws, SPACE)
+    assert outcomes(first) == outcomes(again)
+    now = generator_states()
+    assert (now["random"], now["numpy"]) == (states["random"], states["numpy"])
+    assert torch.equal(now["torch"], states["torch"])
 
 
 def test_without_generations_the_budget_is_used_up() -> None:

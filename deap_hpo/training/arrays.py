@@ -17,7 +17,6 @@ from deap_hpo.checks import is_integer, is_number
 from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
-from deap_hpo.training.keyed import gpus_in_use
 
 # Examples that are read a second time; what redraws one in ten examples escapes with a chance of 0.19.
 _READ_TWICE = 16
@@ -171,7 +170,7 @@ def _redraws(dataset: Any, split: Split) -> bool:
     if not _is_dataset(dataset):
         return False
     numbers = np.linspace(0, len(split) - 1, min(_READ_TWICE, len(split))).astype(int).tolist()
-    with generators_kept(), torch.random.fork_rng(devices=gpus_in_use()):
+    with generators_kept():
         try:
             return not all(_equal(dataset[number], split[number : number + 1]) for number in numbers)
         except Exception:  # it has been read once, and that is all it has to do
