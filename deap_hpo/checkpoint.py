@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import is_number
@@ -13,6 +14,7 @@ from deap_hpo.undone import optimizer_settings, undone
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from deap_hpo.evaluator import Evaluator
     from deap_hpo.training.checkpoints import CheckpointStore
 
 # What needs torch is imported where it is called: a function may do without, and it takes seconds.
@@ -159,3 +161,27 @@ def saved_state(store: CheckpointStore, reference: str) -> Any:
     if not holds("state", tensors):
         raise InputError(f"The checkpoint {reference} holds no state that a function saved; a trainer's has a network.")
     return rebuilt("state", tensors)
+
+
+def kept_states(
+    given: CheckpointStore | None, evaluator: Evaluator | None, folder: Path | None
+) -> CheckpointStore | None:
+    """Say where the states of a study's evaluations are kept; None where that is not known.
+
+    Args:
+        given: Where the user says.
+        evaluator: What evaluated, where the study was run in this process.
+        folder: Where they would be, of a study that was read from a record.
+
+    Raises:
+        InputError: What is given is no place for checkpoints.
+    """
+    if given is not None and not callable(getattr(given, "load", None)):
+        raise InputError(f"checkpoints must be where states are kept, such as FolderCheckpoints(...); got {given!r}.")
+    if evaluator is not None:
+        return None if evaluator.task else given or evaluator.checkpoints
+    if given is not None or folder is None or not folder.is_dir():
+        return given
+    from deap_hpo.training.checkpoints import FolderCheckpoints
+
+    return FolderCheckpoints(folder)

@@ -60,6 +60,23 @@ def check_optional_integer(name: str, value: Any, low: int) -> int | None:
     return None if value is None else int(value)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False.
+
+    Raises:
+        InputError: It is something else, as "no" is, which Python takes for true.
+
+    Example:
+        >>> check_flag("resume", "no")
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: resume must be True or False; got 'no'.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False; got {value!r}.")
+    return value
+
+
 def check_probability(name: str, value: float) -> None:
     """Check that an argument is a probability.
 

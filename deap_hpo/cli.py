@@ -158,7 +158,7 @@ def resume(
 
 def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None:
     from deap_hpo.commands.job import run_job
-    from deap_hpo.reports.study import storage_option
+    from deap_hpo.storage import storage_option
 
     with reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
         run_job(config, output, errors, resume=resume, as_json=as_json)

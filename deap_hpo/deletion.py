@@ -10,7 +10,7 @@ import optuna
 
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.recorded import find_study
-from deap_hpo.storage import check_name, errors_named, open_storage, run_folder, states_folder
+from deap_hpo.storage import check_name, errors_named, opened, run_folder, states_folder
 
 # The run's folder has the name of the study, and so may have been there before: what is not listed here stays.
 _FIGURES = (
@@ -51,18 +51,18 @@ def delete_study(name: str, storage: str | Path) -> None:
         ...         study = optimize(lambda params: slope * params["x"], space, max_evaluations=5, storage=storage)
         ...         delete_study("study", storage)  # which frees its name
     """
-    backend = open_storage(storage, must_exist=True)
-    find_study(name, backend)
-    lock = DriverLock(storage, check_name(name))
-    try:
-        folder = run_folder(name, storage)
-        for kept_in in (folder / "checkpoints", states_folder(name, storage)):
-            _delete_files(kept_in, _CHECKPOINTS)
-        _delete_files(folder, _WRITTEN)
-        with errors_named(f"record of the study {name!r}"):
-            optuna.delete_study(study_name=name, storage=backend)
-    finally:
-        lock.release()
+    with opened(storage, read_only=False) as backend:
+        find_study(name, backend)
+        lock = DriverLock(storage, check_name(name))
+        try:
+            folder = run_folder(name, storage)
+            for kept_in in (folder / "checkpoints", states_folder(name, storage)):
+                _delete_files(kept_in, _CHECKPOINTS)
+            _delete_files(folder, _WRITTEN)
+            with errors_named(f"record of the study {name!r}"):
+                optuna.delete_study(study_name=name, storage=backend)
+        finally:
+            lock.release()
 
 
 def check_deletable(name: str, storage: str | Path) -> int:
@@ -71,7 +71,8 @@ def check_deletable(name: str, storage: str | Path) -> int:
     Raises:
         InputError: As for `delete_study`.
     """
-    count = len(find_study(name, open_storage(storage, must_exist=True)).get_trials(deepcopy=False))
+    with opened(storage, read_only=False) as backend:
+        count = len(find_study(name, backend).get_trials(deepcopy=False))
     DriverLock(storage, check_name(name)).release()
     return count
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deap_hpo.continuation import check_parts
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluate, Evaluator
 from deap_hpo.executors import Executor, in_this_process
@@ -18,6 +18,8 @@ from deap_hpo.settings import EvolutionConfig
 from deap_hpo.space import Space
 
 # torch is imported where a trainer or a checkpoint needs it: a function may do without, and it takes seconds.
+
+_MOSTLY_MAXIMISED = ("accuracy", "acc", "auc", "f1", "precision", "r2", "recall", "reward", "val_accuracy", "val_acc")
 
 
 def evaluator_of(
@@ -44,6 +46,9 @@ def evaluator_of(
     Raises:
         InputError: An argument cannot be used, or is for functions and the objective is a trainer.
 
+    Warns:
+        DeapHPOWarning: No direction is given, and the name of the metric is one of which more is better.
+
     Example:
         >>> from deap_hpo.space import Float
         >>> space = Space({"x": Float(0.0, 1.0)})
@@ -54,6 +59,9 @@ def evaluator_of(
     if isinstance(objective, type) and issubclass(objective, Evaluator):
         raise InputError(f"objective must be an object, {objective.__name__}(...); got the class itself.")
     if not isinstance(objective, Evaluator):
+        for name in [metric] if isinstance(metric, str) else metric or ():
+            if direction is None and str(name).lower() in _MOSTLY_MAXIMISED:
+                warn(f"metric {name!r} is minimised; give direction='maximize' if more of it is better")
         checkpoints = None
         if folder is not None and "checkpoint" in offered_parameters(objective):
             from deap_hpo.training.checkpoints import FolderCheckpoints

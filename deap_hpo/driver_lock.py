@@ -12,7 +12,8 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from deap_hpo.errors import InputError
-from deap_hpo.storage import server_url, shown, sqlite_path
+from deap_hpo.sqlite_file import sqlite_path
+from deap_hpo.storage import server_url, shown
 
 if os.name == "posix":
     import fcntl

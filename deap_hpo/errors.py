@@ -94,12 +94,19 @@ def first_difference(recorded: Any, given: Any) -> tuple[str, str]:
     """Narrow two different JSON values down to the first entry that differs, to name it in a sentence.
 
     Example:
-        >>> first_difference({"data": {"name": "digits"}, "epochs": 2}, {"data": {"name": "digits"}, "epochs": 3})
-        ('epochs = 2', 'epochs = 3')
+        >>> first_difference({"data": {"name": "digits"}, "epochs": 2}, {"data": {"name": "iris"}, "epochs": 2})
+        ('data.name = "digits"', 'data.name = "iris"')
+        >>> first_difference({"x": 1}, {"x": 1, "y": 2})
+        ('no y', 'y = 2')
     """
-    if isinstance(recorded, dict) and isinstance(given, dict):
-        for key in [*recorded, *given]:
-            if recorded.get(key) != given.get(key):
-                inner_recorded, inner_given = first_difference(recorded.get(key), given.get(key))
-                return f"{key} = {inner_recorded}", f"{key} = {inner_given}"
+    if not isinstance(recorded, dict) or not isinstance(given, dict):
+        return json.dumps(recorded), json.dumps(given)
+    for key in [*recorded, *given]:
+        if key not in recorded or key not in given:
+            told = [f"{key} = {json.dumps(one[key])}" if key in one else f"no {key}" for one in (recorded, given)]
+            return told[0], told[1]
+        if recorded[key] != given[key]:
+            inner = first_difference(recorded[key], given[key])
+            joint = "." if isinstance(recorded[key], dict) and isinstance(given[key], dict) else " = "
+            return f"{key}{joint}{inner[0]}", f"{key}{joint}{inner[1]}"
     return json.dumps(recorded), json.dumps(given)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError, ResultError, warn
-from deap_hpo.storage import shown
+from deap_hpo.storage import storage_option
 
 _ENOUGH = 5  # to tell that it is not the hyperparameters
 
 
 class FailureWarning:
-    """A study's callback that warns of its first new evaluation that failed."""
+    """A study's callback that warns of its first new evaluation that failed, and if none of the first has a value."""
 
     def __init__(self) -> None:
         self._warned = False
+        self._diverged = 0  # of the first evaluations, as long as there is no other
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
-        """Warn of a failed evaluation, unless another was warned of."""
+        """Warn of a failed evaluation, unless another was warned of; of diverged ones, if there are no others."""
+        self._diverged += entry.evaluation.status == "diverged"
+        if self._diverged == len(study.record) == _ENOUGH and entry.evaluation.status == "diverged":
+            warn(
+                f"the first {_ENOUGH} evaluations of the study {study.name!r} all ended without a finite value "
+                "(diverged): is it the objective, or are the ranges too wide?"
+            )
         if entry.evaluation.status != "failed" or self._warned:
             return
         self._warned = True
@@ -30,6 +36,14 @@ class FailureWarning:
             f"{entry.evaluation.reason} (the traceback is in `study.record[{entry.number}].evaluation.error`; further "
             "failures are recorded without a warning)"
         )
+
+
+def warn_of_many_failures(study: Any) -> None:
+    """Warn, when a study has ended, where at least a third of its evaluations failed."""
+    asked = [entry for entry in study.record if entry.duplicate_of is None]
+    failed = sum(entry.evaluation.status == "failed" for entry in asked)
+    if failed * 3 >= len(asked) > 1 and failed > 1:
+        warn(f"{failed} of {len(asked)} evaluations of the study {study.name!r} failed, and count as the worst")
 
 
 class NotAllFailed:
@@ -71,7 +85,7 @@ class NotAllFailed:
         if self._storage is None:
             mended += "start again."
         else:
-            delete = shlex.join(["deap-hpo", "delete", study.name, "--storage", shown(str(self._storage))])
+            delete = f"deap-hpo delete {study.name}{storage_option(str(self._storage))}"
             mended += f"delete what is on record (`{delete}`), or start under another name."
         one = len(first) == 1
         failed = "The first evaluation failed" if one else f"All of the first {len(first)} evaluations failed"

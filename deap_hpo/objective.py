@@ -221,6 +221,8 @@ class Objective(Evaluator):
 
 def _number(name: object, value: Any) -> float:
     try:
+        if isinstance(value, (str, bytes)):  # "0.5", which is a number only by accident
+            raise TypeError
         return float(value)
     except (TypeError, ValueError):
         raise ResultError(f"The objective must return numbers; {name} is {value!r}.") from None
@@ -236,6 +238,13 @@ def _is_task(thing: object) -> bool:
     return tasks is not None and isinstance(thing, tasks.Task)
 
 
+def _is_network(thing: object) -> bool:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    return issubclass(thing, torch.nn.Module) if isinstance(thing, type) else isinstance(thing, torch.nn.Module)
+
+
 def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     """Give those of the parameters that a function has besides the hyperparameters: `report`, `seed`, ...
 
@@ -246,13 +255,21 @@ def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         >>> offered_parameters(lambda params, report, epochs=9: 0.0)
         ('report', 'epochs')
     """
-    if not callable(function):
+    if not callable(function) or _is_network(function):
         hint = " A task is trained by a trainer: make_trainer(task, epochs=5)." if _is_task(function) else ""
+        if _is_network(function):
+            hint = " A network is trained by a trainer: make_trainer(Task.from_data(Network, data), epochs=5)."
         raise InputError(f"The objective must be a function of the hyperparameters; got {shown(function)}.{hint}")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions written in C
         return ()
+    if next(iter(signature.parameters), "") == "trial":
+        raise InputError(
+            "The objective is called with the hyperparameters by name (params['lr']), not with a trial; got "
+            f"{shown(function)}. What trial.suggest_float('lr', 1e-4, 0.1, log=True) asks for is the space, "
+            "{'lr': Float(1e-4, 0.1, log=True)}; docs/peers.md has the other words of Optuna."
+        )
     offered = tuple(name for name in _OFFERED if name in signature.parameters)
     try:
         signature.bind({}, **dict.fromkeys(offered))

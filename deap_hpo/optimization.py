@@ -10,7 +10,7 @@ from typing import Any
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
-from deap_hpo.checks import check_integer
+from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.config import make_config
 from deap_hpo.demands import check_suits, directions_of, evaluator_of, trains_in_parts, with_lasting_checkpoints
 from deap_hpo.enqueueing import plain_configurations
@@ -19,7 +19,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluate
 from deap_hpo.evolution import algorithm_of
 from deap_hpo.executors import Executor
-from deap_hpo.failures import NotAllFailed
+from deap_hpo.failures import NotAllFailed, warn_of_many_failures
 from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
@@ -177,7 +177,7 @@ def optimize(
         continues = evaluator.checkpoints is not None
         with _named_as_arguments():
             work = workload(space, evolution, epochs=whole, continues=continues, seed=seed)
-        if progress:
+        if check_flag("progress", progress):
             in_epochs = whole is not None or trains_in_parts(evolution)
             shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, lines=True)))
         # Before the study is on record, for which its name could not be used again with other arguments.
@@ -206,6 +206,7 @@ def optimize(
         with suppress(BudgetSpent), _carrying(study):
             made.run()
     not_all_failed.check(study, least=1)
+    warn_of_many_failures(study)
     return study
 
 

@@ -20,7 +20,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.interruption import undisturbed
 from deap_hpo.quiet_optuna import quiet_optuna
 from deap_hpo.space import Space
-from deap_hpo.storage import check_name, errors_named, has_study, open_storage
+from deap_hpo.storage import check_name, close_storage, errors_named, has_study, open_storage, storage_option
 from deap_hpo.trials import check_ours, directions_of, distributions, to_entry, to_trial
 
 
@@ -68,15 +68,12 @@ class Record:
         self._space = space
         self._distributions = distributions(space) if space else {}
         self._entries: dict[int, Entry] = {}
-        backend = open_storage(storage)
+        self._backend = backend = open_storage(storage)
         self._lock = DriverLock(storage, name)
         try:
             with errors_named(f"record of the study {name!r}"):
                 if not resume and has_study(backend, name) and not self._gave_way(backend):
-                    raise InputError(
-                        f"A study named {name!r} exists already. Resume it (`deap-hpo resume {name}`, or resume=True), "
-                        f"delete it (`deap-hpo delete {name}`, or `delete_study`), or choose another name."
-                    )
+                    raise InputError(_taken(name, backend, str(storage)))
                 with quiet_optuna():
                     self._study = optuna.create_study(
                         storage=backend, study_name=name, directions=list(directions), load_if_exists=True
@@ -139,7 +136,8 @@ class Record:
         elif known[key] != value:
             recorded, given = first_difference(known[key], value)
             raise ReplayError(
-                f"The study {self.name!r} was recorded with {key} {recorded}, and cannot go on with {given}. "
+                f"The study {self.name!r} was recorded with {'' if key == 'settings' else f'{key} '}{recorded}, and "
+                f"cannot go on with {given}. "
                 "Give what was recorded, or choose another name."
             )
 
@@ -180,5 +178,17 @@ class Record:
                 )
 
     def close(self) -> None:
-        """Let another process write to the study."""
+        """Let another process write to the study, and let go of the storage's files."""
         self._lock.release()
+        close_storage(self._backend)
+
+
+def _taken(name: str, backend: BaseStorage, storage: str) -> str:
+    """Say that there is a study of this name, and what to do about it."""
+    option = storage_option(storage)
+    by_command = "config" in optuna.load_study(study_name=name, storage=backend).user_attrs
+    resume = f"`deap-hpo resume {name}{option}`" if by_command else "resume=True"
+    return (
+        f"A study named {name!r} exists already. Resume it ({resume}), delete it (`deap-hpo delete {name}{option}`, or "
+        "`delete_study`), or choose another name."
+    )

@@ -17,7 +17,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.goals import GOALS
 from deap_hpo.results import Results
 from deap_hpo.space import Space
-from deap_hpo.storage import check_name, errors_named, has_study, open_storage
+from deap_hpo.storage import check_name, errors_named, has_study, opened
 from deap_hpo.trials import check_ours, directions_of, to_entry
 
 
@@ -31,6 +31,7 @@ class Recorded(Results):
         space: The search space, or None where the study had none.
         entries: The evaluations, by number.
         attributes: What was noted about the run: seed, configuration, ...
+        storage: Path or URL that it was read from.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Recorded(Results):
     space: Space | None
     entries: tuple[Entry, ...]
     attributes: Mapping[str, Any]
+    storage: str | None = None
 
     def config(self, advice: str = "") -> Mapping[str, Any]:
         """Give the configuration of the run, as plain data.
@@ -90,7 +92,16 @@ def load_study(name: str, storage: str | Path) -> Recorded:
         >>> study.best_params == made.best_params, len(study.trials_dataframe())
         (True, 5)
     """
-    backend = open_storage(storage, must_exist=True)
+    with opened(storage) as backend:
+        return read_study(name, storage, backend)
+
+
+def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded:
+    """Read a study as `load_study` does, from a storage that is open: one of many.
+
+    Raises:
+        InputError: See `find_study`.
+    """
     study = find_study(name, backend)
     with errors_named(f"record of the study {name!r}"):
         trials = study.get_trials(deepcopy=False)
@@ -102,6 +113,7 @@ def load_study(name: str, storage: str | Path) -> Recorded:
             space=Space.from_dict(space) if space else None,
             entries=tuple(sorted((to_entry(one, directions) for one in trials), key=lambda entry: entry.number)),
             attributes=study.user_attrs,
+            storage=str(storage),
         )
 
 
@@ -128,13 +140,13 @@ def note(name: str, storage: str | Path, key: str, value: Any) -> None:
     Raises:
         InputError: The storage cannot be used, or another process is running the study.
     """
-    backend = open_storage(storage, must_exist=True)
-    lock = DriverLock(storage, check_name(name))
-    try:
-        with errors_named(f"record of the study {name!r}"):
-            optuna.load_study(study_name=name, storage=backend).set_user_attr(key, value)
-    finally:
-        lock.release()
+    with opened(storage, read_only=False) as backend:
+        lock = DriverLock(storage, check_name(name))
+        try:
+            with errors_named(f"record of the study {name!r}"):
+                optuna.load_study(study_name=name, storage=backend).set_user_attr(key, value)
+        finally:
+            lock.release()
 
 
 def study_names(storage: str | Path) -> list[str]:
@@ -143,6 +155,5 @@ def study_names(storage: str | Path) -> list[str]:
     Raises:
         InputError: The storage cannot be used.
     """
-    backend = open_storage(storage, must_exist=True)
-    with errors_named("list of studies"):
+    with opened(storage) as backend, errors_named("list of studies"):
         return sorted(optuna.get_all_study_names(backend))

@@ -14,6 +14,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import names_of_objectives
 from deap_hpo.record import Record
 from deap_hpo.space import Space
+from deap_hpo.storage import states_folder
 from deap_hpo.wording import format_cell, format_value, plural
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Results:
     """The part of a study that is asked after a run, of a `Study` as of one on record; names are Optuna's."""
 
     evaluator: Evaluator | None = None  # known where the study was run
+    storage: str | None = None  # known where it was read from
 
     if TYPE_CHECKING:  # attributes or properties of a study, fields of one on record
 
@@ -168,22 +170,20 @@ class Results:
 
         Args:
             entry: The evaluation.
-            checkpoints: Where states are kept, where this is another process: ``FolderCheckpoints(folder)``, with
-                `deap_hpo.storage.states_folder` of the study where `optimize` ran it.
+            checkpoints: Where states are kept (``FolderCheckpoints(...)``); by default where `optimize` keeps them.
 
         Raises:
             InputError: It saved none, or what it saved is not there any more.
         """
-        from deap_hpo.checkpoint import saved_state
+        from deap_hpo.checkpoint import kept_states, saved_state
 
-        evaluator = self.evaluator
-        if evaluator is not None:
-            checkpoints = None if evaluator.task else checkpoints or evaluator.checkpoints
+        folder = None if self.storage is None else states_folder(self.name, self.storage)
+        checkpoints = kept_states(checkpoints, self.evaluator, folder)
         reference = self._checkpoint_of(entry)
         if checkpoints is None or reference is None:
             raise InputError(
-                f"A state can be had of an evaluation whose objective called checkpoint.save(state), in the process of "
-                f"the study or with `checkpoints`; evaluation {entry.number} of the study {self.name!r} has "
+                f"A state can be had of an evaluation whose objective called checkpoint.save(state), and is kept where "
+                f"`checkpoints` says; evaluation {entry.number} of the study {self.name!r} has "
                 f"{'none' if reference is None else 'one elsewhere'}."
             )
         if reference not in checkpoints:

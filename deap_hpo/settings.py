@@ -32,7 +32,7 @@ def enough_generations(budget: int) -> int:
 
 
 class Section(BaseModel):
-    """Settings by name; it refuses what is unknown, and True or False for a number, which pydantic takes for 1 or 0.
+    """Settings by name; it refuses what is unknown, and for a number True, False and texts, which pydantic converts.
 
     Example:
         >>> from pydantic import ValidationError
@@ -52,9 +52,11 @@ class Section(BaseModel):
     def _numbers_are_numbers(cls, value: Any, about: ValidationInfo) -> Any:
         annotation: Any = cls.model_fields[str(about.field_name)].annotation
         given = value if isinstance(value, (list, tuple)) else [value]
-        if {int, float} & {annotation, *get_args(annotation)} and any(isinstance(one, bool) for one in given):
+        if {int, float} & {annotation, *get_args(annotation)}:
             kind = "a list of numbers" if given is value else "a number"
-            raise PydanticCustomError("number", f"Input should be {kind}, not true or false")
+            for wrong, called in ((bool, "true or false"), (str, "a text")):
+                if any(isinstance(one, wrong) for one in given):
+                    raise PydanticCustomError("number", f"Input should be {kind}, not {called}")
         return value
 
 

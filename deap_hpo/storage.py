@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import optuna
 import sqlalchemy
@@ -19,28 +18,20 @@ from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from deap_hpo.errors import InputError
-from deap_hpo.files import expanded
+from deap_hpo.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
+from deap_hpo.sqlite_file import (
+    SECONDS_TO_WAIT_FOR_A_READER,
+    as_text,
+    check_sqlite,
+    create_sqlite,
+    sqlite_path,
+    unwritable_uri,
+)
 
-_SECONDS_TO_WAIT_FOR_A_READER = 60
 _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _USUAL_STEM = "studies"  # of the file that the command line uses by default
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
-
-
-def sqlite_path(storage: str | os.PathLike[str]) -> Path | None:
-    """Give the file behind a storage, or None for a database server.
-
-    Example:
-        >>> sqlite_path("runs/studies.db"), sqlite_path("sqlite:///runs/studies.db")
-        (PosixPath('runs/studies.db'), PosixPath('runs/studies.db'))
-        >>> sqlite_path("postgresql://db.example/studies") is None
-        True
-    """
-    storage = os.fspath(storage)
-    if storage.startswith("sqlite:///"):
-        return expanded(storage.removeprefix("sqlite:///"))
-    return None if "://" in storage else expanded(storage)
 
 
 def check_name(name: str) -> str:
@@ -94,22 +85,45 @@ def open_storage(
     """
     if storage is None:
         return InMemoryStorage()
-    storage = os.fspath(storage)
+    storage = as_text(storage)
     path = sqlite_path(storage)
     if path is None:
-        opened = _open_server(storage)
-        return _made_read_only(opened) if read_only else opened
+        backend: RDBStorage = _open_server(storage)
+        return _made_read_only(backend) if read_only else backend
     if _MISTYPED_URL.match(storage):
         # Made into a file, it would leave a password in a folder's name.
         raise InputError(f"storage looks like a URL without its '://'; got {storage.partition(':')[0]}:... .")
     if "?" in str(path):
         raise InputError(f"storage must be a path without '?', which begins the options of a URL; got {path}.")
     if path.exists() or must_exist:
-        _check_sqlite(path)
+        writable = check_sqlite(path, read_only=read_only)
     else:
-        _create_sqlite(path)
-    opened = RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _SECONDS_TO_WAIT_FOR_A_READER}})
-    return _made_read_only(opened) if read_only else opened
+        create_sqlite(path)
+        writable = True
+    url = f"sqlite:///{path}" if writable else f"sqlite:///{unwritable_uri(path)}&uri=true"
+    backend = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SECONDS_TO_WAIT_FOR_A_READER}})
+    return _made_read_only(backend) if read_only else backend
+
+
+@contextmanager
+def opened(storage: str | Path, *, read_only: bool = True) -> Iterator[BaseStorage]:
+    """Open a storage that exists for a moment; its connections, and the files behind them, are closed afterwards.
+
+    Raises:
+        InputError: See `open_storage`.
+    """
+    backend = open_storage(storage, must_exist=True, read_only=read_only)
+    try:
+        yield backend
+    finally:
+        close_storage(backend)
+
+
+def close_storage(backend: BaseStorage) -> None:
+    """Close the connections of a storage; asked again, it makes new ones."""
+    if isinstance(backend, RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()
 
 
 def _made_read_only(storage: RDBStorage) -> RDBStorage:
@@ -127,68 +141,6 @@ def _made_read_only(storage: RDBStorage) -> RDBStorage:
     return storage
 
 
-def _check_sqlite(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"storage must be the path of a file, such as {path / 'studies.db'}; {path} is a folder.")
-    if not path.is_file():
-        raise InputError(f"There is no record at {path}. Give the path of one, or start a run with `deap-hpo run`.")
-    if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK):
-        raise InputError(
-            f"The record {path} must be in a folder, and be a file, that you may read and write; you may not. "
-            "Change the permissions, or name another place with --storage."
-        )
-    if path.stat().st_size == 0:
-        raise InputError(f"The record {path} is an empty file, not a database. Restore it from a copy, or delete it.")
-    try:
-        connection = sqlite3.connect(
-            f"file:{quote(str(path))}?mode=rw", uri=True, timeout=_SECONDS_TO_WAIT_FOR_A_READER
-        )
-        try:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0].splitlines()[-1]  # a heading before it
-            page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        verdict = str(error)
-    if verdict == "ok" and path.stat().st_size % page_size and not _has_log(path):
-        # SQLite itself takes what is missing from the last page for zeros.
-        verdict = "its last page is cut off"
-    if verdict != "ok":
-        raise InputError(
-            f"The record {path} is not an intact SQLite database ({verdict}); it was left as it is. "
-            "Restore it from a copy, or name another file with --storage."
-        )
-
-
-def _has_log(path: Path) -> bool:
-    """Whether a write-ahead log holds pages that the file may yet lack."""
-    log = path.with_name(path.name + "-wal")
-    return log.exists() and log.stat().st_size > 0
-
-
-def _create_sqlite(path: Path) -> None:
-    """Make the file whole and then give it its name: whoever finds it finds its tables.
-
-    It has write-ahead logging: readers (a dashboard) never block the writer, and commits are faster.
-    """
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(new)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
-        RDBStorage(f"sqlite:///{new}").engine.dispose()
-        with suppress(FileExistsError):  # another process was first
-            os.link(new, path)
-    except (OSError, sqlite3.OperationalError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise InputError(
-            f"The record {path} could not be created ({error}). Name a place that you may write to with --storage."
-        ) from None
-    finally:
-        with suppress(OSError):
-            new.unlink()
-
-
 def shown(storage: str) -> str:
     """Give a storage as it may be shown: without user, password and options.
 
@@ -201,6 +153,17 @@ def shown(storage: str) -> str:
         return storage
     # Whatever stands before the last @ may be part of a password, slashes and question marks included.
     return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def storage_option(storage: str) -> str:
+    """Give the option that a printed command needs to find a study; none where it is in the default place.
+
+    Example:
+        >>> storage_option("my runs/a.db")
+        " --storage 'my runs/a.db'"
+    """
+    default = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
+    return "" if storage == default else f" --storage {shlex.quote(shown(storage))}"
 
 
 def server_url(storage: str) -> str:

@@ -20,7 +20,7 @@ from deap import tools
 import deap_hpo
 from deap_hpo.budget import Budget
 from deap_hpo.callbacks import check_callbacks
-from deap_hpo.checks import check_integer
+from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.continuation import Continuations
 from deap_hpo.entries import Entry, genes_of, values_for, with_worst_values
 from deap_hpo.evaluation import Direction, Evaluation, Request
@@ -121,7 +121,7 @@ class Study(LiveResults):
         identity["pruner"] = repr(pruner) if pruner else None
         if storage is not None:  # of which there can be one driver alone
             end_if_only_imported()
-        self.record = Record(name, storage, self.space, self.directions, identity, resume=resume)
+        self.record = Record(name, storage, self.space, self.directions, identity, resume=check_flag("resume", resume))
         self.provenance = Provenance(self.record)
         self.provenance.note("version", deap_hpo.__version__)
         self._common = common_random_numbers

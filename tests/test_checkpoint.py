@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -268,8 +269,12 @@ def test_the_best_state_is_kept_by_any_algorithm_and_found_later(tmp_path: Path)
     recorded = load_study("run", storage)
     assert torch.equal(recorded.best_state(folder)["network"]["weight"], state["network"]["weight"])
     assert len(list(folder.folder.iterdir())) <= 4, "that of the best, and those of the last batch"
-    with pytest.raises(InputError, match=r"with `checkpoints`; evaluation \d+ of the study 'run' has one elsewhere"):
-        recorded.best_state()
+    assert torch.equal(recorded.best_state()["network"]["weight"], state["network"]["weight"])
+    with pytest.raises(InputError, match=r"^checkpoints must be where states are kept, such as FolderCheck"):
+        recorded.best_state(f"{tmp_path}/run/states")  # type: ignore[arg-type]
+    moved = replace(recorded, storage=None)
+    with pytest.raises(InputError, match=r"where `checkpoints` says; evaluation \d+ of the study 'run' has one elsew"):
+        moved.best_state()
     dropped = next(entry for entry in study.entries if entry.evaluation.checkpoint not in folder)
     with pytest.raises(InputError, match=r"^The state of evaluation \d+ of the study 'run' is not there any more"):
         study.state_of(dropped)

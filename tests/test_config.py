@@ -100,7 +100,7 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
         ("space.lr.low=0", "space.lr: low must be greater than 0 on a logarithmic scale; got low=0"),
         ("space.lr.lwo=1", "space.lr: unknown key 'lwo' (did you mean 'low'?)"),
         ("space={}", "space"),
-        ("training.epochs=many", "training.epochs: Input should be a valid integer"),
+        ("training.epochs=many", "training.epochs: Input should be a number, not a text; got 'many'"),
         (
             "evolution.algorithm=xyz",
             "evolution.algorithm has no 'xyz'. There are: truncation, pbt, nsga-ii, nsga-iii, cma",

@@ -40,7 +40,10 @@ def test_a_burnt_name_is_free_again(here: Path) -> None:
     space = {"x": Float(0.0, 1.0)}
     with pytest.raises(InputError, match=r"delete what is on record \(`deap-hpo delete study --storage a.db`\)"):
         optimize(raising, space, storage="a.db", progress=False)
-    with pytest.raises(InputError, match=r"exists already\. .* delete it \(`deap-hpo delete study`, or `"):
+    with pytest.raises(
+        InputError,
+        match=r"Resume it \(resume=True\), delete it \(`deap-hpo delete study --storage a.db`,",
+    ):
         made("study", "a.db", seed=3)
     delete_study("study", "a.db")
     assert study_names("a.db") == []

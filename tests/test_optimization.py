@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import warnings
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -23,7 +24,7 @@ from evaluators import report_curve
 
 from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
 from deap_hpo.entries import Entry
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.evolution import toolbox_of
 from deap_hpo.objective import Objective
@@ -178,6 +179,7 @@ def test_an_objective_that_always_fails_ends_the_study_with_its_reason() -> None
         ((1.0, 2.0), {}, "must return a number or a mapping"),
         (None, {}, "must return a number or a mapping"),
         ("good", {}, "must return numbers; value is 'good'"),
+        ("0.5", {}, "must return numbers; value is '0.5'"),
     ],
 )
 def test_what_no_hyperparameters_can_mend_ends_the_study_at_once(returned: Any, arguments: Any, said: str) -> None:
@@ -218,6 +220,68 @@ def test_the_first_failure_is_warned_of_and_no_further_one() -> None:
     with pytest.warns(RuntimeWarning) as warned:
         quick(lambda params: 1 / int(params["x"] > 0), SPACE, seed=1)
     assert len([one for one in warned if "failed, and counts as the worst: ZeroDivisionError" in str(one.message)]) == 1
+
+
+def test_what_a_user_of_optuna_or_of_a_network_brings_is_told_what_to_bring_here() -> None:
+    def objective(trial: Any) -> float:
+        return float(trial.suggest_float("x", 0, 1))
+
+    with pytest.raises(InputError, match=r"by name \(params\['lr'\]\), not with a trial"):
+        optimize(objective, SPACE)
+    for network in (torch.nn.Linear, torch.nn.Linear(2, 3)):
+        with pytest.raises(InputError, match=r"A network is trained by a trainer: make_trainer\(Task\.from_data"):
+            optimize(network, SPACE)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ({"population": "10"}, "^population: Input should be a number, not a text; got '10'"),
+        ({"max_evaluations": "10"}, "^max_evaluations: Input should be a number, not a text; got '10'"),
+        ({"resume": "yes"}, "^resume must be True or False; got 'yes'"),
+        ({"progress": "off"}, "^progress must be True or False; got 'off'"),
+        ({"storage": 7}, "^storage must be the path of an SQLite file, the URL of a database, or None; got 7"),
+    ],
+)
+def test_arguments_of_another_type_are_refused(argument: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        optimize(bowl, SPACE, **argument)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_where_none_of_the_first_has_a_value_a_warning_says_so(value: float) -> None:
+    with pytest.warns(DeapHPOWarning, match="the first 5 evaluations .* all ended without a finite value") as warned:
+        quick(lambda params: value, SPACE)
+    assert len(warned) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(lambda params: value if params["x"] < 0 else 1.0, SPACE)
+
+
+def test_many_failures_are_told_at_the_end_too() -> None:
+    def fails_below(limit: float) -> Any:
+        return lambda params: params["x"] if params["x"] > limit else 1 / 0
+
+    options: Any = {"algorithm": "random", "population": 30, "generations": 1, "seed": 0}
+    with pytest.warns(
+        DeapHPOWarning, match=r"\d+ of 30 evaluations of the study 'study' failed, and count as the worst"
+    ):
+        quick(fails_below(0.0), {"x": Float(-1.0, 1.0)}, **options)
+    with pytest.warns(DeapHPOWarning) as warned:
+        quick(fails_below(-0.9), {"x": Float(-1.0, 1.0)}, **options)
+    assert not [one for one in warned if "of 30 evaluations" in str(one.message)]
+
+
+def test_a_metric_that_is_mostly_maximised_is_not_minimised_without_a_word() -> None:
+    def objective(params: Any) -> dict[str, float]:
+        return {"accuracy": params["x"], "size": 1.0}
+
+    with pytest.warns(DeapHPOWarning, match="metric 'accuracy' is minimised; give direction='maximize'"):
+        quick(objective, SPACE, metric="accuracy", generations=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(objective, SPACE, metric="accuracy", direction="minimize", generations=1)
+        quick(objective, SPACE, metric="size", generations=1)
 
 
 def test_the_callers_generators_stay_as_they_were() -> None:

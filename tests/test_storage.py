@@ -29,9 +29,11 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.deletion import delete_study
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
+from deap_hpo.optimization import optimize
 from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study, note, study_names
+from deap_hpo.space import Float
 from deap_hpo.storage import open_storage, run_folder, server_url, shown
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -453,3 +455,73 @@ def test_optuna_is_as_talkative_as_the_user_wants_it_and_silent_about_our_studie
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (ran.stdout, ran.stderr) == ("", "")
+
+
+FULL_DISK = """
+    import resource, signal, sys
+    from deap_hpo import Float, optimize
+
+    if len(sys.argv) > 2:  # no file may become larger: what SQLite meets on a disk that is full
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+    space = {"x": Float(0, 1)}
+    study = optimize(lambda params: params["x"], space, storage=sys.argv[1], resume=True, population=2, generations=2)
+    print(len(study.entries))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+@pytest.mark.parametrize("limit", [0, 20_000, 90_000])
+def test_a_record_that_does_not_fit_on_the_disk_is_not_begun(tmp_path: Path, limit: int) -> None:
+    record = tmp_path / "full" / "studies.db"
+    (tmp_path / "script.py").write_text(textwrap.dedent(FULL_DISK))
+    call = [sys.executable, str(tmp_path / "script.py"), str(record)]
+    ended = subprocess.run([*call, str(limit)], capture_output=True, text=True, check=False)
+    assert "InputError: The record" in ended.stderr.splitlines()[-1]
+    assert "could not be created" in ended.stderr.splitlines()[-1]
+    assert list(record.parent.iterdir()) == []
+    again = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert again.stdout == "4\n", again.stderr
+
+
+def test_a_record_is_read_where_nothing_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = f"{tmp_path}/an archive/studies.db"
+    space = {"x": Float(0.0, 1.0)}
+    made = optimize(lambda params: params["x"], space, storage=storage, population=3, generations=1, algorithm="random")
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and allowed(path, mode))
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in Path(storage).parent.iterdir())
+    assert load_study("study", storage).best_value == made.best_value
+    assert study_names(storage) == ["study"]
+    assert call("show", "study", "--storage", storage).exit_code == 0
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in Path(storage).parent.iterdir()) == before
+    for use in (lambda: Study(storage=storage, resume=True), lambda: delete_study("study", storage)):
+        with pytest.raises(InputError, match="must be in a folder, and be a file, that you may read and write"):
+            use()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="where open files can be counted")
+def test_no_file_of_a_record_stays_open(tmp_path: Path) -> None:
+    storage = f"{tmp_path}/studies.db"
+
+    def still_open() -> list[str]:
+        links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return [str(link) for link in links if str(link).startswith(storage)]
+
+    for name in ("a", "b"):
+        optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, storage=storage, name=name, max_evaluations=2)
+    load_study("a", storage)
+    note("a", storage, "final", 1)
+    delete_study("a", storage)
+    assert study_names(storage) == ["b"]
+    assert call("list", "--storage", storage).exit_code == 0
+    assert still_open() == []
+
+
+def test_a_name_that_is_taken_is_told_with_commands_that_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(CONFIG)
+    for storage, option in (("runs/studies.db", ""), ("mine.db", " --storage mine.db")):
+        assert call("run", "small.toml", "--storage", storage).exit_code == 0
+        refused = call("run", "small.toml", "--storage", storage).stderr
+        assert f"Resume it (`deap-hpo resume small{option}`), delete it (`deap-hpo delete small{option}`, or" in refused

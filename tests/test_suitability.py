@@ -100,3 +100,22 @@ def test_a_name_without_a_place_is_refused_at_once() -> None:
     with pytest.raises(InputError, match="hyperparameter 'hidden' must be a training setting"):
         check_space(task(), Space({"hidden": Int(1, 2)}))
     assert built == []
+
+
+@pytest.mark.parametrize(
+    ("measures", "said"),
+    [
+        ({"loss": "mse"}, r"^loss must be a function \(outputs, targets\) .*; got 'mse'\.$"),
+        ({"loss": nn.CrossEntropyLoss}, r"^loss must be .*; got <class .*> \(did you mean CrossEntropyLoss\(\)\?\)\.$"),
+        ({"metrics": {"error": "mae"}}, r"^metrics\['error'\] must be a function"),
+        ({"metrics": {"error": nn.L1Loss}}, r"^metrics\['error'\] must be .* \(did you mean L1Loss\(\)\?\)\.$"),
+    ],
+)
+def test_what_is_no_function_of_outputs_and_targets_is_no_loss(measures: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Task.from_data(network, (TABLE, CLASSES), **measures)
+
+
+def test_a_setting_by_another_name_is_offered_by_ours() -> None:
+    with pytest.raises(InputError, match=r"it is neither\. Did you mean 'lr'\?$"):
+        optimize(make_trainer(task(), epochs=1), {"learning_rate": Float(0.001, 0.1)})

@@ -23,10 +23,9 @@ from deap_hpo.reports.study import (
     describe,
     failure_sentence,
     print_front,
-    storage_option,
     strict_json,
 )
-from deap_hpo.storage import run_folder, shown
+from deap_hpo.storage import run_folder, shown, storage_option
 from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
 from deap_hpo.workload import workload
 

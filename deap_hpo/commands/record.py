@@ -18,18 +18,20 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     """List the studies on record, with their size and best value (with several objectives, of the first)."""
     from rich.cells import cell_len, set_cell_size
 
-    from deap_hpo.recorded import load_study, study_names
+    from deap_hpo.recorded import read_study, study_names
     from deap_hpo.reports.study import describe, strict_json
+    from deap_hpo.storage import opened
     from deap_hpo.trials import ForeignStudyError
     from deap_hpo.wording import format_value
 
     with reporting(debug):
         studies = []
-        for name in study_names(storage):
-            try:
-                studies.append(describe(load_study(name, storage)))
-            except ForeignStudyError as error:
-                errors.print(f"Left out: {error}", markup=False, soft_wrap=True)
+        with opened(storage) as backend:
+            for name in study_names(storage):
+                try:
+                    studies.append(describe(read_study(name, storage, backend)))
+                except ForeignStudyError as error:
+                    errors.print(f"Left out: {error}", markup=False, soft_wrap=True)
         if as_json:
             output.print_json(strict_json(studies))
             return

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,18 +19,10 @@ from deap_hpo.entries import best_entry, params_of
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.screen import print_table
-from deap_hpo.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
-from deap_hpo.storage import shown
 from deap_hpo.strategies.genes import GeneColumns
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value, plural
 
 _ENDS = ("pruned", "diverged", "failed")
-
-
-def storage_option(storage: str) -> str:
-    """Give the option that a printed command needs to find a study; none where it is in the default place."""
-    default = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
-    return "" if storage == default else f" --storage {shlex.quote(shown(storage))}"
 
 
 def describe(recorded: Recorded) -> dict[str, Any]:

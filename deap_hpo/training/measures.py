@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 
@@ -33,3 +34,19 @@ def _aligned(output: Tensor, target: Tensor) -> Tensor:
     if output.numel() != target.numel():
         raise InputError(f"The network's output {list(output.shape)} must fit the targets {list(target.shape)}.")
     return output.reshape(target.shape)
+
+
+def check_measure(argument: str, measure: Any) -> None:
+    """Refuse what is no function of outputs and targets.
+
+    Raises:
+        InputError: It cannot be called, or is a class, whose objects may be such a function.
+    """
+    if callable(measure) and not (isinstance(measure, type) and issubclass(measure, nn.Module)):
+        return
+    name = getattr(measure, "__name__", "")
+    hint = f" (did you mean {name}()?)" if name else ""
+    raise InputError(
+        f"{argument} must be a function (outputs, targets) -> mean over the batch, or a module that is one, such as "
+        f"nn.CrossEntropyLoss(); got {measure!r}{hint}."
+    )

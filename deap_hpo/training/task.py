@@ -17,11 +17,14 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.goals import Goals
 from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
-from deap_hpo.training.measures import Measure, accuracy, mean_absolute_error, mean_squared_error
+from deap_hpo.training.measures import Measure, accuracy, check_measure, mean_absolute_error, mean_squared_error
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
 """Besides the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
+
+
+_ALSO_CALLED = {"learning_rate": "lr", "l2": "weight_decay", "wd": "weight_decay", "optim": "optimizer"}
 
 
 def trainable_parameters(model: nn.Module) -> int:
@@ -95,6 +98,8 @@ class Task:
             )
         if not isinstance(self.recipe, Recipe):
             raise InputError(f"recipe must be a Recipe, such as Recipe(batch_size=64); got {self.recipe!r}.")
+        for name, measure in {"loss": self.loss, **self.metrics}.items():
+            check_measure("loss" if measure is self.loss else f"metrics[{name!r}]", measure)
         for name in ("parameters", "seconds"):
             if name in self.metrics:
                 raise InputError(f"metrics must not have the name {name!r}, which is always measured.")
@@ -281,7 +286,7 @@ class Task:
         known = RECIPE_FIELDS | set(arguments)
         for name in names:
             if name not in known:
-                near = nearest(name, known)
+                near = _ALSO_CALLED.get(name.lower()) or nearest(name, known)
                 hint = f" Did you mean {near!r}?" if near else ""
                 raise InputError(
                     f"hyperparameter {name!r} must be a training setting ({', '.join(sorted(RECIPE_FIELDS))}) or an "

@@ -23,8 +23,9 @@ from deap_hpo.plotting import style
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.figures import save_figures
 from deap_hpo.reports.html import page
-from deap_hpo.reports.study import counts_sentence, describe, print_study, storage_option
+from deap_hpo.reports.study import counts_sentence, describe, print_study
 from deap_hpo.space import Categorical, Int, Space
+from deap_hpo.storage import storage_option
 
 SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 
