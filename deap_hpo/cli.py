@@ -177,7 +177,7 @@ def compare(
             metavar="METHOD", help="Two or more: truncation, pbt, or strategies, as [LABEL=]NAME[:KEY=VALUE;...]"
         ),
     ],
-    config: Annotated[str, typer.Option(help="Task and space of all methods: a preset, or a TOML file.")] = "quick",
+    config: Annotated[str, typer.Option(help="Task and space of all: a preset, a TOML file, FILE.py:NAME.")] = "quick",
     experiment: Annotated[
         str, typer.Option(help="Name of the experiment; an earlier one of this name goes on.")
     ] = "compare",

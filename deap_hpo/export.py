@@ -55,7 +55,7 @@ def export_best(
     """
     folder = expanded(folder)
     recorded = load_study(name, storage)
-    noted = recorded.config("In the script that made it, `study.best_model()` gives the network.")
+    noted = recorded.config_of_network()
     config = make_config(noted, [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else [])
     task = make_task(config)
     trainer = trainer_of(task, config)

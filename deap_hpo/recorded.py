@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from deap_hpo.driver_lock import DriverLock
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
-from deap_hpo.goals import GOALS
 from deap_hpo.results import Results
+from deap_hpo.settings import applying
 from deap_hpo.space import Space
 from deap_hpo.storage import check_name, errors_named, has_study, opened
 from deap_hpo.trials import check_ours, directions_of, to_entry
@@ -59,11 +60,20 @@ class Recorded(Results):
                 f"The study {self.name!r} was not started by `deap-hpo run`, so its configuration is not on record."
                 + (f" {advice}" if advice else "")
             )
-        task = config.get("task", {})
-        if not task.get("source"):
-            return config
-        apply = {name: task[name] for name in task if name == "source" or (name in GOALS and task[name])}
-        return {**config, "task": apply}
+        return {**config, "task": applying(config.get("task", {}))}
+
+    def config_of_network(self) -> Mapping[str, Any]:
+        """Give the configuration by which the best network is trained again.
+
+        Raises:
+            InputError: The study was not started by `deap-hpo run`.
+        """
+        trained = "task" in (self.attributes.get("evaluator") or {})
+        return self.config(
+            "In the script that made it, `study.best_model()` trains the network again."
+            if trained
+            else "It is of a function: `study.best_params` has the hyperparameters, `study.best_state()` what it saved."
+        )
 
 
 def load_study(name: str, storage: str | Path) -> Recorded:
@@ -126,12 +136,19 @@ def find_study(name: str, backend: BaseStorage) -> optuna.Study:
     """
     with errors_named(f"record of the study {name!r}"):
         if not has_study(backend, name):
-            near = nearest(name, optuna.get_all_study_names(backend))
-            hint = f"Did you mean {near!r}?" if near else "`deap-hpo list` shows what there is."
-            raise InputError(f"There is no study named {name!r} on record. {hint}")
+            raise InputError(f"There is no study named {name!r} on record. {_hint(name, backend)}")
         study = optuna.load_study(study_name=name, storage=backend)
         check_ours(name, study.get_trials(deepcopy=False))
         return study
+
+
+def _hint(name: str, backend: BaseStorage) -> str:
+    names = sorted(optuna.get_all_study_names(backend))
+    runs = [one for one in names if re.fullmatch(rf"{re.escape(name)}-.+-\d+", one)]
+    if runs:
+        return f"Is it an experiment of `deap-hpo compare`? Its runs are studies, {runs[0]!r} for one."
+    near = nearest(name, names)
+    return f"Did you mean {near!r}?" if near else "`deap-hpo list` shows what there is."
 
 
 def note(name: str, storage: str | Path, key: str, value: Any) -> None:

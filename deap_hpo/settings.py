@@ -60,6 +60,18 @@ class Section(BaseModel):
         return value
 
 
+def applying(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the settings that describe a named data set and network where the task is one's own.
+
+    Example:
+        >>> applying({"source": "mine.py:task", "data": "digits", "objective": "accuracy", "direction": None})
+        {'source': 'mine.py:task', 'objective': 'accuracy'}
+    """
+    if not task.get("source"):
+        return dict(task)
+    return {name: value for name, value in task.items() if name == "source" or (name in GOALS and value)}
+
+
 class StudyConfig(Section):
     """Where the run is recorded, and its seed."""
 

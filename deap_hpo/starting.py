@@ -7,9 +7,10 @@ import inspect
 import sys
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, hint
 from deap_hpo.files import expanded
 
 
@@ -55,9 +56,19 @@ def load_source(source: str) -> Any:
     place, _, name = source.rpartition(":")
     module = _module(place)
     if not hasattr(module, name):
-        known = ", ".join(one for one in vars(module) if not one.startswith("_")) or "none"
-        raise InputError(f"{place} has no {name!r}; it has: {known}.")
+        raise InputError(f"{place} has no {name!r}. {hint(name, _own_names(module))}")
     return getattr(module, name)
+
+
+def _own_names(module: ModuleType) -> list[str]:
+    """Names that a file defines, but for what it imports."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not inspect.ismodule(value)
+        and getattr(value, "__module__", module.__name__) in (module.__name__, type(value).__module__)
+    ]
 
 
 def load_task(source: str) -> Any:

@@ -376,7 +376,7 @@ def test_a_failed_evaluation_is_told_with_its_reason(here: Path) -> None:
 def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
     call("run", "small.toml")
     before = load_study("small", "runs/studies.db")
-    assert "resume small`, or resume=True), delete it (`deap-hpo delete small`" in refused("run", "small.toml")
+    assert "resume small`), delete it (`deap-hpo delete small`" in refused("run", "small.toml")
     assert "Did you mean 'small'?" in refused("show", "smal")
     assert "recorded with settings evolution = population = 5" in refused(
         "resume", "small", "--set", "evolution.population=8"

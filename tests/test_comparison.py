@@ -152,6 +152,9 @@ def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> 
     assert float(row[6]) == pytest.approx(summary["median"], abs=1e-4)
     assert {row["method"] for row in result["outcomes"]["best"]["summary"]} == {"truncation", "random", "fixed"}
     assert json.loads(call(*arguments, "--json").stdout)["runs"] == result["runs"]
+    assert (
+        "Is it an experiment of `deap-hpo compare`? Its runs are studies, 'compare-" in call("show", "compare").stderr
+    )
 
 
 def test_methods_are_compared_by_a_metric_the_higher_the_better(here: Path) -> None:  # noqa: F811

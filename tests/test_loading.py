@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from test_cli import call
 from torch import nn
 
 from deap_hpo import Float, Int, Study, Task, load_study, make_trainer, optimize
@@ -126,3 +127,11 @@ def test_a_study_of_a_function_has_no_network(digits_task: Task, tmp_path: Path)
         study.best_model()
     with pytest.raises(InputError, match="which had function = "):
         study.best_model(make_trainer(digits_task, epochs=2, device="cpu"))
+
+
+@pytest.mark.parametrize("command", ["export", "replay"])
+def test_a_study_of_a_function_has_no_network_and_is_told_what_it_has(command: str, tmp_path: Path) -> None:
+    storage = f"{tmp_path}/studies.db"
+    optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, storage=storage, max_evaluations=2, name="function")
+    refused = call(command, "function", "--storage", storage).stderr
+    assert "It is of a function: `study.best_params` has the hyperparameters" in refused

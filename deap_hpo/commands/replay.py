@@ -34,7 +34,7 @@ def replay(
         from deap_hpo.reports.study import strict_json
 
         recorded = load_study(name, storage)
-        noted = recorded.config("In the script that made it, `study.best_model()` trains the network again.")
+        noted = recorded.config_of_network()
         given = settings_of({"study.name": name, "study.storage": storage, "task.data_dir": data_dir})
         config = make_config(noted, given)
         made = replayed(trainer_of(make_task(config), config), recorded)

@@ -21,6 +21,7 @@ from deap_hpo.files import write_text
 from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.plotting.style import save
 from deap_hpo.reports.screen import print_table
+from deap_hpo.settings import applying
 from deap_hpo.wording import format_seconds
 
 
@@ -87,7 +88,7 @@ def results(
             "version": deap_hpo.__version__,
             "objective": objective,
             "direction": direction,
-            "task": config.task.model_dump(mode="json"),
+            "task": applying(config.task.model_dump(mode="json")),
             "training": config.training.model_dump(mode="json"),
             "space": config.space,
             "seeds": int(runs["seed"].nunique()),
