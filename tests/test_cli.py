@@ -378,7 +378,7 @@ def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
     before = load_study("small", "runs/studies.db")
     assert "resume small`), delete it (`deap-hpo delete small`" in refused("run", "small.toml")
     assert "Did you mean 'small'?" in refused("show", "smal")
-    assert "recorded with settings evolution = population = 5" in refused(
+    assert "recorded with evolution.population = 5, and cannot go on with evolution.population = 8" in refused(
         "resume", "small", "--set", "evolution.population=8"
     )
     assert "recorded with evaluator epochs = 2" in refused("resume", "small", "--set", "training.epochs=3")

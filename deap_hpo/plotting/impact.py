@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import fill
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -23,6 +21,7 @@ from deap_hpo.plotting.style import (
     scale_axis,
     style,
     without_value,
+    wrapped,
 )
 from deap_hpo.space import Categorical, Space
 
@@ -46,7 +45,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
         heights = [place + (i - 0.5) * 0.36 for place in range(len(importances))]
         bars = axes.barh(heights, importances[column], 0.34, color=colour, hatch=hatch, ec="white", label=name)
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    axes.set_yticks(range(len(importances)), [name.replace("_", " ") for name in importances["hyperparameter"]])
+    axes.set_yticks(range(len(importances)), [wrapped(name) for name in importances["hyperparameter"]])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.08)
     axes.grid(axis="y", visible=False)
@@ -96,7 +95,7 @@ def plot_partial_dependence(
         else:
             axes.fill_between(along, low, high, lw=0, **band)
             axes.plot(along, curve["mean"], color=COLORS[0], lw=2, label="modelled mean")
-        axes.set_xlabel(fill(name.replace("_", " "), 26))  # about as wide as a panel
+        axes.set_xlabel(wrapped(name))
     for axes in panels[len(space) :]:
         axes.set_axis_off()
     for row in grid:
@@ -105,6 +104,8 @@ def plot_partial_dependence(
     handles = {label: handle for pairs in named for label, handle in zip(*pairs, strict=True)}
     in_a_row = len(handles) if columns > 2 else 2
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=in_a_row)
+    figure.suptitle("What each hyperparameter does, averaged over the others")
+    figure.align_xlabels()
     return figure
 
 
@@ -141,7 +142,7 @@ def plot_interactions(
             used = rows_in_use(rows_in_use(part, f"params_{first}"), f"params_{second}")
             at = (places(used[f"params_{name}"], space[name]) for name in (first, second))
             axes.plot(*at, linestyle="", **mark)
-        axes.set(xlabel=first.replace("_", " "), ylabel=second.replace("_", " "))
+        axes.set(xlabel=first, ylabel=second)
         axes.grid(visible=False)
     bar = figure.colorbar(mesh, ax=grid[0].tolist(), label=value_name, pad=0.1 / len(pairs))
     for level in levels:

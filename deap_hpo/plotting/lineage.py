@@ -39,7 +39,8 @@ def plot_lineage(
     minimize = direction == "minimize"
     colours = "viridis_r" if minimize else "viridis"
     low, high = values.quantile([0.0, 0.9] if minimize else [0.1, 1.0]) if len(values) else (1.0, 2.0)
-    norm = (LogNorm if len(values) == 0 or values.min() > 0 else Normalize)(low, high)
+    logarithmic = minimize and (len(values) == 0 or values.min() > 0)  # as losses are; an accuracy is not
+    norm = (LogNorm if logarithmic else Normalize)(low, high)
     lines: Any = None
     for axis, (name, hyperparameter) in zip(axes[:, 0], space.items(), strict=True):
         column = lineages[f"params_{name}"]
@@ -59,7 +60,7 @@ def plot_lineage(
             for row in rows
             if row.start_from in height
         ]
-        axis.add_collection(LineCollection(links, colors="0.5", lw=0.8, ls=":", zorder=0))
+        axis.add_collection(LineCollection(links, colors="0.35", lw=1.0, ls=":", zorder=0))
         winner = sorted((row for row in rows if row.winner), key=lambda row: row.epoch)
         epochs = [epoch for row in winner for epoch in (row.start_epoch, row.epoch)]
         axis.plot(

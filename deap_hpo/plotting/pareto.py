@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 
 from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import BROKEN, BROKEN_LOOK, label_values, style
 
 _DECADES = 30.0  # largest by smallest value from which an axis is logarithmic
+_APART = 12.0  # points on paper that two numbers need between them
 
 
 @style()
@@ -56,7 +59,21 @@ def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions
     handles, labels = grid[0][0].get_legend_handles_labels()
     shown = [i for i, label in enumerate(labels) if label != BROKEN or len(broken)]
     figure.legend([handles[i] for i in shown], [labels[i] for i in shown], loc="outside lower center", ncols=3)
+    figure.suptitle("Pareto front: what no other evaluation beats in everything")
+    figure.draw_without_rendering()  # which lays it out
+    for axes, (name, _) in zip(grid[0], others, strict=True):
+        _number(axes, front.set_index("number")[[f"values_{name}", first]])
     return figure
+
+
+def _number(axes: Axes, points: pd.DataFrame) -> None:
+    """Write its number, by which ``export --evaluation`` knows an evaluation, beside each point that has room."""
+    written: list[NDArray[np.float64]] = []
+    for number, at in points.iterrows():
+        place = axes.transData.transform(at.to_numpy(dtype=float)) * 72 / axes.figure.get_dpi()
+        if all(np.hypot(*(place - other)) > _APART for other in written):
+            axes.annotate(str(number), at, xytext=(5, 4), textcoords="offset points", fontsize=7)
+            written.append(place)
 
 
 def _labelled(name: str, direction: Direction) -> str:

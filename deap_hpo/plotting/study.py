@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from textwrap import wrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -27,6 +26,7 @@ from deap_hpo.plotting.style import (
     scale_axis,
     style,
     without_value,
+    wrapped,
 )
 from deap_hpo.space import Categorical, Space
 
@@ -145,7 +145,7 @@ def plot_slice(
         mark_without_value(axes, at, no_value(bad), direction=direction)
         if isinstance(hyperparameter, Categorical):
             axes.margins(x=0.15)
-        axes.set_xlabel("_\n".join(wrap(name.replace("_", " "), 26)).replace(" ", "_"))  # about as wide as a panel
+        axes.set_xlabel(wrapped(name))
     for axes in panels[len(space) :]:
         axes.set_axis_off()
     for row in grid:
@@ -158,6 +158,7 @@ def plot_slice(
         bar.locator = MaxNLocator(integer=True)
         bar.update_ticks()
     figure.suptitle("Hyperparameters against the objective")
+    figure.align_xlabels()
     return figure
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
@@ -165,6 +166,16 @@ def no_value(trials: pd.DataFrame) -> str:
 def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:
     """Leave out the trials in which the hyperparameter of a column is not in use."""
     return trials[~trials[column].map(_is_nan).astype(bool)]
+
+
+def wrapped(name: str, width: int = 26) -> str:
+    """Break a long name of a hyperparameter after an underscore; it stays what it is called.
+
+    Example:
+        >>> wrapped("weight_decay", width=8).split()
+        ['weight_', 'decay']
+    """
+    return "_\n".join(wrap(name.replace("_", " "), width)).replace(" ", "_")
 
 
 def places(column: pd.Series[Any], hyperparameter: Hyperparameter) -> Any:

@@ -121,7 +121,8 @@ def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[Stu
         asked = asked.sample(_MOST_FOR_IMPACT, random_state=0)
         of_which += f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
     called, direction = value_name(study), study.directions[0]
-    drawn = plot_param_importances(importances(asked, space, direction=direction))
+    title = f"Importance of each hyperparameter, by {len(asked)} evaluations"
+    drawn = plot_param_importances(importances(asked, space, direction=direction), title=title)
     yield StudyFigure("importances", drawn, f"Importance of each hyperparameter{of_which}")
     dependence = partial_dependence(ResponseModel(asked, space))
     drawn = plot_partial_dependence(dependence, trials, space, value_name=called, direction=direction)

@@ -208,7 +208,7 @@ def _figure(figure: Any, caption: str) -> str:
 
 
 def _table(table: pd.DataFrame, caption: str) -> str:
-    names = [column.removeprefix("params_").removeprefix("metrics_").replace("_", " ") for column in table.columns]
+    names = [column.removeprefix("params_").removeprefix("metrics_") for column in table.columns]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = "\n".join(f"<tr>{_cells(row)}</tr>" for row in table.itertuples(index=False))
     title = f"<caption>{escape(caption)}</caption>" if caption else ""

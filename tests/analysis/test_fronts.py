@@ -305,3 +305,11 @@ def test_what_is_in_use_in_part_of_a_front_is_shown_and_what_is_not_is_a_dash() 
             line.split() for line in screen.getvalue().splitlines() if line.rstrip().endswith((" y", " 0.75", " -"))
         ]
         assert [row[-3:] for row in rows] == [["kind", "x", "y"], ["a", "0.25", "-"], ["b", "-", "0.75"]]
+
+
+def test_points_of_the_front_have_their_numbers_where_there_is_room() -> None:
+    values = [(1.0, 9.0), (2.0, 5.0), (2.0001, 4.9999), (9.0, 1.0), (9.0, 9.0)]
+    study = recorded([(one, 0.0, "ok") for one in values])
+    table = front_table(study.entries, study.directions, study.objective_names)
+    figure = plot_pareto_front(table, study.objective_names, study.directions)
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0", "1", "3"]

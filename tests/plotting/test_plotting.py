@@ -324,5 +324,5 @@ def test_many_hyperparameters_have_several_rows_of_panels(count: int, rows: int,
     )
     figure = plot_partial_dependence(dependence, trials, space)
     assert figure.axes[0].get_gridspec().get_geometry() == (rows, columns)
-    assert [axes.get_xlabel() for axes in figure.axes if axes.axison] == [f"x {i}" for i in range(count)]
+    assert [axes.get_xlabel() for axes in figure.axes if axes.axison] == [f"x_{i}" for i in range(count)]
     plt.close(figure)
