@@ -1,11 +1,12 @@
-"""Checks of numbers that a user gave."""
+"""Checks of what a user gave: numbers, flags, arguments by name."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, hint
 
 
 def is_number(value: object) -> bool:
@@ -75,6 +76,24 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InputError(f"{name} must be True or False; got {value!r}.")
     return value
+
+
+def check_arguments(what: str, arguments: Iterable[str], known: Iterable[str]) -> None:
+    """Check that arguments, by name, are among those that there are.
+
+    Raises:
+        InputError: One is not; the nearest is offered.
+
+    Example:
+        >>> check_arguments("pbt", {"intervall": 2}, ["interval", "share"])
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: pbt has no argument 'intervall'. Did you mean 'interval'?
+    """
+    known = list(known)
+    for name in arguments:
+        if name not in known:
+            raise InputError(f"{what} has no argument {name!r}. {hint(name, known)}")
 
 
 def check_probability(name: str, value: float) -> None:

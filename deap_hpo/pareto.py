@@ -10,8 +10,8 @@ from typing import Any
 
 from deap import algorithms, base, tools
 
-from deap_hpo.checks import check_integer, check_probability, is_number
-from deap_hpo.errors import InputError, hint
+from deap_hpo.checks import check_arguments, check_integer, check_probability, is_number
+from deap_hpo.errors import InputError
 from deap_hpo.feasibility import selFeasibleFirst, selFeasibleTournament
 from deap_hpo.individual import lineage
 from deap_hpo.methods import MULTI_OBJECTIVE
@@ -194,10 +194,7 @@ class NSGASettings:
             deap_hpo.errors.InputError: nsga has no argument 'eta'. There are: cxpb, mutpb, indpb, crossover_eta, \
 mutation_eta, divisions.
         """
-        known = [field.name for field in fields(cls)]
-        for name in arguments:
-            if name not in known:
-                raise InputError(f"nsga has no argument {name!r}. {hint(name, known)}")
+        check_arguments("nsga", arguments, [field.name for field in fields(cls)])
         return cls(**arguments)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from deap import base, tools
 
-from deap_hpo.checks import check_integer, check_probability, is_number
+from deap_hpo.checks import check_arguments, check_integer, check_probability, is_number
 from deap_hpo.errors import InputError, hint
 from deap_hpo.individual import lineage
 from deap_hpo.operators import mutBoundedResample, mutPerturb, selTruncation
@@ -237,10 +237,7 @@ class PBTSettings:
                 ...
             deap_hpo.errors.InputError: pbt has no argument 'intervall'. Did you mean 'interval'?
         """
-        known = [field.name for field in fields(cls)]
-        for name in arguments:
-            if name not in known:
-                raise InputError(f"pbt has no argument {name!r}. {hint(name, known)}")
+        check_arguments("pbt", arguments, [field.name for field in fields(cls)])
         return cls(**arguments)
 
     def __post_init__(self) -> None:

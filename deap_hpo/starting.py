@@ -30,7 +30,7 @@ def write_starter(name: str, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         template = resources.files("deap_hpo") / "starter" / f"task{path.suffix}.txt"
-        path.write_text(template.read_text().replace("{name}", name))
+        path.write_text(template.read_text("utf-8").replace("{name}", name), "utf-8")
     return paths
 
 

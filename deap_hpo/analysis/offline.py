@@ -88,7 +88,7 @@ def read_table(path: str | Path, sample: str | None = None) -> tuple[pd.DataFram
     path = expanded(path)
     try:
         table = pd.read_parquet(path)
-        space = Space.from_dict(json.loads(path.with_suffix(".json").read_text())["space"])
+        space = Space.from_dict(json.loads(path.with_suffix(".json").read_text("utf-8"))["space"])
     except ImportError:
         raise InputError('Reading a Parquet file needs pyarrow: pip install "deap-hpo[tables]".') from None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.goals import Goals
 from deap_hpo.interruption import raise_kept
+from deap_hpo.seeding import derived_seed
 from deap_hpo.training.data import Split
 from deap_hpo.training.task import Task
 
@@ -114,8 +115,7 @@ def repeat_seeds(seed: int, repeats: int) -> list[int]:
         >>> repeat_seeds(7, 3) == repeat_seeds(7, 5)[:3], repeat_seeds(7, 1)
         (True, [7])
     """
-    derived = [np.random.SeedSequence(seed, spawn_key=(i,)).generate_state(1)[0] for i in range(1, repeats)]
-    return [seed, *map(int, derived)]
+    return [seed, *(derived_seed(seed, i) for i in range(1, repeats))]
 
 
 def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | None = None) -> Evaluation:
