@@ -290,8 +290,9 @@ def test_killed_with_kill_9_again_and_again_it_ends_the_same_weights_included(he
 def test_a_limit_of_checkpoints_says_what_it_drops_and_changes_nothing_else(here: Path) -> None:
     call("run", "small.toml", "--name", "whole")
     size = max(path.stat().st_size for path in Path("runs/whole/checkpoints").iterdir())
-    said = call("run", "small.toml", "--name", "tight", "--set", f"execution.checkpoint_limit={2 * size}").stderr
-    assert re.search(r"^Warning: \d of \d checkpoints \([\d,]+ of [\d,]+ bytes\) in .* were dropped", said, re.MULTILINE)
+    limit = ("--set", f"execution.checkpoint_limit={2 * size}")
+    said = CliRunner().invoke(app, ["run", "small.toml", "--name", "tight", *limit]).stderr
+    assert re.search(r"^Warning: \d of \d checkpoints \([\d,]+ of [\d,]+ bytes\) in .* were dropped", said, re.M)
     assert f"limit of {2 * size:,} bytes" in said
     assert sum(path.stat().st_size for path in Path("runs/tight/checkpoints").iterdir()) <= 2 * size
     whole, tight = (load_study(name, "runs/studies.db").entries for name in ("whole", "tight"))
