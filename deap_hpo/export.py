@@ -37,7 +37,7 @@ def export_best(
     they are normalised (`inputs`), how to build the network (`architecture`), how it was trained (`recipe`), what was
     measured, and `run`, the whole configuration, which `deap-hpo run` would take.
 
-    Where the network cannot be made a program, a `RuntimeWarning` says why, and the other two files are written.
+    Where the network cannot be made a program, a warning says why, and the other two files are written.
 
     Args:
         name: Name of the study.

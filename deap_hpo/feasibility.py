@@ -58,6 +58,10 @@ class Fitness(base.Fitness):  # type: ignore[misc]
 
     def dominates(self, other: Any, obj: slice = slice(None)) -> bool:
         """Tell whether this one is less infeasible, or as much and no worse in any objective and better in one."""
+        # Sorting asks this of every pair: most are feasible, and a sum says at once that all values are finite.
+        violated = self.violation or getattr(other, "violation", 0.0)
+        if not violated and math.isfinite(sum(self.wvalues + other.wvalues)):
+            return bool(super().dominates(other, obj))
         ours, theirs = infeasibility(self), infeasibility(other)
         return ours < theirs if ours != theirs else bool(super().dominates(other, obj))
 

@@ -41,7 +41,7 @@ def retrain(
         InputError: The study was made without a space.
 
     Warns:
-        RuntimeWarning: Its validation loss is not the recorded one (but for rounding).
+        DeapHPOWarning: Its validation loss is not the recorded one (but for rounding).
     """
     if space is None:
         raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")

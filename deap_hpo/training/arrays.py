@@ -33,7 +33,7 @@ def read_data(
 ) -> Data:
     """Read data in about any form; see `deap_hpo.training.task.Task.from_data`.
 
-    Of a dataset, some examples are read a second time. Where they differ, a `RuntimeWarning` says that what it draws at
+    Of a dataset, some examples are read a second time. Where they differ, a warning says that what it draws at
     random is drawn once; the global generators are put back.
 
     Raises:

@@ -29,7 +29,7 @@ class LeakingTrainer(ReferenceTrainer):
         arguments: Those of `ReferenceTrainer`.
 
     Warns:
-        RuntimeWarning: Always.
+        DeapHPOWarning: Always.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
