@@ -115,8 +115,9 @@ def set_generator_states(states: dict[str, Any]) -> None:
     torch = sys.modules.get("torch")
     if torch and "torch" in states:
         torch.set_rng_state(states["torch"])
-        if torch.cuda.is_available() and torch.cuda.device_count() == len(states.get("cuda", ())):
-            torch.cuda.set_rng_state_all(states["cuda"])
+        cuda = states.get("cuda")  # where it was not in use, it is not even asked for: a fork would suffer from that
+        if cuda and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda):
+            torch.cuda.set_rng_state_all(cuda)
 
 
 @contextmanager
