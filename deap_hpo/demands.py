@@ -61,7 +61,8 @@ def evaluator_of(
     if not isinstance(objective, Evaluator):
         for name in [metric] if isinstance(metric, str) else metric or ():
             if direction is None and str(name).lower() in _MOSTLY_MAXIMISED:
-                warn(f"metric {name!r} is minimised; give direction='maximize' if more of it is better")
+                wanted = "'maximize'" if isinstance(metric, str) else "one for each, 'maximize' for it"
+                warn(f"metric {name!r} is minimised; if more of it is better, give a direction ({wanted})")
         checkpoints = None
         if folder is not None and "checkpoint" in offered_parameters(objective):
             from deap_hpo.training.checkpoints import FolderCheckpoints

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-_NOT_THE_USERS = {"deap_hpo", "deap"}  # packages that the way from a user's line to a warning leads through
+# What the way from a user's line to a warning leads through.
+_NOT_THE_USERS = {"deap_hpo", "deap", "contextlib", "functools", "sklearn"}
 
 
 class InputError(ValueError):

@@ -209,12 +209,14 @@ def evaluate_all(evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tu
     """
     left = dict(enumerate(requests))
     if len(requests) > 1 and isinstance(evaluate, BatchEvaluator):
+        about = "it gave too few evaluations"
         try:
             for position, evaluation in evaluate.evaluate_batch(list(requests)):
                 del left[position]
                 yield position, evaluation
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             about = f"{type(error).__name__}: {error}"
+        if left:
             warn(f"a batch of {len(left)} is done one by one ({about})")
     for position, request in left.items():
         yield position, evaluate_one(evaluate, request)

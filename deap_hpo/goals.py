@@ -171,9 +171,17 @@ def names_of_objectives(attributes: Mapping[str, Any], count: int) -> list[str]:
         >>> names_of_objectives({"evaluator": {"metric": "accuracy"}}, 1), names_of_objectives({}, 2)
         (['accuracy'], ['value 1', 'value 2'])
     """
+    return given_names(attributes, count) or (["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)])
+
+
+def given_names(attributes: Mapping[str, Any], count: int) -> list[str]:
+    """Give the names of so many objectives, or none where nothing that was noted names them.
+
+    Example:
+        >>> given_names({"evaluator": {"task": "digits"}}, 1), given_names({}, 2)
+        (['loss'], [])
+    """
     evaluator: Mapping[str, Any] = attributes.get("evaluator") or {}
     names = evaluator.get("objective") or evaluator.get("metric") or ("loss" if "task" in evaluator else None)
     names = [names] if isinstance(names, str) else names
-    if names and len(names) == count:
-        return list(names)
-    return ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]
+    return list(names) if names and len(names) == count else []

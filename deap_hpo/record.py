@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ class Record:
         self._space = space
         self._distributions = distributions(space) if space else {}
         self._entries: dict[int, Entry] = {}
+        self._at_the_end: Mapping[str, Any] | None = None  # the attributes, when it was closed
         self._backend = backend = open_storage(storage)
         self._lock = DriverLock(storage, name)
         try:
@@ -85,7 +87,7 @@ class Record:
                 for key, value in {"space": space.to_dict() if space else None, **identity}.items():
                     self.check(key, value)
         except BaseException:
-            self.close()
+            self._let_go()
             raise
 
     def __len__(self) -> int:
@@ -120,6 +122,8 @@ class Record:
     @property
     def attributes(self) -> Mapping[str, Any]:
         """What was noted about the run."""
+        if self._at_the_end is not None:
+            return self._at_the_end
         with errors_named(f"record of the study {self.name!r}"):
             return self._study.user_attrs
 
@@ -178,7 +182,12 @@ class Record:
                 )
 
     def close(self) -> None:
-        """Let another process write to the study, and let go of the storage's files."""
+        """Let another process write to the study, and let go of the storage; what is on record can still be asked."""
+        with suppress(InputError):  # of a disk that is full, say, which was told
+            self._at_the_end = self.attributes
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._lock.release()
         close_storage(self._backend)
 

@@ -11,7 +11,7 @@ from deap_hpo.entries import Entry, best_entry, params_of
 from deap_hpo.errors import InputError, first_difference
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluator
-from deap_hpo.goals import names_of_objectives
+from deap_hpo.goals import given_names, names_of_objectives
 from deap_hpo.record import Record
 from deap_hpo.space import Space
 from deap_hpo.storage import states_folder
@@ -228,7 +228,7 @@ class Results:
             self.entries,
             self.space,
             self.directions[0],
-            objectives=self.objective_names,
+            objectives=given_names(self.attributes, len(self.directions)),
             constrained=bool((self.attributes.get("evaluator") or {}).get("constraints")),
         )
 
@@ -241,7 +241,7 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Show the study in a notebook: how much was done, and the best evaluations."""
-        from deap_hpo.analysis.tables import best_trials
+        from deap_hpo.analysis.tables import best_trials, value_columns
 
         trials = self.trials_dataframe()
         seed = f"seed {self.attributes.get('seed')}, {self.directions[0]}"
@@ -253,14 +253,14 @@ class Results:
         counts += [f"{cached} cached"] if cached else []
         counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
         best = best_trials(trials, self.directions[0])
-        several = [f"values_{name}" for name in self.objective_names] if len(self.directions) > 1 else []
-        if several:
+        columns = value_columns(given_names(self.attributes, len(self.directions)), len(self.directions))
+        if len(columns) > 1:
             best = best[best["number"].isin([entry.number for entry in self.pareto_front()])]
         told = {f"metrics_{name}" for name in self.objective_names}
         names = [
             name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_")) and name not in told
         ]
-        called = dict(zip(several or ["value"], self.objective_names, strict=True))
+        called = dict(zip(columns, self.objective_names, strict=True))
         parts = ["epochs"] if "epochs" in best else []
         shown = best.head(_ROWS)[["number", "generation", *parts, *called, *names]].rename(
             columns=lambda name: called[name] if name in called else name.split("_", 1)[-1]

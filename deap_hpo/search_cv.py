@@ -111,6 +111,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
             raise InputError(_counts(self.refit))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         candidates = _Candidates(evaluate_candidates, self.refit)
+        raised: BaseException | None = None
         try:
             study = optimize(
                 candidates,
@@ -121,10 +122,12 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
                 generations=self.generations,
                 seed=seed,
                 callbacks=[candidates],
-                progress=self.verbose > 0,
+                progress=bool(self.verbose > 0),
             )
-        except _Raised as raised:
-            raise raised.__cause__ or raised from None
+        except _Raised as end:
+            raised = end.__cause__
+        if raised is not None:
+            raise raised
         self.trials_ = study.trials_dataframe()  # not the study: it holds what does not pickle
 
 

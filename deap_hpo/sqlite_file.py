@@ -42,11 +42,11 @@ def as_text(storage: Any) -> str:
     Raises:
         InputError: It is neither a path nor a text.
     """
-    if not isinstance(storage, (str, Path)):
+    if not isinstance(storage, (str, os.PathLike)):
         raise InputError(
             f"storage must be the path of an SQLite file, the URL of a database, or None; got {storage!r}."
         )
-    return str(storage)
+    return os.fspath(storage)
 
 
 def unwritable_uri(path: Path) -> str:
@@ -80,6 +80,11 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
         finally:
             connection.close()
     except sqlite3.DatabaseError as error:
+        if not writable and _has_log(path):
+            raise InputError(
+                f"The record {path} has a log beside it that is to be read into it first, and nothing may be written "
+                "there. Copy both into a folder that you may write to."
+            ) from None
         verdict = str(error)
     if verdict == "ok" and path.stat().st_size % page_size and not _has_log(path):
         # SQLite itself takes what is missing from the last page for zeros.

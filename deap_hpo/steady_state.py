@@ -17,6 +17,7 @@ from deap_hpo.checks import check_probability
 from deap_hpo.entries import Entry, with_worst_values
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
+from deap_hpo.executors import SerialExecutor
 from deap_hpo.interruption import interruptions_kept
 from deap_hpo.record import ReplayError
 from deap_hpo.seeding import generators_kept
@@ -120,8 +121,8 @@ class SteadyStudy(Study):
     machine paused: what was under way is evaluated again, and may come in in another order.
 
     Whenever as many evaluations as were given at first are finished, that is a generation, as it is in the logbook:
-    callbacks are told, and checkpoints are kept of this generation and of the best. A pruner compares with whatever is
-    on record when an evaluation is begun.
+    callbacks are told, and checkpoints are kept of this generation and of the best (with workers, others are dropped at
+    the end only). A pruner compares with whatever is on record when an evaluation is begun.
     """
 
     def each(self, evaluate: Evaluate, individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
@@ -137,7 +138,7 @@ class SteadyStudy(Study):
                 under way was waited for, and is on record.
         """
         evaluate = self._use(evaluate)
-        self._first, self._begun = self._count, self.generation
+        self._first = self._count
         self._individuals = individuals
         self._size = len(individuals)
         self._planned = 0
@@ -152,10 +153,8 @@ class SteadyStudy(Study):
 
     def _take_up(self) -> list[Entry]:
         """Plan the individuals that were added since the last time, and give their entries."""
-        added = []
-        for place in range(self._planned, len(self._individuals)):
-            entry = self._plan(self._first + place, self._individuals[place])
-            added.append(replace(entry, generation=self._begun + place // self._size))
+        numbers = range(self._first + self._planned, self._first + len(self._individuals))
+        added = [self._plan(number, self._individuals[number - self._first]) for number in numbers]
         self._planned += len(added)
         self._open |= {entry.number: entry for entry in added}
         return added
@@ -177,7 +176,8 @@ class SteadyStudy(Study):
     def _end_generation(self) -> None:
         entries, self._finished = self._finished, []
         self._complete(entries)
-        if self._count == len(self.record):
+        # Of evaluations under way in other processes, it is not known what they are about to leave.
+        if self._count == len(self.record) and (not self._open or isinstance(self.executor, SerialExecutor)):
             individuals = [self._individuals[entry.number - self._first] for entry in entries]
             self._continuations.collect(entries, individuals, self.directions)
 
@@ -208,16 +208,18 @@ class SteadyStudy(Study):
                 if entry is not None:
                     waiting.remove(entry)
                     evaluation = replace(self.record[entry.trained_number].evaluation, seconds=0.0, retries=0)
-                    self._acknowledge(replace(entry, evaluation=evaluation))
+                    self._acknowledge(replace(entry, evaluation=evaluation, generation=self.generation))
                 else:
                     allowed = list(self._open)[: self._within_budget(list(self._open.values()))]
                     for begun in [one for one in waiting if one.duplicate_of is None and one.number in allowed]:
                         waiting.remove(begun)
                         under_way.append(begun)
                         requests += self._requests([(begun, self._individuals[begun.number - self._first])])
-                    entry = self._next(running, under_way) if done < len(requests) else None
-                    if entry is None:
+                    if done == len(requests):
                         break
+                    entry = self._next(running, under_way)
+                    if entry is None:
+                        raise RuntimeError(f"{self.executor!r} did not take up the requests that were added")
                     done += 1
                 yield self._finish(entry.number)
                 waiting += self._take_up()
@@ -235,7 +237,8 @@ class SteadyStudy(Study):
             position, answer = next(running, (None, None))
         if position is None or answer is None:
             return None
-        self._acknowledge(replace(under_way[position], evaluation=with_worst_values(answer, self.directions)))
+        evaluation = with_worst_values(answer, self.directions)
+        self._acknowledge(replace(under_way[position], evaluation=evaluation, generation=self.generation))
         return under_way[position]
 
     def _earlier(self) -> list[Entry]:

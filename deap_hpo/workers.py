@@ -30,6 +30,7 @@ _UNGUARDED = (
     "A worker process imports this script, and began it all over again: put what the script runs under "
     '`if __name__ == "__main__":`, below what it defines.'
 )
+_NAME = "deap-hpo worker"
 _BEGAN_AGAIN = 97  # the exit code of such a worker
 _SERVER_KILLED = 255  # the exit code that multiprocessing gives then
 
@@ -154,6 +155,8 @@ def end_if_only_imported() -> None:
     Else it would go on until it is refused, a worker within a worker or the lock of a study, and say so at length.
     """
     if getattr(current_process(), "_inheriting", False):  # as long as multiprocessing imports the script
+        if current_process().name != _NAME:  # a process of the user's own; of ours, the driver says it
+            print(_UNGUARDED, file=sys.stderr, flush=True)
         os._exit(_BEGAN_AGAIN)
 
 
@@ -185,12 +188,12 @@ def _kill_all() -> None:
 def _start(driver: connection.Connection, evaluate: Evaluate, environment: Mapping[str, str]) -> BaseProcess:
     arguments = (driver, ProcessState(environment), Parcel(evaluate))
     if ensure_fork_server():
-        forked = get_context("forkserver").Process(target=_serve, args=arguments, name="deap-hpo worker")
+        forked = get_context("forkserver").Process(target=_serve, args=arguments, name=_NAME)
         # Unless the server was killed, or the evaluator has more tensors to share than it passes on at once.
         with suppress(EOFError, OSError, ValueError), importing_what_is_there():
             forked.start()
             return forked
-    spawned = get_context("spawn").Process(target=_serve, args=arguments, name="deap-hpo worker")
+    spawned = get_context("spawn").Process(target=_serve, args=arguments, name=_NAME)
     with starting_workers(), importing_what_is_there():
         spawned.start()
     return spawned

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 import typer
+from sklearn.datasets import load_iris
+from sklearn.svm import SVC
 
 from deap_hpo.commands.exits import reporting
 from deap_hpo.errors import DeapHPOWarning, warn
+from deap_hpo.interruption import undisturbed
 from deap_hpo.optimization import optimize
+from deap_hpo.search_cv import EvolutionSearchCV
 from deap_hpo.space import Float
 
 SPACE = {"x": Float(0, 1)}
@@ -31,6 +35,22 @@ def test_a_warning_points_at_the_users_line_whatever_led_there(algorithm: str) -
     assert {(one.filename, type(one.message)) for one in warned} == {(__file__, DeapHPOWarning)}
 
 
+def test_so_it_does_through_decorators_and_scikit_learn() -> None:
+    @undisturbed()
+    def decorated() -> None:
+        warn("decorated")
+
+    # A C below 0 is refused.
+    search = EvolutionSearchCV(SVC(), {"C": Float(-1.0, 1.0)}, population=6, generations=1, random_state=0)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        decorated()
+        search.fit(*load_iris(return_X_y=True))
+    ours = [one for one in warned if issubclass(one.category, DeapHPOWarning)]
+    assert [str(one.message).split()[0] for one in ours][:2] == ["decorated", "evaluation"]
+    assert {one.filename for one in ours} == {__file__}
+
+
 def test_they_can_be_made_errors() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeapHPOWarning)
@@ -44,8 +64,9 @@ def test_a_command_says_them_as_a_sentence_and_leaves_others_their_line(capsys: 
         warnings.simplefilter("always")
         with reporting(debug=False):
             warn("[a] file is odd")
+            warn("is it odd?")
             warnings.warn("a user's own", RuntimeWarning, stacklevel=1)
-    assert capsys.readouterr().err == "Warning: [a] file is odd.\n"
+    assert capsys.readouterr().err == "Warning: [a] file is odd.\nWarning: is it odd?\n"
     assert [str(one.message) for one in others] == ["a user's own"]
     with pytest.raises(typer.Exit), reporting(debug=False):
         raise KeyboardInterrupt

@@ -307,6 +307,23 @@ def test_so_is_one_whose_study_is_on_record(tmp_path: Path) -> None:
     assert "under `if __name__ == " in ended.stderr.splitlines()[-1]
 
 
+def test_a_process_of_the_users_own_that_would_begin_a_study_again_says_so(tmp_path: Path) -> None:
+    script = tmp_path / "own.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "from deap_hpo import Study\n"
+        "def nothing(): pass\n"
+        f"with Study(storage={str(tmp_path / 'a.db')!r}, resume=True):\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=nothing)\n"
+        "    process.start()\n"
+        "    process.join()\n"
+        "    print(process.exitcode)\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "97\n"), ended.stderr
+    assert "under `if __name__ == " in ended.stderr
+
+
 if sys.platform == "linux":
 
     def test_memory_does_not_grow_over_1000_evaluations() -> None:

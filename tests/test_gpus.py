@@ -103,6 +103,27 @@ def test_what_a_batch_has_given_before_it_raises_is_not_done_again() -> None:
     assert asked == [[0, 1, 2, 3], [2], [3]]
 
 
+class _OneOfEachBatch(BatchEvaluator):
+    def __init__(self, end: BaseException | None) -> None:
+        self.end = end
+
+    def evaluate_batch(self, requests: Any) -> Iterator[tuple[int, Evaluation]]:
+        yield 0, Evaluation((float(requests[0].number),))
+        if self.end and len(requests) > 1:
+            raise self.end
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(None, "it gave too few evaluations"), (SystemExit(3), "SystemExit: 3"), (OSError("no"), "OSError: no")],
+)
+def test_what_a_batch_has_not_given_is_done_whatever_has_ended_it(end: BaseException | None, said: str) -> None:
+    requests = [Request(i, {}, seed=0) for i in range(3)]
+    with pytest.warns(RuntimeWarning, match=rf"a batch of 2 is done one by one \({said}\)"):
+        done = dict(SerialExecutor().run(_OneOfEachBatch(end), requests))
+    assert [done[i].value for i in range(3)] == [0.0, 1.0, 2.0]
+
+
 def test_a_chunk_is_trained_as_one_stack_with_the_same_result(digits_task: Task) -> None:
     trainer = PopulationTrainer(digits_task, epochs=2, device="cpu")
     batch = [Request(i, {"lr": 0.1 / (1 + i)}, seed=3) for i in range(4)]

@@ -23,6 +23,7 @@ import torch
 from evaluators import report_curve
 
 from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
+from deap_hpo.demands import evaluator_of
 from deap_hpo.entries import Entry
 from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation
@@ -276,8 +277,10 @@ def test_a_metric_that_is_mostly_maximised_is_not_minimised_without_a_word() -> 
     def objective(params: Any) -> dict[str, float]:
         return {"accuracy": params["x"], "size": 1.0}
 
-    with pytest.warns(DeapHPOWarning, match="metric 'accuracy' is minimised; give direction='maximize'"):
+    with pytest.warns(DeapHPOWarning, match=r"'accuracy' is minimised; .* \('maximize'\)"):
         quick(objective, SPACE, metric="accuracy", generations=1)
+    with pytest.warns(DeapHPOWarning, match=r"'accuracy' is minimised; .* \(one for each, 'maximize' for it\)"):
+        evaluator_of(objective, Space(SPACE), metric=["accuracy", "size"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quick(objective, SPACE, metric="accuracy", direction="minimize", generations=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from test_study import SPACE, objective
 
 from deap_hpo.budget import Budget, BudgetSpent
 from deap_hpo.errors import InputError
-from deap_hpo.executors import ProcessExecutor
+from deap_hpo.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.individual import individual_type, make_toolbox
 from deap_hpo.objective import Objective
 from deap_hpo.pruning import MedianPruner
@@ -184,6 +185,37 @@ def test_checkpoints_are_kept_of_the_last_generation_and_the_best(tmp_path: Path
         kept = [entry.number for entry in study.record if entry.evaluation.checkpoint in folder]
         last = study.record.as_completed()[-6:]
     assert set(kept) == {*last, study.best.number}
+
+
+def test_no_worker_loses_what_it_is_about_to_leave(tmp_path: Path) -> None:
+    folder = FolderCheckpoints(tmp_path / "states")
+    lost: list[int] = []
+
+    def look(study: SteadyStudy, entry: Any) -> None:
+        time.sleep(0.01)  # so that others are finished meanwhile
+        if entry.evaluation.checkpoint not in folder:
+            lost.append(entry.number)
+
+    callbacks: list[Any] = [SimpleNamespace(on_evaluation=look)]
+    with SteadyStudy(LINE, seed=3, executor=ProcessExecutor(3), callbacks=callbacks) as study:
+        evolve(study, Objective(saves, epochs=1, checkpoints=folder), nevals=24)
+        assert {entry.evaluation.status for entry in study.record} == {"ok"}
+        last = study.record.as_completed()[-6:]
+        kept = {entry.number for entry in study.record if entry.evaluation.checkpoint in folder}
+        assert [study.record[number].generation for number in study.record.as_completed()] == [
+            i // 6 for i in range(24)
+        ]
+    assert lost == []
+    assert kept == {*last, study.best.number}
+
+
+def test_an_executor_that_takes_up_nothing_more_is_told_so() -> None:
+    class Once(SerialExecutor):
+        def run(self, evaluate: Any, requests: Any) -> Any:
+            return super().run(evaluate, list(requests))
+
+    with SteadyStudy(LINE, executor=Once()) as study, pytest.raises(RuntimeError, match="did not take up the requests"):
+        evolve(study, objective)
 
 
 def test_each_evaluation_is_asked_of_the_budget_while_it_is_open(monkeypatch: pytest.MonkeyPatch) -> None:

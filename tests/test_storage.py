@@ -510,12 +510,26 @@ def test_no_file_of_a_record_stays_open(tmp_path: Path) -> None:
 
     for name in ("a", "b"):
         optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, storage=storage, name=name, max_evaluations=2)
-    load_study("a", storage)
+    study = load_study("a", storage)
+    closed = optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, storage=storage, name="c", max_evaluations=2)
+    assert len(closed.trials_dataframe()) == len(study.trials_dataframe()) == 2
+    assert repr(closed).startswith("<Study 'c': 2 evaluations")
     note("a", storage, "final", 1)
     delete_study("a", storage)
-    assert study_names(storage) == ["b"]
+    assert study_names(storage) == ["b", "c"]
     assert call("list", "--storage", storage).exit_code == 0
     assert still_open() == []
+
+
+def test_a_closed_study_can_be_asked_when_its_record_is_gone(tmp_path: Path) -> None:
+    storage = f"{tmp_path}/studies.db"
+    for _ in range(2):
+        study = optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, storage=storage, max_evaluations=2)
+        for path in tmp_path.iterdir():
+            path.unlink()
+        assert len(study.trials_dataframe()) == 2
+        assert study.attributes["seed"] == 0
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_is_taken_is_told_with_commands_that_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from deap_hpo.analysis.tables import best_trials
 from deap_hpo.results import Results
 from deap_hpo.space import Categorical
 from deap_hpo.wording import format_cell
@@ -31,14 +30,15 @@ def crowded_ends(study: Results) -> dict[str, str]:
         {'x': 'upper'}
     """
     space = study.space
-    if space is None or len(study.directions) > 1 or not study.entries:
+    if space is None or len(study.directions) > 1:
         return {}
-    ranked = best_trials(study.trials_dataframe(), study.directions[0])
-    if len(ranked) < _FEWEST:
-        return {}
+    sign = 1 if study.directions[0] == "minimize" else -1
+    asked = [entry for entry in study.entries if entry.evaluation.feasible and entry.duplicate_of is None]
+    ranked = sorted(asked, key=lambda entry: sign * entry.evaluation.value)
+    if len(ranked) < _FEWEST or ranked[_BEST - 1].evaluation.value == ranked[-1].evaluation.value:
+        return {}  # too few, or all the same
     found = {}
-    entries = study.entries
-    best = [entries[number].genes for number in ranked["number"].head(_BEST)]
+    best = [entry.genes for entry in ranked[:_BEST]]
     in_use = [space.decode(genes) for genes in best]
     for place, (name, hyperparameter) in enumerate(space.items()):
         if isinstance(hyperparameter, Categorical) or hyperparameter.size < _COARSE:

@@ -75,8 +75,19 @@ def trials_table(
 
 
 def _by_objective(values: Sequence[float], names: Sequence[str]) -> dict[str, float]:
-    called = names or [str(i) for i in range(len(values))]
-    return {f"values_{name}": value for name, value in zip(called, values, strict=True)} if len(values) > 1 else {}
+    if len(values) == 1:
+        return {}
+    return dict(zip(value_columns(names, len(values)), values, strict=True))
+
+
+def value_columns(names: Sequence[str], count: int) -> list[str]:
+    """Give the columns of so many objectives in `trials_table`, by their names or, without any, numbered.
+
+    Example:
+        >>> value_columns(["loss", "size"], 2), value_columns([], 2), value_columns(["loss"], 1)
+        (['values_loss', 'values_size'], ['values_0', 'values_1'], ['value'])
+    """
+    return ["value"] if count == 1 else [f"values_{name}" for name in names or range(count)]
 
 
 def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.DataFrame:

@@ -44,7 +44,8 @@ def _warnings_as_sentences() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, DeapHPOWarning):
-            errors.print(f"[yellow]Warning:[/yellow] {escape(str(message).removesuffix('.'))}.")
+            said = str(message)
+            errors.print(f"[yellow]Warning:[/yellow] {escape(said if said.endswith(('.', '?')) else f'{said}.')}")
         else:
             before(message, category, *place, **more)
 

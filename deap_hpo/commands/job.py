@@ -90,8 +90,8 @@ def _print_final(
     output.print(f"\n{counts_sentence(recorded)}")
     if several:
         print_front(recorded, output)
-    if edge_sentence(recorded):
-        output.print(escape(edge_sentence(recorded)))
+    if sentence := edge_sentence(recorded):
+        output.print(escape(sentence))
     for label, text in rows.items():
         output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
 

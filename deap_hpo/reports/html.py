@@ -16,9 +16,10 @@ from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.fronts import pareto_front
 from deap_hpo.analysis.names import value_name
 from deap_hpo.analysis.runs import environments, generations_table
-from deap_hpo.analysis.tables import best_trials
+from deap_hpo.analysis.tables import best_trials, value_columns
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded, write_text
+from deap_hpo.goals import given_names
 from deap_hpo.plotting.runs import plot_bands
 from deap_hpo.plotting.style import to_svg
 from deap_hpo.recorded import Recorded
@@ -145,7 +146,8 @@ def _result(study: Recorded) -> str:
             f"On {final['test_size']:,} test examples, which the search has not seen: loss {final['test_loss']:.4f}, "
             f"{escape(format_metrics(final['test_metrics']))}."
         )
-    lines += [escape(edge_sentence(study))] if edge_sentence(study) else []
+    if sentence := edge_sentence(study):
+        lines.append(escape(sentence))
     return f"<p>{'<br>'.join(lines)}</p>"
 
 
@@ -165,7 +167,9 @@ def _with_names(study: Recorded, trials: pd.DataFrame) -> pd.DataFrame:
     """Head the columns of objectives by what these are called."""
     if len(study.directions) == 1:
         return trials.rename(columns={"value": value_name(study)})
-    names = {f"values_{name}": name for name in study.objective_names}
+    count = len(study.directions)
+    columns = value_columns(given_names(study.attributes, count), count)
+    names = dict(zip(columns, study.objective_names, strict=True))
     return trials.drop(columns="value").rename(columns=names)
 
 

@@ -103,8 +103,8 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
         for row in best
     ]
     print_table(header, rows, console)
-    if edge_sentence(recorded):
-        console.print(escape(edge_sentence(recorded)))
+    if sentence := edge_sentence(recorded):
+        console.print(escape(sentence))
     final = recorded.attributes.get("final")
     if final and final["test_size"]:
         console.print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,15 @@ def test_few_evaluations_and_several_objectives_tell_nothing() -> None:
     assert not crowded_ends(study(Float(1.0, 2.0), best, others=6))
     assert not crowded_ends(study(Float(1.0, 2.0), best, directions=("minimize", "minimize")))
     assert not crowded_ends(Recorded("empty", ("minimize",), Space({"x": Float(0, 1)}), (), {}))
+
+
+def test_where_all_are_equal_nothing_is_told_and_an_evaluation_may_be_missing() -> None:
+    narrow = study(Float(1.0, 2.0), [1.0, 0.99, 0.98])
+    flat = tuple(replace(one, evaluation=Evaluation((1.0,))) for one in narrow.entries)
+    assert not crowded_ends(replace(narrow, entries=flat))
+    # Of workers that were interrupted, one may have had an earlier number than others that were done.
+    renumbered = tuple(replace(one, number=one.number + 100) for one in narrow.entries)
+    assert crowded_ends(replace(narrow, entries=renumbered)) == {"x": "upper"}
 
 
 def test_what_is_not_in_use_among_the_best_is_left_out() -> None:

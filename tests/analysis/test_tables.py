@@ -82,6 +82,9 @@ def test_several_objectives_have_a_column_each_and_constraints_one_whether_broke
     assert table["values_loss"].tolist() == table["value"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert set(table["values_size"]) == {2.0}
     assert set(table["violation"]) == {0.0}
+    unnamed = Recorded("two", ("minimize", "minimize"), SPACE, tuple(two), {})
+    assert unnamed.trials_dataframe()["values_1"].tolist() == [2.0] * 5
+    assert "<th>value 2</th>" in unnamed._repr_html_()
     bare = trials_table(two, SPACE)
     assert "violation" not in bare
     assert bare["values_1"].tolist() == table["values_size"].tolist()
