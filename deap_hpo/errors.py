@@ -98,13 +98,13 @@ def first_difference(recorded: Any, given: Any) -> tuple[str, str]:
         >>> first_difference({"data": {"name": "digits"}, "epochs": 2}, {"data": {"name": "iris"}, "epochs": 2})
         ('data.name = "digits"', 'data.name = "iris"')
         >>> first_difference({"x": 1}, {"x": 1, "y": 2})
-        ('no y', 'y = 2')
+        ('y not set', 'y = 2')
     """
     if not isinstance(recorded, dict) or not isinstance(given, dict):
         return json.dumps(recorded), json.dumps(given)
     for key in [*recorded, *given]:
         if key not in recorded or key not in given:
-            told = [f"{key} = {json.dumps(one[key])}" if key in one else f"no {key}" for one in (recorded, given)]
+            told = [f"{key} = {json.dumps(one[key])}" if key in one else f"{key} not set" for one in (recorded, given)]
             return told[0], told[1]
         if recorded[key] != given[key]:
             inner = first_difference(recorded[key], given[key])

@@ -71,6 +71,7 @@ class UndoneWarning:
     """A study's callback that warns of the first evaluation that undid its hyperparameters.
 
     Example:
+        >>> import warnings
         >>> from types import SimpleNamespace
         >>> from deap_hpo.evaluation import Evaluation
         >>> entry = Entry(3, 0, (0.5,), Evaluation((0.1,), notes={NOTE: "lr"}), seed=0)

@@ -187,7 +187,7 @@ class Large(Small):
         ({"model": Large}, 'model = "Small", and cannot go on with model = "Large"'),
         ({"model": partial(Small)}, 'model = "Small", and cannot go on with model = "partial\\(Small\\)"'),
         ({"loss": nn.functional.nll_loss}, 'loss = "cross_entropy", and cannot go on with loss = "nll_loss"'),
-        ({"metrics": {}}, 'metrics = accuracy = "accuracy", and cannot go on with metrics = accuracy = null'),
+        ({"metrics": {}}, 'metrics.accuracy = "accuracy", and cannot go on with metrics.accuracy not set'),
     ],
 )
 def test_another_network_loss_or_metric_is_refused(changed: dict[str, Any], named: str, tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ def test_a_script_without_its_guard_is_told_so_whatever_it_evaluates(tmp_path: P
     (tmp_path / "script.py").write_text(SCRIPT + "main()")
     done = run(["script.py"], tmp_path)
     assert done.returncode == 1
-    assert "needs `if __name__" in done.stderr.splitlines()[-1]
+    assert "under `if __name__" in done.stderr.splitlines()[-1]
 
 
 def test_what_a_script_defines_under_its_guard_is_told_to_stand_above_it(tmp_path: Path) -> None:
