@@ -175,6 +175,10 @@ def kept_states(
 
     Raises:
         InputError: What is given is no place for checkpoints.
+
+    Example:
+        >>> kept_states(None, None, Path("nowhere")) is None
+        True
     """
     if given is not None and not callable(getattr(given, "load", None)):
         raise InputError(f"checkpoints must be where states are kept, such as FolderCheckpoints(...); got {given!r}.")

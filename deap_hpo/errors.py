@@ -26,7 +26,16 @@ class ResultError(InputError):
 
 
 class DeapHPOWarning(RuntimeWarning):
-    """The category of all that this package warns of: ``warnings.simplefilter("error", DeapHPOWarning)``."""
+    """The category of all that this package warns of, to be filtered by it.
+
+    Example:
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("error", DeapHPOWarning)
+        ...     warn("something is odd")
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.DeapHPOWarning: something is odd
+    """
 
 
 def warn(message: str) -> None:
@@ -37,6 +46,13 @@ def warn(message: str) -> None:
 
     Warns:
         DeapHPOWarning: Always.
+
+    Example:
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     warnings.simplefilter("always")
+        ...     warn("something is odd")
+        >>> str(told[0].message), told[0].category.__name__
+        ('something is odd', 'DeapHPOWarning')
     """
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USERS:

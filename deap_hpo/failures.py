@@ -39,7 +39,22 @@ class FailureWarning:
 
 
 def warn_of_many_failures(study: Any) -> None:
-    """Warn, when a study has ended, where at least a third of its evaluations failed."""
+    """Warn, when a study has ended, where at least a third of its evaluations failed, and more than one.
+
+    Warns:
+        DeapHPOWarning: They did.
+
+    Example:
+        >>> import warnings
+        >>> from types import SimpleNamespace
+        >>> from deap_hpo.evaluation import Evaluation, failure
+        >>> ends = [failure("no"), failure("no"), Evaluation((0.5,))]
+        >>> record = [Entry(i, 0, (0.5,), evaluation, seed=0) for i, evaluation in enumerate(ends)]
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     warn_of_many_failures(SimpleNamespace(name="mine", record=record))
+        >>> str(told[0].message)
+        "2 of 3 evaluations of the study 'mine' failed, and count as the worst"
+    """
     asked = [entry for entry in study.record if entry.duplicate_of is None]
     failed = sum(entry.evaluation.status == "failed" for entry in asked)
     if failed * 3 >= len(asked) > 1 and failed > 1:

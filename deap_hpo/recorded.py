@@ -109,8 +109,25 @@ def load_study(name: str, storage: str | Path) -> Recorded:
 def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded:
     """Read a study as `load_study` does, from a storage that is open: one of many.
 
+    Args:
+        name: Name of the study.
+        storage: Path or URL of the storage, which the study remembers.
+        backend: The same, open.
+
     Raises:
         InputError: See `find_study`.
+
+    Example:
+        >>> import tempfile
+        >>> from deap_hpo import Float, optimize
+        >>> from deap_hpo.storage import opened
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     storage = f"{folder}/studies.db"
+        ...     for name in ("a", "b"):
+        ...         made = optimize(len, {"x": Float(0, 1)}, max_evaluations=2, name=name, storage=storage)
+        ...     with opened(storage) as backend:
+        ...         [len(read_study(name, storage, backend).entries) for name in ("a", "b")]
+        [2, 2]
     """
     study = find_study(name, backend)
     with errors_named(f"record of the study {name!r}"):

@@ -41,6 +41,10 @@ def as_text(storage: Any) -> str:
 
     Raises:
         InputError: It is neither a path nor a text.
+
+    Example:
+        >>> as_text(Path("runs") / "studies.db")
+        'runs/studies.db'
     """
     if not isinstance(storage, (str, os.PathLike)):
         raise InputError(
@@ -53,12 +57,24 @@ def unwritable_uri(path: Path) -> str:
     """Give the URI by which SQLite reads a file in a place where it may not write, not even its log's index.
 
     While somebody else is writing there, it has to read the log, too; else it is told that nobody is.
+
+    Example:
+        >>> unwritable_uri(Path("an archive/studies.db"))
+        'file:an%20archive/studies.db?mode=ro&immutable=1'
     """
     return f"file:{quote(str(path))}?mode=ro{'' if _has_log(path) else '&immutable=1'}"
 
 
 def check_sqlite(path: Path, *, read_only: bool) -> bool:
-    """Check that a record can be used, and tell whether it may be written to."""
+    """Check that a record can be used, and tell whether it may be written to.
+
+    Args:
+        path: The file.
+        read_only: Whether it is only to be read.
+
+    Raises:
+        InputError: It is not there, not an intact database, or may not be read, or written to.
+    """
     if path.is_dir():
         raise InputError(f"storage must be the path of a file, such as {path / 'studies.db'}; {path} is a folder.")
     if not path.is_file():
@@ -107,6 +123,16 @@ def create_sqlite(path: Path) -> None:
     """Make the file whole and then give it its name: whoever finds it finds its tables.
 
     It has write-ahead logging: readers (a dashboard) never block the writer, and commits are faster.
+
+    Raises:
+        InputError: It could not be made, as where the disk is full; nothing is left of it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     create_sqlite(Path(folder) / "studies.db")
+        ...     check_sqlite(Path(folder) / "studies.db", read_only=False)
+        True
     """
     new = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -15,6 +15,7 @@ from deap import base, tools
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_probability
 from deap_hpo.entries import Entry, with_worst_values
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
 from deap_hpo.executors import SerialExecutor
@@ -134,6 +135,7 @@ class SteadyStudy(Study):
 
         Raises:
             ReplayError: The record shows that another algorithm, seed or version made it.
+            InputError: The executor does not take up what is added, or as for `Study.map`.
             BudgetSpent: The run's total of evaluations or its time is used up, or a callback has ended it. What was
                 under way was waited for, and is on record.
         """
@@ -219,7 +221,10 @@ class SteadyStudy(Study):
                         break
                     entry = self._next(running, under_way)
                     if entry is None:
-                        raise RuntimeError(f"{self.executor!r} did not take up the requests that were added")
+                        raise InputError(
+                            "executor must take up the requests that are added while it runs, as children "
+                            f"are in a steady-state evolution; got {self.executor!r}."
+                        )
                     done += 1
                 yield self._finish(entry.number)
                 waiting += self._take_up()

@@ -109,8 +109,20 @@ def open_storage(
 def opened(storage: str | Path, *, read_only: bool = True) -> Iterator[BaseStorage]:
     """Open a storage that exists for a moment; its connections, and the files behind them, are closed afterwards.
 
+    Args:
+        storage: Path of an SQLite file, or the URL of a database.
+        read_only: Whether it is only to be read, which is possible where nothing may be written.
+
     Raises:
         InputError: See `open_storage`.
+
+    Example:
+        >>> with opened("nowhere.db") as backend:
+        ...     pass
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: There is no record at nowhere.db. Give the path of one, or start a run with \
+`deap-hpo run`.
     """
     backend = open_storage(storage, must_exist=True, read_only=read_only)
     try:

@@ -153,6 +153,9 @@ def end_if_only_imported() -> None:
     """End this process, if it is a worker that still imports the script: it is about to do the driver's work again.
 
     Else it would go on until it is refused, a worker within a worker or the lock of a study, and say so at length.
+
+    Example:
+        >>> end_if_only_imported()  # which this process is not
     """
     if getattr(current_process(), "_inheriting", False):  # as long as multiprocessing imports the script
         if current_process().name != _NAME:  # a process of the user's own; of ours, the driver says it

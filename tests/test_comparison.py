@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from test_cli import call, here, refused  # noqa: F401 - `here` is a fixture
+from test_starting import PLAIN
 
 from deap_hpo.assembly import make_task
 from deap_hpo.comparison import compare, parse_method
@@ -155,6 +156,14 @@ def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> 
     assert (
         "Is it an experiment of `deap-hpo compare`? Its runs are studies, 'compare-" in call("show", "compare").stderr
     )
+
+
+def test_the_task_of_ones_own_is_not_described_as_another(here: Path) -> None:  # noqa: F811
+    (here / "plain_task.py").write_text(PLAIN)
+    arguments = ["compare", "random", "sobol", "--config", "plain_task.py:task", "--seeds", "2", "--budget", "2"]
+    ended = call(*arguments, "--repeats", "1", "--set", "training.epochs=1", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout)["task"] == {"source": "plain_task.py:task"}
 
 
 def test_methods_are_compared_by_a_metric_the_higher_the_better(here: Path) -> None:  # noqa: F811

@@ -326,3 +326,12 @@ def test_lineages_are_tabled_and_drawn_the_same_byte_for_byte(tmp_path: Path) ->
     first, second = ([p.read_bytes() for p in save(plot_lineage(table, space), tmp_path / f)] for f in ("a/l", "b/l"))
     assert first == second
     assert lineage_table([], space).empty
+
+
+@pytest.mark.parametrize(("direction", "scale"), [("minimize", "log"), ("maximize", "linear")])
+def test_losses_are_coloured_by_their_logarithm_and_accuracies_by_themselves(direction: Any, scale: str) -> None:
+    space = Space({"x": Float(0.01, 20.0, log=True)})
+    with Study(space) as study:
+        study.map(Creeping(), [Individual([space["x"].encode(x)]) for x in (1.0, 2.0, 4.0)])
+    figure = plot_lineage(lineage_table(list(study.record), space), space, direction=direction)
+    assert figure.axes[-1].get_yscale() == scale

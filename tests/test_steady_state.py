@@ -214,7 +214,10 @@ def test_an_executor_that_takes_up_nothing_more_is_told_so() -> None:
         def run(self, evaluate: Any, requests: Any) -> Any:
             return super().run(evaluate, list(requests))
 
-    with SteadyStudy(LINE, executor=Once()) as study, pytest.raises(RuntimeError, match="did not take up the requests"):
+    with (
+        SteadyStudy(LINE, executor=Once()) as study,
+        pytest.raises(InputError, match="must take up the requests"),
+    ):
         evolve(study, objective)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -29,6 +30,7 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.deletion import delete_study
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
+from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
 from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
@@ -498,6 +500,22 @@ def test_a_record_is_read_where_nothing_may_be_written(tmp_path: Path, monkeypat
     for use in (lambda: Study(storage=storage, resume=True), lambda: delete_study("study", storage)):
         with pytest.raises(InputError, match="must be in a folder, and be a file, that you may read and write"):
             use()
+
+
+def test_a_copy_with_a_log_that_nobody_can_read_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, copied = tmp_path / "studies.db", tmp_path / "archive" / "studies.db"
+    copied.parent.mkdir()
+    with Study(storage=storage) as study:  # as `kill -9` leaves it: what was written last is in the log
+        study.map(lambda genome: genome[0], [Individual([0.5])])
+        for ending in ("", "-wal"):
+            shutil.copy(f"{storage}{ending}", f"{copied}{ending}")
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and allowed(path, mode))
+    assert len(load_study("study", copied).entries) == 1
+    # On a read-only mount SQLite cannot make the log's index, and says what it says of a file that is not there.
+    monkeypatch.setattr("deap_hpo.sqlite_file.unwritable_uri", lambda path: f"file:{tmp_path}/nowhere?mode=ro")
+    with pytest.raises(InputError, match=r"has a log beside it .* Copy both into a folder that you may write to"):
+        load_study("study", copied)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="where open files can be counted")

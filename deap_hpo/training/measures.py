@@ -41,6 +41,14 @@ def check_measure(argument: str, measure: Any) -> None:
 
     Raises:
         InputError: It cannot be called, or is a class, whose objects may be such a function.
+
+    Example:
+        >>> check_measure("loss", accuracy)
+        >>> check_measure("loss", nn.L1Loss)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: loss must be a function (outputs, targets) -> mean over the batch, or a module \
+that is one, such as nn.CrossEntropyLoss(); got <class 'torch.nn.modules.loss.L1Loss'> (did you mean L1Loss()?).
     """
     if callable(measure) and not (isinstance(measure, type) and issubclass(measure, nn.Module)):
         return

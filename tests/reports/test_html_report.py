@@ -215,3 +215,12 @@ def test_where_nothing_can_be_said_of_importances_the_other_figures_are_drawn(ki
         entries.append(replace(one, evaluation=evaluation, genes=(0.5, 0.5) if kind == "same" else one.genes))
     drawn = [figure.name for figure in study_figures(replace(study, entries=tuple(entries)))]
     assert drawn == ["history", "hyperparameters"]
+
+
+def test_importances_say_by_how_many_evaluations_and_names_stay_as_they_are() -> None:
+    study = searched(30, Space({"weight_decay": Float(0.0, 1.0), "width_0": Float(0.0, 1.0)}))
+    drawn = {figure.name: figure.figure for figure in study_figures(study)}
+    assert drawn["importances"].axes[0].get_title() == "Importance of each hyperparameter, by 30 evaluations"
+    labels = {label.get_text() for label in drawn["importances"].axes[0].get_yticklabels()}
+    assert labels == {axes.get_xlabel() for axes in drawn["partial_dependence"].axes} == {"weight_decay", "width_0"}
+    assert '<th scope="col">weight_decay</th>' in page([study])
