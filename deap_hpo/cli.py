@@ -196,7 +196,7 @@ def compare(
         from deap_hpo.config import load_config
         from deap_hpo.recorded import load_study
         from deap_hpo.reports.comparison import print_comparison, results, write
-        from deap_hpo.reports.study import strict_json
+        from deap_hpo.reports.strict_json import strict_json
         from deap_hpo.storage import run_folder
 
         folder = run_folder(experiment, storage)

@@ -21,9 +21,8 @@ from deap_hpo.assembly import check_algorithm, make_executor, make_task, trainer
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_integer
 from deap_hpo.config import RunConfig, make_config
-from deap_hpo.entries import Entry, best_entry, param_columns, schedule_of
+from deap_hpo.entries import Entry, best_entry, param_columns, schedule_of, worst_values
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction
 from deap_hpo.individual import Individual
 from deap_hpo.methods import IN_PARTS
 from deap_hpo.pbt import PBTSettings
@@ -156,10 +155,6 @@ def _check_judged(task: Task) -> None:
         raise InputError("A comparison needs test examples; the task's data have none.")
 
 
-def _worst(direction: Direction) -> float:
-    return math.inf if direction == "minimize" else -math.inf
-
-
 @contextmanager
 def _named(method: Method) -> Iterator[None]:
     """Have what is wrong with a method name it."""
@@ -219,7 +214,7 @@ def _steps(recorded: Recorded) -> list[dict[str, Any]]:
     """The best so far, and the epochs trained so far, after each training."""
     steps: list[dict[str, Any]] = []
     direction, epochs = recorded.directions[0], 0
-    best, better = _worst(direction), min if direction == "minimize" else max
+    best, better = worst_values((direction,))[0], min if direction == "minimize" else max
     for entry in recorded.entries:
         if entry.duplicate_of is None:
             best = better(best, entry.evaluation.value) if entry.evaluation.feasible else best
@@ -238,7 +233,7 @@ def _choice(recorded: Recorded) -> Entry | None:
 def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
     choice = _choice(recorded)
     return {
-        "best": choice.evaluation.value if choice else _worst(recorded.directions[0]),
+        "best": choice.evaluation.value if choice else worst_values(recorded.directions)[0],
         "trainings": steps[-1]["training"],
         "epochs": steps[-1]["epochs"],
         "wall_seconds": recorded.attributes["comparison"]["wall_seconds"],
@@ -252,7 +247,7 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
 
     Where one of them has no value, neither has the mean: a choice that fails now and then is not to look better.
     """
-    choice, worst = _choice(recorded), _worst(recorded.directions[0])
+    choice, worst = _choice(recorded), worst_values(recorded.directions)[0]
     none = {"retrained": worst, "test_loss": math.inf, f"test_{recorded.objective_names[0]}": worst}
     if choice is None:
         return none

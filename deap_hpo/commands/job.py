@@ -18,13 +18,8 @@ from deap_hpo.commands.plan import plan
 from deap_hpo.config import RunConfig
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.recorded import Recorded, load_study
-from deap_hpo.reports.study import (
-    counts_sentence,
-    describe,
-    failure_sentence,
-    print_front,
-    strict_json,
-)
+from deap_hpo.reports.strict_json import strict_json
+from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, print_front
 from deap_hpo.storage import run_folder, shown, storage_option
 from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
 from deap_hpo.workload import workload

@@ -19,7 +19,8 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     from rich.cells import cell_len, set_cell_size
 
     from deap_hpo.recorded import read_study, study_names
-    from deap_hpo.reports.study import describe, strict_json
+    from deap_hpo.reports.strict_json import strict_json
+    from deap_hpo.reports.study import describe
     from deap_hpo.storage import opened
     from deap_hpo.trials import ForeignStudyError
     from deap_hpo.wording import format_value
@@ -62,7 +63,8 @@ def show(
 ) -> None:
     """Show a study: its best hyperparameters, its generations, what failed."""
     from deap_hpo.recorded import load_study
-    from deap_hpo.reports.study import describe, print_study, strict_json
+    from deap_hpo.reports.strict_json import strict_json
+    from deap_hpo.reports.study import describe, print_study
 
     with reporting(debug):
         recorded = load_study(name, storage)

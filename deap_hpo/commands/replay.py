@@ -31,7 +31,7 @@ def replay(
         from deap_hpo.assembly import make_task, trainer_of
         from deap_hpo.config import make_config
         from deap_hpo.recorded import load_study
-        from deap_hpo.reports.study import strict_json
+        from deap_hpo.reports.strict_json import strict_json
 
         recorded = load_study(name, storage)
         noted = recorded.config_of_network()

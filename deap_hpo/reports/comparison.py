@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -21,6 +19,7 @@ from deap_hpo.files import write_text
 from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.plotting.style import save
 from deap_hpo.reports.screen import print_table
+from deap_hpo.reports.strict_json import plain
 from deap_hpo.settings import applying
 from deap_hpo.wording import format_seconds
 
@@ -81,7 +80,7 @@ def results(
         }
     costs = ["gap", "trainings", "epochs", "wall_seconds", "training_seconds"]
     means = runs.groupby("method", sort=False)[costs].mean()
-    made: dict[str, Any] = _plain(
+    made: dict[str, Any] = plain(
         {
             "command": command,
             "date": date.today().isoformat(),
@@ -219,14 +218,3 @@ def _with_interval(row: dict[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy's numbers into Python's, and what JSON has no number for into null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -168,21 +165,3 @@ def failure_sentence(recorded: Recorded) -> str:
     if not failed:
         return ""
     return f"Evaluation {failed[0].number} failed: {failed[0].evaluation.reason}"
-
-
-def strict_json(value: Any) -> str:
-    """Write JSON that every program can read, which knows neither NaN nor infinity: both become null.
-
-    Example:
-        >>> strict_json({"accuracy": [0.5, float("nan")]})
-        '{"accuracy": [0.5, null]}'
-    """
-
-    def finite(one: Any) -> Any:
-        if isinstance(one, Mapping):
-            return {name: finite(part) for name, part in one.items()}
-        if isinstance(one, (list, tuple)):
-            return [finite(part) for part in one]
-        return None if isinstance(one, float) and not math.isfinite(one) else one
-
-    return json.dumps(finite(value))
