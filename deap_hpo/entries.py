@@ -129,6 +129,24 @@ def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tup
     return [(space.decode(entry.genes), entry.epochs) for entry in training_path(entries, number)]
 
 
+def tell_outcome(individual: Any, entry: Entry) -> None:
+    """Tell an individual which evaluation on record is its own, and by how much it breaks its constraints.
+
+    Raises:
+        InputError: Its genes are no longer those that are on record.
+    """
+    if genes_of(individual) != entry.genes:
+        raise InputError(
+            f"evaluate must leave the individual as it is; evaluation {entry.number} has changed the genes "
+            f"{reprlib.repr(list(entry.genes))} to {reprlib.repr(list(individual))}. What improves an individual, such "
+            "as a local search, is an operator: apply it before `map`."
+        )
+    if hasattr(individual, "__dict__"):  # a bare list or array has nowhere to keep it
+        individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
+    if hasattr(individual, "fitness"):
+        individual.fitness.violation = entry.evaluation.violation
+
+
 def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -> Evaluation:
     """Give the evaluation as it is, or with the worst values where it did not end well.
 

@@ -76,6 +76,7 @@ def optimize(
     arguments: Mapping[str, Any] | None = None,
     enqueue: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
+    common_random_numbers: bool = True,
     name: str = "study",
     storage: str | Path | None = None,
     resume: bool = False,
@@ -113,6 +114,8 @@ def optimize(
             `deap_hpo.pareto.NSGASettings`.
         enqueue: Hyperparameters to try first, such as those in use so far.
         seed: Seed of the whole run, at least 0.
+        common_random_numbers: Whether `random`, numpy and torch draw the same in every evaluation, so that
+            configurations are compared on equal terms; if not, each evaluation draws anew.
         name: Name of the study.
         storage: Path of an SQLite file, or a database's URL, where every evaluation is recorded as it ends; None keeps
             the record in memory.
@@ -190,6 +193,7 @@ def optimize(
                     name=name,
                     storage=storage,
                     seed=seed,
+                    common_random_numbers=common_random_numbers,
                     directions=directions,
                     resume=resume,
                     executor=executor,

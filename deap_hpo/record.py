@@ -144,6 +144,11 @@ class Record:
                 f"cannot go on with {given}. "
                 "Give what was recorded, or choose another name."
             )
+        elif key == "space" and value and list(known[key]) != list(value):  # genes have no names
+            raise ReplayError(
+                f"The study {self.name!r} was recorded with the hyperparameters in the order {', '.join(known[key])}, "
+                f"and cannot go on with {', '.join(value)}. Give the order of the record, or choose another name."
+            )
 
     def _gave_way(self, backend: BaseStorage) -> bool:
         """Delete a study of ours that has no evaluation and nobody runs: it was refused, or interrupted at once."""

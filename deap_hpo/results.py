@@ -249,7 +249,7 @@ class Results:
             return f"<p><b>{escape(self.name)}</b> ({seed}): no evaluations yet.</p>"
         statuses = trials["status"].value_counts()
         cached = int(trials["duplicate_of"].notna().sum())
-        counts = [f"{len(trials)} evaluations in {trials['generation'].nunique()} generations"]
+        counts = [f"{plural(len(trials), 'evaluation')} in {plural(trials['generation'].nunique(), 'generation')}"]
         counts += [f"{cached} cached"] if cached else []
         counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
         best = best_trials(trials, self.directions[0])

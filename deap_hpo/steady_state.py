@@ -14,7 +14,7 @@ from deap import base, tools
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_probability
-from deap_hpo.entries import Entry, with_worst_values
+from deap_hpo.entries import Entry, tell_outcome, with_worst_values
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
@@ -165,7 +165,7 @@ class SteadyStudy(Study):
         """Tell the individual of an evaluation on record, and count it."""
         individual, entry = self._individuals[number - self._first], self.record[number]
         del self._open[number]
-        self._tell_outcome(individual, entry)
+        tell_outcome(individual, entry)
         self._latest.append(entry)
         self._times.append(perf_counter())
         self._batch = (list(self._latest), self._times[-1] - self._times[0])  # what `statistics` tells of

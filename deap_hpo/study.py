@@ -22,7 +22,7 @@ from deap_hpo.budget import Budget
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.continuation import Continuations
-from deap_hpo.entries import Entry, genes_of, values_for, with_worst_values
+from deap_hpo.entries import Entry, genes_of, tell_outcome, values_for, with_worst_values
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluate, as_evaluator, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor, check_executor
@@ -185,7 +185,7 @@ class Study(LiveResults):
         if len(entries) < len(planned):
             raise self.budget.spent(self.name, len(self.record))
         for individual, entry in zip(individuals, entries, strict=True):
-            self._tell_outcome(individual, entry)
+            tell_outcome(individual, entry)
         self._batch = (entries, perf_counter() - start)
         self._spend(entries)
         self._complete(entries)
@@ -202,12 +202,6 @@ class Study(LiveResults):
 
     def _decode(self, genes: Any) -> Any:
         return self.space.decode(genes) if self.space else genes
-
-    def _tell_outcome(self, individual: Any, entry: Entry) -> None:
-        if hasattr(individual, "__dict__"):  # a bare list or array has nowhere to keep it
-            individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
-        if hasattr(individual, "fitness"):
-            individual.fitness.violation = entry.evaluation.violation
 
     def _spend(self, entries: Iterable[Entry]) -> None:
         for entry in entries:

@@ -12,15 +12,16 @@ from deap_hpo.errors import warn
 NOTE = "undone"
 """Name of an evaluation's note that says which they are."""
 
-_NAMES_IN_TORCH = {"learning_rate": "lr"}
+# A scheduler changes the learning rate of the optimiser; what it begins from it keeps to itself.
+_NAMES_IN_TORCH = {"learning_rate": ("lr", "base_lrs"), "lr": ("lr", "base_lrs")}
 
 
 def optimizer_settings(state: Any) -> dict[str, float]:
-    """Give the settings of all optimisers in a state, by where they stand in it.
+    """Give the settings of all optimisers and schedulers in a state, by where they stand in it.
 
     Args:
         state: Dicts, lists and tuples, one in another. An optimiser's `state_dict()` is a dict that holds
-            `param_groups`, a list of dicts.
+            `param_groups`, a list of dicts; a scheduler's holds `base_lrs`, a list of numbers.
 
     Example:
         >>> optimizer_settings({"optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]}})
@@ -33,6 +34,8 @@ def _settings(state: Any, path: str) -> Iterator[tuple[str, float]]:
     if isinstance(state, Mapping) and isinstance(state.get("param_groups"), list):
         for i, group in enumerate(state["param_groups"]):
             yield from ((f"{path}/{i}/{name}", value) for name, value in group.items() if is_number(value))
+    elif isinstance(state, Mapping) and isinstance(state.get("base_lrs"), list):
+        yield from ((f"{path}/{i}/base_lrs", value) for i, value in enumerate(state["base_lrs"]) if is_number(value))
     elif isinstance(state, (Mapping, list, tuple)):
         for key, part in state.items() if isinstance(state, Mapping) else enumerate(state):
             yield from _settings(part, f"{path}/{key}")
@@ -54,6 +57,9 @@ def undone(
         ['lr']
         >>> undone({"lr": 0.2}, {"lr": 0.1}, {"/0/lr": 0.1}, {"/0/lr": 0.2})
         []
+        >>> loaded, saved = {"/a/0/lr": 0.07, "/b/0/base_lrs": 0.1}, {"/a/0/lr": 0.05, "/b/0/base_lrs": 0.1}
+        >>> undone({"lr": 0.2}, {"lr": 0.1}, loaded, saved)  # with a scheduler
+        ['lr']
     """
     return [
         name
@@ -61,7 +67,8 @@ def undone(
         if is_number(value)
         and value != before.get(name, value)
         and any(
-            path.endswith(f"/{_NAMES_IN_TORCH.get(name, name)}") and loaded[path] == saved.get(path) == before[name]
+            path.rpartition("/")[2] in _NAMES_IN_TORCH.get(name, (name,))
+            and loaded[path] == saved.get(path) == before[name]
             for path in loaded
         )
     ]
@@ -93,6 +100,7 @@ class UndoneWarning:
         warn(
             f"evaluation {entry.number} of the study {study.name!r} was not trained with its own {names}, but with "
             "that of the evaluation it goes on from: a state that is loaded brings it. Set hyperparameters after "
-            "load_state_dict, as in docs/how-to/training-loop.md (further evaluations get no warning; each has a note "
+            "load_state_dict, and do without a scheduler, which begins from its own (base_lrs), as in "
+            "docs/how-to/training-loop.md (further evaluations get no warning; each has a note "
             f"named {NOTE!r})"
         )

@@ -18,6 +18,7 @@ import simulation
 
 import deap_hpo
 from deap_hpo.analysis import impact, runs, tables
+from deap_hpo.analysis.importance import importances
 from deap_hpo.analysis.offline import read_table
 from deap_hpo.analysis.response import MODELS, ResponseModel
 from deap_hpo.recorded import Recorded, load_study, study_names
@@ -150,7 +151,7 @@ def export_impact(target: Path) -> None:
     everything, _ = read_table(target / f"{TABLE}.parquet")
     model = ResponseModel(trials, space)
     maps = impact.interactions(model)
-    _write(impact.importances(trials, space), target / "impact_importances.csv")
+    _write(importances(trials, space), target / "impact_importances.csv")
     _write(impact.partial_dependence(model), target / "impact_partial_dependence.csv")
     _write(maps, target / "impact_interactions.csv")
     numbers: dict[str, Any] = {

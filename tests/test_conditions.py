@@ -4,7 +4,9 @@ import itertools
 import json
 import math
 import pickle
+import random
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,6 +186,34 @@ def test_many_numbers_that_decide_are_counted_at_once():
         {**numbers, **{f"x{i}": Int(1, 2) for i in range(8)}}, {f"x{i}": {f"n{i}": range(33, 101)} for i in range(8)}
     )
     assert GeneColumns(space).size == (32 + 68 * 2) ** 8
+
+
+def test_many_that_decide_are_counted_at_once_alone_in_a_chain_and_below_one() -> None:
+    switches = {f"on{i}": Categorical([False, True]) for i in range(60)}
+    numbers = {f"n{i}": Int(1, 3) for i in range(60)}
+    alone = Space({**switches, **numbers}, {f"n{i}": {f"on{i}": True} for i in range(60)})
+    assert GeneColumns(alone).size == 4.0**60
+    chain = Space(switches, {f"on{i}": {f"on{i - 1}": True} for i in range(1, 60)})
+    assert GeneColumns(chain).size == 61
+    whole = {"whole": Categorical(["a", "b", "c"])}
+    under = {f"on{i}": {"whole": ["a", "b"]} for i in range(60)} | {f"n{i}": {f"on{i}": True} for i in range(60)}
+    assert GeneColumns(Space({**whole, **switches, **numbers}, under)).size == 2 * 4.0**60 + 1
+    endless = Space({**switches, "x": Float(0.0, 1.0)}, {"x": {"on59": True}})
+    assert GeneColumns(endless).size == math.inf
+
+
+def test_counted_are_as_many_as_there_are() -> None:
+    rng = random.Random(0)
+    for _ in range(100):
+        names = [f"h{i}" for i in range(rng.randint(1, 6))]
+        made = {name: rng.choice([Categorical(["a", "b", "c"]), Categorical([0, 1]), Int(1, 3)]) for name in names}
+        when: dict[str, dict[str, Any]] = {}
+        for i, name in enumerate(names):
+            for parent in rng.sample(names[:i], min(i, rng.randint(0, 2))):
+                values = list(made[parent].grid(int(made[parent].size)))
+                when.setdefault(name, {})[parent] = rng.sample(values, rng.randint(1, len(values)))
+        columns = GeneColumns(Space(made, when))
+        assert columns.size == len(columns.every_genome()), (made, when)
 
 
 def test_values_that_let_it_be_in_use_come_in_any_collection():

@@ -26,6 +26,7 @@ import reproduction  # noqa: E402
 import simulation  # noqa: E402
 
 from deap_hpo.analysis import impact  # noqa: E402
+from deap_hpo.analysis.importance import importances  # noqa: E402
 from deap_hpo.analysis.offline import read_table  # noqa: E402
 from deap_hpo.analysis.response import ResponseModel  # noqa: E402
 from deap_hpo.entries import Entry  # noqa: E402
@@ -99,7 +100,7 @@ def test_the_tables_of_impact_follow_from_the_trainings() -> None:
     numbers = json.loads((DATA / "impact.json").read_text())
     same = all(version(name) == one for name, one in numbers["versions"].items())
     tolerance: dict[str, Any] = {"rtol": 1e-3 if same else 0.1, "atol": 1e-3 if same else 0.05}
-    found = impact.importances(trials, space).set_index("hyperparameter")
+    found = importances(trials, space).set_index("hyperparameter")
     kept = pd.read_csv(DATA / "impact_importances.csv").set_index("hyperparameter")
     pd.testing.assert_frame_equal(found, kept.loc[found.index], **tolerance)
     dependence = impact.partial_dependence(ResponseModel(trials, space))

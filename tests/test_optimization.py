@@ -590,3 +590,17 @@ def test_what_has_no_finite_value_is_never_the_best() -> None:
         study.map(lambda params: Evaluation((math.inf if params["x"] < 0.5 else params["x"],)), [[0.25], [0.75]])
         assert study.best_value == 0.75
         assert [entry.number for entry in study.pareto_front()] == [1]
+
+
+def test_noise_is_drawn_anew_where_it_is_asked_for() -> None:
+    def noise(params: dict[str, Any]) -> float:
+        return random.random()
+
+    values = [
+        {entry.evaluation.value for entry in found.entries}
+        for found in (
+            optimize(noise, {"x": Float(0.0, 1.0)}, algorithm="random", progress=False, common_random_numbers=common)
+            for common in (True, False)
+        )
+    ]
+    assert (len(values[0]), len(values[1])) == (1, 100)

@@ -35,7 +35,7 @@ from deap_hpo.optimization import optimize
 from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study, note, study_names
-from deap_hpo.space import Float
+from deap_hpo.space import Float, Space
 from deap_hpo.storage import open_storage, run_folder, server_url, shown
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -280,6 +280,16 @@ def test_what_was_noted_before_anything_was_evaluated_may_change(storage: str) -
         truncation(study, objective)
     with pytest.raises(ReplayError, match="recorded with seed 4, and cannot go on with 3"):
         Study(SPACE, name="run", storage=storage, seed=3, resume=True)
+
+
+def test_genes_have_no_names_so_the_order_of_the_hyperparameters_is_kept(storage: str) -> None:
+    space = Space({"lr": Float(1e-4, 1.0, log=True), "momentum": Float(0.0, 0.9)})
+    turned = Space(dict(reversed(list(space.items()))))
+    with Study(space, name="run", storage=storage, seed=3) as study:
+        study.map(lambda params: params["lr"], [[0.5, 0.25]])
+    with pytest.raises(ReplayError, match="recorded with the hyperparameters in the order lr, momentum, and cannot go"):
+        Study(turned, name="run", storage=storage, seed=3, resume=True)
+    Study(space, name="run", storage=storage, seed=3, resume=True).close()
 
 
 def test_a_refused_study_is_free_again(storage: str) -> None:

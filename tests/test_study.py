@@ -627,3 +627,15 @@ def test_a_function_leaves_no_checkpoints_and_is_not_searched_for_the_best(monke
     monkeypatch.setattr("deap_hpo.results.best_entry", lambda *_: pytest.fail("looked for the best"))
     with Study(Space({"x": Float(0.0, 1.0)})) as study:
         assert study.map(lambda params: params["x"], [[0.5], [0.25]]) == [(0.5,), (0.25,)]
+
+
+def test_an_evaluation_that_changes_its_individual_is_refused() -> None:
+    def improves(individual: Any) -> float:
+        individual[0] *= 0.5
+        return float(individual[0])
+
+    with (
+        Study(seed=1) as study,
+        pytest.raises(InputError, match=r"evaluation 0 has changed the genes \[1\.0\] to \[0\.5\]"),
+    ):
+        study.map(improves, [[1.0]])

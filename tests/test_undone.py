@@ -62,6 +62,27 @@ def test_hyperparameters_that_a_loaded_optimiser_undoes_are_told_once(workers: i
     assert {e.number for e in study.entries if NOTE in e.evaluation.notes} >= inherited
 
 
+def test_a_scheduler_that_is_loaded_last_is_told_of_too() -> None:
+    def function(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+        network = nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(network.parameters(), lr=params["learning_rate"])
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 9)
+        parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
+        for name, state in (checkpoint.load() or {}).items():
+            parts[name].load_state_dict(state)
+        for _ in range(checkpoint.epoch, epochs):
+            loss = network(torch.ones(1, 3)).square().sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+        checkpoint.save({name: part.state_dict() for name, part in parts.items()})
+        return loss.item()
+
+    with pytest.warns(RuntimeWarning, match="its own learning_rate, but with .* do without a scheduler"):
+        pbt(function)
+
+
 @pytest.mark.parametrize("how", ["first", "scheduled"])
 def test_what_is_set_after_loading_or_scheduled_is_not_told(how: str) -> None:
     def function(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
@@ -96,6 +117,13 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with() -> None:
         ({"lr": 0.2}, {"/0/lr": 0.1}, {"/0/lr": 0.2}, []),
         ({"lr": 0.2}, {"/0/lr": 0.1}, {"/0/lr": 0.05}, []),  # a schedule
         ({"lr": 0.2}, {"/0/lr": 0.01}, {"/0/lr": 0.01}, []),  # a group with a rate of its own
+        ({"lr": 0.2}, {"/0/lr": 0.09, "/s/0/base_lrs": 0.1}, {"/0/lr": 0.08, "/s/0/base_lrs": 0.1}, ["lr"]),
+        (
+            {"lr": 0.2},
+            {"/0/lr": 0.09, "/s/0/base_lrs": 0.1},
+            {"/0/lr": 0.08, "/s/0/base_lrs": 0.2},
+            [],
+        ),  # set there too
         ({"lr": 0.2}, {"/0/lr": 0.1}, {}, []),  # not saved again
         ({"lr": 0.1}, {"/0/lr": 0.1}, {"/0/lr": 0.1}, []),  # the same anyway
         ({"lr": 0.2, "width": 7}, {"/0/momentum": 3.0}, {"/0/momentum": 3.0}, []),

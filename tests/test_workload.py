@@ -39,6 +39,7 @@ from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.task import Task
+from deap_hpo.wording import format_value
 from deap_hpo.workload import Batch, Workload, workload
 
 LEAST = {
@@ -357,3 +358,21 @@ def test_a_generation_in_stages_has_one_line_with_its_epochs(tmp_path: Path) -> 
 def test_what_says_itself_how_long_to_train_takes_no_stages(algorithm: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"stages cannot be had with {algorithm}"):
         run_of({"algorithm": algorithm, "stages": [1, 3]}, f"{tmp_path}/a.db")
+
+
+def test_where_a_budget_had_ended_in_a_generation_its_evaluations_are_counted_when_it_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    search = partial(
+        optimize,
+        lambda params: (params["x"] - 1) ** 2,
+        {"x": Float(-5.0, 5.0)},
+        algorithm="random",
+        storage=f"{tmp_path}/a.db",
+        resume=True,
+    )
+    for budget, generation in ((12, "2/2"), (16, "2/2"), (18, "2/2"), (25, "3/3")):
+        last, told = lines_of(search, capfd, max_evaluations=budget)[-1]
+        best = min(entry.evaluation.value for entry in load_study("study", f"{tmp_path}/a.db").entries)
+        assert last == generation
+        assert told.startswith(f"{budget}/{budget} evaluations, best {format_value(best)}, ")

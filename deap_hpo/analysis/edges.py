@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from deap_hpo.results import Results
 from deap_hpo.space import Categorical
 from deap_hpo.wording import format_cell
@@ -38,17 +41,21 @@ def crowded_ends(study: Results) -> dict[str, str]:
     if len(ranked) < _FEWEST or ranked[_BEST - 1].evaluation.value == ranked[-1].evaluation.value:
         return {}  # too few, or all the same
     found = {}
-    best = [entry.genes for entry in ranked[:_BEST]]
+    best = [space.snap(entry.genes) for entry in ranked[:_BEST]]
     in_use = [space.decode(genes) for genes in best]
-    for place, (name, hyperparameter) in enumerate(space.items()):
+    for place, name in enumerate(space):
+        hyperparameter: Any = space[name]
         if isinstance(hyperparameter, Categorical) or hyperparameter.size < _COARSE:
             continue
         if not all(name in params for params in in_use):
             continue
-        reach = max(_OUTER, 1 / hyperparameter.size)
-        if all(genes[place] <= reach for genes in best) and hyperparameter.low != 0:
+        # On a log scale, the gene of the lowest of the whole numbers is not as near to 0.
+        ends = [hyperparameter.encode(hyperparameter.decode(end)) for end in (0.0, 1.0)]
+        finite = math.isfinite(hyperparameter.size)
+        lowest, highest = (max(_OUTER, ends[0]), min(1 - _OUTER, ends[1])) if finite else (_OUTER, 1 - _OUTER)
+        if all(genes[place] <= lowest for genes in best) and hyperparameter.low != 0:
             found[name] = "lower"
-        elif all(genes[place] >= 1 - reach for genes in best):
+        elif all(genes[place] >= highest for genes in best):
             found[name] = "upper"
     return found
 

@@ -1,74 +1,20 @@
-"""What each hyperparameter does to the objective: importance, partial dependence, interactions, noise between seeds."""
+"""What each hyperparameter does to the objective: partial dependence, interactions, noise between seeds."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from deap_hpo.analysis.response import Genes, ResponseModel, capped_values, first_evaluations, params_in_use
+from deap_hpo.analysis.response import Genes, ResponseModel, capped_values, first_evaluations
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction
-from deap_hpo.quiet_optuna import quiet_optuna
 from deap_hpo.space import Space
 from deap_hpo.strategies.genes import GeneColumns
-from deap_hpo.trials import distributions
-
-
-def importances(
-    trials: pd.DataFrame, space: Space, *, direction: Direction = "minimize", seed: int = 0
-) -> pd.DataFrame:
-    """Say which share of the objective's variation each hyperparameter explains.
-
-    Args:
-        trials: As returned by `deap_hpo.analysis.tables.trials_table`. An evaluation without a finite value counts as
-            the worst finite one; a hyperparameter that was not in use counts with the middle of its range.
-        space: The search space.
-        direction: Which evaluations are the best.
-        seed: Seed of the forest that fANOVA fits.
-
-    Returns:
-        One row for each hyperparameter, the most important first: `hyperparameter`, `fanova` (share of the variance
-        over the whole space, by its main effect; on a log scale where all values are positive), `ped_anova` (the same
-        for what tells the best tenth of the evaluations from the others). Each column adds up to 1.
-
-    Source: Hutter, Hoos & Leyton-Brown, "An efficient approach for assessing hyperparameter importance" (ICML 2014);
-        Watanabe, Bansal & Hutter, "PED-ANOVA" (IJCAI 2023). As in Optuna.
-
-    Raises:
-        InputError: There are fewer than 10 evaluations, or none with a finite value.
-    """
-    kept = first_evaluations(trials)
-    values = capped_values(kept)
-    with quiet_optuna():
-        study = optuna.create_study(direction=direction)
-    known = distributions(space)
-    middle = {name: hyperparameter.decode(0.5) for name, hyperparameter in space.items()}
-    scaled = np.log(values) if (values > 0).all() else values
-    for params, value in zip(params_in_use(kept, space), scaled, strict=True):
-        trial = optuna.create_trial(params={**middle, **params}, distributions=known, value=float(value))
-        study.add_trial(trial)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        evaluators = {
-            "fanova": optuna.importance.FanovaImportanceEvaluator(seed=seed),
-            "ped_anova": optuna.importance.PedAnovaImportanceEvaluator(),
-        }
-        table = pd.DataFrame(
-            {
-                column: optuna.importance.get_param_importances(study, evaluator=evaluator)
-                for column, evaluator in evaluators.items()
-            }
-        )
-    table = table.sort_values("fanova", ascending=False).rename_axis("hyperparameter").reset_index()
-    return table[["hyperparameter", *evaluators]]
 
 
 def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.DataFrame:
@@ -151,7 +97,8 @@ def interaction_strengths(maps: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (first, second), cells in maps.groupby(["first", "second"], sort=False):
         beyond = ((cells["effect"] - cells["additive"]) ** 2).mean()
-        rows.append({"first": first, "second": second, "share": beyond / cells["effect"].var(ddof=0)})
+        whole = cells["effect"].var(ddof=0)
+        rows.append({"first": first, "second": second, "share": beyond / whole if whole > 0 else 0.0})
     return pd.DataFrame(rows)
 
 
@@ -248,10 +195,15 @@ def noise_share(repeats: pd.DataFrame) -> dict[str, float]:
         typical factor between two seeds of one configuration: exp of the standard deviation of their difference),
         `configurations`, `p` (of the F test that configurations do not differ).
 
+    Raises:
+        InputError: There are not two configurations of which all seeds ended well.
+
     Source: Shrout & Fleiss, "Intraclass correlations" (1979), case 1.
     """
     finite = repeats.groupby("configuration").filter(lambda group: bool(group["status"].eq("ok").all()))
     groups = [np.log(group["value"].to_numpy(dtype=float)) for _, group in finite.groupby("configuration")]
+    if len(groups) < 2:
+        raise InputError(f"repeats must hold 2 or more configurations of which no seed diverged; got {len(groups)}.")
     size = len(groups[0])
     within = float(np.mean([group.var(ddof=1) for group in groups]))
     between = max(0.0, float(np.var([group.mean() for group in groups], ddof=1)) - within / size)

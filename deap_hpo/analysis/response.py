@@ -14,6 +14,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsRegressor
 
@@ -100,7 +101,7 @@ class ResponseModel:
             )
         errors = predicted - self.targets
         return {
-            "r2": float(1 - (errors**2).sum() / ((self.targets - self.targets.mean()) ** 2).sum()),
+            "r2": float(r2_score(self.targets, predicted)),
             "rmse": float(np.sqrt((errors**2).mean())),
             "mae": float(np.abs(self.from_scale(predicted) - self.from_scale(self.targets)).mean()),
             "spearman": float(stats.spearmanr(predicted, self.targets).statistic),
@@ -108,12 +109,14 @@ class ResponseModel:
 
 
 def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what was answered by an earlier evaluation, failed, or was ended early.
+    """Leave out what was answered by an earlier evaluation, or ended early by a pruner, and what was never begun.
+
+    What diverged or failed stays: it counts as the worst, as it does for an algorithm.
 
     Raises:
         InputError: Fewer than 10 evaluations remain, or none has a finite value.
     """
-    kept = trials[trials["status"].isin(["ok", "diverged"])]
+    kept = trials[trials["status"].isin(["ok", "diverged", "failed"])]
     if "duplicate_of" in kept:
         kept = kept[kept["duplicate_of"].isna()]
     if len(kept) < _FEWEST or not kept["status"].eq("ok").any():

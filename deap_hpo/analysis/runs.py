@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -100,7 +101,7 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
     by_generation = attrgetter("generation")
     for generation, entries in groupby(sorted(recorded.entries, key=by_generation), by_generation):
         batch = list(entries)
-        ranked = sorted(population, key=lambda entry: sign * entry.evaluation.value)
+        ranked = sorted(population, key=lambda entry: _badness(entry, sign))
         population = [*(ranked[: len(ranked) // 2] if survives else []), *batch]
         trainings += sum(entry.duplicate_of is None for entry in batch)
         finite = [sign * entry.evaluation.value for entry in batch if entry.evaluation.feasible]
@@ -110,6 +111,12 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
             {"generation": generation, "trainings": trainings, "best": best, "diversity": _mean_distance(genomes)}
         )
     return pd.DataFrame(rows, columns=["generation", "trainings", "best", "diversity"])
+
+
+def _badness(entry: Entry, sign: int) -> tuple[float, float]:
+    """What truncation sorts by: what breaks a constraint comes after what does not, what has no finite value last."""
+    value = sign * entry.evaluation.value
+    return entry.evaluation.violation or (0.0 if np.isfinite(value) else np.inf), value
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[str, float]:
@@ -122,7 +129,8 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[s
     Returns:
         `n` (pairs), `lower` (pairs in which the first is lower), `mean` (of first minus second), `low` and `high` (95 %
         interval of Student's t, which takes differences to be normal), `p` (of the exact sign-flip permutation test of
-        the mean, two-sided, which does not), `least_p` (the smallest p that so many pairs can give).
+        the mean, two-sided, which does not), `least_p` (the smallest p that so many pairs can give). Where both values
+        of a pair are infinite, their difference is 0; where another one is not finite, `low`, `high` and `p` are NaN.
 
     Raises:
         InputError: There are fewer than 2 pairs, or the lengths differ.
@@ -133,21 +141,24 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[s
     """
     if len(first) != len(second) or len(first) < 2:
         raise InputError(f"first and second must hold a value for each of 2 or more seeds; got {first} and {second}.")
-    differences = np.asarray(first, dtype=float) - np.asarray(second, dtype=float)
-    count = len(differences)
-    interval = (differences.mean(),) * 2
-    if np.ptp(differences) > 0:
-        interval = stats.t.interval(0.95, count - 1, loc=differences.mean(), scale=stats.sem(differences))
-    test = stats.permutation_test(
-        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf if count <= 15 else 9999, rng=0
-    )
+    differences = np.array([a - b if a != b else 0.0 for a, b in zip(first, second, strict=True)], dtype=float)
+    count, mean = len(differences), differences.mean()
+    interval, p = (math.nan, math.nan), math.nan
+    if np.isfinite(mean):
+        interval = (mean, mean)
+        if np.ptp(differences) > 0:
+            interval = stats.t.interval(0.95, count - 1, loc=mean, scale=stats.sem(differences))
+        resamples = math.inf if count <= 15 else 9999
+        p = stats.permutation_test(
+            (differences,), np.mean, permutation_type="samples", n_resamples=resamples, rng=0
+        ).pvalue
     return {
         "n": count,
         "lower": int((differences < 0).sum()),
-        "mean": float(differences.mean()),
+        "mean": float(mean),
         "low": float(interval[0]),
         "high": float(interval[1]),
-        "p": float(test.pvalue),
+        "p": float(p),
         "least_p": 2.0 ** (1 - count),
     }
 

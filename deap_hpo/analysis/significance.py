@@ -71,7 +71,7 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each pair: `first`, `second`, `difference` (median of first minus second), `p` (Wilcoxon's
         signed-rank test, two-sided), `p_holm` (corrected for the number of pairs), `effect` (rank-biserial correlation
-        of the pairs: -1 where the first was lower each time, 1 where the second was).
+        of the pairs that differ: -1 where the first was lower in each of these, 1 where the second was).
 
     Source: Wilcoxon (1945); Holm (1979); Kerby, "The simple difference formula" (2014), for the effect.
 

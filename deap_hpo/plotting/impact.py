@@ -1,4 +1,4 @@
-"""Figures of what hyperparameters do, from the tables of `deap_hpo.analysis.impact`; computes nothing."""
+"""Figures of what hyperparameters do, from the tables of `deap_hpo.analysis`; computes nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import (
     COLORS,
     label_values,
+    literal,
     log_scale,
     mark_without_value,
     no_value,
@@ -33,7 +34,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
     """Draw the importances of hyperparameters, those over the whole space and those among the best.
 
     Args:
-        importances: As returned by `deap_hpo.analysis.impact.importances`.
+        importances: As returned by `deap_hpo.analysis.importance.importances`.
         title: Of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.5 * len(importances)))
@@ -50,7 +51,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
     axes.set_xlim(0, 1.08)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share of the explained variance")
-    axes.set_title(title)
+    figure.suptitle(title)  # in the middle of the figure, however long the names are
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -75,7 +76,7 @@ def plot_partial_dependence(
     """
     columns = min(_MOST_COLUMNS, len(space))
     rows = -(-len(space) // columns)
-    size = (2.9 * columns, 2.9 * rows + 0.5)
+    size = (max(2.9 * columns, 5.8), 2.9 * rows + 0.5)  # titles and legends need some width
     figure, grid = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
     panels = grid.ravel().tolist()
     good, bad = trials[trials["status"].eq("ok")], without_value(trials)
@@ -104,7 +105,8 @@ def plot_partial_dependence(
     handles = {label: handle for pairs in named for label, handle in zip(*pairs, strict=True)}
     in_a_row = len(handles) if columns > 2 else 2
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=in_a_row)
-    figure.suptitle("What each hyperparameter does, averaged over the others")
+    several = "What each hyperparameter does, averaged over the others"
+    figure.suptitle(several if len(space) > 1 else "What the hyperparameter does")
     figure.align_xlabels()
     return figure
 
@@ -142,9 +144,9 @@ def plot_interactions(
             used = rows_in_use(rows_in_use(part, f"params_{first}"), f"params_{second}")
             at = (places(used[f"params_{name}"], space[name]) for name in (first, second))
             axes.plot(*at, linestyle="", **mark)
-        axes.set(xlabel=first, ylabel=second)
+        axes.set(xlabel=wrapped(first), ylabel=wrapped(second))
         axes.grid(visible=False)
-    bar = figure.colorbar(mesh, ax=grid[0].tolist(), label=value_name, pad=0.1 / len(pairs))
+    bar = figure.colorbar(mesh, ax=grid[0].tolist(), label=literal(value_name), pad=0.1 / len(pairs))
     for level in levels:
         bar.ax.axhline(level, color="white", lw=0.7)  # what the lines in the maps mean
     if positive:
@@ -178,7 +180,7 @@ def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "v
             vmax=0.9, clip_on=False, transform=axes.get_xaxis_transform(),
         )  # fmt: skip
         log_scale(axes, "x")
-        axes.set_xlabel(name)
+        axes.set_xlabel(wrapped(name))
     label_values(left, value_name)
     left.scatter([], [], marker="X", color="0.5", label="diverged (no value)")
     figure.legend(loc="outside lower left")

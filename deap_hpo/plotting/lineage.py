@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import COLORS, scale_axis, style
+from deap_hpo.plotting.style import COLORS, literal, scale_axis, style, wrapped
 from deap_hpo.space import Categorical, Space
 
 
@@ -47,7 +47,7 @@ def plot_lineage(
         if isinstance(hyperparameter, Categorical):
             choices = list(hyperparameter.choices)
             column = column.map(lambda choice, known=choices: known.index(choice) if choice in known else math.nan)
-            axis.set_yticks(range(len(choices)), [str(choice) for choice in choices])
+            axis.set_yticks(range(len(choices)), [literal(str(choice)) for choice in choices])
         else:
             scale_axis(axis, hyperparameter, "y")
         height = dict(zip(lineages["number"], column, strict=True))
@@ -67,13 +67,13 @@ def plot_lineage(
             epochs, [height[row.number] for row in winner for _ in "ab"], color=COLORS[1], label="the best network's"
         )
         axis.autoscale_view()
-        axis.set_ylabel(name)
+        axis.set_ylabel(wrapped(name))
     axes[-1, 0].set_xlabel("epoch")
     axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     beyond = len(values) > 0 and (values.max() > high if minimize else values.min() < low)
     end = {True: "max", False: "min"}[minimize] if beyond else "neither"
-    figure.colorbar(lines, ax=axes[:, 0].tolist(), label=value_name, extend=end)
+    figure.colorbar(lines, ax=axes[:, 0].tolist(), label=literal(value_name), extend=end)
     changing = lineages.groupby("founder")[[f"params_{name}" for name in space]].nunique().gt(1).to_numpy().any()
     figure.suptitle("Schedules of a population" if changing else "Trainings, and how far they went")
     return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import COLORS, label_values, line_look, name_rows, style
+from deap_hpo.plotting.style import COLORS, label_values, line_look, literal, name_rows, style
 from deap_hpo.wording import plural
 
 
@@ -30,7 +30,9 @@ def plot_regrets(regrets: pd.DataFrame, *, first: str, title: str = "") -> Figur
     for i, method in enumerate(last["method"]):
         curve = regrets[regrets["method"].eq(method)]
         width = 3.0 if method == first else 1.4
-        (line,) = axes.plot(curve["budget"], curve["regret"], ms=4, lw=width, label=method, **line_look(i, len(curve)))
+        (line,) = axes.plot(
+            curve["budget"], curve["regret"], ms=4, lw=width, label=literal(method), **line_look(i, len(curve))
+        )
         axes.fill_between(curve["budget"], curve["low"], curve["high"], color=line.get_color(), alpha=0.12, lw=0)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -75,7 +77,7 @@ def plot_outcomes(
         names.append(name)
     name_rows(axes, names)
     axes.set_ylim(len(summary) - 0.5, -0.5)
-    axes.set_xlabel(f"{value_name}: mean and 95 % interval over {_seeds(seeds)}")
+    axes.set_xlabel(f"{literal(value_name)}: mean and 95 % interval over {_seeds(seeds)}")
     axes.set_title(title)
     return figure
 
@@ -99,7 +101,7 @@ def plot_comparison(
     figure, axes = plt.subplots()
     for i, (method, band) in enumerate(anytime.groupby("method", sort=False)):
         at, low, high, shown = band["epochs"], band["low"], band["high"], line_look(i, len(band))
-        (line,) = axes.step(at, band["median"], where="post", ms=4, label=str(method), **shown)
+        (line,) = axes.step(at, band["median"], where="post", ms=4, label=literal(str(method)), **shown)
         axes.fill_between(at, low, high, step="post", color=line.get_color(), alpha=0.15, lw=0)
     axes.set_xlabel("epochs trained")
     label_values(axes, value_name, direction)

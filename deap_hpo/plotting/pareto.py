@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import BROKEN, BROKEN_LOOK, label_values, style
+from deap_hpo.plotting.style import BROKEN, BROKEN_LOOK, label_values, literal, log_scale, style
 
 _DECADES = 30.0  # largest by smallest value from which an axis is logarithmic
 _APART = 12.0  # points on paper that two numbers need between them
@@ -77,12 +77,12 @@ def _number(axes: Axes, points: pd.DataFrame) -> None:
 
 
 def _labelled(name: str, direction: Direction) -> str:
-    return f"{name} ({'less' if direction == 'minimize' else 'more'} is better)"
+    return f"{literal(name)} ({'less' if direction == 'minimize' else 'more'} is better)"
 
 
 def _scale(axes: Axes, values: pd.Series[float]) -> None:
     """Choose a log scale for what spans decades, as numbers of parameters do."""
     if values.min() > 0 and values.max() / values.min() > _DECADES:
-        axes.set_xscale("log")
+        log_scale(axes, "x")
         axes.xaxis.set_major_locator(LogLocator(numticks=8))
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -19,6 +19,7 @@ from deap_hpo.plotting.style import (
     COLORS,
     kinds,
     label_values,
+    literal,
     mark_without_value,
     no_value,
     places,
@@ -101,7 +102,7 @@ def plot_intermediate_values(
         axes.plot([], [], color="0.6", lw=1, label="the others")
     axes.set_xlabel("epoch")
     label_values(axes, value_name, direction)
-    axes.set_title(f"{value_name[:1].upper()}{value_name[1:]} by epoch")
+    axes.set_title(literal(f"{value_name[:1].upper()}{value_name[1:]} by epoch"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from textwrap import wrap
 from typing import Any, Literal
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -44,6 +45,10 @@ def style() -> Iterator[None]:
     """Draw in the project's style inside."""
     with resources.as_file(resources.files("deap_hpo.plotting") / "deap_hpo.mplstyle") as path, plt.style.context(path):
         yield
+        interactive = plt.isinteractive()
+    # A notebook's backend turns this on when the first figure is made: leaving the style would turn it off again, and
+    # with it the pictures of all further cells.
+    matplotlib.interactive(interactive)
 
 
 def line_look(i: int, points: int) -> dict[str, Any]:
@@ -104,7 +109,7 @@ def label_values(axes: Axes, name: str, direction: Direction = "minimize") -> No
 
     Losses differ most where they are small; accuracies would be crowded where they are high.
     """
-    axes.set_ylabel(name)
+    axes.set_ylabel(literal(name))
     low, high = axes.dataLim.y0, axes.dataLim.y1
     if low <= 0 or direction != "minimize":
         return
@@ -115,7 +120,7 @@ def label_values(axes: Axes, name: str, direction: Direction = "minimize") -> No
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(_PlainFormatter())
-    axes.yaxis.set_minor_formatter(ScalarFormatter() if low < high < 2 * low else NullFormatter())
+    axes.yaxis.set_minor_formatter(_PlainFormatter() if low < high < 8 * low else NullFormatter())
 
 
 def mark_without_value(
@@ -169,18 +174,34 @@ def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def wrapped(name: str, width: int = 26) -> str:
-    """Break a long name of a hyperparameter after an underscore; it stays what it is called.
+    """Break a long name after an underscore, a point or a space; it stays what it is called, also with dollars in it.
 
     Example:
         >>> wrapped("weight_decay", width=8).split()
         ['weight_', 'decay']
     """
-    return "_\n".join(wrap(name.replace("_", " "), width)).replace(" ", "_")
+    lines = [""]
+    for part in re.split(r"(?<=[ _.])", name):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    broken = [line[start : start + width] for line in lines for start in range(0, len(line), width)]
+    return literal("\n".join(line.rstrip(" ") for line in broken))
+
+
+def literal(text: str) -> str:
+    r"""Have text drawn as it is: between two dollars, matplotlib would read mathematics.
+
+    Example:
+        >>> print(literal("lr in $ per $"))
+        lr in \$ per \$
+    """
+    return text.replace("$", r"\$")
 
 
 def places(column: pd.Series[Any], hyperparameter: Hyperparameter) -> Any:
     """Give where the values of a hyperparameter are drawn on an axis: numbers as they are, other choices by name."""
-    return [str(value) for value in column] if _has_names(hyperparameter) else column.astype(float)
+    return [literal(str(value)) for value in column] if _has_names(hyperparameter) else column.astype(float)
 
 
 def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "y"] = "x") -> None:
@@ -191,10 +212,13 @@ def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "
     axis = axes.xaxis if which == "x" else axes.yaxis
     if isinstance(hyperparameter, Categorical):
         if _has_names(hyperparameter):
-            axis.update_units([str(choice) for choice in hyperparameter.choices])  # type: ignore[no-untyped-call]
-        elif len(hyperparameter.choices) <= _MOST_TICKS:
-            choices: list[float] = [float(choice) for choice in hyperparameter.choices]  # type: ignore[arg-type]
-            axes.set(**{f"{which}scale": "log" if 0 < 10 * min(choices) <= max(choices) else "linear"})
+            axis.update_units([literal(str(choice)) for choice in hyperparameter.choices])  # type: ignore[no-untyped-call]
+            if which == "x" and len(hyperparameter.choices) > _MOST_TICKS:
+                axis.set_tick_params(labelrotation=90, labelsize=6)
+            return
+        choices: list[float] = [float(choice) for choice in hyperparameter.choices]  # type: ignore[arg-type]
+        axes.set(**{f"{which}scale": "log" if 0 < 10 * min(choices) <= max(choices) else "linear"})
+        if len(choices) <= _MOST_TICKS:
             axis.set_ticks(choices, [f"{choice:g}" for choice in choices])
             axis.set_ticks([], minor=True)
     elif hyperparameter.log:
@@ -218,6 +242,10 @@ class _PlainFormatter(ScalarFormatter):
     def __call__(self, x: float, pos: int | None = None) -> str:
         low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
         return f"{x:g}" if high > 5 * low else super().__call__(x, pos)
+
+    def get_offset(self) -> str:
+        low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
+        return "" if high > 5 * low else super().get_offset()
 
 
 class _LogFormatter(LogFormatterSciNotation):

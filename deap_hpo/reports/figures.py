@@ -100,7 +100,8 @@ def save_figures(recorded: Recorded, folder: Path, *, pdf: bool = True, impact: 
 def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[StudyFigure]:
     """Importances and partial dependences, where there are evaluations enough to tell, all trained for as long."""
     # They import scikit-learn, which takes seconds.
-    from deap_hpo.analysis.impact import importances, partial_dependence
+    from deap_hpo.analysis.impact import partial_dependence
+    from deap_hpo.analysis.importance import importances
     from deap_hpo.analysis.response import ResponseModel, first_evaluations
     from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
 

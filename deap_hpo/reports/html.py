@@ -25,7 +25,7 @@ from deap_hpo.plotting.style import to_svg
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence
-from deap_hpo.toml_writer import config_to_toml
+from deap_hpo.toml_writer import config_to_toml, to_toml
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
 _STYLE = """
@@ -41,7 +41,10 @@ td:first-child, th:first-child { text-align: left }
 .wide { overflow-x: auto; max-height: 30rem } figure { margin: 1rem 0 } img { max-width: 100%; height: auto }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .85rem }
 summary { cursor: pointer; color: #0072b2 }
-@media print { details > * { display: block } .wide { max-height: none } }
+@media print {
+  details > * { display: block } details::details-content { content-visibility: visible; display: block }
+  .wide { max-height: none; overflow: visible } table { font-size: .7rem } th, td { padding: .1rem .3rem }
+}
 """
 
 
@@ -188,7 +191,15 @@ def _reproduction(study: Recorded) -> str:
         f"<p>Recorded by deap-hpo {escape(str(study.attributes.get('version', 'of an unknown version')))}.</p>"
     )
     if config is None:
-        return "\n".join([*parts, "<p>It was made by a program of its own, not by <code>deap-hpo run</code>.</p>"])
+        known = {name: study.attributes.get(name) for name in ("seed", "common_random_numbers", "settings", "space")}
+        settings = to_toml({name: value for name, value in known.items() if value is not None})
+        return "\n".join(
+            [
+                *parts,
+                "<p>It was made by a program of its own, not by <code>deap-hpo run</code>, with:</p>",
+                f"<pre>{escape(settings)}</pre>",
+            ]
+        )
     text = config_to_toml(config)
     encoded = base64.b64encode(text.encode()).decode()
     file = f"{study.name}.toml"

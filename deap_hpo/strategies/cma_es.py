@@ -16,11 +16,15 @@ from deap_hpo.individual import Individual
 from deap_hpo.space import Space
 from deap_hpo.strategies.outcomes import costs
 
+_WIDTHS = (1e-12, 1e6)  # Least and most standard deviation of the draws, of genes in [0, 1].
+_FACTORS = (1e-10, 1e10)  # Beyond these, the root of the covariance gives its scale to sigma.
+_NARROWEST_RATIO = 1e-7  # Of the narrowest direction to the widest: the square root of a double's precision.
+
 
 class CMAStrategy:
     """`deap.cma.Strategy` on the genes: a normal distribution that moves, grows and turns towards what is good.
 
-    The update is DEAP's. Two things are not:
+    The update is DEAP's. Three things are not:
 
     - Genes that are drawn outside [0, 1] are set to the nearest bound, and the update learns from what was evaluated.
       Compared (20 seeds, 60 and 200 evaluations, 1 to 6 genes) with reflection, drawing again, a penalty, and an
@@ -29,6 +33,8 @@ class CMAStrategy:
       hyperparameters often do.
     - DEAP draws from numpy's global generator. Here draws come from a generator of the strategy's own, so that a run
       depends on its seed and on nothing else that draws.
+    - The distribution's widths stay between 1e-12 and 1e6, and within a factor of 1e7 of each other. DEAP's go on
+      shrinking where draws have become the same, to 0 / 0 in the end.
 
     `Int` and `Categorical` genes, and those of a `Float` with a step, are cut into bins. Once the distribution is
     narrower than a bin, nothing pulls it out of there: with many such genes, expect less of this strategy.
@@ -89,3 +95,19 @@ class CMAStrategy:
         # With nothing finite there is no better half, and the order of drawing must not pass for one.
         if any(math.isfinite(individual.fitness.values[0]) for individual in evaluated):
             self._strategy.update(evaluated)
+            self._keep_in_range()
+
+    def _keep_in_range(self) -> None:
+        """Keep the widths sigma * diagD, their ratios and both factors where floating point is at its best."""
+        cma_es = self._strategy
+        largest = float(cma_es.diagD[-1])
+        if cma_es.diagD[0] >= _NARROWEST_RATIO * largest and _FACTORS[0] < largest < _FACTORS[1]:
+            cma_es.sigma = float(np.clip(cma_es.sigma, _WIDTHS[0] / largest, _WIDTHS[1] / largest))
+            return
+        # Only the product of sigma and the root of C counts: what one loses, the other gets.
+        cma_es.C = cma_es.C / largest**2 + _NARROWEST_RATIO**2 * np.identity(cma_es.dim)
+        cma_es.pc /= largest
+        cma_es.sigma = float(np.clip(cma_es.sigma * largest, *_WIDTHS))
+        eigenvalues, cma_es.B = np.linalg.eigh(cma_es.C)
+        cma_es.diagD = np.sqrt(eigenvalues)
+        cma_es.BD = cma_es.B * cma_es.diagD

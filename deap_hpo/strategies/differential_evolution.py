@@ -134,6 +134,7 @@ class DifferentialEvolutionStrategy:
 
 def _gains(before: Array, after: Array) -> Array:
     """Improvements, as shares of the largest finite one; one from an infinite cost counts as 1."""
-    gains = before - after
+    with np.errstate(over="ignore"):  # An infinite gain is one.
+        gains = before - after
     finite = gains[np.isfinite(gains)]
     return np.where(np.isfinite(gains), gains / finite.max(), 1.0) if len(finite) else np.ones_like(gains)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist
 
 from deap_hpo.space import Categorical, Int, Space
@@ -94,20 +96,53 @@ class GeneColumns:
 
 
 def _size(space: Space, bins: dict[str, float]) -> float:
-    """Count the configurations: for each combination of what decides, the product over what is then in use."""
-    alike = {name: _alike(space, name, int(bins[name])) for name in space.conditions.deciding}
-    counted = 0.0
-    seen = set()
-    for choices in itertools.product(*alike.values()):
-        # What decides is itself in use or not; the others stand in with None.
-        full = {name: None for name in space} | dict(zip(alike, choices, strict=True))
-        used = space.conditions.in_use(full)
-        key = tuple((name, used[name]) for name in alike if name in used)
-        if key not in seen:
-            seen.add(key)
-            counts = [alike[name][used[name]] if name in alike else bins[name] for name in used]
-            counted += float(np.prod(counts))
+    """Count the configurations; infinite where there is no end of them."""
+    kinds = {name: _alike(space, name, int(bins[name])) for name in space.conditions.deciding}
+    return _count(list(space), space.conditions.allowed, bins, kinds)
+
+
+def _count(
+    names: list[str],
+    waiting: Mapping[str, Mapping[str, Sequence[Any]]],
+    bins: Mapping[str, float],
+    kinds: Mapping[str, Mapping[Any, int]],
+) -> float:
+    """Count the configurations of hyperparameters, in the order of the space, of which some wait for others of them.
+
+    What has nothing to do with each other is counted by itself, and multiplied: else twenty choices that each decide on
+    one number would be a million cases.
+    """
+    if any(math.isinf(bins[name]) for name in names if name not in waiting):
+        return math.inf
+    counted = 1.0
+    for first, *others in _connected(names, waiting):
+        if not others:
+            counted *= bins[first]
+            continue
+        ways = 0.0
+        for value, alike in kinds[first].items():  # The first of them waits for nothing.
+            left, still = [], {}
+            for name in others:
+                parents = waiting.get(name, {})
+                rest = {parent: choices for parent, choices in parents.items() if parent != first}
+                if value not in parents.get(first, [value]) or not all(parent in left for parent in rest):
+                    continue  # Not in use, and so nothing that waits for it.
+                left.append(name)
+                if rest:
+                    still[name] = rest
+            ways += alike * _count(left, still, bins, kinds)
+        counted *= ways
     return counted
+
+
+def _connected(names: list[str], waiting: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Put together what waits for one another, in the order given."""
+    places = {name: place for place, name in enumerate(names)}
+    edges = [(places[name], places[parent]) for name in names for parent in waiting.get(name, ())]
+    ends = np.array(edges, dtype=int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(len(names), len(names)))
+    labels = connected_components(graph, directed=False)[1]
+    return [[names[place] for place in np.flatnonzero(labels == label)] for label in range(labels.max(initial=-1) + 1)]
 
 
 def _alike(space: Space, name: str, size: int) -> dict[Any, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError
-from deap_hpo.space import Categorical, Space
+from deap_hpo.space import Categorical, Float, Int, Space
 
 
 class GridStrategy:
@@ -113,4 +113,9 @@ def _finest(space: Space, budget: int) -> dict[str, int]:
 def _size(space: Space, resolution: Mapping[str, int]) -> int:
     if space.conditions.allowed:
         return len(space.grid(resolution))
-    return math.prod(len(space[name].grid(count)) for name, count in resolution.items())
+    return math.prod(_number(space[name], count) for name, count in resolution.items())
+
+
+def _number(hyperparameter: Float | Int | Categorical, resolution: int) -> int:
+    """How many values a grid has of a hyperparameter, without making those of one that has no end of them."""
+    return resolution if math.isinf(hyperparameter.size) else len(hyperparameter.grid(resolution))

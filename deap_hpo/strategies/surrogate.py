@@ -123,7 +123,7 @@ class SurrogateStrategy:
             key = self._key(genome)
             _, operator = self._pending.pop(key, (genome, ""))
             if operator in OPERATORS:
-                # A success would have been among the parents.
+                # A success would have been in the better half of the parents.
                 self._breeder.reward(operator, value < before[elite_size(len(before)) // 2])
             self._known.add(key)
             self._genomes.append(genome)
@@ -264,7 +264,8 @@ def standardise(values: Array) -> Array:
     """Map losses to targets of mean 0 and variance 1, with what is far above the median (or infinite) cut off.
 
     Where a network diverges or learns nothing, its loss says little but that it is bad; cut off at the median and
-    twice its distance from the best, it does not set the scale for the others.
+    twice its distance from the best, it does not set the scale for the others. Where the median is the best, since half
+    of the losses are, it is that of the others.
 
     Example:
         >>> standardise(np.array([1.0, 2.0, 3.0, np.inf])).round(2).tolist()
@@ -272,9 +273,15 @@ def standardise(values: Array) -> Array:
     """
     values = values / max(1.0, np.abs(values[np.isfinite(values)]).max() / 1e150)  # Squares are not to overflow.
     finite = values[np.isfinite(values)]
-    median = np.median(finite)
-    cut = np.clip(values, finite.min(), median + CUT * (median - finite.min()))
-    targets: Array = (cut - cut.mean()) / max(cut.std(), 1e-12)
+    best, median = finite.min(), np.median(finite)
+    if median == best < finite.max():
+        median = np.median(finite[finite > best])
+    cut = np.clip(values, best, median + CUT * (median - best))
+    if np.ptp(cut) == 0:
+        return np.zeros(len(cut))
+    if np.ptp(cut) < 1e-100:  # Nor to underflow.
+        cut = (cut - best) / np.ptp(cut)
+    targets: Array = (cut - cut.mean()) / cut.std()
     return targets
 
 

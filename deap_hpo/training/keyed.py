@@ -140,7 +140,7 @@ def _index_hashes(count: int, device: torch.device) -> Tensor:
 
 
 def keyed_mask(shape: torch.Size, p: float | Tensor, key: Tensor) -> Tensor:
-    """Draw a keep-mask: bool, `shape`; an element is False with probability ``round(p * 65536) / 65536``.
+    """Draw a keep-mask: bool, `shape`; an element is False with probability ``min(round(p * 65536), 65535) / 65536``.
 
     Args:
         shape: Shape of the mask (of one member, under `vmap`).
@@ -151,8 +151,15 @@ def keyed_mask(shape: torch.Size, p: float | Tensor, key: Tensor) -> Tensor:
     """
     count = shape.numel()
     hashes = _mix_key(_index_hashes((count + 1) // 2, key.device) + key)
-    threshold = (p * 65536).round().int() - 32768 if isinstance(p, Tensor) else round(p * 65536) - 32768
+    if isinstance(p, Tensor):
+        threshold: int | Tensor = (p * 65536).round().clamp(max=65535).int() - 32768
+    else:
+        threshold = min(round(p * 65536), 65535) - 32768
     return hashes.view(torch.int16)[..., :count].ge(threshold).view(shape)
+
+
+# For each form that drops whole channels, the dimensions of an input that torch takes for one example.
+_UNBATCHED = {F.dropout1d: 2, F.dropout2d: 0, F.dropout3d: 4}
 
 
 class KeyedDropout(TorchFunctionMode):
@@ -186,20 +193,27 @@ class KeyedDropout(TorchFunctionMode):
     ) -> Any:
         """Answer dropout calls with keyed masks; let every other call pass."""
         if func is F.dropout:
-            return self._drop(*args, **(kwargs or {}), spatial=False)
-        if func in (F.dropout1d, F.dropout2d, F.dropout3d):
-            return self._drop(*args, **(kwargs or {}), spatial=True)
+            return self._drop(*args, **(kwargs or {}))
+        if func in _UNBATCHED:
+            return self._drop(*args, **(kwargs or {}), unbatched=_UNBATCHED[func])
         return func(*args, **(kwargs or {}))
 
     def _drop(
-        self, input: Tensor, p: float | Tensor = 0.5, training: bool = True, inplace: bool = False, *, spatial: bool
+        self,
+        input: Tensor,
+        p: float | Tensor = 0.5,
+        training: bool = True,
+        inplace: bool = False,
+        *,
+        unbatched: int | None = None,
     ) -> Tensor:
         # A rate given as a tensor is one per member, and must not steer Python: it may be 0 for some of them.
         if not training or (not isinstance(p, Tensor) and p == 0):
             return input
         self.calls += 1
         key = _mix_key(self.key + _int32(self.calls * 0x9E3779B9))
-        shape = torch.Size([*input.shape[:2], *[1] * (input.dim() - 2)]) if spatial else input.shape
+        channels = input.dim() if unbatched is None else 1 if input.dim() == unbatched else 2
+        shape = torch.Size([*input.shape[:channels], *[1] * (input.dim() - channels)])
         if isinstance(p, Tensor):
             scale: float | Tensor = (1 / (1 - p)).nan_to_num(posinf=0.0).to(input.dtype)
         else:

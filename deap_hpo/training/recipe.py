@@ -30,7 +30,7 @@ class Recipe:
         beta2: Decay of Adam's second moment, in [0, 1).
         eps: Term that keeps Adam's denominator from zero, >= 0.
         batch_size: Examples per training step, >= 1; the last batch of an epoch may be smaller.
-        schedule: "step" (times `gamma` every `step_size` epochs), "cosine" (to zero at the last step) or "constant".
+        schedule: "step" (times `gamma` every `step_size` epochs), "cosine" (to zero after the last step) or "constant".
         gamma: Factor of the step schedule, >= 0.
         step_size: Epochs between two factors of the step schedule, >= 1.
         warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.

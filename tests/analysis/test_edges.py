@@ -38,6 +38,8 @@ def study(hyperparameter: Any, best: list[float], others: int = 9, directions: A
         (Float(1e-4, 1.0, log=True), [1.0, 0.97, 0.99], "upper"),
         (Int(1, 10), [0.01, 0.04, 0.09], "lower"),  # 1, three times
         (Int(1, 10), [0.01, 0.04, 0.15], None),  # one of them 2
+        (Int(1, 256, log=True), [0.01, 0.09, 0.15], "lower"),  # 1, three times
+        (Int(1, 256, log=True), [0.01, 0.09, 0.2], None),  # one of them 2
         (Int(1, 7), [0.01, 0.02, 0.03], None),  # too few values for it to mean anything
         (Categorical(list(range(9))), [0.01, 0.02, 0.03], None),
         (Float(0.0, 0.9), [0.0, 0.01, 0.02], None),  # 0 is mostly as low as it may be

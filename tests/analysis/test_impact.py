@@ -12,7 +12,6 @@ import pytest
 from trainings import SPACE, repeats, table
 
 from deap_hpo.analysis.impact import (
-    importances,
     interaction_strengths,
     interactions,
     momentum_exponent,
@@ -20,6 +19,7 @@ from deap_hpo.analysis.impact import (
     noise_share,
     partial_dependence,
 )
+from deap_hpo.analysis.importance import importances
 from deap_hpo.analysis.offline import OfflineBenchmark, read_table
 from deap_hpo.analysis.response import MODELS, ResponseModel, capped_values
 from deap_hpo.analysis.tables import trials_table
@@ -217,3 +217,42 @@ def test_a_hyperparameter_that_was_in_use_nowhere_has_no_partial_dependence() ->
     model = ResponseModel(trials, space)
     assert set(partial_dependence(model, resolution=2)["hyperparameter"]) == {"optimizer", "momentum"}
     plot_partial_dependence(partial_dependence(model), trials, space)
+
+
+def test_importances_are_of_each_hyperparameters_own_scale_and_of_many_choices_too() -> None:
+    genomes = np.random.default_rng(0).random((300, 2))
+    kinds = {
+        "linear": Float(0.0, 1.0),
+        "logarithmic": Float(1e-4, 1.0, log=True),
+        "whole": Int(1, 1024, log=True),
+        "choices": Categorical([f"kind {i}" for i in range(40)]),
+    }
+    for hyperparameter in kinds.values():
+        space = Space({"minor": Float(0.0, 1.0), "major": hyperparameter})
+        trials = pd.DataFrame([space.decode(genome) for genome in genomes.tolist()]).add_prefix("params_")
+        trials = trials.assign(value=genomes[:, 0] + 2 * genomes[:, 1] - 1.5, status="ok")
+        shares = importances(trials, space).set_index("hyperparameter")["fanova"]
+        assert shares["major"] == pytest.approx(0.8, abs=0.06), hyperparameter  # of variances 1 and 4
+
+
+def test_what_says_nothing_is_refused_or_is_nothing() -> None:
+    flat = table().assign(value=0.25)
+    with pytest.raises(InputError, match=r"All evaluations have the value 0\.25: that tells"):
+        importances(flat, SPACE)
+    shares = interaction_strengths(interactions(ResponseModel(flat, SPACE, model="nearest"), resolution=3))
+    assert shares["share"].tolist() == [0.0] * 3
+    with pytest.raises(InputError, match="2 or more configurations of which no seed diverged; got 1"):
+        noise_share(repeats(1.0, 0.1)[lambda rows: rows["configuration"].eq(0)])
+    huge = table()
+    assert np.isfinite(importances(huge.assign(value=(huge["value"] - 0.5) * 1e300), SPACE)["fanova"]).all()
+
+
+def test_where_all_failed_nothing_is_promised() -> None:
+    """A region of failures is the worst to an algorithm, and so to what tells of it."""
+    space = Space({"x": Float(0.0, 1.0)})
+    x = np.linspace(0, 1, 41)
+    trials = pd.DataFrame({"params_x": x, "value": 2 - x, "status": "ok"})
+    trials.loc[x > 0.7, ["value", "status"]] = [math.inf, "failed"]
+    curve = partial_dependence(ResponseModel(trials, space)).set_index("value")["mean"]
+    assert 0.5 < float(curve.idxmin()) < 0.75
+    assert curve.iloc[-1] > 1.7

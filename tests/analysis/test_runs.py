@@ -90,3 +90,24 @@ def test_environments_are_listed_once() -> None:
     other = Evaluation((0.5,), environment={"device": "cpu", "stack": 4})
     made = tuple(Entry(i, 0, (0.1, 0.1), evaluation, seed=1) for i, evaluation in enumerate((one, other)))
     assert environments({"a": [Recorded("run", ("minimize",), SPACE, made, {})]}) == [{"device": "cpu"}]
+
+
+def test_what_broke_a_constraint_survives_after_what_did_not() -> None:
+    made = [
+        Entry(0, 0, (0.0, 0.0), Evaluation((0.9,)), seed=1),
+        Entry(1, 0, (1.0, 1.0), Evaluation((0.1,), violation=0.5), seed=1),
+        Entry(2, 0, (0.5, 0.5), Evaluation((math.inf,), "diverged"), seed=1),
+        Entry(3, 0, (0.0, 0.1), Evaluation((0.8,)), seed=1),
+        Entry(4, 1, (0.0, 0.0), Evaluation((0.7,)), seed=1),
+    ]
+    table = generations_table(Recorded("run", ("minimize",), SPACE, tuple(made), {"config": CONFIG}))
+    assert table["diversity"][1] == pytest.approx((0.1 + 0.1 + 0.0) / 3)
+
+
+def test_infinite_values_are_no_difference_where_both_are_and_no_probability_where_one_is() -> None:
+    found = paired_difference([1.0, 2.0, math.inf], [1.0, 3.0, math.inf])
+    assert (found["mean"], found["lower"], found["p"]) == (pytest.approx(-1 / 3), 1, 1.0)
+    for first, mean in (([0.5, math.inf], math.inf), ([0.5, math.nan], math.nan)):
+        found = paired_difference(first, [0.4, 0.4])
+        assert found["mean"] == pytest.approx(mean, nan_ok=True)
+        assert all(math.isnan(found[name]) for name in ("low", "high", "p"))

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -325,4 +326,46 @@ def test_many_hyperparameters_have_several_rows_of_panels(count: int, rows: int,
     figure = plot_partial_dependence(dependence, trials, space)
     assert figure.axes[0].get_gridspec().get_geometry() == (rows, columns)
     assert [axes.get_xlabel() for axes in figure.axes if axes.axison] == [f"x_{i}" for i in range(count)]
+    plt.close(figure)
+
+
+def test_names_with_dollars_are_drawn_as_they_are_and_long_ones_are_broken(tmp_path: Path) -> None:
+    for name in ("number of attention heads in each layer", "weight_decay_of_the_transformer_encoder", "w" * 60, "$x$"):
+        lines = style.wrapped(name).split("\n")
+        assert max(map(len, lines)) <= 28
+        assert "".join(lines).replace(" ", "").replace("\\$", "$") == name.replace(" ", "")
+    space = Space({"$lr_{x$": Float(0.0, 1.0), "cost in $ per $": Categorical(["$a$", "$_{"])})
+    rows = [Entry(i, 0, (i / 12, i % 2 * 0.9), Evaluation((0.5 + i,)), seed=0) for i in range(12)]
+    trials = trials_table(rows, space)
+    figure = plot_slice(trials, space, value_name="loss ($_$)")
+    save(figure, tmp_path / "slices", pdf=False)
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["\\$a\\$", "\\$_{"]
+
+
+def test_a_scale_of_huge_values_is_not_told_twice() -> None:
+    for values in ([2e8, 5e8, 1.4e9], [2e-10, 1e-9, 1.3e-9]):
+        figure, axes = plt.subplots()
+        axes.plot(values)
+        style.label_values(axes, "loss")
+        figure.canvas.draw()
+        read = [float(label.get_text()) for label in axes.get_yticklabels() if label.get_text()]
+        assert axes.yaxis.get_offset_text().get_text() == ""
+        assert max(read) <= 10 * max(values)  # a tick may stand beyond the axis
+        assert min(read) >= min(values) / 10
+        plt.close(figure)
+
+
+def test_drawing_leaves_a_notebook_showing_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    was = plt.isinteractive()
+    with style.style():
+        matplotlib.interactive(not was)  # as the backend of a notebook does when it makes its first figure
+    assert plt.isinteractive() is not was
+    matplotlib.interactive(was)
+
+
+def test_many_choices_stand_upright() -> None:
+    figure, axes = plt.subplots()
+    style.scale_axis(axes, Categorical([f"kind {i}" for i in range(30)]))
+    figure.canvas.draw()
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {90.0}
     plt.close(figure)

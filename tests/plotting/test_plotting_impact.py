@@ -12,7 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 from trainings import SPACE, repeats, table
 
-from deap_hpo.analysis.impact import importances, interactions, noise, partial_dependence
+from deap_hpo.analysis.impact import interactions, noise, partial_dependence
+from deap_hpo.analysis.importance import importances
 from deap_hpo.analysis.response import ResponseModel
 from deap_hpo.analysis.tables import trials_table
 from deap_hpo.entries import Entry

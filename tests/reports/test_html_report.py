@@ -20,7 +20,8 @@ from recorded import SPACE, entries
 from test_cli import CONFIG, call
 from test_pbt import CONFIG as PBT
 
-from deap_hpo.analysis.impact import importances
+from deap_hpo import optimize
+from deap_hpo.analysis.importance import importances
 from deap_hpo.config import load_config, make_config
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
@@ -173,7 +174,7 @@ def test_what_matters_to_the_best_is_asked_of_the_highest_where_those_are_the_be
         asked.append(direction)
         return importances(*args, direction=direction, **kwargs)
 
-    monkeypatch.setattr("deap_hpo.analysis.impact.importances", spied)
+    monkeypatch.setattr("deap_hpo.analysis.importance.importances", spied)
     study = searched(25, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
     page([study, replace(study, directions=("maximize",))])
     assert asked == ["minimize", "maximize"]
@@ -220,7 +221,19 @@ def test_where_nothing_can_be_said_of_importances_the_other_figures_are_drawn(ki
 def test_importances_say_by_how_many_evaluations_and_names_stay_as_they_are() -> None:
     study = searched(30, Space({"weight_decay": Float(0.0, 1.0), "width_0": Float(0.0, 1.0)}))
     drawn = {figure.name: figure.figure for figure in study_figures(study)}
-    assert drawn["importances"].axes[0].get_title() == "Importance of each hyperparameter, by 30 evaluations"
+    assert drawn["importances"].get_suptitle() == "Importance of each hyperparameter, by 30 evaluations"
     labels = {label.get_text() for label in drawn["importances"].axes[0].get_yticklabels()}
     assert labels == {axes.get_xlabel() for axes in drawn["partial_dependence"].axes} == {"weight_decay", "width_0"}
     assert '<th scope="col">weight_decay</th>' in page([study])
+
+
+def test_a_study_of_a_program_says_with_what_it_was_made(tmp_path: Path) -> None:
+    storage = f"{tmp_path}/a.db"
+    optimize(
+        lambda params: params["x"], {"x": Float(-2.0, 3.0)}, seed=0, storage=storage, population=7, progress=False,
+        max_evaluations=9,
+    )  # fmt: skip
+    text = page([load_study("study", storage)])
+    assert "seed = 0" in text
+    assert "population = 7" in text
+    assert re.search(r"\[space.x\]\ntype = &quot;float&quot;\nlow = -2.0\nhigh = 3.0", text)

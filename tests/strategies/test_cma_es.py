@@ -1,6 +1,7 @@
 """CMA-ES: DEAP's own, step for step, until a bound is met."""
 
 import numpy as np
+import pytest
 from deap import cma
 
 from deap_hpo.individual import Individual
@@ -37,3 +38,21 @@ def test_finds_optima_on_and_beyond_the_bounds():
         nearest = np.clip(optimum, 0, 1)
         last = run(CMAStrategy(SPACE, seed=1), 60, optimum)[-1]
         assert min(np.abs(np.array(genome) - nearest).max() for genome in last) < 1e-3
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("genes", [1, 2])
+@pytest.mark.parametrize(
+    "loss", [lambda genome: 1.0, lambda genome: sum(genome), lambda genome: (genome[0] - 0.3) ** 2]
+)
+def test_long_after_it_has_converged_it_still_draws_genomes(genes, loss):
+    strategy = CMAStrategy(Space({f"x{i}": Float(0.0, 1.0) for i in range(genes)}), population_size=4, seed=1)
+    for _ in range(2500):
+        population = strategy.generate(Individual)
+        for individual in population:
+            individual.fitness.values = (loss(individual),)
+        strategy.update(population)
+    assert all(0 <= gene <= 1 for individual in population for gene in individual)
+    widths = strategy._strategy.sigma * strategy._strategy.diagD
+    assert (widths > 1e-20).all()
+    assert (widths < 1e7).all()

@@ -316,6 +316,14 @@ def test_importing_the_package_imports_none_of_what_strategies_need():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
+def test_a_fine_grid_is_found_soon(monkeypatch):
+    asked = []
+    made = Float.grid
+    monkeypatch.setattr(Float, "grid", lambda self, count: asked.append(count) or made(self, count))
+    assert make_strategy("grid", Space({"x": Float(0.0, 1.0)}), budget=3000).size == 3000
+    assert sum(asked) < 10_000, "not a grid of each size"
+
+
 def test_grids_are_the_finest_that_fit():
     def resolution(budget, **hyperparameters):
         return list(make_strategy("grid", Space(hyperparameters), budget=budget).resolution.values())

@@ -254,6 +254,14 @@ def test_standardise_stands_equal_and_huge_values():
     assert targets.std() == pytest.approx(1)
 
 
+def test_standardise_has_no_scale_and_knows_what_is_bad_where_half_are_the_best():
+    usual = standardise(np.array([1.0, 2.0, 3.0, 4.0]))
+    for scale in (1e-14, 1e-200, 5e-324 * 1e6, 1e200):
+        np.testing.assert_allclose(standardise(np.array([1.0, 2.0, 3.0, 4.0]) * scale), usual)
+    targets = standardise(np.array([0.1] * 5 + [0.5, 0.6, 0.9, 2.3]))
+    assert (np.diff(targets[4:]) > 0).all()
+
+
 def test_latin_hypercube_has_one_point_in_each_stratum():
     design = np.array(maximin_latin_hypercube(np.random.default_rng(0), 7, 3))
     assert (np.sort((design * 7).astype(int), axis=0) == np.arange(7)[:, None]).all()

@@ -128,6 +128,25 @@ def test_in_place_it_drops_the_same(drop, rate):
     assert (x == 0).any()
 
 
+@pytest.mark.parametrize("rate", [0.99999, 0.9999995, torch.tensor(0.9999995, dtype=torch.float64)])
+def test_a_rate_next_to_1_drops_nearly_everything(rate):
+    with KeyedDropout(member_keys([1])[0]):
+        kept = F.dropout(torch.ones(200_000), rate) != 0
+    assert kept.sum() < 30  # odds of a false alarm: below 1e-16
+
+
+@pytest.mark.parametrize(("drop", "shape"), [(F.dropout1d, (64, 10)), (F.dropout3d, (64, 2, 3, 4))])
+def test_where_torch_takes_an_input_for_one_example_so_do_channels_here(drop, shape):
+    def whole(dropped):
+        of_each = (dropped != 0).flatten(1)
+        return bool((of_each.any(1) == of_each.all(1)).all()) and 0 < int(of_each.all(1).sum()) < 64
+
+    with KeyedDropout(member_keys([1])[0]):
+        assert whole(drop(torch.ones(shape), 0.5))
+    torch.manual_seed(0)
+    assert whole(drop(torch.ones(shape), 0.5))
+
+
 def test_evaluation_mode_drops_nothing():
     x = torch.randn(10)
     with KeyedDropout(member_keys([1])[0]):
