@@ -45,7 +45,10 @@ class Categorical:
         seen: set[Choice] = set()
         for choice in choices:
             if not isinstance(choice, (bool, int, float, str, type(None))):
-                raise TypeError(f"choices must be None, bools, ints, floats or strings; got {choice!r}.")
+                raise TypeError(
+                    f"choices must be None, bools, ints, floats or strings; got {choice!r}. Give anything else a "
+                    'name, and look it up where it is used: {"relu": nn.ReLU}[params["activation"]].'
+                )
             if isinstance(choice, float) and not math.isfinite(choice):
                 raise ValueError(f"choices must be finite; got {choice!r}.")
             if choice in seen:

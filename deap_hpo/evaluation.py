@@ -130,10 +130,12 @@ class Evaluation:
 
     @property
     def reason(self) -> str:
-        """Why it failed, in a line: of a traceback the first line of its message, which may have more."""
+        """Why it failed, in a line: of a traceback the first line of its message, and the next after a colon."""
         lines = self.error.strip().splitlines() or ["no reason given"]
         last_call = max((i for i, line in enumerate(lines) if line.startswith('  File "')), default=-1)
-        return next((line for line in lines[last_call + 1 :] if not line.startswith(" ")), lines[-1])
+        first = next((i for i, line in enumerate(lines) if i > last_call and not line.startswith(" ")), len(lines) - 1)
+        more = lines[first + 1].strip() if lines[first].endswith(":") and first + 1 < len(lines) else ""
+        return f"{lines[first]} {more}".rstrip()
 
     @property
     def timed_out(self) -> bool:

@@ -144,6 +144,9 @@ def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded
         )
 
 
+_MOST_NAMES = 6
+
+
 def find_study(name: str, backend: BaseStorage) -> optuna.Study:
     """Give Optuna's view of a study, which is one of ours.
 
@@ -165,7 +168,9 @@ def _hint(name: str, backend: BaseStorage) -> str:
     if runs:
         return f"Is it an experiment of `deap-hpo compare`? Its runs are studies, {runs[0]!r} for one."
     near = nearest(name, names)
-    return f"Did you mean {near!r}?" if near else "`deap-hpo list` shows what there is."
+    if near or not names:
+        return f"Did you mean {near!r}?" if near else "The record is empty."
+    return f"There are: {', '.join(names[:_MOST_NAMES])}{', ...' if len(names) > _MOST_NAMES else '.'}"
 
 
 def note(name: str, storage: str | Path, key: str, value: Any) -> None:

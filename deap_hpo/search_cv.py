@@ -11,9 +11,11 @@ from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
 
+from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator
+from deap_hpo.methods import IN_PARTS
 from deap_hpo.optimization import optimize
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.study import Study
@@ -31,6 +33,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
         algorithm: As for `deap_hpo.optimize`: "surrogate", "truncation", "tpe", "de", "random", ...
         population: Candidates in a generation, at least 1 (for "truncation" at least 4).
         generations: Generations, at least 1.
+        n_iter: Candidates in all, at least 1, as in `RandomizedSearchCV`; then `generations` does not count.
         scoring: As for `GridSearchCV`; of several metrics, `refit` names the one that counts.
         n_jobs: Fits side by side, by joblib.
         refit: Whether to fit the best estimator again on all data, or the metric that counts.
@@ -71,6 +74,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
         algorithm: str = "surrogate",
         population: int = 10,
         generations: int = 5,
+        n_iter: int | None = None,
         scoring: Any = None,
         n_jobs: int | None = None,
         refit: bool | str | Callable[..., Any] = True,
@@ -96,6 +100,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.algorithm = algorithm
         self.population = population
         self.generations = generations
+        self.n_iter = n_iter
         self.random_state = random_state
 
     def _run_search(self, evaluate_candidates: Callable[..., Mapping[str, Any]]) -> None:
@@ -109,6 +114,9 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
             )
         if isinstance(self.scoring, (list, tuple, set, dict)) and not isinstance(self.refit, str):  # before any fit
             raise InputError(_counts(self.refit))
+        check_optional_integer("n_iter", self.n_iter, 1)
+        if self.algorithm in IN_PARTS:
+            raise InputError(f"algorithm must be one that fits each candidate whole; got {self.algorithm!r}.")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         candidates = _Candidates(evaluate_candidates, self.refit)
         raised: BaseException | None = None
@@ -119,7 +127,8 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
                 direction="maximize",
                 algorithm=self.algorithm,
                 population=self.population,
-                generations=self.generations,
+                generations=self.generations if self.n_iter is None else None,
+                max_evaluations=self.n_iter,
                 seed=seed,
                 callbacks=[candidates],
                 progress=bool(self.verbose > 0),

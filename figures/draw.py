@@ -28,6 +28,7 @@ from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, pl
 from deap_hpo.plotting.study import plot_slice
 from deap_hpo.plotting.style import save
 from deap_hpo.space import Space
+from deap_hpo.wording import plural
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -68,7 +69,7 @@ def losses(data: Path, target: Path) -> list[Path]:
             None if claims is None else claims[claims["run"].isin(runs["run"])],
             column=column,
             value_name=f"{name} of the best network",
-            title=f"{name.capitalize()} across the runs\n{count} seed(s), {scale_text(data)}",
+            title=f"{name.capitalize()} across the runs\n{plural(count, 'seed')}, {scale_text(data)}",
         )
         paths += save(figure, target / ("figure_1" if column == "validation_loss" else column))
     return paths
@@ -158,7 +159,7 @@ def work(data: Path, target: Path) -> list[Path]:
     figure = plot_work(
         means.reset_index(),
         seeds,
-        title=f"Work of each run, which time follows\n{runs['seed'].nunique()} seed(s), {scale_text(data)}",
+        title=f"Work of each run, which time follows\n{plural(runs['seed'].nunique(), 'seed')}, {scale_text(data)}",
     )
     return save(figure, target / "work")
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from deap_hpo.analysis.offline import read_table
 from deap_hpo.analysis.runs import paired_difference
+from deap_hpo.wording import plural
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -40,10 +41,11 @@ def setting(data: Path) -> str:
     )
     evaluator = about["evaluator"]
     seeds = runs.groupby("run")["seed"].nunique()
-    count = str(seeds.max()) if seeds.nunique() == 1 else f"{seeds.min()} to {seeds.max()}"
+    most = plural(seeds.max(), "seed")
+    count = most if seeds.nunique() == 1 else f"{seeds.min()} to {most}"
     lines = [
         f"- {evaluator['data']['training_size']:,} training images, {evaluator['epochs']} epochs, "
-        f"{evaluator['data']['validation_size']:,} validation images; {count} seed(s) for each run.",
+        f"{evaluator['data']['validation_size']:,} validation images; {count} for each run.",
         f"- Device: {where}.",
         f"- Command: `{about['command']}`, on {about['date']}, at commit `{about['commit'][:12]}`.",
     ]

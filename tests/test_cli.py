@@ -525,13 +525,19 @@ def test_what_cannot_be_drawn_is_said_with_what_became_of_it(here: Path) -> None
 
 def test_the_reason_of_a_failure_is_the_first_line_of_its_message(here: Path) -> None:
     def broken(params: dict[str, Any]) -> float:
+        if params["x"] > 0.5:
+            raise RuntimeError("Error(s) in loading:\n\tsize mismatch for weight")
         raise RuntimeError("CUDA error: out of luck\nCompile with this and that.")
 
     with Study(Space({"x": Float(0.0, 1.0)}), name="broken", storage="runs/studies.db") as study:
         study.map(broken, [Individual([0.5])])
         study.map(lambda params: Evaluation((math.inf,), "failed"), [Individual([0.6])])
+        study.map(broken, [Individual([0.7])])
     assert "Evaluation 0 failed: RuntimeError: CUDA error: out of luck\n" in call("show", "broken").stdout
-    assert [entry.evaluation.reason for entry in study.record][1] == "no reason given"
+    assert [entry.evaluation.reason for entry in study.record][1:] == [
+        "no reason given",
+        "RuntimeError: Error(s) in loading: size mismatch for weight",
+    ]
 
 
 def test_studies_of_one_name_in_two_files_and_exports_to_one_folder_are_not_mixed_up(here: Path) -> None:

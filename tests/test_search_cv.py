@@ -50,6 +50,17 @@ def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+def test_n_iter_is_the_number_of_candidates() -> None:
+    assert len(search(n_iter=7).fit(*IRIS).cv_results_["params"]) == 7
+    with pytest.raises(InputError, match="n_iter must be an integer of at least 1, or None; got 0"):
+        search(n_iter=0).fit(*IRIS)
+
+
+def test_what_trains_in_parts_is_refused() -> None:
+    with pytest.raises(InputError, match="algorithm must be one that fits each candidate whole; got 'hyperband'"):
+        search(algorithm="hyperband").fit(*IRIS)
+
+
 def test_what_it_finds_is_what_cross_validation_says() -> None:
     found = search().fit(*IRIS)
     results = found.cv_results_

@@ -180,7 +180,7 @@ def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "v
             vmax=0.9, clip_on=False, transform=axes.get_xaxis_transform(),
         )  # fmt: skip
         log_scale(axes, "x")
-        axes.set_xlabel(wrapped(name))
+        axes.set_xlabel(name)
     label_values(left, value_name)
     left.scatter([], [], marker="X", color="0.5", label="diverged (no value)")
     figure.legend(loc="outside lower left")

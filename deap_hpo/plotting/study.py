@@ -130,6 +130,7 @@ def plot_slice(
     of_kind = kinds(trials).replace("repeated configuration", "evaluation")
     bad = without_value(trials)
     panels = grid.ravel()
+    size = max(5.0, 25 * min(1.0, 200 / len(trials)))  # of thousands, the latest would cover all others
     colours = Normalize(trials["generation"].min(), trials["generation"].max())  # the same in all panels
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
@@ -139,8 +140,8 @@ def plot_slice(
             if kind != "evaluation" and not len(rows):
                 continue
             points = axes.scatter(
-                places(rows[column], hyperparameter), rows["value"], c=rows["generation"], norm=colours, s=25,
-                ec="white", lw=0.5, marker=_LOOKS[kind]["marker"], label=None if kind == "evaluation" else kind,
+                places(rows[column], hyperparameter), rows["value"], c=rows["generation"], norm=colours, s=size,
+                ec="0.3", lw=0.3, marker=_LOOKS[kind]["marker"], label=None if kind == "evaluation" else kind,
             )  # fmt: skip
         at = places(rows_in_use(bad, column)[column], hyperparameter)
         mark_without_value(axes, at, no_value(bad), direction=direction)

@@ -98,6 +98,7 @@ def _overview(studies: Sequence[Recorded]) -> str:
                 **({f"test {name}": value for name, value in final["test_metrics"].items()} if final else {}),
                 "evaluated": counts["trained"],
                 "diverged": counts["diverged"],
+                "failed": counts["failed"],
                 "time": format_seconds(counts["seconds"]),
                 "seed": about["seed"],
             }
