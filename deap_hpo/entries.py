@@ -129,18 +129,23 @@ def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tup
     return [(space.decode(entry.genes), entry.epochs) for entry in training_path(entries, number)]
 
 
-def tell_outcome(individual: Any, entry: Entry) -> None:
-    """Tell an individual which evaluation on record is its own, and by how much it breaks its constraints.
+def check_unchanged(individual: Any, entry: Entry) -> None:
+    """Check that an evaluation has left its individual as it was planned; of what can be read but once, none is known.
 
     Raises:
-        InputError: Its genes are no longer those that are on record.
+        InputError: It has other genes.
     """
-    if genes_of(individual) != entry.genes:
+    genes = genes_of(individual)
+    if genes and repr(genes) != repr(entry.genes):  # NaN is like itself
         raise InputError(
             f"evaluate must leave the individual as it is; evaluation {entry.number} has changed the genes "
             f"{reprlib.repr(list(entry.genes))} to {reprlib.repr(list(individual))}. What improves an individual, such "
             "as a local search, is an operator: apply it before `map`."
         )
+
+
+def tell_outcome(individual: Any, entry: Entry) -> None:
+    """Tell an individual which evaluation on record is its own, and by how much it breaks its constraints."""
     if hasattr(individual, "__dict__"):  # a bare list or array has nowhere to keep it
         individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
     if hasattr(individual, "fitness"):

@@ -93,7 +93,7 @@ class ProgressDisplay:
         """Count a new evaluation."""
         added = [entry]
         if not any(self._new) and len(study.record) > self._evaluations + 1:  # the beginning of this batch is on record
-            added = [one for one in study.record if one.number >= self._evaluations]
+            added = [study.record[number] for number in study.record.as_completed()[self._evaluations :]]
         costs = [self._cost_of(one) for one in added if one.duplicate_of is None]
         if len(added) > 1:
             self._since, self._since_cost = self._clock(), self._cost + sum(costs)

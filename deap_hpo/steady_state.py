@@ -14,7 +14,7 @@ from deap import base, tools
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_probability
-from deap_hpo.entries import Entry, tell_outcome, with_worst_values
+from deap_hpo.entries import Entry, check_unchanged, tell_outcome, with_worst_values
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
@@ -242,6 +242,7 @@ class SteadyStudy(Study):
             position, answer = next(running, (None, None))
         if position is None or answer is None:
             return None
+        check_unchanged(self._individuals[under_way[position].number - self._first], under_way[position])
         evaluation = with_worst_values(answer, self.directions)
         self._acknowledge(replace(under_way[position], evaluation=evaluation, generation=self.generation))
         return under_way[position]

@@ -22,7 +22,7 @@ from deap_hpo.budget import Budget
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.continuation import Continuations
-from deap_hpo.entries import Entry, genes_of, tell_outcome, values_for, with_worst_values
+from deap_hpo.entries import Entry, check_unchanged, genes_of, tell_outcome, values_for, with_worst_values
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluate, as_evaluator, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor, check_executor
@@ -117,14 +117,14 @@ class Study(LiveResults):
         self.executor = check_executor(executor or SerialExecutor())
         self.pruner = None if pruner is None else check_pruner(pruner, len(self.directions))
         self.callbacks = [FailureWarning(), UndoneWarning(), *check_callbacks(callbacks)]
-        identity = {"seed": self.seed, "common_random_numbers": common_random_numbers, "settings": dict(settings or {})}
+        self._common = check_flag("common_random_numbers", common_random_numbers)
+        identity = {"seed": self.seed, "common_random_numbers": self._common, "settings": dict(settings or {})}
         identity["pruner"] = repr(pruner) if pruner else None
         if storage is not None:  # of which there can be one driver alone
             end_if_only_imported()
         self.record = Record(name, storage, self.space, self.directions, identity, resume=check_flag("resume", resume))
         self.provenance = Provenance(self.record)
         self.provenance.note("version", deap_hpo.__version__)
-        self._common = common_random_numbers
         self._count, self.generation = 0, 0  # evaluations asked for, and batches complete
         self._continuations = Continuations(self.record, self.executor, self._decode)
         self._batch: tuple[list[Entry], float] = ([], 0.0)
@@ -264,6 +264,7 @@ class Study(LiveResults):
             return
         requests = self._requests(asked)
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
+            check_unchanged(asked[i][1], asked[i][0])
             self._acknowledge(replace(asked[i][0], evaluation=with_worst_values(evaluation, self.directions)))
             if self.budget.time_is_up:
                 requests.clear()

@@ -12,7 +12,12 @@ from deap_hpo.errors import warn
 NOTE = "undone"
 """Name of an evaluation's note that says which they are."""
 
-# A scheduler changes the learning rate of the optimiser; what it begins from it keeps to itself.
+# Most schedulers go on from the optimiser's learning rate; some compute it anew each time from one of their own.
+_FROM_THEIR_OWN = (
+    "lr_lambdas",
+    "T_i",
+    "max_lrs",
+)  # in the states of LambdaLR, CosineAnnealingWarmRestarts and CyclicLR
 _NAMES_IN_TORCH = {"learning_rate": ("lr", "base_lrs"), "lr": ("lr", "base_lrs")}
 
 
@@ -21,7 +26,8 @@ def optimizer_settings(state: Any) -> dict[str, float]:
 
     Args:
         state: Dicts, lists and tuples, one in another. An optimiser's `state_dict()` is a dict that holds
-            `param_groups`, a list of dicts; a scheduler's holds `base_lrs`, a list of numbers.
+            `param_groups`, a list of dicts; of schedulers, those count that compute each
+            learning rate from their `base_lrs`, a list of numbers.
 
     Example:
         >>> optimizer_settings({"optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]}})
@@ -35,6 +41,8 @@ def _settings(state: Any, path: str) -> Iterator[tuple[str, float]]:
         for i, group in enumerate(state["param_groups"]):
             yield from ((f"{path}/{i}/{name}", value) for name, value in group.items() if is_number(value))
     elif isinstance(state, Mapping) and isinstance(state.get("base_lrs"), list):
+        if not any(name in state for name in _FROM_THEIR_OWN):
+            return
         yield from ((f"{path}/{i}/base_lrs", value) for i, value in enumerate(state["base_lrs"]) if is_number(value))
     elif isinstance(state, (Mapping, list, tuple)):
         for key, part in state.items() if isinstance(state, Mapping) else enumerate(state):

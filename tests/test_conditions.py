@@ -198,6 +198,15 @@ def test_many_that_decide_are_counted_at_once_alone_in_a_chain_and_below_one() -
     whole = {"whole": Categorical(["a", "b", "c"])}
     under = {f"on{i}": {"whole": ["a", "b"]} for i in range(60)} | {f"n{i}": {f"on{i}": True} for i in range(60)}
     assert GeneColumns(Space({**whole, **switches, **numbers}, under)).size == 2 * 4.0**60 + 1
+    turns = {f"t{i}": Categorical(["a", "b", "c"]) for i in range(31)}
+    waits = {f"s{i}": {f"t{i}": ["a", "b"], f"t{i + 1}": "a"} for i in range(30)}
+    overlapping = Space({**turns, **{f"s{i}": Int(1, 2) for i in range(30)}}, waits)
+    before = {True: 2.0, False: 1.0}  # ways of the turns so far, by whether the last lets the next number be in use
+    for _ in range(30):
+        last_is_a = before[True] * 2 + before[False]
+        others = before[True] + before[False]
+        before = {True: last_is_a + others, False: others}
+    assert GeneColumns(overlapping).size == pytest.approx(sum(before.values()))
     endless = Space({**switches, "x": Float(0.0, 1.0)}, {"x": {"on59": True}})
     assert GeneColumns(endless).size == math.inf
 

@@ -62,14 +62,20 @@ def test_hyperparameters_that_a_loaded_optimiser_undoes_are_told_once(workers: i
     assert {e.number for e in study.entries if NOTE in e.evaluation.notes} >= inherited
 
 
-def test_a_scheduler_that_is_loaded_last_is_told_of_too() -> None:
+@pytest.mark.parametrize("kind", ["exponential", "lambda"])
+def test_a_scheduler_undoes_what_it_computes_from_its_own_rate(kind: str) -> None:
     def function(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
         network = nn.Linear(3, 1)
         optimizer = torch.optim.SGD(network.parameters(), lr=params["learning_rate"])
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 9)
+        scheduler: Any = (
+            torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+            if kind == "exponential"
+            else torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.9**epoch)
+        )
         parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "scheduler": scheduler}
         for name, state in (checkpoint.load() or {}).items():
             parts[name].load_state_dict(state)
+        optimizer.param_groups[0]["lr"] = params["learning_rate"]
         for _ in range(checkpoint.epoch, epochs):
             loss = network(torch.ones(1, 3)).square().sum()
             optimizer.zero_grad()
@@ -79,8 +85,11 @@ def test_a_scheduler_that_is_loaded_last_is_told_of_too() -> None:
         checkpoint.save({name: part.state_dict() for name, part in parts.items()})
         return loss.item()
 
-    with pytest.warns(RuntimeWarning, match="its own learning_rate, but with .* do without a scheduler"):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         pbt(function)
+    said = [str(one.message) for one in told if "was not trained with its own learning_rate" in str(one.message)]
+    assert len(said) == (kind == "lambda")
 
 
 @pytest.mark.parametrize("how", ["first", "scheduled"])

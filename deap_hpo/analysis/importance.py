@@ -47,9 +47,10 @@ def importances(
     """
     kept = first_evaluations(trials)
     values = capped_values(kept)
-    if values.min() == values.max():
+    scaled = np.log(values) if (values > 0).all() else values / (np.abs(values).max() or 1.0)
+    if np.ptp(scaled) == 0:
         raise InputError(f"All evaluations have the value {values[0]:g}: that tells no hyperparameter from another.")
-    scaled = np.log(values) if (values > 0).all() else values / np.abs(values).max()
+    scaled = (scaled - scaled.min()) / np.ptp(scaled)  # a forest takes the smallest differences for none
     params = params_in_use(kept, space)
     # fANOVA averages over ranges evenly: over genes, since a space is drawn from evenly on its own scale. A category is
     # one gene as well: over one-hot columns, the time would double with each choice.

@@ -43,12 +43,18 @@ _MOST_TICKS = 6  # With numbers of four digits, a panel of three inches holds so
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the project's style inside."""
-    with resources.as_file(resources.files("deap_hpo.plotting") / "deap_hpo.mplstyle") as path, plt.style.context(path):
-        yield
-        interactive = plt.isinteractive()
-    # A notebook's backend turns this on when the first figure is made: leaving the style would turn it off again, and
-    # with it the pictures of all further cells.
-    matplotlib.interactive(interactive)
+    interactive = plt.isinteractive()
+    path = resources.files("deap_hpo.plotting") / "deap_hpo.mplstyle"
+    try:
+        with resources.as_file(path) as file, plt.style.context(file):
+            try:
+                yield
+            finally:
+                interactive = plt.isinteractive()
+    finally:
+        # A notebook's backend turns this on when the first figure is made: leaving the style would turn it off again,
+        # and with it the pictures of all further cells.
+        matplotlib.interactive(interactive)
 
 
 def line_look(i: int, points: int) -> dict[str, Any]:

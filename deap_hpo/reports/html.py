@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shlex
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -24,8 +25,9 @@ from deap_hpo.plotting.runs import plot_bands
 from deap_hpo.plotting.style import to_svg
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.figures import study_figures
+from deap_hpo.reports.strict_json import plain
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence
-from deap_hpo.toml_writer import config_to_toml, to_toml
+from deap_hpo.toml_writer import config_to_toml
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
 _STYLE = """
@@ -193,7 +195,7 @@ def _reproduction(study: Recorded) -> str:
     )
     if config is None:
         known = {name: study.attributes.get(name) for name in ("seed", "common_random_numbers", "settings", "space")}
-        settings = to_toml({name: value for name, value in known.items() if value is not None})
+        settings = json.dumps(plain({name: value for name, value in known.items() if value is not None}), indent=2)
         return "\n".join(
             [
                 *parts,

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist
 
 from deap_hpo.space import Categorical, Int, Space
@@ -97,52 +95,58 @@ class GeneColumns:
 
 def _size(space: Space, bins: dict[str, float]) -> float:
     """Count the configurations; infinite where there is no end of them."""
-    kinds = {name: _alike(space, name, int(bins[name])) for name in space.conditions.deciding}
-    return _count(list(space), space.conditions.allowed, bins, kinds)
+    return _Count(space, bins)(list(space), space.conditions.allowed)
 
 
-def _count(
-    names: list[str],
-    waiting: Mapping[str, Mapping[str, Sequence[Any]]],
-    bins: Mapping[str, float],
-    kinds: Mapping[str, Mapping[Any, int]],
-) -> float:
-    """Count the configurations of hyperparameters, in the order of the space, of which some wait for others of them.
+class _Count:
+    """Counts configurations of hyperparameters, in the order of the space, of which some wait for others of them.
 
-    What has nothing to do with each other is counted by itself, and multiplied: else twenty choices that each decide on
-    one number would be a million cases.
+    What has nothing to do with each other is counted by itself, and nothing twice: else twenty choices that each decide
+    on one number would be a million cases.
     """
-    if any(math.isinf(bins[name]) for name in names if name not in waiting):
-        return math.inf
-    counted = 1.0
-    for first, *others in _connected(names, waiting):
+
+    def __init__(self, space: Space, bins: Mapping[str, float]) -> None:
+        self._bins = bins
+        self._kinds = {name: _alike(space, name, int(bins[name])) for name in space.conditions.deciding}
+        self._counted: dict[tuple[Any, ...], float] = {}
+
+    def __call__(self, names: Sequence[str], waiting: Mapping[str, Mapping[str, Sequence[Any]]]) -> float:
+        """Count those of some hyperparameters; `waiting` says for which others of them they wait, and for what."""
+        if any(math.isinf(self._bins[name]) for name in names if name not in waiting):
+            return math.inf
+        return float(math.prod(self._of_one(group, waiting) for group in _connected(names, waiting)))
+
+    def _of_one(self, group: Sequence[str], waiting: Mapping[str, Mapping[str, Sequence[Any]]]) -> float:
+        first, *others = group  # The first waits for nothing.
         if not others:
-            counted *= bins[first]
-            continue
-        ways = 0.0
-        for value, alike in kinds[first].items():  # The first of them waits for nothing.
-            left, still = [], {}
-            for name in others:
-                parents = waiting.get(name, {})
-                rest = {parent: choices for parent, choices in parents.items() if parent != first}
-                if value not in parents.get(first, [value]) or not all(parent in left for parent in rest):
-                    continue  # Not in use, and so nothing that waits for it.
-                left.append(name)
-                if rest:
-                    still[name] = rest
-            ways += alike * _count(left, still, bins, kinds)
-        counted *= ways
-    return counted
+            return self._bins[first]
+        case = tuple((name, tuple(waiting.get(name, ()))) for name in group)
+        if case not in self._counted:
+            counted = 0.0
+            for value, alike in self._kinds[first].items():
+                left, still = [], {}
+                for name in others:
+                    parents = waiting.get(name, {})
+                    rest = {parent: choices for parent, choices in parents.items() if parent != first}
+                    if value not in parents.get(first, [value]) or not all(parent in left for parent in rest):
+                        continue  # Not in use, and so nothing that waits for it.
+                    left.append(name)
+                    if rest:
+                        still[name] = rest
+                counted += alike * self(left, still)
+            self._counted[case] = counted
+        return self._counted[case]
 
 
-def _connected(names: list[str], waiting: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def _connected(names: Sequence[str], waiting: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Put together what waits for one another, in the order given."""
-    places = {name: place for place, name in enumerate(names)}
-    edges = [(places[name], places[parent]) for name in names for parent in waiting.get(name, ())]
-    ends = np.array(edges, dtype=int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(len(names), len(names)))
-    labels = connected_components(graph, directed=False)[1]
-    return [[names[place] for place in np.flatnonzero(labels == label)] for label in range(labels.max(initial=-1) + 1)]
+    groups: list[list[str]] = []
+    for name in names:
+        parents = set(waiting.get(name, ()))
+        joined = [group for group in groups if not parents.isdisjoint(group)]
+        groups = [group for group in groups if parents.isdisjoint(group)]
+        groups.append([*sorted((one for group in joined for one in group), key=names.index), name])
+    return groups
 
 
 def _alike(space: Space, name: str, size: int) -> dict[Any, int]:

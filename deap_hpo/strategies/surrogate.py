@@ -265,7 +265,7 @@ def standardise(values: Array) -> Array:
 
     Where a network diverges or learns nothing, its loss says little but that it is bad; cut off at the median and
     twice its distance from the best, it does not set the scale for the others. Where the median is the best, since half
-    of the losses are, it is that of the others.
+    of the losses are, it is the (lower) median of the others.
 
     Example:
         >>> standardise(np.array([1.0, 2.0, 3.0, np.inf])).round(2).tolist()
@@ -275,12 +275,15 @@ def standardise(values: Array) -> Array:
     finite = values[np.isfinite(values)]
     best, median = finite.min(), np.median(finite)
     if median == best < finite.max():
-        median = np.median(finite[finite > best])
-    cut = np.clip(values, best, median + CUT * (median - best))
+        median = np.quantile(finite[finite > best], 0.5, method="lower")
+    if best == finite.max():  # There are the good ones and the infinite ones.
+        cut = (values > best).astype(float)
+    else:
+        cut = np.clip(values, best, median + CUT * (median - best))
     if np.ptp(cut) == 0:
         return np.zeros(len(cut))
     if np.ptp(cut) < 1e-100:  # Nor to underflow.
-        cut = (cut - best) / np.ptp(cut)
+        cut = (cut - cut.min()) / np.ptp(cut)
     targets: Array = (cut - cut.mean()) / cut.std()
     return targets
 

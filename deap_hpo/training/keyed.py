@@ -152,7 +152,7 @@ def keyed_mask(shape: torch.Size, p: float | Tensor, key: Tensor) -> Tensor:
     count = shape.numel()
     hashes = _mix_key(_index_hashes((count + 1) // 2, key.device) + key)
     if isinstance(p, Tensor):
-        threshold: int | Tensor = (p * 65536).round().clamp(max=65535).int() - 32768
+        threshold: int | Tensor = ((p * 65536).round().int() - 32768).clamp(max=32767)
     else:
         threshold = min(round(p * 65536), 65535) - 32768
     return hashes.view(torch.int16)[..., :count].ge(threshold).view(shape)

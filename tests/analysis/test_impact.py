@@ -243,6 +243,9 @@ def test_what_says_nothing_is_refused_or_is_nothing() -> None:
     assert shares["share"].tolist() == [0.0] * 3
     with pytest.raises(InputError, match="2 or more configurations of which no seed diverged; got 1"):
         noise_share(repeats(1.0, 0.1)[lambda rows: rows["configuration"].eq(0)])
+    close = table()
+    close["value"] = 1 + 1e-9 * close["params_momentum"]
+    assert importances(close, SPACE)["hyperparameter"][0] == "momentum"
     huge = table()
     assert np.isfinite(importances(huge.assign(value=(huge["value"] - 0.5) * 1e300), SPACE)["fanova"]).all()
 

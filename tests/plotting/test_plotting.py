@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -355,12 +356,16 @@ def test_a_scale_of_huge_values_is_not_told_twice() -> None:
         plt.close(figure)
 
 
-def test_drawing_leaves_a_notebook_showing_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failing", [False, True])
+def test_drawing_leaves_a_notebook_showing_figures(failing: bool) -> None:
     was = plt.isinteractive()
-    with style.style():
-        matplotlib.interactive(not was)  # as the backend of a notebook does when it makes its first figure
-    assert plt.isinteractive() is not was
-    matplotlib.interactive(was)
+    try:
+        with suppress(ZeroDivisionError), style.style():
+            matplotlib.interactive(not was)  # as the backend of a notebook does when it makes its first figure
+            _ = 1 / (not failing)
+        assert plt.isinteractive() is not was
+    finally:
+        matplotlib.interactive(was)
 
 
 def test_many_choices_stand_upright() -> None:

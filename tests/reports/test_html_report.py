@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,8 @@ def test_a_study_of_a_program_says_with_what_it_was_made(tmp_path: Path) -> None
         max_evaluations=9,
     )  # fmt: skip
     text = page([load_study("study", storage)])
-    assert "seed = 0" in text
-    assert "population = 7" in text
-    assert re.search(r"\[space.x\]\ntype = &quot;float&quot;\nlow = -2.0\nhigh = 3.0", text)
+    (shown,) = re.findall(r"<pre>(.*?)</pre>", text, re.S)
+    about = json.loads(unescape(shown))
+    assert about["seed"] == 0
+    assert about["settings"]["evolution"]["population"] == 7
+    assert about["space"]["x"] == {"type": "float", "low": -2.0, "high": 3.0, "log": False}

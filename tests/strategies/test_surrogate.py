@@ -260,6 +260,10 @@ def test_standardise_has_no_scale_and_knows_what_is_bad_where_half_are_the_best(
         np.testing.assert_allclose(standardise(np.array([1.0, 2.0, 3.0, 4.0]) * scale), usual)
     targets = standardise(np.array([0.1] * 5 + [0.5, 0.6, 0.9, 2.3]))
     assert (np.diff(targets[4:]) > 0).all()
+    for values in ([1.0, 1.0, 1.0, math.inf], [0.0, 0.0, 0.0, math.inf], [1.0, 1.0, 1.0, 2.0, 1e9]):
+        targets = standardise(np.array(values))
+        assert targets[-1] > targets[0] + 1
+    assert targets[0] < targets[3] < targets[4]
 
 
 def test_latin_hypercube_has_one_point_in_each_stratum():
