@@ -16,14 +16,13 @@ from deap_hpo.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
 from deap_hpo.strategies.gaussian_process import GaussianProcess
 from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube
-from deap_hpo.strategies.outcomes import cost_of
+from deap_hpo.strategies.outcomes import cost_of, standardise
 
 Array = NDArray[np.float64]
 Key = tuple[Any, ...]
 
 MODEL_LIMIT = 300  # Observations in the model: its cost grows with their cube.
 REFINEMENTS = 10  # Generations of evolution by the model alone, before a proposal.
-CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
 # From so many observations on: samples in the model, and steps of their Markov chains for each new observation.
 SAMPLING = ((100, 5, 2), (60, 5, 5), (40, 10, 10), (0, 20, 20))
 ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
@@ -258,34 +257,6 @@ class SurrogateStrategy:
 def blas() -> ThreadpoolController:
     """The libraries of linear algebra: with one thread, small matrices are faster, and sums always in one order."""
     return ThreadpoolController()
-
-
-def standardise(values: Array) -> Array:
-    """Map losses to targets of mean 0 and variance 1, with what is far above the median (or infinite) cut off.
-
-    Where a network diverges or learns nothing, its loss says little but that it is bad; cut off at the median and
-    twice its distance from the best, it does not set the scale for the others. Where the median is the best, since half
-    of the losses are, it is the (lower) median of the others.
-
-    Example:
-        >>> standardise(np.array([1.0, 2.0, 3.0, np.inf])).round(2).tolist()
-        [-1.34, -0.45, 0.45, 1.34]
-    """
-    values = values / max(1.0, np.abs(values[np.isfinite(values)]).max() / 1e150)  # Squares are not to overflow.
-    finite = values[np.isfinite(values)]
-    best, median = finite.min(), np.median(finite)
-    if median == best < finite.max():
-        median = np.quantile(finite[finite > best], 0.5, method="lower")
-    if best == finite.max():  # There are the good ones and the infinite ones.
-        cut = (values > best).astype(float)
-    else:
-        cut = np.clip(values, best, median + CUT * (median - best))
-    if np.ptp(cut) == 0:
-        return np.zeros(len(cut))
-    if np.ptp(cut) < 1e-100:  # Nor to underflow.
-        cut = (cut - cut.min()) / np.ptp(cut)
-    targets: Array = (cut - cut.mean()) / cut.std()
-    return targets
 
 
 def log_improvement(z: Array) -> Array:

@@ -12,10 +12,10 @@ from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, into_box
 from deap_hpo.strategies.freeze_thaw import FreezeThawStrategy
 from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube
+from deap_hpo.strategies.outcomes import standardise
 from deap_hpo.strategies.surrogate import (
     SurrogateStrategy,
     log_improvement,
-    standardise,
 )
 
 SQUARE = Space({"x": Float(-2.0, 2.0), "y": Float(-2.0, 2.0)})
