@@ -134,6 +134,14 @@ def check_unchanged(individual: Any, entry: Entry) -> None:
 
     Raises:
         InputError: It has other genes.
+
+    Example:
+        >>> entry = Entry(3, 0, (1.0, 0.5), Evaluation((0.1,)), seed=0)
+        >>> check_unchanged([1.0, 0.5], entry)
+        >>> check_unchanged([0.5, 0.5], entry)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: evaluate must leave the individual as it is; evaluation 3 has changed the genes ...
     """
     genes = genes_of(individual)
     if genes and repr(genes) != repr(entry.genes):  # NaN is like itself
@@ -145,7 +153,15 @@ def check_unchanged(individual: Any, entry: Entry) -> None:
 
 
 def tell_outcome(individual: Any, entry: Entry) -> None:
-    """Tell an individual which evaluation on record is its own, and by how much it breaks its constraints."""
+    """Tell an individual which evaluation on record is its own, and by how much it breaks its constraints.
+
+    Example:
+        >>> from deap_hpo.individual import Individual
+        >>> individual = Individual([0.5])
+        >>> tell_outcome(individual, Entry(3, 0, (0.5,), Evaluation((0.1,), violation=2.0), seed=0))
+        >>> individual.origin, individual.fitness.violation
+        ((3,), 2.0)
+    """
     if hasattr(individual, "__dict__"):  # a bare list or array has nowhere to keep it
         individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
     if hasattr(individual, "fitness"):

@@ -21,6 +21,8 @@ from deap_hpo.space import Space
 from deap_hpo.storage import check_name, errors_named, has_study, opened
 from deap_hpo.trials import check_ours, directions_of, to_entry
 
+_MOST_NAMES = 6  # of studies, in a sentence
+
 
 @dataclass(frozen=True, repr=False)
 class Recorded(Results):
@@ -142,9 +144,6 @@ def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded
             attributes=study.user_attrs,
             storage=str(storage),
         )
-
-
-_MOST_NAMES = 6
 
 
 def find_study(name: str, backend: BaseStorage) -> optuna.Study:

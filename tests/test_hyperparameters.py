@@ -274,7 +274,11 @@ def test_nan_gene_is_refused(hyperparameter):
             "value must be a whole number of steps of 16 above 16, such as 96 or 112; got 100.",
         ),
         (lambda: Int(16, 256, step=16).encode(272), ValueError, "value must be within [16, 256]; got 272."),
-        (lambda: Categorical([[1]]), TypeError, "choices must be None, bools, ints, floats or strings; got [1]."),
+        (
+            lambda: Categorical([[1]]),
+            TypeError,
+            "choices must be None, bools, ints, floats or strings; got [1]. Give anything else a name, and look it up",
+        ),
         (lambda: Categorical([math.nan]), ValueError, "choices must be finite; got nan."),
         (
             lambda: Categorical([1, 2, True]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import evaluators
 import pytest
 from interruptions import InterruptedAt
+from rich.console import Console
 from test_study import SPACE, objective
 
 from deap_hpo.budget import Budget, BudgetSpent
@@ -18,6 +20,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.individual import individual_type, make_toolbox
 from deap_hpo.objective import Objective
+from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
@@ -25,6 +28,7 @@ from deap_hpo.space import Float, Int, Space
 from deap_hpo.steady_state import SteadyStudy, eaSteadyState
 from deap_hpo.stopping import EarlyStopping, StoppedEarly
 from deap_hpo.training.checkpoints import FolderCheckpoints
+from deap_hpo.workload import Batch, Workload
 
 
 def saves(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
@@ -275,3 +279,46 @@ def test_of_equal_genomes_the_unlucky_one_gives_way() -> None:
 def test_arguments_out_of_range_are_refused(size: int, nevals: int) -> None:
     with SteadyStudy(SPACE) as study, pytest.raises(ValueError, match="must be at least 4"):
         evolve(study, objective, nevals, size)
+
+
+def of_line(params: dict[str, Any]) -> float:
+    return float(params["x"])
+
+
+class LatestFirst(SerialExecutor):
+    """Finishes what was asked for last before what was asked for first."""
+
+    def run(self, evaluate: Any, requests: Any) -> Iterator[Any]:
+        done: set[int] = set()
+        while len(done) < len(requests):
+            latest = max(set(range(len(requests))) - done)
+            done.add(latest)
+            for _, evaluation in super().run(evaluate, [requests[latest]]):
+                yield latest, evaluation
+
+
+def test_the_progress_of_a_study_that_goes_on_counts_what_is_finished(tmp_path: Path) -> None:
+    options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3, "resume": True, "executor": LatestFirst()}
+    with SteadyStudy(LINE, max_evaluations=8, **options) as study, pytest.raises(BudgetSpent):
+        evolve(study, of_line, nevals=24)
+    screen = io.StringIO()
+    batches = Workload((Batch(6, 1),) * 4)
+    progress = ProgressDisplay(batches, epochs=False, lines=True, console=Console(file=screen, width=100))
+    with (
+        progress,
+        SteadyStudy(LINE, callbacks=[progress], max_evaluations=10, **options) as study,
+        pytest.raises(BudgetSpent),
+    ):
+        evolve(study, of_line, nevals=24)
+    assert study.record.as_completed() != sorted(study.record.as_completed())
+    assert " 10/" in screen.getvalue().splitlines()[-1]
+
+
+def test_what_changes_its_individual_is_refused_before_it_is_written() -> None:
+    def improves(individual: Any) -> float:
+        individual[0] *= 0.5
+        return float(individual[0])
+
+    with SteadyStudy(seed=1) as study, pytest.raises(InputError, match="must leave the individual as it is"):
+        list(study.each(improves, [[1.0], [2.0]]))
+    assert len(study.record) == 0

@@ -567,3 +567,13 @@ def test_a_name_that_is_taken_is_told_with_commands_that_work(tmp_path: Path, mo
         assert call("run", "small.toml", "--storage", storage).exit_code == 0
         refused = call("run", "small.toml", "--storage", storage).stderr
         assert f"Resume it (`deap-hpo resume small{option}`), delete it (`deap-hpo delete small{option}`, or" in refused
+
+
+def test_where_no_name_is_near_the_studies_are_named(storage: str) -> None:
+    with pytest.raises(InputError, match=r"There is no record|The record is empty"):
+        load_study("anything", storage)
+    for i in range(8):
+        with Study(SPACE, name=f"run_{i}", storage=storage, seed=3) as study:
+            study.map(objective, [[0.5] * len(SPACE)])
+    with pytest.raises(InputError, match=r"There are: run_0, run_1, run_2, run_3, run_4, run_5, \.\.\."):
+        load_study("another", storage)

@@ -643,3 +643,8 @@ def test_an_evaluation_that_changes_its_individual_is_refused() -> None:
     with Study(seed=1) as study:
         study.map(lambda individual: 0.5, [np.array([math.nan, 1.0])])
         assert len(study.record) == 1
+
+
+def test_a_flag_is_no_text() -> None:
+    with pytest.raises(InputError, match="common_random_numbers must be True or False; got 'no'"):
+        Study(SPACE, common_random_numbers="no")  # type: ignore[arg-type]

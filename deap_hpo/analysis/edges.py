@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from deap_hpo.results import Results
 from deap_hpo.space import Categorical
 from deap_hpo.wording import format_cell
@@ -43,19 +40,18 @@ def crowded_ends(study: Results) -> dict[str, str]:
     found = {}
     best = [space.snap(entry.genes) for entry in ranked[:_BEST]]
     in_use = [space.decode(genes) for genes in best]
-    for place, name in enumerate(space):
-        hyperparameter: Any = space[name]
+    for place, (name, hyperparameter) in enumerate(space.items()):
         if isinstance(hyperparameter, Categorical) or hyperparameter.size < _COARSE:
             continue
         if not all(name in params for params in in_use):
             continue
-        # On a log scale, the gene of the lowest of the whole numbers is not as near to 0.
-        ends = [hyperparameter.encode(hyperparameter.decode(end)) for end in (0.0, 1.0)]
-        finite = math.isfinite(hyperparameter.size)
-        lowest, highest = (max(_OUTER, ends[0]), min(1 - _OUTER, ends[1])) if finite else (_OUTER, 1 - _OUTER)
-        if all(genes[place] <= lowest for genes in best) and hyperparameter.low != 0:
+        lowest, highest = (
+            hyperparameter.snap(0.0),
+            hyperparameter.snap(1.0),
+        )  # the genes of the first and the last value
+        if all(genes[place] <= max(_OUTER, lowest) for genes in best) and hyperparameter.low != 0:
             found[name] = "lower"
-        elif all(genes[place] >= highest for genes in best):
+        elif all(genes[place] >= min(1 - _OUTER, highest) for genes in best):
             found[name] = "upper"
     return found
 

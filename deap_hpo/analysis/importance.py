@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,14 @@ def importances(
 
     Raises:
         InputError: There are fewer than 10 evaluations, none with a finite value, or all with the same one.
+
+    Example:
+        >>> from deap_hpo.space import Float
+        >>> lr, momentum = np.random.default_rng(0).random((2, 100))
+        >>> trials = pd.DataFrame({"params_lr": lr, "params_momentum": momentum, "value": 1 - lr, "status": "ok"})
+        >>> found = importances(trials, Space({"lr": Float(0.0, 1.0), "momentum": Float(0.0, 1.0)}))
+        >>> found["hyperparameter"].tolist(), bool(found["fanova"][0] > 0.9)
+        (['lr', 'momentum'], True)
     """
     kept = first_evaluations(trials)
     values = capped_values(kept)
@@ -57,15 +66,14 @@ def importances(
     genes = [dict(zip(space, space.encode(used), strict=True)) for used in params]
     unit = dict.fromkeys(space, FloatDistribution(0.0, 1.0))
     middle = {name: hyperparameter.decode(0.5) for name, hyperparameter in space.items()}
+    values_in_use = [{**middle, **used} for used in params]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        fanova = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        ped_anova = optuna.importance.PedAnovaImportanceEvaluator()
     shares = {
-        "fanova": _shares(genes, unit, scaled, direction, optuna.importance.FanovaImportanceEvaluator(seed=seed)),
-        "ped_anova": _shares(
-            [{**middle, **used} for used in params],
-            distributions(space),
-            scaled,
-            direction,
-            optuna.importance.PedAnovaImportanceEvaluator(),
-        ),
+        "fanova": _shares(genes, unit, scaled, direction, fanova),
+        "ped_anova": _shares(values_in_use, distributions(space), scaled, direction, ped_anova),
     }
     table = pd.DataFrame(shares).sort_values("fanova", ascending=False).rename_axis("hyperparameter").reset_index()
     return table[["hyperparameter", *shares]]

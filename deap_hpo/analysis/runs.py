@@ -17,6 +17,8 @@ from scipy.spatial.distance import pdist
 from deap_hpo.analysis.tables import epochs_table, summary
 from deap_hpo.entries import Entry, best_entry
 from deap_hpo.errors import InputError
+from deap_hpo.individual import individual_type
+from deap_hpo.operators import selTruncation
 from deap_hpo.recorded import Recorded
 
 Runs = Mapping[str, Sequence[Recorded]]
@@ -95,28 +97,30 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
     "truncation", the best half of the one before, which survives.
     """
     sign = 1 if recorded.directions[0] == "minimize" else -1
+    kind = individual_type((-sign,))
     survives = (recorded.attributes.get("config") or {}).get("evolution", {}).get("algorithm") == "truncation"
     trainings, best, rows = 0, np.nan, []
-    population: list[Entry] = []
+    population: list[Any] = []
     by_generation = attrgetter("generation")
     for generation, entries in groupby(sorted(recorded.entries, key=by_generation), by_generation):
         batch = list(entries)
-        ranked = sorted(population, key=lambda entry: _badness(entry, sign))
-        population = [*(ranked[: len(ranked) // 2] if survives else []), *batch]
+        survivors = selTruncation(population, len(population) // 2) if survives else []
+        population = [*survivors, *(_individual(entry, kind) for entry in batch)]
         trainings += sum(entry.duplicate_of is None for entry in batch)
         finite = [sign * entry.evaluation.value for entry in batch if entry.evaluation.feasible]
         best = sign * float(np.fmin(sign * best, min(finite, default=np.nan)))
-        genomes = np.array([entry.genes for entry in population])
+        genomes = np.array(population)
         rows.append(
             {"generation": generation, "trainings": trainings, "best": best, "diversity": _mean_distance(genomes)}
         )
     return pd.DataFrame(rows, columns=["generation", "trainings", "best", "diversity"])
 
 
-def _badness(entry: Entry, sign: int) -> tuple[float, float]:
-    """What truncation sorts by: what breaks a constraint comes after what does not, what has no finite value last."""
-    value = sign * entry.evaluation.value
-    return entry.evaluation.violation or (0.0 if np.isfinite(value) else np.inf), value
+def _individual(entry: Entry, kind: type[Any]) -> Any:
+    individual = kind(entry.genes)
+    individual.fitness.values = (entry.evaluation.value,)
+    individual.fitness.violation = entry.evaluation.violation
+    return individual
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[str, float]:

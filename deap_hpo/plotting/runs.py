@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deap_hpo.plotting.style import COLORS, label_values, line_look, name_rows, style
+from deap_hpo.plotting.style import COLORS, label_values, line_look, literal, name_rows, style
 
 
 @style()
@@ -83,7 +83,7 @@ def plot_bands(
     """
     figure, axes = plt.subplots()
     for i, (label, band) in enumerate(bands.groupby("label", sort=False)):
-        (line,) = axes.plot(band[x], band["mean"], ms=5, lw=1.8, label=str(label), **line_look(i, len(band)))
+        (line,) = axes.plot(band[x], band["mean"], ms=5, lw=1.8, label=literal(str(label)), **line_look(i, len(band)))
         axes.fill_between(band[x], band["low"], band["high"], color=line.get_color(), alpha=0.12, lw=0)
     axes.set_xlabel(x_name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -114,7 +114,7 @@ def plot_final_curves(curves: pd.DataFrame, *, title: str = "") -> Figure:
         for _, curve in curves[curves["label"].eq(label)].groupby("seed"):
             for column, colour, marker, line, _ in kinds:
                 axes.plot(curve["epoch"], curve[column], color=colour, marker=marker, ls=line, ms=4, lw=1.2, alpha=0.8)
-        axes.set_title(str(label), fontsize=9)
+        axes.set_title(literal(str(label)), fontsize=9)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.margins(x=0.15)

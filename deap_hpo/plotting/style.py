@@ -271,6 +271,6 @@ def _is_nan(value: Any) -> bool:
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Give each row of a figure its name, the first on top."""
-    axes.set_yticks(range(len(names)), list(names))
+    axes.set_yticks(range(len(names)), [literal(name) for name in names])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)

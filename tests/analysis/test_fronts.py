@@ -24,6 +24,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import individual_type
 from deap_hpo.plotting.pareto import plot_pareto_front
+from deap_hpo.plotting.style import save
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import print_study
@@ -313,3 +314,12 @@ def test_points_of_the_front_have_their_numbers_where_there_is_room() -> None:
     table = front_table(study.entries, study.directions, study.objective_names)
     figure = plot_pareto_front(table, study.objective_names, study.directions)
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0", "1", "3"]
+
+
+def test_dollars_in_the_names_of_objectives_are_drawn_as_they_are(tmp_path: Path) -> None:
+    study = recorded([((1.0, 2.0), 0.0, "ok"), ((2.0, 1.0), 0.0, "ok")])
+    names = ["$_{$", "cost in $ per $"]
+    save(
+        plot_pareto_front(front_table(study.entries, study.directions, names), names, study.directions), tmp_path / "f"
+    )
+    assert (tmp_path / "f.png").exists()

@@ -265,6 +265,7 @@ def test_colours_are_those_of_the_style_wherever_a_figure_is_shown() -> None:
     [
         ((0.1, 4.0), ["0.1", "0.2", "0.5", "1", "2"]),
         ((0.001, 0.4), ["0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1", "0.2"]),
+        ((0.42, 2.3), ["0.5", "0.6", "0.7", "0.8", "0.9", "1", "2"]),
         ((0.91, 0.93), ["0.9125", "0.9150", "0.9200", "0.9275"]),
         ((0.1, 1e12), None),
         ((1e-7, 0.1), None),
@@ -301,6 +302,13 @@ def test_choices_that_are_numbers_have_their_ticks(choices: tuple[float, ...], s
     assert axes.get_xscale() == scale
     assert [label.get_text() for label in axes.get_xticklabels()] == [f"{choice:g}" for choice in choices]
     assert not axes.get_xticks(minor=True).size
+    plt.close(figure)
+
+
+def test_many_choices_that_are_numbers_are_on_their_scale() -> None:
+    figure, axes = plt.subplots()
+    style.scale_axis(axes, Categorical([2**i for i in range(4, 11)]))
+    assert axes.get_xscale() == "log"
     plt.close(figure)
 
 
@@ -373,4 +381,30 @@ def test_many_choices_stand_upright() -> None:
     style.scale_axis(axes, Categorical([f"kind {i}" for i in range(30)]))
     figure.canvas.draw()
     assert {label.get_rotation() for label in axes.get_xticklabels()} == {90.0}
+    plt.close(figure)
+
+
+def test_the_points_of_thousands_are_small() -> None:
+    space = Space({"x": Float(0.0, 1.0)})
+    sizes = []
+    for count in (20, 200, 800, 4000):
+        rows = [Entry(i, i // 10, (i / count,), Evaluation((1.0 + i,)), seed=0) for i in range(count)]
+        figure = plot_slice(trials_table(rows, space), space)
+        sizes.append(float(figure.axes[0].collections[0].get_sizes()[0]))
+        plt.close(figure)
+    assert sizes == [25.0, 25.0, 6.25, 5.0]
+
+
+def test_of_one_hyperparameter_nothing_is_averaged_and_the_title_has_room() -> None:
+    space = Space({"x": Float(0.0, 1.0)})
+    trials = trials_table([Entry(i, 0, (i / 5,), Evaluation((0.5 + i,)), seed=0) for i in range(5)], space)
+    dependence = pd.DataFrame({"hyperparameter": ["x"], "value": 0.5, "mean": 1.0, "low": 0.9, "high": 1.1})
+    figure = plot_partial_dependence(dependence, trials, space)
+    assert figure.get_suptitle() == "What the hyperparameter does"
+    figure.draw_without_rendering()  # type: ignore[no-untyped-call]
+    width = figure.bbox.width
+    for drawn in (figure._suptitle, *figure.legends):  # type: ignore[attr-defined]
+        extent = drawn.get_window_extent()
+        assert extent.x0 >= 0
+        assert extent.x1 <= width
     plt.close(figure)

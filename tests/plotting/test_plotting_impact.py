@@ -171,3 +171,24 @@ def test_49_lines_all_differ_without_colours_too() -> None:
 def test_a_figure_is_the_same_byte_for_byte(tmp_path: Path) -> None:
     first, second = ([path.read_bytes() for path in save(runs_figure(), tmp_path / name / "runs")] for name in "ab")
     assert first == second
+
+
+def test_dollars_in_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    name, method = "$x_{$", "$m_{$"
+    space = Space({name: Float(0.0, 1.0), "$y$": Float(0.0, 1.0)})
+    rng = np.random.default_rng(0)
+    rows = [Entry(i, 0, tuple(rng.random(2)), Evaluation((1.0 + i,)), seed=0) for i in range(12)]
+    made = trials_table(rows, space)
+    model = ResponseModel(made, space, model="nearest")
+    bands = band_of(1).assign(method=method, label=method)
+    outcome = {"method": method, "mean": 0.5, "median": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.0}
+    figures = [
+        plot_param_importances(importances(made, space)),
+        plot_partial_dependence(partial_dependence(model, resolution=3), made, space, value_name=name),
+        plot_interactions(interactions(model, resolution=3), made, space, value_name=name),
+        plot_comparison(bands),
+        plot_regrets(bands, first=method),
+        plot_outcomes([outcome], value_name=name),
+    ]
+    for number, figure in enumerate(figures):
+        save(figure, tmp_path / str(number), pdf=False)  # which raises where it is read as mathematics

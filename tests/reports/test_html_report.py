@@ -240,3 +240,13 @@ def test_a_study_of_a_program_says_with_what_it_was_made(tmp_path: Path) -> None
     assert about["seed"] == 0
     assert about["settings"]["evolution"]["population"] == 7
     assert about["space"]["x"] == {"type": "float", "low": -2.0, "high": 3.0, "log": False}
+
+
+def test_the_overview_counts_what_failed() -> None:
+    study = searched(12, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
+    failed = replace(study.entries[3], evaluation=Evaluation((math.inf,), "failed", error="ValueError: no"))
+    broken = replace(study, name="broken", entries=(*study.entries[:3], failed, *study.entries[4:]))
+    overview = page([study, broken]).partition("<h2>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", overview, re.S)
+    (head, *cells) = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    assert [row[head.index("failed")] for row in cells] == ["0", "1"]

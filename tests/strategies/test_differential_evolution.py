@@ -81,3 +81,12 @@ def test_donors_differ_by_members_of_population_and_archive():
     # The other one comes from 4 members, which differ in nothing, or 6 of the archive.
     assert all(np.allclose(child, 0.5) or np.allclose(child, 0.57) for child in children)
     assert 90 < sum(np.allclose(child, 0.57) for child in children) < 150
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_largest_costs_there_are_are_compared():
+    largest = np.finfo(float).max
+    strategy = DifferentialEvolutionStrategy(SPACE, population_size=4)
+    step(strategy, [largest, largest, largest, 1.0])
+    step(strategy, [-largest, 0.5, largest, 1.0])
+    assert strategy._costs.tolist() == [-largest, 0.5, largest, 1.0]
