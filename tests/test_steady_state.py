@@ -299,19 +299,16 @@ class LatestFirst(SerialExecutor):
 
 def test_the_progress_of_a_study_that_goes_on_counts_what_is_finished(tmp_path: Path) -> None:
     options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "seed": 3, "resume": True, "executor": LatestFirst()}
-    with SteadyStudy(LINE, max_evaluations=8, **options) as study, pytest.raises(BudgetSpent):
-        evolve(study, of_line, nevals=24)
+    with SteadyStudy(LINE, **options) as study, pytest.raises(KeyboardInterrupt):
+        evolve(study, InterruptedAt(7, of_line), nevals=24)
+    assert study.record.as_completed()[6:] == [9], "the first ones are still to come"
     screen = io.StringIO()
     batches = Workload((Batch(6, 1),) * 4)
     progress = ProgressDisplay(batches, epochs=False, lines=True, console=Console(file=screen, width=100))
-    with (
-        progress,
-        SteadyStudy(LINE, callbacks=[progress], max_evaluations=10, **options) as study,
-        pytest.raises(BudgetSpent),
-    ):
-        evolve(study, of_line, nevals=24)
-    assert study.record.as_completed() != sorted(study.record.as_completed())
-    assert " 10/" in screen.getvalue().splitlines()[-1]
+    with pytest.raises(KeyboardInterrupt), progress, SteadyStudy(LINE, callbacks=[progress], **options) as study:
+        evolve(study, InterruptedAt(2, of_line), nevals=24)
+    done = len(study.record)
+    assert f"generation 2/4: {done}/24 evaluations" in screen.getvalue().splitlines()[-1]
 
 
 def test_what_changes_its_individual_is_refused_before_it_is_written() -> None:

@@ -41,11 +41,12 @@ caption { text-align: left; color: #555; padding-bottom: .3rem } th, td { paddin
 th { border-bottom: 1px solid #888; white-space: nowrap } tbody tr:nth-child(even) { background: #f5f5f5 }
 td:first-child, th:first-child { text-align: left }
 .wide { overflow-x: auto; max-height: 30rem } figure { margin: 1rem 0 } img { max-width: 100%; height: auto }
-pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .85rem }
+pre { background: #f5f5f5; padding: .8rem; white-space: pre-wrap; font-size: .85rem }
 summary { cursor: pointer; color: #0072b2 }
 @media print {
   details > * { display: block } details::details-content { content-visibility: visible; display: block }
-  .wide { max-height: none; overflow: visible } table { font-size: .7rem } th, td { padding: .1rem .3rem }
+  .wide { max-height: none; overflow: visible } table { font-size: .65rem }
+  th, td { padding: .1rem .25rem } th { white-space: normal; overflow-wrap: anywhere }
 }
 """
 
@@ -194,8 +195,10 @@ def _reproduction(study: Recorded) -> str:
         f"<p>Recorded by deap-hpo {escape(str(study.attributes.get('version', 'of an unknown version')))}.</p>"
     )
     if config is None:
-        known = {name: study.attributes.get(name) for name in ("seed", "common_random_numbers", "settings", "space")}
-        settings = json.dumps(plain({name: value for name, value in known.items() if value is not None}), indent=2)
+        known = {name: study.attributes.get(name) for name in ("seed", "common_random_numbers")}
+        for section in ("settings", "space"):
+            known |= {f"{section}.{name}": value for name, value in (study.attributes.get(section) or {}).items()}
+        settings = "\n".join(f"{name} = {json.dumps(plain(value))}" for name, value in known.items())
         return "\n".join(
             [
                 *parts,

@@ -236,10 +236,10 @@ def test_a_study_of_a_program_says_with_what_it_was_made(tmp_path: Path) -> None
     )  # fmt: skip
     text = page([load_study("study", storage)])
     (shown,) = re.findall(r"<pre>(.*?)</pre>", text, re.S)
-    about = json.loads(unescape(shown))
-    assert about["seed"] == 0
-    assert about["settings"]["evolution"]["population"] == 7
-    assert about["space"]["x"] == {"type": "float", "low": -2.0, "high": 3.0, "log": False}
+    about = dict(line.split(" = ", 1) for line in unescape(shown).splitlines())
+    assert about["seed"] == "0"
+    assert json.loads(about["settings.evolution"])["population"] == 7
+    assert json.loads(about["space.x"]) == {"type": "float", "low": -2.0, "high": 3.0, "log": False}
 
 
 def test_the_overview_counts_what_failed() -> None:
