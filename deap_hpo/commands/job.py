@@ -62,7 +62,7 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
             export = f"deap-hpo export {name}{storage_option(storage)}"
             network += f" (it expects normalised inputs; {export} writes it with its normalisation)"
         _print_final(recorded, final, network, figures, storage, output)
-        output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N", soft_wrap=True)
+        output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N")
 
 
 def _print_final(
@@ -88,7 +88,7 @@ def _print_final(
     if sentence := edge_sentence(recorded):
         output.print(escape(sentence))
     for label, text in rows.items():
-        output.print(f"  [bold]{label:<10}[/bold] {escape(text)}", soft_wrap=True)
+        output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
 
 
 def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:

@@ -147,6 +147,19 @@ def searched(count: int, space: Space) -> Recorded:
     return Recorded("study", ("minimize",), space, tuple(entries), {})
 
 
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium")
+def test_on_paper_all_evaluations_are_there(tmp_path: Path) -> None:
+    text = page([searched(200, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))])
+    pages = []
+    for name, whole in (("folded", text.replace("@media print", "@media speech")), ("printed", text)):
+        (tmp_path / f"{name}.html").write_text(whole)
+        paper = f"--print-to-pdf={tmp_path / name}.pdf"
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", paper, f"file://{tmp_path / name}.html"]
+        subprocess.run(command, capture_output=True, check=True, timeout=100)
+        pages.append(len(re.findall(rb"/Type\s*/Page\b", (tmp_path / f"{name}.pdf").read_bytes())))
+    assert pages[1] >= pages[0] + 2, "200 rows do not go on one"
+
+
 def test_a_study_with_conditions_has_all_figures() -> None:
     hyperparameters = {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 0.9), "width": Int(8, 512)}
     space = Space(hyperparameters, when={"momentum": {"optimizer": "sgd"}, "width": {"optimizer": "adam"}})
