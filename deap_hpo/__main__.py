@@ -87,6 +87,8 @@ def evolve(
         # Without its storage: a URL may hold a password.
         study.provenance.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
 
+        if algorithm.plan:
+            study.provenance.check("plan", algorithm.plan)
         algorithm.toolbox.register("evaluate", trainer)
         algorithm.toolbox.register("map", study.map)
         population, logbook = algorithm.run(stats=study.statistics(), verbose=verbose)

@@ -44,6 +44,12 @@ class Algorithm:
     toolbox: base.Toolbox
     proposer: Loop | Strategy
 
+    @property
+    def plan(self) -> str:
+        """What the proposer has made of the budget, where it says so: which grid it is, for instance."""
+        said = str(self.proposer)
+        return "" if said.startswith("<") else said  # as objects without a __str__ of their own do
+
     def run(self, *, stats: tools.Statistics | None = None, verbose: bool = False) -> tuple[list[Any], tools.Logbook]:
         """Run it to its last generation.
 
@@ -61,8 +67,8 @@ class Algorithm:
         if evolution.stages:
             toolbox.register("map", StagedMap(toolbox.map, evolution.stages, evolution.stopping))
         if not isinstance(self.proposer, Loop):
-            if verbose and not str(self.proposer).startswith("<"):  # as objects without a __str__ of their own do
-                print(self.proposer)  # which grid it is, where the budget has decided that
+            if verbose and self.plan:
+                print(self.plan)
             toolbox.register("generate", self.proposer.generate, toolbox.genome)
             toolbox.register("update", self.proposer.update)
             outcome: tuple[list[Any], tools.Logbook] = algorithms.eaGenerateUpdate(

@@ -205,6 +205,8 @@ def optimize(
                     callbacks=[*shown, *check_callbacks(callbacks), not_all_failed, *stops],
                 )
             )
+        if made.plan:
+            study.provenance.check("plan", made.plan)
         made.toolbox.register("evaluate", evaluator)
         made.toolbox.register("map", study.map)
         with suppress(BudgetSpent), _carrying(study):

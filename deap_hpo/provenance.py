@@ -38,6 +38,17 @@ class Provenance:
         if not len(self.record):
             self.write()
 
+    def check(self, key: str, value: Any) -> None:
+        """Insist that a fact is the one on record; where there is none, keep it.
+
+        Raises:
+            ReplayError: The record holds another value.
+        """
+        if key in self.record.attributes:
+            self.record.check(key, value)
+        else:
+            self.note(key, value)
+
     def write(self) -> None:
         """Put what waits on record."""
         for key, value in self._waiting.items():
@@ -63,10 +74,8 @@ class Provenance:
         if evaluate.brought is self._brought:
             return
         self._brought = evaluate.brought
-        if "parts" in self.record.attributes:
-            self.record.check("parts", described(parts))
-        elif parts:
-            self.note("parts", described(parts))
+        if parts or "parts" in self.record.attributes:
+            self.check("parts", described(parts))
         digest = code_digest(parts or evaluate.brought)
         if digest in self._digests:
             return

@@ -40,8 +40,8 @@ class MedianPruner:
         InputError: An argument is out of its range.
 
     Source:
-        The median stopping rule of Golovin et al., "Google Vizier" (KDD 2017), on values rather than running averages,
-        as in Optuna.
+        The median stopping rule of Golovin et al., "Google Vizier" (KDD 2017), on the value at the epoch: theirs
+        compares running averages, Optuna's the best value so far.
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation

@@ -197,7 +197,7 @@ evolution.algorithm = 'pbt', whose own settings are evolution.arguments.
 
 
 class ExecutionConfig(Section):
-    """Where evaluations run; changes speed, never results."""
+    """Where evaluations run, and for how long: what is on record may be gone on with under other settings."""
 
     executor: Literal["auto", "serial", "processes", "ray"] = Field(
         "auto", description="serial, processes, ray, or auto (processes on a CPU and with gpus, else serial)."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import griffe
 import typer
 from mkdocs.structure.files import File, Files
 
@@ -36,7 +39,10 @@ def commands() -> str:
     from deap_hpo.cli import app
 
     group: Any = typer.main.get_command(app)
-    parts = ["# Commands", f"{group.help} `deap-hpo COMMAND --help` says the same, `--json` prints JSON for scripts."]
+    parts = [
+        "# Commands",
+        f"{group.help} `deap-hpo COMMAND --help` says the same; `--json`, where there is one, prints JSON for scripts.",
+    ]
     for name, command in group.commands.items():
         arguments = [one for one in command.params if one.param_type_name == "argument"]
         usage = " ".join(["deap-hpo", name, *(f"[{one.name.upper()}]" for one in arguments)])
@@ -46,8 +52,10 @@ def commands() -> str:
         parts += [_table(("option", "meaning", "default"), rows)]
     parts += [
         "## Exit codes",
-        "0: done. 2: wrong input; one sentence says what. 130: interrupted by Ctrl-C. 143: ended by SIGTERM. "
-        "After 130 and 143 the command that goes on is printed.",
+        "0: done. 1: a fault of the program, with its traceback. 2: wrong input; one sentence says what. "
+        "130: interrupted by Ctrl-C. 143: ended by SIGTERM. After 130 and 143 the command that goes on is "
+        "printed. `replay` ends with 0 whether the network is the same or not: it says which, in JSON as "
+        "`same_weights`.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -80,7 +88,7 @@ width_3 = { type = "int", low = 8, high = 64, when = { layers = [3] } }
 def settings() -> str:
     """Write the page of settings from the configuration's own descriptions."""
     from deap_hpo.config import RunConfig
-    from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES, argument_names
+    from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 
     parts = [SETTINGS]
     for section, described in RunConfig.model_fields.items():
@@ -90,17 +98,33 @@ def settings() -> str:
         model: Any = described.annotation
         rows = [(f"`{name}`", one.description, _literal(one.default)) for name, one in model.model_fields.items()]
         parts += [f"## {section}", model.__doc__, _table(("setting", "meaning", "default"), rows)]
-    # Others follow from settings (the seed, the population, ...), or are Python functions.
-    left_out = {"seed", "epochs", "batch_size", "population_size", "budget", "propose"}
-    arguments = {name: sorted(argument_names(name) - left_out) for name in sorted({**STRATEGIES, **MULTI_FIDELITY})}
-    rows = [(f"`{name}`", ", ".join(f"`{one}`" for one in known) or "none") for name, known in arguments.items()]
+    where = {**STRATEGIES, **MULTI_FIDELITY}
+    rows = [row for name in sorted(where) for row in _arguments(name, where[name])]
     parts += [
         "## evolution.arguments",
-        "What each strategy takes besides what follows from other settings. The arguments of "
+        "What each strategy takes besides `study.seed` and `training.epochs`. The arguments of "
         "[`nsga-ii`, `nsga-iii`](how-to/multi-objective.md) and [`pbt`](how-to/pbt.md) are on their pages.",
-        _table(("algorithm", "arguments"), rows),
+        _table(("algorithm", "argument", "meaning", "default"), rows),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _arguments(name: str, where: str) -> Iterable[tuple[str, ...]]:
+    """Give a row for each argument of a strategy, as its docstring describes it."""
+    module, _, attribute = where.partition(":")
+    make = getattr(import_module(module), attribute)
+    sections = griffe.Docstring(inspect.getdoc(make), lineno=1).parse("google", warnings=False)
+    described = next(one.value for one in sections if one.kind is griffe.DocstringSectionKind.parameters)
+    defaults = inspect.signature(make).parameters
+    for one in described:
+        if one.name in ("batch_size", "population_size"):
+            default = "`evolution.population`"
+        elif one.name in ("space", "seed", "epochs", "budget", "propose"):  # of other settings, or Python functions
+            continue
+        else:
+            given = defaults[one.name].default
+            default = "" if given is inspect.Parameter.empty else _literal(given)
+        yield f"`{name}`", f"`{one.name}`", " ".join(one.description.split()), default
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:

@@ -105,7 +105,7 @@ def claims(data: Path) -> str:
             continue
         found = paired_difference(list(pairs[better]), list(pairs[worse]))
         interval = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
-        p = f"{found['p']:.3f} (least possible {found['least_p']:.3f})"
+        p = f"{found['p']:.3f} (least possible {found['least_p']:.3g})"
         rows.append([*row, f"{found['mean']:+.4f}", interval, p, str(found["n"]), verdict(found)])
     head = ["claim", "difference", "paper", "ours, mean", "95 % interval", "p", "seeds", "verdict"]
     return _table(head, rows)
@@ -121,7 +121,8 @@ def simulated(data: Path) -> str:
         found = paired_difference(list(wide[better]), list(wide[worse]))
         interval = f"[{found['low']:+.4f}, {found['high']:+.4f}]"
         pair = f"{RUNS[better]} - {RUNS[worse]}"
-        rows.append([words, pair, f"{found['mean']:+.4f}", interval, f"{found['p']:.4f}", verdict(found)])
+        p = f"{'at most ' if found['p'] <= found['least_p'] else ''}{found['p']:.4f}"
+        rows.append([words, pair, f"{found['mean']:+.4f}", interval, p, verdict(found)])
     beside = ", ".join(
         f"{RUNS[run]} {real.loc[seed, run]:.3f} (model {wide.loc[seed, run]:.3f})"
         for seed in real.index
@@ -151,11 +152,12 @@ def diversity(data: Path) -> str:
 
 def verdict(found: dict[str, float]) -> str:
     """Say what a paired difference shows, and no more."""
-    lower = f"lower in {found['lower']} of {found['n']} pairs"
+    lower = f"lower in {found['lower']}, equal in {found['equal']}, higher in {found['higher']} of {found['n']} pairs"
     if found["p"] < LEVEL:
         return f"{'holds' if found['mean'] < 0 else 'the opposite holds'} ({lower})"
     if found["least_p"] >= LEVEL:
-        return f"not shown: {found['n']} seeds are too few for this test ({lower})"
+        few = plural(found["lower"] + found["higher"], "unequal pair")
+        return f"not shown: this test needs more than {few} ({lower})"
     return f"not shown ({lower})"
 
 
@@ -210,10 +212,11 @@ def momentum(data: Path) -> str:
     """How momentum trades off against the learning rate."""
     found = _json(data, "impact")["momentum_exponent"]
     return (
-        f"With lr / (1 - momentum)^a, the losses are in best order at a = {found['exponent']:.2f} (95 % interval "
-        f"{found['low']:.2f} to {found['high']:.2f}, {found['rows']:.0f} trainings). From one training to the next in "
-        f"that order the loss jumps by a factor of {found['jump']:.2f} on average; by {found['jump_effective']:.2f} at "
-        f"a = 1, and by {found['jump_lr']:.2f} in the order of the learning rate alone."
+        f"With lr / (1 - momentum)^a, the losses are in best order at a = {found['exponent']:.2f} (95 % of random "
+        f"halves of the {found['rows']:.0f} trainings: {found['low']:.2f} to {found['high']:.2f}). From one training "
+        f"to the next in that order the loss jumps by a factor of {found['jump']:.2f} on average; by "
+        f"{found['jump_effective']:.2f} at a = 1, and by {found['jump_lr']:.2f} in the order of the learning rate "
+        f"alone."
     )
 
 
@@ -225,10 +228,11 @@ def noise(data: Path) -> str:
     table, found = pd.read_csv(data / "impact_noise.csv"), numbers["noise"]
     diverged = int(table["diverged"].sum())
     parts = [
-        f"{len(table)} configurations were trained with {table['seeds'].max()} further seeds each ({diverged} of "
-        f"{int(table['seeds'].sum())} trainings diverged).",
+        f"{len(table)} configurations, at equal distances in the order of the losses from good to useless, were "
+        f"trained with {table['seeds'].max()} further seeds each ({diverged} of {int(table['seeds'].sum())} trainings "
+        f"diverged).",
         f"Of the variance of the log losses, {100 * found['share']:.1f} % lies between seeds rather than between "
-        f"configurations ({found['configurations']:.0f} without divergence).",
+        f"configurations so far apart ({found['configurations']:.0f} without divergence).",
         f"Two seeds of one configuration typically differ by a factor of {found['ratio']:.3f}; the standard deviation "
         f"of the validation loss is {table['std'].median():.4f} in the median, {table['std'].min():.4f} to "
         f"{table['std'].max():.4f}.",

@@ -184,11 +184,13 @@ def test_work_counts_epochs_of_every_training_and_what_the_record_answered(
 
 
 def test_verdicts_say_no_more_than_the_test() -> None:
-    few = {"mean": -1.0, "p": 0.25, "least_p": 0.25, "n": 3, "lower": 3}
-    assert reproduction.verdict(few).startswith("not shown: 3 seeds are too few")
+    few = {"mean": -1.0, "p": 0.25, "least_p": 0.25, "n": 4, "lower": 3, "equal": 1, "higher": 0}
+    assert reproduction.verdict(few).startswith("not shown: this test needs more than 3 unequal pairs")
     assert reproduction.verdict({**few, "p": 0.01, "least_p": 0.002}).startswith("holds")
     assert reproduction.verdict({**few, "mean": 1.0, "p": 0.01, "least_p": 0.002}).startswith("the opposite holds")
-    assert reproduction.verdict({**few, "p": 0.2, "least_p": 0.002}) == "not shown (lower in 3 of 3 pairs)"
+    assert reproduction.verdict({**few, "p": 0.2, "least_p": 0.002}) == (
+        "not shown (lower in 3, equal in 1, higher in 0 of 4 pairs)"
+    )
 
 
 SMALL = experiments.Scale(

@@ -89,6 +89,19 @@ def test_pruning_is_the_same_however_a_run_is_cut_and_wherever_it_is_done(tmp_pa
     assert again.best.evaluation.status == "ok"
 
 
+def test_a_grid_is_laid_out_for_its_budget_and_goes_on_with_no_other(tmp_path: Path) -> None:
+    grid = partial(quick, bowl, SPACE, name="grid", storage=tmp_path / "r.db", algorithm="grid", resume=True)
+    small = grid(max_evaluations=9)
+    with pytest.raises(
+        ReplayError, match='with plan "grid of 9 evaluations: x 3, y 3", and cannot go on with "grid of 30'
+    ):
+        grid()
+    assert outcomes(grid(max_evaluations=9)) == outcomes(small)
+    again = partial(grid, name="fixed", arguments={"resolution": 3})
+    again(max_evaluations=4)
+    assert sorted(outcomes(again())) == sorted(outcomes(small))
+
+
 def test_another_pruner_is_refused(tmp_path: Path) -> None:
     storage = str(tmp_path / "study.db")
     quick(report_curve, SPACE, pruner=MedianPruner(), storage=storage)

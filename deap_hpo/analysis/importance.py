@@ -34,10 +34,10 @@ def importances(
         seed: Seed of the forest that fANOVA fits.
 
     Returns:
-        One row for each hyperparameter, the most important first: `hyperparameter`, `fanova` (share of the variance
-        over the whole space, each hyperparameter on its own scale, by its main effect; of the logarithm of the values
-        where all are positive), `ped_anova` (the same for what tells the best tenth of the evaluations from the
-        others). Each column adds up to 1.
+        One row for each hyperparameter, the most important first: `hyperparameter`, `fanova` (its main
+        effect's share of the variance over the whole space, as a part of the sum of all main effects; each
+        hyperparameter on its own scale, of the logarithm of the values where all are positive), `ped_anova` (how much
+        it tells the best tenth of the evaluations from the others). Each column adds up to 1.
 
     Source: Hutter, Hoos & Leyton-Brown, "An efficient approach for assessing hyperparameter importance" (ICML 2014);
         Watanabe, Bansal & Hutter, "PED-ANOVA" (IJCAI 2023). Computed by Optuna, whose own fANOVA of a study takes log

@@ -24,6 +24,8 @@ from deap_hpo.recorded import Recorded
 Runs = Mapping[str, Sequence[Recorded]]
 """The records of each run, by its label: one for each seed."""
 
+_FLIPS = 9999
+
 
 def runs_table(runs: Runs) -> pd.DataFrame:
     """One row for each run and seed: its settings, its counts, its best network, what that does on the test examples.
@@ -131,10 +133,11 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[s
         second: The values of the other run, in the same order.
 
     Returns:
-        `n` (pairs), `lower` (pairs in which the first is lower), `mean` (of first minus second), `low` and `high` (95 %
-        interval of Student's t, which takes differences to be normal), `p` (of the exact sign-flip permutation test of
-        the mean, two-sided, which does not), `least_p` (the smallest p that so many pairs can give). Where both values
-        of a pair are infinite, their difference is 0; where another one is not finite, `low`, `high` and `p` are NaN.
+        `n` (pairs), `lower`, `equal` and `higher` (pairs in which the first is that), `mean` (of first minus second),
+        `low` and `high` (95 % interval of Student's t, which takes differences to be normal), `p` (of the sign-flip
+        permutation test of the mean, two-sided, which does not; exact up to 15 pairs, beyond by 9,999 random flips),
+        `least_p` (the smallest p that the test can give with so many unequal pairs). Where both values of a pair are
+        infinite, their difference is 0; where another one is not finite, `low`, `high` and `p` are NaN.
 
     Raises:
         InputError: There are fewer than 2 pairs, or the lengths differ.
@@ -148,22 +151,26 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[s
     differences = np.array([a - b if a != b else 0.0 for a, b in zip(first, second, strict=True)], dtype=float)
     count, mean = len(differences), differences.mean()
     interval, p = (math.nan, math.nan), math.nan
+    exact = count <= 15
+    unequal = int(np.count_nonzero(differences))  # a pair of equals is the same with its sign flipped
     if np.isfinite(mean):
         interval = (mean, mean)
         if np.ptp(differences) > 0:
             interval = stats.t.interval(0.95, count - 1, loc=mean, scale=stats.sem(differences))
-        resamples = math.inf if count <= 15 else 9999
+        resamples = math.inf if exact else _FLIPS
         p = stats.permutation_test(
             (differences,), np.mean, permutation_type="samples", n_resamples=resamples, rng=0
         ).pvalue
     return {
         "n": count,
         "lower": int((differences < 0).sum()),
+        "equal": count - unequal,
+        "higher": int((differences > 0).sum()),
         "mean": float(mean),
         "low": float(interval[0]),
         "high": float(interval[1]),
         "p": float(p),
-        "least_p": 2.0 ** (1 - count),
+        "least_p": min(1.0, max(2.0 ** (1 - unequal), 0.0 if exact else 2 / (_FLIPS + 1))),
     }
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.wording import plural
 
@@ -21,8 +22,12 @@ def summarise(outcomes: pd.DataFrame, direction: Direction = "minimize") -> pd.D
     """Summarise outcomes.
 
     Args:
-        outcomes: One row for each seed, one column for each method; at least 2 seeds.
+        outcomes: One row for each seed, one column for each method; at least 2 seeds. A method that failed has inf (or
+            -inf where higher is better).
         direction: Which way they are better.
+
+    Raises:
+        InputError: An outcome is NaN.
 
     Returns:
         One row for each method, best mean rank first: `mean`, `median`, `low` and `high` (95 % bootstrap interval of
@@ -33,6 +38,7 @@ def summarise(outcomes: pd.DataFrame, direction: Direction = "minimize") -> pd.D
         >>> table["mean_rank"].to_dict()
         {'a': 1.0, 'b': 2.0}
     """
+    _check(outcomes)
     minimize = direction == "minimize"
     ranks = outcomes.rank(axis="columns", ascending=minimize).mean()
     rows = {}
@@ -42,6 +48,12 @@ def summarise(outcomes: pd.DataFrame, direction: Direction = "minimize") -> pd.D
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["mean_rank"] = ranks
     return table.sort_values(["mean_rank", "mean"], ascending=[True, minimize], kind="stable")
+
+
+def _check(outcomes: pd.DataFrame) -> None:
+    for method, values in outcomes.items():
+        if values.isna().any():
+            raise InputError(f"outcomes must be numbers, inf for a method that failed; got NaN of {method!r}.")
 
 
 def _interval(values: Any) -> tuple[float, float]:
@@ -69,9 +81,9 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Compare every pair of methods.
 
     Returns:
-        One row for each pair: `first`, `second`, `difference` (median of first minus second), `p` (Wilcoxon's
-        signed-rank test, two-sided), `p_holm` (corrected for the number of pairs), `effect` (rank-biserial correlation
-        of the pairs that differ: -1 where the first was lower in each of these, 1 where the second was).
+        One row for each pair: `first`, `second`, `difference` (median of the differences, first minus second), `p`
+        (Wilcoxon's signed-rank test, two-sided), `p_holm` (corrected for the number of pairs), `effect` (rank-biserial
+        correlation of the pairs that differ: -1 where the first was lower in each of these, 1 where the second was).
 
     Source: Wilcoxon (1945); Holm (1979); Kerby, "The simple difference formula" (2014), for the effect.
 
@@ -87,8 +99,9 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
             p, effect = 1.0, 0.0
         else:
             p = float(stats.wilcoxon(differences, zero_method="zsplit", method="auto").pvalue)
-            ranks = differences.abs().rank()
-            effect = float((np.sign(differences) * ranks).sum() / ranks[differences != 0].sum())
+            unequal = differences[differences != 0]
+            ranks = unequal.abs().rank()
+            effect = float((np.sign(unequal) * ranks).sum() / ranks.sum())
         rows.append({"first": first, "second": second, "difference": differences.median(), "p": p, "effect": effect})
     table = pd.DataFrame(rows, columns=["first", "second", "difference", "p", "effect"])
     table.insert(4, "p_holm", multipletests(table["p"], LEVEL, method="holm")[1] if rows else [])
@@ -102,6 +115,9 @@ def verdict(outcomes: pd.DataFrame, direction: Direction = "minimize") -> list[s
         outcomes: One row for each seed, one column for each method.
         direction: Which way they are better.
 
+    Raises:
+        InputError: An outcome is NaN.
+
     Example:
         >>> verdict(pd.DataFrame({"a": [1.0, 2, 3, 4, 5, 6], "b": [2.0, 4, 6, 8, 10, 12]}))
         ['a is better than b: lower in 6 of 6 pairs, Holm-corrected p = 0.031.']
@@ -109,6 +125,7 @@ def verdict(outcomes: pd.DataFrame, direction: Direction = "minimize") -> list[s
         'No difference is shown between a and b (p = 0.75).'
     """
     count = len(outcomes)
+    _check(outcomes)
     said = []
     overall = friedman(outcomes)
     pairs = pairwise(outcomes)

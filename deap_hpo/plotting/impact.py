@@ -50,7 +50,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
     axes.invert_yaxis()
     axes.set_xlim(0, 1.08)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("share of the explained variance")
+    axes.set_xlabel("importance (each kind adds up to 1)")
     figure.suptitle(title)  # in the middle of the figure, however long the names are
     figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -78,8 +78,22 @@ def test_a_difference_has_an_interval_that_covers_the_truth_and_an_exact_p() -> 
     assert covered >= 178  # fails by chance once in 3,000
 
 
+def test_pairs_of_equals_make_no_small_p_possible() -> None:
+    found = paired_difference([0.5, 0.4, 0.6, 0.7, 0.3], [0.5, 0.6, 0.6, 0.8, 0.9])
+    assert (found["lower"], found["equal"], found["higher"]) == (3, 2, 0)
+    assert found["p"] == found["least_p"] == 0.25
+
+
+def test_of_many_pairs_the_least_p_is_that_of_the_random_flips() -> None:
+    second = [float(i) for i in range(1, 41)]
+    found = paired_difference([0.0] * 40, second)
+    assert found["p"] == found["least_p"] == 2 / 10_000
+    assert paired_difference([0.0] * 30, [0.0] * 28 + [1.0, 1.0])["least_p"] == 0.5
+
+
 def test_equal_runs_show_nothing() -> None:
     found = paired_difference([0.5, 0.5], [0.5, 0.5])
+    assert found["least_p"] == 1
     assert (found["mean"], found["low"], found["high"], found["p"]) == (0, 0, 0, 1)
     with pytest.raises(InputError, match="2 or more seeds"):
         paired_difference([0.5], [0.4])

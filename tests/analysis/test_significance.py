@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from scipy import stats
 
 from deap_hpo.analysis.significance import friedman, pairwise, summarise, verdict
+from deap_hpo.errors import InputError
 
 
 def outcomes(shift: float, seeds: int = 12) -> pd.DataFrame:
@@ -70,6 +72,18 @@ def test_a_method_without_a_value_is_worst_and_breaks_nothing() -> None:
     assert summary.index[-1] == "c"
     assert math.isnan(summary.loc["c", "low"])
     assert pairwise(table).set_index(["first", "second"]).loc[("a", "c"), "effect"] == -1.0
+
+
+@pytest.mark.parametrize("judge", [summarise, verdict])
+def test_an_outcome_that_is_missing_is_refused_rather_than_a_tie(judge: Callable[[pd.DataFrame], object]) -> None:
+    with pytest.raises(InputError, match="got NaN of 'b'"):
+        judge(pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, math.nan, 3.0]}))
+
+
+def test_ties_are_not_among_the_ranks_of_an_effect() -> None:
+    """Kerby's example of a difference: of the pairs that differ, ranked among themselves."""
+    table = pairwise(pd.DataFrame({"a": [1.0, 1.0, 1.0, 3.0], "b": [1.0, 2.0, 3.0, 0.0]}))
+    assert table.loc[0, "effect"] == (3 - 1 - 2) / 6
 
 
 def test_equal_methods_are_equal() -> None:
