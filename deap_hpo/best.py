@@ -12,7 +12,6 @@ from typing import Any
 from safetensors.torch import save_model
 
 from deap_hpo.entries import Entry, best_entry, params_of
-from deap_hpo.errors import InputError
 from deap_hpo.files import write_text, written_whole
 from deap_hpo.recorded import Recorded, note
 from deap_hpo.retraining import retrain
@@ -95,10 +94,6 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
     """
     model, evaluation, schedule = retrain(trainer, entry, recorded.entries, recorded.space)
     reference = trainer.reference
-    if evaluation.status != "ok":
-        raise InputError(
-            f"Evaluation {entry.number} has no trained network; its training ended as {evaluation.status}."
-        )
     test = reference.data.test
     test_loss, test_metrics = reference.measure(model, test) if test else (None, {})
     last = evaluation.curve[-1]

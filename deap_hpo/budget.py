@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from time import perf_counter
+from typing import TypeVar
 
 from deap_hpo.checks import check_optional_integer, is_number
 from deap_hpo.errors import InputError
+
+_T = TypeVar("_T")
 
 _MOST_PROPOSALS = 50  # for each evaluation (or epoch) of the budget
 
@@ -106,3 +109,28 @@ class Budget:
                 limit,
             )
         return BudgetSpent(f"The study {study!r} has used its budget, {limit}, after {recorded} evaluations.", limit)
+
+
+class WhileTimeLasts(list[_T]):
+    """A list that is empty once the time of a budget is up, to whoever asks whether there is something in it.
+
+    What hands out its items asks before each, and so begins none afterwards.
+
+    Example:
+        >>> budget = Budget()
+        >>> waiting = WhileTimeLasts(["a", "b"], budget)
+        >>> bool(waiting)
+        True
+        >>> budget.stop()
+        >>> bool(waiting), len(waiting)
+        (False, 0)
+    """
+
+    def __init__(self, items: Iterable[_T], budget: Budget) -> None:
+        super().__init__(items)
+        self._budget = budget
+
+    def __bool__(self) -> bool:
+        if self._budget.time_is_up:
+            self.clear()
+        return len(self) > 0

@@ -90,7 +90,10 @@ def evaluator_of(
 
 
 def directions_of(evaluator: Evaluator, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
-    """Give what the evaluator says about which way is better, or what is given in its place.
+    """Give what the evaluator says about which way is better, or what is given where it does not say.
+
+    Raises:
+        InputError: Both say it, and differently.
 
     Example:
         >>> directions_of(Objective(len, direction="maximize"), None)
@@ -98,9 +101,12 @@ def directions_of(evaluator: Evaluator, direction: Direction | Sequence[Directio
     """
     if evaluator.goals is None:
         return check_directions("minimize" if direction is None else direction)
-    return (
-        evaluator.goals.directions if direction is None else Goals.of(evaluator.goals.objectives, direction).directions
-    )
+    known = evaluator.goals.directions
+    if direction is not None and Goals.of(evaluator.goals.objectives, direction).directions != known:
+        raise InputError(
+            f"direction must be that of what evaluates, {', '.join(known)}, or left out; got {direction!r}."
+        )
+    return known
 
 
 def with_lasting_checkpoints(evaluator: Evaluator, folder: Path | None, executor: Executor | None) -> Evaluator:

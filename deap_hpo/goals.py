@@ -185,3 +185,22 @@ def given_names(attributes: Mapping[str, Any], count: int) -> list[str]:
     names = evaluator.get("objective") or evaluator.get("metric") or ("loss" if "task" in evaluator else None)
     names = [names] if isinstance(names, str) else names
     return list(names) if names and len(names) == count else []
+
+
+def check_agreement(goals: Goals | None, directions: Sequence[Direction]) -> None:
+    """Insist that what evaluates and a study have the same directions; what does not know its goals has any.
+
+    Raises:
+        InputError: They have not: one would prune, or rank, by the opposite of what the other looks for.
+
+    Example:
+        >>> check_agreement(Goals(), ["maximize"])
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: directions must be those of what evaluates, minimize; the study's are maximize.
+    """
+    if goals is not None and goals.directions != tuple(directions):
+        raise InputError(
+            f"directions must be those of what evaluates, {', '.join(goals.directions)}; the study's are "
+            f"{', '.join(directions)}."
+        )

@@ -166,6 +166,7 @@ def mutSelfAdaptive(
     carrier: Any = individual
     rate = getattr(carrier, "mutation_rate", max(0.2, 1 / size))
     step = getattr(carrier, "mutation_step", 0.2)
+    rate = max(rate, 1e-6)  # nothing leads away from 0
     odds = rate / (1 - rate) * math.exp(tau * random.gauss(0, 1)) if rate < 1 else math.inf
     carrier.mutation_rate = min(max(1 / (1 + 1 / odds), 1 / (3 * size)), 0.95)
     carrier.mutation_step = min(max(step * math.exp(tau * random.gauss(0, 1)), 0.005), 0.5)

@@ -147,6 +147,9 @@ class WorkerPool(Generic[_Worker]):
                 self._start_again(job, death)
             elif not worker.ready:
                 self._count_failed_start(death)
+        except InputError:
+            self._idle.append(worker)  # to be ended with the others
+            raise
         else:
             self._idle.append(worker)
             self._failed_starts = 0

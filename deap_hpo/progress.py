@@ -94,15 +94,12 @@ class ProgressDisplay:
         added = [entry]
         if not any(self._new) and len(study.record) > self._evaluations + 1:  # the beginning of this batch is on record
             added = [study.record[number] for number in study.record.as_completed()[self._evaluations :]]
-        costs = [self._cost_of(one) for one in added if one.duplicate_of is None]
+        costs = [study.cost_of(one) if self._epochs else 1 for one in added if one.duplicate_of is None]
         if len(added) > 1:
             self._since, self._since_cost = self._clock(), self._cost + sum(costs)
         self._new = Work(self._new.evaluations + len(added), self._new.epochs + sum(costs))
         self._note(study, added)
         self._update(study.generation)
-
-    def _cost_of(self, entry: Entry) -> int:
-        return entry.evaluation.trained_epochs if self._epochs else 1
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Go on to the next batch; replayed evaluations are counted here."""

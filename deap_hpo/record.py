@@ -71,7 +71,11 @@ class Record:
         self._entries: dict[int, Entry] = {}
         self._at_the_end: Mapping[str, Any] | None = None  # the attributes, when it was closed
         self._backend = backend = open_storage(storage)
-        self._lock = DriverLock(storage, name)
+        try:
+            self._lock = DriverLock(storage, name)
+        except BaseException:
+            close_storage(backend)
+            raise
         try:
             with errors_named(f"record of the study {name!r}"):
                 if not resume and has_study(backend, name) and not self._gave_way(backend):
@@ -106,9 +110,19 @@ class Record:
         """Numbers of the evaluations, in the order in which they came to be on record."""
         return list(self._entries)
 
+    def check_open(self) -> None:
+        """Insist that it may be written to.
+
+        Raises:
+            InputError: It is closed: another process may be writing to it.
+        """
+        if self._at_the_end is not None:
+            raise InputError(f"The study {self.name!r} is closed. Open it again to go on: Study(..., resume=True).")
+
     @undisturbed()
     def append(self, entry: Entry) -> None:
         """Put an evaluation on record; it is committed when this returns."""
+        self.check_open()
         with errors_named(f"record of the study {self.name!r}"):
             self._study.add_trial(to_trial(entry, self._space, self._distributions))
         self._entries[entry.number] = entry
@@ -116,6 +130,7 @@ class Record:
     @undisturbed()
     def note(self, key: str, value: Any) -> None:
         """Keep a fact about the run (a JSON value), which `load_study` gives back among the attributes."""
+        self.check_open()
         with errors_named(f"record of the study {self.name!r}"):
             self._study.set_user_attr(key, value)
 
@@ -176,7 +191,7 @@ class Record:
         recorded = self._entries.get(planned.number, planned)
         for name in ("genes", "epochs", "start_from"):
             old, new = getattr(recorded, name), getattr(planned, name)
-            if old != new:
+            if repr(old) != repr(new):  # by which NaN is NaN, where genes have no space
                 outside = name == "genes" and planned.generation == 0
                 raise ReplayError(
                     f"The study {self.name!r} cannot be resumed like this: evaluation {planned.number} on record has "
@@ -188,8 +203,10 @@ class Record:
 
     def close(self) -> None:
         """Let another process write to the study, and let go of the storage; what is on record can still be asked."""
+        at_the_end: Mapping[str, Any] = {}
         with suppress(InputError):  # of a disk that is full, say, which was told
-            self._at_the_end = self.attributes
+            at_the_end = self.attributes
+        self._at_the_end = at_the_end
         self._let_go()
 
     def _let_go(self) -> None:

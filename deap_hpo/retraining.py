@@ -38,7 +38,7 @@ def retrain(
         The network in evaluation mode, what its training gave, and the schedule that it was trained by.
 
     Raises:
-        InputError: The study was made without a space.
+        InputError: The study was made without a space, or the training did not end well.
 
     Warns:
         DeapHPOWarning: Its validation loss is not the recorded one (but for rounding).
@@ -47,7 +47,9 @@ def retrain(
         raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
     schedule = schedule_of(entries, entry.number, space)
     reference = trainer.reference
+    _check_trained(entry, entry.evaluation)
     model, evaluation = train_schedule(reference, schedule, entry.seed)
+    _check_trained(entry, evaluation)
     if reference.repeats == 1 and entry.evaluation.curve and evaluation.curve:
         recorded, now = entry.evaluation.curve[-1].validation_loss, evaluation.curve[-1].validation_loss
         if not math.isclose(recorded, now, rel_tol=_ROUNDING):
@@ -57,6 +59,13 @@ def retrain(
                 "not of the network on record"
             )
     return model, evaluation, schedule
+
+
+def _check_trained(entry: Entry, evaluation: Evaluation) -> None:
+    if evaluation.status != "ok":
+        raise InputError(
+            f"Evaluation {entry.number} has no trained network; its training ended as {evaluation.status}."
+        )
 
 
 class Retraining(Evaluator):

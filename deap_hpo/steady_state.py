@@ -14,7 +14,7 @@ from deap import base, tools
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_probability
-from deap_hpo.entries import Entry, check_unchanged, tell_outcome, with_worst_values
+from deap_hpo.entries import Entry, check_unchanged, tell_outcome, values_for, with_worst_values
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
@@ -173,7 +173,7 @@ class SteadyStudy(Study):
         self._spend([entry])
         if len(self._finished) == self._size:
             self._end_generation()
-        return individual, entry.evaluation.values
+        return individual, values_for(entry, self.directions)
 
     def _end_generation(self) -> None:
         entries, self._finished = self._finished, []

@@ -163,8 +163,10 @@ def shown(storage: str) -> str:
     scheme, separator, rest = storage.partition("://")
     if not separator or sqlite_path(storage) is not None:
         return storage
-    # Whatever stands before the last @ may be part of a password, slashes and question marks included.
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    address, _, options = rest.partition("?")
+    if "@" in options:  # of a password with a question mark, or of one among the options: where it ends is a guess
+        return f"{scheme}://..."
+    return f"{scheme}://{address.rpartition('@')[2]}"
 
 
 def storage_option(storage: str) -> str:

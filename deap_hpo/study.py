@@ -18,7 +18,7 @@ import numpy as np
 from deap import tools
 
 import deap_hpo
-from deap_hpo.budget import Budget
+from deap_hpo.budget import Budget, WhileTimeLasts
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.continuation import Continuations
@@ -27,7 +27,7 @@ from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluate, as_evaluator, unwrapped
 from deap_hpo.executors import Executor, SerialExecutor, check_executor
 from deap_hpo.failures import FailureWarning
-from deap_hpo.goals import check_directions
+from deap_hpo.goals import check_agreement, check_directions
 from deap_hpo.individual import check_weights
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.provenance import Provenance
@@ -66,8 +66,7 @@ class Study(LiveResults):
         settings: Further facts (JSON values) that a resumed run has to share with the recorded one.
         max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`;
             those answered by an earlier one of the same configuration are not counted.
-        max_epochs: Epochs trained in the whole run, after which `map` raises `BudgetSpent`; an evaluation that goes on
-            from another counts with those it adds.
+        max_epochs: Epochs trained in the whole run, after which `map` raises `BudgetSpent`; see `cost_of`.
         max_seconds: Seconds after which `map` starts no further evaluation: it waits for those under way, which are
             recorded, and raises `BudgetSpent`.
         pruner: Says which evaluations are ended early, by what was complete before their batch.
@@ -170,7 +169,8 @@ class Study(LiveResults):
             ReplayError: The record shows that another algorithm, seed or version made it: genes differ. Nothing was
                 written.
             BudgetSpent: The run's total of evaluations or epochs, or its time, is used up.
-            InputError: What an individual asks for cannot be done, or `evaluate` cannot be called.
+            InputError: What an individual asks for cannot be done, `evaluate` cannot be called or has other directions,
+                or the study is closed.
         """
         start = perf_counter()
         evaluate = self._use(evaluate)
@@ -194,8 +194,10 @@ class Study(LiveResults):
         return [values_for(entry, self.directions) for entry in entries]
 
     def _use(self, evaluate: Evaluate) -> Evaluate:
+        self.record.check_open()
         evaluate = unwrapped(evaluate)  # what executors are given
         self.evaluator = as_evaluator(evaluate)
+        check_agreement(self.evaluator.goals, self.directions)
         self.provenance.use(self.evaluator, replaying=self._count < len(self.record))
         self._continuations.use(self.evaluator)
         return evaluate
@@ -203,10 +205,14 @@ class Study(LiveResults):
     def _decode(self, genes: Any) -> Any:
         return self.space.decode(genes) if self.space else genes
 
+    def cost_of(self, entry: Entry) -> int:
+        """Epochs by which an evaluation counts in the budget: those it adds; 0 where an earlier one answered for it."""
+        return self._continuations.cost(entry)
+
     def _spend(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             if entry.duplicate_of is None:
-                self.budget.spend(self._continuations.cost(entry))
+                self.budget.spend(self.cost_of(entry))
 
     def _complete(self, entries: Sequence[Entry]) -> None:
         """Count a batch that is on record whole."""
@@ -238,7 +244,7 @@ class Study(LiveResults):
 
     def _within_budget(self, planned: Sequence[Entry]) -> int:
         """Count the planned evaluations up to the first that the budget does not allow."""
-        return self.budget.allowed((entry.number, self._continuations.cost(entry)) for entry in planned)
+        return self.budget.allowed((entry.number, self.cost_of(entry)) for entry in planned)
 
     def _requests(self, planned: Sequence[tuple[Entry, Any]]) -> list[Request]:
         """Ask for what is not on record; whatever is has been replayed."""
@@ -262,7 +268,7 @@ class Study(LiveResults):
         asked = [(entry, individual) for entry, individual in missing if entry.duplicate_of is None]
         if self.budget.time_is_up:
             return
-        requests = self._requests(asked)
+        requests = WhileTimeLasts(self._requests(asked), self.budget)
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
             check_unchanged(asked[i][1], asked[i][0])
             self._acknowledge(replace(asked[i][0], evaluation=with_worst_values(evaluation, self.directions)))

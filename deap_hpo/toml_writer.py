@@ -68,4 +68,5 @@ def _value(value: Any) -> str:
         return '"None"'  # a choice, since settings that are None are left out; JSON's null is not TOML
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # inf and nan, as TOML spells them; JSON has other words
-    return json.dumps(value, ensure_ascii=False)
+    # The one character that JSON allows as it is, and TOML does not.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import evaluate_one
 from deap_hpo.goals import Constraint, Goals
+from deap_hpo.individual import individual_type
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import load_study
@@ -23,7 +25,7 @@ from deap_hpo.training.data import load_digits
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.task import Task, mean_squared_error
+from deap_hpo.training.task import Task, accuracy, mean_squared_error
 
 NAMES = ["loss", "parameters", "seconds", "accuracy"]
 
@@ -75,6 +77,31 @@ def test_a_task_says_what_may_be_an_objective() -> None:
         digits(objective=["loss", "f1"])
     with pytest.raises(InputError, match="metrics must not have the name 'seconds'"):
         Task("digits", MLP, load_digits(), metrics={"seconds": lambda output, target: output.mean()})
+    with pytest.raises(InputError, match="metrics must not have the name 'loss'"):
+        Task("digits", MLP, load_digits(), metrics={"loss": accuracy})
+    with pytest.raises(InputError, match="did you mean CrossEntropyLoss"):
+        Task("digits", MLP, load_digits(), loss=nn.CrossEntropyLoss)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("study_directions", ["maximize", ["minimize", "minimize"]])
+def test_a_study_of_other_directions_than_what_evaluates_is_refused(study_directions: Any) -> None:
+    """Else its pruner, say, would end what is best."""
+    weights = (1.0,) if study_directions == "maximize" else (-1.0, -1.0)
+    with Study({"x": Float(0.0, 1.0)}, directions=study_directions) as study:
+        with pytest.raises(InputError, match=r"directions must be those of what evaluates, minimize; the study's are "):
+            study.map(Objective(lambda params: params["x"]), [individual_type(weights)([0.5])])
+        assert len(study.record) == 0
+
+
+def test_optimize_takes_no_direction_that_contradicts_what_evaluates() -> None:
+    space = {"x": Float(0.0, 1.0)}
+    objective = Objective(lambda params: params["x"], direction="maximize")
+    with pytest.raises(
+        InputError, match="direction must be that of what evaluates, maximize, or left out; got 'minimi"
+    ):
+        optimize(objective, space, direction="minimize", progress=False)
+    agreed = partial(optimize, objective, space, algorithm="random", max_evaluations=4, progress=False)
+    assert agreed(direction="maximize").best_value == agreed().best_value
 
 
 def digits(**goals: Any) -> Task:

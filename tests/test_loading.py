@@ -18,6 +18,7 @@ from torch import nn
 
 from deap_hpo import Float, Int, Study, Task, load_study, make_trainer, optimize
 from deap_hpo.errors import InputError
+from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize as run
 
 SPACE = {"x": Float(-1.0, 1.0), "width": Int(1, 8)}
@@ -135,3 +136,12 @@ def test_a_study_of_a_function_has_no_network_and_is_told_what_it_has(command: s
     optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, storage=storage, max_evaluations=2, name="function")
     refused = call(command, "function", "--storage", storage).stderr
     assert "It is of a function: `study.best_params` has the hyperparameters" in refused
+
+
+def test_what_did_not_end_well_has_no_network_to_give(digits_task: Task) -> None:
+    with Study({"lr": Float(0.1, 1e30, log=True)}) as study:
+        study.map(make_trainer(digits_task, epochs=1, device="cpu"), [Individual([0.0]), Individual([1.0])])
+    good, diverged = study.record
+    assert isinstance(study.model_of(good), nn.Module)
+    with pytest.raises(InputError, match=r"Evaluation 1 has no trained network; its training ended as diverged\."):
+        study.model_of(diverged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from deap_hpo.recorded import load_study
 from deap_hpo.space import Float, Int, Space
 from deap_hpo.steady_state import SteadyStudy, eaSteadyState
 from deap_hpo.stopping import EarlyStopping, StoppedEarly
+from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.workload import Batch, Workload
 
@@ -164,6 +166,27 @@ def test_a_pruner_compares_with_what_is_on_record(tmp_path: Path) -> None:
             ends.append(evolve(study, Objective(evaluators.report_curve)))
             assert "pruned" in {entry.evaluation.status for entry in study.record}
     assert ends[0] == ends[1]
+
+
+def test_an_algorithm_is_told_the_same_of_what_was_pruned_as_by_map() -> None:
+    def in_epochs(params: dict[str, Any], epochs: int, report: Any) -> float:
+        for epoch in range(1, epochs + 1):
+            report(epoch, params["x"])
+        return float(params["x"])
+
+    told: list[Any] = []
+    for kind in (Study, SteadyStudy):
+        with kind(Space({"x": Float(0.0, 1.0)}), seed=3, pruner=MedianPruner(startup=1)) as study:
+            first, second = individual_type((-1.0,))([0.1]), individual_type((-1.0,))([0.9])
+            second.epochs = 2
+            objective = Objective(in_epochs, epochs=4)
+            study.map(objective, [first])
+            if isinstance(study, SteadyStudy):
+                told += [values for _, values in study.each(objective, [second])]
+            else:
+                told += study.map(objective, [second])
+            assert study.record[1].evaluation.status == "pruned"
+    assert told == [(math.inf,), (math.inf,)]
 
 
 @pytest.mark.parametrize("ended_by", ["time", "stop", "target"])

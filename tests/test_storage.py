@@ -253,7 +253,9 @@ def test_a_killed_driver_lets_go_of_the_server_lock(postgres: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("url", "as_shown"),
     [
-        (f"postgresql://ada:{SECRET}@db/studies", "postgresql://db/studies"),
+        (f"postgresql://ada:{SECRET}@db/studies", "postgresql://..."),
+        (f"postgresql://ada:{ESCAPED}@db/studies", "postgresql://db/studies"),
+        ("postgresql://db/studies?sslpassword=se@cret", "postgresql://..."),
         (f"mysql+pymysql://ada:{ESCAPED}@db:3306/studies?ssl_key={ESCAPED}", "mysql+pymysql://db:3306/studies"),
         ("postgresql://db/studies", "postgresql://db/studies"),
         ("runs/a@b.db", "runs/a@b.db"),

@@ -324,6 +324,42 @@ def test_resuming_a_study_without_evaluations_keeps_its_facts(tmp_path: Path) ->
         assert load_study("run", f"{tmp_path}/a.db").attributes["config"] == {"generations": 3}
 
 
+def test_a_closed_study_evaluates_and_writes_nothing(tmp_path: Path) -> None:
+    """Another one may have gone on with its record meanwhile: the same number would be given twice."""
+    calls: list[int] = []
+    options: Any = {"name": "run", "storage": f"{tmp_path}/a.db"}
+    with Study(None, **options) as closed:
+        closed.map(sum, [Individual([1.0])])
+    with Study(None, resume=True, **options) as other:
+        other.map(sum, [Individual([1.0])])
+        with pytest.raises(InputError, match=r"'run' is closed. Open it again to go on"):
+            closed.map(calls.append, [Individual([7.0])])
+        other.map(sum, [Individual([2.0])])
+    assert [entry.evaluation.value for entry in load_study("run", f"{tmp_path}/a.db").entries] == [1.0, 2.0]
+    assert calls == []
+    assert closed.best_value == 1.0
+
+
+def test_a_gene_that_is_nan_is_on_record_like_any_other(tmp_path: Path) -> None:
+    options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "resume": True}
+    for _ in range(2):
+        with Study(None, **options) as study:
+            assert study.map(len, [Individual([math.nan, 1.0])]) == [(2.0,)]
+    assert len(study.record) == 1
+
+
+def test_a_study_that_another_process_runs_leaves_no_connection_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Any] = []
+    monkeypatch.setattr("deap_hpo.record.close_storage", closed.append)
+    options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "resume": True}
+    with Study(SPACE, **options):
+        with pytest.raises(InputError, match="Another process"):
+            Study(SPACE, **options)
+        assert len(closed) == 1
+
+
 def test_a_name_that_exists_is_refused(tmp_path: Path) -> None:
     with Study(SPACE, name="run", storage=f"{tmp_path}/a.db") as study:
         study.map(objective, [Individual([0.5] * 4)])

@@ -288,6 +288,27 @@ def test_a_function_has_no_epochs_to_show() -> None:
     assert "epochs" not in screen.getvalue()
 
 
+def test_what_says_nothing_of_its_epochs_counts_with_those_it_was_given() -> None:
+    """As in the budget, also where a generation is not complete."""
+
+    def train(params: dict[str, Any], epochs: int) -> float:
+        if len(called) == 4:
+            raise KeyboardInterrupt
+        called.append(epochs)
+        return float(params["x"])
+
+    called: list[int] = []
+    space, screen = Space({"x": Float(0.0, 8.0)}), io.StringIO()
+    display = ProgressDisplay(
+        workload(space, EvolutionConfig(algorithm="random", population=6, generations=2), epochs=3),
+        console=Console(file=screen, force_terminal=True, width=200),
+    )
+    with display, suppress(KeyboardInterrupt):
+        optimize(train, space, algorithm="random", population=6, generations=2, epochs=3, progress=False,
+                 callbacks=[display])  # fmt: skip
+    assert "4/12 evaluations, 12/36 epochs" in screen.getvalue()
+
+
 def ill_at_times(params: dict[str, Any]) -> float:
     if params["x"] > 6.0:
         raise ValueError("too large")

@@ -76,7 +76,7 @@ def _describe_front(recorded: Recorded) -> dict[str, Any]:
 def print_study(recorded: Recorded, console: Console, top: int) -> None:
     """Print a study for people: its best evaluations, its generations, its end."""
     console.print(f"[bold]{escape(recorded.name)}[/bold]  seed {recorded.attributes.get('seed')}")
-    console.print(counts_sentence(recorded))
+    console.print(counts_sentence(recorded), markup=False)
     console.print(failure_sentence(recorded), markup=False, end="\n" if failure_sentence(recorded) else "")
     if not recorded.entries:
         return
@@ -106,7 +106,8 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     if final and final["test_size"]:
         console.print(
             f"Best network on {final['test_size']:,} test examples: loss {final['test_loss']:.4f}, "
-            f"{format_metrics(final['test_metrics'])}"
+            f"{format_metrics(final['test_metrics'])}",
+            markup=False,
         )
 
 
@@ -127,7 +128,7 @@ def print_front(recorded: Recorded, console: Console) -> None:
     print_table(["evaluation", "generation", *objectives, *others], rows, console)
     console.print(f"Hypervolume by generation: {', '.join(f'{value:.4g}' for value in volume['by_generation'])}")
     reference = dict(zip(objectives, volume["reference"], strict=True))
-    console.print(f"  measured from the worst feasible values, {format_params(reference)}")
+    console.print(f"  measured from the worst feasible values, {format_params(reference)}", markup=False)
 
 
 def counts_sentence(recorded: Recorded) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -101,6 +102,17 @@ def _finest(space: Space, budget: int) -> dict[str, int]:
     # The choices of a Categorical are all there from the start.
     most = {name: 1 if isinstance(one, Categorical) else one.size for name, one in space.items()}
     used = {name for point in space.grid(resolution) for name in point}  # What is in use nowhere never fills a grid.
+
+    def level(count: int) -> dict[str, int]:
+        return {name: int(min(count, most[name])) if name in used else 1 for name in space}
+
+    # As many values for all, as far as each has them (found without making grids that are much larger); then one more
+    # for the first names.
+    count = 1
+    while _size(space, level(2 * count)) <= budget and level(2 * count) != level(count):
+        count *= 2
+    fitting = bisect_right(range(count, 2 * count), budget, key=lambda values: _size(space, level(values)))
+    resolution = level(count + max(fitting - 1, 0))
     while growing := [name for name in space if name in used and resolution[name] < most[name]]:
         name = min(growing, key=resolution.__getitem__)
         finer = {**resolution, name: resolution[name] + 1}

@@ -173,7 +173,7 @@ def split_data(
         validation=development[order[:validation_size]],
         test=test,
         mean=scaled.mean().item(),
-        std=max(scaled.std().item(), 1e-8),
+        std=max(scaled.std().item(), 1e-8) if scaled.numel() > 1 else 1.0,
         description={
             "name": name,
             "training_size": training_size,

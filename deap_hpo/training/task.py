@@ -98,9 +98,10 @@ class Task:
             )
         if not isinstance(self.recipe, Recipe):
             raise InputError(f"recipe must be a Recipe, such as Recipe(batch_size=64); got {self.recipe!r}.")
-        for name, measure in {"loss": self.loss, **self.metrics}.items():
-            check_measure("loss" if measure is self.loss else f"metrics[{name!r}]", measure)
-        for name in ("parameters", "seconds"):
+        check_measure("loss", self.loss)
+        for name, measure in self.metrics.items():
+            check_measure(f"metrics[{name!r}]", measure)
+        for name in ALWAYS_MEASURED:
             if name in self.metrics:
                 raise InputError(f"metrics must not have the name {name!r}, which is always measured.")
         _ = self.goals
@@ -108,7 +109,7 @@ class Task:
     @property
     def goals(self) -> Goals:
         """Objectives, directions and constraints; an InputError where they are not what `Task` says."""
-        known = [*ALWAYS_MEASURED, *(name for name in self.metrics if name != "loss")]
+        known = [*ALWAYS_MEASURED, *self.metrics]
         names = [self.objective] if isinstance(self.objective, str) else self.objective
         usual: list[Direction] = ["maximize" if self.metrics.get(name) is accuracy else "minimize" for name in names]
         return Goals.of(self.objective, self.direction or usual, self.constraints, known=known)

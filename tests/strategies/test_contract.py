@@ -324,6 +324,15 @@ def test_a_fine_grid_is_found_soon(monkeypatch):
     assert sum(asked) < 10_000, "not a grid of each size"
 
 
+def test_a_fine_grid_of_whole_numbers_is_found_soon(monkeypatch):
+    asked = []
+    made = Int.grid
+    monkeypatch.setattr(Int, "grid", lambda self, count: asked.append(count) or made(self, count))
+    space = Space({"k": Categorical(["p", "q"]), "n": Int(1, 10**6), "x": Float(0.0, 1.0)}, when={"x": {"k": ["p"]}})
+    assert make_strategy("grid", space, budget=20_000).size == 19_881  # 141 x 140, and 141 without x
+    assert len(asked) < 100, "not a grid of each size"
+
+
 def test_grids_are_the_finest_that_fit():
     def resolution(budget, **hyperparameters):
         return list(make_strategy("grid", Space(hyperparameters), budget=budget).resolution.values())
