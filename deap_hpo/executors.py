@@ -16,6 +16,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator, Evaluate, evaluate_all, evaluate_one
 from deap_hpo.gpus import VISIBLE, check_device, check_gpus, visible_as
+from deap_hpo.interruption import raise_swallowed
 from deap_hpo.pool import WorkerPool
 from deap_hpo.workers import Worker, wait_for
 
@@ -61,11 +62,14 @@ class SerialExecutor:
             while done < len(requests):  # they may grow meanwhile
                 batch = requests[done:]
                 for i, evaluation in evaluate_all(evaluate, batch):
+                    raise_swallowed()
                     yield done + i, evaluation
                 done += len(batch)
         else:
             for i, request in enumerate(requests):
-                yield i, evaluate_one(evaluate, request)
+                evaluation = evaluate_one(evaluate, request)
+                raise_swallowed()  # else what it gave in answer to Ctrl-C would be its outcome
+                yield i, evaluation
 
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""

@@ -19,6 +19,7 @@ class _Keeper:
     def __init__(self) -> None:
         self.undisturbed = 0
         self.kept: Callable[[], object] | None = None
+        self.delivered: Callable[[], object] | None = None  # the last one that was raised, whoever caught it
         self._contexts = self._contexts_of_main = 0  # open ones, of all threads and of the main one; they may overlap
         self._hook: Any = None
         self._handlers: dict[int, Callable[..., object]] = {}
@@ -26,7 +27,8 @@ class _Keeper:
     def install(self) -> None:
         self._contexts += 1
         if self._contexts == 1:
-            self.kept, self._hook, sys.unraisablehook = None, sys.unraisablehook, self._on_unraisable
+            self.kept = self.delivered = None
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         if current_thread() is main_thread():  # the only one that sets handlers, and runs them
             self._contexts_of_main += 1
             if self._contexts_of_main == 1:
@@ -52,6 +54,7 @@ class _Keeper:
         if self.undisturbed and self.kept is None:
             self.kept = handle
         else:  # also where the same is asked for a second time
+            self.delivered = handle
             handle()
 
     def _on_unraisable(self, unraisable: Any) -> None:
@@ -136,3 +139,30 @@ def raise_kept() -> None:
     if _keeper.kept is not None:
         kept, _keeper.kept = _keeper.kept, None
         kept()
+
+
+def raise_swallowed() -> None:
+    """Raise an interruption again that was caught by code which knows nothing of us: to be called after such code.
+
+    Lightning, say, ends the training under way and raises `SystemExit`, others return what they have by then. Either is
+    not the outcome of the whole evaluation.
+
+    Raises:
+        KeyboardInterrupt: It, or what the handler of its signal raises.
+
+    Example:
+        >>> from signal import SIGINT, raise_signal
+        >>> with interruptions_kept():
+        ...     try:
+        ...         try:
+        ...             raise_signal(SIGINT)
+        ...         except KeyboardInterrupt:
+        ...             pass
+        ...         raise_swallowed()
+        ...     except KeyboardInterrupt:
+        ...         print("interrupted")
+        interrupted
+    """
+    if _keeper.delivered is not None:
+        delivered, _keeper.delivered = _keeper.delivered, None
+        delivered()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checkpoint import Checkpoint
 from deap_hpo.checks import check_optional_integer, is_integer
+from deap_hpo.entries import worst_values
 from deap_hpo.errors import InputError, ResultError, shown
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
@@ -163,14 +164,17 @@ class Objective(Evaluator):
                 notes = {str(name): value for name, value in result.items() if isinstance(value, str)}
                 result = {name: value for name, value in result.items() if not isinstance(value, str)}
             values, metrics, violation = self._read(result)
+            metrics = {**reporter.metrics, **metrics}  # those of the last epoch, unless they are returned
         except BaseException as end:
-            pruned = _is_optunas_pruning(end) and reporter.curve and len(self.goals.objectives) == 1
+            pruned = _is_optunas_pruning(end)
             if not isinstance(end, Ended) and not pruned:
                 raise
-            reporter.status = reporter.status if isinstance(end, Ended) else "pruned"
+            reporter.status = "pruned" if pruned else reporter.status
             values, metrics = (reporter.value,), {**reporter.metrics}
+            if pruned and (not reporter.curve or len(self.goals.objectives) > 1):  # it has no value
+                values = worst_values(self.goals.directions)
             violation = self.goals.violation(metrics)
-        if not all(map(math.isfinite, values)):
+        if reporter.status != "pruned" and not all(map(math.isfinite, values)):
             reporter.status, values = "diverged", (math.inf,) * len(self.goals.objectives)
             metrics, violation = {}, 0.0
         reference = None

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from deap_hpo.checks import is_integer
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, Epoch
 
 
@@ -35,14 +35,19 @@ class Reporter:
         """Record what was reached at the end of an epoch.
 
         Args:
-            epoch: Number of the epoch, at least 0, larger than the one before.
+            epoch: Number of the epoch, at least 0. One that was reported before is left as it is, with a warning.
             value: The objective's value by now.
             metrics: Further measurements, by name.
 
         Raises:
-            InputError: The epoch is not such a number.
+            InputError: The epoch is no such number, earlier than the last one reported, or was trained before.
         """
+        if isinstance(epoch, float) and epoch.is_integer():
+            epoch = int(epoch)
         last = self.curve[-1].epoch if self.curve else self._before
+        if self.curve and epoch == last:
+            warn(f"epoch {last} was reported twice; the second value is left out")
+            return
         if not is_integer(epoch) or epoch <= last:
             about = "reported" if self.curve or self._before < 0 else "trained before, checkpoint.epoch"
             raise InputError(f"epoch must be an integer larger than the last one {about}, {last}; got {epoch!r}.")

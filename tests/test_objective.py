@@ -13,7 +13,7 @@ import optuna
 import pytest
 import torch
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.evaluator import evaluate_one
 from deap_hpo.objective import Objective
@@ -123,12 +123,36 @@ def test_what_is_not_finite_diverged(value: float) -> None:
 
 
 def test_epochs_go_up() -> None:
-    def twice(params: dict[str, Any], report: Any) -> None:
-        report(1, 0.5)
+    def back(params: dict[str, Any], report: Any) -> None:
+        report(2, 0.5)
         report(1, 0.5)
 
-    with pytest.raises(InputError, match="larger than the last one reported, 1; got 1"):
-        Objective(twice)({})
+    with pytest.raises(InputError, match="larger than the last one reported, 2; got 1"):
+        Objective(back)({})
+
+
+def test_the_second_report_of_an_epoch_is_left_out() -> None:
+    """Trainers that validate once more at the end report it."""
+
+    def twice(params: dict[str, Any], report: Any) -> float:
+        report(1, 0.5)
+        report(2.0, 0.4)
+        report(2.0, 0.3)
+        return 0.3
+
+    with pytest.warns(DeapHPOWarning, match="epoch 2 was reported twice"):
+        evaluation = Objective(twice)({})
+    assert [(epoch.epoch, epoch.validation_loss) for epoch in evaluation.curve] == [(1, 0.5), (2, 0.4)]
+    assert evaluation.value == 0.3
+
+
+def test_metrics_that_were_reported_are_those_of_the_last_epoch_unless_they_are_returned() -> None:
+    def train(params: dict[str, Any], report: Any) -> Any:
+        for epoch in (1, 2):
+            report(epoch, 1 / epoch, accuracy=0.4 * epoch, size=epoch)
+        return {"loss": 0.5, "size": 7}
+
+    assert Objective(train, metric="loss")({}).metrics == {"accuracy": 0.8, "size": 7.0}
 
 
 def test_the_seed_is_handed_over_and_the_generators_are_seeded() -> None:
@@ -183,8 +207,8 @@ def test_optunas_own_way_of_pruning_is_understood() -> None:
     def prunes_at_once(params: dict[str, float]) -> float:
         raise optuna.TrialPruned
 
-    with pytest.raises(optuna.TrialPruned):  # there is no value that it could keep
-        Objective(prunes_at_once).evaluate(Request(0, {"x": 1.0}, seed=0))
+    evaluation = Objective(prunes_at_once, direction="maximize").evaluate(Request(0, {"x": 1.0}, seed=0))
+    assert (evaluation.status, evaluation.value) == ("pruned", -math.inf)  # there is no value that it could keep
 
 
 def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: Any) -> None:

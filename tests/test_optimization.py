@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -586,16 +587,38 @@ def test_one_direction_is_the_same_in_a_list(tmp_path: Path) -> None:
     assert len(study.entries) == 4
 
 
-def test_a_function_of_several_objectives_that_prunes_itself_fails_and_the_study_goes_on() -> None:
+def test_a_function_of_several_objectives_that_prunes_itself_has_no_values() -> None:
     def half(params: dict[str, Any], report: Any) -> tuple[float, float]:
         report(1, params["x"])
         if params["x"] > 0.5:
             raise optuna.TrialPruned
         return params["x"], -params["x"]
 
-    with pytest.warns(RuntimeWarning, match="TrialPruned"):
-        study = optimize(half, {"x": Float(0.0, 1.0)}, direction=["minimize", "minimize"], progress=False)
-    assert {entry.evaluation.status for entry in study.entries} == {"ok", "failed"}
+    study = optimize(half, {"x": Float(0.0, 1.0)}, direction=["minimize", "maximize"], progress=False)
+    assert {entry.evaluation.status for entry in study.entries} == {"ok", "pruned"}
+    assert {entry.evaluation.values for entry in study.entries if entry.evaluation.status == "pruned"} == {
+        (math.inf, -math.inf)
+    }
+    assert all(entry.evaluation.status == "ok" for entry in study.pareto_front())
+
+
+@pytest.mark.parametrize("answer", [lambda: 0.0, sys.exit])
+def test_ctrl_c_that_a_function_catches_ends_the_run_nevertheless(answer: Any, tmp_path: Path) -> None:
+    """As Lightning catches it: what the function gives then is not its outcome."""
+
+    def train(params: dict[str, Any]) -> float:
+        calls.append(params)
+        if len(calls) == 3:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                return float(answer())
+        return bowl(params)
+
+    calls: list[Any] = []
+    with pytest.raises(KeyboardInterrupt):
+        quick(train, SPACE, storage=tmp_path / "r.db")
+    assert [entry.evaluation.status for entry in load_study("study", tmp_path / "r.db").entries] == ["ok", "ok"]
 
 
 def test_what_has_no_finite_value_is_never_the_best() -> None:

@@ -25,8 +25,9 @@ def trials_table(
 
     Columns: `number`, `generation`, `value` (the first objective), `best` (the best feasible value so far; NaN until
     there is one), `status`, `duplicate_of` (missing where it was trained), `seconds`, `params_*` (or `gene_*`),
-    `metrics_*`, `notes_*`; with several objectives `values_*`, one for each; with constraints `violation`, 0 where they
-    are kept; where trainings were asked for in parts `epochs`, those after which the value was reached.
+    `metrics_*`, `notes_*`; where one failed `reason`, why it did; with several objectives `values_*`, one for each;
+    with constraints `violation`, 0 where they are kept; where trainings were asked for in parts `epochs`, those after
+    which the value was reached.
 
     Args:
         entries: The evaluations.
@@ -44,6 +45,7 @@ def trials_table(
     """
     better = min if direction == "minimize" else max
     constrained = constrained or any(entry.evaluation.violation for entry in entries)
+    failed = any(entry.evaluation.status == "failed" for entry in entries)
     in_parts = any(entry.epochs is not None for entry in entries)
     best = math.nan
     rows = []
@@ -60,6 +62,7 @@ def trials_table(
                 **_by_objective(evaluation.values, objectives),
                 "best": best,
                 "status": evaluation.status,
+                **({"reason": evaluation.reason if evaluation.status == "failed" else None} if failed else {}),
                 "duplicate_of": entry.duplicate_of,
                 "seconds": evaluation.seconds,
                 **({"violation": evaluation.violation} if constrained else {}),

@@ -86,8 +86,8 @@ def channel_statistics(inputs: Tensor) -> tuple[float | Tensor, float | Tensor]:
         return 0.0, 1.0
     values = inputs.double() / (255 if inputs.dtype == torch.uint8 else 1)
     if inputs.dim() == 1:
-        std = values.std().item() if len(values) > 1 else 0.0
-        return values.mean().item(), std if std > 1e-8 else 1.0
+        spread = values.std().item() if len(values) > 1 else 0.0
+        return values.mean().item(), spread if spread > 1e-8 else 1.0
     others = [dimension for dimension in range(inputs.dim()) if dimension != 1]
     shape = [-1] + [1] * (inputs.dim() - 2)
     mean, std = values.mean(others), values.std(others)
