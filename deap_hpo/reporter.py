@@ -31,7 +31,7 @@ class Reporter:
         self.value = math.nan
         self.metrics: Mapping[str, float] = {}
 
-    def __call__(self, epoch: int, value: float, **metrics: float) -> None:
+    def __call__(self, epoch: float, value: float, **metrics: float) -> None:
         """Record what was reached at the end of an epoch.
 
         Args:
@@ -42,7 +42,7 @@ class Reporter:
         Raises:
             InputError: The epoch is no such number, earlier than the last one reported, or was trained before.
         """
-        if isinstance(epoch, float) and epoch.is_integer():
+        if isinstance(epoch, float) and epoch == int(epoch):  # as some trainers count
             epoch = int(epoch)
         last = self.curve[-1].epoch if self.curve else self._before
         if self.curve and epoch == last:

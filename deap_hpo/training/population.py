@@ -24,9 +24,9 @@ from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_mem
 from deap_hpo.training.outcome import combine, conclude, infeasible, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
-from deap_hpo.training.state import TrainingState
+from deap_hpo.training.state import TrainingState, trainable_parameters
 from deap_hpo.training.structure import Member, network_structure, training_structure
-from deap_hpo.training.task import Task, trainable_parameters
+from deap_hpo.training.task import Task
 
 # Beyond this a CPU gains nothing, and its caches lose.
 _STACK_SIZE_ON_CPU = 8

@@ -42,8 +42,8 @@ from deap_hpo.training.keyed import (
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.outcome import combine, conclude, infeasible, measure, repeat_seeds
 from deap_hpo.training.recipe import OPTIMIZERS, Recipe
-from deap_hpo.training.state import TrainingState, capture, pack, restore, unpack
-from deap_hpo.training.task import Task, trainable_parameters
+from deap_hpo.training.state import TrainingState, capture, pack, restore, trainable_parameters, unpack
+from deap_hpo.training.task import Task
 
 # A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
 _STEPS_BETWEEN_CHECKS = {"cpu": 1}

@@ -37,6 +37,16 @@ class TrainingState:
     moments: Mapping[str, Mapping[str, Tensor]]
 
 
+def trainable_parameters(model: nn.Module) -> int:
+    """Count the parameters that training changes; shared ones once.
+
+    Example:
+        >>> trainable_parameters(nn.Linear(4, 3))
+        15
+    """
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
 def network_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Give a network's parameters and buffers by name, those included that its `state_dict` would leave out."""
     return dict([*model.named_parameters(), *model.named_buffers()])

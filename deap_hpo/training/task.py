@@ -10,31 +10,23 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
 from deap_hpo.goals import Goals
 from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
+from deap_hpo.training.fit import check_fit
 from deap_hpo.training.measures import Measure, accuracy, check_measure, mean_absolute_error, mean_squared_error
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
+from deap_hpo.training.state import trainable_parameters
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
 """Besides the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
 
 
 _ALSO_CALLED = {"learning_rate": "lr", "l2": "weight_decay", "wd": "weight_decay", "optim": "optimizer"}
-
-
-def trainable_parameters(model: nn.Module) -> int:
-    """Count the parameters that training changes; shared ones once.
-
-    Example:
-        >>> trainable_parameters(nn.Linear(4, 3))
-        15
-    """
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _moved(measure: Measure, device: torch.device | str) -> Measure:
@@ -218,62 +210,7 @@ class Task:
             InputError: A hyperparameter is unknown, or network, data, loss and metrics do not fit together.
         """
         _, architecture = self.configure(params)
-        examples = self.data.training[:2]
-        about = f"inputs {list(examples.inputs.shape)}, targets {list(examples.targets.shape)}"
-        step, misfit = f"could not be built{f' with {architecture}' if architecture else ''}", ""
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            try:
-                network = self.model(**architecture).eval()
-                self._check_initialized(network)
-                step = "could not be trained"
-                if trainable_parameters(network) == 0:
-                    raise ValueError("it has no parameters that training changes")
-                step, misfit = f"does not fit the data ({about})", "data"
-                output = network(self.data.prepare(examples.inputs))
-                if not isinstance(output, Tensor):
-                    raise TypeError(f"it must return a tensor; it returned a {type(output).__name__}")
-                self._check_classes(output)
-                about += f", outputs {list(output.shape)}"
-                for name, measure in {"loss": self.loss, **self.metrics}.items():
-                    step, misfit = f"does not fit the {name} ({about})", "loss" if name == "loss" else ""
-                    value = measure(output, examples.targets)
-                    if not isinstance(value, Tensor) or value.dim() != 0:
-                        raise ValueError("it must give a tensor with a single number, the mean over the batch")
-            except Exception as error:
-                said = f"{str(error).strip().removesuffix('.')}.{self._hint(misfit)}"
-                raise InputError(f"The network of the task {self.name!r} {step}: {said}") from error
-
-    def _hint(self, misfit: str) -> str:
-        """Say how data were understood, where that may be why a network does not fit the "data" or the "loss"."""
-        training = self.data.training
-        if misfit == "data" and training.inputs.dtype == torch.int64:
-            return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
-        if misfit == "loss" and training.targets.is_floating_point():
-            return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."
-        if misfit == "loss" and training.targets.dtype == torch.uint8:
-            return " Targets of the type uint8 are left as they are; give classes as int64."
-        return ""
-
-    def _check_initialized(self, network: nn.Module) -> None:
-        """Refuse lazy modules: their initial weights would depend on who calls them first."""
-        if any(isinstance(one, nn.parameter.UninitializedParameter) for one in network.parameters()):
-            raise ValueError(
-                "lazy modules get their weights in a first call, which is not one of training; name their sizes, "
-                "or call the network once before the factory returns it"
-            )
-
-    def _check_classes(self, output: Tensor) -> None:
-        """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
-        if self.loss not in (F.cross_entropy, F.nll_loss):
-            return
-        hint = "; for a regression, give targets of a floating-point type"
-        if output.dim() < 2:
-            raise ValueError(f"it must return [N, C], an output for each class; it returned {list(output.shape)}{hint}")
-        splits = [split for split in (self.data.training, self.data.validation, self.data.test) if split]
-        highest = max(int(split.targets.max()) for split in splits)
-        if output.shape[1] <= highest:
-            said = f"it has {output.shape[1]} outputs, but the targets go from 0 to {highest}"
-            raise ValueError(said + hint if output.shape[1] == 1 else said)
+        check_fit(self.name, self.model, architecture, self.data, {"loss": self.loss, **self.metrics})
 
     def check_names(self, names: Mapping[str, Any]) -> None:
         """Refuse hyperparameters that have nowhere to go; call it before a run rather than at its first training.

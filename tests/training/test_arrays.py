@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from deap_hpo.training.task import Task
 rng = np.random.default_rng(0)
 TABLE = rng.normal(3.0, 2.0, size=(60, 4)).astype("float32")
 CLASSES = rng.integers(0, 3, size=60)
+VALUES = TABLE @ np.arange(1.0, 5.0, dtype="float32")
 
 
 class Pairs(Dataset[Any]):
@@ -346,7 +348,8 @@ def test_errors_of_regression_do_not_broadcast() -> None:
         (lambda: nn.Linear(4, 1), {}, "it has 1 outputs, .* from 0 to 2; for a regression, give targets of a floating"),
         (lambda: nn.Linear(4, 3), {"metrics": {"raw": lambda output, target: output}}, "does not fit the raw"),
         (lambda: nn.Linear(4, 3), {"loss": nn.functional.mse_loss}, "does not fit the loss .*outputs .2, 3."),
-        (lambda: nn.Linear(4, 3), {"metrics": {"one": lambda output, target: 1.0}}, "tensor with a single number"),
+        (lambda: nn.Linear(4, 3), {"metrics": {"one": lambda output, target: "1"}}, "does not fit the one"),
+        (lambda: nn.Linear(4, 3), {"loss": lambda output, target: 1.0}, "tensor with a single number"),
         (lambda: nn.LSTM(4, 3), {}, "it must return a tensor; it returned a tuple.$"),
         (lambda: nn.LazyLinear(3), {}, "could not be built: lazy modules"),
         (lambda: nn.Identity(), {}, "could not be trained: it has no parameters that training changes"),
@@ -363,6 +366,55 @@ def test_a_check_names_what_does_not_fit(model: Any, arguments: dict[str, Any], 
         Task.from_data(model, (TABLE, CLASSES), **arguments).check({})
 
 
+def distance(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return (output - target).abs().mean()
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize(
+    "measured",
+    [{"metrics": {"distance": distance}}, {"loss": nn.MSELoss()}, {"loss": nn.SmoothL1Loss()}, {"loss": distance}],
+    ids=["metric", "mse", "smooth", "own"],
+)
+def test_what_compares_every_output_with_every_target_is_refused(measured: dict[str, Any]) -> None:
+    """Outputs [N, 1] and targets [N] broadcast to [N, N], of which no error tells."""
+    with pytest.raises(
+        InputError, match=r"does not fit the (distance|loss) .*: outputs \[N, 1\] and targets \[N\] are"
+    ):
+        Task.from_data(lambda: nn.Linear(4, 1), (TABLE, VALUES), **measured).check({})
+    for model, targets in ((nn.Linear, VALUES[:, None]), (Squeezed, VALUES)):
+        Task.from_data(partial(model, 4, 1), (TABLE, targets), **measured).check({})
+
+
+class Squeezed(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input).squeeze(1)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda output, target: (output.squeeze(1) - target).abs().mean(),
+        lambda output, target: torch.cat([output, -output], 1).argmax(1).eq(target).float().mean(),
+        lambda output, target: float((output[:, 0] > 0).eq(target).float().mean()),
+        mean_absolute_error,
+    ],
+)
+def test_what_aligns_outputs_itself_is_not(metric: Any) -> None:
+    Task.from_data(lambda: nn.Linear(4, 1), (TABLE, VALUES), metrics={"own": metric}).check({})
+
+
+def test_a_metric_is_tried_on_two_classes() -> None:
+    """An area under the curve, say, is none with a single one."""
+
+    def both(output: torch.Tensor, target: torch.Tensor) -> float:
+        assert len(target.unique()) == 2
+        return 0.5
+
+    targets = np.array([0] * 50 + [1] * 10)
+    Task.from_data(lambda: nn.Linear(4, 2), (TABLE, targets), validation=5, metrics={"both": both}).check({})
+
+
 def test_a_check_says_how_data_were_understood() -> None:
     with pytest.raises(InputError, match=r"are taken for tokens; give a table as floating-point numbers.$"):
         Task.from_data(lambda: nn.Linear(4, 3), (TABLE.astype(int), CLASSES)).check({})
@@ -374,7 +426,7 @@ def test_a_check_says_how_data_were_understood() -> None:
     with pytest.raises(InputError, match=r"could not be built with {'width': 0}: .*\.$"):
         Task.from_data(lambda width: nn.Linear(4 // width, 3), (TABLE, CLASSES)).check({"width": 0})
     metrics = {"loss per class": lambda output, target: output}  # whose name begins as the loss's
-    with pytest.raises(InputError, match=r"does not fit the loss per class .* the mean over the batch\.$"):
+    with pytest.raises(InputError, match=r"does not fit the loss per class .* a single number\.$"):
         Task.from_data(lambda: nn.Linear(4, 1), (TABLE, CLASSES.astype(float)), metrics=metrics).check({})
 
 

@@ -1,0 +1,125 @@
+"""Whether network, data, loss and metrics of a task fit together: tried on two examples, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deap_hpo.errors import InputError
+from deap_hpo.training.broadcasting import BroadcastWatch
+from deap_hpo.training.data import Data, Split
+from deap_hpo.training.measures import Measure
+from deap_hpo.training.state import trainable_parameters
+
+
+def check_fit(
+    task: str,
+    model: Callable[..., nn.Module],
+    architecture: Mapping[str, Any],
+    data: Data,
+    measures: Mapping[str, Measure],
+) -> None:
+    """Build a network, and measure it on two examples.
+
+    Args:
+        task: Name of the task, for who reads what does not fit.
+        model: Makes the network.
+        architecture: Its arguments.
+        data: The task's.
+        measures: Its metrics by name, and as "loss" what is trained on.
+
+    Raises:
+        InputError: It cannot be built, is not to be trained, or does not fit data, loss or metrics.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> check_fit("digits", MLP, {"inputs": 64, "classes": 9}, load_digits(), {"loss": F.cross_entropy})
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: The network of the task 'digits' does not fit the data (inputs [2, 1, 8, 8], \
+targets [2]): it has 9 outputs, but the targets go from 0 to 9.
+    """
+    examples = _two_examples(data.training)
+    about = f"inputs {list(examples.inputs.shape)}, targets {list(examples.targets.shape)}"
+    step, misfit = f"could not be built{f' with {dict(architecture)}' if architecture else ''}", ""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            network = model(**architecture).eval()
+            _check_initialized(network)
+            step = "could not be trained"
+            if trainable_parameters(network) == 0:
+                raise ValueError("it has no parameters that training changes")
+            step, misfit = f"does not fit the data ({about})", "data"
+            output = network(data.prepare(examples.inputs))
+            if not isinstance(output, Tensor):
+                raise TypeError(f"it must return a tensor; it returned a {type(output).__name__}")
+            _check_classes(output, data, measures["loss"])
+            about += f", outputs {list(output.shape)}"
+            for name, measure in measures.items():
+                step, misfit = f"does not fit the {name} ({about})", "loss" if name == "loss" else ""
+                _check_measure(measure, output, examples.targets, differentiated=name == "loss")
+        except Exception as error:
+            said = f"{str(error).strip().removesuffix('.')}.{_hint(data.training, misfit)}"
+            raise InputError(f"The network of the task {task!r} {step}: {said}") from error
+
+
+def _two_examples(split: Split) -> Split:
+    """Give two whose targets differ, if there are such among the first: a metric may need both of two classes."""
+    first = split.targets[:1000].flatten(1) if split.targets.dim() > 1 else split.targets[:1000, None]
+    different = (first != first[0]).any(1).nonzero()
+    return split[[0, int(different[0])]] if len(different) else split[:2]
+
+
+def _check_initialized(network: nn.Module) -> None:
+    """Refuse lazy modules: their initial weights would depend on who calls them first."""
+    if any(isinstance(one, nn.parameter.UninitializedParameter) for one in network.parameters()):
+        raise ValueError(
+            "lazy modules get their weights in a first call, which is not one of training; name their sizes, "
+            "or call the network once before the factory returns it"
+        )
+
+
+def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
+    """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
+    if loss not in (F.cross_entropy, F.nll_loss):
+        return
+    hint = "; for a regression, give targets of a floating-point type"
+    if output.dim() < 2:
+        raise ValueError(f"it must return [N, C], an output for each class; it returned {list(output.shape)}{hint}")
+    splits = [split for split in (data.training, data.validation, data.test) if split]
+    highest = max(int(split.targets.max()) for split in splits)
+    if output.shape[1] <= highest:
+        said = f"it has {output.shape[1]} outputs, but the targets go from 0 to {highest}"
+        raise ValueError(said + hint if output.shape[1] == 1 else said)
+
+
+def _check_measure(measure: Measure, output: Tensor, target: Tensor, *, differentiated: bool) -> None:
+    with BroadcastWatch(len(output)) as watch:
+        value: Any = measure(output, target)
+    if differentiated and (not isinstance(value, Tensor) or value.dim() != 0):
+        raise ValueError("it must give a tensor with a single number, the mean over the batch")
+    try:
+        float(value if not isinstance(value, str) else "no number")
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError("it must give a single number") from None
+    if watch.found:
+        raise ValueError(
+            "outputs [N, 1] and targets [N] are compared each with every other one; squeeze the outputs, or give "
+            "targets [N, 1]"
+        )
+
+
+def _hint(training: Split, misfit: str) -> str:
+    """Say how data were understood, where that may be why a network does not fit the "data" or the "loss"."""
+    if misfit == "data" and training.inputs.dtype == torch.int64:
+        return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
+    if misfit == "loss" and training.targets.is_floating_point():
+        return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."
+    if misfit == "loss" and training.targets.dtype == torch.uint8:
+        return " Targets of the type uint8 are left as they are; give classes as int64."
+    return ""
