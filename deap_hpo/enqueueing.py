@@ -50,8 +50,12 @@ def plain_configurations(configurations: Sequence[Mapping[str, Any]]) -> list[di
         >>> plain_configurations([{"width": np.int64(8), "kind": "relu"}])
         [{'width': 8, 'kind': 'relu'}]
     """
-    if isinstance(configurations, (Mapping, str)) or not all(isinstance(one, Mapping) for one in configurations):
-        raise InputError(f"enqueue must be a list of mappings from name to value; got {configurations!r}.")
+    is_list = isinstance(configurations, Sequence) and not isinstance(configurations, str)
+    if not is_list or not all(isinstance(one, Mapping) for one in configurations):
+        raise InputError(
+            "enqueue must be a list of mappings from name to value, such as [study.best_params]; got "
+            f"{configurations!r}."
+        )
     return [{name: plain(value) for name, value in one.items()} for one in configurations]
 
 

@@ -102,10 +102,11 @@ class ProcessExecutor:
 
     Example:
         >>> requests = [Request(number=i, params=-i, seed=0) for i in range(3)]
-        >>> executor = ProcessExecutor(workers=2, timeout=60)
-        >>> sorted((i, evaluation.value) for i, evaluation in executor.run(abs, requests))
+        >>> with ProcessExecutor(workers=2, timeout=60) as executor:
+        ...     sorted((i, evaluation.value) for i, evaluation in executor.run(abs, requests))
         [(0, 0.0), (1, 1.0), (2, 2.0)]
-        >>> executor.close()
+        >>> executor.worker_pids()
+        []
     """
 
     in_process = False
@@ -139,6 +140,12 @@ class ProcessExecutor:
         """End the workers, whatever they are doing."""
         self._pool.close()
         self._evaluate = None
+
+    def __enter__(self) -> ProcessExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers."""

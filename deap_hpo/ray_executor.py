@@ -93,6 +93,12 @@ class RayExecutor:
         self._pool.close()
         self._evaluate = self._stored = None
 
+    def __enter__(self) -> RayExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _connect(self) -> None:
         if ray.is_initialized():
             return

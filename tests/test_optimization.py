@@ -400,7 +400,8 @@ def test_a_mistyped_argument_leaves_the_name_free(tmp_path: Path) -> None:
         ({"epochs": 5}, "epochs is for functions that have a parameter named epochs; got 5, and <function bowl"),
         ({"max_epochs": 5}, "max_epochs is for trainers, and for functions with a parameter named epochs"),
         ({"callbacks": [print]}, "callbacks must be objects"),
-        ({"enqueue": {"x": 1.0, "y": 1.0}}, "enqueue must be a list of mappings from name to value; got {'x'"),
+        ({"enqueue": {"x": 1.0, "y": 1.0}}, r"enqueue must be a list of .*, such as \[study.best_params\]; got {'x'"),
+        ({"enqueue": Space({"x": Float(0.0, 1.0)})}, "enqueue must be a list of mappings"),
         ({"enqueue": [(1.0, 1.0)]}, "enqueue must be a list of mappings"),
     ],
 )

@@ -206,7 +206,9 @@ def _tensor(argument: str, values: Any) -> Tensor:
     if not isinstance(values, Tensor):
         array = np.asarray(values)
         if array.dtype.kind not in "biuf":
-            raise InputError(f"{argument} must hold numbers; got {array.dtype}. Encode what is not one first.")
+            raise InputError(
+                f"{argument} must hold numbers; got {array.dtype}{_columns(values)}. Encode what is not one first."
+            )
         values = torch.from_numpy(array.copy())  # of its own, and with strides that torch knows
     tensor: Tensor = values.detach().cpu()
     if tensor.dim() == 0:
@@ -214,6 +216,14 @@ def _tensor(argument: str, values: Any) -> Tensor:
     if tensor.is_floating_point():
         return tensor.float()
     return tensor if tensor.dtype == torch.uint8 and tensor.dim() > 1 else tensor.long()
+
+
+def _columns(table: Any) -> str:
+    """Name the columns of a table of pandas that hold no numbers."""
+    kinds = table.dtypes.items() if hasattr(table, "columns") else ()
+    named = [str(name) for name, kind in kinds if kind.kind not in "biuf"]
+    more = f" and {len(named) - 5} more" if len(named) > 5 else ""
+    return f" in {', '.join(named[:5])}{more}" if named else ""
 
 
 def _size(validation: float, examples: int) -> int:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -364,6 +365,12 @@ def test_errors_of_regression_do_not_broadcast() -> None:
 def test_a_check_names_what_does_not_fit(model: Any, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Task.from_data(model, (TABLE, CLASSES), **arguments).check({})
+
+
+def test_the_columns_that_hold_no_numbers_are_named() -> None:
+    table = pd.DataFrame({"age": [1.0, 2.0], "city": ["a", "b"], "when": pd.to_datetime(["2020", "2021"])})
+    with pytest.raises(InputError, match=r"must hold numbers; got object in city, when\. Encode"):
+        Task.from_data(nn.Identity, (table, [0, 1]))
 
 
 def distance(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
