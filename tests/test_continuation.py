@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from deap_hpo.budget import Budget, BudgetSpent
 from deap_hpo.entries import training_path
 from deap_hpo.errors import InputError
 from deap_hpo.executors import ProcessExecutor
-from deap_hpo.individual import Individual, make_toolbox
+from deap_hpo.goals import Goals
+from deap_hpo.individual import Individual, individual_type, make_toolbox
 from deap_hpo.record import ReplayError
 from deap_hpo.space import Float, Space
 from deap_hpo.study import Study
-from deap_hpo.training.checkpoints import FolderCheckpoints
+from deap_hpo.training.checkpoints import FolderCheckpoints, MemoryCheckpoints
 
 SPACE = Space({"x": Float(0.0, 20.0)})
 
@@ -270,3 +272,24 @@ def test_an_evaluator_or_executor_that_cannot_go_on_is_named() -> None:
         study.map(lambda params: params["x"], [asking(4.0, 2)])
     with Study(SPACE, executor=ProcessExecutor(1)) as study, pytest.raises(InputError, match="FolderCheckpoints"):
         study.map(Creeping(), [asking(4.0, 2)])
+
+
+@pytest.mark.parametrize(("direction", "least_important_first"), [("minimize", [3, 1, 2]), ("maximize", [2, 1, 3])])
+def test_a_limit_drops_the_worst_of_a_batch_first(direction: Any, least_important_first: list[int]) -> None:
+    """A store with a limit drops from the beginning of what it is told to keep."""
+
+    class Told(MemoryCheckpoints):
+        def collect(self, needed: Sequence[str]) -> None:
+            told.append(list(needed))
+
+    told: list[list[str]] = []
+    evaluate = Creeping(Told())
+    evaluate.goals = Goals(directions=(direction,))
+    weight = -1.0 if direction == "minimize" else 1.0
+    with Study(SPACE, directions=direction) as study:
+        individuals = [individual_type((weight,))([x / 20]) for x in (2.5, 0.5, 5.0)]
+        for individual in individuals:
+            individual.epochs = 2
+        study.map(evaluate, individuals)
+        numbers = {entry.evaluation.checkpoint: entry.number + 1 for entry in study.record}
+    assert [numbers[reference] for reference in told[-1][:3]] == least_important_first

@@ -129,6 +129,17 @@ def test_it_stops_at_a_target_and_again_when_it_is_replayed(tmp_path: Path) -> N
     assert outcomes(quick(bowl, SPACE, storage=storage, resume=True)) == outcomes(quick(bowl, SPACE))
 
 
+def test_a_target_of_what_is_maximised_is_reached_from_below() -> None:
+    study = quick(lambda params: -bowl(params), SPACE, direction="maximize", target=-5.0)
+    assert len(study.record) < 32
+    last = study.record[len(study.record) - 1].generation
+    best = {last: -math.inf, last - 1: -math.inf}
+    for entry in study.record:
+        if entry.generation in best:
+            best[entry.generation] = max(best[entry.generation], entry.evaluation.value)
+    assert best[last] >= -5.0 > best[last - 1]
+
+
 def test_it_stops_when_nothing_gets_better() -> None:
     study = quick(lambda params: 1.0, SPACE, patience=2)
     assert len(study.record) == 3 * 8  # the first generation, and two without a better value

@@ -398,6 +398,18 @@ def test_repeated_configurations_are_evaluated_once() -> None:
         assert study.record[4].duplicate_of == 2
 
 
+def test_what_is_answered_by_an_earlier_evaluation_took_no_time_and_no_worker() -> None:
+    class Slow(Evaluator):
+        def evaluate(self, request: Request) -> Evaluation:
+            return Evaluation((1.0,), seconds=3.0, retries=2)
+
+    with Study(SPACE) as study:
+        study.map(Slow(), [Individual([0.5] * 4)] * 2)
+    first, second = (entry.evaluation for entry in study.record)
+    assert (first.seconds, first.retries) == (3.0, 2)
+    assert (second.seconds, second.retries, second.value) == (0.0, 0, 1.0)
+
+
 def test_another_function_is_not_answered_by_what_one_before_it_gave(tmp_path: Path) -> None:
     """Such as the evaluation of one species beside representatives of the other, which change."""
 

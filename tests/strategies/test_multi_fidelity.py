@@ -181,6 +181,14 @@ def test_interrupted_and_resumed_it_ends_the_same_and_only_added_epochs_are_trai
     assert 91 <= sum(map(len, trained.values())) <= 100
 
 
+def test_dehb_draws_a_share_of_its_children_uniformly():
+    """With the share 1, children know nothing of what was good."""
+    strategy = make_strategy("dehb", SPACE, epochs=9, seed=2, random_share=1.0)
+    made = batches(strategy, 40, lambda one: abs(one[0] - 0.3) + abs(one[1] - 0.9))
+    late = [genome for batch in [batch for batch in made if batch[0][2] is None][-10:] for genome, _, _ in batch]
+    assert np.mean([abs(g[0] - 0.3) + abs(g[1] - 0.9) for g in late]) > 0.5  # 0.69 of uniform draws
+
+
 def test_dehb_breeds_from_what_was_best_of_the_most_epochs():
     strategy = make_strategy("dehb", SPACE, epochs=9, seed=2, random_share=0.0)
     made = batches(strategy, 40, lambda one: abs(one[0] - 0.3) + abs(one[1] - 0.9))
