@@ -111,18 +111,25 @@ def algorithm_of(
         >>> len(population), logbook.select("nevals")
         (4, [4, 2, 2])
     """
-    toolbox = toolbox_of(space, evolution, directions)
-    proposer = loop_of(space, evolution, evaluator) or strategy_for(
-        space, evolution, seed, evaluator.epochs if evaluator else None
-    )
+    loop = loop_of(space, evolution, evaluator)
+    toolbox = toolbox_of(space, evolution, directions, loop)
+    proposer = loop or strategy_for(space, evolution, seed, evaluator.epochs if evaluator else None)
     check_lengths(evaluator, space, evolution)
     return Algorithm(evolution, toolbox, proposer)
 
 
-def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Direction]) -> base.Toolbox:
+def toolbox_of(
+    space: Space, evolution: EvolutionConfig, directions: Sequence[Direction], loop: Loop | None
+) -> base.Toolbox:
     """Make the toolbox of a run: the operators of its algorithm, and `genome`, the type of its individuals.
 
     `evaluate` and `map` are the caller's to register.
+
+    Args:
+        space: The search space.
+        evolution: The algorithm and its settings.
+        directions: Which way is better, for each objective.
+        loop: The algorithm, where it has a loop and a population of its own; None for a strategy.
 
     Raises:
         InputError: The algorithm does not take so many objectives, or has no such argument.
@@ -130,7 +137,8 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
     Example:
         >>> from deap_hpo.space import Float
         >>> evolution = EvolutionConfig(algorithm="pbt", population=4, generations=2)
-        >>> toolbox = toolbox_of(Space({"lr": Float(1e-4, 1.0, log=True)}), evolution, ["minimize"])
+        >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
+        >>> toolbox = toolbox_of(space, evolution, ["minimize"], loop_of(space, evolution))
         >>> individuals = toolbox.population(n=3)
         >>> len(individuals), len(individuals[0]), individuals[0].fitness.weights
         (3, 1, (-1.0,))
@@ -146,7 +154,6 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
             f"Trainings end in stages by one objective, the task has {count}. Leave evolution.stages out, or name one "
             "objective."
         )
-    loop = loop_of(space, evolution)
     if len(evolution.enqueue) > evolution.population and loop is not None:
         raise InputError(
             f"enqueue must hold at most {evolution.population} configurations, the population in which {algorithm} "
@@ -157,8 +164,8 @@ def toolbox_of(space: Space, evolution: EvolutionConfig, directions: Sequence[Di
     toolbox.register("genome", individual_type(weights))
     if loop is not None:
         loop.register(toolbox, count)
-    if evolution.enqueue:
-        enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
+        if evolution.enqueue:
+            enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
     return toolbox
 
 

@@ -28,7 +28,7 @@ from deap_hpo.demands import evaluator_of
 from deap_hpo.entries import Entry
 from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation
-from deap_hpo.evolution import toolbox_of
+from deap_hpo.evolution import algorithm_of
 from deap_hpo.objective import Objective
 from deap_hpo.optimization import Interrupted
 from deap_hpo.record import ReplayError
@@ -340,7 +340,7 @@ def test_more_enqueued_than_a_first_generation_takes_is_refused_rather_than_drop
     six = [{"x": i / 10, "y": 0.0} for i in range(6)]
     for algorithm in ("truncation", "pbt", "nsga-ii"):
         with pytest.raises(InputError, match=f"enqueue must hold at most 4 .* in which {algorithm} tries them; got 6"):
-            toolbox_of(Space(SPACE), EvolutionConfig(algorithm=algorithm, population=4, enqueue=six), ["minimize"])
+            algorithm_of(Space(SPACE), EvolutionConfig(algorithm=algorithm, population=4, enqueue=six), ["minimize"])
     study = quick(bowl, SPACE, algorithm="random", population=4, enqueue=six)
     assert [study.params_of(study.record[i])["x"] for i in range(6)] == pytest.approx([i / 10 for i in range(6)])
 
