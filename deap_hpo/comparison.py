@@ -21,7 +21,7 @@ from deap_hpo.assembly import check_algorithm, make_executor, make_task, trainer
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_integer
 from deap_hpo.config import RunConfig, make_config
-from deap_hpo.entries import Entry, best_entry, param_columns, schedule_of, worst_values
+from deap_hpo.entries import Entry, find_best, param_columns, schedule_of, worst_values
 from deap_hpo.errors import InputError
 from deap_hpo.individual import Individual
 from deap_hpo.methods import IN_PARTS
@@ -225,9 +225,7 @@ def _steps(recorded: Recorded) -> list[dict[str, Any]]:
 
 def _choice(recorded: Recorded) -> Entry | None:
     """The evaluation that a run has chosen; None where none has ended with a finite value."""
-    if any(entry.evaluation.feasible for entry in recorded.entries):
-        return best_entry(recorded.entries, recorded.directions[0])
-    return None
+    return find_best(recorded.entries, recorded.directions[0])
 
 
 def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:

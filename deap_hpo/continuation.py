@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import check_integer
-from deap_hpo.entries import Entry, best_entry, genes_of
+from deap_hpo.entries import Entry, find_best, genes_of
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator, PlainFunction
@@ -241,10 +241,9 @@ class Continuations:
 
 
 def _best(record: Record, directions: Sequence[Direction]) -> list[Entry]:
-    if not any(entry.evaluation.feasible for entry in record):
-        return []
-    if len(directions) == 1:
-        return [best_entry(record, directions[0])]
+    best = find_best(record, directions[0])
+    if best is None or len(directions) == 1:
+        return [] if best is None else [best]
     from deap_hpo.analysis.fronts import pareto_front  # imports what a study of one objective does without
 
     return pareto_front(record, directions)

@@ -103,16 +103,29 @@ def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:
     return path[::-1]
 
 
+def find_best(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry | None:
+    """Give the feasible entry with the best first objective, the earliest among equals; None where none is feasible.
+
+    Example:
+        >>> values = (0.3, 0.1, math.inf)
+        >>> entries = [Entry(i, 0, (0.5,), Evaluation((value,)), seed=0) for i, value in enumerate(values)]
+        >>> find_best(entries).number, find_best(entries, "maximize").number, find_best(entries[2:])
+        (1, 0, None)
+    """
+    sign = 1 if direction == "minimize" else -1
+    feasible = (entry for entry in entries if entry.evaluation.feasible)
+    return min(feasible, key=lambda entry: (sign * entry.evaluation.value, entry.number), default=None)
+
+
 def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry:
-    """Give the feasible entry with the best first objective; the earliest among equals.
+    """Give the best entry, as `find_best` does.
 
     Raises:
         InputError: No entry has a finite value and keeps its constraints.
     """
-    sign = 1 if direction == "minimize" else -1
     entries = list(entries)
-    feasible = [entry for entry in entries if entry.evaluation.feasible]
-    if not feasible:
+    best = find_best(entries, direction)
+    if best is None:
         broken = sum(entry.evaluation.violation > 0 for entry in entries)
         detail = f"; {broken} of {len(entries)} break their constraints" if broken else ""
         for status in ("diverged", "failed"):
@@ -121,7 +134,7 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
             if ended and status == "failed":
                 detail += f", number {ended[0].number} with {ended[0].evaluation.reason.removesuffix('.')}"
         raise InputError(f"There is no best evaluation: none has ended with a finite value{detail}.")
-    return min(feasible, key=lambda entry: (sign * entry.evaluation.value, entry.number))
+    return best
 
 
 def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tuple[dict[str, Any], int | None]]:

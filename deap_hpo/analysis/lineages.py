@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from deap_hpo.analysis.tables import with_params
-from deap_hpo.entries import Entry, best_entry, param_columns, training_path
+from deap_hpo.entries import Entry, find_best, param_columns, training_path
 from deap_hpo.evaluation import Direction, Epoch
 from deap_hpo.space import Space
 
@@ -32,8 +32,8 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
         >>> table[["number", "founder", "start_epoch", "epoch", "winner"]].values.tolist()
         [[0, 0, 0, 1, True], [1, 1, 0, 1, False], [2, 0, 1, 2, False], [3, 0, 1, 2, True]]
     """
-    done = any(entry.evaluation.feasible for entry in entries)
-    winners = {one.number for one in training_path(entries, best_entry(entries, direction).number)} if done else set()
+    best = find_best(entries, direction)
+    winners = {one.number for one in training_path(entries, best.number)} if best else set()
     totals: dict[int, int] = {}
     founders: dict[int, int] = {}
     rows = []

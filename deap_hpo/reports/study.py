@@ -12,8 +12,7 @@ from deap_hpo.analysis.edges import crowded_ends, edge_sentence
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
 from deap_hpo.analysis.tables import best_trials, summary
-from deap_hpo.entries import best_entry, params_of
-from deap_hpo.errors import InputError
+from deap_hpo.entries import find_best, params_of
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.screen import print_table
 from deap_hpo.strategies.genes import GeneColumns
@@ -24,10 +23,7 @@ _ENDS = ("pruned", "diverged", "failed")
 
 def describe(recorded: Recorded) -> dict[str, Any]:
     """Describe a study in JSON's types: name, seed, space, objectives, counts, best evaluation, narrow ranges, ..."""
-    try:
-        best = best_entry(recorded.entries, recorded.directions[0])
-    except InputError:
-        best = None
+    best = find_best(recorded.entries, recorded.directions[0])
     return {
         "name": recorded.name,
         "seed": recorded.attributes.get("seed"),
