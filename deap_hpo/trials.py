@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,20 +16,45 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Epoch, Evaluation
 from deap_hpo.space import Categorical, Float, Space
 
+# The attributes of a trial are the fields of `Entry` and of its `Evaluation`, by their names and as JSON, with these
+# exceptions. So names and defaults there are the format of records: a change of one changes what records on disk mean.
+_NAMES = {"number": "evaluation"}  # What a field is called in a record, where not by its own name.
+_ALWAYS_WRITTEN = ("status", "seconds")  # The others are left out where they have their defaults.
+
+
+def _stored_fields(kind: type[Any], *, but: str) -> dict[str, Field[Any]]:
+    """Give the fields of a dataclass by their names in a record."""
+    return {_NAMES.get(field.name, field.name): field for field in fields(kind) if field.name != but}
+
+
+def _default(field: Field[Any]) -> Any:
+    """Give the default of a field; `MISSING` where it has none."""
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _to_json(value: Any) -> Any:
+    """Write the value of a field as an attribute."""
+    if isinstance(value, tuple | list):
+        return [asdict(one) if isinstance(one, Epoch) else one for one in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _from_json(name: str, value: Any) -> Any:
+    """Read what `_to_json` has written."""
+    if name == "curve":
+        return tuple(Epoch(**epoch) for epoch in value)
+    if isinstance(value, list):
+        return tuple(value)
+    return dict(value) if isinstance(value, dict) else value
+
+
+_OF_ENTRY = _stored_fields(Entry, but="evaluation")
+_OF_EVALUATION = _stored_fields(Evaluation, but="values")  # A trial has values of its own.
+
 _DEFAULTS: dict[str, Any] = {
-    "parents": [],
-    "operators": [],
-    "duplicate_of": None,
-    "metrics": {},
-    "curve": [],
-    "environment": {},
-    "retries": 0,
-    "error": "",
-    "violation": 0.0,
-    "notes": {},
-    "epochs": None,
-    "start_from": None,
-    "checkpoint": None,
+    name: _to_json(default)
+    for name, field in {**_OF_ENTRY, **_OF_EVALUATION}.items()
+    if (default := _default(field)) is not MISSING and name not in _ALWAYS_WRITTEN
 }
 """Values of attributes that are not stored: writing one to a database takes some milliseconds."""
 
@@ -69,7 +94,7 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
         # Where Optuna and its dashboard look for feasibility: above 0 is infeasible.
         system_attrs={"constraints": [evaluation.violation]} if evaluation.violation else None,
         intermediate_values={epoch.epoch: epoch.validation_loss for epoch in evaluation.curve},
-        user_attrs={name: value for name, value in _attributes(entry).items() if value != _DEFAULTS.get(name, ...)},
+        user_attrs=_attributes(entry),
     )
     trial.datetime_complete = datetime.now()
     trial.datetime_start = trial.datetime_complete - timedelta(seconds=evaluation.seconds)
@@ -77,57 +102,21 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
 
 
 def _attributes(entry: Entry) -> dict[str, Any]:
-    evaluation = entry.evaluation
-    return {
-        "evaluation": entry.number,
-        "generation": entry.generation,
-        "genes": list(entry.genes),
-        "parents": list(entry.parents),
-        "operators": list(entry.operators),
-        "duplicate_of": entry.duplicate_of,
-        "seed": entry.seed,
-        "epochs": entry.epochs,
-        "start_from": entry.start_from,
-        "status": evaluation.status,
-        "seconds": evaluation.seconds,
-        "metrics": dict(evaluation.metrics),
-        "curve": [asdict(epoch) for epoch in evaluation.curve],
-        "environment": dict(evaluation.environment),
-        "retries": evaluation.retries,
-        "error": evaluation.error,
-        "violation": evaluation.violation,
-        "notes": dict(evaluation.notes),
-        "checkpoint": evaluation.checkpoint,
-    }
+    values = {name: getattr(entry, field.name) for name, field in _OF_ENTRY.items()}
+    values |= {name: getattr(entry.evaluation, field.name) for name, field in _OF_EVALUATION.items()}
+    attributes = {name: _to_json(value) for name, value in values.items()}
+    return {name: value for name, value in attributes.items() if value != _DEFAULTS.get(name, MISSING)}
 
 
 def to_entry(trial: FrozenTrial, directions: Sequence[Direction]) -> Entry:
     """Convert a trial back to the evaluation that it was made of."""
     known = {**_DEFAULTS, **trial.user_attrs}
-    return Entry(
-        number=known["evaluation"],
-        generation=known["generation"],
-        genes=tuple(known["genes"]),
-        parents=tuple(known["parents"]),
-        operators=tuple(known["operators"]),
-        duplicate_of=known["duplicate_of"],
-        seed=known["seed"],
-        epochs=known["epochs"],
-        start_from=known["start_from"],
-        evaluation=Evaluation(
-            values=tuple(trial.values) if trial.values else worst_values(directions),
-            status=known["status"],
-            curve=tuple(Epoch(**epoch) for epoch in known["curve"]),
-            metrics=dict(known["metrics"]),
-            seconds=known["seconds"],
-            environment=dict(known["environment"]),
-            error=known["error"],
-            retries=known["retries"],
-            checkpoint=known["checkpoint"],
-            violation=known["violation"],
-            notes=dict(known["notes"]),
-        ),
+    of_entry, of_evaluation = (
+        {field.name: _from_json(name, known[name]) for name, field in stored.items()}
+        for stored in (_OF_ENTRY, _OF_EVALUATION)
     )
+    values = tuple(trial.values) if trial.values else worst_values(directions)
+    return Entry(**of_entry, evaluation=Evaluation(values, **of_evaluation))
 
 
 def directions_of(study: optuna.Study) -> tuple[Direction, ...]:

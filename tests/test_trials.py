@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -57,9 +58,56 @@ def test_what_is_said_is_read_back() -> None:
 
 def test_a_trial_has_attributes_only_for_what_there_is_to_say() -> None:
     assert set(as_trial(PLAIN).user_attrs) == {"evaluation", "generation", "genes", "seed", "seconds", "status"}
-    said = as_trial(FULL).user_attrs
-    assert len(said) == 17, "all but an error: it ended well"
-    assert said["start_from"] == said["duplicate_of"] == 0, "a number, not the absence of one"
+
+
+def test_what_is_written_stays_as_it_is_since_records_on_disk_are_written_so() -> None:
+    written = {
+        "evaluation": 7,
+        "generation": 2,
+        "genes": [0.25],
+        "seed": 3,
+        "parents": [0, 4],
+        "operators": ["mate", "mutate"],
+        "duplicate_of": 0,
+        "epochs": 1,
+        "start_from": 0,
+        "status": "failed",
+        "curve": [
+            {
+                "epoch": 1,
+                "training_loss": 0.9,
+                "validation_loss": 0.5,
+                "metrics": {"accuracy": 0.75},
+                "seconds": 0.0,
+            }
+        ],
+        "metrics": {"accuracy": 0.75},
+        "seconds": 1.5,
+        "environment": {"device": "cpu"},
+        "error": "Traceback ...",
+        "retries": 1,
+        "checkpoint": "abc",
+        "violation": 0.5,
+        "notes": {"log": "a.txt"},
+    }
+    ended = replace(FULL.evaluation, values=(math.inf,), status="failed", error="Traceback ...")
+    entry = replace(FULL, evaluation=replace(ended, notes={"log": "a.txt"}))
+    trial = as_trial(entry)
+    assert json.dumps(trial.user_attrs, sort_keys=True) == json.dumps(written, sort_keys=True)
+    assert to_entry(trial, ["minimize"]) == entry
+
+
+def test_what_is_read_is_no_part_of_the_trial() -> None:
+    trial = as_trial(FULL)
+    to_entry(trial, ["minimize"]).evaluation.metrics["accuracy"] = 0.0  # type: ignore[index]
+    assert trial.user_attrs["metrics"] == FULL.evaluation.metrics == {"accuracy": 0.75}
+
+
+def test_a_trial_without_a_status_is_not_taken_for_one_that_ended_well() -> None:
+    trial = as_trial(PLAIN)
+    trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name != "status"}
+    with pytest.raises(KeyError, match="status"):
+        to_entry(trial, ["minimize"])
 
 
 def test_a_trial_with_all_attributes_is_read_as_well() -> None:
