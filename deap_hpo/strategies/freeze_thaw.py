@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from deap_hpo.checks import check_integer
 from deap_hpo.space import Space
+from deap_hpo.strategies.genes import maximin_latin_hypercube
 from deap_hpo.strategies.hyperband import rungs
+from deap_hpo.strategies.improvement import MODEL_LIMIT, ImprovementModel, one_blas_thread
 from deap_hpo.strategies.outcomes import cost_of
 from deap_hpo.strategies.partial_trainings import Key, PartialTrainings
-from deap_hpo.strategies.surrogate import MODEL_LIMIT, SurrogateStrategy, blas
+from deap_hpo.strategies.prospects import Prospects
 
 Array = NDArray[np.float64]
 
@@ -28,7 +30,7 @@ class Step(NamedTuple):
     rung: int
 
 
-class FreezeThawStrategy(SurrogateStrategy):
+class FreezeThawStrategy:
     """Evolution over trainings in parts: a Gaussian process says which to begin, and which to go on with.
 
     The first genomes, a Latin hypercube, are successively halved: all are trained to the first rung, one in `eta` of
@@ -75,8 +77,6 @@ class FreezeThawStrategy(SurrogateStrategy):
         [(7, 2, None), (8, 4, 5), (9, 4, 6), (10, 4, 3), (11, 4, 2), (12, 8, 8), (13, 8, 9), (14, 16, 12)]
     """
 
-    _roughness_from = math.inf  # Never: its kernel spans the epochs too, and this was measured without.
-
     def __init__(
         self,
         space: Space,
@@ -92,10 +92,20 @@ class FreezeThawStrategy(SurrogateStrategy):
         least = max(1, check_integer("epochs", epochs, 1) // 8) if min_epochs is None else min_epochs
         self._eta = eta
         self._trainings = PartialTrainings(rungs(epochs, least, eta))
-        super().__init__(space, batch_size=batch_size, seed=seed, n_start=n_start, n_children=n_children)
-        self._start: list[Key] = []  # What the design began, in order.
+        logs = np.log(self._trainings.rungs)
+        self._depths = 1 - (logs[-1] - logs) / (logs[-1] - logs[0] or 1.0)  # Of each rung, from 0 to 1.
+        self._space = space
+        self._batch_size = check_integer("batch_size", batch_size, 1)
+        check_integer("n_start", n_start, 2)
+        rng = np.random.default_rng(check_integer("seed", seed, 0))
+        self._prospects = Prospects(space, rng, n_children=n_children)
+        # It does not learn how rough losses are: its kernel spans the epochs too, and this was measured without.
+        self._model = ImprovementModel([*self._prospects.columns.groups, len(space)], rng)
+        self._design = maximin_latin_hypercube(rng, max(n_start, batch_size), len(space))
         self._start_size = len(self._design)
-        self._asked: list[Step] = []
+        self._start: list[Key] = []  # What the design began, in order.
+        self._archive: Array = np.empty((0, len(space)))  # What is bred from, best first.
+        self._asked: list[Step] = []  # In this batch.
         self._modelled = False  # For this batch.
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
@@ -108,9 +118,9 @@ class FreezeThawStrategy(SurrogateStrategy):
                 that may be gone on from later.
         """
         self._asked, self._modelled = [], False
-        with blas().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             while len(self._asked) < self._batch_size and (step := self._next_step()):
-                self._known.add(step.key)
+                self._prospects.mark_tried(step.genome)
                 self._asked.append(step)
         numbers = map(self._trainings.number, self._trainings.worst_first(self._paused()))
         paused = tuple(number for number in numbers if number is not None)
@@ -137,8 +147,7 @@ class FreezeThawStrategy(SurrogateStrategy):
         losses = [cost_of(individual) for individual in population]
         for individual, loss in zip(population, losses, strict=True):
             genome = self._space.snap(individual)
-            key, origin = self._key(genome), getattr(individual, "origin", ())
-            self._known.add(key)
+            key, origin = self._prospects.mark_tried(genome), getattr(individual, "origin", ())
             # Where `map` is a study's, an individual's origin is now its own evaluation.
             number = origin[0] if origin else None
             self._trainings.add(key, genome, epochs=getattr(individual, "epochs", None), loss=loss, number=number)
@@ -164,16 +173,17 @@ class FreezeThawStrategy(SurrogateStrategy):
 
     def _next_step(self) -> Step | None:
         """Return what to do next; None where nothing is left."""
-        fresh = len(self._known) < self._columns.size
-        if fresh and len(self._start) < self._start_size:
-            step = self._begun(self._next_of_start())
+        if self._prospects.left and len(self._start) < self._start_size:
+            step = self._begun(self._prospects.next_of(self._design))
             self._start.append(step.key)
             return step
         if promoted := self._promoted():
             return promoted
         finite = sum(math.isfinite(loss) for _, _, loss in self._trainings.observations())
         if finite < 2 or next(self._trainings.alive(), None) is None:
-            return self._begun(self._unknown_genome()) if fresh else next(map(self._completed, self._paused()), None)
+            if self._prospects.left:
+                return self._begun(self._prospects.random())
+            return next(map(self._completed, self._paused()), None)
         if self._modelled:
             self._believe_last()
         else:
@@ -182,7 +192,7 @@ class FreezeThawStrategy(SurrogateStrategy):
         return self._most_promising()
 
     def _begun(self, genome: list[float]) -> Step:
-        return Step(self._key(genome), genome, 0)
+        return Step(self._prospects.key(genome), genome, 0)
 
     def _completed(self, key: Key) -> Step:
         return Step(key, self._trainings.genes[key], self._trainings.last)
@@ -206,18 +216,14 @@ class FreezeThawStrategy(SurrogateStrategy):
                     return Step(key, self._trainings.genes[key], rung + 1)
         return None
 
-    @property
-    def _groups(self) -> list[int]:
-        return [*self._columns.groups, len(self._space)]
+    def _inputs(self, genomes: Sequence[Sequence[float]] | Array, rungs: Sequence[int] | None = None) -> Array:
+        """Inputs of the model for genomes at rungs, by default at the last: genes, and how deep the rung is."""
+        depths = self._depths[[self._trainings.last] * len(genomes) if rungs is None else list(rungs)]
+        return np.column_stack([self._prospects.columns.features(np.asarray(genomes)), depths])
 
-    def _inputs(self, genomes: Sequence[Sequence[float]] | Array) -> Array:
-        return self._inputs_at(genomes, [self._trainings.last] * len(genomes))
-
-    def _inputs_at(self, genomes: Sequence[Sequence[float]] | Array, rungs: Sequence[int]) -> Array:
-        """Genes and, from 0 for the first rung to 1 for the last, the logarithm of the epochs."""
-        logs = np.log(self._trainings.rungs)
-        depths = 1 - (logs[-1] - logs) / (logs[-1] - logs[0] or 1.0)
-        return np.column_stack([self._columns.features(np.asarray(genomes)), depths[list(rungs)]])
+    def _merits(self, genomes: Sequence[Sequence[float]] | Array) -> Array:
+        """What it would be worth to know genomes trained to the end."""
+        return self._model.merits(self._inputs(genomes))
 
     def _model_record(self) -> None:
         """Fit the model to all losses on record, of all rungs."""
@@ -229,41 +235,29 @@ class FreezeThawStrategy(SurrogateStrategy):
             passed = np.array([rung < trainings.rung(key) for key, rung, _ in rows])
             kept = np.sort(np.lexsort((values, passed))[:MODEL_LIMIT])
         genomes = [trainings.genes[rows[i][0]] for i in kept]
-        self._fit(self._inputs_at(genomes, [rows[i][1] for i in kept]), values[kept], len(rows))
+        self._model.fit(self._inputs(genomes, [rows[i][1] for i in kept]), values[kept], observations=len(rows))
         alive = list(trainings.alive())
-        means, _ = self._process.predict(self._inputs([trainings.genes[key] for key in alive]))  # [samples, alive]
+        means = self._model.means(self._inputs([trainings.genes[key] for key in alive]))  # [samples, alive]
         whole = np.array([trainings.rung(key) == trainings.last for key in alive])
-        self._best = (means[:, whole] if whole.any() else means).min(axis=1, keepdims=True)
+        self._model.improve_on(means[:, whole] if whole.any() else means)
         ranked = np.argsort(means.mean(axis=0), kind="stable")
         self._archive = np.array([trainings.genes[alive[i]] for i in ranked])
 
     def _believe_last(self) -> None:
         """Count what was asked for last as observed, with the means that each sample of the model predicts."""
         step = self._asked[-1]
-        self._process.believe(self._inputs_at([step.genome], [step.rung]))
-        self._best = np.minimum(self._best, self._process.predict(self._inputs([step.genome]))[0])
+        self._model.believe(self._inputs([step.genome], [step.rung]))
+        self._model.improve_on(self._model.means(self._inputs([step.genome])))
 
     def _most_promising(self) -> Step | None:
         """Return the next step of the training of largest expected improvement for each epoch that it has left."""
         trainings = self._trainings
-        paused = [Step(key, trainings.genes[key], trainings.rung(key) + 1) for key in self._paused()]
-        new, merits = self._newcomer()
-        steps = [*new, *paused]
+        steps = [Step(key, trainings.genes[key], trainings.rung(key) + 1) for key in self._paused()]
+        merits = self._merits([step.genome for step in steps]) if steps else np.empty(0)
+        if self._prospects.left:
+            genome, _, merit = self._prospects.most_promising(self._archive, self._merits)
+            steps, merits = [self._begun(genome), *steps], np.append(merit, merits)
         if not steps:
             return None
-        if paused:
-            merits = np.append(merits, self._merit(np.array([step.genome for step in paused])))
         left = [trainings.rungs[-1] - trainings.epochs(step.key) for step in steps]
         return steps[int(np.argmax(merits - np.log(left)))]
-
-    def _newcomer(self) -> tuple[list[Step], Array]:
-        """Return the training not yet begun that has the largest merit, and this; none where all have been begun."""
-        if len(self._known) >= self._columns.size:
-            return [], np.empty(0)
-        candidates, _, merits = self._candidates()
-        for index in np.argsort(-merits, kind="stable"):
-            step = self._begun(self._space.snap(candidates[index]))
-            if step.key not in self._known:
-                return [step], merits[[index]]
-        step = self._begun(self._unknown_genome())
-        return [step], self._merit(np.array([step.genome]))

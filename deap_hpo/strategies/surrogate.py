@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfcx, logsumexp, ndtr
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from deap_hpo.checks import check_integer
 from deap_hpo.space import Space
-from deap_hpo.strategies.breeding import OPERATORS, Breeder, elite_size
-from deap_hpo.strategies.gaussian_process import GaussianProcess
-from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube
-from deap_hpo.strategies.outcomes import cost_of, standardise
+from deap_hpo.strategies.breeding import OPERATORS, elite_size
+from deap_hpo.strategies.genes import maximin_latin_hypercube
+from deap_hpo.strategies.improvement import MODEL_LIMIT, ImprovementModel, one_blas_thread
+from deap_hpo.strategies.outcomes import cost_of
+from deap_hpo.strategies.prospects import Key, Prospects
 
 Array = NDArray[np.float64]
-Key = tuple[Any, ...]
+Proposal = tuple[list[float], str]  # A genome, and what bred it.
 
-MODEL_LIMIT = 300  # Observations in the model: its cost grows with their cube.
-REFINEMENTS = 10  # Generations of evolution by the model alone, before a proposal.
-# From so many observations on: samples in the model, and steps of their Markov chains for each new observation.
-SAMPLING = ((100, 5, 2), (60, 5, 5), (40, 10, 10), (0, 20, 20))
-ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
+ROUGH_FROM = 50  # From so many observations on, the model also learns how rough the losses are.
 
 
 class SurrogateStrategy:
@@ -72,25 +66,20 @@ class SurrogateStrategy:
         (True, 16)
     """
 
-    _roughness_from: float = 50  # From so many observations on, the model also learns how rough the losses are.
-
     def __init__(
         self, space: Space, *, batch_size: int = 1, seed: int = 0, n_start: int = 5, n_children: int = 600
     ) -> None:
         self._space = space
         self._batch_size = check_integer("batch_size", batch_size, 1)
         self._n_start = check_integer("n_start", n_start, 2)
-        self._n_children = check_integer("n_children", n_children, len(OPERATORS))
-        self._columns = GeneColumns(space)
-        self._breeder = Breeder(self._columns)
-        self._rng = np.random.default_rng(check_integer("seed", seed, 0))
-        self._process = GaussianProcess(self._groups, self._rng, n_samples=SAMPLING[-1][1])
-        self._design = maximin_latin_hypercube(self._rng, max(n_start, batch_size), len(space))
-        self._genomes: list[list[float]] = []
+        rng = np.random.default_rng(check_integer("seed", seed, 0))
+        self._prospects = Prospects(space, rng, n_children=n_children)
+        self._model = ImprovementModel(self._prospects.columns.groups, rng, rough_from=ROUGH_FROM)
+        self._design = maximin_latin_hypercube(rng, max(n_start, batch_size), len(space))
+        self._genomes: list[list[float]] = []  # On record, with their values.
         self._values: list[float] = []
-        self._known: set[Key] = set()  # Evaluated or proposed.
-        self._pending: dict[Key, tuple[list[float], str]] = {}  # Proposed only; genome and operator.
-        self._fitted = 0  # Number of observations when the model was last fitted.
+        self._archive: Array = np.empty((0, len(space)))  # What is bred from, best first.
+        self._pending: dict[Key, Proposal] = {}  # Proposed, but not yet on record.
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the individuals to evaluate next, `batch_size` of them.
@@ -101,9 +90,15 @@ class SurrogateStrategy:
             ind_init: Makes an individual from a genome. Where the individual has `operators`, they become the name of
                 the operator that bred it.
         """
-        count = int(min(self._batch_size, self._columns.size - len(self._known)))
-        with blas().limit(limits=1, user_api="blas"):
-            return self._generate(count, ind_init)
+        with one_blas_thread():
+            proposals = self._propose(int(min(self._batch_size, self._prospects.left)))
+        individuals = []
+        for genome, operator in proposals:
+            individual = ind_init(list(genome))
+            if hasattr(individual, "operators"):
+                individual.operators = (operator,)
+            individuals.append(individual)
+        return individuals
 
     def update(self, population: Sequence[Any]) -> None:
         """Take evaluated individuals into the record; also such as the strategy did not propose, as a warm start.
@@ -119,48 +114,33 @@ class SurrogateStrategy:
         before = sorted(self._values)
         for individual, value in zip(population, values, strict=True):
             genome = self._space.snap(individual)
-            key = self._key(genome)
+            key = self._prospects.mark_tried(genome)
             _, operator = self._pending.pop(key, (genome, ""))
             if operator in OPERATORS:
                 # A success would have been in the better half of the parents.
-                self._breeder.reward(operator, value < before[elite_size(len(before)) // 2])
-            self._known.add(key)
+                self._prospects.breeder.reward(operator, value < before[elite_size(len(before)) // 2])
             self._genomes.append(genome)
             self._values.append(value)
 
     learn = update
 
-    def _generate(self, count: int, ind_init: Callable[[list[float]], Any]) -> list[Any]:
-        individuals: list[Any] = []
+    def _propose(self, count: int) -> list[Proposal]:
+        """Return so many genomes, each unlike all before, and what bred them."""
+        proposals: list[Proposal] = []
         modelled = False
         for _ in range(count):
-            if len(self._known) < self._n_start or np.isfinite(self._values).sum() < 2:
-                genome, operator = self._next_of_start(), "start"
+            if self._prospects.tried < self._n_start or np.isfinite(self._values).sum() < 2:
+                genome, operator = self._prospects.next_of(self._design), "start"
             else:
                 if modelled:
-                    self._believe([individuals[-1]])
+                    self._believe([proposals[-1][0]])
                 else:
                     self._model_record()
                     modelled = True
-                genome, operator = self._next_of_model()
-            key = self._key(genome)
-            self._known.add(key)
-            self._pending[key] = (genome, operator)
-            individual = ind_init(genome)
-            if hasattr(individual, "operators"):
-                individual.operators = (operator,)
-            individuals.append(individual)
-        return individuals
-
-    def _key(self, genome: Sequence[float]) -> Key:
-        return tuple(self._space.decode(genome).items())
-
-    def _next_of_start(self) -> list[float]:
-        """Return the next genome of the design that is not known, or a random one after its end."""
-        while True:
-            genome = self._space.snap(self._design.pop()) if self._design else self._unknown_genome()
-            if self._key(genome) not in self._known:
-                return genome
+                genome, operator, _ = self._prospects.most_promising(self._archive, self._merits)
+            proposals.append((genome, operator))
+            self._pending[self._prospects.mark_tried(genome)] = proposals[-1]
+        return proposals
 
     def _model_record(self) -> None:
         """Fit the model to what is on record, and to what is pending as it predicts it."""
@@ -171,110 +151,18 @@ class SurrogateStrategy:
             best, rest = order[: MODEL_LIMIT // 2], np.sort(order[MODEL_LIMIT // 2 :])
             kept = np.append(best, rest[-MODEL_LIMIT // 2 :])
             genomes, values = genomes[kept], values[kept]
-        inputs = self._inputs(genomes)
-        self._fit(inputs, values, len(self._values))
+        inputs = self._prospects.columns.features(genomes)
+        self._model.fit(inputs, values, observations=len(self._values))
         # Predicted, not observed: under noise, the best observation was lucky.
-        self._best = self._process.predict(inputs)[0].min(axis=1, keepdims=True)
+        self._model.improve_on(self._model.means(inputs))
         if self._pending:
             self._believe([genome for genome, _ in self._pending.values()])
 
-    def _fit(self, inputs: Array, values: Array, observations: int) -> None:
-        """Fit the model to some of so many observations."""
-        new = min(observations - self._fitted, 10)
-        # More observations leave less to choose from among the hyperparameters, and make a sample dearer.
-        n_samples, steps = next((samples, steps) for least, samples, steps in SAMPLING if len(inputs) >= least)
-        self._process.thin(n_samples)
-        rough = len(inputs) >= self._roughness_from
-        self._process.fit(inputs, standardise(values), steps=steps * new, sample_smoothness=rough)
-        self._fitted = observations
-
-    @property
-    def _groups(self) -> list[int]:
-        """For each input column of the model, the number of its lengthscale."""
-        return list(self._columns.groups)
-
-    def _inputs(self, genomes: Sequence[Sequence[float]] | Array) -> Array:
-        """Inputs at which the model predicts what genomes are worth."""
-        return self._columns.features(np.asarray(genomes))
-
     def _believe(self, genomes: list[list[float]]) -> None:
         """Count genomes as evaluated, with the means that each sample of the model predicts."""
-        means = self._process.believe(self._inputs(genomes))
+        means = self._model.believe(self._prospects.columns.features(np.array(genomes)))
         # Else what is believed to be better than the best would draw the rest of the batch to itself.
-        self._best = np.minimum(self._best, means.min(axis=1, keepdims=True))
+        self._model.improve_on(means)
 
-    def _next_of_model(self) -> tuple[list[float], str]:
-        """Return the unknown candidate of largest expected improvement, and the name of the operator that bred it."""
-        candidates, names, merit = self._candidates()
-        for index in np.argsort(-merit, kind="stable"):
-            genome, name = self._space.snap(candidates[index]), str(names[index])
-            if self._key(genome) not in self._known:
-                return genome, name
-        return self._unknown_genome(), "random"
-
-    def _candidates(self) -> tuple[Array, NDArray[np.str_], Array]:
-        """Genomes that may be worth training, the names of the operators that bred them, and their merits.
-
-        They are all genomes of a small space; else children, of which the best were evolved by the model alone.
-        """
-        if self._columns.size <= max(ENUMERABLE, 2 * len(self._known)):
-            everything = self._columns.every_genome()
-            return everything, np.full(len(everything), "enumeration"), self._merit(everything)
-        rng, genes = self._rng, len(self._space)
-        candidates, operators = self._breeder.breed(rng, self._archive, self._n_children)
-        merit = self._merit(candidates)
-        for _ in range(REFINEMENTS):
-            best = np.argsort(-merit, kind="stable")[:30]
-            parents = best[rng.integers(len(best), size=200)]
-            mask = self._breeder.mask(rng, len(parents), [1 / genes, 1.0])
-            step = 10 ** rng.uniform(-2.5, -0.7, (len(parents), 1))
-            children = self._breeder.perturb(rng, candidates[parents], mask, step)
-            candidates = np.vstack([candidates[best], children])
-            operators = np.append(operators[best], operators[parents])
-            merit = np.append(merit[best], self._merit(children))
-        return candidates, operators, merit
-
-    def _merit(self, candidates: Array) -> Array:
-        """Logarithm of the expected improvement, which still tells candidates apart where the value underflows."""
-        means, deviations = self._process.predict(self._inputs(candidates))  # [samples, candidates]
-        merits = np.log(deviations) + log_improvement((self._best - means) / deviations)
-        merit: Array = logsumexp(merits, axis=0)
-        return merit
-
-    def _unknown_genome(self) -> list[float]:
-        """Return a random genome that is not known; there is one, as `generate` has seen to."""
-        if self._columns.size <= 2 * len(self._known):  # Too few are left to be hit by chance.
-            genomes = map(self._space.snap, self._columns.every_genome())
-            unknown = [genome for genome in genomes if self._key(genome) not in self._known]
-            return unknown[self._rng.integers(len(unknown))]
-        while True:
-            genome = self._space.snap(self._space.sample(self._rng))
-            if self._key(genome) not in self._known:
-                return genome
-
-
-@functools.cache
-def blas() -> ThreadpoolController:
-    """The libraries of linear algebra: with one thread, small matrices are faster, and sums always in one order."""
-    return ThreadpoolController()
-
-
-def log_improvement(z: Array) -> Array:
-    """Logarithm of z Phi(z) + phi(z), the expected improvement in units of the deviation.
-
-    Source:
-        Ament, Daulton, Eriksson, Balandat & Bakshy 2023, "Unexpected improvements to expected improvement for Bayesian
-        optimization", equation 9.
-
-    Example:
-        >>> log_improvement(np.array([0.0, -50.0])).round(2).tolist()
-        [-0.92, -1258.74]
-    """
-    density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
-    near = np.maximum(z, -1.0)
-    far = np.clip(z, -1e4, -1.0)
-    # Phi(z) / phi(z) = sqrt(pi / 2) erfcx(-z / sqrt(2)), which does not underflow.
-    tail = np.log1p(np.sqrt(np.pi / 2) * far * erfcx(-far / np.sqrt(2)))
-    bulk = np.log(near * ndtr(near) + np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi))
-    logarithm: Array = np.where(z > -1.0, bulk, density + tail)
-    return logarithm
+    def _merits(self, genomes: Array) -> Array:
+        return self._model.merits(self._prospects.columns.features(genomes))

@@ -1,0 +1,141 @@
+"""A model of losses, and by it the improvement that is to be expected where nothing has been tried."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erfcx, logsumexp, ndtr
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from deap_hpo.strategies.gaussian_process import GaussianProcess
+from deap_hpo.strategies.outcomes import standardise
+
+Array = NDArray[np.float64]
+
+MODEL_LIMIT = 300  # Observations that a model is to be given at most: its cost grows with their cube.
+# From so many observations on: samples in the model, and steps of their Markov chains for each new observation.
+SAMPLING = ((100, 5, 2), (60, 5, 5), (40, 10, 10), (0, 20, 20))
+
+
+class ImprovementModel:
+    """A Gaussian process that is fitted to losses again and again, and the improvement that it expects.
+
+    Losses may be infinite, and are modelled on the scale of `standardise`. From one fit to the next, the Markov chains
+    of its hyperparameters go on: the more is new, the farther.
+
+    Args:
+        groups: For each input column, the number of its lengthscale; see `GaussianProcess`.
+        rng: Source of randomness.
+        rough_from: From so many observations on, the model also learns how rough the losses are; by default never.
+
+    Attributes:
+        process: The Gaussian process.
+
+    Source:
+        Expected improvement: Jones, Schonlau & Welch 1998, "Efficient global optimization of expensive black-box
+        functions". What is believed: Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to parallelize
+        optimization".
+
+    Example:
+        >>> model = ImprovementModel([0], np.random.default_rng(0))
+        >>> inputs = np.linspace(0, 1, 5)[:, None]
+        >>> model.fit(inputs, (inputs[:, 0] - 0.4) ** 2, observations=5)
+        >>> model.improve_on(model.means(inputs))
+        >>> elsewhere = np.array([[0.1], [0.4], [0.9]])
+        >>> int(model.merits(elsewhere).argmax())
+        1
+    """
+
+    def __init__(self, groups: Sequence[int], rng: np.random.Generator, *, rough_from: float = math.inf) -> None:
+        self.process = GaussianProcess(groups, rng, n_samples=SAMPLING[-1][1])
+        self._rough_from = rough_from
+        self._fitted = 0  # Number of observations when it was last fitted.
+        self._best: Array = np.full((SAMPLING[-1][1], 1), np.inf)  # What is to be improved on, by each sample.
+
+    def fit(self, inputs: Array, losses: Array, *, observations: int) -> None:
+        """Fit the model; what was believed, and what was to be improved on, is forgotten.
+
+        Args:
+            inputs: Array [n, columns].
+            losses: Array [n], at least one of them finite.
+            observations: Number of all observations so far, of which the n may be a selection.
+        """
+        new = min(observations - self._fitted, 10)
+        # More observations leave less to choose from among the hyperparameters, and make a sample dearer.
+        n_samples, steps = next((samples, steps) for least, samples, steps in SAMPLING if len(inputs) >= least)
+        self.process.thin(n_samples)
+        rough = len(inputs) >= self._rough_from
+        self.process.fit(inputs, standardise(losses), steps=steps * new, sample_smoothness=rough)
+        self._fitted = observations
+        self._best = np.full((len(self.process.theta), 1), np.inf)
+
+    def means(self, inputs: Array) -> Array:
+        """Means that each sample of the model predicts at inputs [m, columns], as an array [samples, m]."""
+        return self.process.predict(inputs)[0]
+
+    def believe(self, inputs: Array) -> Array:
+        """Count inputs [m, columns] as observed, with the means that each sample predicts; return these, [samples, m].
+
+        So what is proposed next is not the same again while the outcome is being waited for.
+        """
+        return self.process.believe(inputs)
+
+    def improve_on(self, means: Array) -> None:
+        """Let improvement be what is below these means [samples, m], too, and not only below earlier ones."""
+        self._best = np.minimum(self._best, means.min(axis=1, keepdims=True))
+
+    def merits(self, inputs: Array) -> Array:
+        """Logarithms of the expected improvement at inputs [m, columns] up to a constant, as an array [m].
+
+        They still tell inputs apart where the improvement itself underflows. What is to be improved on has to be said
+        before, by `improve_on`.
+        """
+        means, deviations = self.process.predict(inputs)  # [samples, m]
+        improvements = np.log(deviations) + log_improvement((self._best - means) / deviations)
+        merits: Array = logsumexp(improvements, axis=0)
+        return merits
+
+
+def log_improvement(z: Array) -> Array:
+    """Logarithm of z Phi(z) + phi(z), the expected improvement in units of the deviation.
+
+    Source:
+        Ament, Daulton, Eriksson, Balandat & Bakshy 2023, "Unexpected improvements to expected improvement for Bayesian
+        optimization", equation 9.
+
+    Example:
+        >>> log_improvement(np.array([0.0, -50.0])).round(2).tolist()
+        [-0.92, -1258.74]
+    """
+    density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    near = np.maximum(z, -1.0)
+    far = np.clip(z, -1e4, -1.0)
+    # Phi(z) / phi(z) = sqrt(pi / 2) erfcx(-z / sqrt(2)), which does not underflow.
+    tail = np.log1p(np.sqrt(np.pi / 2) * far * erfcx(-far / np.sqrt(2)))
+    bulk = np.log(near * ndtr(near) + np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi))
+    logarithm: Array = np.where(z > -1.0, bulk, density + tail)
+    return logarithm
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Have linear algebra use one thread: with it, small matrices are faster, and sums always in one order.
+
+    Example:
+        >>> with one_blas_thread():
+        ...     np.ones((2, 2)) @ np.ones(2)
+        array([2., 2.])
+    """
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limited
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """The libraries of linear algebra that are loaded; to find them takes some milliseconds."""
+    return ThreadpoolController()
