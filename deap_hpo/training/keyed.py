@@ -166,7 +166,8 @@ class KeyedDropout(TorchFunctionMode):
     """Within this context, dropout in any module draws its masks from `key` instead of torch's generator.
 
     Covers `torch.nn.functional.dropout` and its channel-wise forms (1d, 2d, 3d), and so the modules built on them.
-    Each call in a forward pass has masks of its own, numbered in order of the calls.
+    Each call in a forward pass has masks of its own, numbered in order of the calls. A call with a rate of 0 drops
+    nothing and is not counted.
 
     Args:
         key: 0-dim int32 tensor; batched under `vmap`, one per member.
@@ -186,7 +187,7 @@ class KeyedDropout(TorchFunctionMode):
     def __init__(self, key: Tensor) -> None:
         super().__init__()
         self.key = key
-        self.calls = 0
+        self.calls: int | Tensor = 0  # under `vmap` those of each member, once rates differ
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -210,8 +211,10 @@ class KeyedDropout(TorchFunctionMode):
         # A rate given as a tensor is one per member, and must not steer Python: it may be 0 for some of them.
         if not training or (not isinstance(p, Tensor) and p == 0):
             return input
-        self.calls += 1
-        key = _mix_key(self.key + _int32(self.calls * 0x9E3779B9))
+        # By the same rule as above: a member whose rate is 0 counts no call, beside others as alone.
+        calls = self.calls = self.calls + ((p > 0).int() if isinstance(p, Tensor) else 1)
+        offset = calls * _int32(0x9E3779B9) if isinstance(calls, Tensor) else _int32(calls * 0x9E3779B9)
+        key = _mix_key(self.key + offset)
         channels = input.dim() if unbatched is None else 1 if input.dim() == unbatched else 2
         shape = torch.Size([*input.shape[:channels], *[1] * (input.dim() - channels)])
         if isinstance(p, Tensor):
