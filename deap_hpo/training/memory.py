@@ -84,39 +84,53 @@ def is_out_of_memory(error: BaseException) -> bool:
 class Parts:
     """Computes on a batch in parts, which are halved, for good, where memory runs out.
 
+    Members are split before examples: what a network gives for one example may depend on the others of its batch (as
+    with a batch norm without running statistics). Examples are split only where not even one member fits.
+
     Args:
-        size: Examples of a part at first, those of all members of a stack counted, at least 1.
+        size: Examples of a part at first, those of all its members counted, at least 1.
 
     Example:
-        >>> parts = Parts(4)
-        >>> def double(part):
-        ...     if len(part) > 2:
+        >>> parts = Parts(6)
+        >>> def double(rows, examples):
+        ...     if (rows.stop - rows.start) * len(examples) > 3:
         ...         raise torch.OutOfMemoryError
-        ...     return 2 * part
-        >>> parts(double, torch.arange(5)), parts.size
-        (tensor([0, 2, 4, 6, 8]), 2)
+        ...     return 2 * examples.expand(rows.stop - rows.start, -1)
+        >>> parts(double, torch.arange(3), members=2), parts.size
+        (tensor([[0, 2, 4],
+                [0, 2, 4]]), 3)
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def __call__(self, compute: Callable[[Tensor], Tensor], inputs: Tensor, members: int | None = None) -> Tensor:
-        """Compute on all inputs.
+    def __call__(self, compute: Callable[[slice, Tensor], Tensor], inputs: Tensor, members: int = 1) -> Tensor:
+        """Compute on all inputs, for all members.
 
         Args:
-            compute: Maps a part of the inputs [n, ...] to outputs [n, ...]; those of a stack's members are [P, n, ...].
+            compute: Maps members p, given as a slice of all, and a part of the inputs [n, ...] to outputs [p, n, ...].
             inputs: The inputs [N, ...], N at least 1.
-            members: P, where it is a stack that computes.
+            members: P, at least 1.
+
+        Returns:
+            The outputs [P, N, ...].
 
         Raises:
             Exception: What `compute` raises, except where memory ran out on more than one input at a time.
         """
         while True:
-            count = min(len(inputs), max(1, self.size // (members or 1)))
+            together, count = max(1, min(members, self.size // len(inputs))), min(len(inputs), self.size)
             try:
-                outputs = [compute(part) for part in torch.split(inputs, count)]
-                return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1 if members else 0)
+                made = [
+                    _joined([compute(slice(i, min(i + together, members)), part) for part in inputs.split(count)], 1)
+                    for i in range(0, members, together)
+                ]
+                return _joined(made, 0)
             except Exception as error:
-                if count == 1 or not is_out_of_memory(error):
+                if together * count == 1 or not is_out_of_memory(error):
                     raise
-            self.size = count // 2 * (members or 1)
+            self.size = together * count // 2
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)

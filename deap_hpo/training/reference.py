@@ -290,7 +290,9 @@ class ReferenceTrainer(Evaluator):
         """
         model.eval()
         with computing(self.device, self.precision):
-            return measure(self.placed, split, lambda inputs: [self._parts(partial(self._forward, model), inputs)])[0]
+            compute = partial(self._forward, model)
+            outputs = partial(self._parts, lambda _, inputs: compute(inputs).unsqueeze(0))
+            return measure(self.placed, split, outputs)[0]
 
     def _forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
         x = self.data.prepare(inputs)

@@ -57,8 +57,8 @@ class Stack:
         self._step: Step | None = None
         recipes = [member.recipe for member in members]
         self.batch_size = recipes[0].batch_size
-        # Measuring takes as many images at a time as of one network: activations of all members have to fit. Those of
-        # a training step do: a GPU takes as many at least, since a few for each of many members leave it idle.
+        # Measuring takes no more images at a time, those of all members counted, than of one network: activations of
+        # all have to fit. Those of a training step do: a GPU takes as many at least, since few leave it idle.
         trained_together = 0 if self.device.type == "cpu" else self.batch_size * len(members)
         self._parts = Parts(max(task.evaluation_batch_size, trained_together))
         self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
@@ -290,8 +290,9 @@ class Stack:
         self.network.eval()
         forward = vmap(self._forward, in_dims=(0, 0, None), randomness="error")
 
-        def outputs(inputs: Tensor) -> Tensor:
-            return forward(self.weights, self.buffers, self.data.prepare(inputs))
+        def outputs(rows: slice, inputs: Tensor) -> Tensor:
+            buffers = {name: tensor[rows] for name, tensor in self.buffers.items()}
+            return forward(self.weights[rows], buffers, self.data.prepare(inputs))
 
         members = len(self.members)
-        return measure(self.task, split, lambda inputs: self._parts(outputs, inputs, members), members)
+        return measure(self.task, split, partial(self._parts, outputs, members=members), members)

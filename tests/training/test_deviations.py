@@ -67,3 +67,14 @@ def test_a_dropout_rate_of_0_is_no_call_beside_other_rates_too() -> None:
     rates = [(0.0, 0.5), (0.3, 0.5), (0.3, 0.0), (0.0, 0.0)]
     got, told = both(Dropping, [{"lr": 0.3, "first": first, "second": second} for first, second in rates])
     assert (stacks(got), told) == ([4] * 4, [])
+
+
+def test_what_a_network_sees_of_a_batch_in_measuring_does_not_depend_on_the_stack() -> None:
+    def model() -> nn.Module:
+        norm = nn.BatchNorm1d(16, track_running_stats=False)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), norm, nn.ReLU(), nn.Linear(16, 10))
+
+    rates = [{"lr": 0.05 / (i + 1)} for i in range(8)]
+    got, told = both(model, rates, validation=300)
+    assert (stacks(got), told) == ([8] * 8, [])
+    both(model, rates[:3], validation=300, evaluation_batch_size=100)  # which then is the batch of both

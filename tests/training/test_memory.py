@@ -65,7 +65,9 @@ def fail_in_measuring_beyond(monkeypatch, images):
                 raise torch.OutOfMemoryError("the fake limit")
 
     def of_stack(self, weights, buffers, inputs):
-        limited(self.network.training, len(self.members), inputs)
+        if not self.network.training:  # a level of vmap, and none of a gradient
+            members = torch._C._functorch.get_unwrapped(weights).shape[0]
+            limited(False, members, inputs)
         return in_stack(self, weights, buffers, inputs)
 
     def of_reference(self, model, inputs):
@@ -96,10 +98,22 @@ def test_where_memory_runs_out_in_measuring_fewer_images_are_measured_at_a_time(
     assert 6 <= max(set(tried) - set(too_many)) <= 12
 
 
-def test_where_a_single_image_is_too_much_to_measure_the_stack_is_halved(monkeypatch, task):
+def test_members_are_split_before_images_in_measuring(monkeypatch, task):
+    # What a network gives for an image may depend on the others of its batch; another member's never matters.
+    tried = fail_in_measuring_beyond(monkeypatch, 60)  # there are 50 images
+    got = evaluate(PopulationTrainer(task, epochs=2, device="cpu"), MEMBERS)
+    assert [one.environment["stack"] for one in got] == [8] * 8
+    assert tried == [400, 200, 100] + [50] * 16
     fail_in_measuring_beyond(monkeypatch, 2)
     got = evaluate(PopulationTrainer(task, device="cpu"), MEMBERS)
-    assert [one.environment["stack"] for one in got] == [2] * 8
+    assert [one.environment["stack"] for one in got] == [8] * 8, "as many train together as before"
+
+
+def test_where_a_single_image_is_too_much_to_measure_the_evaluation_fails(monkeypatch, task):
+    fail_in_measuring_beyond(monkeypatch, 0)
+    with pytest.warns(RuntimeWarning, match="one at a time.*the fake limit"):
+        got = dict(PopulationTrainer(task, device="cpu").evaluate_batch(requests_of(MEMBERS[:3])))
+    assert ["the fake limit" in got[i].reason for i in range(3)] == [True] * 3
 
 
 def test_what_diverged_before_memory_ran_out_is_told_once(monkeypatch, task):
@@ -214,9 +228,9 @@ def test_a_gpu_measures_as_many_images_together_as_it_trains_on(device, together
     made = stack.Stack(task, task.data.to(device), members, epochs=1, precision="fp32")
     measured = []
 
-    def compute(inputs):
-        measured.append(8 * len(inputs))
-        return torch.zeros(8, len(inputs))
+    def compute(rows, inputs):
+        measured.append((rows.stop - rows.start) * len(inputs))
+        return torch.zeros(rows.stop - rows.start, len(inputs))
 
     made._parts(compute, torch.zeros(100, 1), 8)
-    assert max(measured) == together // 8 * 8
+    assert max(measured) == together // 100 * 100
