@@ -121,13 +121,22 @@ def _breaks(module: nn.Module) -> bool:
     return few and set(module.kernel_size) == {1} and max(module.stride) > 1  # type: ignore[arg-type]
 
 
-def has_channels_last(model: nn.Module) -> bool:
-    """Tell whether a network's weights are laid out with channels last."""
-    return any(weight.dim() == 4 and not weight.is_contiguous() for weight in model.parameters())
+def run_network(model: nn.Module, inputs: Tensor, precision: str) -> Tensor:
+    """Run a network, with its inputs laid out as its weights are; the output is at least fp32."""
+    if any(weight.dim() == 4 and not weight.is_contiguous() for weight in model.parameters()):
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    with autocast(inputs.device, precision):
+        return widened(model(inputs))
 
 
 def widened(output: Tensor) -> Tensor:
-    """Give a network's output in a precision that losses can be computed in: fp32 for bf16, else as it is."""
+    """Give a network's output in a precision that losses can be computed in: fp32 for bf16, else as it is.
+
+    Raises:
+        TypeError: It is no tensor.
+    """
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the network must return a tensor; it returned a {type(output).__name__}")
     return output.float() if output.dtype == torch.bfloat16 else output
 
 

@@ -1,4 +1,4 @@
-"""By what a network's output is judged where nothing else is asked for: accuracy and errors, means over a batch."""
+"""By what a network's output is judged: the loss, and metrics; those of the package are accuracy and two errors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 
-Measure = Callable[[Tensor, Tensor], Tensor]
-"""Of (output, target), the mean over the batch as a 0-dim tensor."""
+Measure = Callable[[Tensor, Tensor], Any]
+"""Of (outputs, targets), a single number.
+
+A loss is called batch by batch, and gives the mean over the batch as a 0-dim tensor. A metric is called once with the
+outputs and targets of a whole split, so it need be no mean: F1, the area under a curve. It gets tensors without
+gradients on the device of the training, and gives a tensor of one element, a float or a number of numpy's.
+"""
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -27,6 +32,35 @@ def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
 def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
     """Give the mean absolute error as a 0-dim tensor; an output [N, 1] agrees with a target [N]."""
     return F.l1_loss(_aligned(output, target), target)
+
+
+AVERAGED: tuple[Measure, ...] = (accuracy, mean_squared_error, mean_absolute_error)
+"""Metrics whose mean over batches is that over all examples: they are measured as the loss is, and keep no outputs."""
+
+
+def one_number(name: str, value: Any) -> float:
+    """Give what a metric returned as a float.
+
+    Raises:
+        InputError: It is not one number.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> one_number("f1", torch.ones(1)), one_number("f1", np.float32(0.5)), one_number("f1", 1)
+        (1.0, 0.5, 1.0)
+        >>> one_number("f1", torch.zeros(3))
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: The metric 'f1' must give a single number; got a Tensor of shape [3].
+    """
+    try:
+        # numpy's arrays of one element are read by `item`: by `float` they soon will not be.
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
+        shape = f" of shape {list(value.shape)}" if hasattr(value, "shape") else ""
+        raise InputError(
+            f"The metric {name!r} must give a single number; got a {type(value).__name__}{shape}."
+        ) from None
 
 
 def _aligned(output: Tensor, target: Tensor) -> Tensor:

@@ -122,7 +122,9 @@ class Parts:
             together, count = max(1, min(members, self.size // len(inputs))), min(len(inputs), self.size)
             try:
                 made = [
-                    _joined([compute(slice(i, min(i + together, members)), part) for part in inputs.split(count)], 1)
+                    _joined(
+                        [compute(slice(i, min(i + together, members)), part) for part in torch.split(inputs, count)], 1
+                    )
                     for i in range(0, members, together)
                 ]
                 return _joined(made, 0)

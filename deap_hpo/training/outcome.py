@@ -4,45 +4,70 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.goals import Goals
 from deap_hpo.interruption import raise_kept
 from deap_hpo.seeding import derived_seed
 from deap_hpo.training.data import Split
+from deap_hpo.training.measures import AVERAGED, one_number
 from deap_hpo.training.task import Task
 
 
 @torch.no_grad()
 def measure(
-    task: Task, split: Split, forward: Callable[[Tensor], Iterable[Tensor]], members: int = 1
+    tasks: Sequence[Task], split: Split, forward: Callable[[Tensor], Iterable[Tensor]]
 ) -> list[tuple[float, dict[str, float]]]:
     """Measure networks on a split, in batches of the task's `evaluation_batch_size`.
 
+    The loss, and metrics that are means, are averaged over the batches; other metrics are called once, with all
+    outputs and targets of the split. Where the loss is not finite, these are NaN: many refuse such outputs.
+
     Args:
-        task: Whose loss and metrics are measured.
+        tasks: The task by whose loss and metrics each network is measured.
         split: Examples to measure on.
-        forward: Maps a batch of stored inputs to the outputs of each member, in order.
-        members: Number of networks.
+        forward: Maps a batch of stored inputs to the outputs of each network, in order.
 
     Returns:
-        For each member: mean loss per example, and the task's metrics by name.
+        For each network: mean loss per example, and the task's metrics by name.
+
+    Raises:
+        InputError: A metric gives something other than a number.
     """
-    measures = [task.loss, *task.metrics.values()]
-    totals = torch.zeros(members, len(measures), dtype=torch.float64, device=split.targets.device)
-    for start in range(0, len(split), task.evaluation_batch_size):
-        examples = split[start : start + task.evaluation_batch_size]
-        for i, output in enumerate(forward(examples.inputs)):
-            for j, function in enumerate(measures):
+    averaged = [name for name, metric in tasks[0].metrics.items() if metric in AVERAGED]
+    of_all = [name for name in tasks[0].metrics if name not in averaged]
+    totals = torch.zeros(len(tasks), 1 + len(averaged), dtype=torch.float64, device=split.targets.device)
+    outputs: list[list[Tensor]] = [[] for _ in tasks]
+    size = tasks[0].evaluation_batch_size
+    for start in range(0, len(split), size):
+        examples = split[start : start + size]
+        for i, (task, output) in enumerate(zip(tasks, forward(examples.inputs), strict=True)):
+            for j, function in enumerate([task.loss, *(task.metrics[name] for name in averaged)]):
                 totals[i, j] += function(output, examples.targets) * len(examples)
+            if of_all:
+                outputs[i].append(output)
         raise_kept()
-    return [(row[0], dict(zip(task.metrics, row[1:], strict=True))) for row in (totals / len(split)).tolist()]
+    measured = []
+    for task, (loss, *means), parts in zip(tasks, (totals / len(split)).tolist(), outputs, strict=True):
+        found = dict(zip(averaged, means, strict=True))
+        if of_all and math.isfinite(loss):
+            whole = torch.cat(parts)
+            found |= {name: one_number(name, task.metrics[name](whole, split.targets)) for name in of_all}
+        measured.append((loss, {name: found.get(name, math.nan) for name in task.metrics}))
+    return measured
+
+
+def with_own_measures(task: Task) -> Task:
+    """Give the task with copies of the loss and the metrics that are modules: what these keep is one training's."""
+    own = {name: deepcopy(one) if isinstance(one, nn.Module) else one for name, one in task.metrics.items()}
+    return replace(task, loss=deepcopy(task.loss) if isinstance(task.loss, nn.Module) else task.loss, metrics=own)
 
 
 def conclude(

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from deap_hpo.checks import check_integer
-from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.interruption import raise_kept
@@ -21,15 +21,13 @@ from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.hardware import (
-    autocast,
     computing,
     environment,
-    has_channels_last,
     resolve_device,
     resolve_precision,
+    run_network,
     training_clock,
     use_channels_last,
-    widened,
 )
 from deap_hpo.training.keyed import (
     KeyedDropout,
@@ -40,9 +38,9 @@ from deap_hpo.training.keyed import (
     step_keys,
 )
 from deap_hpo.training.memory import Parts
-from deap_hpo.training.outcome import combine, conclude, infeasible, measure, repeat_seeds
+from deap_hpo.training.outcome import combine, conclude, infeasible, measure, repeat_seeds, with_own_measures
 from deap_hpo.training.recipe import OPTIMIZERS, Recipe
-from deap_hpo.training.state import TrainingState, capture, pack, restore, trainable_parameters, unpack
+from deap_hpo.training.state import TrainingState, added_epochs, capture, pack, restore, trainable_parameters, unpack
 from deap_hpo.training.task import Task
 
 # A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
@@ -210,6 +208,7 @@ class ReferenceTrainer(Evaluator):
         steps_per_epoch = math.ceil(len(self.data.training) / recipe.batch_size)
         steps = state.steps if state else 0
         curve: list[Epoch] = []
+        task = with_own_measures(self.placed)
         with computing(self.device, self.precision):
             model = self._new_model(architecture, seed)
             optimizer = OPTIMIZERS[recipe.optimizer](recipe, model.parameters())
@@ -218,11 +217,11 @@ class ReferenceTrainer(Evaluator):
             for epoch in added:
                 epoch_start = perf_counter()
                 with keyed_generators(seed, epoch):
-                    loss = self._train_epoch(model, optimizer, recipe, seed, epoch, steps)
+                    loss = self._train_epoch(task, model, optimizer, recipe, seed, epoch, steps)
                     steps += steps_per_epoch
                     if not math.isfinite(loss):
                         break
-                    validation_loss, metrics = self.measure(model, self.data.validation)
+                    validation_loss, metrics = self._measured(task, model, self.data.validation)
                 if not math.isfinite(validation_loss):
                     break
                 curve.append(Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start))
@@ -236,23 +235,11 @@ class ReferenceTrainer(Evaluator):
             return use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
 
     def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:
-        """Give the epochs, from 0, that a training adds to a state.
-
-        Raises:
-            InputError: There is none, or the schedule ends before.
-        """
-        trained, total = state.epochs if state else 0, self.epochs if epochs is None else epochs
-        if total <= trained:
-            raise InputError(f"epochs must be more than the {trained} trained before; got {total}.")
-        if total > self.epochs and recipe.schedule == "cosine":
-            raise InputError(
-                f"epochs must be at most {self.epochs}, where the trainer's cosine schedule ends; got {total}. "
-                "Give the trainer (training.epochs) the epochs of the longest training."
-            )
-        return range(trained, total)
+        """Give the epochs that a training adds to a state; see `state.added_epochs`."""
+        return added_epochs(state, epochs, self.epochs, recipe.schedule)
 
     def _train_epoch(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, seed: int, epoch: int, first_step: int
+        self, task: Task, model: nn.Module, optimizer: Optimizer, recipe: Recipe, seed: int, epoch: int, first_step: int
     ) -> float:
         """Train on every batch; the mean loss per example, or the first non-finite loss met."""
         key = member_keys([seed], self.device)[0]
@@ -267,7 +254,7 @@ class ReferenceTrainer(Evaluator):
             examples = self.data.training[batch]
             optimizer.zero_grad()
             with KeyedDropout(step_keys(key, first_step + i)):
-                loss = self.loss(model, examples)
+                loss = self.loss(model, examples, task)
             loss.backward()  # type: ignore[no-untyped-call]
             if recipe.max_grad_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
@@ -278,9 +265,11 @@ class ReferenceTrainer(Evaluator):
                 break
         return total.item() / sum(len(batch) for batch in batches)
 
-    def loss(self, model: nn.Module, examples: Split) -> Tensor:
-        """Give the loss of a network on a batch of stored examples: what a training step differentiates."""
-        return self.placed.loss(self._forward(model, examples.inputs), examples.targets)
+    def loss(self, model: nn.Module, examples: Split, task: Task | None = None) -> Tensor:
+        """Give a network's loss on stored examples, which a training step differentiates; by default a fresh copy's."""
+        task = task or with_own_measures(self.placed)
+        loss: Tensor = task.loss(self._forward(model, examples.inputs), examples.targets)
+        return loss
 
     def measure(self, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
         """Measure a network on a split of `data`.
@@ -288,15 +277,15 @@ class ReferenceTrainer(Evaluator):
         Returns:
             Mean loss per example, and the task's metrics by name.
         """
-        model.eval()
         with computing(self.device, self.precision):
-            compute = partial(self._forward, model)
-            outputs = partial(self._parts, lambda _, inputs: compute(inputs).unsqueeze(0))
-            return measure(self.placed, split, outputs)[0]
+            return self._measured(with_own_measures(self.placed), model, split)
+
+    def _measured(self, task: Task, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
+        def outputs(_: slice, inputs: Tensor) -> Tensor:
+            return self._forward(model, inputs).unsqueeze(0)
+
+        model.eval()
+        return measure([task], split, partial(self._parts, outputs))[0]
 
     def _forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        x = self.data.prepare(inputs)
-        if has_channels_last(model):
-            x = x.contiguous(memory_format=torch.channels_last)
-        with autocast(self.device, self.precision):
-            return widened(model(x))
+        return run_network(model, self.data.prepare(inputs), self.precision)

@@ -16,7 +16,7 @@ from deap_hpo.training.engines import Step, Watch, make_step
 from deap_hpo.training.hardware import autocast, widened
 from deap_hpo.training.keyed import KeyedDropout, keyed_model, keyed_permutation, member_keys, step_keys
 from deap_hpo.training.memory import Parts
-from deap_hpo.training.outcome import measure
+from deap_hpo.training.outcome import measure, with_own_measures
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
 from deap_hpo.training.state import MOMENTS, TrainingState, fitting, network_tensors
 from deap_hpo.training.structure import DROPOUTS, Member, plain_attributes
@@ -49,9 +49,10 @@ class Stack:
     def __init__(
         self, task: Task, data: Data, members: Sequence[Member], *, epochs: int, precision: str, engine: str = "eager"
     ) -> None:
-        self.task, self.data, self.epochs, self.precision = task, data, epochs, precision
+        self.task, self.data, self.epochs, self.precision = with_own_measures(task), data, epochs, precision
         self.members = list(members)
         self.losses = [math.nan] * len(members)
+        self._judges = [with_own_measures(task) for _ in members]  # by which each is measured
         self.device = data.training.inputs.device
         self._engine = engine
         self._step: Step | None = None
@@ -165,7 +166,7 @@ class Stack:
         for name, dropout in dropouts.items():
             dropout.__dict__["p"] = dropout_rates[name]
         with KeyedDropout(key):
-            loss = self.task.loss(self._forward(weights, buffers, inputs), targets)
+            loss: Tensor = self.task.loss(self._forward(weights, buffers, inputs), targets)
         for dropout in dropouts.values():
             dropout.__dict__["p"] = 0.0  # the tensor means nothing outside of vmap
         return loss
@@ -266,7 +267,7 @@ class Stack:
         dropped = [member for member, one in zip(self.members, finite, strict=True) if not one]
         self.members = [self.members[i] for i in kept]
         self.weights, self.totals = self.weights[index], self.totals[index]
-        self.losses = [self.losses[i] for i in kept]
+        self.losses, self._judges = [self.losses[i] for i in kept], [self._judges[i] for i in kept]
         self.buffers = {name: tensor[index] for name, tensor in self.buffers.items()}
         self.dropout_rates = {name: tensor[index] for name, tensor in self.dropout_rates.items()}
         self.optimizer.keep(index)
@@ -294,5 +295,4 @@ class Stack:
             buffers = {name: tensor[rows] for name, tensor in self.buffers.items()}
             return forward(self.weights[rows], buffers, self.data.prepare(inputs))
 
-        members = len(self.members)
-        return measure(self.task, split, partial(self._parts, outputs, members=members), members)
+        return measure(self._judges, split, partial(self._parts, outputs, members=len(self.members)))

@@ -47,6 +47,33 @@ def trainable_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+def added_epochs(state: TrainingState | None, total: int | None, length: int, schedule: str) -> range:
+    """Give the epochs, from 0, that a training adds to a state.
+
+    Args:
+        state: Where it goes on from; None for its beginning.
+        total: Epochs trained at the end; None for the length of the schedule.
+        length: Epochs over which the schedule of the learning rate is laid out.
+        schedule: Its name.
+
+    Raises:
+        InputError: There is none to add, or the schedule ends before.
+
+    Example:
+        >>> added_epochs(None, 3, length=5, schedule="cosine")
+        range(0, 3)
+    """
+    trained, total = state.epochs if state else 0, length if total is None else total
+    if total <= trained:
+        raise InputError(f"epochs must be more than the {trained} trained before; got {total}.")
+    if total > length and schedule == "cosine":
+        raise InputError(
+            f"epochs must be at most {length}, where the trainer's cosine schedule ends; got {total}. "
+            "Give the trainer (training.epochs) the epochs of the longest training."
+        )
+    return range(trained, total)
+
+
 def network_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Give a network's parameters and buffers by name, those included that its `state_dict` would leave out."""
     return dict([*model.named_parameters(), *model.named_buffers()])

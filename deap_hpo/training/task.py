@@ -45,9 +45,10 @@ class Task:
         model: Factory of an `nn.Module`; architecture hyperparameters are its keyword arguments.
         data: What to train and validate on.
         loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises. The default takes
-            logits and log-probabilities alike. A module with tensors of its own, as `nn.CrossEntropyLoss(weight=...)`,
-            is copied to the device of the training; so are metrics.
-        metrics: Further measures by name, (output, target) -> 0-dim tensor, each a mean over the examples.
+            logits and log-probabilities alike. A module, as `nn.CrossEntropyLoss(weight=...)`, is copied for each
+            training, to its device; so are metrics.
+        metrics: Further measures by name, (outputs, targets) -> one number: a tensor, a float or a number of numpy's.
+            Each is called once with all of a split, tensors on the device of the training, so it need be no mean.
         objective: What is optimised: the name of a metric, "loss", "parameters" (trainable ones of the network) or
             "seconds" (of training, validation included: such a record depends on the machine, and on what else it
             does); or several names, for an algorithm that takes several objectives.
@@ -56,7 +57,8 @@ class Task:
         constraints: What has to hold, such as "parameters <= 1e6" or "accuracy >= 0.8", by the same names. A network
             with too many (or too few) parameters is not trained.
         recipe: Values of the training settings that are not searched.
-        evaluation_batch_size: Examples per batch when measuring; changes speed only.
+        evaluation_batch_size: Examples per batch when measuring. It changes speed only, unless what the network gives
+            for an example depends on the others of its batch.
 
     Example:
         >>> from deap_hpo.training.data import load_digits

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from networks import digits, small_task
 from test_population import assert_same_curves, requests_of
 from torch import nn
 
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
+from deap_hpo.training.measures import accuracy
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 
@@ -78,3 +81,49 @@ def test_what_a_network_sees_of_a_batch_in_measuring_does_not_depend_on_the_stac
     got, told = both(model, rates, validation=300)
     assert (stacks(got), told) == ([8] * 8, [])
     both(model, rates[:3], validation=300, evaluation_batch_size=100)  # which then is the batch of both
+
+
+def macro_f1(outputs: torch.Tensor, targets: torch.Tensor) -> np.floating[Any]:
+    """The unweighted mean over classes of F1, as scikit-learn gives it: no mean over batches."""
+    assert not outputs.requires_grad
+    guesses, truth = outputs.argmax(1).numpy(), targets.numpy()
+    scores = []
+    for one in np.unique(truth):
+        hits = ((guesses == one) & (truth == one)).sum()
+        scores.append(2 * hits / ((guesses == one).sum() + (truth == one).sum()))
+    return np.mean(scores)
+
+
+@pytest.mark.parametrize(
+    "shaped", [float, np.float32, torch.tensor, lambda x: torch.tensor([[x]]), lambda x: np.array([x])]
+)
+def test_a_metric_is_called_once_with_all_of_a_split(shaped: Callable[[Any], Any]) -> None:
+    metrics = {"f1": lambda *given: shaped(float(macro_f1(*given))), "accuracy": accuracy}
+    got, told = both(linear, validation=50, evaluation_batch_size=7, metrics=metrics)
+    assert (stacks(got), told) == ([2, 2], [])
+    task = replace(small_task(linear, digits(64, 50), batch_size=16, **RATES[0]), metrics=metrics)
+    trainer = ReferenceTrainer(task, epochs=2, device="cpu")
+    model, one = trainer.train({}, 3)
+    with torch.no_grad():
+        expected = macro_f1(model(task.data.prepare(task.data.validation.inputs)), task.data.validation.targets)
+    assert one.metrics["f1"] == pytest.approx(float(expected))
+    assert list(one.curve[-1].metrics) == list(metrics)
+
+
+def test_a_metric_that_gives_several_numbers_is_named() -> None:
+    task = replace(small_task(linear, digits(64, 50)), metrics={"rows": lambda outputs, targets: outputs.sum(1)})
+    with pytest.raises(InputError, match=r"The metric 'rows' must give a single number; got a Tensor of shape \[50\]"):
+        ReferenceTrainer(task, device="cpu")({})
+
+
+def test_a_metric_is_not_asked_about_outputs_that_are_no_numbers() -> None:
+    def refusing(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+        if not outputs.isfinite().all():
+            raise ValueError("Input contains NaN.")
+        return 1.0
+
+    task = replace(small_task(linear, digits(64, 50), batch_size=64), metrics={"refusing": refusing})
+    params = [{"lr": 1e38}, {"lr": 0.1}]
+    got = dict(PopulationTrainer(task, device="cpu").evaluate_batch(requests_of(params)))
+    reference = [ReferenceTrainer(task, device="cpu")(one, 3) for one in params]
+    assert [got[i].status for i in range(2)] == [one.status for one in reference] == ["diverged", "ok"]
