@@ -6,6 +6,7 @@ import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.interruption import undisturbed
+from deap_hpo.training.keyed import keyed_generators
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -95,24 +97,34 @@ def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Mo
     """Lay a network's weights out with channels last, where that is faster and the network works with it.
 
     It is faster on CPUs, and on CUDA in bf16. It does not work for a network that flattens with ``view``, since the
-    values of an image's channel are then not together. Nor for strided 1x1 convolutions of a few channels on a CPU:
-    there torch 2.14 writes beyond its memory in the backward pass on some processors, and ends the process.
+    values of an image's channel are then not together, nor for one that reads strides. Nor for strided 1x1
+    convolutions of a few channels on a CPU: there torch 2.14 writes beyond its memory in the backward pass on some
+    processors, and ends the process.
 
     Args:
-        model: The network; left in evaluation mode.
+        model: The network; left in evaluation mode. It is tried on copies, and may keep something of its first call.
         inputs: Some prepared inputs, to try it with.
         precision: "fp32" or "bf16".
     """
     model.eval()
     on_cpu = inputs.device.type == "cpu"
-    if inputs.dim() == 4 and (on_cpu or precision == "bf16") and not (on_cpu and any(map(_breaks, model.modules()))):
+    of_images = inputs.dim() == 4 and any(weight.dim() == 4 for weight in model.parameters())
+    if of_images and (on_cpu or precision == "bf16") and not (on_cpu and any(map(_breaks, model.modules()))):
         try:
-            model.to(memory_format=torch.channels_last)  # which takes no weights of three-dimensional convolutions
-            with torch.no_grad():
-                model(inputs.contiguous(memory_format=torch.channels_last))
-        except RuntimeError:
-            model.to(memory_format=torch.contiguous_format)
+            expected = _tried(deepcopy(model), inputs.clone())
+            last = torch.channels_last  # which takes no weights of three-dimensional convolutions
+            output = _tried(deepcopy(model).to(memory_format=last), inputs.contiguous(memory_format=last))
+            # Another order of summation is not what is looked for, but other values.
+            if torch.allclose(output, expected, rtol=0, atol=1e-2 * float(expected.abs().max()), equal_nan=True):
+                model.to(memory_format=last)
+        except Exception:
+            return model  # as it is: it works in one layout alone, cannot be copied, or does not work at all
     return model
+
+
+def _tried(model: nn.Module, inputs: Tensor) -> Tensor:
+    with torch.no_grad(), keyed_generators(0):  # the same draws each time, where it draws
+        return widened(model(inputs))
 
 
 def _breaks(module: nn.Module) -> bool:
