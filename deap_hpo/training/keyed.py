@@ -7,7 +7,8 @@ order. Drawing from a shared generator cannot give that; hashing (seed, purpose,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from deap_hpo.interruption import undisturbed
+from deap_hpo.training.stackable import NotStackable
 
 
 def derive_key(*parts: object) -> int:
@@ -40,17 +42,60 @@ def gpus_in_use() -> list[int]:
 
 
 @contextmanager
+def _restored(gpus: Sequence[int]) -> Iterator[None]:
+    """Put the generators of torch, numpy and Python back afterwards."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    with undisturbed(), torch.random.fork_rng(devices=gpus):
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+
+
+@contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch's own generators inside, and put them back afterwards.
+    """Seed the generators of torch, numpy and Python inside, and put them back afterwards.
 
     Those of CUDA only where CUDA is in use: elsewhere `torch.manual_seed` would note a seed for when it will be.
     """
     gpus = gpus_in_use()
-    with undisturbed(), torch.random.fork_rng(devices=gpus):
+    with _restored(gpus):
         torch.default_generator.manual_seed(seed)
         if gpus:
             torch.cuda.manual_seed_all(seed)
+        random.seed(seed)
+        np.random.seed(seed)
         yield
+
+
+@contextmanager
+def refusing_draws() -> Iterator[None]:
+    """Refuse to have anything drawn from the generators of torch, numpy and Python; they are put back afterwards.
+
+    Raises:
+        NotStackable: At the end: a network, the loss or a metric has drawn something, which members would share.
+
+    Example:
+        >>> with refusing_draws():
+        ...     number = random.random()
+        Traceback (most recent call last):
+            ...
+        deap_hpo.training.stackable.NotStackable: the network, the loss or a metric draws random numbers
+    """
+    gpus = gpus_in_use()
+    before = _positions(gpus)
+    with _restored(gpus):
+        yield
+        after = _positions(gpus)
+    if after != before:
+        raise NotStackable("the network, the loss or a metric draws random numbers")
+
+
+def _positions(gpus: Sequence[int]) -> list[object]:
+    """Give where all generators stand, to be compared."""
+    of_torch = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
+    return [random.getstate(), repr(np.random.get_state(legacy=False)), [state.tolist() for state in of_torch]]
 
 
 def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -64,7 +109,10 @@ def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 @contextmanager
 def keyed_generators(seed: int, epoch: int = 0) -> Iterator[None]:
-    """Seed torch's own generators inside, for networks that draw from them in an epoch; put them back afterwards."""
+    """Seed the generators that networks draw from by themselves in an epoch; put them back afterwards.
+
+    These are torch's, numpy's global one, and that of Python's `random`.
+    """
     with _seeded(derive_key("own", seed, epoch) & 0x7FFFFFFF):
         yield
 
@@ -223,3 +271,23 @@ class KeyedDropout(TorchFunctionMode):
             scale = 1 / (1 - p) if p < 1 else 0.0
         mask = keyed_mask(shape, p, key).to(input.dtype).mul(scale)
         return input.mul_(mask) if inplace else input * mask
+
+
+class Undropped(TorchFunctionMode):
+    """Within this context, dropout in evaluation mode gives its input back, whatever its rate is.
+
+    Torch would look at the rate first, which cannot be done where it is one for each member of a stack.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer dropout calls that drop nothing; let every other call pass."""
+        if (func is F.dropout or func in _UNBATCHED) and not _is_training(*args, **(kwargs or {})):
+            return kwargs["input"] if kwargs and "input" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _is_training(input: Tensor, p: Any = 0.5, training: bool = True, inplace: bool = False) -> bool:
+    """Read what dropout is called with."""
+    return training

@@ -19,11 +19,12 @@ from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment, training_clock
-from deap_hpo.training.keyed import keyed_generators, keyed_model
+from deap_hpo.training.keyed import keyed_generators, keyed_model, refusing_draws
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
 from deap_hpo.training.outcome import combine, conclude, infeasible, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
+from deap_hpo.training.stackable import NotStackable
 from deap_hpo.training.state import TrainingState, trainable_parameters
 from deap_hpo.training.structure import Member, network_structure, training_structure
 from deap_hpo.training.task import Task
@@ -168,7 +169,7 @@ class PopulationTrainer(BatchEvaluator):
             key = (repr(architecture), seed)
             if key not in self._structures:
                 model = keyed_model(partial(self.task.model, **architecture), seed)
-                self._structures[key] = network_structure(model, architecture)
+                self._structures[key] = network_structure(model, architecture, seed)
                 self._parameters[key[0]] = trainable_parameters(model)
             epochs = self.reference.added_epochs(recipe, state, request.epochs)
             member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)
@@ -177,7 +178,7 @@ class PopulationTrainer(BatchEvaluator):
 
     def _train_group(self, group: Hashable, members: Sequence[Member]) -> Iterator[_Trained]:
         """Train members of equal structure: in stacks that fit into memory, or else one at a time."""
-        waiting = list(members)
+        waiting, reason = list(members), ""
         while waiting:
             size = 0
             try:
@@ -186,10 +187,14 @@ class PopulationTrainer(BatchEvaluator):
                     waiting.remove(member)
                     yield member, evaluation, state
             except Exception as error:
-                self._sizes[group] = self._smaller_size(size, error)
+                self._sizes[group], reason = self._smaller_size(size, error)
             if self._sizes[group] == 0:
                 for member in waiting:
-                    yield member, *self._train_alone(member)
+                    evaluation, state = self._train_alone(member)
+                    if reason and evaluation.status != "failed":  # else it is the network that does not work
+                        warn(f"networks of the task {self.task.name!r} are trained one at a time: {reason}")
+                        reason = ""
+                    yield member, evaluation, state
                 return
 
     def _stack_size(self, group: Hashable, waiting: Sequence[Member]) -> int:
@@ -209,6 +214,10 @@ class PopulationTrainer(BatchEvaluator):
             examples = self.reference.data.training[: member.recipe.batch_size]
             weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
             step = step_memory(lambda: self.reference.loss(model, examples), self.device)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and parameter.grad is None:
+                # Torch's optimisers pass it by; a row of a stack is updated as a whole.
+                raise NotStackable(f"{name} has no gradient in the first step")
         if self.engine == "graph":
             # A recorded step keeps its memory; the smaller last batch of an epoch takes its own in addition.
             last = len(self.reference.data.training) % member.recipe.batch_size
@@ -217,13 +226,12 @@ class PopulationTrainer(BatchEvaluator):
         fitting = fitting_members(step + 6 * weights, self.memory_limit or free_memory(self.device))
         return min(fitting, self.stack_size or fitting)
 
-    def _smaller_size(self, size: int, error: Exception) -> int:
-        """Give the size to go on with after an error: half of it where memory ran out, else 0 with a warning."""
+    def _smaller_size(self, size: int, error: Exception) -> tuple[int, str]:
+        """Give the size to go on with after an error: half of it where memory ran out, else 0 and the reason."""
         if is_out_of_memory(error) and size > 1:
-            return size // 2
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else 'no reason given'}"
-        warn(f"networks of the task {self.task.name!r} are trained one at a time; as a stack they raised {reason}")
-        return 0
+            return size // 2, ""
+        said = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        return 0, said if isinstance(error, NotStackable) else f"as a stack they raised {type(error).__name__}: {said}"
 
     def _train_stack(self, members: Sequence[Member]) -> Iterator[_Trained]:
         """Train members together, and yield each at the end of the epoch in which it is decided."""
@@ -242,7 +250,7 @@ class PopulationTrainer(BatchEvaluator):
         with closing(stack):
             for epoch in epochs:
                 epoch_start = perf_counter()
-                with computing(self.device, self.precision):
+                with computing(self.device, self.precision), refusing_draws():
                     decided = stack.train_epoch(epoch)
                     measured = stack.measure(task.data.validation) if stack.members else []
                     decided += stack.drop([math.isfinite(loss) for loss, _ in measured])

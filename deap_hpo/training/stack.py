@@ -14,12 +14,22 @@ from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.engines import Step, Watch, make_step
 from deap_hpo.training.hardware import autocast, widened
-from deap_hpo.training.keyed import KeyedDropout, keyed_model, keyed_permutation, member_keys, step_keys
+from deap_hpo.training.keyed import KeyedDropout, Undropped, member_keys, step_keys
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.outcome import measure, with_own_measures
+from deap_hpo.training.stackable import NotStackable
+from deap_hpo.training.stacked_batches import epoch_tables
+from deap_hpo.training.stacked_networks import (
+    Unchanged,
+    assigned_anew,
+    build_networks,
+    given_rates,
+    stacked_rates,
+    stacked_tensors,
+)
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
-from deap_hpo.training.state import MOMENTS, TrainingState, fitting, network_tensors
-from deap_hpo.training.structure import DROPOUTS, Member, plain_attributes
+from deap_hpo.training.state import MOMENTS, TrainingState
+from deap_hpo.training.structure import Member, plain_attributes
 from deap_hpo.training.task import Task
 
 
@@ -42,6 +52,7 @@ class Stack:
         losses: Mean training loss of each member in the last epoch.
 
     Raises:
+        NotStackable: A network would be trained otherwise than alone. What shows only later is raised then.
         TypeError: The trained parameters have different types, or are complex.
         InputError: A state is that of another architecture.
     """
@@ -75,43 +86,16 @@ class Stack:
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
         self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
         each = None if self.shared else 0
-        self._gradients = vmap(grad_and_value(self._loss), in_dims=(0, 0, 0, each, each, each), randomness="error")
+        of_loss = grad_and_value(self._loss, has_aux=True)
+        self._gradients = vmap(of_loss, in_dims=(0, 0, 0, each, each, each), randomness="error")
 
     def _stack_networks(self) -> None:
-        networks: dict[tuple[str, int], nn.Module] = {}
-        stacked = []
-        for member in self.members:
-            key = (repr(member.architecture), member.seed)
-            if key not in networks:
-                networks[key] = keyed_model(partial(self.task.model, **member.architecture), member.seed)
-            stacked.append(networks[key])
+        networks = build_networks(self.task, self.members)
         # The code and the plain attributes that all share; its own parameters are never used.
-        first = self.members[0]
-        self.network = keyed_model(partial(self.task.model, **first.architecture), first.seed).to(self.device)
-        trained = [name for name, p in stacked[0].named_parameters() if p.requires_grad]
-        types = {stacked[0].get_parameter(name).dtype for name in trained}
-        if len(types) != 1 or not all(one.is_floating_point for one in types):
-            raise TypeError("the parameters to be trained have more than one type, a complex one, or there are none")
-        self.shapes = [(name, stacked[0].get_parameter(name).shape) for name in trained]
-        named = [self._initial_tensors(*one) for one in zip(self.members, stacked, strict=True)]
-        self.weights = torch.stack([torch.cat([tensors[name].flatten() for name in trained]) for tensors in named])
-        # Frozen parameters travel with the buffers: each member has its own, and neither is differentiated.
-        fixed = [name for name in named[0] if name not in trained]
-        self.buffers = {name: torch.stack([tensors[name] for tensors in named]) for name in fixed}
-        dropouts = {name for name, module in self.network.named_modules() if type(module) in DROPOUTS}
-        rates = {name: [float(n.get_submodule(name).p) for n in stacked] for name in dropouts}  # type: ignore[arg-type]
-        self.dropout_rates = {
-            name: torch.tensor(values, dtype=torch.float64, device=self.device)
-            for name, values in rates.items()
-            if len(set(values)) > 1
-        }
-
-    def _initial_tensors(self, member: Member, network: nn.Module) -> dict[str, Tensor]:
-        """Parameters and buffers that a member starts with, on the device."""
-        own = network_tensors(network)
-        if member.state is not None:
-            own = {name: fitting(member.state, name, tensor) for name, tensor in own.items()}
-        return {name: tensor.detach().to(self.device) for name, tensor in own.items()}
+        self.network = build_networks(self.task, self.members[:1])[0].to(self.device)
+        self.shapes, self.weights, self.buffers = stacked_tensors(self.members, networks, self.device)
+        self.dropout_rates = stacked_rates(networks, self.device)
+        self._unchanged = Unchanged(self.network, self.dropout_rates, self.task.loss)
 
     def _restore_moments(self) -> None:
         """Give each member the optimiser's moments of its state; they start afresh where it has none of their kind."""
@@ -149,27 +133,41 @@ class Stack:
         return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
 
     def _forward(self, weights: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        """Run one member's network (under `vmap`: all of them) on prepared inputs."""
+        """Run one member's network (under `vmap`: all of them) on prepared inputs.
+
+        Args:
+            weights: Its row of the weights.
+            buffers: Its buffers by name; those that the network assigns anew are replaced there.
+            inputs: The inputs.
+        """
+        tensors = {**self._named(weights), **buffers}
         with autocast(self.device, self.precision):
-            return widened(functional_call(self.network, (self._named(weights), buffers), (inputs,)))
+            output = widened(functional_call(self.network, tensors, (inputs,)))
+        buffers.update((name, tensors[name]) for name in buffers)  # functional_call notes in them what was assigned
+        return output
 
     def _loss(
         self,
         weights: Tensor,
         buffers: dict[str, Tensor],
-        dropout_rates: dict[str, Tensor],
+        rates: dict[str, Tensor],
         key: Tensor,
         inputs: Tensor,
         targets: Tensor,
-    ) -> Tensor:
-        dropouts = {name: self.network.get_submodule(name) for name in dropout_rates}
-        for name, dropout in dropouts.items():
-            dropout.__dict__["p"] = dropout_rates[name]
-        with KeyedDropout(key):
-            loss: Tensor = self.task.loss(self._forward(weights, buffers, inputs), targets)
-        for dropout in dropouts.values():
-            dropout.__dict__["p"] = 0.0  # the tensor means nothing outside of vmap
-        return loss
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give one member's loss on a batch, and the buffers that its network has assigned anew."""
+        now = dict(buffers)
+        with KeyedDropout(key), given_rates(self.network, rates):
+            loss: Tensor = self.task.loss(self._forward(weights, now, inputs), targets)
+        return loss, assigned_anew(buffers, now)
+
+    def _outputs(
+        self, weights: Tensor, buffers: dict[str, Tensor], rates: dict[str, Tensor], inputs: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Give one member's outputs in measuring, and the buffers that its network has assigned anew."""
+        now = dict(buffers)
+        with Undropped(), given_rates(self.network, rates):
+            return self._forward(weights, now, inputs), assigned_anew(buffers, now)
 
     def _advance(self, order: Tensor, rates: Tensor) -> None:
         """Train one step on the batch in row `row` of `order`; the host looks at no value.
@@ -182,7 +180,10 @@ class Stack:
         examples = self.data.training[batch]
         inputs, targets = self.data.prepare(examples.inputs), examples.targets
         keys = step_keys(self.keys, self.trained)
-        gradient, losses = self._gradients(self.weights, self.buffers, self.dropout_rates, keys, inputs, targets)
+        stacked = self.weights, self.buffers, self.dropout_rates
+        gradient, (losses, assigned) = self._gradients(*stacked, keys, inputs, targets)
+        for name, tensor in assigned.items():
+            self.buffers[name].copy_(tensor)  # in place: a recorded step reads these very tensors
         self.optimizer.update(self.weights, gradient, rates.index_select(0, self.row)[0], self.trained)
         self.totals += losses.detach() * batch.shape[-1]
         self.trained += 1
@@ -232,23 +233,10 @@ class Stack:
     def start_epoch(self, epoch: int) -> None:
         """Lay out the epoch's batches and learning rates as tables on the device."""
         self.network.train()
-        size, steps = len(self.data.training), self.steps_per_epoch
-        seeds = [member.seed for member in self.members[: 1 if self.shared else None]]
-        permutations = torch.stack([keyed_permutation(size, seed, epoch) for seed in seeds])
-        full = size // self.batch_size
-        order = permutations[:, : full * self.batch_size].view(len(seeds), full, self.batch_size).transpose(0, 1)
-        last_order = permutations[:, full * self.batch_size :].unsqueeze(0)
-        if self.shared:
-            order, last_order = order[:, 0], last_order[:, 0]
-        recipes = [member.recipe for member in self.members]
-        rates = torch.tensor(
-            [
-                [[recipe.lr * recipe.lr_factor(step, steps, self.epochs)] for recipe in recipes]
-                for step in range(epoch * steps, (epoch + 1) * steps)
-            ],
-            dtype=self.weights.dtype,
-        )
-        plan = [table.contiguous().to(self.device) for table in (order, rates[:full], last_order, rates[full:])]
+        self._unchanged.check()
+        tables = epoch_tables(self.members, self.shared, len(self.data.training), epoch, self.epochs)
+        types = torch.int64, self.weights.dtype, torch.int64, self.weights.dtype
+        plan = [table.contiguous().to(self.device, one) for table, one in zip(tables, types, strict=True)]
         if [table.shape for table in plan] == [table.shape for table in self._epoch_plan]:
             # In place: a recorded step reads these very tensors.
             for table, content in zip(self._epoch_plan, plan, strict=True):
@@ -289,10 +277,20 @@ class Stack:
     def measure(self, split: Split) -> list[tuple[float, dict[str, float]]]:
         """Measure every member on a split: mean loss per example, and the task's metrics by name."""
         self.network.eval()
-        forward = vmap(self._forward, in_dims=(0, 0, None), randomness="error")
+        self._unchanged.check()
+        forward = vmap(self._outputs, in_dims=(0, 0, 0, None), randomness="error")
 
         def outputs(rows: slice, inputs: Tensor) -> Tensor:
-            buffers = {name: tensor[rows] for name, tensor in self.buffers.items()}
-            return forward(self.weights[rows], buffers, self.data.prepare(inputs))
+            buffers, rates = (
+                {name: tensor[rows] for name, tensor in one.items()} for one in (self.buffers, self.dropout_rates)
+            )
+            output, assigned = forward(self.weights[rows], buffers, rates, self.data.prepare(inputs))
+            for name, tensor in assigned.items():
+                buffers[name].copy_(tensor)
+            return output
 
-        return measure(self._judges, split, partial(self._parts, outputs, members=len(self.members)))
+        before = plain_attributes(self.network)
+        measured = measure(self._judges, split, partial(self._parts, outputs, members=len(self.members)))
+        if plain_attributes(self.network) != before:
+            raise NotStackable("the network counts its calls in measuring, which a stack does in parts")
+        return measured

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deap_hpo.training.recipe import Recipe
+from deap_hpo.training.stackable import HOOKS, obstacle
 from deap_hpo.training.state import TrainingState
+from deap_hpo.training.tokens import PLAIN, Tokens
 
 # Their rate `p` may differ between the members of a stack: `KeyedDropout` takes one rate for each.
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
-# What every module has: its parts are looked at one by one, and the rest says nothing of its structure.
+# What every module has: its parts are looked at one by one, and of the rest only hooks and mode say what it does.
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
+_LOOKED_AT = HOOKS | {"training"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,12 @@ def training_structure(member: Member) -> Hashable:
     return recipe.optimizer, recipe.nesterov, recipe.batch_size, member.epochs, member.steps
 
 
-def network_structure(model: nn.Module, architecture: Mapping[str, Any]) -> str:
+def network_structure(model: nn.Module, architecture: Mapping[str, Any], seed: int = 0) -> str:
     """Say what of their networks has to be equal for two members to be trained in one stack, as a digest.
 
-    That is: modules, their types and plain attributes other than dropout rates, the shapes and types of parameters and
-    buffers. Where a module holds anything else (a function, an object), the arguments of the factory have to be equal
-    too.
+    That is: modules, their types, hooks and attributes other than dropout rates, the shapes and types of parameters and
+    buffers. Where a module holds what cannot be compared (an object of unknown kind), all it was made from has to be
+    equal: the arguments of the factory, and the seed. So has what keeps a network out of any stack.
 
     Example:
         >>> from deap_hpo.training.models import MLP
@@ -73,12 +73,12 @@ def network_structure(model: nn.Module, architecture: Mapping[str, Any]) -> str:
         >>> of(width=8) == of(width=16)
         False
     """
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    shapes = tuple((name, tuple(t.shape), t.dtype, t.requires_grad) for name, t in tensors)
-    modules = tuple((name, *_attributes(module)) for name, module in model.named_modules())
+    tensors, tokens = [*model.named_parameters(), *model.named_buffers()], Tokens(model)
+    shapes = tuple((name, None if t.is_nested else tuple(t.shape), t.dtype, t.requires_grad) for name, t in tensors)
+    modules = tuple((name, *_attributes(module, tokens)) for name, module in model.named_modules())
     known = all(value is not None for _, *attributes in modules for _, value in attributes)
-    arguments = None if known else repr(sorted(architecture.items()))
-    return hashlib.sha256(repr((shapes, modules, arguments)).encode()).hexdigest()
+    arguments = None if known else (repr(sorted(architecture.items())), seed)
+    return hashlib.sha256(repr((shapes, modules, arguments, obstacle(model))).encode()).hexdigest()
 
 
 def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
@@ -92,31 +92,13 @@ def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
         {('', 'p', '0.4')}
     """
     attributes = ((path, *one) for path, module in model.named_modules() for one in module.__dict__.items())
-    return [(path, name, repr(value)) for path, name, value in attributes if isinstance(value, _PLAIN)]
+    return [(path, name, repr(value)) for path, name, value in attributes if isinstance(value, PLAIN)]
 
 
-def _attributes(module: nn.Module) -> Iterable[tuple[str, str | None]]:
-    yield "class", _token(type(module))
-    for name, value in sorted(module.__dict__.items()):
-        if name == "training" or (name not in _OF_EVERY_MODULE and not (name == "p" and type(module) in DROPOUTS)):
-            yield name, _token(value)
-
-
-def _token(value: Any) -> str | None:
-    """Give a text that is equal for equal values, or None where that cannot be told."""
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if isinstance(value, type):
-        # A class made while the program runs (as parametrisations are) may only look like another of its name.
-        module, name = value.__module__, value.__qualname__
-        return f"{module}.{name}" if getattr(sys.modules.get(module), name, None) is value else None
-    if isinstance(value, Tensor):
-        # Bytes, since numpy does not know all types.
-        content = value.detach().cpu().flatten().view(torch.uint8)
-        return f"{value.dtype}{tuple(value.shape)}{hashlib.sha256(content.numpy().tobytes()).hexdigest()}"
-    if isinstance(value, (list, tuple, set, frozenset, dict)):
-        parts = value.items() if isinstance(value, dict) else value
-        tokens = [_token(part) for part in parts]
-        known = [token for token in tokens if token is not None]
-        return f"{type(value).__name__}{known}" if len(known) == len(tokens) else None
-    return None
+def _attributes(module: nn.Module, tokens: Tokens) -> Iterable[tuple[str, str | None]]:
+    yield "class", tokens.of(type(module))
+    for name, value in sorted(vars(module).items()):
+        rate = name == "p" and type(module) in DROPOUTS
+        if name in _LOOKED_AT or (name not in _OF_EVERY_MODULE and not rate):
+            # Hooks are numbered by the process.
+            yield name, tokens.of(list(value.values()) if name in HOOKS else value)

@@ -1,19 +1,23 @@
 """Networks, losses and metrics that once had other results in a stack than alone: the same now, stacked or not."""
 
+import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from networks import digits, small_task
 from test_population import assert_same_curves, requests_of
 from torch import nn
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation
+from deap_hpo.training.hardware import use_channels_last
 from deap_hpo.training.measures import accuracy
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
@@ -43,7 +47,7 @@ def both(
     assert_same_curves(got, expected, rel=1e-5)
     for one, other in zip(got, expected, strict=True):
         assert one.metrics == pytest.approx(other.metrics, rel=1e-5)
-    return got, [str(one.message) for one in warned]
+    return got, [str(one.message) for one in warned if issubclass(one.category, DeapHPOWarning)]
 
 
 def stacks(evaluations: Sequence[Evaluation]) -> list[int | None]:
@@ -127,3 +131,378 @@ def test_a_metric_is_not_asked_about_outputs_that_are_no_numbers() -> None:
     got = dict(PopulationTrainer(task, device="cpu").evaluate_batch(requests_of(params)))
     reference = [ReferenceTrainer(task, device="cpu")(one, 3) for one in params]
     assert [got[i].status for i in range(2)] == [one.status for one in reference] == ["diverged", "ok"]
+
+
+class RunningMean(nn.Module):
+    """Assigns a buffer anew in every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(64, 16), nn.Linear(16, 10)
+        self.register_buffer("mean", torch.zeros(16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x.flatten(1))
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        return self.head(x - self.mean)
+
+
+class Reading(nn.Module):
+    """Reads the rate of its dropout while it is measured."""
+
+    def __init__(self, rate: float = 0.5) -> None:
+        super().__init__()
+        self.linear, self.drop = nn.Linear(64, 10), nn.Dropout(rate)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        return self.linear(self.drop(x) if self.training else self.drop(x) * (1 - self.drop.p))
+
+
+class MonteCarlo(Reading):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(F.dropout(x.flatten(1), self.drop.p, training=True))
+
+
+class Annealed(Reading):
+    def train(self, mode: bool = True) -> nn.Module:
+        self.drop.p *= 0.5 if mode else 1
+        return super().train(mode)
+
+
+def made(change: Callable[[nn.Module], object]) -> Callable[[], nn.Module]:
+    """Give a factory of linear networks, to which something is done."""
+
+    def factory() -> nn.Module:
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        change(model)
+        return model
+
+    return factory
+
+
+def shrink(parameter: nn.Parameter) -> None:
+    parameter.grad.mul_(0.1)
+
+
+class Listed(nn.Module):
+    def __init__(self, hide: Callable[[nn.Parameter], Any]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(10, 64) / 8)
+        self.kept = hide(self.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.kept[0] if isinstance(self.kept, list) else self.kept
+        return F.linear(x.flatten(1), weight) if isinstance(weight, nn.Parameter) else self.kept(x.flatten(1))
+
+
+class TiedByMemory(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.decode = nn.Linear(64, 10, bias=False), nn.Linear(10, 64, bias=False)
+        self.decode.weight = nn.Parameter(self.encode.weight.t())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encode(self.decode(self.encode(x.flatten(1)).tanh()))
+
+
+class Thawing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head, self.epochs = nn.Linear(64, 16).requires_grad_(False), nn.Linear(16, 10), 0
+
+    def train(self, mode: bool = True) -> nn.Module:
+        self.epochs += mode
+        self.first.requires_grad_(self.epochs > 1)
+        return super().train(mode)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.first(x.flatten(1)).relu())
+
+
+class InTurns(nn.Module):
+    """Trains one of two heads in a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.calls = nn.ModuleList(nn.Linear(64, 10) for _ in range(2)), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        return self.heads[self.calls % 2](x.flatten(1))
+
+
+class Drawing(nn.Module):
+    """Draws from Python's generator, or numpy's, while it is trained."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__()
+        self.draw, self.linear = draw, nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.flatten(1)) * (self.draw() if self.training else 1)
+
+
+class Counting(nn.Module):
+    """Counts the batches that it is measured on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.calls = nn.Linear(64, 10), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += not self.training
+        return self.linear(x.flatten(1)) / (1 + self.calls)
+
+
+class Ramp(nn.CrossEntropyLoss):
+    calls = 0
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(output, target) * min(1, self.calls / 10)
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.ones(()))
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        loss = F.cross_entropy(output, target)
+        self.mean = 0.9 * self.mean + 0.1 * loss.detach()
+        return loss / self.mean
+
+
+def bootstrap(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    chosen = torch.randint(len(target), (len(target),))
+    return accuracy(output[chosen], target[chosen])
+
+
+TWO_RATES = ({"rate": 0.2}, {"rate": 0.6})
+STACKED: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
+    "a buffer assigned anew": (RunningMean, {}),
+    "a dropout rate that is read in measuring": (Reading, {"params": TWO_RATES}),
+    "one rate that the network changes": (Annealed, {}),
+}
+ALONE: dict[str, tuple[Callable[..., nn.Module], dict[str, Any], str]] = {
+    "a list of parameters": (partial(Listed, lambda w: [w]), {}, "attribute 'kept' of the network holds a parameter"),
+    "a partial of one": (partial(Listed, lambda w: partial(F.linear, weight=w)), {}, "attribute 'kept'"),
+    "a closure over one": (partial(Listed, lambda w: lambda x: x @ w.t()), {}, "attribute 'kept'"),
+    "a hook on a gradient": (made(lambda m: m[1].weight.register_hook(lambda g: g * 0.1)), {}, "hook on 1.weight"),
+    "a hook after it": (
+        made(lambda m: m[1].weight.register_post_accumulate_grad_hook(shrink)),
+        {},
+        "hook on 1.weight",
+    ),
+    "a backward hook": (
+        made(lambda m: m[1].register_full_backward_hook(lambda _, given, __: None)),
+        {},
+        "as a stack they raised",
+    ),
+    "memory that is shared": (TiedByMemory, {}, "encode.weight and decode.weight share memory"),
+    "a buffer that views a weight": (
+        made(lambda m: m[1].register_buffer("view", m[1].weight.data)),
+        {},
+        "1.weight and 1.view share memory",
+    ),
+    "weights that thaw": (Thawing, {}, "changes which of its parameters are trained"),
+    "heads in turns": (InTurns, {}, "heads.0.weight has no gradient"),
+    "heads in turns, Adam": (InTurns, {"recipe": {"optimizer": "adam"}}, "heads.0.weight has no gradient"),
+    "dropout in measuring": (MonteCarlo, {"params": TWO_RATES}, "as a stack they raised"),
+    "rates that the network changes": (Annealed, {"params": TWO_RATES}, "sets dropout rates itself"),
+    "draws of Python": (partial(Drawing, random.random), {}, "draws random numbers"),
+    "draws of numpy": (partial(Drawing, np.random.rand), {}, "draws random numbers"),
+    "a metric that draws": (linear, {"metrics": {"bootstrap": bootstrap}}, "draws random numbers"),
+    "calls that are counted in measuring": (Counting, {}, "counts its calls in measuring"),
+    "a loss that counts": (linear, {"loss": Ramp()}, "the loss keeps something"),
+    "a loss with a buffer": (linear, {"loss": Scaled()}, "the loss keeps something"),
+}
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_is_stacked(name: str) -> None:
+    model, settings = STACKED[name]
+    got, told = both(model, **settings)
+    assert (stacks(got), told) == ([2, 2], [])
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_is_trained_alone_and_says_why(name: str) -> None:
+    model, settings, reason = ALONE[name]
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+    got, told = both(model, **settings)
+    assert stacks(got) == [None, None]
+    assert len(told) == 1
+    assert "one at a time: " in told[0]
+    assert reason in told[0]
+    assert states == (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist())
+
+
+class Hooked(nn.Module):
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+        self.linear.register_forward_hook(lambda module, inputs, output: output * scale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.flatten(1))
+
+
+def test_what_hooks_do_counts_as_structure() -> None:
+    got, told = both(Hooked, [{"scale": 1.0, "lr": 0.1}, {"scale": 0.3}, {"scale": 1.0}])
+    assert (stacks(got), told) == ([2, 1, 2], [])
+
+
+class Teacher(nn.Module):
+    """Has a network in a list, so that it is not trained, drawn for each seed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = [nn.Linear(64, 16)], nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.hidden[0](x.flatten(1)).relu())
+
+
+class Closed(nn.Module):
+    """Has a matrix in a closure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        matrix = torch.randn(64, 16) / 8
+        self.project, self.head = lambda x: x @ matrix, nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.project(x.flatten(1)).relu())
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.matrix = torch.randn(64, 16) / 8
+
+
+class Unknown(nn.Module):
+    """Has a matrix in an object of unknown kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holder, self.head = Holder(), nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head((x.flatten(1) @ self.holder.matrix).relu())
+
+
+class Permuted(nn.Module):
+    """Draws with numpy when it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+        self.register_buffer("order", torch.from_numpy(np.random.permutation(64)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.flatten(1)[:, self.order].cumsum(1) / 8)
+
+
+@pytest.mark.parametrize(("model", "alike"), [(Teacher, 2), (Closed, 2), (Unknown, 2), (Permuted, 3)])
+def test_what_is_drawn_beside_parameters_is_each_seeds_own(model: Callable[[], nn.Module], alike: int) -> None:
+    got, told = both(model, RATES[:1] * 2 + RATES[1:], seeds=[1, 2, 1])
+    assert (stacks(got), told) == ([alike, 1 if alike == 2 else 3, alike], [])
+
+
+class Adjacent(nn.Module):
+    """Has a sparse matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adjacency, self.linear = torch.eye(64).to_sparse(), nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(torch.sparse.mm(self.adjacency, x.flatten(1).t()).t())
+
+
+def test_a_sparse_matrix_is_no_obstacle() -> None:
+    got, told = both(Adjacent)
+    assert (stacks(got), told) == ([2, 2], [])
+
+
+@pytest.mark.parametrize("loss", [Ramp, Scaled])
+def test_what_a_loss_keeps_is_each_trainings_own(loss: Callable[[], nn.Module]) -> None:
+    task = replace(small_task(linear, digits(64, 50), batch_size=16), loss=loss())
+    trainer = ReferenceTrainer(task, device="cpu")
+    first, second = trainer({}, 3), trainer({}, 3)
+    assert first.value == second.value
+
+
+class Wrong(nn.Module):
+    def __init__(self, width: int = 7) -> None:
+        super().__init__()
+        self.linear, self.width = nn.Linear(width, 10), width
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return {"logits": self.linear(x.flatten(1))}
+
+
+@pytest.mark.parametrize(
+    ("width", "reason"),
+    [(7, "mat1 and mat2 shapes"), (64, "the network must return a tensor; it returned a dict")],
+)
+def test_a_network_that_does_not_work_is_not_blamed_on_the_stack(width: int, reason: str) -> None:
+    task = small_task(partial(Wrong, width), digits(64, 50), batch_size=16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = dict(PopulationTrainer(task, device="cpu").evaluate_batch(requests_of(RATES)))
+    assert [reason in got[i].reason for i in range(2)] == [True, True]
+
+
+class FirstBatch(nn.Module):
+    """Shifts activations by the mean of the first batch that it sees."""
+
+    def __init__(self, on_images: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten()) if on_images else linear()
+        self.head, self.mean = nn.Linear(4 if on_images else 10, 10), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        if self.mean is None:
+            self.mean = x.detach().mean(0)
+        return self.head(x - self.mean)
+
+
+class CallsInABuffer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(1, 4, 3), nn.Linear(144, 10)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        return self.head(self.convolution(x).flatten(1)) / (1 + self.calls).sqrt()
+
+
+class Strided(nn.Module):
+    """Reads the columns of an image by its strides, which others than torch's own would scramble."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.linear = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(192, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.wide(x)
+        return self.linear(x.as_strided((len(x), 192), (192, 1)))
+
+
+@pytest.mark.parametrize("model", [FirstBatch, partial(FirstBatch, True), CallsInABuffer])
+def test_a_network_trains_as_if_it_had_not_been_tried_before(model: Callable[[], nn.Module]) -> None:
+    both(model)
+
+
+def test_channels_come_last_only_where_the_output_stays_what_it_was() -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    plain, strided = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Flatten()), Strided()
+    assert not use_channels_last(plain, images, "fp32")[0].weight.is_contiguous()
+    assert use_channels_last(strided, images, "fp32").wide.weight.is_contiguous()
+    assert not use_channels_last(strided.train(), images, "fp32").training

@@ -2,8 +2,11 @@
 
 import re
 import warnings
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -151,6 +154,21 @@ def test_is_left_to_the_reference(network):
     assert reason in messages[0]
 
 
+@dataclass
+class Settings:
+    depth: int
+
+
+def scaled_by(factor):
+    return lambda x: x * factor
+
+
+def containing_itself(number):
+    made = [number]
+    made.append(made)
+    return made
+
+
 class Configured(nn.Module):
     def __init__(self, value):
         super().__init__()
@@ -171,7 +189,28 @@ class Configured(nn.Module):
         (torch.ones(3, dtype=torch.bfloat16), torch.zeros(3, dtype=torch.bfloat16), False),
         (nn.Linear, nn.Linear, True),
         (nn.Linear, nn.Conv2d, False),
-        (len, len, False),  # a function may hold anything: the factory's arguments have to be equal too
+        (len, len, True),
+        (F.relu, torch.relu, False),
+        (F.gelu, F.gelu, True),
+        (partial(F.elu, alpha=0.5), partial(F.elu, alpha=0.5), True),
+        (partial(F.elu, alpha=0.5), partial(F.elu, alpha=0.6), False),
+        (scaled_by(0.5), scaled_by(0.5), True),
+        (scaled_by(0.5), scaled_by(0.6), False),
+        (scaled_by(torch.ones(1)), scaled_by(torch.zeros(1)), False),
+        ([nn.PReLU(init=0.5)], [nn.PReLU(init=0.5)], True),  # of which the network does not know
+        ([nn.PReLU(init=0.5)], [nn.PReLU(init=0.6)], False),
+        (np.ones(3), np.ones(3), True),
+        (np.ones(3), np.zeros(3), False),
+        (Settings(1), Settings(1), True),
+        (Settings(1), Settings(2), False),
+        (containing_itself(1), containing_itself(1), True),
+        (containing_itself(1), containing_itself(2), False),
+        (torch.ones(2, dtype=torch.cfloat).conj(), torch.ones(2, dtype=torch.cfloat).conj(), True),
+        # What cannot be compared: all it was made from has to be equal, and here it is not.
+        (torch.eye(2).to_sparse(), torch.eye(2).to_sparse(), False),
+        (torch.empty(2, device="meta"), torch.empty(2, device="meta"), False),
+        (torch.nested.nested_tensor([torch.ones(2)]), torch.nested.nested_tensor([torch.ones(2)]), False),
+        (object(), object(), False),
     ],
 )
 def test_plain_attributes_are_compared_by_value(first, second, same):
@@ -179,10 +218,11 @@ def test_plain_attributes_are_compared_by_value(first, second, same):
     assert (one == other) == same
 
 
-def test_objects_of_unknown_kind_need_equal_arguments():
-    first, second = (Configured(lambda x: x) for _ in range(2))
-    assert network_structure(first, {"a": 1}) == network_structure(second, {"a": 1})
-    assert network_structure(first, {"a": 1}) != network_structure(second, {"a": 2})
+def test_objects_of_unknown_kind_need_equal_arguments_and_seeds():
+    first, second = (Configured(object()) for _ in range(2))
+    assert network_structure(first, {"a": 1}, 3) == network_structure(second, {"a": 1}, 3)
+    assert network_structure(first, {"a": 1}, 3) != network_structure(second, {"a": 2}, 3)
+    assert network_structure(first, {"a": 1}, 3) != network_structure(second, {"a": 1}, 4)
 
 
 class Projected(nn.Module):

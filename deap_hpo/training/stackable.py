@@ -1,0 +1,95 @@
+"""What keeps a network out of a stack, as far as it shows in the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# What every module has in its `__dict__`: its parts, of which a stack knows; its hooks may hold anything.
+_OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
+HOOKS = frozenset({"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"})
+_DEPTH = 5  # to which objects within objects are searched
+
+
+class NotStackable(Exception):
+    """A network that would not be trained in a stack as it is alone; the text says why."""
+
+
+def obstacle(network: nn.Module) -> str | None:
+    """Say why a stack would train a network otherwise than it is trained alone; None where nothing tells.
+
+    A stack hands each member's tensors to the network by their names. What reaches a parameter by another way (a list
+    of parameters, memory that two tensors share) still finds the one that the network was made with, and a hook on a
+    parameter is never called.
+
+    Example:
+        >>> network = nn.Linear(2, 2)
+        >>> print(obstacle(network))
+        None
+        >>> network.all = [network.weight]
+        >>> obstacle(network)
+        "the attribute 'all' of the network holds a parameter or a buffer"
+    """
+    owners: dict[int, str] = {}
+    for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+        if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
+            return f"there is a hook on {name}"
+        memory = _memory(tensor)
+        if memory is not None and owners.setdefault(memory, name) != name:
+            return f"{owners[memory]} and {name} share memory"
+    registered = {id(module) for module in network.modules()}
+    for path, module in network.named_modules():
+        if isinstance(module, nn.RNNBase):
+            continue  # which keeps a list of its weights, and mends it; its kernels have no batching rules anyway
+        for name, value in vars(module).items():
+            if name in _OF_EVERY_MODULE and name not in HOOKS:
+                continue
+            if any(_memory(tensor) in owners for tensor in _tensors(value, set(registered))):
+                return f"the attribute {name!r} of {path or 'the network'} holds a parameter or a buffer"
+    return None
+
+
+def _memory(tensor: Tensor) -> int | None:
+    """Tell tensors by their memory, whatever part of it they view; None for those that have none."""
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.untyped_storage().nbytes() == 0:
+        return None
+    return tensor.untyped_storage().data_ptr()
+
+
+def _tensors(value: Any, seen: set[int], depth: int = _DEPTH) -> Iterator[Tensor]:
+    """Find the tensors that a value holds, `seen` ones left out; these are noted."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and id(value) not in seen:
+        seen.add(id(value))
+        for part in _parts(value):
+            yield from _tensors(part, seen, depth - 1)
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    if isinstance(value, partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+        return [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        return []
+    return list(vars(value).values())
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False

@@ -1,0 +1,43 @@
+"""The batches and the learning rates of a stack's epoch, as tables on the device: no step has to ask the host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deap_hpo.training.keyed import keyed_permutation
+from deap_hpo.training.structure import Member
+
+
+def epoch_tables(members: Sequence[Member], shared: bool, size: int, epoch: int, epochs: int) -> list[Tensor]:
+    """Lay out an epoch.
+
+    Args:
+        members: Members of one batch size B, P of them.
+        shared: Whether they have one seed, and so the same batches.
+        size: Training examples.
+        epoch: Epochs trained so far, from 0.
+        epochs: Length of the schedules.
+
+    Returns:
+        Four tables on the CPU: examples of the full batches, [steps, B], or [steps, P, B] where seeds differ; their
+        learning rates, [steps, P, 1], float64; and both for the smaller last batch, of which there may be none.
+    """
+    batch_size = members[0].recipe.batch_size
+    seeds = [member.seed for member in members[: 1 if shared else None]]
+    permutations = torch.stack([keyed_permutation(size, seed, epoch) for seed in seeds])
+    full, steps = size // batch_size, -(-size // batch_size)
+    order = permutations[:, : full * batch_size].view(len(seeds), full, batch_size).transpose(0, 1)
+    last_order = permutations[:, full * batch_size :].unsqueeze(0)
+    if shared:
+        order, last_order = order[:, 0], last_order[:, 0]
+    rates = torch.tensor(
+        [
+            [[member.recipe.lr * member.recipe.lr_factor(step, steps, epochs)] for member in members]
+            for step in range(epoch * steps, (epoch + 1) * steps)
+        ],
+        dtype=torch.float64,
+    )
+    return [order, rates[:full], last_order, rates[full:]]

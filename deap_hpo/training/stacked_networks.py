@@ -1,0 +1,143 @@
+"""The networks of a stack as one: a module that is run with the tensors and the dropout rates of each member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from deap_hpo.training.keyed import keyed_model
+from deap_hpo.training.stackable import NotStackable, obstacle
+from deap_hpo.training.state import fitting, network_tensors
+from deap_hpo.training.structure import DROPOUTS, Member, plain_attributes
+from deap_hpo.training.task import Task
+
+
+def build_networks(task: Task, members: Sequence[Member]) -> list[nn.Module]:
+    """Build the network of each member, on the CPU; members of equal architecture and seed share one.
+
+    Raises:
+        NotStackable: A stack would train it otherwise.
+    """
+    networks: dict[tuple[str, int], nn.Module] = {}
+    for member in members:
+        key = (repr(member.architecture), member.seed)
+        if key not in networks:
+            networks[key] = keyed_model(partial(task.model, **member.architecture), member.seed)
+            if reason := obstacle(networks[key]):
+                raise NotStackable(reason)
+    return [networks[repr(member.architecture), member.seed] for member in members]
+
+
+def stacked_tensors(
+    members: Sequence[Member], networks: Sequence[nn.Module], device: torch.device
+) -> tuple[list[tuple[str, torch.Size]], Tensor, dict[str, Tensor]]:
+    """Stack what members start with: of their states, or else of their networks.
+
+    Returns:
+        Names and shapes of the parameters that are trained, which make up a row; these rows [P, D]; and everything else
+        by name, [P, ...]. Frozen parameters travel with the buffers: each member has its own, and neither is
+        differentiated.
+
+    Raises:
+        NotStackable: The parameters to be trained have different types, or are complex.
+    """
+    trained = [name for name, parameter in networks[0].named_parameters() if parameter.requires_grad]
+    types = {networks[0].get_parameter(name).dtype for name in trained}
+    if len(types) != 1 or not all(one.is_floating_point for one in types):
+        raise NotStackable("the parameters to be trained have more than one type, a complex one, or there are none")
+    named = [_initial_tensors(*one, device) for one in zip(members, networks, strict=True)]
+    weights = torch.stack([torch.cat([tensors[name].flatten() for name in trained]) for tensors in named])
+    fixed = {name: torch.stack([tensors[name] for tensors in named]) for name in named[0] if name not in trained}
+    return [(name, networks[0].get_parameter(name).shape) for name in trained], weights, fixed
+
+
+def _initial_tensors(member: Member, network: nn.Module, device: torch.device) -> dict[str, Tensor]:
+    own = network_tensors(network)
+    if member.state is not None:
+        own = {name: fitting(member.state, name, tensor) for name, tensor in own.items()}
+    return {name: tensor.detach().to(device) for name, tensor in own.items()}
+
+
+def stacked_rates(networks: Sequence[nn.Module], device: torch.device) -> dict[str, Tensor]:
+    """Give the rates [P] of the dropouts whose rates differ between networks, by the dropout's name."""
+    dropouts = {name for name, module in networks[0].named_modules() if type(module) in DROPOUTS}
+    rates = {name: [float(n.get_submodule(name).p) for n in networks] for name in dropouts}  # type: ignore[arg-type]
+    return {
+        name: torch.tensor(values, dtype=torch.float64, device=device)
+        for name, values in rates.items()
+        if len(set(values)) > 1
+    }
+
+
+@contextmanager
+def given_rates(network: nn.Module, rates: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give dropouts these rates inside (under `vmap`: each member's own), and their own back afterwards.
+
+    Raises:
+        NotStackable: The network has set one of them meanwhile.
+    """
+    dropouts = {name: network.get_submodule(name).__dict__ for name in rates}
+    before = {name: own["p"] for name, own in dropouts.items()}
+    try:
+        for name, own in dropouts.items():
+            own["p"] = rates[name]
+        yield
+        if any(own["p"] is not rates[name] for name, own in dropouts.items()):
+            raise NotStackable("the network sets dropout rates itself, which differ between members")
+    finally:
+        for name, own in dropouts.items():
+            own["p"] = before[name]
+
+
+def assigned_anew(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give the buffers that a network has put others in the place of.
+
+    Raises:
+        NotStackable: One has another shape or type.
+    """
+    assigned = {name: tensor.detach() for name, tensor in after.items() if tensor is not before[name]}
+    for name, tensor in assigned.items():
+        if (tensor.shape, tensor.dtype) != (before[name].shape, before[name].dtype):
+            raise NotStackable(f"the network gives its buffer {name} another shape or type")
+    return assigned
+
+
+class Unchanged:
+    """Sees to it that what a stack has read once stays as it was, or is refused.
+
+    That is: the names of a network's parameters and buffers, which of them are trained, dropout rates that differ
+    between members; and all that a loss keeps, which would be one for all members.
+
+    Args:
+        network: The network.
+        rates: By the names of dropouts, the rates of the members.
+        loss: The loss.
+    """
+
+    def __init__(self, network: nn.Module, rates: Mapping[str, Tensor], loss: object) -> None:
+        self._network, self._dropouts, self._loss = network, list(rates), loss
+        self._before = self._read()
+
+    def check(self) -> None:
+        """Raise `NotStackable` where something has changed."""
+        for reason, now in self._read().items():
+            if now != self._before[reason]:
+                raise NotStackable(reason)
+
+    def _read(self) -> dict[str, object]:
+        """Give what is to stay, by what is said where it does not."""
+        tensors = network_tensors(self._network)
+        of_loss = self._loss if isinstance(self._loss, nn.Module) else nn.Module()
+        kept = [(name, id(tensor), tensor._version) for name, tensor in network_tensors(of_loss).items()]
+        rates = [self._network.get_submodule(name).p for name in self._dropouts]
+        return {
+            "the network makes buffers, or changes which of its parameters are trained": {
+                name: tensor.requires_grad for name, tensor in tensors.items()
+            },
+            "the network sets dropout rates itself, which differ between members": rates,
+            "the loss keeps something from batch to batch": (plain_attributes(of_loss), kept),
+        }

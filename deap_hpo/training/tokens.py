@@ -1,0 +1,130 @@
+"""Texts that are equal where values are: by them networks are told apart that differ in more than numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from dataclasses import is_dataclass
+from enum import Enum
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None), range, torch.dtype, torch.device, torch.Size)
+"""Types whose `repr` says all."""
+
+_OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__", "__doc__"})
+
+
+class Tokens:
+    """Gives values texts that are equal for equal values, and None where that cannot be told.
+
+    Functions and classes are known by the name under which they can be imported, or else by their code and what it
+    holds from where it was made; modules and tensors by all they hold.
+
+    Args:
+        network: Its own modules are only named, wherever they are met.
+
+    Example:
+        >>> def scaled_by(factor):
+        ...     return lambda x: factor * x
+        >>> tokens = Tokens(nn.Linear(1, 1))
+        >>> tokens.of(scaled_by(2)) == tokens.of(scaled_by(2)), tokens.of(scaled_by(2)) == tokens.of(scaled_by(3))
+        (True, False)
+        >>> print(tokens.of(object()))
+        None
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._names = {id(module): name for name, module in network.named_modules()}
+        self._open: list[int] = []  # what is being looked at, from the outermost
+
+    def of(self, value: Any) -> str | None:
+        """Give the text of a value."""
+        if isinstance(value, PLAIN):
+            return repr(value)
+        if id(value) in self._names:
+            return f"module {self._names[id(value)]!r}"
+        if id(value) in self._open:
+            return f"above {self._open.index(id(value))}"  # it contains itself
+        self._open.append(id(value))
+        try:
+            return self._of(value)
+        except RecursionError:
+            return None
+        finally:
+            self._open.pop()
+
+    def _of(self, value: Any) -> str | None:
+        if isinstance(value, Tensor):
+            return _of_tensor(value)
+        if isinstance(value, np.ndarray):
+            return None if value.dtype.hasobject else f"{value.dtype}{value.shape}{_digest(value)}"
+        if isinstance(value, dict):
+            return self._together(value, value.items())
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._together(value, value)
+        if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+            return _importable(value) or self._of_code(value)
+        if isinstance(value, MethodType):
+            return self._together(value, (value.__func__, value.__self__))
+        if isinstance(value, partial):
+            return self._together(value, (value.func, value.args, value.keywords))
+        if isinstance(value, property):
+            return self._together(value, (value.fget, value.fset, value.fdel))
+        if isinstance(value, (staticmethod, classmethod)):
+            return self._together(value, (value.__func__,))
+        if isinstance(value, Enum):
+            return self._together(value, (type(value), value.name))
+        if isinstance(value, nn.Module) or (is_dataclass(value) and hasattr(value, "__dict__")):
+            return self._together(value, (type(value), vars(value)))
+        return None
+
+    def _of_code(self, value: Any) -> str | None:
+        """Give the text of a function or class that was made while the program runs."""
+        if isinstance(value, type):
+            content = {name: one for name, one in vars(value).items() if name not in _OF_EVERY_CLASS}
+            return self._together(value, (value.__qualname__, value.__bases__, content))
+        if not isinstance(value, FunctionType):
+            return None
+        code = value.__code__
+        try:
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        except ValueError:  # one that is still empty
+            return None
+        # In one process equal code has equal hashes.
+        place = (code.co_filename, code.co_firstlineno, hash(code))
+        return self._together(value, (place, cells, value.__defaults__, value.__kwdefaults__))
+
+    def _together(self, value: Any, parts: Iterable[Any]) -> str | None:
+        tokens = [self.of(part) for part in parts]
+        if any(token is None for token in tokens):
+            return None
+        return f"{type(value).__name__}{sorted(map(str, tokens)) if isinstance(value, (set, frozenset)) else tokens}"
+
+
+def _importable(value: Any) -> str | None:
+    """Give the name under which a class or function is found; one made while the program runs may only look like it."""
+    module = sys.modules.get(value.__module__ or "")
+    for name in (value.__qualname__, value.__name__):
+        if getattr(module, name, None) is value:
+            return f"{value.__module__}.{name}"
+    return None
+
+
+def _of_tensor(tensor: Tensor) -> str | None:
+    try:
+        # Bytes, since numpy does not know all types.
+        content = tensor.detach().cpu().resolve_conj().resolve_neg().flatten().view(torch.uint8)
+        return f"{tensor.dtype}{tuple(tensor.shape)}{_digest(content.numpy())}"
+    except (RuntimeError, TypeError):  # sparse, nested, or on "meta": there are no such bytes
+        return None
+
+
+def _digest(array: np.ndarray[Any, Any]) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
