@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from deap_hpo.checks import check_optional_integer
@@ -22,6 +23,7 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.files import expanded, written_whole
 
 _SUFFIX = ".safetensors"
+_AS_REAL = "@complex128"  # ends the name of what safetensors knows no type for, kept as pairs of real numbers
 
 
 class CheckpointStore(Protocol):
@@ -126,9 +128,12 @@ class FolderCheckpoints:
         self.limit = limit
 
     def save(self, tensors: Mapping[str, Tensor]) -> str:
-        """Write tensors; see `CheckpointStore`."""
-        # Cloned, since safetensors takes no tensors that share memory.
-        content = safetensors.torch.save({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()})
+        """Write tensors; see `CheckpointStore`.
+
+        Raises:
+            InputError: One has a type, or a layout, that a file cannot hold.
+        """
+        content = safetensors.torch.save(dict(_storable(*one) for one in tensors.items()))
         reference = hashlib.sha256(content).hexdigest()
         path = self._path(reference)
         if reference not in self:  # which it is not if it is damaged
@@ -149,7 +154,11 @@ class FolderCheckpoints:
                 f"The checkpoint {path} is {'damaged' if content else 'missing'}. Workers on several machines need a "
                 "folder that all of them see; after an interruption, resuming the study trains it again."
             )
-        return safetensors.torch.load(content)
+        tensors = safetensors.torch.load(content)
+        return {
+            name.removesuffix(_AS_REAL): torch.view_as_complex(one) if name.endswith(_AS_REAL) else one
+            for name, one in tensors.items()
+        }
 
     def __contains__(self, reference: str) -> bool:
         path = self._path(reference)
@@ -181,6 +190,15 @@ class FolderCheckpoints:
 
     def _path(self, reference: str) -> Path:
         return self.folder / f"{reference}{_SUFFIX}"
+
+
+def _storable(name: str, tensor: Tensor) -> tuple[str, Tensor]:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested or tensor.dtype == torch.complex32:
+        kind = f"{tensor.layout}, {tensor.dtype}"
+        raise InputError(f"A checkpoint holds dense tensors of the usual types; {name.split('/')[-1]} is {kind}.")
+    # Cloned, since safetensors takes no tensors that share memory.
+    own = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().clone()
+    return (name + _AS_REAL, torch.view_as_real(own)) if own.dtype == torch.complex128 else (name, own)
 
 
 class TemporaryCheckpoints(FolderCheckpoints):

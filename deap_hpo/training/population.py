@@ -157,8 +157,11 @@ class PopulationTrainer(BatchEvaluator):
                 if len(repeats) == self.repeats:
                     _, evaluations, states = zip(*(repeats[i] for i in range(self.repeats)), strict=True)
                     evaluation = combine(evaluations, max(one.seconds for one in evaluations), self.task.goals)
-                    request = requests[member.position]
-                    yield member.position, self.reference.with_checkpoint(request, evaluation, states)
+                    try:
+                        evaluation = self.reference.with_checkpoint(requests[member.position], evaluation, states)
+                    except Exception:  # which is of this one alone, such as a tensor that no file can hold
+                        evaluation = failure(traceback.format_exc())
+                    yield member.position, evaluation
 
     def _members(self, position: int, request: Request) -> list[tuple[Member, Hashable]]:
         """Give the trainings of a request, each with what has to be equal within a stack."""

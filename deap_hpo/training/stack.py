@@ -106,6 +106,8 @@ class Stack:
             if state is None:
                 continue
             known = kinds <= state.moments.keys()
+            if known and "offset" in rows and (state.counts or state.moments["mean"].keys() < dict(self.shapes).keys()):
+                raise NotStackable("some parameters have had fewer steps than others")
             if "offset" in rows:
                 rows["offset"][i] = state.steps - (state.updates if known else 0)
             for kind in kinds if known else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from deap_hpo.errors import InputError
 # What the optimisers keep for each parameter: our names, and those of `torch.optim`.
 MOMENTS = {"velocity": "momentum_buffer", "mean": "exp_avg", "square": "exp_avg_sq"}
 _COUNTERS = "counters"
+_COUNTS = "updates"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class TrainingState:
         updates: Steps of the optimiser since its moments began; fewer than `steps` where the optimiser was changed.
         weights: Parameters and buffers of the network, by name.
         moments: What the optimiser keeps, by kind ("velocity" of SGD; "mean" and "square" of Adam) and parameter.
+        counts: Its steps for the parameters that have had fewer than `updates`, having had no gradient in some.
     """
 
     epochs: int
@@ -35,6 +37,7 @@ class TrainingState:
     updates: int
     weights: Mapping[str, Tensor]
     moments: Mapping[str, Mapping[str, Tensor]]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def trainable_parameters(model: nn.Module) -> int:
@@ -82,15 +85,18 @@ def network_tensors(model: nn.Module) -> dict[str, Tensor]:
 def capture(model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> TrainingState:
     """Copy the state of a training."""
     moments: dict[str, dict[str, Tensor]] = {}
-    updates = 0
+    steps_of: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         kept = optimizer.state.get(parameter, {})
-        updates = max(updates, int(kept.get("step", 0)))
+        if "step" in kept:
+            steps_of[name] = int(kept["step"])
         for kind, key in MOMENTS.items():
             if kept.get(key) is not None:
                 moments.setdefault(kind, {})[name] = kept[key].detach().clone()
     weights = {name: tensor.detach().clone() for name, tensor in network_tensors(model).items()}
-    return TrainingState(epochs, steps, updates, weights, moments)
+    updates = max(steps_of.values(), default=0)
+    counts = {name: count for name, count in steps_of.items() if count < updates}
+    return TrainingState(epochs, steps, updates, weights, moments, counts)
 
 
 @torch.no_grad()
@@ -116,7 +122,7 @@ def restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optim
             if name in state.moments[kind]
         }
         if kept and "mean" in kinds:
-            kept["step"] = torch.tensor(float(state.updates))
+            kept["step"] = torch.tensor(float(state.counts.get(name, state.updates)))
         if kept:
             optimizer.state[parameter] = kept
 
@@ -141,7 +147,8 @@ def pack(states: Sequence[TrainingState]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for i, state in enumerate(states):
         tensors[f"{i}/{_COUNTERS}"] = torch.tensor([state.epochs, state.steps, state.updates])
-        for kind, named in {"weights": state.weights, **state.moments}.items():
+        counts = {name: torch.tensor(count) for name, count in state.counts.items()}
+        for kind, named in {"weights": state.weights, **state.moments, _COUNTS: counts}.items():
             tensors |= {f"{i}/{kind}/{name}": tensor for name, tensor in named.items()}
     return tensors
 
@@ -161,5 +168,6 @@ def unpack(tensors: Mapping[str, Tensor]) -> list[TrainingState]:
     states = []
     for _, named in sorted(parts.items()):
         epochs, steps, updates = named.pop(_COUNTERS)[""].tolist()
-        states.append(TrainingState(epochs, steps, updates, named.pop("weights", {}), named))
+        counts = {name: int(count) for name, count in named.pop(_COUNTS, {}).items()}
+        states.append(TrainingState(epochs, steps, updates, named.pop("weights", {}), named, counts))
     return states

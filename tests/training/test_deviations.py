@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from test_population import assert_same_curves, requests_of
 from torch import nn
 
 from deap_hpo.errors import DeapHPOWarning, InputError
-from deap_hpo.evaluation import Evaluation
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.hardware import use_channels_last
 from deap_hpo.training.measures import accuracy
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.state import unpack
 
 RATES = ({"lr": 0.05, "momentum": 0.9}, {"lr": 0.02, "weight_decay": 0.1})
 
@@ -506,3 +509,60 @@ def test_channels_come_last_only_where_the_output_stays_what_it_was() -> None:
     assert not use_channels_last(plain, images, "fp32")[0].weight.is_contiguous()
     assert use_channels_last(strided, images, "fp32").wide.weight.is_contiguous()
     assert not use_channels_last(strided.train(), images, "fp32").training
+
+
+class Late(nn.Module):
+    """Uses a part of itself from its fifth step on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.more = nn.Linear(64, 10), nn.Linear(64, 10)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        x = x.flatten(1)
+        return self.linear(x) + (self.more(x) if self.calls > 4 else 0)
+
+
+@pytest.mark.parametrize("kind", [ReferenceTrainer, PopulationTrainer])
+@pytest.mark.filterwarnings("ignore:networks of the task")
+def test_adams_steps_of_each_parameter_go_on(kind: Callable[..., Any], tmp_path: Path) -> None:
+    task = small_task(Late, digits(64, 50), batch_size=16, optimizer="adam")
+    trainer = kind(task, epochs=4, device="cpu", checkpoints=FolderCheckpoints(tmp_path))
+    first = trainer.evaluate(Request(0, {}, 3, epochs=2, keep=True))
+    (state,) = unpack(trainer.checkpoints.load(first.checkpoint))
+    assert (state.updates, state.counts) == (8, {"more.weight": 4, "more.bias": 4})
+    second = trainer.evaluate(Request(1, {}, 3, epochs=4, start_from=first.checkpoint))
+    assert second.value == trainer.evaluate(Request(2, {}, 3, epochs=4)).value
+
+
+def test_a_stack_refuses_parameters_of_different_steps_and_takes_a_checkpoint_without_them() -> None:
+    trainer = PopulationTrainer(small_task(linear, digits(64, 50), optimizer="adam"), epochs=2, device="cpu")
+    first = trainer.evaluate(Request(0, {}, 3, epochs=1, keep=True))
+    tensors = trainer.checkpoints.load(first.checkpoint)
+    assert not any("updates" in name for name in tensors), "as checkpoints were before"
+    assert trainer.evaluate(Request(1, {}, 3, start_from=first.checkpoint)).environment["stack"] == 1
+    uneven = trainer.checkpoints.save({**tensors, "0/updates/1.bias": torch.tensor(0)})
+    with pytest.warns(DeapHPOWarning, match="some parameters have had fewer steps than others"):
+        got = dict(trainer.evaluate_batch([Request(2, {}, 3, start_from=uneven)]))
+    assert got[0].status == "ok"
+
+
+def buffered(tensor: torch.Tensor) -> Callable[[], nn.Module]:
+    return made(lambda model: model.register_buffer("more", tensor))
+
+
+def test_buffers_of_unusual_types_are_kept_or_fail_alone(tmp_path: Path) -> None:
+    wide = torch.full((2,), 1 + 2j, dtype=torch.complex128)
+    trainer = PopulationTrainer(
+        small_task(buffered(wide.conj()), digits(64, 50)), device="cpu", checkpoints=FolderCheckpoints(tmp_path)
+    )
+    one = trainer.evaluate(Request(0, {}, 3, keep=True))
+    (state,) = unpack(trainer.checkpoints.load(one.checkpoint))
+    assert torch.equal(state.weights["more"], wide.conj())
+    half = small_task(buffered(torch.ones(2, dtype=torch.complex32)), digits(64, 50))
+    trainer = PopulationTrainer(half, device="cpu", checkpoints=FolderCheckpoints(tmp_path))
+    got = dict(trainer.evaluate_batch([Request(0, {}, 3, keep=True), Request(1, {}, 3)]))
+    assert [got[i].status for i in range(2)] == ["failed", "ok"]
+    assert "A checkpoint holds dense tensors of the usual types; more is" in got[0].reason
