@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import is_dataclass
 from enum import Enum
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,8 @@ class Tokens:
             return self._together(value, (value.fget, value.fset, value.fdel))
         if isinstance(value, (staticmethod, classmethod)):
             return self._together(value, (value.__func__,))
+        if isinstance(value, ModuleType):
+            return value.__name__
         if isinstance(value, Enum):
             return self._together(value, (type(value), value.name))
         if isinstance(value, nn.Module) or (is_dataclass(value) and hasattr(value, "__dict__")):

@@ -283,6 +283,30 @@ def bootstrap(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return accuracy(output[chosen], target[chosen])
 
 
+class Doing(nn.Module):
+    """Does something with a layer and inputs [N, 64], the result of which a linear layer of 10 inputs takes."""
+
+    def __init__(self, layer: Callable[[], nn.Module], do: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.layer, self.do, self.head = layer(), do, nn.Linear(10, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.do(self.layer, x.flatten(1)))
+
+
+def doing(layer: Callable[[], nn.Module], do: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> Any:
+    return partial(Doing, layer, do), {"params": RATES[:1] + ({"lr": 0.02},)}, "as a stack they raised"
+
+
+def brightest(x: torch.Tensor) -> torch.Tensor:
+    return x.argmax(1)
+
+
+def rescaled(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    layer.weight.data.mul_(0.9)
+    return layer(x)
+
+
 TWO_RATES = ({"rate": 0.2}, {"rate": 0.6})
 STACKED: dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]] = {
     "a buffer assigned anew": (RunningMean, {}),
@@ -319,6 +343,19 @@ ALONE: dict[str, tuple[Callable[..., nn.Module], dict[str, Any], str]] = {
     "draws of numpy": (partial(Drawing, np.random.rand), {}, "draws random numbers"),
     "a metric that draws": (linear, {"metrics": {"bootstrap": bootstrap}}, "draws random numbers"),
     "calls that are counted in measuring": (Counting, {}, "counts its calls in measuring"),
+    "LSTMCell": doing(lambda: nn.LSTMCell(64, 10), lambda layer, x: layer(x)[0]),
+    "max_norm": doing(lambda: nn.Embedding(64, 10, max_norm=1.0), lambda layer, x: layer(brightest(x))),
+    "sparse gradients": doing(lambda: nn.Embedding(64, 10, sparse=True), lambda layer, x: layer(brightest(x))),
+    "boolean indexing": doing(lambda: nn.Linear(64, 10), lambda layer, x: layer(x)[layer(x) > -9].view(-1, 10)),
+    "one_hot": doing(
+        lambda: nn.Linear(10, 10), lambda layer, x: layer(F.one_hot(layer(x[:, :10]).argmax(1)).sum() + x[:, :10])
+    ),
+    "weight.data": doing(lambda: nn.Linear(64, 10), rescaled),
+    "gaussian_nll_loss": (
+        linear,
+        {"loss": lambda output, target: F.gaussian_nll_loss(output[:, 0], target / 9, 1 + output[:, 1] ** 2)},
+        "as a stack they raised",
+    ),
     "a loss that counts": (linear, {"loss": Ramp()}, "the loss keeps something"),
     "a loss with a buffer": (linear, {"loss": Scaled()}, "the loss keeps something"),
 }
@@ -334,6 +371,7 @@ def test_is_stacked(name: str) -> None:
 @pytest.mark.parametrize("name", ALONE)
 def test_is_trained_alone_and_says_why(name: str) -> None:
     model, settings, reason = ALONE[name]
+    digits(64, 50)  # at first imports what draws from Python's generator
     states = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
     got, told = both(model, **settings)
     assert stacks(got) == [None, None]

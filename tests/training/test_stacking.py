@@ -201,6 +201,8 @@ class Configured(nn.Module):
         ([nn.PReLU(init=0.5)], [nn.PReLU(init=0.6)], False),
         (np.ones(3), np.ones(3), True),
         (np.ones(3), np.zeros(3), False),
+        (F, F, True),  # a module of Python's
+        (F, torch, False),
         (Settings(1), Settings(1), True),
         (Settings(1), Settings(2), False),
         (containing_itself(1), containing_itself(1), True),
