@@ -133,9 +133,14 @@ def _breaks(module: nn.Module) -> bool:
     return few and set(module.kernel_size) == {1} and max(module.stride) > 1  # type: ignore[arg-type]
 
 
+def has_channels_last(model: nn.Module) -> bool:
+    """Tell whether a network's weights are laid out with channels last."""
+    return any(weight.dim() == 4 and not weight.is_contiguous() for weight in model.parameters())
+
+
 def run_network(model: nn.Module, inputs: Tensor, precision: str) -> Tensor:
     """Run a network, with its inputs laid out as its weights are; the output is at least fp32."""
-    if any(weight.dim() == 4 and not weight.is_contiguous() for weight in model.parameters()):
+    if has_channels_last(model):
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     with autocast(inputs.device, precision):
         return widened(model(inputs))
