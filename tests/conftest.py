@@ -51,6 +51,22 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def light_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the surrogate draw and search its model coarsely, at a tenth of the time.
+
+    For tests of what goes on around its proposals, whatever these are; not for those of how good they are.
+    """
+    monkeypatch.setattr("deap_hpo.strategies.surrogate.SAMPLING", ((0, 2, 1),))
+    monkeypatch.setattr("deap_hpo.strategies.surrogate.REFINEMENTS", 1)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the commands draw nothing, which takes longer than small runs do: for tests that look at no figure."""
+    monkeypatch.setattr("deap_hpo.reports.figures.study_figures", lambda study, *, impact: iter(()))
+
+
 @pytest.fixture(autouse=True)
 def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Forget what a test has imported from files of its own: another test may have a file of the same name."""

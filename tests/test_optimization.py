@@ -39,6 +39,9 @@ from deap_hpo.space import Categorical, Space
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.recipe import Recipe
 
+# What the surrogate proposes matters little here.
+pytestmark = pytest.mark.usefixtures("light_model")
+
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
 quick = partial(optimize, progress=False, algorithm="random", population=8, generations=4, seed=1)
 

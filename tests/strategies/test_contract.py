@@ -19,6 +19,9 @@ from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import STRATEGIES, make_strategy
 from deap_hpo.study import Study
 
+# What the surrogate proposes does not matter here.
+pytestmark = pytest.mark.usefixtures("light_model")
+
 SPACES = {
     "single": Space({"x": Float(-5.0, 5.0)}),
     "mixed": Space(

@@ -1,5 +1,6 @@
 """Freeze-thaw: what is begun, gone on with and completed, in batches too, and what that is worth."""
 
+import functools
 import math
 
 import numpy as np
@@ -58,6 +59,7 @@ def best_of(made, epochs):
     return min(loss for batch in made for _, total, _, _, loss, _ in batch if total == epochs)
 
 
+@pytest.mark.usefixtures("light_model")
 def test_the_start_is_halved():
     made = run(FreezeThawStrategy(SPACE, epochs=16, seed=1), telling, batches=15)
     steps = [(epochs, start is None) for ((_, epochs, start, *_),) in made]
@@ -68,6 +70,7 @@ def test_the_start_is_halved():
     assert [len(batch) for batch in run(whole, telling, batches=6)] == [3] * 6
 
 
+@pytest.mark.usefixtures("light_model")
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 def test_every_training_is_begun_once_and_goes_on_from_where_it_was(batch_size):
     made = run(FreezeThawStrategy(SPACE, epochs=16, seed=2, batch_size=batch_size, n_children=100), telling, budget=320)
@@ -87,21 +90,21 @@ def test_every_training_is_begun_once_and_goes_on_from_where_it_was(batch_size):
     assert sum(epochs == 16 for epochs, _ in reached.values()) >= 3
 
 
-def begun(loss, seed, budget=10 * 16):
-    """How many trainings were begun for so many epochs."""
-    made = run(FreezeThawStrategy(SPACE, epochs=16, seed=seed, n_children=100), loss, budget=budget)
-    return len({genome for batch in made for genome, *_ in batch})
+@functools.cache
+def searched(loss, seed, trainings):
+    """What a search does with the epochs of so many whole trainings; by few children, to be quicker."""
+    return run(FreezeThawStrategy(SPACE, epochs=16, seed=seed, n_children=100), loss, budget=trainings * 16)
 
 
 def test_the_hopeless_are_left_early_where_the_beginning_tells_the_end():
-    assert np.mean([begun(telling, seed) for seed in range(3)]) > 20, "10 whole trainings' epochs"
+    begun = [{genome for batch in searched(telling, seed, 10) for genome, *_ in batch} for seed in range(3)]
+    assert np.mean([len(genomes) for genomes in begun]) > 20, "10 whole trainings' epochs"
 
 
 def test_telling_curves_save_epochs():
     found, known = [], []
     for seed in range(3):
-        made = run(FreezeThawStrategy(SPACE, epochs=16, seed=seed, n_children=100), telling, budget=10 * 16)
-        found.append(best_of(made, 16) - 1 / 16)
+        found.append(best_of(searched(telling, seed, 10), 16) - 1 / 16)
         surrogate = make_strategy("surrogate", SPACE, seed=seed)
         losses = []
         for _ in range(10):
@@ -116,12 +119,12 @@ def test_telling_curves_save_epochs():
 def test_misleading_curves_are_seen_through():
     found, drawn = [], []
     for seed in range(3):
-        made = run(FreezeThawStrategy(SPACE, epochs=16, seed=seed, n_children=100), misleading, budget=15 * 16)
-        found.append(best_of(made, 16) - 1)
+        found.append(best_of(searched(misleading, seed, 15), 16) - 1)
         drawn.append(min(map(bowl, np.random.default_rng(seed).random((15, 4)))))
     assert np.mean(found) < 0.5 * np.mean(drawn), (found, drawn)
 
 
+@pytest.mark.usefixtures("light_model")
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_what_diverged_is_left_where_it_is(batch_size):
     def loss(genome, epochs):
@@ -136,12 +139,14 @@ def test_what_diverged_is_left_where_it_is(batch_size):
     assert np.mean(np.array(late) > 0.5) < 0.3
 
 
+@pytest.mark.usefixtures("light_model")
 def test_nothing_but_infinity_is_endured():
     made = run(FreezeThawStrategy(SPACE, epochs=16, seed=3), lambda genome, epochs: math.inf, batches=15)
     assert [(epochs, start) for ((_, epochs, start, *_),) in made] == [(2, None)] * 15
     assert len({genome for batch in made for genome, *_ in batch}) == 15
 
 
+@pytest.mark.usefixtures("light_model")
 @pytest.mark.parametrize("space", [Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}), Space({"n": Int(1, 3)})])
 def test_where_all_that_was_begun_has_diverged_the_next_is_begun(space):
     late = FreezeThawStrategy(space, epochs=8, n_start=2)
@@ -151,6 +156,7 @@ def test_where_all_that_was_begun_has_diverged_the_next_is_begun(space):
     assert len(begun) == 3 if len(space) == 1 else len(begun) > 4
 
 
+@pytest.mark.usefixtures("light_model")
 def test_a_finite_space_is_trained_to_its_end():
     space = Space({"n": Int(1, 3), "act": Categorical(["relu", "tanh", "gelu"])})
     for loss in (telling, lambda genome, epochs: math.inf if genome[0] > 0.9 else 1.0):
@@ -163,6 +169,7 @@ def test_a_finite_space_is_trained_to_its_end():
         assert all(epochs == 4 or value == math.inf for epochs, value in last.values())
 
 
+@pytest.mark.usefixtures("light_model")
 def test_a_space_of_one_configuration_is_trained_once():
     space = Space({"x": Float(1.0, 1.0)})
     made = run(FreezeThawStrategy(space, epochs=4), telling)
@@ -187,6 +194,7 @@ def test_a_warm_start_counts_as_whole_trainings():
     assert min(bowl(genome) for ((genome, *_),) in made[8:]) < 0.05
 
 
+@pytest.mark.usefixtures("light_model")
 def test_paused_checkpoints_stay_and_nothing_is_trained_twice(tmp_path):
     space = Space({"x": Float(0.0, 8.0), "y": Float(0.0, 1.0)})
     evaluate = Creeping(FolderCheckpoints(tmp_path / "kept"), epochs=16)

@@ -21,6 +21,9 @@ from deap_hpo.strategies.hyperband import hyperband_brackets, rungs
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
 
+# What the surrogate of freeze-thaw proposes does not matter here.
+pytestmark = pytest.mark.usefixtures("light_model")
+
 SPACE = Space({"x": Float(0.0, 8.0), "n": Int(1, 3)})
 every_strategy = pytest.mark.parametrize("name", MULTI_FIDELITY)
 hyperband_and_kin = pytest.mark.parametrize("name", sorted(set(MULTI_FIDELITY) - {"freeze-thaw"}))

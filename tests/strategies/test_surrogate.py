@@ -64,16 +64,20 @@ def best_loss(record):
     return min(individual.fitness.values[0] for individual in record)
 
 
-@pytest.mark.parametrize("seed", range(3))
+# Seed 0 is that of test_optimum.
 @pytest.mark.parametrize(
-    ("space", "loss", "evaluations", "precision"),
-    [(SQUARE, sphere, 25, 1e-3), (SQUARE, rosenbrock, 75, 0.3), (MIXED, mixed, 60, 0.01)],
+    ("space", "loss", "evaluations", "precision", "seed"),
+    [
+        *((SQUARE, sphere, 25, 1e-3, seed) for seed in range(3)),
+        (SQUARE, rosenbrock, 75, 0.3, 1),
+        (MIXED, mixed, 60, 0.01, 1),
+    ],
 )
 def test_finds_the_optimum(space, loss, evaluations, precision, seed):
     assert best_loss(evolve(SurrogateStrategy(space, seed=seed), space, loss, evaluations)) < precision
 
 
-@pytest.mark.parametrize("batch_size", [2, 5, 10, 25])
+@pytest.mark.parametrize("batch_size", [5, 25])
 def test_batches_find_it_too_and_repeat_nothing(batch_size):
     record = evolve(SurrogateStrategy(MIXED, batch_size=batch_size, seed=2), MIXED, mixed, 100)
     assert len(record) == 100
@@ -81,11 +85,13 @@ def test_batches_find_it_too_and_repeat_nothing(batch_size):
     assert best_loss(record) < 0.25
 
 
+@pytest.mark.usefixtures("light_model")
 def test_is_a_function_of_the_seed_and_the_outcomes():
     runs = [evolve(SurrogateStrategy(MIXED, batch_size=3, seed=seed), MIXED, mixed, 36) for seed in (5, 5, 6)]
     assert runs[0] == runs[1] != runs[2]
 
 
+@pytest.mark.usefixtures("light_model")
 def test_leaves_the_global_generators_alone():
     np.random.seed(0)
     before = np.random.get_state()[1].copy()
@@ -103,6 +109,7 @@ def test_stands_infinite_losses():
     assert len(diverged) < 20
 
 
+@pytest.mark.usefixtures("light_model")
 @pytest.mark.parametrize("loss", [lambda params: math.inf, lambda params: 1.0])
 def test_goes_on_where_losses_tell_nothing(loss):
     assert len(evolve(SurrogateStrategy(MIXED, batch_size=4, seed=0), MIXED, loss, 40)) == 40
@@ -114,6 +121,7 @@ def test_stands_noise():
     assert np.median([sphere(SQUARE.decode(individual)) for individual in record[-10:]]) < 0.1
 
 
+@pytest.mark.usefixtures("light_model")
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_a_finite_space_is_searched_whole_and_then_nothing_is_proposed(batch_size):
     strategy = SurrogateStrategy(SMALL, batch_size=batch_size, seed=0)
@@ -128,6 +136,7 @@ def test_a_finite_space_is_searched_whole_and_then_nothing_is_proposed(batch_siz
     assert len({tuple(SMALL.decode(individual).values()) for individual in proposed}) == len(proposed) == 12
 
 
+@pytest.mark.usefixtures("light_model")
 def test_takes_individuals_that_it_did_not_propose_and_does_not_propose_them():
     known = [Individual(MIXED.snap(MIXED.sample(np.random.default_rng(seed)))) for seed in range(9)]
     for individual in known:
@@ -140,6 +149,7 @@ def test_takes_individuals_that_it_did_not_propose_and_does_not_propose_them():
     assert not {tuple(individual) for individual in known} & {tuple(individual) for individual in record}
 
 
+@pytest.mark.usefixtures("light_model")
 def test_may_generate_again_before_all_is_told():
     strategy = SurrogateStrategy(SQUARE, seed=4)
     evolve(strategy, SQUARE, sphere, 20)
@@ -147,6 +157,7 @@ def test_may_generate_again_before_all_is_told():
     assert np.linalg.norm(np.subtract(first, second)) > 1e-5
 
 
+@pytest.mark.usefixtures("light_model")
 def test_genomes_are_canonical():
     record = evolve(SurrogateStrategy(MIXED, batch_size=4, seed=0), MIXED, mixed, 40)
     assert all(MIXED.snap(individual) == list(individual) for individual in record)
@@ -183,6 +194,7 @@ def test_refuses_individuals_without_fitness():
         strategy.update(strategy.generate(Individual))
 
 
+@pytest.mark.usefixtures("light_model")
 def test_maximises_where_the_weight_is_positive():
     maximised, minimised = SurrogateStrategy(SQUARE, seed=0), SurrogateStrategy(SQUARE, seed=0)
     for _ in range(12):
