@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 import torch
+from lighter import draw_no_figures, use_light_model
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.data import load_digits
@@ -53,18 +54,12 @@ def two_threads() -> Iterator[None]:
 
 @pytest.fixture
 def light_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the surrogate draw and search its model coarsely, at a tenth of the time.
-
-    For tests of what goes on around its proposals, whatever these are; not for those of how good they are.
-    """
-    monkeypatch.setattr("deap_hpo.strategies.surrogate.SAMPLING", ((0, 2, 1),))
-    monkeypatch.setattr("deap_hpo.strategies.surrogate.REFINEMENTS", 1)
+    use_light_model(monkeypatch)
 
 
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the commands draw nothing, which takes longer than small runs do: for tests that look at no figure."""
-    monkeypatch.setattr("deap_hpo.reports.figures.study_figures", lambda study, *, impact: iter(()))
+    draw_no_figures(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,9 @@ from deap_hpo.recorded import load_study
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import make_strategy
 
+# What the surrogate proposes does not matter here.
+pytestmark = pytest.mark.usefixtures("light_model")
+
 SPACE = Space({"x": Float(-5.0, 5.0), "kind": Categorical(["a", "b"])})
 GOOD = {"x": 1.0, "kind": "b"}
 
@@ -89,6 +92,7 @@ def test_the_best_of_a_study_are_different_points_of_the_new_space(tmp_path: Pat
         best_configurations(load_study("old", storage), Space({"y": Float(0.0, 1.0)}), 1)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_begins_with_the_best_of_an_earlier_one_and_resumes(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(CONFIG)

@@ -36,8 +36,8 @@ def call(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder to work in; what is imported from it is forgotten afterwards."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None) -> Iterator[Path]:
+    """An empty folder to work in, where no figures are drawn; what is imported from it is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     known = set(sys.modules)

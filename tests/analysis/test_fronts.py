@@ -223,6 +223,7 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
     assert "its hypervolume by generation" in page
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_run_with_several_objectives_resumes_exactly_and_refuses_other_goals(here: Path) -> None:
     whole = json.loads(call("run", "two.toml", "--name", "whole", "--json").stdout)
     cut = ("--name", "cut", "--set", "evolution.algorithm=nsga-ii", "--set", "evolution.max_evaluations=11")
@@ -260,12 +261,14 @@ def test_compare_refuses_several_objectives(here: Path) -> None:
     assert "compare judges by one objective" in ended.stderr
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_random_baseline_has_a_front_too(here: Path) -> None:
     ended = call("run", "two.toml", "--set", "evolution.algorithm=random", "--json")
     assert ended.exit_code == 0, ended.output
     assert json.loads(ended.stdout)["pareto_front"]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_nsga_3_runs_by_its_name_with_three_objectives(here: Path) -> None:
     three = ("--set", "task.objective=['loss', 'parameters', 'accuracy']")
     three += ("--set", "task.direction=['minimize', 'minimize', 'maximize']", "--set", "evolution.algorithm=nsga-iii")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lighter import draw_no_figures
 from recorded import SPACE, entries
 from test_cli import CONFIG, call
 from test_pbt import CONFIG as PBT
@@ -65,9 +66,11 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     (folder / "small.toml").write_text(CONFIG)
     common = ["--storage", str(folder / "studies.db"), "--json"]
-    assert call("run", str(folder / "small.toml"), *common).exit_code == 0
     random = ["--name", "wide", "--set", "evolution.algorithm=random", "--set", "evolution.generations=5"]
-    assert call("run", str(folder / "small.toml"), *random, *common).exit_code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        draw_no_figures(patch)
+        assert call("run", str(folder / "small.toml"), *common).exit_code == 0
+        assert call("run", str(folder / "small.toml"), *random, *common).exit_code == 0
     return folder
 
 
@@ -109,6 +112,7 @@ def test_odd_studies_have_a_report_too(tmp_path: Path) -> None:
         write_report([], tmp_path / "none.html")
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_networks_that_went_on_with_others_weights_have_their_lineage(tmp_path: Path) -> None:
     (tmp_path / "pbt.toml").write_text(PBT)
     storage = str(tmp_path / "studies.db")
