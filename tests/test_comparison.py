@@ -6,10 +6,11 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from test_cli import call, here, refused  # noqa: F401 - `here` is a fixture
+from test_cli import CONFIG, call, here, refused  # noqa: F401 - `here` is a fixture
 from test_starting import PLAIN
 
 from deap_hpo.assembly import make_task
@@ -23,9 +24,22 @@ from deap_hpo.reports.comparison import anytime_bands, markdown, results
 METHODS = ("truncation", "random", "fixed:params={lr=0.1,momentum=0.5}")
 
 
+CHANGES = ["study.storage=runs/studies.db", "training.epochs=1"]
+
+
 @pytest.fixture
 def config(here: Path) -> RunConfig:  # noqa: F811
-    return load_config("small.toml", ["study.storage=runs/studies.db", "training.epochs=1"])
+    return load_config("small.toml", CHANGES)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[pd.DataFrame, pd.DataFrame]]:
+    """A folder with the whole comparison of `METHODS`, and its tables."""
+    folder = tmp_path_factory.mktemp("compared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("small.toml").write_text(CONFIG)
+        return folder, run(load_config("small.toml", CHANGES))
 
 
 def run(config: RunConfig, methods: tuple[str, ...] = METHODS) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -33,8 +47,9 @@ def run(config: RunConfig, methods: tuple[str, ...] = METHODS) -> tuple[pd.DataF
     return compare(config, parsed, experiment="trial", seeds=2, budget=7, repeats=2)
 
 
-def test_budgets_are_equal_and_seeds_are_paired(config: RunConfig) -> None:
-    runs, anytime = run(config)
+def test_budgets_are_equal_and_seeds_are_paired(compared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, (runs, anytime) = compared
+    monkeypatch.chdir(folder)
     assert runs[["method", "seed"]].values.tolist() == [
         [method, seed] for seed in (1, 2) for method in ("truncation", "random", "fixed")
     ]
@@ -68,8 +83,9 @@ def test_what_breaks_a_constraint_is_not_the_best_so_far(here: Path) -> None:  #
     assert any(value < best for value, best in zip(least, runs["best"], strict=True))  # the constraint bites
 
 
-def test_what_is_on_record_is_not_run_again(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run(config)
+def test_what_is_on_record_is_not_run_again(compared: Any, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, first = compared
+    monkeypatch.chdir(folder)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
@@ -111,8 +127,8 @@ def test_fewer_repeats_average_over_so_many(config: RunConfig) -> None:
     assert losses(3, "first") != losses(1, "first") == losses(1, "second")
 
 
-def test_an_experiment_keeps_its_budget(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(config, METHODS[:2])
+def test_an_experiment_keeps_its_budget(compared: Any, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(compared[0])
     with pytest.raises(InputError, match=r"'trial-truncation-1' is on record with max_evaluations = 7, .* with 6"):
         compare(config, [parse_method(one) for one in METHODS[:2]], experiment="trial", seeds=2, budget=6, repeats=2)
 
@@ -272,9 +288,7 @@ def test_methods_that_train_part_of_the_way_get_the_epochs_of_the_whole_training
     config = load_config("small.toml", ["study.storage=runs/studies.db", "training.epochs=4"])
     methods = (
         "random",
-        "hyperband",
         "dehb:eta=2",
-        "halving:population_size=6",
         "pbt",
         "staged=truncation:stages=[1,4]",
     )
