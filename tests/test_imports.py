@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ MODULES = {
 }
 
 
-def imported(module: str) -> set[str]:
+@functools.cache
+def imported(module: str) -> frozenset[str]:
     """What a module imports, inside functions too; ``from package import name`` counts as both."""
     names: set[str] = set()
     tree = ast.parse(MODULES[module].read_text())
@@ -29,7 +31,7 @@ def imported(module: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
+    return frozenset(names)
 
 
 def uses(module: str, *roots: str) -> bool:

@@ -220,7 +220,7 @@ def test_a_hyperparameter_that_was_in_use_nowhere_has_no_partial_dependence() ->
 
 
 def test_importances_are_of_each_hyperparameters_own_scale_and_of_many_choices_too() -> None:
-    genomes = np.random.default_rng(0).random((300, 2))
+    genomes = np.random.default_rng(0).random((150, 2))
     kinds = {
         "linear": Float(0.0, 1.0),
         "logarithmic": Float(1e-4, 1.0, log=True),
