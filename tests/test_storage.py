@@ -24,7 +24,7 @@ import sqlalchemy
 from interruptions import InterruptedAt, wait_until_recorded
 from optuna.storages import RDBStorage
 from test_cli import CONFIG, call
-from test_study import ALGORITHMS, SCRIPT, SPACE, objective, result, simple, truncation
+from test_study import ALGORITHMS, SPACE, objective, result, simple, truncation
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.deletion import delete_study
@@ -80,16 +80,46 @@ def test_interrupted_and_resumed_it_ends_the_same(algorithm: Any, storage: str) 
     assert study_names(storage) == ["cut"]
 
 
-def test_killed_with_kill_9_it_ends_the_same(storage: str, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
+SCRIPT = """
+    import itertools, json, random, sys, time
+    from deap_hpo.algorithms import eaTruncation
+    from deap_hpo.individual import make_toolbox
+    from deap_hpo.space import Float, Space
+    from deap_hpo.study import Study
+
+    seconds, last = map(float, sys.argv[2:] or ("0.05", "inf"))
+    calls = itertools.count()
+
+    def evaluate(params):
+        time.sleep(seconds if next(calls) < last else 3600)
+        return (params["x"] - 0.3) ** 2 + random.random()
+
+    space = Space({"x": Float(0.0, 1.0)})
+    with Study(space, name="run", storage=sys.argv[1], seed=5, resume=True) as study:
+        toolbox = make_toolbox(space)
+        toolbox.register("evaluate", evaluate)
+        toolbox.register("map", study.map)
+        population, logbook = eaTruncation(toolbox.population(n=8), toolbox, 1.0, 1.0, 4, verbose=False)
+        print(json.dumps([[list(one), one.fitness.values] for one in population]))
+"""
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], str]:
+    """The command of what is killed, and what it prints where it is not."""
+    script = tmp_path_factory.mktemp("killed") / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     command = [sys.executable, str(script)]
-    whole = subprocess.run([*command, f"{tmp_path}/whole.db"], capture_output=True, text=True, check=True).stdout
-    for before, evaluations in ((0, 3), (3, 6)):
-        process = subprocess.Popen([*command, storage, "0.05", str(evaluations)], stdout=subprocess.DEVNULL)
-        wait_until_recorded(before + evaluations, process, storage=storage)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    storage = str(script.with_name("whole.db"))
+    return command, subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout
+
+
+def test_killed_with_kill_9_it_ends_the_same(storage: str, killed: tuple[list[str], str]) -> None:
+    command, whole = killed
+    process = subprocess.Popen([*command, storage, "0.05", "11"], stdout=subprocess.DEVNULL)  # in the second generation
+    wait_until_recorded(11, process, storage=storage)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole
 
 
@@ -204,7 +234,9 @@ def test_no_record_log_or_error_holds_the_password(postgres: str, caplog: Any, c
 
 
 @needs_postgres
-def test_a_run_from_the_command_line_tells_no_password(postgres: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_run_from_the_command_line_tells_no_password(
+    postgres: str, tmp_path: Path, monkeypatch: Any, no_figures: None
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.toml").write_text(CONFIG)
     done = call("run", "small.toml", "--name", "run", "--storage", postgres)
@@ -475,12 +507,10 @@ FULL_DISK = """
     import resource, signal, sys
     from deap_hpo import Float, optimize
 
-    if len(sys.argv) > 2:  # no file may become larger: what SQLite meets on a disk that is full
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
-    space = {"x": Float(0, 1)}
-    study = optimize(lambda params: params["x"], space, storage=sys.argv[1], resume=True, population=2, generations=2)
-    print(len(study.entries))
+    # No file may become larger: what SQLite meets on a disk that is full.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+    optimize(lambda params: params["x"], {"x": Float(0, 1)}, storage=sys.argv[1], algorithm="random")
 """
 
 
@@ -489,13 +519,14 @@ FULL_DISK = """
 def test_a_record_that_does_not_fit_on_the_disk_is_not_begun(tmp_path: Path, limit: int) -> None:
     record = tmp_path / "full" / "studies.db"
     (tmp_path / "script.py").write_text(textwrap.dedent(FULL_DISK))
-    call = [sys.executable, str(tmp_path / "script.py"), str(record)]
-    ended = subprocess.run([*call, str(limit)], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(tmp_path / "script.py"), str(record), str(limit)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "InputError: The record" in ended.stderr.splitlines()[-1]
     assert "could not be created" in ended.stderr.splitlines()[-1]
     assert list(record.parent.iterdir()) == []
-    again = subprocess.run(call, capture_output=True, text=True, check=False)
-    assert again.stdout == "4\n", again.stderr
+    options: Any = {"algorithm": "random", "population": 2, "generations": 2, "progress": False}
+    again = optimize(lambda params: params["x"], {"x": Float(0, 1)}, storage=record, resume=True, **options)
+    assert len(again.entries) == 4
 
 
 def test_a_record_is_read_where_nothing_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -562,11 +593,13 @@ def test_a_closed_study_can_be_asked_when_its_record_is_gone(tmp_path: Path) -> 
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_that_is_taken_is_told_with_commands_that_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_taken_is_told_with_commands_that_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("small.toml").write_text(CONFIG)
     for storage, option in (("runs/studies.db", ""), ("mine.db", " --storage mine.db")):
-        assert call("run", "small.toml", "--storage", storage).exit_code == 0
+        assert call("run", "small.toml", "--storage", storage, "--set", "evolution.generations=1").exit_code == 0
         refused = call("run", "small.toml", "--storage", storage).stderr
         assert f"Resume it (`deap-hpo resume small{option}`), delete it (`deap-hpo delete small{option}`, or" in refused
 

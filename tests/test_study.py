@@ -7,10 +7,6 @@ import math
 import os
 import random
 import re
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +19,7 @@ import optuna
 import pytest
 import torch
 from deap import algorithms, cma, tools
-from interruptions import InterruptedAt, count_recorded, wait_until_recorded
+from interruptions import InterruptedAt
 
 import deap_hpo
 from deap_hpo.algorithms import eaTruncation
@@ -138,46 +134,6 @@ def test_in_memory_and_on_disk_give_the_same(tmp_path: Path) -> None:
         first = result(memory, truncation(memory, objective))
     with Study(SPACE, seed=3, storage=f"{tmp_path}/b.db") as disk:
         assert result(disk, truncation(disk, objective)) == first
-
-
-SCRIPT = """
-    import itertools, json, random, sys, time
-    from deap_hpo.algorithms import eaTruncation
-    from deap_hpo.individual import make_toolbox
-    from deap_hpo.space import Float, Space
-    from deap_hpo.study import Study
-
-    seconds, last = map(float, sys.argv[2:] or ("0.05", "inf"))
-    calls = itertools.count()
-
-    def evaluate(params):
-        time.sleep(seconds if next(calls) < last else 3600)
-        return (params["x"] - 0.3) ** 2 + random.random()
-
-    space = Space({"x": Float(0.0, 1.0)})
-    with Study(space, name="run", storage=sys.argv[1], seed=5, resume=True) as study:
-        toolbox = make_toolbox(space)
-        toolbox.register("evaluate", evaluate)
-        toolbox.register("map", study.map)
-        population, logbook = eaTruncation(toolbox.population(n=8), toolbox, 1.0, 1.0, 4, verbose=False)
-        print(json.dumps([[list(one), one.fitness.values] for one in population]))
-"""
-
-
-def test_killed_with_kill_9_again_and_again_it_ends_the_same(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    command = [sys.executable, str(script)]
-    whole = subprocess.run([*command, f"{tmp_path}/whole.db"], capture_output=True, text=True, check=True).stdout
-    storage = f"{tmp_path}/killed.db"
-    for wait in (0.08, 0.2, 0.31, 0.17):
-        before = count_recorded(storage=storage)
-        process = subprocess.Popen([*command, storage, "0.4", "inf"], stdout=subprocess.DEVNULL)  # catchable
-        wait_until_recorded(before + 1, process, storage=storage)
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert subprocess.run([*command, storage], capture_output=True, text=True, check=True).stdout == whole
 
 
 @pytest.mark.parametrize(
