@@ -138,8 +138,10 @@ class Hosts(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("seeds", [[3, 3, 3], [3, 4, 5]])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+# With one seed members share their batches; what an optimiser does with its gradients does not depend on that.
+@pytest.mark.parametrize(
+    ("optimizer", "seeds"), [("sgd", [3, 3, 3]), ("sgd", [3, 4, 5]), ("adam", [3, 3, 3]), ("adamw", [3, 4, 5])]
+)
 @pytest.mark.parametrize("network", STACKABLE)
 def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, network, optimizer, seeds):
     # Either would break a CUDA graph, and stall a GPU. On the device "meta" there are no values to be looked at.

@@ -1,3 +1,4 @@
+import os
 import pickle
 import platform
 import subprocess
@@ -205,7 +206,7 @@ def test_on_cuda_the_same_stack_gives_the_same_bits():
 
 
 TF32 = """
-import sys
+import os, sys, traceback
 import torch
 from deap_hpo.training.hardware import computing, tf32
 
@@ -216,37 +217,49 @@ def state():
     except RuntimeError:
         return new, "refused"
 
-exec(sys.argv[1])
-before = state()
-with computing(torch.device("cpu"), "fp32"):
-    assert state() == before
-
 def used():
     return [one == "tf32" for one in state()[0]]
 
-first = used()
-for allowed in (False, True):
-    with tf32(allowed):
-        assert used() == [allowed, allowed], state()
-    assert (used(), state()[1:]) == (first, before[1:]), (state(), before)
+def check():
+    before = state()
+    with computing(torch.device("cpu"), "fp32"):
+        assert state() == before
+    first = used()
+    for allowed in (False, True):
+        with tf32(allowed):
+            assert used() == [allowed, allowed], state()
+        assert (used(), state()[1:]) == (first, before[1:]), (state(), before)
+
+for setting in sys.argv[1:]:
+    child = os.fork()  # torch mixes the two interfaces up for good
+    if child:
+        _, status = os.waitpid(child, 0)
+        if status:
+            sys.exit(f"with the setting {setting!r}")
+        continue
+    try:
+        exec(setting)
+        check()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 """
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="an older PyTorch")
-@pytest.mark.parametrize(
-    "setting",
-    [
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each setting needs a process of its own")
+def test_tf32_is_put_back_by_whichever_interface_a_script_has_used():
+    settings = [
         "",
         "torch.backends.cuda.matmul.allow_tf32 = True",
         "torch.set_float32_matmul_precision('high')",
         "torch.backends.fp32_precision = 'tf32'",
         "torch.backends.fp32_precision = 'ieee'",
         "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
-    ],
-)
-def test_tf32_is_put_back_by_whichever_interface_a_script_has_used(setting):
-    # In a process of its own: torch mixes the two interfaces up for good.
-    subprocess.run([sys.executable, "-c", TF32, setting], check=True)
+    ]
+    done = subprocess.run([sys.executable, "-c", TF32, *settings], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_torch_has_to_say_of_tf32_disturbs_nobody(monkeypatch):

@@ -52,8 +52,17 @@ def assert_same_tensors(got, expected):
         assert torch.equal(got[name], expected[name]), name
 
 
-@pytest.mark.parametrize("schedule", ["step", "cosine", "constant"])
-@pytest.mark.parametrize(("optimizer", "params"), [("sgd", PARAMS), ("adam", ADAM), ("adamw", CLIPPED)])
+# A schedule gives rates whatever the optimiser is: each of one with each of the other would be more of the same.
+@pytest.mark.parametrize(
+    ("optimizer", "params", "schedule"),
+    [
+        ("sgd", PARAMS, "step"),
+        ("sgd", PARAMS, "cosine"),
+        ("sgd", PARAMS, "constant"),
+        ("adam", ADAM, "cosine"),
+        ("adamw", CLIPPED, "step"),
+    ],
+)
 @pytest.mark.parametrize("network", ["paper-cnn", "batch-norm"])  # dropout; running statistics
 @pytest.mark.parametrize("kind", [ReferenceTrainer, PopulationTrainer])
 def test_2_epochs_and_3_more_are_5_bit_for_bit(kind, network, optimizer, params, schedule, tmp_path):
