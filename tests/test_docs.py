@@ -34,6 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("light_model")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
 def test_every_python_block_runs(page: str, here: Path) -> None:
     """Those of one page are one program."""
@@ -72,6 +73,7 @@ SMALLER = {
 
 
 @pytest.mark.fashion_mnist
+@pytest.mark.usefixtures("no_figures")
 def test_every_command_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long runs by their plan, the rest on small studies of the same names."""
     monkeypatch.chdir(workplace)

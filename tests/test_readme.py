@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -41,14 +42,16 @@ def test_the_program_is_the_example() -> None:
 
 
 @pytest.mark.fashion_mnist
-def test_the_example_runs_and_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "examples" / "evolve_fashion_mnist.py")]
+def test_the_example_runs_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = str(ROOT / "examples" / "evolve_fashion_mnist.py")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    outputs = [
-        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    first, second = (output.splitlines() for output in outputs)
+    command = [sys.executable, example]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(example, run_name="__main__")
+    first, second = done.stdout.splitlines(), capsys.readouterr().out.splitlines()
     assert len(first) == 5
     assert first[-1].startswith("validation loss")
     assert second[-1] == first[-1]
@@ -76,6 +79,7 @@ def test_every_make_target_exists() -> None:
 
 
 @pytest.mark.fashion_mnist
+@pytest.mark.usefixtures("no_figures")
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long ones by their plan; the rest on a small study of the same name."""
     monkeypatch.chdir(tmp_path)
