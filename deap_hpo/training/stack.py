@@ -289,6 +289,8 @@ class Stack:
             output, assigned = forward(self.weights[rows], buffers, rates, self.data.prepare(inputs))
             for name, tensor in assigned.items():
                 buffers[name].copy_(tensor)
+            if len(output) != len(self.weights[rows]):
+                raise NotStackable("the network keeps a tensor from a call before, which is of all members")
             return output
 
         before = plain_attributes(self.network)

@@ -520,7 +520,7 @@ class CallsInABuffer(nn.Module):
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.calls += self.training
+        self.calls += 1
         return self.head(self.convolution(x).flatten(1)) / (1 + self.calls).sqrt()
 
 
@@ -539,6 +539,12 @@ class Strided(nn.Module):
 @pytest.mark.parametrize("model", [FirstBatch, partial(FirstBatch, True), CallsInABuffer])
 def test_a_network_trains_as_if_it_had_not_been_tried_before(model: Callable[[], nn.Module]) -> None:
     both(model)
+
+
+def test_a_tensor_kept_from_training_is_refused_where_members_are_measured_in_parts() -> None:
+    got, told = both(FirstBatch, evaluation_batch_size=25)
+    assert stacks(got) == [None, None]
+    assert "keeps a tensor from a call before" in told[0]
 
 
 def test_channels_come_last_only_where_the_output_stays_what_it_was() -> None:
