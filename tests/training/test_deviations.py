@@ -109,6 +109,7 @@ def test_a_metric_is_called_once_with_all_of_a_split(shaped: Callable[[Any], Any
     got, told = both(linear, validation=50, evaluation_batch_size=7, metrics=metrics)
     assert (stacks(got), told) == ([2, 2], [])
     task = replace(small_task(linear, digits(64, 50), batch_size=16, **RATES[0]), metrics=metrics)
+    task = replace(task, evaluation_batch_size=7)
     trainer = ReferenceTrainer(task, epochs=2, device="cpu")
     model, one = trainer.train({}, 3)
     with torch.no_grad():
