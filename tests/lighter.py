@@ -10,8 +10,8 @@ def use_light_model(patch: pytest.MonkeyPatch) -> None:
 
     For tests of what goes on around its proposals, whatever these are; not for those of how good they are.
     """
-    patch.setattr("deap_hpo.strategies.surrogate.SAMPLING", ((0, 2, 1),))
-    patch.setattr("deap_hpo.strategies.surrogate.REFINEMENTS", 1)
+    patch.setattr("deap_hpo.strategies.improvement.SAMPLING", ((0, 2, 1),))
+    patch.setattr("deap_hpo.strategies.prospects.REFINEMENTS", 1)
 
 
 def draw_no_figures(patch: pytest.MonkeyPatch) -> None:

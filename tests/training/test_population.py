@@ -53,13 +53,13 @@ def assert_same_curves(got, expected, rel=1e-4):
     assert [one.status for one in got] == [one.status for one in expected]
 
 
-def steps_of_the_reference(network, members, optimizer="sgd", clipped=False, steps=20):
-    return [_trained_by_the_reference(network, i, optimizer, clipped, steps) for i in range(members)]
+def steps_of_the_reference(network, members, optimizer="sgd", clipped=False):
+    return [_trained_by_the_reference(network, i, optimizer, clipped) for i in range(members)]
 
 
 @cache
-def _trained_by_the_reference(network, member, optimizer, clipped, steps):
-    trainer = ReferenceTrainer(task_of_steps(network, optimizer), epochs=steps, device="cpu")
+def _trained_by_the_reference(network, member, optimizer, clipped):
+    trainer = ReferenceTrainer(task_of_steps(network, optimizer), epochs=20, device="cpu")
     return trainer(of_steps(optimizer, clipped)[member], seed=3)
 
 
@@ -78,10 +78,9 @@ def of_steps(optimizer, clipped):
 @pytest.mark.parametrize("members", [1, 3, 8])
 @pytest.mark.parametrize("network", STACKABLE)
 def test_every_loss_of_20_steps_is_the_references(network, members):
-    steps = 6 if network == "paper-cnn" and members != 3 else 20  # the paper's network takes ten times as long
-    got = evaluate(PopulationTrainer(task_of_steps(network), epochs=steps, device="cpu"), MEMBERS[:members])
-    assert_same_curves(got, steps_of_the_reference(network, members, steps=steps))
-    assert all(len(one.curve) == steps for one in got)
+    got = evaluate(PopulationTrainer(task_of_steps(network), epochs=20, device="cpu"), MEMBERS[:members])
+    assert_same_curves(got, steps_of_the_reference(network, members))
+    assert all(len(one.curve) == 20 for one in got)
 
 
 @pytest.mark.parametrize("members", [1, 8])
