@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError
 from deap_hpo.training.broadcasting import BroadcastWatch
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.measures import Measure
+from deap_hpo.training.measures import Measure, one_number
 from deap_hpo.training.state import trainable_parameters
 
 
@@ -62,7 +62,7 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             about += f", outputs {list(output.shape)}"
             for name, measure in measures.items():
                 step, misfit = f"does not fit the {name} ({about})", "loss" if name == "loss" else ""
-                _check_measure(measure, output, examples.targets, differentiated=name == "loss")
+                _check_measure(name, measure, output, examples.targets)
         except Exception as error:
             said = f"{str(error).strip().removesuffix('.')}.{_hint(data.training, misfit)}"
             raise InputError(f"The network of the task {task!r} {step}: {said}") from error
@@ -98,15 +98,12 @@ def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
         raise ValueError(said + hint if output.shape[1] == 1 else said)
 
 
-def _check_measure(measure: Measure, output: Tensor, target: Tensor, *, differentiated: bool) -> None:
+def _check_measure(name: str, measure: Measure, output: Tensor, target: Tensor) -> None:
     with BroadcastWatch(len(output)) as watch:
-        value: Any = measure(output, target)
-    if differentiated and (not isinstance(value, Tensor) or value.dim() != 0):
+        value = measure(output, target)
+    if name == "loss" and (not isinstance(value, Tensor) or value.dim() != 0):
         raise ValueError("it must give a tensor with a single number, the mean over the batch")
-    try:
-        float(value if not isinstance(value, str) else "no number")
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError("it must give a single number") from None
+    one_number(name, value)
     if watch.found:
         raise ValueError(
             "outputs [N, 1] and targets [N] are compared each with every other one; squeeze the outputs, or give "

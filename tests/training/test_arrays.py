@@ -349,7 +349,11 @@ def test_errors_of_regression_do_not_broadcast() -> None:
         (lambda: nn.Linear(4, 1), {}, "it has 1 outputs, .* from 0 to 2; for a regression, give targets of a floating"),
         (lambda: nn.Linear(4, 3), {"metrics": {"raw": lambda output, target: output}}, "does not fit the raw"),
         (lambda: nn.Linear(4, 3), {"loss": nn.functional.mse_loss}, "does not fit the loss .*outputs .2, 3."),
-        (lambda: nn.Linear(4, 3), {"metrics": {"one": lambda output, target: "1"}}, "does not fit the one"),
+        (
+            lambda: nn.Linear(4, 3),
+            {"metrics": {"one": lambda output, target: None}},
+            "'one' must give a single number; got a NoneType",
+        ),
         (lambda: nn.Linear(4, 3), {"loss": lambda output, target: 1.0}, "tensor with a single number"),
         (lambda: nn.LSTM(4, 3), {}, "it must return a tensor; it returned a tuple.$"),
         (lambda: nn.LazyLinear(3), {}, "could not be built: lazy modules"),
@@ -433,7 +437,9 @@ def test_a_check_says_how_data_were_understood() -> None:
     with pytest.raises(InputError, match=r"could not be built with {'width': 0}: .*\.$"):
         Task.from_data(lambda width: nn.Linear(4 // width, 3), (TABLE, CLASSES)).check({"width": 0})
     metrics = {"loss per class": lambda output, target: output}  # whose name begins as the loss's
-    with pytest.raises(InputError, match=r"does not fit the loss per class .* a single number\.$"):
+    with pytest.raises(
+        InputError, match=r"does not fit the loss per class .* a single number; got a Tensor of shape \[2, 1\]\.$"
+    ):
         Task.from_data(lambda: nn.Linear(4, 1), (TABLE, CLASSES.astype(float)), metrics=metrics).check({})
 
 
