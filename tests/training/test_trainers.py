@@ -76,7 +76,6 @@ def test_trainers_share_their_settings_and_record_where_they_computed():
 
 
 def test_workers_keep_memory(monkeypatch):
-    from deap_hpo.training import reference
 
     called = []
     monkeypatch.setattr(reference, "keep_memory", lambda: called.append(True))
@@ -343,7 +342,7 @@ def weighing(weights):
 
 def test_the_weights_of_classes_are_where_the_training_is(monkeypatch):
     # On the device "meta" there are no values, but what lies elsewhere is seen there as on a GPU.
-    monkeypatch.setattr(reference, "autocast", lambda device, precision: nullcontext())
+    monkeypatch.setattr(hardware, "autocast", lambda device, precision: nullcontext())
     task = weighing(torch.arange(1.0, 11.0))
     trainer = ReferenceTrainer(task, device="meta")
     network = task.model().to("meta")
