@@ -47,7 +47,7 @@ class _Keeper:
                         signal.signal(number, handler)
         self._contexts -= 1
         if self._contexts == 0:
-            sys.unraisablehook = self._hook
+            sys.unraisablehook, self.delivered = self._hook, None
 
     def _on_signal(self, number: int, frame: Any) -> None:
         handle = partial(self._handlers[number], number, frame)

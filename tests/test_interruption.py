@@ -21,7 +21,7 @@ from deap_hpo import Float, Space, Task, make_trainer, optimize
 from deap_hpo.commands.exits import TERMINATED, _Terminated, reporting
 from deap_hpo.executors import SerialExecutor
 from deap_hpo.individual import Individual
-from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
+from deap_hpo.interruption import interruptions_kept, raise_kept, raise_swallowed, undisturbed
 from deap_hpo.optimization import Interrupted
 from deap_hpo.recorded import load_study
 from deap_hpo.steady_state import SteadyStudy
@@ -320,3 +320,9 @@ def test_a_study_that_is_interrupted_as_it_is_closed_is_unlocked(tmp_path: Path)
     with pytest.raises(KeyboardInterrupt), interruptions_kept():
         Study(SPACE, executor=Interrupting(), **options).close()
     Study(SPACE, **options).close()
+
+
+def test_an_interruption_that_has_ended_what_it_was_in_is_not_raised_again() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptions_kept():
+        signal.raise_signal(signal.SIGINT)
+    raise_swallowed()
