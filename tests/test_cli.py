@@ -231,6 +231,9 @@ def test_a_run_says_which_grid_fits_its_budget(here: Path) -> None:
         "lr 2, momentum 2\n"
         in call("run", "small.toml", "--name", "coarse", *grid, "--set", "evolution.arguments.resolution=2").stdout
     )
+    refused = call("resume", "small", "--set", "evolution.generations=9")
+    assert refused.exit_code == 2
+    assert 'was recorded with plan "grid of 12 evaluations: lr 4, momentum 3", and cannot go on' in refused.stderr
     enqueued = ["--name", "enqueued", "--set", "evolution.enqueue=[{lr = 0.1, momentum = 0.5}]"]
     said = call("run", "small.toml", *enqueued, *grid, "--set", "evolution.generations=2").stdout
     assert "\ngrid of " in f"\n{said}"

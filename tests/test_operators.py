@@ -166,6 +166,13 @@ def test_self_adaptive_mutation_moves_as_many_genes_and_as_far_as_the_individual
     assert abs(np.std(moves) / 0.05 - 1) < 5 / math.sqrt(2 * len(moves))
 
 
+def test_self_adaptive_mutation_leaves_a_rate_of_0():
+    individual = Individual([0.5] * 4)
+    individual.mutation_rate = 0.0
+    mutSelfAdaptive(individual, 0.0, 1.0)
+    assert individual.mutation_rate == 1 / 12
+
+
 def test_self_adaptive_mutation_hands_its_rate_and_step_down():
     random.seed(0)
     parent = Individual([0.5, 0.5])

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from deap_hpo.analysis.tables import epochs_table, summary, trials_table
 from deap_hpo.entries import best_entry
+from deap_hpo.evaluation import failure
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.study import print_study
 
@@ -26,6 +27,15 @@ def test_trials_have_decoded_values_and_the_best_so_far() -> None:
     assert table["params_kind"].tolist() == ["a", "a", "b", "b", "b"]
     assert table["duplicate_of"].tolist() == [pd.NA, pd.NA, pd.NA, 2, pd.NA]
     assert table["metrics_accuracy"].tolist()[2] == 0.7
+
+
+def test_why_an_evaluation_failed_is_told_where_one_did() -> None:
+    made = [one for one in entries() if one.evaluation.status != "failed"]
+    assert "reason" not in trials_table(made, SPACE)
+    failed = replace(made[1], evaluation=failure('Traceback:\n  File "a.py", line 1\nValueError: too wide'))
+    reasons = trials_table([made[0], failed], SPACE)["reason"]
+    assert reasons.isna().tolist() == [True, False]
+    assert reasons[1] == "ValueError: too wide"
 
 
 def test_of_trainings_in_parts_it_is_told_after_how_many_epochs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,3 +196,19 @@ def test_the_best_evaluations_notes_are_for_programs_too() -> None:
     best = Entry(0, 0, (0.5,), Evaluation((0.1,), notes={"path": "net.pt"}), seed=0)
     study = Recorded("noted", ("minimize",), Space({"x": Float(0.0, 1.0)}), (best,), {})
     assert describe(study)["best"]["notes"] == {"path": "net.pt"}
+
+
+def test_names_with_brackets_are_printed_as_they_are() -> None:
+    """The screen's markup would take them for a style."""
+    final = {"test_size": 10, "test_loss": 0.5, "test_metrics": {"error[mean]": 0.25}}
+    made = Entry(0, 0, (0.5, 0.5), Evaluation((0.944,), metrics={"size[kb]": 1.0}), seed=1)
+    noted = {"final": final, "evaluator": {"metric": "loss[mean]"}}
+    for directions, values in ((("minimize",), (0.944,)), (("minimize", "minimize"), (0.944, 1.0))):
+        one = Entry(0, 0, made.genes, Evaluation(values, metrics={"size[kb]": 1.0}), seed=1)
+        names = "loss[mean]" if len(values) == 1 else ["loss[mean]", "cost[h]"]
+        noted["evaluator"] = {"metric": names}
+        console = Console(file=io.StringIO(), width=200)
+        print_study(Recorded("s", directions, Space(SPACE), (one,), noted), console, top=3)
+        printed = console.file.getvalue()
+        assert "error[mean]" in printed or len(values) == 2
+        assert "loss[mean]" in printed

@@ -371,6 +371,11 @@ def test_a_check_names_what_does_not_fit(model: Any, arguments: dict[str, Any], 
         Task.from_data(model, (TABLE, CLASSES), **arguments).check({})
 
 
+def test_a_single_number_is_divided_by_1() -> None:
+    assert channel_statistics(torch.tensor([3.0])) == (3.0, 1.0)
+    assert channel_statistics(torch.tensor([3.0, 3.0])) == (3.0, 1.0)
+
+
 def test_the_columns_that_hold_no_numbers_are_named() -> None:
     table = pd.DataFrame({"age": [1.0, 2.0], "city": ["a", "b"], "when": pd.to_datetime(["2020", "2021"])})
     with pytest.raises(InputError, match=r"must hold numbers; got object in city, when\. Encode"):

@@ -56,6 +56,12 @@ def test_the_split_depends_on_its_seed_alone() -> None:
     assert not torch.equal(first.training.targets, other.training.targets)
 
 
+def test_a_training_split_of_a_single_number_is_divided_by_1() -> None:
+    numbers = Split(torch.tensor([1.0, 2.0]), torch.tensor([0, 1]))
+    data = split_data("numbers", numbers, None, training_size=1, validation_size=1, split_seed=0)
+    assert data.std == 1.0
+
+
 def test_inputs_are_scaled_by_the_training_split_alone() -> None:
     data = load_digits()
     prepared = data.prepare(data.training.inputs)
