@@ -30,6 +30,7 @@ class Final:
         test_loss: Loss on the test examples, which the search has not seen; None where there are none.
         test_metrics: Metrics on the test examples.
         test_size: Number of test examples.
+        epochs: Epochs that it was trained for: all, or as many as were best; None where that is not on record.
         schedule: Where the hyperparameters changed in training: each with the epoch up to which they held.
     """
 
@@ -41,6 +42,7 @@ class Final:
     test_metrics: dict[str, float]
     test_size: int
     schedule: Sequence[Sequence[Any]] = ()
+    epochs: int | None = None
 
 
 def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> Final:
@@ -96,16 +98,18 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
     reference = trainer.reference
     test = reference.data.test
     test_loss, test_metrics = reference.measure(model, test) if test else (None, {})
-    last = evaluation.curve[-1]
+    kept = evaluation.kept_epoch
+    assert kept is not None  # it ended well
     with written_whole(path.parent / f"{path.name}.safetensors") as partial:
         save_model(model, str(partial), {"inputs": json.dumps(reference.data.expected_inputs())})
     return Final(
         number=entry.number,
         params=params_of(entry, recorded.space),
-        validation_loss=last.validation_loss,
-        validation_metrics=dict(last.metrics),
+        validation_loss=kept.validation_loss,
+        validation_metrics=dict(kept.metrics),
         test_loss=test_loss,
         test_metrics=test_metrics,
         test_size=len(test) if test else 0,
         schedule=schedule if len(schedule) > 1 else (),
+        epochs=kept.epoch,
     )

@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from deap_hpo.training.checkpoints import CheckpointStore
 
 
+def check_whole(evaluator: Evaluator, asked_by: str) -> None:
+    """Check that what evaluates may train in parts, for all that it says of itself.
+
+    Raises:
+        InputError: It looks at whole trainings.
+    """
+    if evaluator.whole_trainings:
+        raise InputError(
+            f"{asked_by} asks for trainings in parts, which go on from where another one has stopped. A trainer with "
+            "keep_best or patience looks at whole trainings; leave them out."
+        )
+
+
 def check_parts(evaluator: Evaluator, executor: Executor | None, asked_by: str) -> None:
     """Check that what evaluates can train in parts, and that its checkpoints are seen wherever it does so.
 
@@ -44,6 +57,7 @@ def check_parts(evaluator: Evaluator, executor: Executor | None, asked_by: str) 
 (`make_trainer(task)`), or an objective whose function has a parameter named epochs, and one named checkpoint if it \
 is to go on where it stopped; got <built-in function len>.
     """
+    check_whole(evaluator, asked_by)
     checkpoints = evaluator.checkpoints
     if checkpoints is None and not evaluator.takes_epochs:
         raise InputError(

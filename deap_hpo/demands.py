@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deap_hpo.continuation import check_parts
+from deap_hpo.continuation import check_parts, check_whole
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluate, Evaluator
@@ -175,8 +175,7 @@ parameter named checkpoint; got <function <lambda> at ...>.
         return  # which is said when the algorithm is made
     in_parts = trains_in_parts(evolution)
     if in_parts:
-        stages = " with stages" if evolution.stages else ""
-        check_parts(evaluator, executor, f"The algorithm {evolution.algorithm!r}{stages}")
+        check_parts(evaluator, executor, _called(evolution))
     if evolution.algorithm == "pbt" and evaluator.checkpoints is None:
         raise InputError(
             "The algorithm 'pbt' goes on with what was learnt: the objective must have a parameter named checkpoint; "
@@ -208,14 +207,21 @@ parameter named checkpoint; got <function <lambda> at ...>.
 
 
 def check_lengths(evaluator: Evaluator | None, space: Space, evolution: EvolutionConfig) -> None:
-    """Check that a trainer's schedules last as long as the longest training; the algorithm's arguments have been.
+    """Check that a trainer takes all lengths of trainings that an algorithm asks for; its arguments have been checked.
 
     Raises:
-        InputError: They do not; see `deap_hpo.suitability.check_schedules`.
+        InputError: It takes whole trainings only, or its schedules are not as long as the longest; see
+            `deap_hpo.suitability.check_schedules`.
     """
+    if evaluator is not None and trains_in_parts(evolution):
+        check_whole(evaluator, _called(evolution))
     if evaluator is not None and evaluator.task is not None:
         from deap_hpo.suitability import check_schedules
         from deap_hpo.training.trainers import Trainer
 
         if isinstance(evaluator, Trainer):
             check_schedules(evaluator, space, evolution)
+
+
+def _called(evolution: EvolutionConfig) -> str:
+    return f"The algorithm {evolution.algorithm!r}{' with stages' if evolution.stages else ''}"

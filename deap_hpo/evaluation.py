@@ -13,6 +13,7 @@ from typing import Any, Literal
 Direction = Literal["minimize", "maximize"]
 Status = Literal["ok", "pruned", "diverged", "failed", "infeasible"]
 
+BEST_EPOCH = "best_epoch"  # the metric that says which epoch a network is judged after, where that is its best one
 TIMED_OUT = "Time limit"  # how the error of an evaluation that was ended for its duration begins
 
 
@@ -117,6 +118,12 @@ class Evaluation:
     def value(self) -> float:
         """The first (often the only) objective value."""
         return self.values[0]
+
+    @property
+    def kept_epoch(self) -> Epoch | None:
+        """The epoch that its network is judged after: the last, or the best where the trainer keeps that one."""
+        best = self.metrics.get(BEST_EPOCH)
+        return next((epoch for epoch in self.curve if epoch.epoch == best), self.curve[-1] if self.curve else None)
 
     @property
     def feasible(self) -> bool:

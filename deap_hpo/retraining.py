@@ -79,7 +79,14 @@ class Retraining(Evaluator):
 
     def __init__(self, trainer: Trainer, schedule: Schedule = ()) -> None:
         one = trainer.reference
-        self.reference = ReferenceTrainer(one.task, epochs=one.epochs, device=one.device, precision=one.precision)
+        self.reference = ReferenceTrainer(
+            one.task,
+            epochs=one.epochs,
+            device=one.device,
+            precision=one.precision,
+            keep_best=one.keep_best,
+            patience=one.patience,
+        )
         self.schedule = schedule
 
     @property

@@ -287,6 +287,24 @@ def test_a_dry_run_says_what_may_end_the_run_earlier(here: Path) -> None:
     assert "Less where" not in call("run", "small.toml", "--dry-run").output
 
 
+def test_a_run_may_keep_the_networks_of_their_best_epochs(here: Path) -> None:
+    early = ["training.epochs=8", "training.keep_best=true", "training.patience=1", "training.recipe.schedule=constant"]
+    settings = [part for setting in (*early, "space.lr.low=0.5") for part in ("--set", setting)]
+    made = json.loads(call("run", "small.toml", "--dry-run", *settings, "--json").output)
+    assert (made["ends_early"], made["epochs"]) == (["training.patience"], 88)
+    said = call("run", "small.toml", "--dry-run", *settings).output
+    assert "Less where a training has no better epoch for 1 epoch." in said
+    assert call("run", "small.toml", *settings).exit_code == 0
+    best = load_study("small", "runs/studies.db").best.evaluation
+    written = json.loads(Path("runs/small/best.json").read_text())
+    assert written["epochs"] == best.metrics["best_epoch"] < len(best.curve) < 8
+    assert (written["validation_loss"], written["validation_metrics"]) == (best.value, dict(best.kept_epoch.metrics))
+    for parts in ("algorithm=hyperband", "stages=[1,2]"):
+        said = refused("run", "small.toml", *settings, "--set", f"evolution.{parts}", "--name", "parts")
+        assert "asks for trainings in parts" in said
+        assert "The algorithm" in said
+
+
 def test_a_dry_run_refuses_what_a_run_refuses(here: Path) -> None:
     for setting, said in (
         ("evolution.stages=[2,1]", "evolution.stages must be growing numbers of epochs, at least 1; got [2, 1]."),

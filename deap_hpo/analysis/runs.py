@@ -53,7 +53,7 @@ def _run_row(label: str, recorded: Recorded) -> dict[str, Any]:
         "mutation_rate": evolution["indpb"],
         **{key: value for key, value in summary(recorded.entries).items() if key != "generations"},
         "best": best.number,
-        "training_loss": best.evaluation.curve[-1].training_loss if best.evaluation.curve else np.nan,
+        "training_loss": kept.training_loss if (kept := best.evaluation.kept_epoch) else np.nan,
         "validation_loss": best.evaluation.value,
         **{f"validation_{name}": value for name, value in best.evaluation.metrics.items()},
         "test_loss": final.get("test_loss", np.nan),

@@ -121,5 +121,6 @@ def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
             "target": f"the target {evolution.target} is reached",
             "patience": f"nothing gets better for {plural(evolution.patience or 0, 'generation')}",
             "stages": f"trainings are ended after {ended}",
+            "training.patience": f"a training has no better epoch for {plural(config.training.patience or 0, 'epoch')}",
         }
         output.print(f"Less where {', or where '.join(reasons[name] for name in made.ends_early)}.")

@@ -10,7 +10,6 @@ from deap_hpo.assembly import check_algorithm, make_executor, trainer_of
 from deap_hpo.config import RunConfig, make_config
 from deap_hpo.evaluation import Request
 from deap_hpo.executors import SerialExecutor, usable_cores
-from deap_hpo.settings import EvolutionConfig
 from deap_hpo.suitability import check_space
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.trainers import Trainer
@@ -37,7 +36,7 @@ class Plan:
         workers: Networks that train side by side.
         seconds: Estimated wall-clock seconds, of as many epochs.
         ends_early: The settings by which less may be trained, whatever the algorithm: "target" and "patience" end the
-            run, "stages" trainings.
+            run, "stages" and "training.patience" trainings.
     """
 
     evaluations: int
@@ -78,15 +77,16 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
         workers=workers,
         # Where outcomes decide on the epochs, the budget may end before all evaluations are as long as they can be.
         seconds=rounds * work.epochs / max(1, most) * trainer.repeats * _seconds_of_an_epoch(config, trainer),
-        ends_early=_ends_early(config.evolution),
+        ends_early=_ends_early(config),
     )
 
 
-def _ends_early(evolution: EvolutionConfig) -> tuple[str, ...]:
+def _ends_early(config: RunConfig) -> tuple[str, ...]:
     given = {
-        "target": evolution.target is not None,
-        "patience": evolution.patience is not None,
-        "stages": len(evolution.stages) > 1,
+        "target": config.evolution.target is not None,
+        "patience": config.evolution.patience is not None,
+        "stages": len(config.evolution.stages) > 1,
+        "training.patience": config.training.patience is not None,
     }
     return tuple(name for name, is_given in given.items() if is_given)
 

@@ -1,4 +1,4 @@
-"""What becomes of a training: measurements on a split, and the evaluation made of a learning curve."""
+"""What becomes of trainings: measurements on a split, their judgement, and one evaluation made of several."""
 
 from __future__ import annotations
 
@@ -70,35 +70,6 @@ def with_own_measures(task: Task) -> Task:
     return replace(task, loss=deepcopy(task.loss) if isinstance(task.loss, nn.Module) else task.loss, metrics=own)
 
 
-def conclude(
-    goals: Goals,
-    curve: Sequence[Epoch],
-    epochs: int,
-    parameters: int,
-    seconds: float,
-    environment: Mapping[str, Any],
-) -> Evaluation:
-    """Make the evaluation of a training: "diverged" unless its curve has all epochs, and its objectives are finite.
-
-    A diverged training ended in epoch ``len(curve) + 1``. Otherwise its values are what the goals name, its metrics
-    what else was measured at the end of the last epoch: loss, the task's metrics, `parameters`.
-
-    Args:
-        goals: What it is judged by.
-        curve: Its epochs.
-        epochs: How many these should be.
-        parameters: Trainable parameters of the network.
-        seconds: Wall-clock seconds of the training.
-        environment: Where it ran.
-    """
-    if len(curve) < epochs:
-        worst = (math.inf,) * len(goals.objectives)
-        return Evaluation(worst, "diverged", tuple(curve), seconds=seconds, environment=environment)
-    measured = {**curve[-1].metrics, "loss": curve[-1].validation_loss, "parameters": float(parameters)}
-    evaluation = Evaluation((math.inf,), curve=tuple(curve), environment=environment)
-    return _judged(evaluation, goals, measured, seconds)
-
-
 def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
     """Make the evaluation of what breaks a constraint by what is known before training; None where nothing does.
 
@@ -124,10 +95,14 @@ def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
     return Evaluation(worst, "infeasible", metrics=measured, violation=violation) if violation > 0 else None
 
 
-def _judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:
+def judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:
+    """Give an evaluation with the values, metrics and violation that goals make of what was measured.
+
+    Where a value is not finite it has "diverged" in its last epoch: a metric of a user's own may be 0 / 0.
+    """
     values, metrics, violation = goals.judge({**measured, "seconds": seconds})
     metrics.pop("seconds", None)  # an evaluation has them in any case
-    if not all(map(math.isfinite, values)):  # a metric of its own may be 0 / 0
+    if not all(map(math.isfinite, values)):
         worst = (math.inf,) * len(values)
         return replace(evaluation, values=worst, status="diverged", curve=evaluation.curve[:-1], seconds=seconds)
     return replace(evaluation, values=values, metrics=metrics, seconds=seconds, violation=violation)
@@ -148,8 +123,8 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
 
     Its values, metrics and curve are means over the trainings; ``<objective>_std`` and ``<metric>_std`` in its metrics
     are sample standard deviations. Constraints are on the means; the objective "seconds" is of all together. If one
-    training diverged or failed, so did the whole: a configuration is only as good as its worst luck. The curve is then
-    as long as the shortest.
+    training diverged or failed, so did the whole: a configuration is only as good as its worst luck. The curve is as
+    long as the shortest, where some ended before others.
 
     Args:
         evaluations: The trainings, in order of their seeds, at least one.
@@ -161,7 +136,7 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
         return replace(first, seconds=seconds)
     measured = [{**dict(zip(goals.objectives, one.values, strict=False)), **one.metrics} for one in evaluations]
     if len(evaluations) == 1:
-        return _judged(first, goals, measured[0], seconds)
+        return judged(first, goals, measured[0], seconds)
     curve = tuple(_mean_epoch(epochs) for epochs in zip(*(one.curve for one in evaluations), strict=False))
     for status in ("failed", "diverged"):
         for evaluation in evaluations:
@@ -170,7 +145,7 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
     columns = {name: [one[name] for one in measured] for name in measured[0] if name != "seconds"}
     means = {name: float(np.mean(column)) for name, column in columns.items()}
     spreads = {f"{name}_std": float(np.std(column, ddof=1)) for name, column in columns.items() if name != "parameters"}
-    return _judged(replace(first, curve=curve), goals, {**means, **spreads}, seconds)
+    return judged(replace(first, curve=curve), goals, {**means, **spreads}, seconds)
 
 
 def _mean_epoch(epochs: Sequence[Epoch]) -> Epoch:

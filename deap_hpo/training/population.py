@@ -21,7 +21,7 @@ from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment, training_clock
 from deap_hpo.training.keyed import keyed_generators, keyed_model, refusing_draws
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
-from deap_hpo.training.outcome import combine, conclude, infeasible, repeat_seeds
+from deap_hpo.training.outcome import combine, infeasible, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
 from deap_hpo.training.stackable import NotStackable
@@ -48,7 +48,10 @@ class PopulationTrainer(BatchEvaluator):
         epochs: Epochs of one evaluation, and the length of the schedules; see `ReferenceTrainer`.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
         precision: "fp32", "bf16", or "auto" (bf16 where the processor computes in it).
-        repeats: Trainings of one evaluation, each with a seed of its own, at least 1; see `ReferenceTrainer`.
+        repeats: Trainings of one evaluation, each with a seed of its own, at least 1; see `ReferenceTrainer`, as for
+            the next two.
+        keep_best: Whether a network is that of its best epoch.
+        patience: Epochs without a better one after which a training ends; the others of its stack go on without it.
         checkpoints: Where trainings that others may go on from leave their state; in memory by default, and then on the
             device.
         stack_size: Members trained together at most, at least 1; None takes what the memory allows (on a CPU at
@@ -80,13 +83,22 @@ class PopulationTrainer(BatchEvaluator):
         device: str | torch.device = "auto",
         precision: str = "fp32",
         repeats: int = 1,
+        keep_best: bool = False,
+        patience: int | None = None,
         checkpoints: CheckpointStore | None = None,
         stack_size: int | None = None,
         memory_limit: int | None = None,
         engine: str = "auto",
     ) -> None:
         self.reference = ReferenceTrainer(
-            task, epochs=epochs, device=device, precision=precision, repeats=repeats, checkpoints=checkpoints
+            task,
+            epochs=epochs,
+            device=device,
+            precision=precision,
+            repeats=repeats,
+            keep_best=keep_best,
+            patience=patience,
+            checkpoints=checkpoints,
         )
         for name, value in (("stack_size", stack_size), ("memory_limit", memory_limit)):
             check_optional_integer(name, value, 1)
@@ -94,6 +106,7 @@ class PopulationTrainer(BatchEvaluator):
         self.goals = task.goals
         self.epochs: int = epochs
         self.repeats = repeats
+        self.whole_trainings = self.reference.whole_trainings
         self.checkpoints: CheckpointStore = self.reference.checkpoints
         self.device: torch.device = self.reference.device
         self.precision = self.reference.precision
@@ -135,7 +148,8 @@ class PopulationTrainer(BatchEvaluator):
             requests: Configurations, each with its seed, its epochs, and where it starts.
 
         Yields:
-            (position in `requests`, evaluation) at the end of the epoch in which it is decided: diverged ones early.
+            (position in `requests`, evaluation) at the end of the epoch in which it is decided: early where a training
+            diverged, or its patience was at an end.
             Its `seconds` are wall-clock seconds since its stack was started, whose other members share them.
         """
         groups: dict[Hashable, list[Member]] = {}
@@ -240,15 +254,14 @@ class PopulationTrainer(BatchEvaluator):
         """Train members together, and yield each at the end of the epoch in which it is decided."""
         start = training_clock()
         about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
-        curves: dict[Member, list[Epoch]] = {member: [] for member in members}
+        epochs = members[0].epochs
+        curves = {member: self.reference.new_curve(len(epochs)) for member in members}
         task = self.reference.placed
         with computing(self.device, self.precision):
             stack = Stack(task, task.data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
-        epochs = members[0].epochs
 
         def concluded(member: Member) -> Evaluation:
-            parameters = self._parameters[repr(member.architecture)]
-            return conclude(self.task.goals, curves[member], len(epochs), parameters, perf_counter() - start, about)
+            return curves[member].evaluation(self._parameters[repr(member.architecture)], perf_counter() - start, about)
 
         with closing(stack):
             for epoch in epochs:
@@ -260,7 +273,9 @@ class PopulationTrainer(BatchEvaluator):
                 seconds = perf_counter() - epoch_start
                 finite = [one for one in measured if math.isfinite(one[0])]
                 for member, training_loss, (loss, metrics) in zip(stack.members, stack.losses, finite, strict=True):
-                    curves[member].append(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
+                    curves[member].add(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
+                if epoch + 1 < epochs.stop:
+                    decided += stack.drop([not curves[member].finished for member in stack.members])
                 for member in decided:
                     yield member, concluded(member), None
                 if not stack.members:

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from deap_hpo.checks import check_integer
-from deap_hpo.evaluation import Epoch, Evaluation, Request
+from deap_hpo.checks import check_flag, check_integer, check_optional_integer
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import BEST_EPOCH, Epoch, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
-from deap_hpo.interruption import raise_kept
 from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
@@ -29,27 +28,28 @@ from deap_hpo.training.hardware import (
     training_clock,
     use_channels_last,
 )
-from deap_hpo.training.keyed import (
-    KeyedDropout,
-    keyed_generators,
-    keyed_model,
-    keyed_permutation,
-    member_keys,
-    step_keys,
-)
+from deap_hpo.training.keyed import keyed_generators, keyed_model
+from deap_hpo.training.learning_curve import LearningCurve
 from deap_hpo.training.memory import Parts
-from deap_hpo.training.outcome import combine, conclude, infeasible, measure, repeat_seeds, with_own_measures
+from deap_hpo.training.one_epoch import train_epoch
+from deap_hpo.training.outcome import combine, infeasible, measure, repeat_seeds, with_own_measures
 from deap_hpo.training.recipe import OPTIMIZERS, Recipe
-from deap_hpo.training.state import TrainingState, added_epochs, capture, pack, restore, trainable_parameters, unpack
+from deap_hpo.training.state import (
+    TrainingState,
+    added_epochs,
+    capture,
+    copied_tensors,
+    pack,
+    put_back,
+    restore,
+    trainable_parameters,
+    unpack,
+)
 from deap_hpo.training.task import Task
-
-# A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
-_STEPS_BETWEEN_CHECKS = {"cpu": 1}
-_STEPS_BETWEEN_CHECKS_ELSEWHERE = 50
 
 
 class ReferenceTrainer(Evaluator):
-    """Trains the network of a task with given hyperparameters; the objective is the final validation loss.
+    """Trains the network of a task with given hyperparameters; the objective is its validation loss after that.
 
     Where the task names other objectives, those are the values. A network that breaks the task's constraints by its
     number of parameters is not trained.
@@ -65,6 +65,11 @@ class ReferenceTrainer(Evaluator):
         precision: "fp32", "bf16" (autocast), or "auto" (bf16 where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1. The value is their mean, the
             metrics tell their spread; see `outcome.combine`.
+        keep_best: Whether the network is that of its best epoch, which a metric `best_epoch` tells, rather than of its
+            last. Best is by the first objective that epochs differ in. As the best of several measurements on the same
+            examples, its validation loss is a little too good, more so than without.
+        patience: Epochs without a better one after which a training ends, at least 1; None for all epochs. With
+            `keep_best` it is early stopping, as Keras and Lightning have it.
         checkpoints: Where trainings that others may go on from leave their state; in memory by default.
 
     Raises:
@@ -89,12 +94,19 @@ class ReferenceTrainer(Evaluator):
         device: str | torch.device = "auto",
         precision: str = "fp32",
         repeats: int = 1,
+        keep_best: bool = False,
+        patience: int | None = None,
         checkpoints: CheckpointStore | None = None,
     ) -> None:
         self.task: Task = task
         self.goals = task.goals
         self.epochs: int = check_integer("epochs", epochs, 1)
         self.repeats = check_integer("repeats", repeats, 1)
+        self.keep_best = check_flag("keep_best", keep_best)
+        self.patience = check_optional_integer("patience", patience, 1)
+        if keep_best and BEST_EPOCH in task.metrics:
+            raise InputError(f"metrics must not have the name {BEST_EPOCH!r}, under which keep_best tells its choice.")
+        self.whole_trainings = keep_best or patience is not None
         self.device: torch.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.checkpoints: CheckpointStore = checkpoints or MemoryCheckpoints()
@@ -112,6 +124,8 @@ class ReferenceTrainer(Evaluator):
             "device": self.device.type,
             "precision": self.precision,
             "repeats": self.repeats,
+            **({"keep_best": True} if self.keep_best else {}),
+            **({"patience": self.patience} if self.patience is not None else {}),
         }
 
     @property
@@ -199,15 +213,15 @@ class ReferenceTrainer(Evaluator):
             The network, the evaluation of the added epochs, and the state in which they end.
 
         Raises:
-            InputError: A hyperparameter is unknown or out of its range, there is no epoch to add, or the schedule ends
-                before `epochs`.
+            InputError: A hyperparameter is unknown or out of its range, there is no epoch to add, the schedule ends
+                before `epochs`, or it is a part of a training, although the trainer has `keep_best` or `patience`.
         """
         start = training_clock()
         recipe, architecture = self.task.configure(params)
         added = self.added_epochs(recipe, state, epochs)
         steps_per_epoch = math.ceil(len(self.data.training) / recipe.batch_size)
         steps = state.steps if state else 0
-        curve: list[Epoch] = []
+        curve, kept = self.new_curve(len(added)), {}
         task = with_own_measures(self.placed)
         with computing(self.device, self.precision):
             model = self._new_model(architecture, seed)
@@ -217,17 +231,36 @@ class ReferenceTrainer(Evaluator):
             for epoch in added:
                 epoch_start = perf_counter()
                 with keyed_generators(seed, epoch):
-                    loss = self._train_epoch(task, model, optimizer, recipe, seed, epoch, steps)
+                    loss = train_epoch(
+                        model,
+                        optimizer,
+                        partial(self.loss, model, task=task),
+                        self.data.training,
+                        recipe,
+                        seed=seed,
+                        epoch=epoch,
+                        first_step=steps,
+                        epochs=self.epochs,
+                    )
                     steps += steps_per_epoch
                     if not math.isfinite(loss):
                         break
                     validation_loss, metrics = self._measured(task, model, self.data.validation)
                 if not math.isfinite(validation_loss):
                     break
-                curve.append(Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start))
-        about, parameters = environment(self.device, self.precision), trainable_parameters(model)
-        evaluation = conclude(self.task.goals, curve, len(added), parameters, perf_counter() - start, about)
-        return model, evaluation, capture(model, optimizer, added.stop, steps)
+                best = curve.add(Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start))
+                if best and self.keep_best:
+                    kept = copied_tensors(model)
+                if curve.finished:
+                    break
+        ended = capture(model, optimizer, epoch + 1, steps)
+        put_back(model, kept)
+        about = environment(self.device, self.precision)
+        return model, curve.evaluation(trainable_parameters(model), perf_counter() - start, about), ended
+
+    def new_curve(self, epochs: int) -> LearningCurve:
+        """Give the learning curve, still empty, of a training of so many epochs."""
+        return LearningCurve(self.task.goals, epochs, keep_best=self.keep_best, patience=self.patience)
 
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:
         with keyed_generators(seed):
@@ -236,34 +269,9 @@ class ReferenceTrainer(Evaluator):
 
     def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:
         """Give the epochs that a training adds to a state; see `state.added_epochs`."""
+        if self.whole_trainings and (state is not None or epochs not in (None, self.epochs)):
+            raise InputError("keep_best and patience are for whole trainings; this one is a part.")
         return added_epochs(state, epochs, self.epochs, recipe.schedule)
-
-    def _train_epoch(
-        self, task: Task, model: nn.Module, optimizer: Optimizer, recipe: Recipe, seed: int, epoch: int, first_step: int
-    ) -> float:
-        """Train on every batch; the mean loss per example, or the first non-finite loss met."""
-        key = member_keys([seed], self.device)[0]
-        order = keyed_permutation(len(self.data.training), seed, epoch).to(self.device)
-        batches = torch.split(order, recipe.batch_size)
-        interval = _STEPS_BETWEEN_CHECKS.get(self.device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
-        total = torch.zeros((), device=self.device, dtype=torch.float64)
-        model.train()
-        for i, batch in enumerate(batches):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * recipe.lr_factor(epoch * len(batches) + i, len(batches), self.epochs)
-            examples = self.data.training[batch]
-            optimizer.zero_grad()
-            with KeyedDropout(step_keys(key, first_step + i)):
-                loss = self.loss(model, examples, task)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if recipe.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-            optimizer.step()
-            total += loss.detach() * len(batch)
-            raise_kept()
-            if (i + 1) % interval == 0 and not math.isfinite(total.item()):
-                break
-        return total.item() / sum(len(batch) for batch in batches)
 
     def loss(self, model: nn.Module, examples: Split, task: Task | None = None) -> Tensor:
         """Give a network's loss on stored examples, which a training step differentiates; by default a fresh copy's."""

@@ -248,13 +248,13 @@ class Stack:
         self.row.zero_()
         self.totals.zero_()
 
-    def drop(self, finite: Sequence[bool]) -> list[Member]:
-        """Drop the members that are not finite, and give them back; the rest keeps its order."""
-        if all(finite):
+    def drop(self, going_on: Sequence[bool]) -> list[Member]:
+        """Drop the members that do not go on, and give them back; the rest keeps its order."""
+        if all(going_on):
             return []
-        kept = [i for i, one in enumerate(finite) if one]
+        kept = [i for i, one in enumerate(going_on) if one]
         index = torch.tensor(kept, dtype=torch.int64, device=self.device)
-        dropped = [member for member, one in zip(self.members, finite, strict=True) if not one]
+        dropped = [member for member, one in zip(self.members, going_on, strict=True) if not one]
         self.members = [self.members[i] for i in kept]
         self.weights, self.totals = self.weights[index], self.totals[index]
         self.losses, self._judges = [self.losses[i] for i in kept], [self._judges[i] for i in kept]

@@ -82,6 +82,19 @@ def network_tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict([*model.named_parameters(), *model.named_buffers()])
 
 
+def copied_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Copy a network's parameters and buffers, by name."""
+    return {name: tensor.detach().clone() for name, tensor in network_tensors(model).items()}
+
+
+@torch.no_grad()
+def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a network the values of copies that were made of its parameters and buffers."""
+    own = network_tensors(model)
+    for name, tensor in tensors.items():
+        own[name].copy_(tensor)
+
+
 def capture(model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> TrainingState:
     """Copy the state of a training."""
     moments: dict[str, dict[str, Tensor]] = {}
@@ -93,10 +106,9 @@ def capture(model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, ste
         for kind, key in MOMENTS.items():
             if kept.get(key) is not None:
                 moments.setdefault(kind, {})[name] = kept[key].detach().clone()
-    weights = {name: tensor.detach().clone() for name, tensor in network_tensors(model).items()}
     updates = max(steps_of.values(), default=0)
     counts = {name: count for name, count in steps_of.items() if count < updates}
-    return TrainingState(epochs, steps, updates, weights, moments, counts)
+    return TrainingState(epochs, steps, updates, copied_tensors(model), moments, counts)
 
 
 @torch.no_grad()

@@ -32,6 +32,8 @@ def make_trainer(
     device: str | torch.device = "auto",
     precision: str = "fp32",
     repeats: int = 1,
+    keep_best: bool = False,
+    patience: int | None = None,
     checkpoints: CheckpointStore | None = None,
     stack_size: int | None = None,
     memory_limit: int | None = None,
@@ -46,10 +48,12 @@ def make_trainer(
     Args:
         task: What to train.
         trainer: "auto", "population" or "reference"; "leaking" is a demonstration, see `LeakingTrainer`.
-        epochs: Epochs of an evaluation, at least 1; see `ReferenceTrainer`, as the next four.
+        epochs: Epochs of an evaluation, at least 1; see `ReferenceTrainer`, as the next six.
         device: Where to train.
         precision: "fp32", "bf16" or "auto".
         repeats: Trainings of one evaluation, at least 1.
+        keep_best: Whether a network is that of its best epoch, rather than of its last.
+        patience: Epochs without a better one after which a training ends.
         checkpoints: Where trainings that others may go on from leave their state.
         stack_size: Networks trained together at most; see `PopulationTrainer`, as the last two. They change speed only,
             and the reference, which trains one network at a time, has no use for them.
@@ -81,6 +85,8 @@ def make_trainer(
         device=device,
         precision=precision,
         repeats=repeats,
+        keep_best=keep_best,
+        patience=patience,
         checkpoints=checkpoints,
         **(stacks if trainer == "population" else {}),
     )

@@ -1,0 +1,93 @@
+"""The epochs of one training: which of them its network is judged after, and whether it goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from deap_hpo.evaluation import BEST_EPOCH, Epoch, Evaluation
+from deap_hpo.goals import Goals
+from deap_hpo.training.outcome import judged
+
+_THE_SAME_IN_ALL_EPOCHS = ("parameters", "seconds")
+
+
+class LearningCurve:
+    """What was measured of a training so far, epoch by epoch.
+
+    Epochs are told apart by the first of the objectives that changes from one to the next, a loss or a metric, or else
+    by the validation loss. Of equals the earlier one is the better.
+
+    Args:
+        goals: What the training is judged by.
+        epochs: How many epochs it is to have.
+        keep_best: Whether its network is that of its best epoch, rather than of its last.
+        patience: Epochs without a better one after which it ends; None for all epochs.
+
+    Example:
+        >>> curve = LearningCurve(Goals(), epochs=10, keep_best=True, patience=2)
+        >>> [curve.add(Epoch(i + 1, 0.0, loss)) for i, loss in enumerate([0.5, 0.3, 0.4, 0.6])]
+        [True, True, False, False]
+        >>> curve.finished, curve.evaluation(parameters=10, seconds=1.0, environment={}).value
+        (True, 0.3)
+    """
+
+    def __init__(self, goals: Goals, epochs: int, *, keep_best: bool = False, patience: int | None = None) -> None:
+        self._goals = goals
+        self._planned = epochs
+        self._keep_best = keep_best
+        self._patience = patience
+        self._epochs: list[Epoch] = []
+        self._best: Epoch | None = None
+        self._told_by, self._sign = _told_by(goals)
+
+    def add(self, epoch: Epoch) -> bool:
+        """Add an epoch; tell whether the network is to be kept as it is now, as far as is known yet."""
+        self._epochs.append(epoch)
+        if self._best is None or self._cost(epoch) < self._cost(self._best):
+            self._best = epoch
+        return epoch is self._kept
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is no epoch to add: all are there, or the last ones have not been better for too long."""
+        waited = len(self._epochs) - 1 - self._epochs.index(self._best) if self._best else 0
+        return len(self._epochs) >= self._planned or (self._patience is not None and waited >= self._patience)
+
+    def evaluation(self, parameters: int, seconds: float, environment: Mapping[str, Any]) -> Evaluation:
+        """Make the evaluation of the training: "diverged" unless it is finished, and its objectives are finite.
+
+        A diverged training ended in the epoch after those that were added. Otherwise its values are what the goals
+        name, its metrics what else was measured after the epoch that counts: loss, the task's metrics, `parameters`.
+
+        Args:
+            parameters: Trainable parameters of the network.
+            seconds: Wall-clock seconds of the training.
+            environment: Where it ran.
+        """
+        curve = tuple(self._epochs)
+        if not self.finished:
+            worst = (math.inf,) * len(self._goals.objectives)
+            return Evaluation(worst, "diverged", curve, seconds=seconds, environment=environment)
+        kept = self._kept
+        measured = {**kept.metrics, "loss": kept.validation_loss, "parameters": float(parameters)}
+        if self._keep_best:
+            measured[BEST_EPOCH] = float(kept.epoch)
+        evaluation = Evaluation((math.inf,), curve=curve, environment=environment)
+        return judged(evaluation, self._goals, measured, seconds)
+
+    @property
+    def _kept(self) -> Epoch:
+        return self._best if self._keep_best and self._best is not None else self._epochs[-1]
+
+    def _cost(self, epoch: Epoch) -> float:
+        value = epoch.validation_loss if self._told_by == "loss" else epoch.metrics[self._told_by]
+        return math.inf if math.isnan(value) else self._sign * value  # a metric may be 0 / 0
+
+
+def _told_by(goals: Goals) -> tuple[str, int]:
+    for name, direction in zip(goals.objectives, goals.directions, strict=True):
+        if name not in _THE_SAME_IN_ALL_EPOCHS:
+            return name, 1 if direction == "minimize" else -1
+    return "loss", 1

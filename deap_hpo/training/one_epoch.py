@@ -1,0 +1,71 @@
+"""One epoch of one network, step by step: what the reference trainer does with plain torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from deap_hpo.interruption import raise_kept
+from deap_hpo.training.data import Split
+from deap_hpo.training.keyed import KeyedDropout, keyed_permutation, member_keys, step_keys
+from deap_hpo.training.recipe import Recipe
+
+# A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
+_STEPS_BETWEEN_CHECKS = {"cpu": 1}
+_STEPS_BETWEEN_CHECKS_ELSEWHERE = 50
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_on: Callable[[Split], Tensor],
+    training: Split,
+    recipe: Recipe,
+    *,
+    seed: int,
+    epoch: int,
+    first_step: int,
+    epochs: int,
+) -> float:
+    """Train a network on every batch of an epoch.
+
+    Args:
+        model: The network.
+        optimizer: Updates its parameters.
+        loss_on: Gives its loss on examples.
+        training: The examples, on the device to train on.
+        recipe: Batch size, learning rates, the bound of the gradient.
+        seed: Keys the order of the examples and dropout.
+        epoch: Epochs trained so far, from 0.
+        first_step: Steps trained so far.
+        epochs: Length of the learning rate's schedule.
+
+    Returns:
+        The mean loss per example, or the first non-finite loss met, where it ends.
+    """
+    device = training.targets.device
+    key = member_keys([seed], device)[0]
+    batches = torch.split(keyed_permutation(len(training), seed, epoch).to(device), recipe.batch_size)
+    interval = _STEPS_BETWEEN_CHECKS.get(device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
+    total = torch.zeros((), device=device, dtype=torch.float64)
+    model.train()
+    for i, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * recipe.lr_factor(epoch * len(batches) + i, len(batches), epochs)
+        examples = training[batch]
+        optimizer.zero_grad()
+        with KeyedDropout(step_keys(key, first_step + i)):
+            loss = loss_on(examples)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+        optimizer.step()
+        total += loss.detach() * len(batch)
+        raise_kept()
+        if (i + 1) % interval == 0 and not math.isfinite(total.item()):
+            break
+    return total.item() / sum(len(batch) for batch in batches)
