@@ -17,6 +17,7 @@ from deap_hpo.training import reference
 from deap_hpo.training.hardware import use_channels_last
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
+from deap_hpo.training.stacked_forward import StackedForward
 
 
 class ProductConvolutions(TorchFunctionMode):
@@ -52,12 +53,19 @@ def _product(
     return output.unflatten(-1, (height, -1))
 
 
+class ProductForward(StackedForward):
+    """Networks whose convolutions are batched products."""
+
+    def forward(self, weights: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Run one member's network; see `StackedForward`."""
+        with ProductConvolutions():
+            return super().forward(weights, buffers, inputs)
+
+
 class ProductStack(Stack):
     """A stack whose convolutions are batched products."""
 
-    def _forward(self, weights: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        with ProductConvolutions():
-            return super()._forward(weights, buffers, inputs)
+    forward_type = ProductForward
 
 
 class CompiledStack(Stack):

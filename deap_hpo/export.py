@@ -78,6 +78,7 @@ def export_best(
         "params": final.params,
         "architecture": {**config.task.arguments, **architecture},
         "recipe": {**recipe.settings, "epochs": config.training.epochs},
+        **({"loss": loss} if (loss := task.loss_arguments(final.params)) else {}),
         "inputs": task.data.expected_inputs(),
         "measured": measured,
         "run": noted,

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 import deap_hpo
 from deap_hpo.cli import app
 from deap_hpo.commands import exits
+from deap_hpo.config import tomllib
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
@@ -303,6 +304,20 @@ def test_a_run_may_keep_the_networks_of_their_best_epochs(here: Path) -> None:
         said = refused("run", "small.toml", *settings, "--set", f"evolution.{parts}", "--name", "parts")
         assert "asks for trainings in parts" in said
         assert "The algorithm" in said
+
+
+def test_hyperparameters_of_the_loss_are_searched_and_exported(here: Path) -> None:
+    Path("smooth.toml").write_text(
+        CONFIG.replace("[space]", "[space]\nlabel_smoothing = { type = 'float', high = 0.3 }")
+    )
+    assert (
+        call("run", "smooth.toml", "--set", "space.label_smoothing.low=0.1", "--set", "space.lr.high=0.1").exit_code
+        == 0
+    )
+    assert call("export", "smooth").exit_code == 0
+    facts = tomllib.loads(Path("runs/smooth/best.toml").read_text())
+    assert facts["loss"] == {"label_smoothing": facts["params"]["label_smoothing"]}
+    assert facts["loss"].keys().isdisjoint(facts["architecture"])
 
 
 def test_a_dry_run_refuses_what_a_run_refuses(here: Path) -> None:

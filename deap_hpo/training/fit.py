@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ def check_fit(
     architecture: Mapping[str, Any],
     data: Data,
     measures: Mapping[str, Measure],
+    loss_arguments: Mapping[str, Any] | None = None,
 ) -> None:
     """Build a network, and measure it on two examples.
 
@@ -30,7 +32,8 @@ def check_fit(
         model: Makes the network.
         architecture: Its arguments.
         data: The task's.
-        measures: Its metrics by name, and as "loss" what is trained on.
+        measures: Its metrics by name, and as "loss" what it is measured by.
+        loss_arguments: With which it is trained by that.
 
     Raises:
         InputError: It cannot be built, is not to be trained, or does not fit data, loss or metrics.
@@ -63,6 +66,9 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             for name, measure in measures.items():
                 step, misfit = f"does not fit the {name} ({about})", "loss" if name == "loss" else ""
                 _check_measure(name, measure, output, examples.targets)
+            if loss_arguments:
+                step, misfit = f"could not be trained by the loss with {dict(loss_arguments)}", ""
+                _check_measure("loss", partial(measures["loss"], **loss_arguments), output, examples.targets)
         except Exception as error:
             said = f"{str(error).strip().removesuffix('.')}.{_hint(data.training, misfit)}"
             raise InputError(f"The network of the task {task!r} {step}: {said}") from error

@@ -30,6 +30,7 @@ from deap_hpo.training.hardware import (
 )
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.learning_curve import LearningCurve
+from deap_hpo.training.measures import Measure
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.one_epoch import train_epoch
 from deap_hpo.training.outcome import combine, infeasible, measure, repeat_seeds, with_own_measures
@@ -234,7 +235,7 @@ class ReferenceTrainer(Evaluator):
                     loss = train_epoch(
                         model,
                         optimizer,
-                        partial(self.loss, model, task=task),
+                        partial(self.loss, model, loss=task.training_loss(params)),
                         self.data.training,
                         recipe,
                         seed=seed,
@@ -273,11 +274,11 @@ class ReferenceTrainer(Evaluator):
             raise InputError("keep_best and patience are for whole trainings; this one is a part.")
         return added_epochs(state, epochs, self.epochs, recipe.schedule)
 
-    def loss(self, model: nn.Module, examples: Split, task: Task | None = None) -> Tensor:
-        """Give a network's loss on stored examples, which a training step differentiates; by default a fresh copy's."""
-        task = task or with_own_measures(self.placed)
-        loss: Tensor = task.loss(self._forward(model, examples.inputs), examples.targets)
-        return loss
+    def loss(self, model: nn.Module, examples: Split, loss: Measure | None = None) -> Tensor:
+        """Give a network's loss on stored examples, as a training step differentiates it; by default the task's."""
+        loss = loss or with_own_measures(self.placed).loss
+        found: Tensor = loss(self._forward(model, examples.inputs), examples.targets)
+        return found
 
     def measure(self, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
         """Measure a network on a split of `data`.

@@ -8,25 +8,17 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
 
 from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.engines import Step, Watch, make_step
-from deap_hpo.training.hardware import autocast, widened
-from deap_hpo.training.keyed import KeyedDropout, Undropped, member_keys, step_keys
+from deap_hpo.training.keyed import member_keys, step_keys
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.outcome import measure, with_own_measures
 from deap_hpo.training.stackable import NotStackable
 from deap_hpo.training.stacked_batches import epoch_tables
-from deap_hpo.training.stacked_networks import (
-    Unchanged,
-    assigned_anew,
-    build_networks,
-    given_rates,
-    stacked_rates,
-    stacked_tensors,
-)
+from deap_hpo.training.stacked_forward import Gradients, StackedForward
+from deap_hpo.training.stacked_networks import Unchanged, build_networks, stacked_rates, stacked_tensors
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
 from deap_hpo.training.state import MOMENTS, TrainingState
 from deap_hpo.training.structure import Member, plain_attributes
@@ -57,6 +49,8 @@ class Stack:
         InputError: A state is that of another architecture.
     """
 
+    forward_type = StackedForward  # how networks are run
+
     def __init__(
         self, task: Task, data: Data, members: Sequence[Member], *, epochs: int, precision: str, engine: str = "eager"
     ) -> None:
@@ -64,6 +58,7 @@ class Stack:
         self.members = list(members)
         self.losses = [math.nan] * len(members)
         self._judges = [with_own_measures(task) for _ in members]  # by which each is measured
+        self._losses = [task.loss_arguments(member.params) for member in members]  # and how each is trained
         self.device = data.training.inputs.device
         self._engine = engine
         self._step: Step | None = None
@@ -85,9 +80,7 @@ class Stack:
         self.row = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
         self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
-        each = None if self.shared else 0
-        of_loss = grad_and_value(self._loss, has_aux=True)
-        self._gradients = vmap(of_loss, in_dims=(0, 0, 0, each, each, each), randomness="error")
+        self._gradients = self._new_gradients()
 
     def _stack_networks(self) -> None:
         networks = build_networks(self.task, self.members)
@@ -95,7 +88,13 @@ class Stack:
         self.network = build_networks(self.task, self.members[:1])[0].to(self.device)
         self.shapes, self.weights, self.buffers = stacked_tensors(self.members, networks, self.device)
         self.dropout_rates = stacked_rates(networks, self.device)
+        self._forward = self.forward_type(self.network, self.shapes, self.device, self.precision)
         self._unchanged = Unchanged(self.network, self.dropout_rates, self.task.loss)
+
+    def _new_gradients(self) -> Gradients:
+        alike = all(one == self._losses[0] for one in self._losses)
+        losses = [partial(self.task.loss, **one) for one in (self._losses[:1] if alike else self._losses)]
+        return self._forward.gradients(losses, shared=self.shared)
 
     def _restore_moments(self) -> None:
         """Give each member the optimiser's moments of its state; they start afresh where it has none of their kind."""
@@ -111,7 +110,7 @@ class Stack:
             if "offset" in rows:
                 rows["offset"][i] = state.steps - (state.updates if known else 0)
             for kind in kinds if known else ():
-                for name, row in self._named(rows[kind][i]).items():
+                for name, row in self._forward.named(rows[kind][i]).items():
                     if name in state.moments[kind]:  # else the parameter has had no gradient yet
                         row.copy_(state.moments[kind][name])
 
@@ -124,52 +123,10 @@ class Stack:
             # SGD without momentum keeps no velocity.
             kept = [kind for kind in moments if kind != "velocity" or member.recipe.momentum > 0]
             offset = int(self.optimizer.rows["offset"][i]) if "offset" in self.optimizer.rows else steps
-            weights = {**self._named(self.weights[i]), **{name: b[i] for name, b in self.buffers.items()}}
-            named = {kind: self._named(self.optimizer.rows[kind][i]) for kind in kept}
+            weights = {**self._forward.named(self.weights[i]), **{name: b[i] for name, b in self.buffers.items()}}
+            named = {kind: self._forward.named(self.optimizer.rows[kind][i]) for kind in kept}
             states.append(TrainingState(epochs, steps, steps - offset, weights, named))
         return states
-
-    def _named(self, row: Tensor) -> dict[str, Tensor]:
-        """Views of a row [D], by the names of the parameters."""
-        pieces = torch.split(row, [shape.numel() for _, shape in self.shapes])
-        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
-
-    def _forward(self, weights: Tensor, buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
-        """Run one member's network (under `vmap`: all of them) on prepared inputs.
-
-        Args:
-            weights: Its row of the weights.
-            buffers: Its buffers by name; those that the network assigns anew are replaced there.
-            inputs: The inputs.
-        """
-        tensors = {**self._named(weights), **buffers}
-        with autocast(self.device, self.precision):
-            output = widened(functional_call(self.network, tensors, (inputs,)))
-        buffers.update((name, tensors[name]) for name in buffers)  # functional_call notes in them what was assigned
-        return output
-
-    def _loss(
-        self,
-        weights: Tensor,
-        buffers: dict[str, Tensor],
-        rates: dict[str, Tensor],
-        key: Tensor,
-        inputs: Tensor,
-        targets: Tensor,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give one member's loss on a batch, and the buffers that its network has assigned anew."""
-        now = dict(buffers)
-        with KeyedDropout(key), given_rates(self.network, rates):
-            loss: Tensor = self.task.loss(self._forward(weights, now, inputs), targets)
-        return loss, assigned_anew(buffers, now)
-
-    def _outputs(
-        self, weights: Tensor, buffers: dict[str, Tensor], rates: dict[str, Tensor], inputs: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Give one member's outputs in measuring, and the buffers that its network has assigned anew."""
-        now = dict(buffers)
-        with Undropped(), given_rates(self.network, rates):
-            return self._forward(weights, now, inputs), assigned_anew(buffers, now)
 
     def _advance(self, order: Tensor, rates: Tensor) -> None:
         """Train one step on the batch in row `row` of `order`; the host looks at no value.
@@ -258,6 +215,7 @@ class Stack:
         self.members = [self.members[i] for i in kept]
         self.weights, self.totals = self.weights[index], self.totals[index]
         self.losses, self._judges = [self.losses[i] for i in kept], [self._judges[i] for i in kept]
+        self._losses = [self._losses[i] for i in kept]
         self.buffers = {name: tensor[index] for name, tensor in self.buffers.items()}
         self.dropout_rates = {name: tensor[index] for name, tensor in self.dropout_rates.items()}
         self.optimizer.keep(index)
@@ -266,6 +224,8 @@ class Stack:
             self.keys, order, last_order = self.keys[index], order[:, index], last_order[:, index]
         self._epoch_plan = [order, rates[:, index], last_order, last_rates[:, index]]
         self._step = None
+        if kept:
+            self._gradients = self._new_gradients()
         return dropped
 
     def close(self) -> None:
@@ -280,13 +240,12 @@ class Stack:
         """Measure every member on a split: mean loss per example, and the task's metrics by name."""
         self.network.eval()
         self._unchanged.check()
-        forward = vmap(self._outputs, in_dims=(0, 0, 0, None), randomness="error")
 
         def outputs(rows: slice, inputs: Tensor) -> Tensor:
             buffers, rates = (
                 {name: tensor[rows] for name, tensor in one.items()} for one in (self.buffers, self.dropout_rates)
             )
-            output, assigned = forward(self.weights[rows], buffers, rates, self.data.prepare(inputs))
+            output, assigned = self._forward.measured(self.weights[rows], buffers, rates, self.data.prepare(inputs))
             for name, tensor in assigned.items():
                 buffers[name].copy_(tensor)
             if len(output) != len(self.weights[rows]):

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,14 @@ from deap_hpo.goals import Goals
 from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
 from deap_hpo.training.fit import check_fit
-from deap_hpo.training.measures import Measure, accuracy, check_measure, mean_absolute_error, mean_squared_error
+from deap_hpo.training.measures import (
+    Measure,
+    accuracy,
+    check_measure,
+    keywords,
+    mean_absolute_error,
+    mean_squared_error,
+)
 from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
 from deap_hpo.training.state import trainable_parameters
 
@@ -37,14 +45,17 @@ def _moved(measure: Measure, device: torch.device | str) -> Measure:
 class Task:
     """A network to be tuned.
 
-    A hyperparameter named like a field of `Recipe` (`lr`, `momentum`, `batch_size`, ...) sets that field; any other
-    one is passed to the model factory by keyword.
+    A hyperparameter named like a field of `Recipe` (`lr`, `momentum`, `batch_size`, ...) sets that field. Any other one
+    is passed by keyword to the model factory; or, where that has no argument of this name and the loss has, to the loss
+    of training, as `label_smoothing` of `torch.nn.functional.cross_entropy`. Networks are measured by the loss without
+    such arguments: what they are judged by stays the same for all.
 
     Attributes:
         name: Name for people and for the record.
         model: Factory of an `nn.Module`; architecture hyperparameters are its keyword arguments.
         data: What to train and validate on.
-        loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises. The default takes
+        loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises. Further arguments
+            of a function, or of a module's `forward`, may be hyperparameters; they need defaults. The default takes
             logits and log-probabilities alike. A module, as `nn.CrossEntropyLoss(weight=...)`, is copied for each
             training, to its device; so are metrics.
         metrics: Further measures by name, (outputs, targets) -> one number: a tensor, a float or a number of numpy's.
@@ -188,12 +199,29 @@ class Task:
         """Tell training settings from architecture: (the task's recipe with `params`, keywords for the factory).
 
         Raises:
-            InputError: A name is neither a setting of the recipe nor an argument of the factory.
+            InputError: A name is neither a setting of the recipe nor an argument of the factory or the loss.
         """
         self.check_names(params)
         settings = {name: value for name, value in params.items() if name in RECIPE_FIELDS}
-        architecture = {name: value for name, value in params.items() if name not in RECIPE_FIELDS}
-        return replace(self.recipe, **settings), architecture
+        others = RECIPE_FIELDS | self.loss_arguments(params).keys()
+        return replace(self.recipe, **settings), {name: value for name, value in params.items() if name not in others}
+
+    def loss_arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the hyperparameters that networks are trained by as arguments of the loss.
+
+        Example:
+            >>> from deap_hpo.training.data import load_digits
+            >>> from deap_hpo.training.models import MLP
+            >>> task = Task("digits", MLP, load_digits())
+            >>> task.loss_arguments({"lr": 0.1, "width": 32, "label_smoothing": 0.05})
+            {'label_smoothing': 0.05}
+        """
+        own = keywords(self.loss) - RECIPE_FIELDS - inspect.signature(self.model).parameters.keys()
+        return {name: value for name, value in params.items() if name in own}
+
+    def training_loss(self, params: Mapping[str, Any]) -> Measure:
+        """Give the loss with the hyperparameters that are its arguments."""
+        return partial(self.loss, **self.loss_arguments(params))
 
     def count_parameters(self, params: Mapping[str, Any]) -> int:
         """Count the trainable parameters of the network that hyperparameters make; it is built for that.
@@ -212,23 +240,32 @@ class Task:
             InputError: A hyperparameter is unknown, or network, data, loss and metrics do not fit together.
         """
         _, architecture = self.configure(params)
-        check_fit(self.name, self.model, architecture, self.data, {"loss": self.loss, **self.metrics})
+        measures = {"loss": self.loss, **self.metrics}
+        check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params))
 
     def check_names(self, names: Mapping[str, Any]) -> None:
         """Refuse hyperparameters that have nowhere to go; call it before a run rather than at its first training.
 
         Raises:
-            InputError: A name is neither a setting of the recipe nor an argument of the factory.
+            InputError: A name is neither a setting of the recipe nor an argument of the factory or the loss; or both
+                the recipe and the loss have it.
         """
-        arguments = inspect.signature(self.model).parameters
+        arguments, of_loss = inspect.signature(self.model).parameters, keywords(self.loss)
+        for name in names:
+            if name in RECIPE_FIELDS & of_loss - arguments.keys():
+                raise InputError(
+                    f"hyperparameter {name!r} is a training setting and an argument of the loss; give that of the loss "
+                    "another name."
+                )
         if any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
             return
-        known = RECIPE_FIELDS | set(arguments)
+        known = RECIPE_FIELDS | arguments.keys() | of_loss
         for name in names:
             if name not in known:
                 near = _ALSO_CALLED.get(name.lower()) or nearest(name, known)
                 hint = f" Did you mean {near!r}?" if near else ""
                 raise InputError(
                     f"hyperparameter {name!r} must be a training setting ({', '.join(sorted(RECIPE_FIELDS))}) or an "
-                    f"argument of the model ({', '.join(arguments) or 'it takes none'}); it is neither.{hint}"
+                    f"argument of the model ({', '.join(arguments) or 'it takes none'}) or of the loss "
+                    f"({', '.join(sorted(of_loss)) or 'it takes none'}); it is neither.{hint}"
                 )

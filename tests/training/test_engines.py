@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from deap_hpo.errors import InputError
-from deap_hpo.training import engines, stack
+from deap_hpo.training import engines, stack, stacked_forward
 from deap_hpo.training.engines import RecordedStep, Watch, capture_cuda_graph, make_step, resolve_engine
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.structure import Member
@@ -142,13 +142,14 @@ class Hosts(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("optimizer", "seeds"), [("sgd", [3, 3, 3]), ("sgd", [3, 4, 5]), ("adam", [3, 3, 3]), ("adamw", [3, 4, 5])]
 )
-@pytest.mark.parametrize("network", STACKABLE)
+@pytest.mark.parametrize("network", [*STACKABLE, "losses"])
 def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, network, optimizer, seeds):
     # Either would break a CUDA graph, and stall a GPU. On the device "meta" there are no values to be looked at.
-    monkeypatch.setattr(stack, "autocast", lambda device, precision: nullcontext())
-    model, data = STACKABLE[network]
+    monkeypatch.setattr(stacked_forward, "autocast", lambda device, precision: nullcontext())
+    model, data = STACKABLE["mlp" if network == "losses" else network]
     task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # which leaves a smaller last batch
-    params = [one | ({"dropout": 0.1 * i} if network == "mlp" else {}) for i, one in enumerate(CLIPPED[:3])]
+    own = {"mlp": "dropout", "losses": "label_smoothing"}.get(network)
+    params = [one | ({own: 0.1 * i} if own else {}) for i, one in enumerate(CLIPPED[:3])]
     members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
     made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
     made.start_epoch(0)

@@ -15,6 +15,7 @@ from deap_hpo.training.memory import is_out_of_memory, step_memory
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.stacked_forward import StackedForward
 from deap_hpo.training.structure import Member
 
 
@@ -56,7 +57,7 @@ def test_a_stack_that_does_not_fit_is_halved_until_it_does(monkeypatch, task, er
 
 def fail_in_measuring_beyond(monkeypatch, images):
     """Have networks that are measured on more images at a time, all members' counted, run out of memory."""
-    in_stack, alone, tried = stack.Stack._forward, ReferenceTrainer._forward, []
+    in_stack, alone, tried = StackedForward.forward, ReferenceTrainer._forward, []
 
     def limited(training, members, inputs):
         if not training:
@@ -74,7 +75,7 @@ def fail_in_measuring_beyond(monkeypatch, images):
         limited(model.training, 1, inputs)
         return alone(self, model, inputs)
 
-    monkeypatch.setattr(stack.Stack, "_forward", of_stack)
+    monkeypatch.setattr(StackedForward, "forward", of_stack)
     monkeypatch.setattr(ReferenceTrainer, "_forward", of_reference)
     return tried
 

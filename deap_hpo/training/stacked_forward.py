@@ -1,0 +1,132 @@
+"""The networks of a stack as functions of all members' tensors: their outputs in measuring, gradients in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from deap_hpo.training.hardware import autocast, widened
+from deap_hpo.training.keyed import KeyedDropout, Undropped
+from deap_hpo.training.measures import Measure
+from deap_hpo.training.stacked_networks import assigned_anew, given_rates
+
+Tensors = dict[str, Tensor]
+Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Tensor, Tensor], tuple[Tensor, tuple[Tensor, Tensors]]]
+"""Of weights [P, D], buffers and dropout rates by name, keys, inputs and targets of a step: the gradient [P, D], the
+losses [P], and the buffers that the networks have assigned anew."""
+
+
+class StackedForward:
+    """What one network computes with the tensors of each member.
+
+    Args:
+        network: The code and the plain attributes that all members share; its own parameters are never used.
+        shapes: Names and shapes of the parameters that make up a member's row of the weights.
+        device: Where it computes.
+        precision: "fp32" or "bf16".
+    """
+
+    def __init__(
+        self, network: nn.Module, shapes: Sequence[tuple[str, torch.Size]], device: torch.device, precision: str
+    ) -> None:
+        self.network = network
+        self._shapes = shapes
+        self._device = device
+        self._precision = precision
+
+    def named(self, row: Tensor) -> Tensors:
+        """Views of a row [D], by the names of the parameters."""
+        pieces = torch.split(row, [shape.numel() for _, shape in self._shapes])
+        return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes, pieces, strict=True)}
+
+    def forward(self, weights: Tensor, buffers: Tensors, inputs: Tensor) -> Tensor:
+        """Run one member's network (under `vmap`: all of them) on prepared inputs.
+
+        Args:
+            weights: Its row of the weights.
+            buffers: Its buffers by name; those that the network assigns anew are replaced there.
+            inputs: The inputs.
+        """
+        tensors = {**self.named(weights), **buffers}
+        with autocast(self._device, self._precision):
+            output = widened(functional_call(self.network, tensors, (inputs,)))
+        buffers.update((name, tensors[name]) for name in buffers)  # functional_call notes in them what was assigned
+        return output
+
+    def measured(self, weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Tensor) -> tuple[Tensor, Tensors]:
+        """Give all members' outputs [P, N, ...] in measuring on inputs [N, ...], and the buffers assigned anew."""
+
+        def of_one(weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Tensor) -> tuple[Tensor, Tensors]:
+            return self._run(Undropped(), weights, buffers, rates, inputs)
+
+        outputs: tuple[Tensor, Tensors] = vmap(of_one, in_dims=(0, 0, 0, None), randomness="error")(
+            weights, buffers, rates, inputs
+        )
+        return outputs
+
+    def gradients(self, losses: Sequence[Measure], *, shared: bool) -> Gradients:
+        """Give the function that makes the gradients of a training step.
+
+        Args:
+            losses: Each member's loss; or one, that of all.
+            shared: Whether all members see the same batches: these, and the key, have no dimension of members then.
+        """
+        each = None if shared else 0
+        if len(losses) == 1:
+            of_one = grad_and_value(self._loss_of_one(losses[0]), has_aux=True)
+            return vmap(of_one, in_dims=(0, 0, 0, each, each, each), randomness="error")
+        of_sum = grad_and_value(self._losses_of_all(losses, shared), has_aux=True)
+
+        def gradients(*tensors: Tensor | Tensors) -> tuple[Tensor, tuple[Tensor, Tensors]]:
+            gradient, (_, found) = of_sum(*tensors)
+            return gradient, found
+
+        return gradients
+
+    def _loss_of_one(self, loss: Measure) -> Callable[..., tuple[Tensor, Tensors]]:
+        def of_one(
+            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Tensor, targets: Tensor
+        ) -> tuple[Tensor, Tensors]:
+            then = lambda output: loss(output, targets)  # noqa: E731 - inside the context: a loss may drop out, too
+            return self._run(KeyedDropout(key), weights, buffers, rates, inputs, then)
+
+        return of_one
+
+    def _losses_of_all(self, losses: Sequence[Measure], shared: bool) -> Callable[..., tuple[Tensor, object]]:
+        """Give the sum of all losses, by a row of whose gradient only that row's member has changed anything."""
+
+        def outputs_of_one(
+            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Tensor
+        ) -> tuple[Tensor, Tensors]:
+            return self._run(KeyedDropout(key), weights, buffers, rates, inputs)
+
+        each = None if shared else 0
+        outputs_of_all = vmap(outputs_of_one, in_dims=(0, 0, 0, each, each), randomness="error")
+
+        def of_all(
+            weights: Tensor, buffers: Tensors, rates: Tensors, keys: Tensor, inputs: Tensor, targets: Tensor
+        ) -> tuple[Tensor, object]:
+            outputs, assigned = outputs_of_all(weights, buffers, rates, keys, inputs)
+            targets_of = [targets] * len(losses) if shared else targets
+            found = torch.stack([loss(*one) for loss, *one in zip(losses, outputs, targets_of, strict=True)])
+            return found.sum(), (found, assigned)
+
+        return of_all
+
+    def _run(
+        self,
+        dropout: AbstractContextManager[object],
+        weights: Tensor,
+        buffers: Mapping[str, Tensor],
+        rates: Mapping[str, Tensor],
+        inputs: Tensor,
+        then: Callable[[Tensor], Tensor] = lambda output: output,
+    ) -> tuple[Tensor, Tensors]:
+        """Give what becomes of one member's output, and the buffers that its network has assigned anew."""
+        now = dict(buffers)
+        with dropout, given_rates(self.network, rates):
+            return then(self.forward(weights, now, inputs)), assigned_anew(buffers, now)
