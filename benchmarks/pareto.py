@@ -43,7 +43,7 @@ Problem = tuple[Any, dict[str, Any], tuple[float, float]]
 def digits() -> Problem:
     """An MLP on scikit-learn's digits."""
     space = {"lr": Float(1e-2, 3.0, log=True), "momentum": Float(0.0, 0.9), "width": Int(4, 512, log=True)}
-    task = Task("digits", partial(MLP, inputs=64), load_digits(), **GOALS)
+    task = Task("digits", partial(MLP, inputs=64), load_digits(), recipe=Recipe(schedule="step"), **GOALS)
     return make_trainer(task, epochs=3, device="cpu"), space, (2.3, MOST_PARAMETERS)
 
 

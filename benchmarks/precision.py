@@ -20,6 +20,7 @@ from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.data import load_fashion_mnist
 from deap_hpo.training.hardware import device_name, resolve_device
 from deap_hpo.training.models import PaperCNN
+from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import make_trainer
 
@@ -67,7 +68,7 @@ def main() -> None:
 
     keep_memory()
     data = load_fashion_mnist(training_size=arguments.training_size, validation_size=arguments.validation_size)
-    task = Task("precision", PaperCNN, data)
+    task = Task("precision", PaperCNN, data, recipe=Recipe(schedule="step"))
     genomes = np.random.default_rng(0).random((arguments.configurations, len(SPACE)))
     configurations = [SPACE.decode(list(map(float, genome))) for genome in genomes]
     requests = {seed: [Request(i, one, seed) for i, one in enumerate(configurations)] for seed in (0, 1)}

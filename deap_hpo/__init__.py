@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
     from deap_hpo.space import Space as Space
     from deap_hpo.stopping import EarlyStopping as EarlyStopping
     from deap_hpo.study import Study as Study
+    from deap_hpo.training.recipe import Recipe as Recipe
     from deap_hpo.training.task import Task as Task
     from deap_hpo.training.trainers import make_trainer as make_trainer
 
@@ -44,6 +45,7 @@ _HOMES = {
     "MedianPruner": "deap_hpo.pruning",
     "Objective": "deap_hpo.objective",
     "ProcessExecutor": "deap_hpo.executors",
+    "Recipe": "deap_hpo.training.recipe",
     "Space": "deap_hpo.space",
     "Study": "deap_hpo.study",
     "Task": "deap_hpo.training.task",

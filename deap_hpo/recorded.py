@@ -62,7 +62,13 @@ class Recorded(Results):
                 f"The study {self.name!r} was not started by `deap-hpo run`, so its configuration is not on record."
                 + (f" {advice}" if advice else "")
             )
-        return {**config, "task": applying(config.get("task", {}))}
+        made = {**config, "task": applying(config.get("task", {}))}
+        recipe = self.attributes.get("evaluator", {}).get("recipe", {})
+        if "schedule" in recipe and not made["task"].get("source"):
+            # Where the run did not say it, the default of its time holds, which was another one once.
+            training = made["training"]
+            made["training"] = {**training, "recipe": {"schedule": recipe["schedule"], **training["recipe"]}}
+        return made
 
     def config_of_network(self) -> Mapping[str, Any]:
         """Give the configuration by which the best network is trained again.

@@ -3,8 +3,7 @@
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
-from deap_hpo import Float, Int, Task, make_trainer, optimize
-from deap_hpo.training.recipe import Recipe
+from deap_hpo import Float, Int, Recipe, Task, make_trainer, optimize
 
 
 class Network(nn.Module):

@@ -25,7 +25,7 @@ from deap_hpo.config import tomllib
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.individual import Individual
 from deap_hpo.optimization import optimize
-from deap_hpo.recorded import load_study
+from deap_hpo.recorded import load_study, note
 from deap_hpo.reports.figures import save_figures
 from deap_hpo.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
@@ -318,6 +318,20 @@ def test_hyperparameters_of_the_loss_are_searched_and_exported(here: Path) -> No
     facts = tomllib.loads(Path("runs/smooth/best.toml").read_text())
     assert facts["loss"] == {"label_smoothing": facts["params"]["label_smoothing"]}
     assert facts["loss"].keys().isdisjoint(facts["architecture"])
+
+
+def test_a_run_goes_on_by_the_schedule_that_was_the_default_when_it_began(here: Path) -> None:
+    whole = ["run", "small.toml", "--set", "training.recipe.schedule=step"]
+    assert call(*whole, "--name", "whole").exit_code == 0
+    assert call(*whole, "--name", "begun", "--set", "evolution.generations=2").exit_code == 0
+    config = dict(load_study("begun", "runs/studies.db").attributes["config"])
+    assert config["training"]["recipe"].pop("schedule") == "step"  # as of a time when it went without saying
+    note("begun", "runs/studies.db", "config", config)
+    assert call("resume", "begun", "--set", "evolution.generations=3").exit_code == 0
+    whole_values, values = (
+        [e.evaluation.value for e in load_study(n, "runs/studies.db").entries] for n in ("whole", "begun")
+    )
+    assert values == whole_values
 
 
 def test_a_dry_run_refuses_what_a_run_refuses(here: Path) -> None:

@@ -18,7 +18,7 @@ from deap_hpo.scales import plain
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one training; the defaults are the paper's.
+    """Settings of one training; the defaults are those of plain torch.
 
     Attributes:
         optimizer: "sgd", "adam" or "adamw" (decoupled weight decay), as in `torch.optim`.
@@ -30,7 +30,7 @@ class Recipe:
         beta2: Decay of Adam's second moment, in [0, 1).
         eps: Term that keeps Adam's denominator from zero, >= 0.
         batch_size: Examples per training step, >= 1; the last batch of an epoch may be smaller.
-        schedule: "step" (times `gamma` every `step_size` epochs), "cosine" (to zero after the last step) or "constant".
+        schedule: "constant", "step" (times `gamma` every `step_size` epochs) or "cosine" (to zero after the last step).
         gamma: Factor of the step schedule, >= 0.
         step_size: Epochs between two factors of the step schedule, >= 1.
         warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.
@@ -58,7 +58,7 @@ class Recipe:
     beta2: float = 0.999
     eps: float = 1e-8
     batch_size: int = 64
-    schedule: str = "step"
+    schedule: str = "constant"
     gamma: float = 0.7
     step_size: int = 1
     warmup: float = 0.0
@@ -104,7 +104,7 @@ class Recipe:
             epochs: Length of the whole schedule in epochs (used by "cosine").
 
         Example:
-            >>> [round(Recipe(gamma=0.7).lr_factor(step, 10, 3), 2) for step in (0, 9, 10, 20)]
+            >>> [round(Recipe(schedule="step", gamma=0.7).lr_factor(step, 10, 3), 2) for step in (0, 9, 10, 20)]
             [1.0, 1.0, 0.7, 0.49]
         """
         factor = SCHEDULES[self.schedule](self, step, steps_per_epoch, epochs)
