@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from deap_hpo.checks import is_integer, is_number
+from deap_hpo.checks import check_flag, is_integer, is_number
 from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
@@ -29,6 +29,7 @@ def read_data(
     validation: Any = 0.2,
     test: Any = None,
     split_seed: int = 0,
+    stratify: bool = False,
     normalize: bool = True,
 ) -> Data:
     """Read data in about any form; see `deap_hpo.training.task.Task.from_data`.
@@ -47,9 +48,11 @@ def read_data(
     development = _read("data", data)
     unseen = None if test is None else _read("test", test)
     if is_number(validation) or isinstance(validation, bool):
-        made = split_data(
-            name, development, unseen, validation_size=_size(validation, len(development)), split_seed=split_seed
-        )
+        size = _size(validation, len(development))
+        order = _stratified(development.targets, size, split_seed) if check_flag("stratify", stratify) else None
+        made = split_data(name, development, unseen, validation_size=size, split_seed=split_seed, order=order)
+    elif stratify:
+        raise InputError("stratify is for a share or a number of validation examples; these are data of their own.")
     else:
         made = Data(name, development, _read("validation", validation), unseen)
     # When all have been read: a generator of a dataset's own is moved by that.
@@ -69,7 +72,26 @@ def read_data(
         "sha256": _digest([made.training, made.validation]),  # so that a resume with other data is refused
     }
     mean, std = channel_statistics(made.training.inputs) if normalize else (0.0, 1.0)
-    return replace(made, mean=mean, std=std, description={**description, "normalize": normalize})
+    how = {**({"stratify": True} if stratify else {}), "normalize": normalize}
+    return replace(made, mean=mean, std=std, description={**description, **how})
+
+
+def _stratified(targets: Tensor, validation_size: int, seed: int) -> Tensor:
+    """Give the numbers of all examples, first of those for validation, in which classes are as frequent as in all.
+
+    Raises:
+        InputError: The targets are not classes, or there are too few examples of one, or for so many classes.
+    """
+    if targets.is_floating_point() or targets.dim() > 1:
+        raise InputError(f"stratify is for classes, one whole number an example; got targets of {targets.dtype}.")
+    from sklearn.model_selection import train_test_split  # slow to import, and rarely needed
+
+    numbers = np.arange(len(targets))
+    try:
+        parts = train_test_split(numbers, test_size=validation_size, stratify=targets.numpy(), random_state=seed)
+    except ValueError as error:
+        raise InputError(f"stratify cannot split {len(targets)} examples for {validation_size}: {error}") from None
+    return torch.from_numpy(np.concatenate(parts[::-1]))
 
 
 def channel_statistics(inputs: Tensor) -> tuple[float | Tensor, float | Tensor]:

@@ -140,8 +140,9 @@ def split_data(
     training_size: int | None = None,
     validation_size: int,
     split_seed: int = 0,
+    order: Tensor | None = None,
 ) -> Data:
-    """Split development examples into training and validation by one seeded permutation.
+    """Split development examples into training and validation by one seeded permutation, or in an order given.
 
     The validation examples are the same for every `training_size`, and smaller training splits are prefixes of larger
     ones, so that results at different sizes are comparable.
@@ -153,6 +154,7 @@ def split_data(
         training_size: Training examples to keep; None keeps all that validation leaves.
         validation_size: Validation examples, at least 1.
         split_seed: Seed of the permutation, of its own: no run's seed moves the split.
+        order: Numbers of all examples, those for validation first; by default that permutation.
 
     Raises:
         InputError: The sizes are not positive, or larger than what there is.
@@ -164,7 +166,8 @@ def split_data(
             f"training_size + validation_size must be at most {len(development)} with at least 1 each for {name}; "
             f"got {training_size} and {validation_size}."
         )
-    order = torch.randperm(len(development), generator=torch.Generator().manual_seed(split_seed))
+    if order is None:
+        order = torch.randperm(len(development), generator=torch.Generator().manual_seed(split_seed))
     training = development[order[validation_size : validation_size + training_size]]
     scaled = training.inputs.double().div(255) if training.inputs.dtype == torch.uint8 else training.inputs.double()
     return Data(

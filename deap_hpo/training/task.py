@@ -134,6 +134,7 @@ class Task:
         test: Any = None,
         name: str = "task",
         split_seed: int = 0,
+        stratify: bool = False,
         normalize: bool = True,
         loss: Measure | None = None,
         metrics: Mapping[str, Measure] | None = None,
@@ -153,6 +154,8 @@ class Task:
             test: Examples that the search must not see, as data of their own; or None.
             name: Name for people and for the record.
             split_seed: Seed of the choice of validation examples.
+            stratify: Whether classes are as frequent among these as in all data, as scikit-learn's `train_test_split`
+                does it.
             normalize: Whether inputs other than whole numbers are brought to mean 0 and standard deviation 1 by the
                 training examples: each feature of a table, each channel of an image. The trained network expects the
                 same, `task.data.prepare(inputs)`, wherever it is used.
@@ -174,7 +177,15 @@ class Task:
             >>> len(task.data.training), task.data.test, list(task.metrics)
             (80, None, ['mean_absolute_error'])
         """
-        read = read_data(name, data, validation=validation, test=test, split_seed=split_seed, normalize=normalize)
+        read = read_data(
+            name,
+            data,
+            validation=validation,
+            test=test,
+            split_seed=split_seed,
+            stratify=stratify,
+            normalize=normalize,
+        )
         classes = not read.training.targets.is_floating_point()
         if metrics is None:
             metrics = {"accuracy": accuracy} if classes else {"mean_absolute_error": mean_absolute_error}

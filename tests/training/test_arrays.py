@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -77,6 +78,41 @@ def test_the_split_is_disjoint_complete_and_moved_by_its_seed_alone() -> None:
     )
     other = read_data("table", (TABLE, np.arange(60)), validation=13, split_seed=1)
     assert not torch.equal(other.validation.targets, data.validation.targets)
+
+
+def test_a_stratified_split_has_classes_as_frequent_as_all_data() -> None:
+    targets = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
+    data = (torch.arange(100.0)[:, None], targets)
+    made = read_data("x", data, validation=0.2, stratify=True, normalize=False)
+    assert made.validation.targets.bincount().tolist() == [12, 6, 2]
+    assert made.training.targets.bincount().tolist() == [48, 24, 8]
+    both = torch.cat([made.training.inputs, made.validation.inputs]).flatten()
+    assert both.sort().values.tolist() == torch.arange(100.0).tolist()
+    assert torch.equal(targets[made.validation.inputs.flatten().long()], made.validation.targets)
+    again = read_data("x", data, validation=20, stratify=True, normalize=False)
+    assert torch.equal(again.validation.inputs, made.validation.inputs)
+    assert again.description == made.description
+    other = read_data("x", data, validation=20, stratify=True, normalize=False, split_seed=1)
+    assert not torch.equal(other.validation.inputs.sort(0).values, made.validation.inputs.sort(0).values)
+    assert made.description["stratify"] is True
+    assert "stratify" not in read_data("x", data).description
+
+
+@pytest.mark.parametrize(
+    ("targets", "validation", "message"),
+    [
+        (torch.rand(20), 0.2, "stratify is for classes, one whole number an example; got targets of torch.float32."),
+        (torch.zeros(20, 2).long(), 0.2, "stratify is for classes, one whole number an example"),
+        (torch.tensor([0] * 19 + [1]), 0.2, "stratify cannot split 20 examples for 4: The least populated class"),
+        (torch.arange(20) % 5, 3, "stratify cannot split 20 examples for 3: The test_size = 3 should be greater"),
+        (torch.arange(20) % 2, (torch.rand(4, 1), torch.arange(4) % 2), "stratify is for a share or a number"),
+    ],
+)
+def test_what_cannot_be_stratified_is_refused(targets: Tensor, validation: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_data("x", (torch.rand(len(targets), 1), targets), validation=validation, stratify=True)
+    with pytest.raises(InputError, match="stratify must be True or False; got 'yes'"):
+        read_data("x", (torch.rand(20, 1), torch.arange(20) % 2), stratify="yes")
 
 
 def test_other_data_is_known_by_its_digest() -> None:
