@@ -437,7 +437,7 @@ def test_a_trainer_is_an_objective_and_the_best_network_comes_back(digits_task: 
         quick(trainer, {"lr": Float(1e-3, 1.0)}, pruner=MedianPruner())
     with pytest.raises(InputError, match=r"^momentum must be a finite number from 0 to 1; got 1.5.$"):
         quick(trainer, {"momentum": Float(0.0, 1.5)})
-    with pytest.raises(InputError, match=r"^optimizer must be one of adam, adamw, sgd; got 'adma'.$"):
+    with pytest.raises(InputError, match=r"^optimizer must be one of adam, adamw, rmsprop, sgd; got 'adma'.$"):
         quick(trainer, {"optimizer": Categorical(["sgd", "adam", "adma"])})
 
 

@@ -21,14 +21,15 @@ class Recipe:
     """Settings of one training; the defaults are those of plain torch.
 
     Attributes:
-        optimizer: "sgd", "adam" or "adamw" (decoupled weight decay), as in `torch.optim`.
+        optimizer: "sgd", "rmsprop", "adam" or "adamw" (decoupled weight decay), as in `torch.optim`.
         lr: Learning rate, >= 0.
-        momentum: Momentum of SGD, in [0, 1].
+        momentum: Momentum of SGD and RMSprop, in [0, 1].
         nesterov: Nesterov momentum (SGD with momentum > 0 only).
         weight_decay: Weight decay, >= 0.
         beta1: Decay of Adam's first moment, in [0, 1).
         beta2: Decay of Adam's second moment, in [0, 1).
-        eps: Term that keeps Adam's denominator from zero, >= 0.
+        alpha: Decay of RMSprop's mean square, in [0, 1).
+        eps: Term that keeps the denominator of Adam and RMSprop from zero, >= 0.
         batch_size: Examples per training step, >= 1; the last batch of an epoch may be smaller.
         schedule: "constant", "step" (times `gamma` every `step_size` epochs) or "cosine" (to zero after the last step).
         gamma: Factor of the step schedule, >= 0.
@@ -46,7 +47,7 @@ class Recipe:
         >>> Recipe(optimizer="sdg")
         Traceback (most recent call last):
             ...
-        deap_hpo.errors.InputError: optimizer must be one of adam, adamw, sgd; got 'sdg'.
+        deap_hpo.errors.InputError: optimizer must be one of adam, adamw, rmsprop, sgd; got 'sdg'.
     """
 
     optimizer: str = "sgd"
@@ -56,6 +57,7 @@ class Recipe:
     weight_decay: float = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
+    alpha: float = 0.99
     eps: float = 1e-8
     batch_size: int = 64
     schedule: str = "constant"
@@ -72,7 +74,7 @@ class Recipe:
             value = getattr(self, name)
             if not _is_within(value, low, high):
                 raise InputError(f"{name} must be a finite number from {low:g} to {high:g}; got {value!r}.")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "alpha"):
             if getattr(self, name) == 1:
                 raise InputError(f"{name} must be less than 1; got {getattr(self, name)!r}.")
         bound = self.max_grad_norm
@@ -85,15 +87,24 @@ class Recipe:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All values by name, as they are recorded; a `max_grad_norm` of None is left out.
+        """All values by name, as they are recorded; of `max_grad_norm` and `alpha` only what is not the default.
 
         Example:
             >>> "max_grad_norm" in Recipe().settings, Recipe(max_grad_norm=1.0).settings["max_grad_norm"]
             (False, 1.0)
         """
-        # Records of before there was a bound go on: they have to be what a recipe without one says.
-        unset = {"max_grad_norm"} if self.max_grad_norm is None else set()
+        unset = {name for name, default in _LATER.items() if getattr(self, name) == default}
         return {name: value for name, value in asdict(self).items() if name not in unset}
+
+    @property
+    def moments(self) -> frozenset[str]:
+        """What the optimiser keeps for each parameter: kinds of moments, as `TrainingState` names them.
+
+        Example:
+            >>> sorted(Recipe(optimizer="rmsprop", momentum=0.9).moments), sorted(Recipe().moments)
+            (['rms_square', 'rms_velocity'], [])
+        """
+        return _MOMENTS[self.optimizer] | (_OF_MOMENTUM.get(self.optimizer, _NONE) if self.momentum > 0 else _NONE)
 
     def lr_factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """Give what the learning rate is multiplied by at a step.
@@ -113,12 +124,19 @@ class Recipe:
 
 
 _UNBOUNDED = sys.float_info.max
+# Fields that came later: records of before go on, for which they have to be what a recipe without them says.
+_LATER = {"max_grad_norm": None, "alpha": 0.99}
+_NONE = frozenset[str]()
+_OF_ADAM = frozenset({"mean", "square"})
+_MOMENTS = {"sgd": _NONE, "rmsprop": frozenset({"rms_square"}), "adam": _OF_ADAM, "adamw": _OF_ADAM}
+_OF_MOMENTUM = {"sgd": frozenset({"velocity"}), "rmsprop": frozenset({"rms_velocity"})}
 _RANGES = {
     "lr": (0.0, _UNBOUNDED),
     "momentum": (0.0, 1.0),
     "weight_decay": (0.0, _UNBOUNDED),
     "beta1": (0.0, 1.0),
     "beta2": (0.0, 1.0),
+    "alpha": (0.0, 1.0),
     "eps": (0.0, _UNBOUNDED),
     "gamma": (0.0, _UNBOUNDED),
     "warmup": (0.0, _UNBOUNDED),
@@ -136,6 +154,12 @@ def _sgd(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Opti
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.nesterov and recipe.momentum > 0,
+    )
+
+
+def _rmsprop(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.RMSprop(
+        parameters, recipe.lr, recipe.alpha, recipe.eps, recipe.weight_decay, momentum=recipe.momentum
     )
 
 
@@ -163,6 +187,7 @@ def _constant(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> f
 
 OPTIMIZERS: dict[str, Callable[[Recipe, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
     "sgd": _sgd,
+    "rmsprop": _rmsprop,
     "adam": _adam,
     "adamw": _adamw,
 }

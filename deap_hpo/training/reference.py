@@ -228,7 +228,7 @@ class ReferenceTrainer(Evaluator):
             model = self._new_model(architecture, seed)
             optimizer = OPTIMIZERS[recipe.optimizer](recipe, model.parameters())
             if state is not None:
-                restore(state, model, optimizer)
+                restore(state, model, optimizer, recipe.moments)
             for epoch in added:
                 epoch_start = perf_counter()
                 with keyed_generators(seed, epoch):
@@ -254,7 +254,7 @@ class ReferenceTrainer(Evaluator):
                     kept = copied_tensors(model)
                 if curve.finished:
                     break
-        ended = capture(model, optimizer, epoch + 1, steps)
+        ended = capture(model, optimizer, recipe.moments, epoch + 1, steps)
         put_back(model, kept)
         about = environment(self.device, self.precision)
         return model, curve.evaluation(trainable_parameters(model), perf_counter() - start, about), ended

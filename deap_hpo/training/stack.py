@@ -20,7 +20,7 @@ from deap_hpo.training.stacked_batches import epoch_tables
 from deap_hpo.training.stacked_forward import Gradients, StackedForward
 from deap_hpo.training.stacked_networks import Unchanged, build_networks, stacked_rates, stacked_tensors
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
-from deap_hpo.training.state import MOMENTS, TrainingState
+from deap_hpo.training.state import TrainingState
 from deap_hpo.training.structure import Member, plain_attributes
 from deap_hpo.training.task import Task
 
@@ -99,11 +99,11 @@ class Stack:
     def _restore_moments(self) -> None:
         """Give each member the optimiser's moments of its state; they start afresh where it has none of their kind."""
         rows = self.optimizer.rows
-        kinds = MOMENTS.keys() & rows.keys()
         for i, member in enumerate(self.members):
             state = member.state
             if state is None:
                 continue
+            kinds = member.recipe.moments
             known = kinds <= state.moments.keys()
             if known and "offset" in rows and (state.counts or state.moments["mean"].keys() < dict(self.shapes).keys()):
                 raise NotStackable("some parameters have had fewer steps than others")
@@ -116,15 +116,12 @@ class Stack:
 
     def states(self, epochs: int) -> list[TrainingState]:
         """Give the members' states after so many epochs, as views of the stack's tensors."""
-        moments = MOMENTS.keys() & self.optimizer.rows.keys()
         steps = int(self.trained)
         states = []
         for i, member in enumerate(self.members):
-            # SGD without momentum keeps no velocity.
-            kept = [kind for kind in moments if kind != "velocity" or member.recipe.momentum > 0]
             offset = int(self.optimizer.rows["offset"][i]) if "offset" in self.optimizer.rows else steps
             weights = {**self._forward.named(self.weights[i]), **{name: b[i] for name, b in self.buffers.items()}}
-            named = {kind: self._forward.named(self.optimizer.rows[kind][i]) for kind in kept}
+            named = {kind: self._forward.named(self.optimizer.rows[kind][i]) for kind in sorted(member.recipe.moments)}
             states.append(TrainingState(epochs, steps, steps - offset, weights, named))
         return states
 

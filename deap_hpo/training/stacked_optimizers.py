@@ -24,8 +24,9 @@ class StackedOptimizer(Protocol):
     """The shape of a stacked optimiser.
 
     Attributes:
-        rows: Tensors with one row a member: moments [P, D] ("velocity"; "mean" and "square"), settings [P, 1], and
-            "offset" [P, 1], the steps that were trained before the moments began, where the optimiser counts steps.
+        rows: Tensors with one row a member: moments [P, D] ("velocity", "mean", ...; see `TrainingState`), settings
+            [P, 1], and "offset" [P, 1], the steps that were trained before the moments began, where the optimiser
+            counts steps.
     """
 
     rows: dict[str, Tensor]
@@ -116,6 +117,39 @@ class StackedSGD(_Stacked):
         weights.addcmul_(gradient, rate, value=-1)
 
 
+class StackedRMSprop(_Stacked):
+    """RMSprop with momentum and weight decay, as `torch.optim.RMSprop`.
+
+    Source: Tieleman & Hinton, "Lecture 6.5 - rmsprop" (Coursera, 2012); momentum: Graves, "Generating sequences with
+    recurrent neural networks" (arXiv:1308.0850), equations 38 to 45, without its centring.
+    """
+
+    def __init__(self, recipes: Sequence[Recipe], weights: Tensor) -> None:
+        super().__init__(recipes, weights)
+        if any(recipe.weight_decay for recipe in recipes):
+            self.rows["weight_decay"] = _column(recipes, "weight_decay", weights)
+        if any(recipe.momentum for recipe in recipes):
+            self.rows["momentum"] = _column(recipes, "momentum", weights)
+            self.rows["rms_velocity"] = torch.zeros_like(weights)
+        # In double precision, as torch computes 1 - alpha, until it meets the gradient.
+        self.rows["alpha"] = _column(recipes, "alpha", weights, torch.float64)
+        self.rows["eps"] = _column(recipes, "eps", weights)
+        self.rows["rms_square"] = torch.zeros_like(weights)
+
+    def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+        """Update `weights` in place; see `StackedOptimizer`."""
+        rows, dtype = self.rows, weights.dtype
+        gradient = self.clipped(gradient)
+        if "weight_decay" in rows:
+            gradient = torch.addcmul(gradient, weights, rows["weight_decay"])
+        average = rows["rms_square"].mul_(rows["alpha"].to(dtype))
+        average.addcmul_(gradient * (1 - rows["alpha"]).to(dtype), gradient)
+        change = gradient / average.sqrt().add_(rows["eps"])
+        if "rms_velocity" in rows:
+            change = rows["rms_velocity"].mul_(rows["momentum"]).add_(change)
+        weights.addcmul_(change, rate, value=-1)
+
+
 class StackedAdam(_Stacked):
     """Adam, as `torch.optim.Adam`; with `decoupled`, AdamW.
 
@@ -164,6 +198,7 @@ class StackedAdamW(StackedAdam):
 
 STACKED_OPTIMIZERS: dict[str, Callable[[Sequence[Recipe], Tensor], StackedOptimizer]] = {
     "sgd": StackedSGD,
+    "rmsprop": StackedRMSprop,
     "adam": StackedAdam,
     "adamw": StackedAdamW,
 }

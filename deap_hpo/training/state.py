@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError
 
 # What the optimisers keep for each parameter: our names, and those of `torch.optim`.
-MOMENTS = {"velocity": "momentum_buffer", "mean": "exp_avg", "square": "exp_avg_sq"}
+MOMENTS = {
+    "velocity": "momentum_buffer",
+    "rms_velocity": "momentum_buffer",
+    "rms_square": "square_avg",
+    "mean": "exp_avg",
+    "square": "exp_avg_sq",
+}
 _COUNTERS = "counters"
 _COUNTS = "updates"
 
@@ -26,9 +32,10 @@ class TrainingState:
     Attributes:
         epochs: Epochs trained so far.
         steps: Training steps so far.
-        updates: Steps of the optimiser since its moments began; fewer than `steps` where the optimiser was changed.
+        updates: Steps of Adam since its moments began; fewer than `steps` where the optimiser was changed.
         weights: Parameters and buffers of the network, by name.
-        moments: What the optimiser keeps, by kind ("velocity" of SGD; "mean" and "square" of Adam) and parameter.
+        moments: What the optimiser keeps, by kind ("velocity" of SGD; "rms_velocity" and "rms_square" of RMSprop;
+            "mean" and "square" of Adam) and parameter.
         counts: Its steps for the parameters that have had fewer than `updates`, having had no gradient in some.
     """
 
@@ -95,36 +102,34 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         own[name].copy_(tensor)
 
 
-def capture(model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> TrainingState:
-    """Copy the state of a training."""
+def capture(
+    model: nn.Module, optimizer: torch.optim.Optimizer, kinds: Set[str], epochs: int, steps: int
+) -> TrainingState:
+    """Copy the state of a training, whose optimiser keeps moments of these kinds."""
     moments: dict[str, dict[str, Tensor]] = {}
     steps_of: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         kept = optimizer.state.get(parameter, {})
-        if "step" in kept:
+        if "step" in kept and "mean" in kinds:  # else nothing depends on it
             steps_of[name] = int(kept["step"])
-        for kind, key in MOMENTS.items():
-            if kept.get(key) is not None:
-                moments.setdefault(kind, {})[name] = kept[key].detach().clone()
+        for kind in sorted(kinds):
+            if (moment := kept.get(MOMENTS[kind])) is not None:
+                moments.setdefault(kind, {})[name] = moment.detach().clone()
     updates = max(steps_of.values(), default=0)
     counts = {name: count for name, count in steps_of.items() if count < updates}
     return TrainingState(epochs, steps, updates, copied_tensors(model), moments, counts)
 
 
 @torch.no_grad()
-def restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a state into a network and its new optimiser.
+def restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer, kinds: Set[str]) -> None:
+    """Put a state into a network and its new optimiser, which keeps moments of these kinds.
 
     Moments of which the optimiser has no use are left out: Adam after SGD starts with none, and SGD without momentum
     forgets its velocity.
     """
     for name, tensor in network_tensors(model).items():
         tensor.copy_(fitting(state, name, tensor))
-    if isinstance(optimizer, torch.optim.SGD):
-        kinds = ["velocity"] if optimizer.defaults["momentum"] > 0 else []
-    else:
-        kinds = ["mean", "square"]
-    if not all(kind in state.moments for kind in kinds):
+    if not kinds <= state.moments.keys():
         return
     for name, parameter in model.named_parameters():
         # In the layout of the parameter, for the same bits as without the pause.
@@ -133,7 +138,7 @@ def restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optim
             for kind in kinds
             if name in state.moments[kind]
         }
-        if kept and "mean" in kinds:
+        if kept and "velocity" not in kinds:  # all but SGD look for it
             kept["step"] = torch.tensor(float(state.counts.get(name, state.updates)))
         if kept:
             optimizer.state[parameter] = kept

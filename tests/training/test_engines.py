@@ -140,7 +140,8 @@ class Hosts(TorchDispatchMode):
 
 # With one seed members share their batches; what an optimiser does with its gradients does not depend on that.
 @pytest.mark.parametrize(
-    ("optimizer", "seeds"), [("sgd", [3, 3, 3]), ("sgd", [3, 4, 5]), ("adam", [3, 3, 3]), ("adamw", [3, 4, 5])]
+    ("optimizer", "seeds"),
+    [("sgd", [3, 3, 3]), ("sgd", [3, 4, 5]), ("adam", [3, 3, 3]), ("adamw", [3, 4, 5]), ("rmsprop", [3, 4, 5])],
 )
 @pytest.mark.parametrize("network", [*STACKABLE, "losses"])
 def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, network, optimizer, seeds):

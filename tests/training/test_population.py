@@ -84,7 +84,7 @@ def test_every_loss_of_20_steps_is_the_references(network, members):
 
 
 @pytest.mark.parametrize("members", [1, 8])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 @pytest.mark.parametrize("network", ["mlp", "batch-norm", "recurrent"])
 def test_every_clipped_step_is_the_references(network, optimizer, members):
     trainer = PopulationTrainer(task_of_steps(network, optimizer), epochs=20, device="cpu")
@@ -113,7 +113,7 @@ def test_in_double_precision_even_high_rates_agree_to_ten_digits(network):
     assert_same_curves(got, expected, rel=1e-10)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 def test_batches_of_an_epoch_are_the_references(optimizer):
     # 64 examples in batches of 24: the last batch is smaller; two epochs: another order in each.
     task = small_task(batch_size=24, optimizer=optimizer)

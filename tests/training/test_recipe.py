@@ -49,13 +49,14 @@ def test_warm_up_multiplies_any_schedule():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"optimizer": "sdg"}, "optimizer must be one of adam, adamw, sgd; got 'sdg'"),
+        ({"optimizer": "sdg"}, "optimizer must be one of adam, adamw, rmsprop, sgd; got 'sdg'"),
         ({"schedule": "exp"}, "schedule must be one of constant, cosine, step; got 'exp'"),
         ({"lr": -0.1}, "lr must be a finite number from 0"),
         ({"lr": float("nan")}, "lr must be a finite number from 0"),
         ({"momentum": 1.5}, "momentum must be a finite number from 0 to 1; got 1.5"),
         ({"beta1": 1.0}, "beta1 must be less than 1; got 1.0"),
         ({"beta2": 1}, "beta2 must be less than 1; got 1"),
+        ({"alpha": 1.0}, "alpha must be less than 1; got 1.0"),
         ({"max_grad_norm": 0}, "max_grad_norm must be a finite number above 0, or None; got 0"),
         ({"max_grad_norm": -1.0}, "max_grad_norm must be a finite number above 0, or None; got -1.0"),
         ({"max_grad_norm": float("inf")}, "max_grad_norm must be a finite number above 0, or None; got inf"),

@@ -111,7 +111,7 @@ def test_hyperparameters_reach_recipe_and_model(digits_task: Task) -> None:
         ({"lr": -1.0}, "lr must be a finite number from 0"),
         ({"lr": math.nan}, "lr must be a finite number from 0"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
-        ({"optimizer": "sdg"}, "optimizer must be one of adam, adamw, sgd"),
+        ({"optimizer": "sdg"}, "optimizer must be one of adam, adamw, rmsprop, sgd"),
     ],
 )
 def test_wrong_hyperparameters_are_named(digits_task: Task, params: dict[str, float], said: str) -> None:

@@ -17,6 +17,11 @@ SETTINGS = {
     ],
 }
 SETTINGS["adamw"] = SETTINGS["adam"]
+SETTINGS["rmsprop"] = [
+    {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.01},
+    {"lr": 0.02, "alpha": 0.5, "eps": 1e-3},
+    {"lr": 0.05, "momentum": 0.3, "alpha": 0.0, "weight_decay": 0.1},
+]
 BOUNDS = {"free": [None] * 3, "clipped": [0.5, None, 2.0]}  # the gradients' norms are 0.5 to 4
 
 
@@ -36,7 +41,9 @@ def trained_by_torch(recipe, start, targets, steps):
 @pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
 @pytest.mark.parametrize("used", [slice(None), slice(1, 2)], ids=["all", "without momentum and decay"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize(("optimizer", "nesterov"), [("sgd", False), ("sgd", True), ("adam", False), ("adamw", False)])
+@pytest.mark.parametrize(
+    ("optimizer", "nesterov"), [("sgd", False), ("sgd", True), ("adam", False), ("adamw", False), ("rmsprop", False)]
+)
 def test_each_member_is_updated_as_torch_does(optimizer, nesterov, dtype, tolerance, used, bounds):
     recipes = [
         Recipe(optimizer=optimizer, nesterov=nesterov, max_grad_norm=bound, **one)

@@ -24,6 +24,7 @@ from deap_hpo.training.state import unpack
 PARAMS = {"lr": 0.02, "momentum": 0.9, "weight_decay": 1e-3}
 OTHER = {"lr": 0.05, "momentum": 0.5, "weight_decay": 0.0}
 ADAM = {"lr": 0.003, "beta1": 0.8, "weight_decay": 1e-3}
+RMS = {"lr": 0.002, "momentum": 0.5, "alpha": 0.9, "eps": 1e-3, "weight_decay": 1e-3}
 CLIPPED = {**ADAM, "max_grad_norm": 0.1}
 
 
@@ -60,6 +61,7 @@ def assert_same_tensors(got, expected):
         ("sgd", PARAMS, "constant"),
         ("adam", ADAM, "cosine"),
         ("adamw", CLIPPED, "step"),
+        ("rmsprop", RMS, "step"),
     ],
 )
 @pytest.mark.parametrize("network", ["paper-cnn", "batch-norm"])  # dropout; running statistics
@@ -98,6 +100,8 @@ SCHEDULES = {
     "momentum off and on": [PARAMS, {**PARAMS, "momentum": 0.0}, PARAMS],
     "clipping off and on": [{**PARAMS, "max_grad_norm": 0.1}, PARAMS, {**PARAMS, "max_grad_norm": 0.05}],
     "batch size": [PARAMS, {**PARAMS, "batch_size": 10}, {**OTHER, "batch_size": 32}],
+    "of RMSprop": [{**RMS, "optimizer": "rmsprop", **one} for one in ({}, {"momentum": 0.0}, {"alpha": 0.5}, {})],
+    "RMSprop after others": [PARAMS, *({**RMS, "optimizer": one} for one in ("rmsprop", "sgd", "adam", "rmsprop"))],
     "optimiser": [PARAMS, {**ADAM, "optimizer": "adam"}, {**ADAM, "optimizer": "adamw"}],
     "and back": [{**ADAM, "optimizer": "adam"}, PARAMS, {**ADAM, "optimizer": "adam"}],
 }
