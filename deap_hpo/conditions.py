@@ -83,6 +83,27 @@ class Conditions:
         conditions = self.allowed.get(name, {}).items()
         return all(parent in params and params[parent] in choices for parent, choices in conditions)
 
+    def required(self, names: Iterable[str]) -> dict[str, tuple[Choice, ...]]:
+        """Return the choices or values that others must have so that those named are in use, by the others' names.
+
+        There is none left where no choice lets all of them be.
+
+        Example:
+            >>> optimizer, momentum = Categorical(["sgd", "nag", "adam"]), Float(0.0, 0.9)
+            >>> one = {"optimizer": optimizer, "momentum": momentum, "dampening": Float(0.0, 0.5)}
+            >>> when = {"momentum": {"optimizer": ["sgd", "nag"]}, "dampening": {"optimizer": ["sgd"]}}
+            >>> conditions = Conditions(one, when)
+            >>> conditions.required(["momentum"]), conditions.required(["momentum", "dampening"])
+            ({'optimizer': ('sgd', 'nag')}, {'optimizer': ('sgd',)})
+        """
+        named = set(names)
+        found: dict[str, tuple[Choice, ...]] = {}
+        for name in reversed(self.allowed):  # what depends on others stands after them
+            if name in named or name in found:
+                for parent, choices in self.allowed[name].items():
+                    found[parent] = tuple(one for one in found.get(parent, choices) if one in choices)
+        return found
+
     def in_use(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the hyperparameters that are in use; `params` names all, in order."""
         used: dict[str, Any] = {}

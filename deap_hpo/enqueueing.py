@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deap import base
 
 from deap_hpo.config import RunConfig, make_config
+from deap_hpo.configurations import completed
 from deap_hpo.errors import InputError
-from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.recorded import load_study
 from deap_hpo.scales import plain
+from deap_hpo.seeding import derived_seed
 from deap_hpo.space import Space
 from deap_hpo.strategies import Strategy
 
 
-def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """Return the genomes of configurations.
+def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]], seed: int) -> list[list[float]]:
+    """Return the genomes of configurations; what one leaves out is drawn, by the seed and its position among them.
 
     Raises:
-        InputError: One of them is not a point of the space.
+        InputError: One of them is not a point of the space, or a part of one.
 
     Example:
         >>> from deap_hpo.space import Float
-        >>> genomes_of(Space({"lr": Float(0.0, 1.0)}), [{"lr": 0.25}])
-        [[0.25]]
-        >>> genomes_of(Space({"x": Float(0.0, 1.0)}), [{"x": 2.0}])
+        >>> genomes_of(Space({"lr": Float(0.0, 1.0), "x": Float(0.0, 1.0)}), [{"lr": 0.25}, {"lr": 0.25}], seed=1)
+        [[0.25, 0.6808979118332215], [0.25, 0.2025866444165112]]
+        >>> genomes_of(Space({"x": Float(0.0, 1.0)}), [{"x": 2.0}], seed=1)
         Traceback (most recent call last):
             ...
         deap_hpo.errors.InputError: enqueue[0] is not a point of the space: x: value must be within [0.0, 1.0]; got 2.0.
@@ -33,7 +36,7 @@ def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]]) -> lis
     genomes = []
     for i, configuration in enumerate(configurations):
         try:
-            genomes.append(space.encode(configuration))
+            genomes.append(completed(space, configuration, random.Random(derived_seed(seed, 3, i))))
         except (TypeError, ValueError) as error:
             raise InputError(f"enqueue[{i}] is not a point of the space: {error}") from None
     return genomes
@@ -117,36 +120,6 @@ class Enqueued:
         self._begun = True
 
 
-def best_configurations(recorded: Recorded, space: Space, count: int) -> list[dict[str, Any]]:
-    """Return the best different configurations of a study that are points of a space, best first.
-
-    Hyperparameters that the space does not have are left out.
-
-    Raises:
-        InputError: The study has none.
-    """
-    if recorded.space is None:
-        raise InputError(f"The study {recorded.name!r} has no space, so that its genomes say nothing to another one.")
-    sign = 1 if recorded.directions[0] == "minimize" else -1
-    ended = [entry for entry in recorded.entries if entry.evaluation.feasible]
-    found: list[dict[str, Any]] = []
-    for entry in sorted(ended, key=lambda entry: sign * entry.evaluation.value):
-        params = {name: value for name, value in recorded.space.decode(entry.genes).items() if name in space}
-        try:
-            space.encode(params)
-        except (TypeError, ValueError):
-            continue
-        if params not in found:
-            found.append(params)
-        if len(found) == count:
-            return found
-    if not found:
-        raise InputError(
-            f"The study {recorded.name!r} has no evaluation whose hyperparameters are points of this space."
-        )
-    return found
-
-
 def with_enqueued(config: RunConfig, source: str) -> RunConfig:
     """Return the run with the best configurations of an earlier study, in the same storage, enqueued.
 
@@ -160,6 +133,6 @@ def with_enqueued(config: RunConfig, source: str) -> RunConfig:
     name, _, count = source.partition(":")
     if count and not (count.isdecimal() and int(count)):
         raise InputError(f"--enqueue-from must be STUDY or STUDY:COUNT, with a count of at least 1; got {source!r}.")
-    known = best_configurations(load_study(name, config.study.storage), config.search_space, int(count or 3))
+    known = load_study(name, config.study.storage).best_configurations(int(count or 3), config.search_space)
     plain = config.model_dump(mode="json")
     return make_config({**plain, "evolution": {**plain["evolution"], "enqueue": [*config.evolution.enqueue, *known]}})

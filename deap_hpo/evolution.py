@@ -112,14 +112,14 @@ def algorithm_of(
         (4, [4, 2, 2])
     """
     loop = loop_of(space, evolution, evaluator)
-    toolbox = toolbox_of(space, evolution, directions, loop)
+    toolbox = toolbox_of(space, evolution, directions, loop, seed)
     proposer = loop or strategy_for(space, evolution, seed, evaluator.epochs if evaluator else None)
     check_lengths(evaluator, space, evolution)
     return Algorithm(evolution, toolbox, proposer)
 
 
 def toolbox_of(
-    space: Space, evolution: EvolutionConfig, directions: Sequence[Direction], loop: Loop | None
+    space: Space, evolution: EvolutionConfig, directions: Sequence[Direction], loop: Loop | None, seed: int
 ) -> base.Toolbox:
     """Make the toolbox of a run: the operators of its algorithm, and `genome`, the type of its individuals.
 
@@ -130,15 +130,17 @@ def toolbox_of(
         evolution: The algorithm and its settings.
         directions: Which way is better, for each objective.
         loop: The algorithm, where it has a loop and a population of its own; None for a strategy.
+        seed: Seed of the run.
 
     Raises:
-        InputError: The algorithm does not take so many objectives, or has no such argument.
+        InputError: The algorithm does not take so many objectives, or has no such argument; or what is enqueued is not
+            in the space.
 
     Example:
         >>> from deap_hpo.space import Float
         >>> evolution = EvolutionConfig(algorithm="pbt", population=4, generations=2)
         >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
-        >>> toolbox = toolbox_of(space, evolution, ["minimize"], loop_of(space, evolution))
+        >>> toolbox = toolbox_of(space, evolution, ["minimize"], loop_of(space, evolution), seed=1)
         >>> individuals = toolbox.population(n=3)
         >>> len(individuals), len(individuals[0]), individuals[0].fitness.weights
         (3, 1, (-1.0,))
@@ -165,7 +167,7 @@ def toolbox_of(
     if loop is not None:
         loop.register(toolbox, count)
         if evolution.enqueue:
-            enqueue_into(toolbox, genomes_of(space, evolution.enqueue), toolbox.genome)
+            enqueue_into(toolbox, genomes_of(space, evolution.enqueue, seed), toolbox.genome)
     return toolbox
 
 
@@ -198,4 +200,4 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
         if about not in _SETTINGS or about in evolution.arguments:
             raise
         raise InputError(f"{error} The strategy {evolution.algorithm} takes it from {_SETTINGS[about]}.") from None
-    return Enqueued(strategy, genomes_of(space, evolution.enqueue)) if evolution.enqueue else strategy
+    return Enqueued(strategy, genomes_of(space, evolution.enqueue, seed)) if evolution.enqueue else strategy

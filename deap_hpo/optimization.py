@@ -112,7 +112,8 @@ def optimize(
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
             `mutation`, and for what has epochs `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
             `deap_hpo.pareto.NSGASettings`.
-        enqueue: Hyperparameters to try first, such as those in use so far.
+        enqueue: Hyperparameters to try first, such as those in use so far, or the best of an earlier study
+            (`study.best_configurations(3)`). Those that one leaves out are drawn, by `seed` and its position.
         seed: Seed of the whole run, at least 0.
         common_random_numbers: Whether `random`, numpy and torch draw the same in every evaluation, so that
             configurations are compared on equal terms; if not, each evaluation draws anew.

@@ -1,21 +1,21 @@
-"""What a study has found: its best evaluation, its trials as a table, its trained network, itself as HTML."""
+"""What a study has found: its best evaluation, its trials as a table, its trained network."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
+from deap_hpo.checks import check_integer
+from deap_hpo.configurations import best_configurations
 from deap_hpo.entries import Entry, best_entry, params_of
-from deap_hpo.errors import InputError, first_difference
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import given_names, names_of_objectives
 from deap_hpo.record import Record
 from deap_hpo.space import Space
 from deap_hpo.storage import states_folder
-from deap_hpo.wording import format_cell, format_value, plural
+from deap_hpo.wording import format_value, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
     from deap_hpo.continuation import Continuations
     from deap_hpo.training.checkpoints import CheckpointStore
-    from deap_hpo.training.reference import ReferenceTrainer
     from deap_hpo.training.trainers import Trainer
-
-_ROWS = 5  # best evaluations in the HTML of a study
-_PLACE = ("device", "precision")  # where a trainer computes: another agrees within rounding
 
 
 class Results:
@@ -80,6 +76,45 @@ class Results:
     def best_value(self) -> float:
         """First objective of the best evaluation."""
         return self.best.evaluation.value
+
+    def best_configurations(self, count: int, space: Space | None = None) -> list[dict[str, Any]]:
+        """Give the hyperparameters of the best evaluations, best first, for another study to begin with.
+
+        Args:
+            count: How many different ones, at most; at least 1.
+            space: The other study's space: hyperparameters that it does not have are left out, and so are
+                configurations that are outside its bounds. By default this study's own.
+
+        Returns:
+            The configurations, for ``optimize(enqueue=...)``, where hyperparameters that are new are drawn. Of several
+            objectives, the first says which are the best.
+
+        Raises:
+            InputError: There is none, or the study has no space.
+
+        Example:
+            >>> from deap_hpo import Float, optimize
+            >>> def loss(params):
+            ...     return params["x"] ** 2 + params.get("y", 0.0) ** 2
+            >>> old = optimize(loss, {"x": Float(-1.0, 1.0)}, max_evaluations=20)
+            >>> wider = {"x": Float(-2.0, 2.0), "y": Float(-2.0, 2.0)}
+            >>> new = optimize(loss, wider, enqueue=old.best_configurations(3), max_evaluations=20)
+            >>> new.params_of(new.entries[0])["x"] == old.best_params["x"]
+            True
+        """
+        count = check_integer("count", count, 1)
+        if self.space is None:
+            raise InputError(f"The study {self.name!r} has no space, so that its genomes say nothing to another one.")
+        wanted = self.space if space is None else Space.of(space)
+        found = best_configurations(self.entries, self.space, self.directions[0], count, wanted)
+        if not found:
+            whose = (
+                "which has a finite value and keeps its constraints"
+                if space is None
+                else ("whose hyperparameters are points of this space")
+            )
+            raise InputError(f"The study {self.name!r} has no evaluation {whose}.")
+        return found
 
     def pareto_front(self) -> list[Entry]:
         """Give the feasible evaluations that no other dominates, the best first objective first."""
@@ -135,9 +170,9 @@ class Results:
         Raises:
             InputError: What evaluated is not a trainer of this package, is not the one given, or is not known here.
         """
-        from deap_hpo.retraining import retrain
+        from deap_hpo.retraining import reference_of, retrain
 
-        return retrain(self._trainer(trainer), entry, self.entries, self.space)[0]
+        return retrain(reference_of(self, trainer), entry, self.entries, self.space)[0]
 
     def test_metrics(self, trainer: Trainer | None = None) -> dict[str, float]:
         """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.
@@ -148,7 +183,9 @@ class Results:
         Raises:
             InputError: There are no test examples, or as for `best_model`.
         """
-        trained_by = self._trainer(trainer)
+        from deap_hpo.retraining import reference_of
+
+        trained_by = reference_of(self, trainer)
         if trained_by.data.test is None:
             raise InputError("test_metrics() needs test examples, and the task's data have none.")
         loss, metrics = trained_by.measure(self.best_model(trainer), trained_by.data.test)
@@ -196,30 +233,6 @@ class Results:
     def _checkpoint_of(self, entry: Entry) -> str | None:
         return entry.evaluation.checkpoint
 
-    def _trainer(self, given: Trainer | None) -> ReferenceTrainer:
-        """What trains the networks again: what is given, or what evaluated in this process."""
-        from deap_hpo.training.trainers import Trainer
-
-        recorded = self.attributes.get("evaluator") or {}
-        if given is None and self.evaluator is None and "task" in recorded:
-            raise InputError(
-                f"The study {self.name!r} was not run in this process, and a record holds neither network nor data. "
-                "Give the trainer that it was run with, as in `study.best_model(make_trainer(task, epochs=5))`; of a "
-                f"run from the command line, `deap-hpo export {self.name}` writes the network."
-            )
-        evaluator = self.evaluator if given is None else given
-        if not isinstance(evaluator, Trainer):
-            raise InputError(
-                "The best network can be had from a study whose evaluations were trainings (`make_trainer`), with the "
-                f"trainer that did them; got {evaluator!r}. best_params has the hyperparameters."
-            )
-        if given is not None:
-            known, now = _without_place(recorded), _without_place(json.loads(json.dumps(evaluator.settings)))
-            if known != now:
-                was, other = first_difference(known, now)
-                raise InputError(f"trainer must be as that of the study {self.name!r}, which had {was}; got {other}.")
-        return evaluator.reference
-
     def trials_dataframe(self) -> pd.DataFrame:
         """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""
         from deap_hpo.analysis.tables import trials_table
@@ -241,36 +254,9 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Show the study in a notebook: how much was done, and the best evaluations."""
-        from deap_hpo.analysis.tables import best_trials, value_columns
+        from deap_hpo.notebook import study_html
 
-        trials = self.trials_dataframe()
-        seed = f"seed {self.attributes.get('seed')}, {self.directions[0]}"
-        if trials.empty:
-            return f"<p><b>{escape(self.name)}</b> ({seed}): no evaluations yet.</p>"
-        statuses = trials["status"].value_counts()
-        cached = int(trials["duplicate_of"].notna().sum())
-        counts = [f"{plural(len(trials), 'evaluation')} in {plural(trials['generation'].nunique(), 'generation')}"]
-        counts += [f"{cached} cached"] if cached else []
-        counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
-        best = best_trials(trials, self.directions[0])
-        columns = value_columns(given_names(self.attributes, len(self.directions)), len(self.directions))
-        if len(columns) > 1:
-            best = best[best["number"].isin([entry.number for entry in self.pareto_front()])]
-        told = {f"metrics_{name}" for name in self.objective_names}
-        names = [
-            name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_")) and name not in told
-        ]
-        called = dict(zip(columns, self.objective_names, strict=True))
-        parts = ["epochs"] if "epochs" in best else []
-        shown = best.head(_ROWS)[["number", "generation", *parts, *called, *names]].rename(
-            columns=lambda name: called[name] if name in called else name.split("_", 1)[-1]
-        )
-        table = shown.to_html(index=False, border=0, float_format=format_cell) if len(best) else ""
-        return f"<p><b>{escape(self.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"
-
-
-def _without_place(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in _PLACE}
+        return study_html(self)
 
 
 class LiveResults(Results):

@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from deap_hpo.entries import Entry, schedule_of
-from deap_hpo.errors import InputError, warn
+from deap_hpo.errors import InputError, first_difference, warn
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.space import Space
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
+from deap_hpo.training.trainers import Trainer
 
-if TYPE_CHECKING:
-    from deap_hpo.training.trainers import Trainer
-
+_PLACE = ("device", "precision")  # where a trainer computes: another agrees within rounding
 _ROUNDING = 0.05  # of a validation loss, relative: what other devices, and stacks, may make of it over some epochs
+
+
+def reference_of(study: Any, given: Trainer | None) -> ReferenceTrainer:
+    """Give what trains the networks of a study again.
+
+    Args:
+        study: The study, live or on record.
+        given: The trainer that evaluated, made as it was then; None where that was in this process.
+
+    Raises:
+        InputError: What evaluated is not a trainer of this package, is not the one given, or is not known here.
+    """
+    recorded = study.attributes.get("evaluator") or {}
+    if given is None and study.evaluator is None and "task" in recorded:
+        raise InputError(
+            f"The study {study.name!r} was not run in this process, and a record holds neither network nor data. "
+            "Give the trainer that it was run with, as in `study.best_model(make_trainer(task, epochs=5))`; of a "
+            f"run from the command line, `deap-hpo export {study.name}` writes the network."
+        )
+    evaluator = study.evaluator if given is None else given
+    if not isinstance(evaluator, Trainer):
+        raise InputError(
+            "The best network can be had from a study whose evaluations were trainings (`make_trainer`), with the "
+            f"trainer that did them; got {evaluator!r}. best_params has the hyperparameters."
+        )
+    if given is not None:
+        known, now = _without_place(recorded), _without_place(json.loads(json.dumps(evaluator.settings)))
+        if known != now:
+            was, other = first_difference(known, now)
+            raise InputError(f"trainer must be as that of the study {study.name!r}, which had {was}; got {other}.")
+    return evaluator.reference
+
+
+def _without_place(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in _PLACE}
 
 
 def retrain(

@@ -136,7 +136,7 @@ class EvolutionConfig(Section):
     )
     indpb: float = Field(0.1, ge=0, le=1, description="truncation, resample: probability of redrawing each gene.")
     arguments: dict[str, Any] = Field({}, description="Further arguments of pbt, nsga-ii, nsga-iii or of a strategy.")
-    enqueue: list[dict[str, Any]] = Field([], description="Hyperparameters that are tried first.")
+    enqueue: list[dict[str, Any]] = Field([], description="Hyperparameters to try first; others are drawn.")
     target: float | None = Field(None, allow_inf_nan=False, description="Value of the objective at which the run ends.")
     patience: int | None = Field(None, ge=1, description="Generations without a better value after which it ends.")
     stages: list[int] = Field([], description="Epochs after which hopeless trainings end, then those of a whole one.")

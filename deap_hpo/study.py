@@ -127,7 +127,7 @@ class Study(LiveResults):
         self._count, self.generation = 0, 0  # evaluations asked for, and batches complete
         self._continuations = Continuations(self.record, self.executor, self._decode)
         self._batch: tuple[list[Entry], float] = ([], 0.0)
-        # Streams 0 and 1 are the generators', 2 the evaluations'.
+        # Streams 0 and 1 are the generators', 2 the evaluations', 3 that of what is enqueued.
         random.seed(derived_seed(self.seed, 0))
         np.random.seed(derived_seed(self.seed, 1))
 

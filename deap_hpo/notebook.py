@@ -1,0 +1,44 @@
+"""A study as a notebook shows it."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from deap_hpo.analysis.tables import best_trials, value_columns
+from deap_hpo.goals import given_names
+from deap_hpo.wording import format_cell, plural
+
+_ROWS = 5  # best evaluations
+
+
+def study_html(study: Any) -> str:
+    """Give a study, live or on record, as HTML: how much was done, and the best evaluations.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> study_html(optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, max_evaluations=20))[:60]
+        '<p><b>study</b> (seed 0, minimize): 20 evaluations in 2 gene'
+    """
+    trials = study.trials_dataframe()
+    seed = f"seed {study.attributes.get('seed')}, {study.directions[0]}"
+    if trials.empty:
+        return f"<p><b>{escape(study.name)}</b> ({seed}): no evaluations yet.</p>"
+    statuses = trials["status"].value_counts()
+    cached = int(trials["duplicate_of"].notna().sum())
+    counts = [f"{plural(len(trials), 'evaluation')} in {plural(trials['generation'].nunique(), 'generation')}"]
+    counts += [f"{cached} cached"] if cached else []
+    counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
+    best = best_trials(trials, study.directions[0])
+    columns = value_columns(given_names(study.attributes, len(study.directions)), len(study.directions))
+    if len(columns) > 1:
+        best = best[best["number"].isin([entry.number for entry in study.pareto_front()])]
+    told = {f"metrics_{name}" for name in study.objective_names}
+    names = [name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_")) and name not in told]
+    called = dict(zip(columns, study.objective_names, strict=True))
+    parts = ["epochs"] if "epochs" in best else []
+    shown = best.head(_ROWS)[["number", "generation", *parts, *called, *names]].rename(
+        columns=lambda name: called[name] if name in called else name.split("_", 1)[-1]
+    )
+    table = shown.to_html(index=False, border=0, float_format=format_cell) if len(best) else ""
+    return f"<p><b>{escape(study.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"
