@@ -33,6 +33,7 @@ def evolve(
     *,
     executor: Executor | None = None,
     resume: bool = False,
+    retry_failed: bool = False,
     callbacks: Sequence[Any] = (),
     verbose: bool = True,
 ) -> Outcome:
@@ -43,6 +44,7 @@ def evolve(
         trainer: Evaluates; made from the configuration where None.
         executor: Where evaluations are done; made from the configuration where None.
         resume: Whether the study may exist; what it holds is then replayed.
+        retry_failed: Whether evaluations on record that failed are tried again; see `deap_hpo.study.Study`.
         callbacks: See `deap_hpo.study.Study`.
         verbose: Whether to print the logbook as it grows.
 
@@ -83,6 +85,7 @@ def evolve(
             *early_stopping(evolution.target, evolution.patience, stages=len(evolution.stages) or 1),
         ],
         resume=resume,
+        retry_failed=retry_failed,
     ) as study:
         # Without its storage: a URL may hold a password.
         study.provenance.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))

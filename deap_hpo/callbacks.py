@@ -19,6 +19,13 @@ class Callback(Protocol):
         """Be told of a batch that is complete, replayed or new."""
 
 
+def tell(callbacks: Iterable[Any], event: str, study: Any, argument: Any) -> None:
+    """Tell those callbacks of an event that have a method of its name."""
+    for callback in callbacks:
+        if hasattr(callback, event):
+            getattr(callback, event)(study, argument)
+
+
 def check_callbacks(callbacks: Iterable[Any]) -> list[Any]:
     """Return callbacks as a list.
 

@@ -124,7 +124,7 @@ def run(
 
             print_plan(settings, output, as_json=as_json)
         else:
-            _run(settings, resume=False, as_json=as_json, debug=debug)
+            _run(settings, as_json=as_json, debug=debug)
 
 
 @app.command(
@@ -140,6 +140,9 @@ def resume(
     executor: Executor = None,
     workers: Workers = None,
     address: Address = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed evaluations again, and go on from what comes of them.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -153,15 +156,15 @@ def resume(
         given = settings_of({**named, **execution_of(executor, workers, address)})
         settings = make_config(config, [*(overrides or []), *given])
         check_overrides(settings, overrides or [])
-        _run(settings, resume=True, as_json=as_json, debug=debug)
+        _run(settings, resume=True, retry_failed=retry_failed, as_json=as_json, debug=debug)
 
 
-def _run(config: RunConfig, *, resume: bool, as_json: bool, debug: bool) -> None:
+def _run(config: RunConfig, *, resume: bool = False, retry_failed: bool = False, as_json: bool, debug: bool) -> None:
     from deap_hpo.commands.job import run_job
     from deap_hpo.storage import storage_option
 
     with reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
-        run_job(config, output, errors, resume=resume, as_json=as_json)
+        run_job(config, output, errors, resume=resume, retry_failed=retry_failed, as_json=as_json)
 
 
 @app.command(

@@ -250,7 +250,9 @@ class Continuations:
         worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=directions[0] == "minimize")
         best = _best(self._record, directions)
         needed = [*paused, *(entry.number for entry in [*worst_first, *best])]  # the least important first
-        references = [self.reference(number) for number in needed]
+        # What gave way to a retry may still be asked for.
+        ahead = [entry for entry in self._record.superseded if entry.number > max(one.number for one in batch)]
+        references = [*(entry.evaluation.checkpoint for entry in ahead), *(self.reference(number) for number in needed)]
         self._checkpoints.collect([reference for reference in references if reference is not None])
 
 

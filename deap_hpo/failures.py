@@ -100,8 +100,14 @@ class NotAllFailed:
         if self._storage is None:
             mended += "start again."
         else:
-            delete = f"deap-hpo delete {study.name}{storage_option(str(self._storage))}"
-            mended += f"delete what is on record (`{delete}`), or start under another name."
+            option = storage_option(str(self._storage))
+            by_command = "config" in study.attributes
+            retry = (
+                f"`deap-hpo resume {study.name}{option} --retry-failed`"
+                if by_command
+                else "resume=True, retry_failed=True"
+            )
+            mended += f"try again ({retry}), or delete what is on record (`deap-hpo delete {study.name}{option}`)."
         one = len(first) == 1
         failed = "The first evaluation failed" if one else f"All of the first {len(first)} evaluations failed"
         raise InputError(f"{failed}{said} The first one said:\n\n{first[0].evaluation.error.strip()}\n\n{mended}")

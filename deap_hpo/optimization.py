@@ -80,6 +80,7 @@ def optimize(
     name: str = "study",
     storage: str | Path | None = None,
     resume: bool = False,
+    retry_failed: bool = False,
     executor: Executor | None = None,
     pruner: Pruner | None = None,
     target: float | None = None,
@@ -121,6 +122,8 @@ def optimize(
         storage: Path of an SQLite file, or a database's URL, where every evaluation is recorded as it ends; None keeps
             the record in memory.
         resume: Whether the study may exist; it then goes on where it was, and ends as if it had never stopped.
+        retry_failed: With `resume`, whether evaluations that failed are tried again, when their cause is mended. The
+            study then ends as if they had not failed; evaluations that it has no use for any more are `superseded`.
         executor: Where evaluations are done; one after the other in this process by default, side by side with
             `ProcessExecutor()`.
         pruner: Ends hopeless evaluations of a function early; see `MedianPruner`.
@@ -197,6 +200,7 @@ def optimize(
                     common_random_numbers=common_random_numbers,
                     directions=directions,
                     resume=resume,
+                    retry_failed=retry_failed,
                     executor=executor,
                     settings={"evolution": evolution.identity()},
                     max_evaluations=max_evaluations,

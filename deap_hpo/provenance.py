@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import deap_hpo
 from deap_hpo.errors import warn
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.fingerprint import code_digest, described
@@ -21,9 +22,9 @@ class Provenance:
 
     Example:
         >>> facts = Provenance(Record("run", None, None, ["minimize"], {}))
-        >>> facts.note("version", "0.1.0")
-        >>> facts.record.attributes["version"]
-        '0.1.0'
+        >>> facts.note("plan", "a grid of 5 by 5")
+        >>> facts.record.attributes["plan"], facts.record.attributes["version"]
+        ('a grid of 5 by 5', '0.1.0')
     """
 
     def __init__(self, record: Record) -> None:
@@ -31,11 +32,12 @@ class Provenance:
         self._waiting: dict[str, Any] = {}
         self._digests = list(record.attributes.get("code", ()))
         self._brought: Any = None
+        self.note("version", deap_hpo.__version__)
 
     def note(self, key: str, value: Any) -> None:
         """Keep a fact (a JSON value), which `load_study` gives back among the attributes."""
         self._waiting[key] = value
-        if not len(self.record):
+        if self.record.is_new:
             self.write()
 
     def check(self, key: str, value: Any) -> None:

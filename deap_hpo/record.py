@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from optuna.storages import BaseStorage
 from deap_hpo.driver_lock import DriverLock
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError, first_difference
-from deap_hpo.evaluation import Direction
+from deap_hpo.evaluation import Direction, Evaluation
 from deap_hpo.interruption import undisturbed
 from deap_hpo.quiet_optuna import quiet_optuna
+from deap_hpo.retries import ATTRIBUTE, Attempts, check_retry
 from deap_hpo.space import Space
 from deap_hpo.storage import check_name, close_storage, errors_named, has_study, open_storage, storage_option
 from deap_hpo.trials import check_ours, directions_of, distributions, to_entry, to_trial
@@ -40,6 +42,7 @@ class Record:
         identity: What makes the run this run (seed, settings, ...), JSON values by name. A record that was made with
             another identity is refused.
         resume: Whether the study may exist already.
+        retry: Whether evaluations that failed, and what was recorded after them, give way; see `Attempts`.
 
     Raises:
         InputError: The name is not allowed, or exists although `resume` is false; the storage cannot be used; another
@@ -64,11 +67,13 @@ class Record:
         identity: Mapping[str, Any],
         *,
         resume: bool = False,
+        retry: bool = False,
     ) -> None:
         self.name = check_name(name)
+        check_retry(retry, resume)
         self._space = space
         self._distributions = distributions(space) if space else {}
-        self._entries: dict[int, Entry] = {}
+        self._retries: list[list[int]] | None = None  # to be noted before the first evaluation that they lead to
         self._at_the_end: Mapping[str, Any] | None = None  # the attributes, when it was closed
         self._backend = backend = open_storage(storage)
         try:
@@ -87,9 +92,15 @@ class Record:
                 self._check_directions(directions)
                 trials = self._study.get_trials(deepcopy=False)
                 check_ours(name, trials)
-                self._entries = {entry.number: entry for entry in (to_entry(one, directions) for one in trials)}
+                entries = [to_entry(one, directions) for one in trials]
+                self._is_new = not entries
+                self._attempts = Attempts(entries, self.attributes.get(ATTRIBUTE, []))
                 for key, value in {"space": space.to_dict() if space else None, **identity}.items():
                     self.check(key, value)
+                if retry:
+                    self._retries = self._attempts.with_retry()
+                    self._attempts = Attempts(entries, self._retries)
+                self._entries = {entry.number: entry for entry in self._attempts.current}
         except BaseException:
             self._let_go()
             raise
@@ -105,6 +116,28 @@ class Record:
 
     def __iter__(self) -> Iterator[Entry]:
         return (self._entries[number] for number in sorted(self._entries))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no evaluation has been recorded, of this run or before a retry."""
+        return self._is_new
+
+    @property
+    def superseded(self) -> Sequence[Entry]:
+        """The evaluations that gave way to a retry, in the order in which they were recorded."""
+        return self._attempts.superseded
+
+    def known_outcome(self, planned: Entry) -> Evaluation | None:
+        """Give what comes of an evaluation that need not be done.
+
+        An earlier one of the same configuration answers for it, or it is the same as one that gave way to a retry.
+        """
+        if planned.duplicate_of is None:
+            start = None if planned.start_from is None else self[planned.start_from]
+            return self._attempts.outcome_of(planned, start)
+        if planned.duplicate_of not in self:
+            return None
+        return replace(self[planned.duplicate_of].evaluation, seconds=0.0, retries=0)
 
     def as_completed(self) -> list[int]:
         """Numbers of the evaluations, in the order in which they came to be on record."""
@@ -124,8 +157,12 @@ class Record:
         """Put an evaluation on record; it is committed when this returns."""
         self.check_open()
         with errors_named(f"record of the study {self.name!r}"):
+            if self._retries is not None:
+                self._study.set_user_attr(ATTRIBUTE, self._retries)
+                self._retries = None
             self._study.add_trial(to_trial(entry, self._space, self._distributions))
         self._entries[entry.number] = entry
+        self._is_new = False
 
     @undisturbed()
     def note(self, key: str, value: Any) -> None:
@@ -150,7 +187,7 @@ class Record:
         """
         value = json.loads(json.dumps(value))
         known = self.attributes
-        if key not in known or not self._entries:  # nothing was made with what is noted
+        if key not in known or self.is_new:  # nothing was made with what is noted
             self.note(key, value)
         elif known[key] != value:
             recorded, given = first_difference(known[key], value)

@@ -16,6 +16,7 @@ from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
 from deap_hpo.results import Results
+from deap_hpo.retries import ATTRIBUTE, Attempts
 from deap_hpo.settings import applying
 from deap_hpo.space import Space
 from deap_hpo.storage import check_name, errors_named, has_study, opened
@@ -35,6 +36,7 @@ class Recorded(Results):
         entries: The evaluations, by number.
         attributes: What was noted about the run: seed, configuration, ...
         storage: Path or URL that it was read from.
+        superseded: The evaluations that gave way when failed ones were tried again, as they were recorded.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Recorded(Results):
     entries: tuple[Entry, ...]
     attributes: Mapping[str, Any]
     storage: str | None = None
+    superseded: tuple[Entry, ...] = ()
 
     def config(self, advice: str = "") -> Mapping[str, Any]:
         """Give the configuration of the run, as plain data.
@@ -142,13 +145,15 @@ def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded
         trials = study.get_trials(deepcopy=False)
         space = study.user_attrs.get("space")
         directions = directions_of(study)
+        attempts = Attempts([to_entry(one, directions) for one in trials], study.user_attrs.get(ATTRIBUTE, []))
         return Recorded(
             name=name,
             directions=directions,
             space=Space.from_dict(space) if space else None,
-            entries=tuple(sorted((to_entry(one, directions) for one in trials), key=lambda entry: entry.number)),
+            entries=tuple(sorted(attempts.current, key=lambda entry: entry.number)),
             attributes=study.user_attrs,
             storage=str(storage),
+            superseded=tuple(attempts.superseded),
         )
 
 

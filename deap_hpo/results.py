@@ -281,6 +281,11 @@ class LiveResults(Results):
         return tuple(self.record)
 
     @property
+    def superseded(self) -> tuple[Entry, ...]:
+        """The evaluations that gave way when failed ones were tried again, in the order in which they were recorded."""
+        return tuple(self.record.superseded)
+
+    @property
     def attributes(self) -> Mapping[str, Any]:
         """What was noted about the run: seed, settings, ..."""
         return self.record.attributes

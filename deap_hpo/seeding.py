@@ -27,6 +27,22 @@ def derived_seed(seed: int, *key: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
 
 
+def seed_evolution(seed: int) -> None:
+    """Seed the global generators of `random` and numpy, from which DEAP draws, for an evolution.
+
+    Streams 0 and 1 of the seed are the generators', 2 the evaluations', 3 that of what is enqueued.
+
+    Example:
+        >>> seed_evolution(1)
+        >>> first = random.random(), np.random.random()
+        >>> seed_evolution(1)
+        >>> (random.random(), np.random.random()) == first
+        True
+    """
+    random.seed(derived_seed(seed, 0))
+    np.random.seed(derived_seed(seed, 1))
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators of `random`, numpy and torch; torch's too if it is imported only inside.

@@ -206,14 +206,14 @@ class SteadyStudy(Study):
         done = 0
         try:
             while not self.budget.time_is_up:
-                entry = next((one for one in waiting if self._is_answered(one)), None)
+                allowed = list(self._open)[: self._within_budget(list(self._open.values()))]
+                to_begin = [one for one in waiting if one.duplicate_of is None and one.number in allowed]
+                known = [one for one in waiting if one.duplicate_of is not None] + to_begin
+                entry = next((one for one in known if self._answer(replace(one, generation=self.generation))), None)
                 if entry is not None:
                     waiting.remove(entry)
-                    evaluation = replace(self.record[entry.trained_number].evaluation, seconds=0.0, retries=0)
-                    self._acknowledge(replace(entry, evaluation=evaluation, generation=self.generation))
                 else:
-                    allowed = list(self._open)[: self._within_budget(list(self._open.values()))]
-                    for begun in [one for one in waiting if one.duplicate_of is None and one.number in allowed]:
+                    for begun in to_begin:
                         waiting.remove(begun)
                         under_way.append(begun)
                         requests += self._requests([(begun, self._individuals[begun.number - self._first])])
@@ -249,7 +249,3 @@ class SteadyStudy(Study):
 
     def _earlier(self) -> list[Entry]:
         return list(self.record)
-
-    def _is_answered(self, entry: Entry) -> bool:
-        """Whether an earlier evaluation of the same configuration is on record."""
-        return entry.duplicate_of is not None and entry.duplicate_of in self.record

@@ -7,19 +7,16 @@ ever saved: to resume is to run the same algorithm again, and to answer what is 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 from deap import tools
 
-import deap_hpo
 from deap_hpo.budget import Budget, WhileTimeLasts
-from deap_hpo.callbacks import check_callbacks
+from deap_hpo.callbacks import check_callbacks, tell
 from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.continuation import Continuations
 from deap_hpo.entries import Entry, check_unchanged, genes_of, tell_outcome, values_for, with_worst_values
@@ -34,7 +31,7 @@ from deap_hpo.provenance import Provenance
 from deap_hpo.pruning import Pruner, check_pruner
 from deap_hpo.record import Record
 from deap_hpo.results import LiveResults
-from deap_hpo.seeding import derived_seed, generators_kept
+from deap_hpo.seeding import derived_seed, generators_kept, seed_evolution
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.statistics import generation_statistics
 from deap_hpo.undone import UndoneWarning
@@ -59,6 +56,8 @@ class Study(LiveResults):
         seed: Seed of the run, at least 0.
         directions: "minimize" or "maximize", for each objective one; agrees with the individuals' weights.
         resume: Whether the study may exist already; if it does, what it holds is replayed.
+        retry_failed: With `resume`, whether evaluations that failed are tried again, and the run goes on from there;
+            what it does not ask for any more is `superseded`.
         executor: How evaluations are done; in this process by default.
         common_random_numbers: Whether all evaluations get the same seed, derived from `seed`, so that configurations
             are compared under equal luck, and a configuration is never evaluated twice. Otherwise evaluation number k
@@ -100,6 +99,7 @@ class Study(LiveResults):
         seed: int = 0,
         directions: Direction | Sequence[Direction] = "minimize",
         resume: bool = False,
+        retry_failed: bool = False,
         executor: Executor | None = None,
         common_random_numbers: bool = True,
         settings: Mapping[str, Any] | None = None,
@@ -117,19 +117,16 @@ class Study(LiveResults):
         self.pruner = None if pruner is None else check_pruner(pruner, len(self.directions))
         self.callbacks = [FailureWarning(), UndoneWarning(), *check_callbacks(callbacks)]
         self._common = check_flag("common_random_numbers", common_random_numbers)
-        identity = {"seed": self.seed, "common_random_numbers": self._common, "settings": dict(settings or {})}
-        identity["pruner"] = repr(pruner) if pruner else None
+        facts = {"seed": self.seed, "common_random_numbers": self._common, "settings": dict(settings or {})}
+        facts["pruner"] = repr(pruner) if pruner else None
         if storage is not None:  # of which there can be one driver alone
             end_if_only_imported()
-        self.record = Record(name, storage, self.space, self.directions, identity, resume=check_flag("resume", resume))
+        self.record = Record(name, storage, self.space, self.directions, facts, resume=resume, retry=retry_failed)
         self.provenance = Provenance(self.record)
-        self.provenance.note("version", deap_hpo.__version__)
         self._count, self.generation = 0, 0  # evaluations asked for, and batches complete
         self._continuations = Continuations(self.record, self.executor, self._decode)
         self._batch: tuple[list[Entry], float] = ([], 0.0)
-        # Streams 0 and 1 are the generators', 2 the evaluations', 3 that of what is enqueued.
-        random.seed(derived_seed(self.seed, 0))
-        np.random.seed(derived_seed(self.seed, 1))
+        seed_evolution(self.seed)
 
     def __enter__(self) -> Study:
         return self
@@ -218,7 +215,7 @@ class Study(LiveResults):
         """Count a batch that is on record whole."""
         self._count += len(entries)
         self.generation += 1
-        self._tell("on_generation", entries)
+        tell(self.callbacks, "on_generation", self, entries)
 
     def _plan(self, number: int, individual: Any) -> Entry:
         """Say which evaluation this is; check it against the record, if it is there."""
@@ -265,9 +262,9 @@ class Study(LiveResults):
         """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""
         missing = [(entry, individual) for entry, individual in planned if entry.number not in self.record]
         duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]
-        asked = [(entry, individual) for entry, individual in missing if entry.duplicate_of is None]
         if self.budget.time_is_up:
             return
+        asked = [one for one in missing if one[0].duplicate_of is None and not self._answer(one[0])]
         requests = WhileTimeLasts(self._requests(asked), self.budget)
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
             check_unchanged(asked[i][1], asked[i][0])
@@ -277,18 +274,21 @@ class Study(LiveResults):
         if self.budget.time_is_up:
             return
         for entry in duplicates:
-            source = self.record[entry.trained_number].evaluation
-            self._acknowledge(replace(entry, evaluation=replace(source, seconds=0.0, retries=0)))
+            self._answer(entry)
+
+    def _answer(self, entry: Entry) -> bool:
+        """Bring on record what need not be evaluated, and say whether it was that."""
+        # A pruner may have other limits than before a retry.
+        known = None if self.pruner and entry.duplicate_of is None else self.record.known_outcome(entry)
+        if known is not None:
+            self.provenance.write()
+            self._acknowledge(replace(entry, evaluation=known))
+        return known is not None
 
     def _acknowledge(self, entry: Entry) -> None:
         self.record.append(entry)
-        self._tell("on_evaluation", entry)
+        tell(self.callbacks, "on_evaluation", self, entry)
         raise_kept()
-
-    def _tell(self, event: str, argument: Any) -> None:
-        for callback in self.callbacks:
-            if hasattr(callback, event):
-                getattr(callback, event)(self, argument)
 
     def statistics(self) -> tools.Statistics:
         """Give the statistics of a generation, to be passed to a DEAP algorithm as `stats`.

@@ -25,7 +25,9 @@ from deap_hpo.wording import format_metrics, format_params, format_seconds, plur
 from deap_hpo.workload import workload
 
 
-def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool, as_json: bool) -> None:
+def run_job(
+    config: RunConfig, output: Console, errors: Console, *, resume: bool, retry_failed: bool, as_json: bool
+) -> None:
     """Run a configuration to its end, and print what came of it.
 
     Raises:
@@ -39,7 +41,14 @@ def run_job(config: RunConfig, output: Console, errors: Console, *, resume: bool
     try:
         work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
         with ProgressDisplay(work, lines=as_json) as progress:  # else there is the logbook
-            evolve(config, trainer, resume=resume, callbacks=[progress], verbose=not as_json)
+            evolve(
+                config,
+                trainer,
+                resume=resume,
+                retry_failed=retry_failed,
+                callbacks=[progress],
+                verbose=not as_json,
+            )
     except BudgetSpent as stop:
         ended_by = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"
         errors.print(f"{escape(str(stop))} Go on with: {go_on}{ended_by}=N", soft_wrap=True)

@@ -31,7 +31,7 @@ def describe(recorded: Recorded) -> dict[str, Any]:
         "space": recorded.space.to_dict() if recorded.space else None,
         "objectives": recorded.objective_names,
         "directions": list(recorded.directions),
-        "counts": summary(recorded.entries),
+        "counts": summary(recorded.entries) | {"superseded": len(recorded.superseded)},
         "best": best
         and {
             "number": best.number,
@@ -144,6 +144,7 @@ def counts_sentence(recorded: Recorded) -> str:
     parts += [f"{counts['cached']} cached"] if counts["cached"] else []
     parts += [f"{refused} infeasible and not {trained}"] if refused else []
     parts += [f"{counts['retries']} started again after a worker was lost"] if counts["retries"] else []
+    parts += [f"{len(recorded.superseded)} superseded by a retry"] if recorded.superseded else []
     everything = " That is every configuration of the space." if _is_exhausted(recorded) else ""
     return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of {training}.{everything}"
 
