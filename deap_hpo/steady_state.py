@@ -119,7 +119,8 @@ class SteadyStudy(Study):
 
     The order in which evaluations are finished depends on how fast they are; it is part of the record, and replayed
     from there. So a record determines the evolution that made it, and a run that was interrupted goes on as one whose
-    machine paused: what was under way is evaluated again, and may come in in another order.
+    machine paused: what was under way is evaluated again, and may come in in another order. So may what is known, when
+    failed evaluations are tried again.
 
     Whenever as many evaluations as were given at first are finished, that is a generation, as it is in the logbook:
     callbacks are told, and checkpoints are kept of this generation and of the best (with workers, others are dropped at
