@@ -18,6 +18,7 @@ from deap_hpo.evaluator import BatchEvaluator, Evaluate, evaluate_all, evaluate_
 from deap_hpo.gpus import VISIBLE, check_device, check_gpus, visible_as
 from deap_hpo.interruption import raise_swallowed
 from deap_hpo.pool import WorkerPool
+from deap_hpo.vocabulary import hinting
 from deap_hpo.workers import Worker, wait_for
 
 
@@ -111,6 +112,7 @@ class ProcessExecutor:
 
     in_process = False
 
+    @hinting
     def __init__(
         self,
         workers: int | None = None,

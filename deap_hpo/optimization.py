@@ -29,6 +29,7 @@ from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import early_stopping
 from deap_hpo.storage import states_folder
 from deap_hpo.study import Study
+from deap_hpo.vocabulary import hinting
 from deap_hpo.workload import workload
 
 _ARGUMENTS_OF_TRUNCATION = (*OF_TRUNCATION, "stages", "stopping")
@@ -62,6 +63,7 @@ class Interrupted(KeyboardInterrupt):
         self.study = study
 
 
+@hinting
 def optimize(
     objective: Evaluate,
     space: Space | Mapping[str, Hyperparameter],

@@ -95,7 +95,7 @@ def check_pruner(pruner: Pruner, objectives: int) -> Pruner:
     if objectives > 1:
         raise InputError(f"pruner needs a single objective, which its limits are for; got {objectives}.")
     if isinstance(pruner, type) or not hasattr(pruner, "limits"):
-        raise InputError(f"pruner must be an object such as MedianPruner(), or None; got {pruner!r}.")
+        raise InputError(f"pruner must be an object such as deap_hpo.MedianPruner(), or None; got {pruner!r}.")
     if type(pruner).__repr__ is object.__repr__:
         raise InputError(
             "pruner must have a __repr__ that says its settings, as a dataclass has: it is recorded, and a resumed "

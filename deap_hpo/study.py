@@ -35,6 +35,7 @@ from deap_hpo.seeding import derived_seed, generators_kept, seed_evolution
 from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.statistics import generation_statistics
 from deap_hpo.undone import UndoneWarning
+from deap_hpo.vocabulary import hinting
 from deap_hpo.workers import end_if_only_imported
 
 
@@ -90,6 +91,7 @@ class Study(LiveResults):
         True
     """
 
+    @hinting
     def __init__(
         self,
         space: Space | Mapping[str, Hyperparameter] | None = None,
@@ -277,8 +279,7 @@ class Study(LiveResults):
             self._answer(entry)
 
     def _answer(self, entry: Entry) -> bool:
-        """Bring on record what need not be evaluated, and say whether it was that."""
-        # A pruner may have other limits than before a retry.
+        """Bring on record what is known already (but to a pruner, whose limits may be new), and say whether it was."""
         known = None if self.pruner and entry.duplicate_of is None else self.record.known_outcome(entry)
         if known is not None:
             self.provenance.write()
@@ -293,8 +294,7 @@ class Study(LiveResults):
     def statistics(self) -> tools.Statistics:
         """Give the statistics of a generation, to be passed to a DEAP algorithm as `stats`.
 
-        `avg`, `std`, `min` and `max` are of the population's first objective, finite values only; `diverged` and
-        `cached` count the evaluations of this generation that diverged or failed, or were answered by an earlier one
-        of the same configuration; `seconds` is the wall-clock time that evaluating took.
+        They are `avg`, `std`, `min` and `max` of the population's first objective, finite values only, and of this
+        generation how many evaluations `diverged` or failed, or were `cached`, and the wall-clock `seconds` it took.
         """
         return generation_statistics(lambda: self._batch)

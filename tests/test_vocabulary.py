@@ -1,0 +1,81 @@
+"""The words of other tools: an argument that is called otherwise here says so, and the documentation agrees."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from deap_hpo.errors import InputError
+from deap_hpo.executors import ProcessExecutor
+from deap_hpo.optimization import optimize
+from deap_hpo.space import Float
+from deap_hpo.study import Study
+from deap_hpo.vocabulary import WORDS
+
+PEERS = Path(__file__).parent.parent / "docs" / "peers.md"
+FUNCTIONS = (optimize, Study.__init__, ProcessExecutor.__init__)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"n_trials": 100}, r"^optimize has no argument 'n_trials'; here it is max_evaluations=100\.$"),
+        ({"timeout": 3600}, "here it is max_seconds=3600"),
+        ({"n_jobs": -1}, r"here it is executor=ProcessExecutor\(\), or ProcessExecutor\(4\) for four workers"),
+        ({"sampler": optuna.samplers.TPESampler()}, 'here it is algorithm="tpe", or another name of'),
+        ({"num_samples": 3}, "here it is max_evaluations=3"),
+        ({"max_concurrent_trials": 3}, r"here it is executor=ProcessExecutor\(\)"),
+        ({"random_state": 3}, "here it is seed=3"),
+        ({"study_name": "mine"}, "here it is name='mine'"),
+        ({"param_space": {}}, r"here it is space=\{\.\.\.\}\."),
+        ({"directions": ["minimize"]}, r"here it is direction=\['minimize'\]"),
+        ({"mutpb": 0.5}, r"here it is arguments=\{'mutpb': 0.5\}\."),
+        ({"generation": 3}, r"^optimize has no argument 'generation'\. Did you mean 'generations'\?$"),
+        ({"colour": 3}, "^optimize has no argument 'colour'. There are: objective, space, direction, "),
+        ({"pruner": optuna.pruners.MedianPruner()}, r"pruner must be an object such as deap_hpo.MedianPruner\(\)"),
+    ],
+)
+def test_optimize_says_what_it_is_called_here(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, **given)
+
+
+def test_a_word_means_what_the_function_has() -> None:
+    with pytest.raises(InputError, match=r"^Study has no argument 'direction'; here it is directions='maximize'"):
+        Study(direction="maximize")  # type: ignore[call-arg]
+    with pytest.raises(InputError, match=r"^ProcessExecutor has no argument 'n_jobs'; here it is workers=4"):
+        ProcessExecutor(n_jobs=4)  # type: ignore[call-arg]
+    with pytest.raises(InputError, match=r"^Study has no argument 'sampler'. There are: space, name, "):
+        Study(sampler="tpe")  # type: ignore[call-arg]
+
+
+def test_signatures_are_as_they_were() -> None:
+    assert list(inspect.signature(optimize).parameters)[:3] == ["objective", "space", "direction"]
+    assert list(inspect.signature(Study).parameters)[:2] == ["space", "name"]
+    assert optimize.__doc__ is not None
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'space'"):
+        optimize(len)  # type: ignore[call-arg]
+
+
+def test_each_word_leads_to_an_argument_and_is_none_itself() -> None:
+    known = [set(inspect.signature(function).parameters) for function in FUNCTIONS]
+    for word, meant in WORDS.items():
+        arguments = [one.partition("=")[0] for one in meant]
+        assert all(any(argument in names for names in known) for argument in arguments), word
+        assert any(word not in names and set(arguments) & names for names in known), word
+
+
+def test_the_documentation_says_the_same() -> None:
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", PEERS.read_text(), re.MULTILINE)
+    compared = 0
+    for theirs, here in rows:
+        for word in re.findall(r"\b(\w+)=", theirs):
+            if word in WORDS:
+                assert any(one.partition("=")[0] in here for one in WORDS[word]), (theirs, here)
+                compared += 1
+    assert compared > 8
