@@ -149,13 +149,17 @@ def resume(
     """Go on with a run that was interrupted, or add generations to one that ended."""
     from deap_hpo.config import check_overrides, make_config
     from deap_hpo.recorded import load_study
+    from deap_hpo.retries import retry_sentence
 
     with reporting(debug):
-        config = load_study(name, storage).config("Resume it from the script that made it.")
+        recorded = load_study(name, storage)
+        config = recorded.config("Resume it from the script that made it.")
         named = {"study.name": name, "study.storage": storage, "task.data_dir": data_dir}
         given = settings_of({**named, **execution_of(executor, workers, address)})
         settings = make_config(config, [*(overrides or []), *given])
         check_overrides(settings, overrides or [])
+        if retry_failed:
+            errors.print(retry_sentence(recorded.entries))
         _run(settings, resume=True, retry_failed=retry_failed, as_json=as_json, debug=debug)
 
 

@@ -14,6 +14,7 @@ from deap_hpo.checks import check_flag
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
+from deap_hpo.wording import plural
 
 ATTRIBUTE = "retries"
 """Name of a study's attribute: for each retry [first, end), the trials that gave way to it, by their order."""
@@ -35,6 +36,23 @@ resume=False.
     check_flag("resume", resume)
     if check_flag("retry_failed", retry_failed) and not resume:
         raise InputError("retry_failed=True is about a study on record, and needs resume=True; got resume=False.")
+
+
+def retry_sentence(entries: Sequence[Entry]) -> str:
+    """Say what a retry is about to do with the evaluations of a study.
+
+    Example:
+        >>> from deap_hpo.evaluation import failure
+        >>> retry_sentence([Entry(0, 0, (0.5,), failure("no memory"), seed=0)])
+        '1 failed evaluation is tried again. What came after is used where the run asks for the same once more.'
+        >>> retry_sentence([])
+        'No evaluation has failed: there is nothing to try again.'
+    """
+    failed = sum(entry.evaluation.status == "failed" and entry.duplicate_of is None for entry in entries)
+    if not failed:
+        return "No evaluation has failed: there is nothing to try again."
+    said = f"{plural(failed, 'failed evaluation')} {'is' if failed == 1 else 'are'} tried again."
+    return f"{said} What came after is used where the run asks for the same once more."
 
 
 class Attempts:

@@ -341,6 +341,7 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     ended = call("resume", "mine", "--retry-failed", "--json")
     assert ended.exit_code == 0, ended.output
+    assert "1 failed evaluation is tried again. What came after is used where" in ended.stderr
     assert json.loads(ended.stdout)["best"] == json.loads(never.stdout)["best"]
     said = call("show", "mine").stdout
     assert "superseded by a retry" in said
