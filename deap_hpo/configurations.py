@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deap_hpo.entries import Entry
-from deap_hpo.evaluation import Direction
+from deap_hpo.evaluation import Direction, sign_of
 from deap_hpo.space import Space, UniformSource
 
 
@@ -69,7 +69,7 @@ def best_configurations(
         >>> best_configurations(entries, space, "minimize", 2, space)
         [{'x': 0.5}, {'x': 1.0}]
     """
-    sign = 1 if direction == "minimize" else -1
+    sign = sign_of(direction)
     ended = [entry for entry in entries if entry.evaluation.feasible]
     found: list[dict[str, Any]] = []
     for entry in sorted(ended, key=lambda entry: sign * entry.evaluation.value):

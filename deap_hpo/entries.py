@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction, Evaluation
+from deap_hpo.evaluation import Direction, Evaluation, sign_of
 from deap_hpo.space import Space
 
 
@@ -112,7 +112,7 @@ def find_best(entries: Iterable[Entry], direction: Direction = "minimize") -> En
         >>> find_best(entries).number, find_best(entries, "maximize").number, find_best(entries[2:])
         (1, 0, None)
     """
-    sign = 1 if direction == "minimize" else -1
+    sign = sign_of(direction)
     feasible = (entry for entry in entries if entry.evaluation.feasible)
     return min(feasible, key=lambda entry: (sign * entry.evaluation.value, entry.number), default=None)
 
@@ -211,4 +211,4 @@ def values_for(entry: Entry, directions: Sequence[Direction]) -> tuple[float, ..
 
 def worst_values(directions: Sequence[Direction]) -> tuple[float, ...]:
     """Give the values of what did not end well: infinite, on the bad side of each objective."""
-    return tuple(math.inf if direction == "minimize" else -math.inf for direction in directions)
+    return tuple(sign_of(direction) * math.inf for direction in directions)

@@ -150,6 +150,16 @@ class Evaluation:
         return self.status == "failed" and self.error.startswith(TIMED_OUT)
 
 
+def sign_of(direction: Direction) -> int:
+    """Give what makes a cost of a value, which is the better the lower it is, by multiplication: 1 or -1.
+
+    Example:
+        >>> sign_of("minimize"), sign_of("maximize")
+        (1, -1)
+    """
+    return 1 if direction == "minimize" else -1
+
+
 def failure(error: str, seconds: float = 0.0) -> Evaluation:
     """Give the evaluation that stands for one that could not be done."""
     return Evaluation(values=(math.inf,), status="failed", seconds=seconds, error=error)

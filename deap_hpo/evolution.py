@@ -11,7 +11,7 @@ from deap import algorithms, base, tools
 from deap_hpo.demands import check_lengths
 from deap_hpo.enqueueing import Enqueued, enqueue_into, genomes_of
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction
+from deap_hpo.evaluation import Direction, sign_of
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.individual import individual_type, make_toolbox
 from deap_hpo.loops import Loop, loop_of
@@ -161,7 +161,7 @@ def toolbox_of(
             f"enqueue must hold at most {evolution.population} configurations, the population in which {algorithm} "
             f"tries them; got {len(evolution.enqueue)}."
         )
-    weights = [-1.0 if direction == "minimize" else 1.0 for direction in directions]
+    weights = [-float(sign_of(direction)) for direction in directions]
     toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
     toolbox.register("genome", individual_type(weights))
     if loop is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from deap_hpo.checks import is_integer
 from deap_hpo.errors import InputError, warn
-from deap_hpo.evaluation import Direction, Epoch
+from deap_hpo.evaluation import Direction, Epoch, sign_of
 
 
 class Reporter:
@@ -24,7 +24,7 @@ class Reporter:
     ) -> None:
         self._limits = limits
         self._before, self._epochs = before, epochs  # of the training: those before, and those at the end
-        self._sign = 1 if direction == "minimize" else -1
+        self._sign = sign_of(direction)
         self._start = perf_counter()
         self.curve: list[Epoch] = []
         self.status: Any = "ok"

@@ -9,6 +9,7 @@ from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_integer, check_optional_integer, is_number
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import sign_of
 from deap_hpo.study import Study
 
 
@@ -65,7 +66,7 @@ class EarlyStopping:
             return
         entries, self._batch = self._batch, []
         generation = study.generation // self.stages
-        sign = 1 if study.directions[0] == "minimize" else -1
+        sign = sign_of(study.directions[0])
         reached = [sign * entry.evaluation.value for entry in entries if entry.evaluation.feasible]
         best = min([self._best, *reached])
         progress = best < self._best if len(study.directions) == 1 else self._front_moved(study, entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deap_hpo.evaluation import sign_of
 from deap_hpo.results import Results
 from deap_hpo.space import Categorical
 from deap_hpo.wording import format_cell
@@ -32,7 +33,7 @@ def crowded_ends(study: Results) -> dict[str, str]:
     space = study.space
     if space is None or len(study.directions) > 1:
         return {}
-    sign = 1 if study.directions[0] == "minimize" else -1
+    sign = sign_of(study.directions[0])
     asked = [entry for entry in study.entries if entry.evaluation.feasible and entry.duplicate_of is None]
     ranked = sorted(asked, key=lambda entry: sign * entry.evaluation.value)
     if len(ranked) < _FEWEST or ranked[_BEST - 1].evaluation.value == ranked[-1].evaluation.value:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction
+from deap_hpo.evaluation import Direction, sign_of
 
 
 def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> list[Entry]:
@@ -33,7 +33,7 @@ def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> l
         return []
     values = np.array([entry.evaluation.values for entry in candidates])
     kept = moocore.is_nondominated(values, maximise=[one == "maximize" for one in directions], keep_weakly=True)
-    sign = 1 if directions[0] == "minimize" else -1
+    sign = sign_of(directions[0])
     front = [entry for entry, keep in zip(candidates, kept, strict=True) if keep]
     return sorted(front, key=lambda entry: (sign * entry.evaluation.value, entry.number))
 

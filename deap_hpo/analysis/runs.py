@@ -17,6 +17,7 @@ from scipy.spatial.distance import pdist
 from deap_hpo.analysis.tables import epochs_table, summary
 from deap_hpo.entries import Entry, best_entry
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import sign_of
 from deap_hpo.individual import individual_type
 from deap_hpo.operators import selTruncation
 from deap_hpo.recorded import Recorded
@@ -98,7 +99,7 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
     [0, 1]). The population is what was evaluated in the generation, and with it, for the genetic algorithm
     "truncation", the best half of the one before, which survives.
     """
-    sign = 1 if recorded.directions[0] == "minimize" else -1
+    sign = sign_of(recorded.directions[0])
     kind = individual_type((-sign,))
     survives = (recorded.attributes.get("config") or {}).get("evolution", {}).get("algorithm") == "truncation"
     trainings, best, rows = 0, np.nan, []

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from deap_hpo.evaluation import BEST_EPOCH, Epoch, Evaluation
+from deap_hpo.evaluation import BEST_EPOCH, Epoch, Evaluation, sign_of
 from deap_hpo.goals import Goals
 from deap_hpo.training.outcome import judged
 
@@ -89,5 +89,5 @@ class LearningCurve:
 def _told_by(goals: Goals) -> tuple[str, int]:
     for name, direction in zip(goals.objectives, goals.directions, strict=True):
         if name not in _THE_SAME_IN_ALL_EPOCHS:
-            return name, 1 if direction == "minimize" else -1
+            return name, sign_of(direction)
     return "loss", 1
