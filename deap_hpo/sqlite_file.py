@@ -139,7 +139,7 @@ def create_sqlite(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(new)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-        RDBStorage(f"sqlite:///{new}").engine.dispose()
+        RDBStorage(f"sqlite:///{new}", skip_compatibility_check=True).engine.dispose()
         with closing(sqlite3.connect(new)) as connection:  # what does not fit on the disk would stay in the log
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with suppress(FileExistsError):  # another process was first

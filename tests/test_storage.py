@@ -36,7 +36,7 @@ from deap_hpo.pruning import MedianPruner
 from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study, note, study_names
 from deap_hpo.space import Float, Space
-from deap_hpo.storage import open_storage, run_folder, server_url, shown
+from deap_hpo.storage import close_storage, open_storage, run_folder, server_url, shown
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
 
@@ -375,6 +375,23 @@ def test_wherever_a_file_is_cut_off_one_line_says_so(tmp_path: Path) -> None:
             open_storage(str(path))
         assert len(str(error.value).splitlines()) == 1, cut
         assert path.read_bytes() == whole[:cut]
+
+
+def test_tables_of_another_optuna_are_refused_each_time_and_its_migrations_are_read_once(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Study(SPACE, name="run", storage=storage, seed=3) as study:
+        truncation(study, objective)
+    load_study("run", storage)
+    other = f"{tmp_path}/other.db"
+    close_storage(open_storage(other))
+    with closing(sqlite3.connect(other)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'v9.0.0'")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no longer compatible with the table schema"):
+            open_storage(other)
+    monkeypatch.setattr("optuna.storages._rdb.storage._VersionManager.get_head_version", None)
+    assert len(load_study("run", storage).entries) == len(study.record)
 
 
 def test_a_path_is_taken_as_a_path_too(tmp_path: Path) -> None:
