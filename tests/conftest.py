@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from lighter import draw_no_figures, use_light_model
+from lighter import draw_no_figures, read_migrations_once, use_light_model
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.data import load_digits
@@ -21,6 +22,8 @@ from deap_hpo.training.task import Task
 # would then wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+read_migrations_once()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,6 +63,13 @@ def light_model(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     draw_no_figures(monkeypatch)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_is_imported_is_no_garbage() -> None:
+    """Have garbage collections, which took a fifth of the time, look only through what a file's own tests have made."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
