@@ -88,7 +88,7 @@ def chain(process, inputs, targets, **settings):
 
 def grid_of(process):
     """Points all over the ranges of the hyperparameters of a process, and the logarithm of their prior density."""
-    axes = [np.linspace(low, high, 30) for low, high in zip(process._low, process._high, strict=True)]
+    axes = [np.linspace(low, high, 16) for low, high in zip(process._low, process._high, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
     return grid, -0.5 * (((grid - process._prior_mean) / process._prior_deviation) ** 2).sum(1)
 

@@ -32,10 +32,6 @@ def sphere(params):
     return (params["x"] - 0.6) ** 2 + (params["y"] + 1.1) ** 2
 
 
-def rosenbrock(params):
-    return (1 - params["x"]) ** 2 + 100 * (params["y"] - params["x"] ** 2) ** 2
-
-
 def mixed(params):
     """Least, at 0, for lr = 0.01, width = 128, depth = 3, gelu with bias."""
     loss = math.log10(params["lr"] / 0.01) ** 2 + math.log2(params["width"] / 128) ** 2 / 4
@@ -64,12 +60,11 @@ def best_loss(record):
     return min(individual.fitness.values[0] for individual in record)
 
 
-# Seed 0 is that of test_optimum.
+# Seed 0, and Rosenbrock's valley, are those of test_optimum.
 @pytest.mark.parametrize(
     ("space", "loss", "evaluations", "precision", "seed"),
     [
         *((SQUARE, sphere, 25, 1e-3, seed) for seed in range(3)),
-        (SQUARE, rosenbrock, 75, 0.3, 1),
         (MIXED, mixed, 60, 0.01, 1),
     ],
 )
@@ -77,12 +72,12 @@ def test_finds_the_optimum(space, loss, evaluations, precision, seed):
     assert best_loss(evolve(SurrogateStrategy(space, seed=seed), space, loss, evaluations)) < precision
 
 
-@pytest.mark.parametrize("batch_size", [5, 25])
+@pytest.mark.parametrize("batch_size", [5, 20])
 def test_batches_find_it_too_and_repeat_nothing(batch_size):
-    record = evolve(SurrogateStrategy(MIXED, batch_size=batch_size, seed=2), MIXED, mixed, 100)
-    assert len(record) == 100
-    assert len({tuple(MIXED.decode(individual).values()) for individual in record}) == 100
-    assert best_loss(record) < 0.25
+    record = evolve(SurrogateStrategy(MIXED, batch_size=batch_size, seed=2), MIXED, mixed, 60)
+    assert len(record) == 60
+    assert len({tuple(MIXED.decode(individual).values()) for individual in record}) == 60
+    assert best_loss(record) < 0.05  # four times the worst of four seeds
 
 
 @pytest.mark.usefixtures("light_model")
