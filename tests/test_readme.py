@@ -92,9 +92,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert CliRunner().invoke(app, start).exit_code == 0
     few = ["--set", "task.training_size=200", "--set", "task.validation_size=100"]  # images, to estimate the time with
     for _, *arguments in commands:
-        plan_only = []
-        if arguments[0] == "run" and "--dry-run" not in arguments:
-            plan_only = ["--dry-run", *(few if "--preset" in arguments else [])]
+        plan_only = ["--dry-run", *(few if "--preset" in arguments else [])] if arguments[0] == "run" else []
         # The same comparison, but on digits, and shorter: of an option that is given twice, the last one counts.
         shorter = ["--config", "small.toml", "--seeds", "2", "--budget", "4", "--repeats", "1"]
         endless = ["--help"]
