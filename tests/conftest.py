@@ -26,6 +26,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 read_migrations_once()
 
 
+def pytest_collection() -> None:
+    gc.disable()  # all that is imported from here on stays
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = {}
     if not torch.cuda.is_available():
