@@ -15,6 +15,7 @@ from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.names import curves_of, value_name
 from deap_hpo.entries import best_entry
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.pareto import plot_pareto_front
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
@@ -26,6 +27,7 @@ from deap_hpo.wording import plural
 
 _FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise
 _FEWEST_DIFFERENT = 10  # of those with a value, without which there is no model of them
+_MOST_PANELS = 12  # of a figure that has one for each hyperparameter; more are too many to look at
 _MOST_FOR_IMPACT = 400  # evaluations beyond which the models of them take minutes, and in the end hours
 
 
@@ -72,14 +74,17 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
         yield StudyFigure("pareto", drawn, caption)
     if study.space is None:
         return
-    drawn = plot_slice(trials, study.space, value_name=called, direction=direction)
-    yield StudyFigure("hyperparameters", drawn, "Hyperparameters against the objective")
+    trained = trials[trials["status"].ne("infeasible")]  # of the others nothing was learnt
+    compared = _compared(trained, study.space, direction) if impact else None
+    shown, which = _shown(study.space, compared)
+    drawn = plot_slice(trials, shown, value_name=called, direction=direction)
+    yield StudyFigure("hyperparameters", drawn, f"Hyperparameters against the objective{which}")
     if any(entry.start_from is not None for entry in study.entries):
         lineages = lineage_table(study.entries, study.space, direction)
         drawn = plot_lineage(lineages, study.space, value_name=called, direction=direction)
         yield StudyFigure("lineage", drawn, "What each network was trained with, and whose weights it went on with")
-    if impact:
-        yield from _impact(study, study.space, trials[trials["status"].ne("infeasible")])  # of which nothing was learnt
+    if compared:
+        yield from _impact(compared, study, shown, which)
 
 
 def save_figures(recorded: Recorded, folder: Path, *, pdf: bool = True, impact: bool = True) -> list[Path]:
@@ -97,13 +102,28 @@ def save_figures(recorded: Recorded, folder: Path, *, pdf: bool = True, impact: 
     return [path for one in drawn for path in save(one.figure, folder / one.name, pdf=pdf)]
 
 
-def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[StudyFigure]:
-    """Importances and partial dependences, where there are evaluations enough to tell, all trained for as long."""
+@dataclass(frozen=True)
+class _Compared:
+    """Evaluations from which it can be told what each hyperparameter does.
+
+    Attributes:
+        trials: Rows of all of them, trained for as long as each other.
+        asked: Those that models are fitted to.
+        importances: As found by these.
+        of_which: For captions, which of the study's evaluations they are.
+    """
+
+    trials: pd.DataFrame
+    asked: pd.DataFrame
+    importances: pd.DataFrame
+    of_which: str
+
+
+def _compared(trials: pd.DataFrame, space: Space, direction: Direction) -> _Compared | None:
+    """Give the evaluations that tell what hyperparameters do, where there are enough; all trained for as long."""
     # They import scikit-learn, which takes seconds.
-    from deap_hpo.analysis.impact import partial_dependence
     from deap_hpo.analysis.importance import importances
-    from deap_hpo.analysis.response import ResponseModel, first_evaluations
-    from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
+    from deap_hpo.analysis.response import first_evaluations
 
     of_which = ""
     if "epochs" in trials:
@@ -113,19 +133,40 @@ def _impact(study: Recorded, space: Space, trials: pd.DataFrame) -> Iterator[Stu
     try:
         asked = first_evaluations(trials)
     except InputError:
-        return
+        return None
     finite = asked[np.isfinite(asked["value"])]
     different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
     if len(asked) < _FEWEST_FOR_IMPACT or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:
-        return
+        return None
     if len(asked) > _MOST_FOR_IMPACT:
         asked = asked.sample(_MOST_FOR_IMPACT, random_state=0)
         of_which += f", by {_MOST_FOR_IMPACT} evaluations drawn at random"
+    return _Compared(trials, asked, importances(asked, space, direction=direction), of_which)
+
+
+def _shown(space: Space, compared: _Compared | None) -> tuple[Space, str]:
+    """Give the hyperparameters that have panels, in the order of the space, and how a caption says which they are."""
+    if len(space) <= _MOST_PANELS:
+        return space, ""
+    names, which = list(space)[:_MOST_PANELS], "first"
+    if compared:
+        names, which = compared.importances["hyperparameter"].tolist()[:_MOST_PANELS], "most important"
+    kept = Space({name: one for name, one in space.items() if name in names})
+    return kept, f": the {_MOST_PANELS} {which} of {len(space)}"
+
+
+def _impact(compared: _Compared, study: Recorded, shown: Space, which: str) -> Iterator[StudyFigure]:
+    """Draw importances and partial dependences, the latter of the hyperparameters that are shown."""
+    from deap_hpo.analysis.impact import partial_dependence
+    from deap_hpo.analysis.response import ResponseModel
+    from deap_hpo.plotting.impact import plot_param_importances, plot_partial_dependence
+
+    title = f"Importance of each hyperparameter, by {len(compared.asked)} evaluations"
+    drawn = plot_param_importances(compared.importances, title=title)
+    yield StudyFigure("importances", drawn, f"Importance of each hyperparameter{compared.of_which}")
+    assert study.space is not None
+    dependence = partial_dependence(ResponseModel(compared.asked, study.space))
     called, direction = value_name(study), study.directions[0]
-    title = f"Importance of each hyperparameter, by {len(asked)} evaluations"
-    drawn = plot_param_importances(importances(asked, space, direction=direction), title=title)
-    yield StudyFigure("importances", drawn, f"Importance of each hyperparameter{of_which}")
-    dependence = partial_dependence(ResponseModel(asked, space))
-    drawn = plot_partial_dependence(dependence, trials, space, value_name=called, direction=direction)
-    caption = f"What each hyperparameter does, averaged over the others (Gaussian process{of_which})"
+    drawn = plot_partial_dependence(dependence, compared.trials, shown, value_name=called, direction=direction)
+    caption = f"What each hyperparameter does, averaged over the others (Gaussian process{compared.of_which}){which}"
     yield StudyFigure("partial_dependence", drawn, caption)

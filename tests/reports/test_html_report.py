@@ -245,6 +245,27 @@ def test_importances_say_by_how_many_evaluations_and_names_stay_as_they_are() ->
     assert '<th scope="col">weight_decay</th>' in page([study])
 
 
+def test_of_many_hyperparameters_the_most_important_have_panels() -> None:
+    space = Space({f"x{i}": Float(0.0, 1.0) for i in range(15)})
+    recorded = searched(40, space)
+    entries = tuple(
+        replace(one, evaluation=Evaluation((one.genes[14] + 0.5 * one.genes[7],))) for one in recorded.entries
+    )
+    study = replace(recorded, entries=entries)
+    drawn = {figure.name: figure for figure in study_figures(study)}
+    assert drawn["hyperparameters"].caption == "Hyperparameters against the objective: the 12 most important of 15"
+    assert drawn["partial_dependence"].caption.endswith("(Gaussian process): the 12 most important of 15")
+    for name in ("hyperparameters", "partial_dependence"):
+        panels = [axes.get_xlabel() for axes in drawn[name].figure.axes if axes.get_xlabel().startswith("x")]
+        assert len(panels) == 12
+        assert {"x14", "x7"} < set(panels)
+        assert panels == [one for one in space if one in panels], "in the order of the space"
+    assert len(drawn["importances"].figure.axes[0].get_yticklabels()) == 15
+    (_, first) = study_figures(study, impact=False)
+    assert first.caption.endswith(": the 12 first of 15")
+    assert [axes.get_xlabel() for axes in first.figure.axes][:12] == list(space)[:12]
+
+
 def test_a_study_of_a_program_says_with_what_it_was_made(tmp_path: Path) -> None:
     storage = f"{tmp_path}/a.db"
     optimize(
