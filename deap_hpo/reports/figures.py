@@ -78,6 +78,7 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
     compared = _compared(trained, study.space, direction) if impact else None
     shown, which = _shown(study.space, compared)
     drawn = plot_slice(trials, shown, value_name=called, direction=direction)
+    drawn.suptitle(f"{drawn.get_suptitle()}{which}")
     yield StudyFigure("hyperparameters", drawn, f"Hyperparameters against the objective{which}")
     if any(entry.start_from is not None for entry in study.entries):
         lineages = lineage_table(study.entries, study.space, direction)
@@ -168,5 +169,6 @@ def _impact(compared: _Compared, study: Recorded, shown: Space, which: str) -> I
     dependence = partial_dependence(ResponseModel(compared.asked, study.space))
     called, direction = value_name(study), study.directions[0]
     drawn = plot_partial_dependence(dependence, compared.trials, shown, value_name=called, direction=direction)
+    drawn.suptitle(f"{drawn.get_suptitle()}{which}")
     caption = f"What each hyperparameter does, averaged over the others (Gaussian process{compared.of_which}){which}"
     yield StudyFigure("partial_dependence", drawn, caption)

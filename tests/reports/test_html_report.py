@@ -258,6 +258,7 @@ def test_of_many_hyperparameters_the_most_important_have_panels() -> None:
     for name in ("hyperparameters", "partial_dependence"):
         panels = [axes.get_xlabel() for axes in drawn[name].figure.axes if axes.get_xlabel().startswith("x")]
         assert len(panels) == 12
+        assert drawn[name].figure.get_suptitle().endswith(": the 12 most important of 15")
         assert {"x14", "x7"} < set(panels)
         assert panels == [one for one in space if one in panels], "in the order of the space"
     assert len(drawn["importances"].figure.axes[0].get_yticklabels()) == 15
