@@ -52,7 +52,8 @@ class Provenance:
             self.note(key, value)
 
     def write(self) -> None:
-        """Put what waits on record."""
+        """Put what waits on record, before an evaluation is begun or answered."""
+        self.record.begin()
         for key, value in self._waiting.items():
             self.record.note(key, value)
         self._waiting.clear()

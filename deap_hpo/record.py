@@ -73,7 +73,7 @@ class Record:
         check_retry(retry, resume)
         self._space = space
         self._distributions = distributions(space) if space else {}
-        self._retries: list[list[int]] | None = None  # to be noted before the first evaluation that they lead to
+        self._retries: list[list[int]] | None = None  # to be noted before the first evaluation begins
         self._at_the_end: Mapping[str, Any] | None = None  # the attributes, when it was closed
         self._backend = backend = open_storage(storage)
         try:
@@ -152,14 +152,18 @@ class Record:
         if self._at_the_end is not None:
             raise InputError(f"The study {self.name!r} is closed. Open it again to go on: Study(..., resume=True).")
 
+    def begin(self) -> None:
+        """Note what gives way to a retry: from here on, whoever resumes the study goes on with it."""
+        if self._retries:
+            self.note(ATTRIBUTE, self._retries)
+        self._retries = None
+
     @undisturbed()
     def append(self, entry: Entry) -> None:
         """Put an evaluation on record; it is committed when this returns."""
         self.check_open()
+        self.begin()
         with errors_named(f"record of the study {self.name!r}"):
-            if self._retries is not None:
-                self._study.set_user_attr(ATTRIBUTE, self._retries)
-                self._retries = None
             self._study.add_trial(to_trial(entry, self._space, self._distributions))
         self._entries[entry.number] = entry
         self._is_new = False

@@ -121,8 +121,22 @@ def test_a_retry_that_is_interrupted_anywhere_goes_on_with_a_plain_resume(tmp_pa
         again = options(arguments=VARIED, storage=storage, resume=True)
         with pytest.raises(Interrupted):
             optimize(function.mended(after), SPACE, **again, retry_failed=True)
-        assert found(optimize(function.mended(), SPACE, **again, retry_failed=not after)) == found(never)
+        assert found(optimize(function.mended(), SPACE, **again)) == found(never)
         assert function.asked
+
+
+def test_a_retry_is_on_record_before_its_first_evaluation_ends(tmp_path: Path) -> None:
+    function = Function()
+    settings = options(algorithm="random", generations=1, storage=tmp_path / "a.db")
+    last = optimize(function, SPACE, **options(algorithm="random", generations=1)).entries[-1]
+    x = Space(SPACE).decode(last.genes)["x"]
+    optimize(function.fails(x, x), SPACE, **settings)  # after which nothing is on record that could be used
+    with pytest.raises(Interrupted):
+        optimize(function.mended(interrupted_after=0), SPACE, **settings, **RETRY)
+    assert [one.number for one in load_study("study", tmp_path / "a.db").superseded] == [last.number]
+    after = optimize(function.mended(), SPACE, **settings, resume=True)
+    assert function.asked == [last.number]
+    assert after.entries[-1].evaluation.values == last.evaluation.values
 
 
 def test_what_is_opened_and_not_gone_on_with_is_left_as_it_is(tmp_path: Path) -> None:
