@@ -127,6 +127,10 @@ class Record:
         """The evaluations that gave way to a retry, in the order in which they were recorded."""
         return self._attempts.superseded
 
+    def goes_on(self, count: int) -> bool:
+        """Whether there are evaluations after so many, of the run or such as gave way to a retry."""
+        return count < len(self) or any(entry.number >= count for entry in self.superseded)
+
     def known_outcome(self, planned: Entry) -> Evaluation | None:
         """Give what comes of an evaluation that need not be done.
 

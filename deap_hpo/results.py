@@ -268,7 +268,9 @@ class LiveResults(Results):
     _continuations: Continuations
 
     def _checkpoint_of(self, entry: Entry) -> str | None:
-        return self._continuations.reference(entry.trained_number)
+        noted, number = entry.evaluation.checkpoint, entry.number
+        of_the_run = number in self.record and self.record[number].evaluation.checkpoint == noted  # not superseded
+        return self._continuations.reference(entry.trained_number) if of_the_run else noted
 
     @property
     def name(self) -> str:

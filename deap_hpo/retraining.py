@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from deap_hpo.entries import Entry, schedule_of
+from deap_hpo.entries import Entry, params_of, schedule_of
 from deap_hpo.errors import InputError, first_difference, warn
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluator
@@ -80,6 +80,12 @@ def retrain(
     """
     if space is None:
         raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
+    entries = list(entries)
+    if not any((one.number, one.genes, one.seed) == (entry.number, entry.genes, entry.seed) for one in entries):
+        raise InputError(
+            f"Evaluation {entry.number} with {params_of(entry, space)} is not of this study, or gave way to a retry; "
+            "a network can be had of what `entries` has."
+        )
     schedule = schedule_of(entries, entry.number, space)
     reference = trainer.reference
     _check_trained(entry, entry.evaluation)

@@ -197,7 +197,7 @@ class Study(LiveResults):
         evaluate = unwrapped(evaluate)  # what executors are given
         self.evaluator = as_evaluator(evaluate)
         check_agreement(self.evaluator.goals, self.directions)
-        self.provenance.use(self.evaluator, replaying=self._count < len(self.record))
+        self.provenance.use(self.evaluator, replaying=self.record.goes_on(self._count))
         self._continuations.use(self.evaluator)
         return evaluate
 

@@ -29,3 +29,10 @@ def test_another_network_than_on_record_is_warned_of_and_the_same_is_not(digits_
         retrain(other, study.best, study.entries, study.space)
     with pytest.raises(InputError, match="needs a study with a space"):
         retrain(trainer, study.best, study.entries, None)
+
+
+def test_a_network_that_gave_way_to_a_retry_is_not_mistaken_for_the_one_that_has_its_number(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=1, device="cpu")
+    study = optimize(trainer, {"lr": Float(0.01, 0.5)}, algorithm="random", population=1, generations=1, progress=False)
+    with pytest.raises(InputError, match=r"^Evaluation 0 with \{'lr': 0.255\} is not of this study, or gave way to"):
+        study.model_of(replace(study.best, genes=(0.5,)))

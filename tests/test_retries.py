@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from test_cli import CONFIG, call
 
 from deap_hpo.algorithms import eaTruncation
 from deap_hpo.entries import Entry
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation, failure
 from deap_hpo.executors import SerialExecutor
 from deap_hpo.individual import make_toolbox
@@ -265,6 +266,45 @@ def test_trainings_in_parts_go_on_from_what_is_of_the_run(algorithm: str, fails_
     curves = [[epoch.validation_loss for epoch in one.evaluation.curve] for one in never.entries]
     assert [[epoch.validation_loss for epoch in one.evaluation.curve] for one in after.entries] == curves
     assert after.best_state() == never.best_state()
+
+
+def test_what_is_asked_of_a_superseded_evaluation_is_not_told_of_the_one_that_has_its_number(tmp_path: Path) -> None:
+    broken = {"now": True}
+
+    def objective(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+        if broken["now"] and 0.1 <= params["x"] <= 0.4:
+            raise RuntimeError("broken")
+        checkpoint.save(params["x"])
+        return params["x"] ** 2
+
+    settings = options(epochs=1, storage=tmp_path / "a.db", arguments=VARIED)
+    optimize(objective, SPACE, **settings)
+    broken["now"] = False
+    after = optimize(objective, SPACE, **settings, **RETRY)
+    others = [one for one in after.superseded if one.genes != after.entries[one.number].genes]
+    saved = [one for one in others if one.evaluation.checkpoint is not None]
+    assert saved
+    for one in saved:
+        with suppress(InputError):  # not there any more
+            assert after.state_of(one) == after.params_of(one)["x"]
+    assert after.state_of(after.best) == after.best_params["x"]
+
+
+def test_of_other_code_there_is_a_warning_where_what_gave_way_answers(tmp_path: Path) -> None:
+    def fragile(params: dict[str, Any], number: int) -> float:
+        if number == 0:
+            raise RuntimeError("broken")
+        return float(params["x"] ** 2)
+
+    def mended(params: dict[str, Any], number: int) -> float:
+        return float(abs(params["x"]))
+
+    fragile.__qualname__ = mended.__qualname__
+    fragile.__name__ = mended.__name__
+    settings = options(generations=1, storage=tmp_path / "a.db")
+    optimize(fragile, SPACE, **settings)
+    with pytest.warns(DeapHPOWarning, match="made by other code than what evaluates now"):
+        optimize(mended, SPACE, **settings, **RETRY)
 
 
 class LastFirst(SerialExecutor):
