@@ -255,7 +255,7 @@ class ReferenceTrainer(Evaluator):
                 if curve.finished:
                     break
         ended = capture(model, optimizer, recipe.moments, epoch + 1, steps)
-        put_back(model, kept)
+        put_back(model, kept if curve.finished else {})
         about = environment(self.device, self.precision)
         return model, curve.evaluation(trainable_parameters(model), perf_counter() - start, about), ended
 

@@ -99,7 +99,8 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Give a network the values of copies that were made of its parameters and buffers."""
     own = network_tensors(model)
     for name, tensor in tensors.items():
-        own[name].copy_(tensor)
+        if not torch.equal(own[name], tensor):  # an expanded buffer, which stays as it was made, takes no values
+            own[name].copy_(tensor)
 
 
 def capture(

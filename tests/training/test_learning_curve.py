@@ -119,6 +119,35 @@ def test_the_network_is_that_of_its_best_epoch(task: Task, model: type[nn.Module
         assert torch.equal(tensor, network_tensors(network)[name])
 
 
+def test_buffers_that_cannot_be_written_to_are_left_as_they_are(task: Task) -> None:
+    class Odd(MLP):
+        """An MLP with an expanded buffer, and one as long as the last batch; it breaks down when told to."""
+
+        breaks = False
+
+        def __init__(self) -> None:
+            super().__init__(inputs=64)
+            self.register_buffer("scale", torch.ones(1).expand(10))
+            self.register_buffer("last", torch.zeros(0))
+            self.register_buffer("steps", torch.zeros(()))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            outputs = super().forward(images) * self.scale
+            self.last = outputs.detach()[:, 0].clone()
+            self.steps = self.steps + self.training
+            return outputs * math.nan if self.breaks and self.steps > 3 else outputs
+
+    trainer = ReferenceTrainer(
+        Task("digits", Odd, task.data, recipe=task.recipe), epochs=8, device="cpu", keep_best=True
+    )
+    network, evaluation = trainer.train(ROUGH, seed=3)
+    assert 1 < evaluation.metrics["best_epoch"] < 8
+    assert trainer.measure(network, trainer.data.validation)[0] == evaluation.value
+    Odd.breaks = True
+    evaluation = trainer.evaluate(Request(0, ROUGH, seed=3))
+    assert (evaluation.status, len(evaluation.curve)) == ("diverged", 1)
+
+
 @pytest.mark.parametrize("settings", [{"keep_best": True}, {"patience": 1}, {"keep_best": True, "patience": 2}])
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_a_stack_gives_what_the_reference_gives(task: Task, settings: dict[str, Any], repeats: int) -> None:
