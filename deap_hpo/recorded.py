@@ -67,10 +67,10 @@ class Recorded(Results):
             )
         made = {**config, "task": applying(config.get("task", {}))}
         recipe = self.attributes.get("evaluator", {}).get("recipe", {})
-        if "schedule" in recipe and not made["task"].get("source"):
-            # Where the run did not say it, the default of its time holds, which was another one once.
+        if recipe.get("schedule") == "step":
+            # Where neither the run nor its task said so, it was the default of that time.
             training = made["training"]
-            made["training"] = {**training, "recipe": {"schedule": recipe["schedule"], **training["recipe"]}}
+            made["training"] = {**training, "recipe": {"schedule": "step", **training["recipe"]}}
         return made
 
     def config_of_network(self) -> Mapping[str, Any]:

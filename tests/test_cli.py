@@ -320,7 +320,18 @@ def test_hyperparameters_of_the_loss_are_searched_and_exported(here: Path) -> No
     assert facts["loss"].keys().isdisjoint(facts["architecture"])
 
 
-def test_a_run_goes_on_by_the_schedule_that_was_the_default_when_it_began(here: Path) -> None:
+@pytest.mark.parametrize("source", [False, True])
+def test_a_run_goes_on_by_the_schedule_that_was_the_default_when_it_began(here: Path, source: bool) -> None:
+    made = (
+        "from functools import partial\n"
+        "from deap_hpo import Task\n"
+        "from deap_hpo.training.data import load_digits\n"
+        "from deap_hpo.training.models import MLP\n"
+        "own = Task('own', partial(MLP, inputs=64), load_digits(training_size=100, validation_size=100))\n"
+    )
+    (here / "own.py").write_text(made)
+    if source:
+        (here / "small.toml").write_text("[task]\nsource = 'own.py:own'\n" + CONFIG[CONFIG.index("[training]") :])
     whole = ["run", "small.toml", "--set", "training.recipe.schedule=step"]
     assert call(*whole, "--name", "whole").exit_code == 0
     assert call(*whole, "--name", "begun", "--set", "evolution.generations=2").exit_code == 0
