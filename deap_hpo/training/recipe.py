@@ -93,7 +93,7 @@ class Recipe:
             >>> "max_grad_norm" in Recipe().settings, Recipe(max_grad_norm=1.0).settings["max_grad_norm"]
             (False, 1.0)
         """
-        unset = {name for name, default in _LATER.items() if getattr(self, name) == default}
+        unset = {name for name, default in LATER_FIELDS.items() if getattr(self, name) == default}
         return {name: value for name, value in asdict(self).items() if name not in unset}
 
     @property
@@ -125,7 +125,7 @@ class Recipe:
 
 _UNBOUNDED = sys.float_info.max
 # Fields that came later: records of before go on, for which they have to be what a recipe without them says.
-_LATER = {"max_grad_norm": None, "alpha": 0.99}
+LATER_FIELDS = {"max_grad_norm": None, "alpha": 0.99}
 _NONE = frozenset[str]()
 _OF_ADAM = frozenset({"mean", "square"})
 _MOMENTS = {"sgd": _NONE, "rmsprop": frozenset({"rms_square"}), "adam": _OF_ADAM, "adamw": _OF_ADAM}

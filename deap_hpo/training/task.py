@@ -27,7 +27,7 @@ from deap_hpo.training.measures import (
     mean_absolute_error,
     mean_squared_error,
 )
-from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
+from deap_hpo.training.recipe import LATER_FIELDS, RECIPE_FIELDS, Recipe
 from deap_hpo.training.state import trainable_parameters
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
@@ -259,14 +259,17 @@ class Task:
 
         Raises:
             InputError: A name is neither a setting of the recipe nor an argument of the factory or the loss; or both
-                the recipe and the loss have it.
+                the recipe and the loss have it, or the factory and the recipe, which once had not.
         """
         arguments, of_loss = inspect.signature(self.model).parameters, keywords(self.loss)
+        # A factory was given what is a setting now: it is not to be without it in silence, in a record that goes on.
+        both = dict.fromkeys(LATER_FIELDS.keys() & arguments.keys(), "model")
+        both |= dict.fromkeys(RECIPE_FIELDS & of_loss - arguments.keys(), "loss")
         for name in names:
-            if name in RECIPE_FIELDS & of_loss - arguments.keys():
+            if name in both:
                 raise InputError(
-                    f"hyperparameter {name!r} is a training setting and an argument of the loss; give that of the loss "
-                    "another name."
+                    f"hyperparameter {name!r} is a training setting and an argument of the {both[name]}; give that of "
+                    f"the {both[name]} another name."
                 )
         if any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
             return

@@ -138,6 +138,21 @@ def test_what_the_recipe_and_the_loss_both_have_is_refused() -> None:
     task_of(with_gamma).check_names({"lr": 1.0})
 
 
+def test_what_became_a_setting_is_refused_where_the_network_was_given_it_before() -> None:
+    def network(alpha: float = 1.0, momentum: float = 0.1) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.ELU(alpha), nn.BatchNorm1d(10, momentum=momentum))
+
+    with pytest.raises(InputError) as refused:
+        make_trainer(task_of(model=network), device="cpu")({"alpha": 0.5})
+    assert str(refused.value) == (
+        "hyperparameter 'alpha' is a training setting and an argument of the model; "
+        "give that of the model another name."
+    )
+    recipe, architecture = task_of(model=network).configure({"momentum": 0.5})
+    assert (recipe.momentum, architecture) == (0.5, {})
+    assert task_of().configure({"alpha": 0.5})[0].alpha == 0.5
+
+
 def test_a_name_that_nobody_takes_is_refused_with_the_nearest() -> None:
     with pytest.raises(
         InputError, match=r"or of the loss \(.*label_smoothing.*\); it is neither\. Did you mean 'label_smoothing'"
