@@ -231,6 +231,9 @@ def test_parts_of_trainings_are_refused(task: Task, settings: dict[str, Any]) ->
         study.map(trainer, [individual])
     with pytest.raises(InputError, match=r"keep_best and patience are for whole trainings; this one is a part\."):
         trainer.train_on(None, ROUGH, 1, 2)
+    _, _, state = make_trainer(task, epochs=4, device="cpu").train_on(None, ROUGH, 1, 2)
+    with pytest.raises(InputError, match=r"for whole trainings; this one is a part\."):
+        trainer.train_on(state, ROUGH, 1)
     population = make_trainer(task, trainer="population", epochs=4, device="cpu", **settings)
     ((_, evaluation),) = population.evaluate_batch([Request(0, ROUGH, 1, epochs=2)])
     assert "this one is a part" in evaluation.error
