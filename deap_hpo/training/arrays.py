@@ -83,7 +83,8 @@ def _stratified(targets: Tensor, validation_size: int, seed: int) -> Tensor:
         InputError: The targets are not classes, or there are too few examples of one, or for so many classes.
     """
     if targets.is_floating_point() or targets.dim() > 1:
-        raise InputError(f"stratify is for classes, one whole number an example; got targets of {targets.dtype}.")
+        got = f"{list(targets.shape)} of {targets.dtype}"
+        raise InputError(f"stratify is for classes, one whole number an example; got targets {got}.")
     from sklearn.model_selection import train_test_split  # slow to import, and rarely needed
 
     numbers = np.arange(len(targets))

@@ -123,8 +123,8 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
 
     Its values, metrics and curve are means over the trainings; ``<objective>_std`` and ``<metric>_std`` in its metrics
     are sample standard deviations. Constraints are on the means; the objective "seconds" is of all together. If one
-    training diverged or failed, so did the whole: a configuration is only as good as its worst luck. The curve is as
-    long as the shortest, where some ended before others.
+    training diverged or failed, so did the whole: a configuration is only as good as its worst luck. The curve is then
+    as long as the shortest; else as the longest, where what has ended early counts as it was in its last epoch.
 
     Args:
         evaluations: The trainings, in order of their seeds, at least one.
@@ -137,15 +137,22 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
     measured = [{**dict(zip(goals.objectives, one.values, strict=False)), **one.metrics} for one in evaluations]
     if len(evaluations) == 1:
         return judged(first, goals, measured[0], seconds)
-    curve = tuple(_mean_epoch(epochs) for epochs in zip(*(one.curve for one in evaluations), strict=False))
     for status in ("failed", "diverged"):
         for evaluation in evaluations:
             if evaluation.status == status:
-                return replace(evaluation, curve=curve, metrics={}, seconds=seconds)
+                shortest = zip(*(one.curve for one in evaluations), strict=False)
+                return replace(evaluation, curve=tuple(map(_mean_epoch, shortest)), metrics={}, seconds=seconds)
+    longest = max(len(one.curve) for one in evaluations)
+    curve = tuple(map(_mean_epoch, zip(*(_prolonged(one.curve, longest) for one in evaluations), strict=True)))
     columns = {name: [one[name] for one in measured] for name in measured[0] if name != "seconds"}
     means = {name: float(np.mean(column)) for name, column in columns.items()}
     spreads = {f"{name}_std": float(np.std(column, ddof=1)) for name, column in columns.items() if name != "parameters"}
     return judged(replace(first, curve=curve), goals, {**means, **spreads}, seconds)
+
+
+def _prolonged(curve: Sequence[Epoch], length: int) -> list[Epoch]:
+    missing = range(len(curve), length)
+    return [*curve, *(replace(curve[-1], epoch=curve[0].epoch + i, seconds=0.0) for i in missing)]
 
 
 def _mean_epoch(epochs: Sequence[Epoch]) -> Epoch:

@@ -227,8 +227,15 @@ class Task:
             >>> task.loss_arguments({"lr": 0.1, "width": 32, "label_smoothing": 0.05})
             {'label_smoothing': 0.05}
         """
-        own = keywords(self.loss) - RECIPE_FIELDS - inspect.signature(self.model).parameters.keys()
+        own = self._of_loss - RECIPE_FIELDS
         return {name: value for name, value in params.items() if name in own}
+
+    @property
+    def _of_loss(self) -> frozenset[str]:
+        """Names of the loss's arguments that the factory does not take; one with ``**arguments`` takes any."""
+        arguments = inspect.signature(self.model).parameters
+        takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values())
+        return frozenset() if takes_any else keywords(self.loss) - arguments.keys()
 
     def training_loss(self, params: Mapping[str, Any]) -> Measure:
         """Give the loss with the hyperparameters that are its arguments."""
@@ -261,10 +268,10 @@ class Task:
             InputError: A name is neither a setting of the recipe nor an argument of the factory or the loss; or both
                 the recipe and the loss have it, or the factory and the recipe, which once had not.
         """
-        arguments, of_loss = inspect.signature(self.model).parameters, keywords(self.loss)
+        arguments, of_loss = inspect.signature(self.model).parameters, self._of_loss
         # A factory was given what is a setting now: it is not to be without it in silence, in a record that goes on.
         both = dict.fromkeys(LATER_FIELDS.keys() & arguments.keys(), "model")
-        both |= dict.fromkeys(RECIPE_FIELDS & of_loss - arguments.keys(), "loss")
+        both |= dict.fromkeys(RECIPE_FIELDS & of_loss, "loss")
         for name in names:
             if name in both:
                 raise InputError(

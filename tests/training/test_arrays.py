@@ -101,7 +101,11 @@ def test_a_stratified_split_has_classes_as_frequent_as_all_data() -> None:
 @pytest.mark.parametrize(
     ("targets", "validation", "message"),
     [
-        (torch.rand(20), 0.2, "stratify is for classes, one whole number an example; got targets of torch.float32."),
+        (
+            torch.rand(20),
+            0.2,
+            "stratify is for classes, one whole number an example; got targets [20] of torch.float32.",
+        ),
         (torch.zeros(20, 2).long(), 0.2, "stratify is for classes, one whole number an example"),
         (torch.tensor([0] * 19 + [1]), 0.2, "stratify cannot split 20 examples for 4: The least populated class"),
         (torch.arange(20) % 5, 3, "stratify cannot split 20 examples for 3: The test_size = 3 should be greater"),

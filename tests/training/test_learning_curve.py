@@ -18,6 +18,7 @@ from deap_hpo.retraining import Retraining
 from deap_hpo.training.data import load_digits
 from deap_hpo.training.learning_curve import LearningCurve
 from deap_hpo.training.models import MLP
+from deap_hpo.training.outcome import repeat_seeds
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.reference import ReferenceTrainer
@@ -192,6 +193,12 @@ def test_repeats_tell_the_mean_of_their_best_epochs(task: Task) -> None:
     alone = ReferenceTrainer(task, epochs=8, device="cpu", keep_best=True)
     first = alone.evaluate(Request(0, ROUGH, seed=3)).metrics["best_epoch"]
     assert evaluation.metrics["best_epoch_std"] > 0
+    ended = ReferenceTrainer(task, epochs=8, device="cpu", repeats=3, patience=1).evaluate(Request(0, ROUGH, seed=3))
+    single = [ReferenceTrainer(task, epochs=8, device="cpu", patience=1)(ROUGH, seed) for seed in repeat_seeds(3, 3)]
+    lengths = [len(one.curve) for one in single]
+    assert len(ended.curve) == ended.trained_epochs == max(lengths) > min(lengths)
+    assert [epoch.epoch for epoch in ended.curve] == list(range(1, max(lengths) + 1))
+    assert ended.value == ended.curve[-1].validation_loss == pytest.approx(sum(one.value for one in single) / 3)
     assert 1 <= evaluation.metrics["best_epoch"] <= 8
     assert evaluation.metrics["best_epoch"] != first
 

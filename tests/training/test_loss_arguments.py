@@ -123,7 +123,8 @@ def test_arguments_go_to_the_recipe_then_to_the_network_then_to_the_loss() -> No
     assert task.configure({**params, "width": 8})[1] == {"width": 8}
     assert task.loss_arguments(params) == {"label_smoothing": 0.2}
     anything = task_of(model=lambda **arguments: MLP(inputs=64))
-    assert anything.configure({"label_smoothing": 0.2, "depth": 3})[1] == {"depth": 3}
+    assert anything.configure({"label_smoothing": 0.2, "depth": 3})[1] == {"label_smoothing": 0.2, "depth": 3}
+    assert anything.loss_arguments({"label_smoothing": 0.2}) == {}
 
 
 def test_what_the_recipe_and_the_loss_both_have_is_refused() -> None:
@@ -165,6 +166,9 @@ def test_a_name_that_nobody_takes_is_refused_with_the_nearest() -> None:
 def test_a_value_that_the_loss_does_not_take_is_said_before_anything_is_trained() -> None:
     with pytest.raises(InputError, match=r"could not be trained by the loss with \{'label_smoothing': 1\.5\}"):
         check_space(task_of(), Space({"label_smoothing": Float(1.2, 1.8)}))
+    with pytest.raises(InputError, match=r"could not be trained by the loss with \{'label_smoothing': 1\.5\}"):
+        check_space(task_of(), Space({"label_smoothing": Float(0.0, 1.5)}))  # whose middle is well
+    check_space(task_of(), Space({"label_smoothing": Float(0.0, 0.9)}))
 
 
 def test_a_loss_whose_argument_has_no_default_cannot_measure() -> None:
