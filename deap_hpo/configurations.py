@@ -64,7 +64,8 @@ def best_configurations(
     Example:
         >>> from deap_hpo.evaluation import Evaluation
         >>> from deap_hpo.space import Float
-        >>> entries = [Entry(i, 0, (gene,), Evaluation((gene,)), seed=0) for i, gene in enumerate((0.5, 0.25, 0.75))]
+        >>> genes = (0.5, 0.25, 0.25, 0.75)
+        >>> entries = [Entry(i, 0, (gene,), Evaluation((gene,)), seed=0) for i, gene in enumerate(genes)]
         >>> space = Space({"x": Float(0.0, 2.0)})
         >>> best_configurations(entries, space, "minimize", 2, space)
         [{'x': 0.5}, {'x': 1.0}]

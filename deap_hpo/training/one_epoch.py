@@ -46,6 +46,18 @@ def train_epoch(
 
     Returns:
         The mean loss per example, or the first non-finite loss met, where it ends.
+
+    Example:
+        >>> model = nn.Linear(4, 3)
+        >>> training = Split(torch.rand(10, 4), torch.arange(10) % 3)
+        >>> loss_on = lambda examples: nn.functional.cross_entropy(model(examples.inputs), examples.targets)
+        >>> optimizer, recipe = torch.optim.SGD(model.parameters()), Recipe(lr=0.1, batch_size=4)
+        >>> settings = {"seed": 1, "first_step": 0, "epochs": 20}
+        >>> losses = [
+        ...     train_epoch(model, optimizer, loss_on, training, recipe, epoch=epoch, **settings) for epoch in range(20)
+        ... ]
+        >>> losses[-1] < losses[0]
+        True
     """
     device = training.targets.device
     key = member_keys([seed], device)[0]

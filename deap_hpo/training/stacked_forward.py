@@ -28,6 +28,22 @@ class StackedForward:
         shapes: Names and shapes of the parameters that make up a member's row of the weights.
         device: Where it computes.
         precision: "fp32" or "bf16".
+
+    Raises:
+        NotStackable: From its functions, where a network would be run otherwise than alone.
+
+    Example:
+        >>> network, weights = nn.Linear(4, 3), torch.rand(2, 15)  # of two members
+        >>> shapes = [(name, parameter.shape) for name, parameter in network.named_parameters()]
+        >>> run = StackedForward(network, shapes, torch.device("cpu"), "fp32")
+        >>> inputs, targets, key = torch.rand(10, 4), torch.arange(10) % 3, torch.zeros((), dtype=torch.int32)
+        >>> outputs, _ = run.measured(weights, {}, {}, inputs)
+        >>> outputs.shape
+        torch.Size([2, 10, 3])
+        >>> gradients = run.gradients([nn.functional.cross_entropy], shared=True)
+        >>> gradient, (losses, _) = gradients(weights, {}, {}, key, inputs, targets)
+        >>> gradient.shape, losses.shape
+        (torch.Size([2, 15]), torch.Size([2]))
     """
 
     def __init__(
@@ -74,6 +90,9 @@ class StackedForward:
         Args:
             losses: Each member's loss; or one, that of all.
             shared: Whether all members see the same batches: these, and the key, have no dimension of members then.
+
+        Returns:
+            See `Gradients`.
         """
         each = None if shared else 0
         if len(losses) == 1:
