@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from recorded import SPACE, entries
 from deap_hpo.analysis.runs import environments, generations_table, paired_difference, runs_table, stacked
 from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation
+from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.recorded import Recorded
 
 CONFIG = {"evolution": {"algorithm": "truncation", "population": 3, "generations": 2, "indpb": 0.1}}
@@ -29,6 +30,13 @@ def test_a_run_is_a_row_with_its_best_network() -> None:
     assert (row["best"], row["training_loss"], row["validation_loss"]) == (2, 0.6, 0.5)
     assert (row["test_loss"], row["test_accuracy"]) == (0.6, 0.65)
     assert (row["trained"], row["cached"], row["diverged"]) == (4, 1, 1)
+
+
+def test_the_training_loss_is_that_of_the_epoch_that_the_network_is_judged_after() -> None:
+    curve = (Epoch(1, 0.9, 0.8), Epoch(2, 0.6, 0.5), Epoch(3, 0.2, 0.7))
+    best = Entry(0, 0, (0.4, 0.7), Evaluation((0.5,), curve=curve, metrics={"best_epoch": 2.0}), seed=7)
+    (row,) = runs_table({"a": [replace(recorded(), entries=(best,))]}).to_dict("records")
+    assert (row["training_loss"], row["validation_loss"]) == (0.6, 0.5)
 
 
 def test_what_was_not_tested_is_missing_and_what_has_no_settings_is_an_error() -> None:
