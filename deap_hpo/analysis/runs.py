@@ -32,8 +32,9 @@ def runs_table(runs: Runs) -> pd.DataFrame:
     """One row for each run and seed: its settings, its counts, its best network, what that does on the test examples.
 
     Columns: `run`, `seed`, `population`, `generations`, `mutation_rate`, those of `summary` (`seconds` is
-    summed over the trainings), `best` (number of the best evaluation), `training_loss` (mean of the epoch that it is judged
-    after, dropout on), `validation_loss`, ``validation_*``, `test_loss`, ``test_*`` (NaN where it was not measured), ``params_*``.
+    summed over the trainings), `best` (number of the best evaluation), `training_loss` (mean of the epoch that it is
+    judged after, dropout on), `validation_loss`, ``validation_*``, `test_loss`, ``test_*`` (NaN where it was not
+    measured), ``params_*``.
 
     Raises:
         InputError: A study was not started by ``deap-hpo run``, or has no evaluation with a finite value.
