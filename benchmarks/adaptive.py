@@ -30,13 +30,13 @@ from deap import algorithms
 from scipy.stats import rankdata
 from strategies import load_problems
 
-from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluator
-from deap_hpo.individual import Individual, make_toolbox
-from deap_hpo.space import Float, Int, Space
-from deap_hpo.stages import StagedMap
+from deap_hpo.evolution.algorithms import eaTruncation
+from deap_hpo.evolution.individual import Individual, make_toolbox
+from deap_hpo.evolution.stages import StagedMap
+from deap_hpo.search_space.space import Float, Int, Space
 from deap_hpo.strategies import make_strategy
 from deap_hpo.study import Study
 

@@ -10,10 +10,10 @@ from functools import partial
 from statistics import fmean, pstdev
 from typing import Any
 
-from deap_hpo.algorithms import next_generation
-from deap_hpo.individual import make_toolbox
-from deap_hpo.operators import mutSelfAdaptive, selTruncation
-from deap_hpo.space import Space
+from deap_hpo.evolution.algorithms import next_generation
+from deap_hpo.evolution.individual import make_toolbox
+from deap_hpo.evolution.operators import mutSelfAdaptive, selTruncation
+from deap_hpo.search_space.space import Space
 
 POPULATION = 20
 LEAST_DIVERSITY = 0.05  # mean standard deviation of a gene in the population; 0.29 at the start

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deap_hpo.algorithms import eaTruncation
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
-from deap_hpo.executors import ProcessExecutor
-from deap_hpo.individual import make_toolbox
+from deap_hpo.evolution.algorithms import eaTruncation
+from deap_hpo.evolution.individual import make_toolbox
+from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.recorded import load_study
-from deap_hpo.space import Float, Int, Space
+from deap_hpo.records.entries import Entry
+from deap_hpo.search_space.space import Float, Int, Space
 from deap_hpo.study import Study
 
 SPACE = Space({"x": Float(-5.0, 5.0), "n": Int(1, 9)})

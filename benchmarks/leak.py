@@ -22,9 +22,9 @@ import torch
 
 import deap_hpo
 from deap_hpo.__main__ import evolve
-from deap_hpo.assembly import make_task, trainer_of
-from deap_hpo.config import load_config
-from deap_hpo.entries import best_entry
+from deap_hpo.configuration.assembly import make_task, trainer_of
+from deap_hpo.configuration.config import load_config
+from deap_hpo.records.entries import best_entry
 from deap_hpo.training.hardware import environment
 from deap_hpo.training.state import network_tensors, unpack
 

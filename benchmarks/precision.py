@@ -14,8 +14,8 @@ import torch
 from scipy.stats import kendalltau, spearmanr
 
 from deap_hpo.evaluation import Request
-from deap_hpo.executors import SerialExecutor
-from deap_hpo.space import Float, Space
+from deap_hpo.execution.executors import SerialExecutor
+from deap_hpo.search_space.space import Float, Space
 from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.data import load_fashion_mnist
 from deap_hpo.training.hardware import device_name, resolve_device

@@ -25,16 +25,16 @@ from typing import Any
 
 from deap import base
 
-from deap_hpo import workers
-from deap_hpo.algorithms import next_generation
-from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Epoch, Evaluation, Request
-from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
-from deap_hpo.fork_server import ensure_fork_server
-from deap_hpo.individual import make_toolbox
-from deap_hpo.record import Record
+from deap_hpo.evolution.algorithms import next_generation
+from deap_hpo.evolution.individual import make_toolbox
+from deap_hpo.execution import workers
+from deap_hpo.execution.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.execution.fork_server import ensure_fork_server
 from deap_hpo.recorded import load_study
-from deap_hpo.space import Float, Space
+from deap_hpo.records.entries import Entry
+from deap_hpo.records.record import Record
+from deap_hpo.search_space.space import Float, Space
 
 SPACE = Space({name: Float(0.0, 1.0) for name in "abcdef"})
 REPEATS = 5
@@ -192,7 +192,7 @@ def main() -> None:
     overhead("in this process: handing over", SerialExecutor(), 2000)
     overhead("2 worker processes: handing over", ProcessExecutor(2), 2000)
     if find_spec("ray"):
-        from deap_hpo.ray_executor import RayExecutor
+        from deap_hpo.execution.ray_executor import RayExecutor
 
         overhead("2 Ray workers on this machine: handing over", RayExecutor(2), 500)
     # Not here: where torch is imported, seeding its generators is most of what handing over takes.

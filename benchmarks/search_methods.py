@@ -16,8 +16,8 @@ import numpy as np
 from adaptive_mechanisms import VARIANTS
 from deap import algorithms, base
 
-from deap_hpo.individual import Individual, make_toolbox
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.evolution.individual import Individual, make_toolbox
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import STRATEGIES, make_strategy
 
 Objective = Callable[[list[dict[str, Any]]], list[float]]
@@ -55,7 +55,7 @@ def strategy(name: str, space: Space, objective: Objective, *, budget: int, batc
 
 def truncation(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
     """The paper's GA with its population of 20; its batches are its generations, whatever `batch_size`."""
-    from deap_hpo.algorithms import eaTruncation
+    from deap_hpo.evolution.algorithms import eaTruncation
 
     random.seed(seed)
     toolbox = make_toolbox(space)
@@ -132,8 +132,8 @@ _OPTUNA = {
 }
 METHODS: dict[str, Method] = {
     **{name: Method(partial(strategy, name), path.partition(":")[0]) for name, path in STRATEGIES.items()},
-    "truncation": Method(truncation, "deap_hpo.algorithms"),
-    **{name: Method(variant, "deap_hpo.algorithms") for name, variant in VARIANTS.items()},
+    "truncation": Method(truncation, "deap_hpo.evolution.algorithms"),
+    **{name: Method(variant, "deap_hpo.evolution.algorithms") for name, variant in VARIANTS.items()},
     **{name: Method(partial(optuna_sampler, sampler), "optuna") for name, sampler in _OPTUNA.items()},
     "nevergrad-ngopt": Method(nevergrad_ngopt, "nevergrad"),
     "pycma-lq": Method(pycma, "cma"),

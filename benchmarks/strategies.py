@@ -29,7 +29,7 @@ import numpy as np
 from scipy.stats import rankdata
 from search_methods import DEFAULT, METHODS, missing_package
 
-from deap_hpo.space import Float, Int, Space
+from deap_hpo.search_space.space import Float, Int, Space
 
 Run = dict[str, Any]
 CURVE = (

@@ -41,7 +41,7 @@ from variants import (
 
 from deap_hpo.evaluation import Request
 from deap_hpo.evaluator import BatchEvaluator
-from deap_hpo.executors import Executor, ProcessExecutor, SerialExecutor
+from deap_hpo.execution.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.training.data import load_fashion_mnist
 from deap_hpo.training.hardware import computing, device_name
 from deap_hpo.training.models import PaperCNN

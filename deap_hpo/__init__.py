@@ -7,25 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
-    from deap_hpo.algorithms import eaTruncation as eaTruncation
     from deap_hpo.deletion import delete_study as delete_study
     from deap_hpo.evaluation import Evaluation as Evaluation
-    from deap_hpo.executors import ProcessExecutor as ProcessExecutor
-    from deap_hpo.individual import Individual as Individual
-    from deap_hpo.individual import make_toolbox as make_toolbox
-    from deap_hpo.objective import Objective as Objective
-    from deap_hpo.operators import mutBoundedResample as mutBoundedResample
-    from deap_hpo.operators import mutSelfAdaptive as mutSelfAdaptive
-    from deap_hpo.operators import selTruncation as selTruncation
+    from deap_hpo.evolution.algorithms import eaTruncation as eaTruncation
+    from deap_hpo.evolution.individual import Individual as Individual
+    from deap_hpo.evolution.individual import make_toolbox as make_toolbox
+    from deap_hpo.evolution.operators import mutBoundedResample as mutBoundedResample
+    from deap_hpo.evolution.operators import mutSelfAdaptive as mutSelfAdaptive
+    from deap_hpo.evolution.operators import selTruncation as selTruncation
+    from deap_hpo.evolution.pareto import eaNSGA as eaNSGA
+    from deap_hpo.execution.executors import ProcessExecutor as ProcessExecutor
+    from deap_hpo.functions.objective import Objective as Objective
     from deap_hpo.optimization import optimize as optimize
-    from deap_hpo.pareto import eaNSGA as eaNSGA
     from deap_hpo.pruning import MedianPruner as MedianPruner
     from deap_hpo.recorded import load_study as load_study
     from deap_hpo.search_cv import EvolutionSearchCV as EvolutionSearchCV
-    from deap_hpo.space import Categorical as Categorical
-    from deap_hpo.space import Float as Float
-    from deap_hpo.space import Int as Int
-    from deap_hpo.space import Space as Space
+    from deap_hpo.search_space.space import Categorical as Categorical
+    from deap_hpo.search_space.space import Float as Float
+    from deap_hpo.search_space.space import Int as Int
+    from deap_hpo.search_space.space import Space as Space
     from deap_hpo.stopping import EarlyStopping as EarlyStopping
     from deap_hpo.study import Study as Study
     from deap_hpo.training.recipe import Recipe as Recipe
@@ -35,30 +35,30 @@ if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Categorical": "deap_hpo.space",
+    "Categorical": "deap_hpo.search_space.space",
     "EarlyStopping": "deap_hpo.stopping",
     "Evaluation": "deap_hpo.evaluation",
     "EvolutionSearchCV": "deap_hpo.search_cv",
-    "Float": "deap_hpo.space",
-    "Individual": "deap_hpo.individual",
-    "Int": "deap_hpo.space",
+    "Float": "deap_hpo.search_space.space",
+    "Individual": "deap_hpo.evolution.individual",
+    "Int": "deap_hpo.search_space.space",
     "MedianPruner": "deap_hpo.pruning",
-    "Objective": "deap_hpo.objective",
-    "ProcessExecutor": "deap_hpo.executors",
+    "Objective": "deap_hpo.functions.objective",
+    "ProcessExecutor": "deap_hpo.execution.executors",
     "Recipe": "deap_hpo.training.recipe",
-    "Space": "deap_hpo.space",
+    "Space": "deap_hpo.search_space.space",
     "Study": "deap_hpo.study",
     "Task": "deap_hpo.training.task",
     "delete_study": "deap_hpo.deletion",
-    "eaNSGA": "deap_hpo.pareto",
-    "eaTruncation": "deap_hpo.algorithms",
+    "eaNSGA": "deap_hpo.evolution.pareto",
+    "eaTruncation": "deap_hpo.evolution.algorithms",
     "load_study": "deap_hpo.recorded",
-    "make_toolbox": "deap_hpo.individual",
+    "make_toolbox": "deap_hpo.evolution.individual",
     "make_trainer": "deap_hpo.training.trainers",
-    "mutBoundedResample": "deap_hpo.operators",
-    "mutSelfAdaptive": "deap_hpo.operators",
+    "mutBoundedResample": "deap_hpo.evolution.operators",
+    "mutSelfAdaptive": "deap_hpo.evolution.operators",
     "optimize": "deap_hpo.optimization",
-    "selTruncation": "deap_hpo.operators",
+    "selTruncation": "deap_hpo.evolution.operators",
 }
 
 __all__ = ["__version__", *_HOMES]

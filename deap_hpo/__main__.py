@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from deap import tools
 
-    from deap_hpo.config import RunConfig
-    from deap_hpo.executors import Executor
+    from deap_hpo.configuration.config import RunConfig
+    from deap_hpo.execution.executors import Executor
     from deap_hpo.study import Study
     from deap_hpo.training.trainers import Trainer
 
@@ -40,7 +40,7 @@ def evolve(
     """Evolve hyperparameters as a configuration says.
 
     Args:
-        config: The run; see `deap_hpo.config.load_config`.
+        config: The run; see `deap_hpo.configuration.config.load_config`.
         trainer: Evaluates; made from the configuration where None.
         executor: Where evaluations are done; made from the configuration where None.
         resume: Whether the study may exist; what it holds is then replayed.
@@ -56,8 +56,8 @@ def evolve(
         StoppedEarly: ``evolution.target`` was reached, or nothing better found for ``evolution.patience`` generations.
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
-    from deap_hpo.assembly import make_executor, make_task, trainer_of
-    from deap_hpo.evolution import algorithm_of
+    from deap_hpo.configuration.algorithm import algorithm_of
+    from deap_hpo.configuration.assembly import make_executor, make_task, trainer_of
     from deap_hpo.failures import NotAllFailed
     from deap_hpo.stopping import early_stopping
     from deap_hpo.study import Study

@@ -11,9 +11,9 @@ from typing import Any
 
 from safetensors.torch import save_model
 
-from deap_hpo.entries import Entry, best_entry, params_of
 from deap_hpo.files import write_text, written_whole
 from deap_hpo.recorded import Recorded, note
+from deap_hpo.records.entries import Entry, best_entry, params_of
 from deap_hpo.retraining import retrain
 from deap_hpo.training.trainers import Trainer
 

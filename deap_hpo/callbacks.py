@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
+from deap_hpo.records.entries import Entry
 
 
 class Callback(Protocol):

@@ -32,11 +32,11 @@ from deap_hpo.commands.options import (
 )
 from deap_hpo.commands.record import dashboard, list_, plot, report, show
 from deap_hpo.commands.replay import replay
-from deap_hpo.settings import DEFAULT_STORAGE, STORAGE_VARIABLE
+from deap_hpo.records import DEFAULT_STORAGE, STORAGE_VARIABLE
 from deap_hpo.training.allocator import keep_memory
 
 if TYPE_CHECKING:
-    from deap_hpo.config import RunConfig
+    from deap_hpo.configuration.config import RunConfig
 
 app = typer.Typer(
     help="Evolve the hyperparameters of PyTorch networks with DEAP.",
@@ -105,7 +105,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Start a run: evolve hyperparameters, record every training, test the best network, draw figures."""
-    from deap_hpo.config import check_overrides, load_config
+    from deap_hpo.configuration.config import check_overrides, load_config
     from deap_hpo.errors import InputError
 
     with reporting(debug):
@@ -116,7 +116,7 @@ def run(
         settings = load_config(config or preset or "quick", [*(overrides or []), *given])
         check_overrides(settings, overrides or [])
         if enqueue_from:
-            from deap_hpo.enqueueing import with_enqueued
+            from deap_hpo.configuration.enqueueing import with_enqueued
 
             settings = with_enqueued(settings, enqueue_from)
         if dry_run:
@@ -147,9 +147,9 @@ def resume(
     debug: Debug = False,
 ) -> None:
     """Go on with a run that was interrupted, or add generations to one that ended."""
-    from deap_hpo.config import check_overrides, make_config
+    from deap_hpo.configuration.config import check_overrides, make_config
     from deap_hpo.recorded import load_study
-    from deap_hpo.retries import retry_sentence
+    from deap_hpo.records.retries import retry_sentence
 
     with reporting(debug):
         recorded = load_study(name, storage)
@@ -165,7 +165,7 @@ def resume(
 
 def _run(config: RunConfig, *, resume: bool = False, retry_failed: bool = False, as_json: bool, debug: bool) -> None:
     from deap_hpo.commands.job import run_job
-    from deap_hpo.storage import storage_option
+    from deap_hpo.records.storage import storage_option
 
     with reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
         run_job(config, output, errors, resume=resume, retry_failed=retry_failed, as_json=as_json)
@@ -200,11 +200,11 @@ def compare(
     with reporting(debug, f"the same command; the experiment {experiment!r} is on record"):
         from deap_hpo.comparison import compare as compare_methods
         from deap_hpo.comparison import parse_method
-        from deap_hpo.config import load_config
+        from deap_hpo.configuration.config import load_config
         from deap_hpo.recorded import load_study
+        from deap_hpo.records.storage import run_folder
         from deap_hpo.reports.comparison import print_comparison, results, write
         from deap_hpo.reports.strict_json import strict_json
-        from deap_hpo.storage import run_folder
 
         folder = run_folder(experiment, storage)
         common = load_config(config, [*(overrides or []), f"study.storage={json.dumps(storage)}"])

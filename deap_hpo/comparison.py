@@ -17,16 +17,16 @@ from typing import Any
 import pandas as pd
 
 from deap_hpo.__main__ import evolve
-from deap_hpo.assembly import check_algorithm, make_executor, make_task, trainer_of
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_integer
-from deap_hpo.config import RunConfig, make_config
-from deap_hpo.entries import Entry, find_best, param_columns, schedule_of, worst_values
+from deap_hpo.configuration.assembly import check_algorithm, make_executor, make_task, trainer_of
+from deap_hpo.configuration.config import RunConfig, make_config
+from deap_hpo.configuration.methods import IN_PARTS
 from deap_hpo.errors import InputError
-from deap_hpo.individual import Individual
-from deap_hpo.methods import IN_PARTS
-from deap_hpo.pbt import PBTSettings
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.evolution.pbt import PBTSettings
 from deap_hpo.recorded import Recorded, load_study, note
+from deap_hpo.records.entries import Entry, find_best, param_columns, schedule_of, worst_values
 from deap_hpo.retraining import Retraining
 from deap_hpo.study import Study
 from deap_hpo.training.task import Task
@@ -89,8 +89,8 @@ def compare(
         experiment: Name of the experiment; each run is the study ``<experiment>-<method>-<seed>``.
         seeds: Number of paired seeds, at least 2: 1, 2, ... Runs of one seed share the seed of their trainings.
         budget: Trainings of each run, at least 1. Repeated configurations are not trained again and cost nothing. For
-            methods that train in parts (`deap_hpo.methods.IN_PARTS`, and whatever has stages), the epochs of that
-            number of whole trainings; pbt trains that number of networks.
+            methods that train in parts (`deap_hpo.configuration.methods.IN_PARTS`, and whatever has stages), the epochs
+            of that number of whole trainings; pbt trains that number of networks.
         repeats: Fresh seeds on which each choice is trained again, at least 1.
         tell: Is told what is being done.
 

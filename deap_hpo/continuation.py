@@ -13,13 +13,13 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import check_integer
-from deap_hpo.entries import Entry, find_best, genes_of
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator, PlainFunction
-from deap_hpo.executors import Executor, in_this_process
+from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.interruption import undisturbed
-from deap_hpo.record import Record
+from deap_hpo.records.entries import Entry, find_best, genes_of
+from deap_hpo.records.record import Record
 
 if TYPE_CHECKING:
     from deap_hpo.training.checkpoints import CheckpointStore

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import optuna
 
-from deap_hpo.driver_lock import DriverLock
 from deap_hpo.recorded import find_study
-from deap_hpo.storage import check_name, errors_named, opened, run_folder, states_folder
+from deap_hpo.records.driver_lock import DriverLock
+from deap_hpo.records.storage import check_name, errors_named, opened, run_folder, states_folder
 
 # The run's folder has the name of the study, and so may have been there before: what is not listed here stays.
 _FIGURES = (

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from safetensors.torch import load_model
 
-from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import finish, train_again
-from deap_hpo.config import make_config
-from deap_hpo.entries import best_entry
+from deap_hpo.configuration.assembly import make_task, trainer_of
+from deap_hpo.configuration.config import make_config
+from deap_hpo.configuration.toml_writer import to_toml
 from deap_hpo.errors import InputError, warn
 from deap_hpo.files import expanded, write_text
 from deap_hpo.recorded import load_study
-from deap_hpo.toml_writer import to_toml
+from deap_hpo.records.entries import best_entry
 from deap_hpo.training.keyed import keyed_model
 from deap_hpo.training.program import save_program
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError, ResultError, warn
-from deap_hpo.storage import storage_option
+from deap_hpo.records.entries import Entry
+from deap_hpo.records.storage import storage_option
 
 _ENOUGH = 5  # to tell that it is not the hyperparameters
 

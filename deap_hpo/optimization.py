@@ -11,26 +11,32 @@ from typing import Any
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.callbacks import check_callbacks
 from deap_hpo.checks import check_flag, check_integer
-from deap_hpo.config import make_config
-from deap_hpo.demands import check_suits, directions_of, evaluator_of, trains_in_parts, with_lasting_checkpoints
-from deap_hpo.enqueueing import plain_configurations
+from deap_hpo.configuration.algorithm import algorithm_of
+from deap_hpo.configuration.config import make_config
+from deap_hpo.configuration.demands import (
+    check_suits,
+    directions_of,
+    evaluator_of,
+    trains_in_parts,
+    with_lasting_checkpoints,
+)
+from deap_hpo.configuration.enqueueing import plain_configurations
+from deap_hpo.configuration.settings import OF_TRUNCATION, EvolutionConfig
+from deap_hpo.configuration.workload import workload
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluate
-from deap_hpo.evolution import algorithm_of
-from deap_hpo.executors import Executor
+from deap_hpo.execution.executors import Executor
 from deap_hpo.failures import NotAllFailed, warn_of_many_failures
 from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
+from deap_hpo.records.storage import states_folder
+from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.seeding import generators_kept
-from deap_hpo.settings import OF_TRUNCATION, EvolutionConfig
-from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.stopping import early_stopping
-from deap_hpo.storage import states_folder
 from deap_hpo.study import Study
 from deap_hpo.vocabulary import hinting
-from deap_hpo.workload import workload
 
 _ARGUMENTS_OF_TRUNCATION = (*OF_TRUNCATION, "stages", "stopping")
 
@@ -42,7 +48,7 @@ class Interrupted(KeyboardInterrupt):
         study: The study, closed, with all evaluations that had ended.
 
     Example:
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> def interrupted(params):
         ...     if params["x"] > 0.95:
         ...         raise KeyboardInterrupt
@@ -105,16 +111,16 @@ def optimize(
         constraints: What has to hold of the metrics that the function returns, such as "size <= 100".
         epochs: Epochs of a whole training, where the function has a parameter of that name; by default its default.
         algorithm: "surrogate" (a genetic algorithm whose children a Gaussian process picks; the default),
-            "truncation" (the plain one), or another one of `deap_hpo.methods.METHODS`: "tpe", "de", "random", ...; for
-            what has epochs also "hyperband", "freeze-thaw" or "pbt"; for several objectives "nsga-ii" (then the
-            default) or "nsga-iii".
+            "truncation" (the plain one), or another one of `deap_hpo.configuration.methods.METHODS`: "tpe", "de",
+            "random", ...; for what has epochs also "hyperband", "freeze-thaw" or "pbt"; for several objectives
+            "nsga-ii" (then the default) or "nsga-iii".
         population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
             generation half as many.
         generations: Generations in all, at least 1; by default as many as `max_evaluations` or `max_epochs` take, or
             else 10.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
             `mutation`, and for what has epochs `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
-            `deap_hpo.pareto.NSGASettings`.
+            `deap_hpo.evolution.pareto.NSGASettings`.
         enqueue: Hyperparameters to try first, such as those in use so far, or the best of an earlier study
             (`study.best_configurations(3)`). Those that one leaves out are drawn, by `seed` and its position.
         seed: Seed of the whole run, at least 0.
@@ -147,7 +153,7 @@ def optimize(
         Interrupted: Ctrl-C was pressed. It is a `KeyboardInterrupt`, and carries the `study` with what was found.
 
     Example:
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> space = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
         >>> study = optimize(lambda params: (params["x"] - 1) ** 2 + params["y"] ** 2, space, seed=1)
         >>> study.best_value < 0.5, sorted(study.best_params)

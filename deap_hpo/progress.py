@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
 
-from deap_hpo.entries import Entry
+from deap_hpo.configuration.workload import Work, Workload
+from deap_hpo.records.entries import Entry
 from deap_hpo.study import Study
 from deap_hpo.wording import format_value
-from deap_hpo.workload import Work, Workload
 
 _WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the time elapsed, also after days
 

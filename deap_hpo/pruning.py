@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from deap_hpo.checks import check_integer, is_number
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
+from deap_hpo.records.entries import Entry
 
 
 class Pruner(Protocol):

@@ -11,16 +11,16 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from deap_hpo.driver_lock import DriverLock
-from deap_hpo.entries import Entry
+from deap_hpo.configuration.settings import applying
 from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
+from deap_hpo.records.driver_lock import DriverLock
+from deap_hpo.records.entries import Entry
+from deap_hpo.records.retries import ATTRIBUTE, Attempts
+from deap_hpo.records.storage import check_name, errors_named, has_study, opened
+from deap_hpo.records.trials import check_ours, directions_of, to_entry
 from deap_hpo.results import Results
-from deap_hpo.retries import ATTRIBUTE, Attempts
-from deap_hpo.settings import applying
-from deap_hpo.space import Space
-from deap_hpo.storage import check_name, errors_named, has_study, opened
-from deap_hpo.trials import check_ours, directions_of, to_entry
+from deap_hpo.search_space.space import Space
 
 _MOST_NAMES = 6  # of studies, in a sentence
 
@@ -131,7 +131,7 @@ def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded
     Example:
         >>> import tempfile
         >>> from deap_hpo import Float, optimize
-        >>> from deap_hpo.storage import opened
+        >>> from deap_hpo.records.storage import opened
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     storage = f"{folder}/studies.db"
         ...     for name in ("a", "b"):

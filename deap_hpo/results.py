@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import check_integer
-from deap_hpo.configurations import best_configurations
-from deap_hpo.entries import Entry, best_entry, params_of
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import given_names, names_of_objectives
-from deap_hpo.record import Record
-from deap_hpo.space import Space
-from deap_hpo.storage import states_folder
+from deap_hpo.records.configurations import best_configurations
+from deap_hpo.records.entries import Entry, best_entry, params_of
+from deap_hpo.records.record import Record
+from deap_hpo.records.storage import states_folder
+from deap_hpo.search_space.space import Space
 from deap_hpo.wording import format_value, plural
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Results:
         Raises:
             InputError: It saved none, or what it saved is not there any more.
         """
-        from deap_hpo.checkpoint import kept_states, saved_state
+        from deap_hpo.functions.checkpoint import kept_states, saved_state
 
         folder = None if self.storage is None else states_folder(self.name, self.storage)
         checkpoints = kept_states(checkpoints, self.evaluator, folder)

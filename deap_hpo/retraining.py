@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from deap_hpo.entries import Entry, params_of, schedule_of
 from deap_hpo.errors import InputError, first_difference, warn
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluator
-from deap_hpo.space import Space
+from deap_hpo.records.entries import Entry, params_of, schedule_of
+from deap_hpo.search_space.space import Space
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer

@@ -12,12 +12,12 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import check_random_state
 
 from deap_hpo.checks import check_optional_integer
+from deap_hpo.configuration.methods import IN_PARTS
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator
-from deap_hpo.methods import IN_PARTS
 from deap_hpo.optimization import optimize
-from deap_hpo.space import Hyperparameter, Space
+from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.study import Study
 
 

@@ -14,13 +14,13 @@ from deap import base, tools
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_probability
-from deap_hpo.entries import Entry, check_unchanged, tell_outcome, values_for, with_worst_values
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
-from deap_hpo.executors import SerialExecutor
+from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.interruption import interruptions_kept
-from deap_hpo.record import ReplayError
+from deap_hpo.records.entries import Entry, check_unchanged, tell_outcome, values_for, with_worst_values
+from deap_hpo.records.record import ReplayError
 from deap_hpo.seeding import generators_kept
 from deap_hpo.study import Study
 
@@ -64,8 +64,8 @@ def eaSteadyState(
         ValueError: An argument is out of its range.
 
     Example:
-        >>> from deap_hpo.individual import make_toolbox
-        >>> from deap_hpo.space import Float, Space
+        >>> from deap_hpo.evolution.individual import make_toolbox
+        >>> from deap_hpo.search_space.space import Float, Space
         >>> space = Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)})
         >>> with SteadyStudy(space, seed=1) as study:
         ...     toolbox = make_toolbox(space, indpb=0.5)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_integer, check_optional_integer, is_number
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import sign_of
+from deap_hpo.records.entries import Entry
 from deap_hpo.study import Study
 
 
@@ -33,8 +33,8 @@ class EarlyStopping:
         InputError: `target` is not finite, `patience` or `stages` is below 1, or neither target nor patience is given.
 
     Example:
-        >>> from deap_hpo.individual import make_toolbox
-        >>> from deap_hpo.space import Float, Space
+        >>> from deap_hpo.evolution.individual import make_toolbox
+        >>> from deap_hpo.search_space.space import Float, Space
         >>> space = Space({"x": Float(-5.0, 5.0)})
         >>> with Study(space, seed=1, callbacks=[EarlyStopping(target=0.5)]) as study:
         ...     toolbox = make_toolbox(space)

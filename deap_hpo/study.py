@@ -19,24 +19,24 @@ from deap_hpo.budget import Budget, WhileTimeLasts
 from deap_hpo.callbacks import check_callbacks, tell
 from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.continuation import Continuations
-from deap_hpo.entries import Entry, check_unchanged, genes_of, tell_outcome, values_for, with_worst_values
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluate, as_evaluator, unwrapped
-from deap_hpo.executors import Executor, SerialExecutor, check_executor
+from deap_hpo.evolution.individual import check_weights
+from deap_hpo.execution.executors import Executor, SerialExecutor, check_executor
+from deap_hpo.execution.workers import end_if_only_imported
 from deap_hpo.failures import FailureWarning
+from deap_hpo.functions.undone import UndoneWarning
 from deap_hpo.goals import check_agreement, check_directions
-from deap_hpo.individual import check_weights
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
-from deap_hpo.provenance import Provenance
 from deap_hpo.pruning import Pruner, check_pruner
-from deap_hpo.record import Record
+from deap_hpo.records.entries import Entry, check_unchanged, genes_of, tell_outcome, values_for, with_worst_values
+from deap_hpo.records.provenance import Provenance
+from deap_hpo.records.record import Record
 from deap_hpo.results import LiveResults
+from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.seeding import derived_seed, generators_kept, seed_evolution
-from deap_hpo.space import Hyperparameter, Space
 from deap_hpo.statistics import generation_statistics
-from deap_hpo.undone import UndoneWarning
 from deap_hpo.vocabulary import hinting
-from deap_hpo.workers import end_if_only_imported
 
 
 class Study(LiveResults):
@@ -79,8 +79,8 @@ class Study(LiveResults):
 
     Example:
         >>> from deap import algorithms
-        >>> from deap_hpo.individual import make_toolbox
-        >>> from deap_hpo.space import Float, Space
+        >>> from deap_hpo.evolution.individual import make_toolbox
+        >>> from deap_hpo.search_space.space import Float, Space
         >>> space = Space({"x": Float(-5.0, 5.0)})
         >>> with Study(space, seed=1) as study:
         ...     toolbox = make_toolbox(space)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deap_hpo.analysis.names import curves_of
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded
+from deap_hpo.records.entries import Entry
 from deap_hpo.study import Study
 
 

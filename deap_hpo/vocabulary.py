@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 _IN_ALL = "max_evaluations={value}"
 _SIDE_BY_SIDE = "executor=ProcessExecutor(), or ProcessExecutor(4) for four workers"
 _OF_METHOD = "arguments={{{name!r}: {value}}}"
-_METHOD = 'algorithm="tpe", or another name of deap_hpo.methods.METHODS'
+_METHOD = 'algorithm="tpe", or another name of deap_hpo.configuration.methods.METHODS'
 
 WORDS: dict[str, tuple[str, ...]] = {
     "config": ("space={{...}}",),

@@ -87,7 +87,7 @@ width_3 = { type = "int", low = 8, high = 64, when = { layers = [3] } }
 
 def settings() -> str:
     """Write the page of settings from the configuration's own descriptions."""
-    from deap_hpo.config import RunConfig
+    from deap_hpo.configuration.config import RunConfig
     from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 
     parts = [SETTINGS]

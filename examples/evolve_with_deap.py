@@ -8,7 +8,7 @@ import random
 from deap import algorithms, base, tools
 
 from deap_hpo import ProcessExecutor, Study
-from deap_hpo.individual import individual_type
+from deap_hpo.evolution.individual import individual_type
 
 DIMENSIONS = 5
 

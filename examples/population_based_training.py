@@ -13,12 +13,12 @@ import torch
 from deap import base
 
 from deap_hpo import Float, Objective, Space, Study
-from deap_hpo.checkpoint import Checkpoint
-from deap_hpo.entries import training_path
-from deap_hpo.individual import individual_type, lineage
-from deap_hpo.reporter import Reporter
-from deap_hpo.operators import mutPerturb
-from deap_hpo.pbt import eaPBT, exploitTruncation
+from deap_hpo.functions.checkpoint import Checkpoint
+from deap_hpo.records.entries import training_path
+from deap_hpo.evolution.individual import individual_type, lineage
+from deap_hpo.functions.reporter import Reporter
+from deap_hpo.evolution.operators import mutPerturb
+from deap_hpo.evolution.pbt import eaPBT, exploitTruncation
 
 space = Space({"h0": Float(0.0, 1.0), "h1": Float(0.0, 1.0)})
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from deap_hpo import Float, Int, MedianPruner, optimize
-from deap_hpo.reporter import Reporter
+from deap_hpo.functions.reporter import Reporter
 
 rng = np.random.default_rng(0)
 inputs = rng.normal(size=(200, 20))

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from deap_hpo import Float, ProcessExecutor, optimize
-from deap_hpo.checkpoint import Checkpoint
-from deap_hpo.entries import training_path
-from deap_hpo.reporter import Reporter
+from deap_hpo.functions.checkpoint import Checkpoint
+from deap_hpo.records.entries import training_path
+from deap_hpo.functions.reporter import Reporter
 
 images, labels = (torch.as_tensor(array) for array in load_digits(return_X_y=True))
 images = images.float() / 16

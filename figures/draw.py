@@ -27,7 +27,7 @@ from deap_hpo.plotting.methods import plot_comparison, plot_outcomes, plot_regre
 from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, plot_runs, plot_work
 from deap_hpo.plotting.study import plot_slice
 from deap_hpo.plotting.style import save
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 from deap_hpo.wording import plural
 
 HERE = Path(__file__).parent

@@ -26,18 +26,18 @@ import torch
 from export import export
 
 from deap_hpo.__main__ import evolve
-from deap_hpo.assembly import make_executor, make_task, trainer_of
 from deap_hpo.best import finish
-from deap_hpo.config import RunConfig, load_config
+from deap_hpo.configuration.assembly import make_executor, make_task, trainer_of
+from deap_hpo.configuration.config import RunConfig, load_config
+from deap_hpo.configuration.workload import workload
 from deap_hpo.errors import InputError
-from deap_hpo.executors import Executor, SerialExecutor
-from deap_hpo.individual import Individual
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.execution.executors import Executor, SerialExecutor
+from deap_hpo.execution.side_by_side import side_by_side
 from deap_hpo.recorded import load_study
-from deap_hpo.side_by_side import side_by_side
-from deap_hpo.storage import run_folder
+from deap_hpo.records.storage import run_folder
 from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.workload import workload
 
 HERE = Path(__file__).parent
 RUNS = ("run_2", "run_3", "run_4", "run_1", "baseline")  # the shortest first: what is there early is whole

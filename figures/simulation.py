@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from deap_hpo.algorithms import eaTruncation
 from deap_hpo.analysis.offline import read_table
 from deap_hpo.analysis.response import ResponseModel
-from deap_hpo.config import RunConfig, load_config
-from deap_hpo.individual import make_toolbox
+from deap_hpo.configuration.config import RunConfig, load_config
+from deap_hpo.evolution.algorithms import eaTruncation
+from deap_hpo.evolution.individual import make_toolbox
+from deap_hpo.search_space.space import Space
 from deap_hpo.seeding import derived_seed
-from deap_hpo.space import Space
 
 RUNS = ("baseline", "run_1", "run_2", "run_3", "run_4")
 SEEDS, PARTS = 200, 10

@@ -10,7 +10,7 @@ from typing import Any
 
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import load_study
-from deap_hpo.sqlite_file import sqlite_path
+from deap_hpo.records.sqlite_file import sqlite_path
 
 
 class InterruptedAt:

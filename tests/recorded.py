@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Epoch, Evaluation
-from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.records.entries import Entry
+from deap_hpo.search_space.space import Categorical, Float, Space
 
 SPACE = Space({"lr": Float(0.001, 1.0, log=True), "kind": Categorical(["a", "b"])})
 

@@ -21,13 +21,13 @@ from typer.testing import CliRunner, Result
 import deap_hpo
 from deap_hpo.cli import app
 from deap_hpo.commands import exits
-from deap_hpo.config import tomllib
+from deap_hpo.configuration.config import tomllib
 from deap_hpo.evaluation import Evaluation
-from deap_hpo.individual import Individual
+from deap_hpo.evolution.individual import Individual
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import load_study, note
 from deap_hpo.reports.figures import save_figures
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
 CONFIG = """

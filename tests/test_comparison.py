@@ -13,9 +13,9 @@ import pytest
 from test_cli import CONFIG, call, here, refused  # noqa: F401 - `here` is a fixture
 from test_starting import PLAIN
 
-from deap_hpo.assembly import make_task
 from deap_hpo.comparison import compare, parse_method
-from deap_hpo.config import RunConfig, load_config, make_config
+from deap_hpo.configuration.assembly import make_task
+from deap_hpo.configuration.config import RunConfig, load_config, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.recorded import load_study, study_names

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deap_hpo.budget import Budget, BudgetSpent
-from deap_hpo.entries import training_path
 from deap_hpo.errors import InputError
-from deap_hpo.executors import ProcessExecutor
+from deap_hpo.evolution.individual import Individual, individual_type, make_toolbox
+from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.goals import Goals
-from deap_hpo.individual import Individual, individual_type, make_toolbox
-from deap_hpo.record import ReplayError
-from deap_hpo.space import Float, Space
+from deap_hpo.records.entries import training_path
+from deap_hpo.records.record import ReplayError
+from deap_hpo.search_space.space import Float, Space
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints, MemoryCheckpoints
 

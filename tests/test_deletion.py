@@ -18,8 +18,8 @@ from test_cli import CONFIG, call
 from deap_hpo import Float, Study, delete_study, load_study, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import study_names
+from deap_hpo.records.trials import ForeignStudyError
 from deap_hpo.reports.figures import save_figures
-from deap_hpo.trials import ForeignStudyError
 
 
 @pytest.fixture

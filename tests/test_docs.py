@@ -14,9 +14,9 @@ from test_cli import CONFIG
 from typer.testing import CliRunner
 
 import deap_hpo
-from deap_hpo.assembly import make_task
 from deap_hpo.cli import app
-from deap_hpo.config import load_config
+from deap_hpo.configuration.assembly import make_task
+from deap_hpo.configuration.config import load_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -15,7 +15,7 @@ from deap_hpo.errors import DeapHPOWarning, warn
 from deap_hpo.interruption import undisturbed
 from deap_hpo.optimization import optimize
 from deap_hpo.search_cv import EvolutionSearchCV
-from deap_hpo.space import Float
+from deap_hpo.search_space.space import Float
 
 SPACE = {"x": Float(0, 1)}
 

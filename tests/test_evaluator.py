@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from evaluators import Batches
 
-from deap_hpo.algorithms import eaTruncation
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator, Evaluator, PlainFunction, as_evaluator
-from deap_hpo.executors import ProcessExecutor
-from deap_hpo.individual import Individual, make_toolbox
+from deap_hpo.evolution.algorithms import eaTruncation
+from deap_hpo.evolution.individual import Individual, make_toolbox
+from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.optimization import optimize
-from deap_hpo.record import ReplayError
-from deap_hpo.space import Float, Space
+from deap_hpo.records.record import ReplayError
+from deap_hpo.search_space.space import Float, Space
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import MemoryCheckpoints
 from deap_hpo.training.population import PopulationTrainer

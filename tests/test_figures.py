@@ -30,9 +30,9 @@ from deap_hpo.analysis import impact  # noqa: E402
 from deap_hpo.analysis.importance import importances  # noqa: E402
 from deap_hpo.analysis.offline import read_table  # noqa: E402
 from deap_hpo.analysis.response import ResponseModel  # noqa: E402
-from deap_hpo.entries import Entry  # noqa: E402
 from deap_hpo.evaluation import Evaluation  # noqa: E402
 from deap_hpo.recorded import Recorded, load_study, study_names  # noqa: E402
+from deap_hpo.records.entries import Entry  # noqa: E402
 from deap_hpo.reports.comparison import markdown  # noqa: E402
 
 DATA = FIGURES / "data"

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from recorded import SPACE, entries
 
+from deap_hpo.configuration.starting import write_starter
 from deap_hpo.errors import InputError
 from deap_hpo.files import write_text, written_whole
 from deap_hpo.plotting.study import plot_slice
 from deap_hpo.plotting.style import save
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.html import write_report
-from deap_hpo.starting import write_starter
 from deap_hpo.training import idx
 from deap_hpo.training.vision import load_data
 

@@ -14,12 +14,12 @@ from torch import nn
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import evaluate_one
+from deap_hpo.evolution.individual import individual_type
+from deap_hpo.functions.objective import Objective
 from deap_hpo.goals import Constraint, Goals
-from deap_hpo.individual import individual_type
-from deap_hpo.objective import Objective
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import load_study
-from deap_hpo.space import Float, Int, Space
+from deap_hpo.search_space.space import Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.training.data import load_digits
 from deap_hpo.training.models import MLP
@@ -156,7 +156,7 @@ def test_a_network_with_too_many_parameters_is_not_trained(
 
 
 def study_individual(gene: float) -> Any:
-    from deap_hpo.individual import individual_type
+    from deap_hpo.evolution.individual import individual_type
 
     return individual_type((-1.0, -1.0))([gene])
 

@@ -50,17 +50,43 @@ def reached(module: str) -> set[str]:
     return found
 
 
-def test_training_and_executors_know_nothing_of_deap() -> None:
+FOLDERS = {
+    "search_space": set(),
+    "evolution": {"search_space"},
+    "records": {"search_space"},
+    "training": {"search_space"},
+    "execution": set(),
+    "functions": {"records", "training"},
+    "strategies": {"search_space", "evolution", "records"},
+    "analysis": {"search_space", "evolution", "records", "strategies"},
+    "plotting": {"search_space"},
+    "configuration": {"search_space", "evolution", "records", "training", "execution", "functions", "strategies"},
+    "reports": {"search_space", "records", "strategies", "analysis", "plotting", "configuration"},
+    "commands": {"records", "training", "execution", "analysis", "configuration", "reports"},
+}
+"""The folders of the package, from the ground up, each with those that its files import."""
+
+
+def test_folders_import_those_below_them() -> None:
+    assert {module.split(".")[1] for module in MODULES if module.count(".") > 1} == set(FOLDERS)
+    for folder in FOLDERS:
+        files = [module for module in MODULES if module.startswith(f"deap_hpo.{folder}.")]
+        used = {name.split(".")[1] for module in files for name in imported(module) if name.startswith("deap_hpo.")}
+        assert used & set(FOLDERS) - {folder} == FOLDERS[folder], folder
+
+
+def test_training_and_execution_know_nothing_of_deap() -> None:
     for module in MODULES:
-        if module.startswith("deap_hpo.training") or module == "deap_hpo.executors":
-            assert not uses(module, "deap", "optuna"), module
-            assert not any(uses(other, "deap", "optuna") for other in reached(module)), module
+        if module.startswith(("deap_hpo.training", "deap_hpo.execution")):
+            for other in {module, *reached(module)}:
+                assert not uses(other, "deap", "optuna"), (module, other)
 
 
-def test_algorithms_and_operators_know_nothing_of_torch_or_storage() -> None:
-    for module in ("algorithms", "operators", "individual", "space", "hyperparameters"):
-        for other in {f"deap_hpo.{module}", *reached(f"deap_hpo.{module}")}:
-            assert not uses(other, "torch", "optuna", "deap_hpo.study", "deap_hpo.executors"), (module, other)
+def test_spaces_and_evolution_know_nothing_of_networks_records_and_workers() -> None:
+    for module in MODULES:
+        if module.startswith(("deap_hpo.search_space", "deap_hpo.evolution")):
+            for other in {module, *reached(module)}:
+                assert not uses(other, "torch", "optuna", "deap_hpo.study", "deap_hpo.execution"), (module, other)
 
 
 def test_only_reports_draw() -> None:

@@ -19,14 +19,14 @@ from typer import Exit
 
 from deap_hpo import Float, Space, Task, make_trainer, optimize
 from deap_hpo.commands.exits import TERMINATED, _Terminated, reporting
-from deap_hpo.executors import SerialExecutor
-from deap_hpo.individual import Individual
+from deap_hpo.configuration.suitability import check_space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.interruption import interruptions_kept, raise_kept, raise_swallowed, undisturbed
 from deap_hpo.optimization import Interrupted
 from deap_hpo.recorded import load_study
 from deap_hpo.steady_state import SteadyStudy
 from deap_hpo.study import Study
-from deap_hpo.suitability import check_space
 
 SPACE = Space({"x": Float(0.0, 1.0)})
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from deap_hpo import Float, Int, Study, Task, load_study, make_trainer, optimize
 from deap_hpo.errors import InputError
-from deap_hpo.individual import Individual
+from deap_hpo.evolution.individual import Individual
 from deap_hpo.optimization import optimize as run
 
 SPACE = {"x": Float(-1.0, 1.0), "width": Int(1, 8)}

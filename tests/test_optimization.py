@@ -24,18 +24,18 @@ import torch
 from evaluators import report_curve
 
 from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
-from deap_hpo.demands import evaluator_of
-from deap_hpo.entries import Entry
+from deap_hpo.configuration.algorithm import algorithm_of
+from deap_hpo.configuration.demands import evaluator_of
+from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation
-from deap_hpo.evolution import algorithm_of
-from deap_hpo.objective import Objective
+from deap_hpo.functions.objective import Objective
 from deap_hpo.optimization import Interrupted
-from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
+from deap_hpo.records.entries import Entry
+from deap_hpo.records.record import ReplayError
+from deap_hpo.search_space.space import Categorical, Space
 from deap_hpo.seeding import generator_states
-from deap_hpo.settings import EvolutionConfig
-from deap_hpo.space import Categorical, Space
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.recipe import Recipe
 

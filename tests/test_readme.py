@@ -15,7 +15,7 @@ from test_cli import CONFIG
 from typer.testing import CliRunner
 
 from deap_hpo.cli import app
-from deap_hpo.config import preset_names
+from deap_hpo.configuration.config import preset_names
 from deap_hpo.recorded import load_study
 
 ROOT = Path(__file__).parent.parent
@@ -105,22 +105,27 @@ def test_the_presets_that_are_named_exist() -> None:
     assert set(re.findall(r"--preset ([\w/]+)", README)) <= set(preset_names())
 
 
-def test_the_map_names_every_file_with_its_header() -> None:
-    """A line a file: its path, and the first line of its docstring."""
-    lines = [line for line in README.splitlines() if line.startswith("| `deap_hpo/")]
-    assert lines == file_map()
+def test_the_map_names_every_folder_and_every_file_with_its_header() -> None:
+    assert README.partition("## Files\n\n")[2].rstrip().splitlines() == file_map()
 
 
 def file_map() -> list[str]:
-    """The rows of the README's table; print them with ``python tests/test_readme.py``."""
-    rows = []
-    for path in sorted((ROOT / "deap_hpo").rglob("*.py"), key=lambda path: (len(path.parts), path)):
-        if path.name == "__init__.py" and path.parent.name != "deap_hpo":
-            continue
-        header = re.match(r'"""(.*?)(?:"""|\n)', path.read_text())
-        assert header, f"{path} has no header"
-        rows.append(f"| `{path.relative_to(ROOT)}` | {header[1]} |")
-    return rows
+    """The tables of folders and files, each with its header; print them with ``python tests/test_readme.py``."""
+    package = ROOT / "deap_hpo"
+    folders = sorted(path.parent for path in package.glob("*/__init__.py"))
+    lines = ["| folder | subject |", "| --- | --- |"]
+    lines += [f"| `{folder.relative_to(ROOT)}/` | {header_of(folder / '__init__.py')} |" for folder in folders]
+    for folder, paths in [(package, package.glob("*.py")), *((folder, folder.rglob("*.py")) for folder in folders)]:
+        files = sorted(path for path in paths if path != folder / "__init__.py" or folder == package)
+        rows = [f"| `{path.relative_to(folder)}` | {header_of(path)} |" for path in files]
+        lines += ["", f"| `{folder.relative_to(ROOT)}/` | |", "| --- | --- |", *rows]
+    return lines
+
+
+def header_of(path: Path) -> str:
+    header = re.match(r'"""(.*?)(?:"""|\n)', path.read_text())
+    assert header, f"{path} has no header"
+    return header[1]
 
 
 if __name__ == "__main__":

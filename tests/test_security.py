@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import deap_hpo
-from deap_hpo.config import load_config
+from deap_hpo.configuration.config import load_config
 from deap_hpo.errors import InputError
 
 SOURCES = sorted(Path(deap_hpo.__file__).parent.rglob("*.py"))

@@ -17,20 +17,20 @@ from rich.console import Console
 from test_study import SPACE, objective
 
 from deap_hpo.budget import Budget, BudgetSpent
+from deap_hpo.configuration.workload import Batch, Workload
 from deap_hpo.errors import InputError
-from deap_hpo.executors import ProcessExecutor, SerialExecutor
-from deap_hpo.individual import individual_type, make_toolbox
-from deap_hpo.objective import Objective
+from deap_hpo.evolution.individual import individual_type, make_toolbox
+from deap_hpo.execution.executors import ProcessExecutor, SerialExecutor
+from deap_hpo.functions.objective import Objective
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import MedianPruner
-from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
-from deap_hpo.space import Float, Int, Space
+from deap_hpo.records.record import ReplayError
+from deap_hpo.search_space.space import Float, Int, Space
 from deap_hpo.steady_state import SteadyStudy, eaSteadyState
 from deap_hpo.stopping import EarlyStopping, StoppedEarly
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
-from deap_hpo.workload import Batch, Workload
 
 
 def saves(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:

@@ -22,18 +22,18 @@ from deap import algorithms, cma, tools
 from interruptions import InterruptedAt
 
 import deap_hpo
-from deap_hpo.algorithms import eaTruncation
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.driver_lock import DriverLock
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluator
-from deap_hpo.executors import ProcessExecutor
-from deap_hpo.individual import Individual, individual_type, make_toolbox
+from deap_hpo.evolution.algorithms import eaTruncation
+from deap_hpo.evolution.individual import Individual, individual_type, make_toolbox
+from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.pruning import MedianPruner
-from deap_hpo.record import ReplayError
 from deap_hpo.recorded import load_study
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.records.driver_lock import DriverLock
+from deap_hpo.records.record import ReplayError
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
 SPACE = Space({"x": Float(-5.0, 5.0), "y": Float(0.1, 10.0, log=True), "n": Int(1, 4), "kind": Categorical(["a", "b"])})
@@ -313,7 +313,7 @@ def test_a_study_that_another_process_runs_leaves_no_connection_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[Any] = []
-    monkeypatch.setattr("deap_hpo.record.close_storage", closed.append)
+    monkeypatch.setattr("deap_hpo.records.record.close_storage", closed.append)
     options: Any = {"name": "run", "storage": f"{tmp_path}/a.db", "resume": True}
     with Study(SPACE, **options):
         with pytest.raises(InputError, match="Another process"):

@@ -11,9 +11,9 @@ import optuna
 import pytest
 
 from deap_hpo.errors import InputError
-from deap_hpo.executors import ProcessExecutor
+from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.optimization import optimize
-from deap_hpo.space import Float
+from deap_hpo.search_space.space import Float
 from deap_hpo.study import Study
 from deap_hpo.vocabulary import WORDS
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from deap_hpo.space import Float, Space
+from deap_hpo.search_space.space import Float, Space
 
 SPACE = Space({"lr": Float(1e-4, 1.0, log=True), "momentum": Float(0.0, 0.9), "decay": Float(0.0, 1.0)})
 

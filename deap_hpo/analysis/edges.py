@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deap_hpo.evaluation import sign_of
 from deap_hpo.results import Results
-from deap_hpo.space import Categorical
+from deap_hpo.search_space.space import Categorical
 from deap_hpo.wording import format_cell
 
 _FEWEST = 10  # evaluations that had a value; before, the best are where the first draws fell

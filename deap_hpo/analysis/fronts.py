@@ -11,9 +11,9 @@ import moocore
 import numpy as np
 import pandas as pd
 
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, sign_of
+from deap_hpo.records.entries import Entry
 
 
 def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> list[Entry]:

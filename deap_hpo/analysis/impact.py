@@ -13,7 +13,7 @@ from scipy import stats
 
 from deap_hpo.analysis.response import Genes, ResponseModel, capped_values, first_evaluations
 from deap_hpo.errors import InputError
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.genes import GeneColumns
 
 

@@ -16,9 +16,9 @@ from optuna.importance import BaseImportanceEvaluator
 from deap_hpo.analysis.response import capped_values, first_evaluations, params_in_use
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
-from deap_hpo.quiet_optuna import quiet_optuna
-from deap_hpo.space import Space
-from deap_hpo.trials import distributions
+from deap_hpo.records.quiet_optuna import quiet_optuna
+from deap_hpo.records.trials import distributions
+from deap_hpo.search_space.space import Space
 
 
 def importances(
@@ -47,7 +47,7 @@ def importances(
         InputError: There are fewer than 10 evaluations, none with a finite value, or all with the same one.
 
     Example:
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> lr, momentum = np.random.default_rng(0).random((2, 100))
         >>> trials = pd.DataFrame({"params_lr": lr, "params_momentum": momentum, "value": 1 - lr, "status": "ok"})
         >>> found = importances(trials, Space({"lr": Float(0.0, 1.0), "momentum": Float(0.0, 1.0)}))

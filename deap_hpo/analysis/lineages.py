@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from deap_hpo.analysis.tables import with_params
-from deap_hpo.entries import Entry, find_best, param_columns, training_path
 from deap_hpo.evaluation import Direction, Epoch
-from deap_hpo.space import Space
+from deap_hpo.records.entries import Entry, find_best, param_columns, training_path
+from deap_hpo.search_space.space import Space
 
 
 def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
@@ -23,7 +23,7 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> def part(number, loss, epoch, start_from=None):
         ...     evaluation = Evaluation((loss,), curve=(Epoch(epoch, loss, loss),))
         ...     return Entry(number, 0, (0.5,), evaluation, 0, epochs=epoch, start_from=start_from)

@@ -15,12 +15,12 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 
 from deap_hpo.analysis.tables import epochs_table, summary
-from deap_hpo.entries import Entry, best_entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import sign_of
-from deap_hpo.individual import individual_type
-from deap_hpo.operators import selTruncation
+from deap_hpo.evolution.individual import individual_type
+from deap_hpo.evolution.operators import selTruncation
 from deap_hpo.recorded import Recorded
+from deap_hpo.records.entries import Entry, best_entry
 
 Runs = Mapping[str, Sequence[Recorded]]
 """The records of each run, by its label: one for each seed."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from deap_hpo.entries import Entry, param_columns
 from deap_hpo.evaluation import Direction
-from deap_hpo.space import Space
+from deap_hpo.records.entries import Entry, param_columns
+from deap_hpo.search_space.space import Space
 
 
 def trials_table(
@@ -38,7 +38,7 @@ def trials_table(
 
     Example:
         >>> from deap_hpo.evaluation import Evaluation
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> entries = [Entry(i, 0, (gene,), Evaluation((gene,)), seed=0) for i, gene in enumerate((0.4, 0.7, 0.1))]
         >>> trials_table(entries, Space({"x": Float(0.0, 1.0)}))["best"].tolist()
         [0.4, 0.4, 0.1]
@@ -94,7 +94,7 @@ def value_columns(names: Sequence[str], count: int) -> list[str]:
 
 
 def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.DataFrame:
-    """Make a table of rows, at least one, that have the columns of `deap_hpo.entries.param_columns`."""
+    """Make a table of rows, at least one, that have the columns of `deap_hpo.records.entries.param_columns`."""
     table = pd.DataFrame(rows)
     for name in space or ():
         values = [row[f"params_{name}"] for row in rows]

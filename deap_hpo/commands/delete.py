@@ -11,7 +11,7 @@ import typer
 from deap_hpo.commands.exits import DONE, errors, output, reporting
 from deap_hpo.commands.options import Debug, Storage
 from deap_hpo.errors import InputError
-from deap_hpo.settings import DEFAULT_STORAGE
+from deap_hpo.records import DEFAULT_STORAGE
 
 
 def delete(
@@ -22,7 +22,7 @@ def delete(
 ) -> None:
     """Delete studies for good, with the files that their runs have left beside the record. Asks before."""
     from deap_hpo.deletion import check_deletable, delete_study
-    from deap_hpo.storage import run_folder, shown
+    from deap_hpo.records.storage import run_folder, shown
     from deap_hpo.wording import plural
 
     with reporting(debug):

@@ -10,7 +10,7 @@ import typer
 
 from deap_hpo.commands.exits import output, reporting
 from deap_hpo.commands.options import Debug, Json, Storage
-from deap_hpo.settings import DEFAULT_STORAGE
+from deap_hpo.records import DEFAULT_STORAGE
 
 
 def init(
@@ -19,7 +19,7 @@ def init(
     debug: Debug = False,
 ) -> None:
     """Write a starter for a network of your own: a Python file and a TOML file, which run as they are."""
-    from deap_hpo.starting import write_starter
+    from deap_hpo.configuration.starting import write_starter
 
     with reporting(debug):
         code, settings = write_starter(name, folder)
@@ -50,7 +50,7 @@ def export(
     best.json has the measurements, for programs.
     """
     from deap_hpo.export import export_best
-    from deap_hpo.storage import run_folder
+    from deap_hpo.records.storage import run_folder
 
     with reporting(debug):
         to = folder or run_folder(name, storage)

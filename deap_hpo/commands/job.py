@@ -11,18 +11,18 @@ from rich.markup import escape
 from deap_hpo.__main__ import evolve
 from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.names import value_name
-from deap_hpo.assembly import make_task, trainer_of
 from deap_hpo.best import Final, finish
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.commands.plan import plan
-from deap_hpo.config import RunConfig
+from deap_hpo.configuration.assembly import make_task, trainer_of
+from deap_hpo.configuration.config import RunConfig
+from deap_hpo.configuration.workload import workload
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.records.storage import run_folder, shown, storage_option
 from deap_hpo.reports.strict_json import strict_json
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, print_front
-from deap_hpo.storage import run_folder, shown, storage_option
 from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
-from deap_hpo.workload import workload
 
 
 def run_job(

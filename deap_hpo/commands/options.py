@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deap_hpo.settings import STORAGE_VARIABLE
+from deap_hpo.records import STORAGE_VARIABLE
 
 # An environment variable keeps a password out of the shell's history and the list of processes.
 Storage = Annotated[

@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from time import perf_counter
 
-from deap_hpo.assembly import check_algorithm, make_executor, trainer_of
-from deap_hpo.config import RunConfig, make_config
+from deap_hpo.configuration.assembly import check_algorithm, make_executor, trainer_of
+from deap_hpo.configuration.config import RunConfig, make_config
+from deap_hpo.configuration.suitability import check_space
+from deap_hpo.configuration.workload import workload
 from deap_hpo.evaluation import Request
-from deap_hpo.executors import SerialExecutor, usable_cores
-from deap_hpo.suitability import check_space
+from deap_hpo.execution.executors import SerialExecutor, usable_cores
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.workload import workload
 
 # Few steps are extrapolated from; on a GPU more of them, since recording the first one is extrapolated along.
 _SAMPLE_STEPS = {"cpu": 24}
@@ -26,7 +26,7 @@ class Plan:
 
     Attributes:
         evaluations: Evaluations at most; an evaluation that goes on from another one is counted by itself. See
-            `deap_hpo.workload.Workload` for when they are fewer.
+            `deap_hpo.configuration.workload.Workload` for when they are fewer.
         repeats: Trainings of each evaluation.
         epochs: Epochs at most, of all trainings together; what a training goes on from is not trained again.
         shortest: Epochs that the shortest training adds.

@@ -11,7 +11,7 @@ import typer
 
 from deap_hpo.commands.exits import errors, output, reporting
 from deap_hpo.commands.options import Debug, Json, Storage
-from deap_hpo.settings import DEFAULT_STORAGE
+from deap_hpo.records import DEFAULT_STORAGE
 
 
 def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
@@ -19,10 +19,10 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     from rich.cells import cell_len, set_cell_size
 
     from deap_hpo.recorded import read_study, study_names
+    from deap_hpo.records.storage import opened
+    from deap_hpo.records.trials import ForeignStudyError
     from deap_hpo.reports.strict_json import strict_json
     from deap_hpo.reports.study import describe
-    from deap_hpo.storage import opened
-    from deap_hpo.trials import ForeignStudyError
     from deap_hpo.wording import format_value
 
     with reporting(debug):
@@ -85,8 +85,8 @@ def plot(
 ) -> None:
     """Draw a study's figures, as PNG and PDF."""
     from deap_hpo.recorded import load_study
+    from deap_hpo.records.storage import run_folder
     from deap_hpo.reports.figures import save_figures
-    from deap_hpo.storage import run_folder
 
     with reporting(debug):
         paths = [str(path) for path in save_figures(load_study(name, storage), folder or run_folder(name, storage))]
@@ -107,8 +107,8 @@ def report(
 ) -> None:
     """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
     from deap_hpo.recorded import load_study
+    from deap_hpo.records.storage import run_folder
     from deap_hpo.reports.html import write_report
-    from deap_hpo.storage import run_folder
 
     with reporting(debug):
         studies = [load_study(name, storage) for name in names]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from deap_hpo.commands.exits import reporting
 from deap_hpo.commands.options import Debug, Json, Storage, settings_of
-from deap_hpo.settings import DEFAULT_STORAGE
+from deap_hpo.records import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +28,8 @@ def replay(
 ) -> None:
     """Train the best network again from scratch, by its schedule, and say whether it is the same."""
     with reporting(debug):
-        from deap_hpo.assembly import make_task, trainer_of
-        from deap_hpo.config import make_config
+        from deap_hpo.configuration.assembly import make_task, trainer_of
+        from deap_hpo.configuration.config import make_config
         from deap_hpo.recorded import load_study
         from deap_hpo.reports.strict_json import strict_json
 
@@ -61,7 +61,7 @@ def replayed(trainer: Trainer, recorded: Recorded) -> dict[str, Any]:
     Raises:
         InputError: No evaluation has a finite value, or the study was made without a space.
     """
-    from deap_hpo.entries import training_path
+    from deap_hpo.records.entries import training_path
     from deap_hpo.retraining import retrain
 
     best, reference = recorded.best, trainer.reference

@@ -24,7 +24,7 @@ from deap_hpo.plotting.style import (
     without_value,
     wrapped,
 )
-from deap_hpo.space import Categorical, Space
+from deap_hpo.search_space.space import Categorical, Space
 
 _MOST_COLUMNS = 4  # of panels: with more, they are too small on a page
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import COLORS, literal, scale_axis, style, wrapped
-from deap_hpo.space import Categorical, Space
+from deap_hpo.search_space.space import Categorical, Space
 
 
 @style()

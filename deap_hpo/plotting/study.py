@@ -29,7 +29,7 @@ from deap_hpo.plotting.style import (
     without_value,
     wrapped,
 )
-from deap_hpo.space import Categorical, Space
+from deap_hpo.search_space.space import Categorical, Space
 
 _LOOKS: dict[str, dict[str, Any]] = {
     "evaluation": {"marker": "o", "color": COLORS[0]},

@@ -22,7 +22,7 @@ from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
 from deap_hpo.checks import is_number
 from deap_hpo.evaluation import Direction
 from deap_hpo.files import expanded, written_whole
-from deap_hpo.space import Categorical, Hyperparameter
+from deap_hpo.search_space.space import Categorical, Hyperparameter
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito (2008), told apart by the colour-blind; by a name such as "C0", a colour would be looked up only when a

@@ -13,14 +13,14 @@ from rich.console import Console
 
 import deap_hpo
 from deap_hpo.analysis.significance import friedman, pairwise, summarise, verdict
-from deap_hpo.config import RunConfig
+from deap_hpo.configuration.config import RunConfig
+from deap_hpo.configuration.settings import applying
 from deap_hpo.evaluation import Direction
 from deap_hpo.files import write_text
 from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.plotting.style import save
 from deap_hpo.reports.screen import print_table
 from deap_hpo.reports.strict_json import plain
-from deap_hpo.settings import applying
 from deap_hpo.wording import format_seconds
 
 

@@ -14,7 +14,7 @@ from optuna.study._frozen import FrozenStudy
 
 from deap_hpo.errors import InputError
 from deap_hpo.goals import names_of_objectives
-from deap_hpo.storage import open_storage
+from deap_hpo.records.storage import open_storage
 
 LOOPBACK = "127.0.0.1"
 

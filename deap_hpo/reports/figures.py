@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from deap_hpo.analysis.fronts import front_table, hypervolumes
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.names import curves_of, value_name
-from deap_hpo.entries import best_entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.lineage import plot_lineage
@@ -21,8 +20,9 @@ from deap_hpo.plotting.pareto import plot_pareto_front
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import save
 from deap_hpo.recorded import Recorded
+from deap_hpo.records.entries import best_entry
 from deap_hpo.reports.study import counts_sentence
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 from deap_hpo.wording import plural
 
 _FEWEST_FOR_IMPACT = 20  # evaluations below which importances are mostly noise

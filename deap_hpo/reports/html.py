@@ -18,6 +18,7 @@ from deap_hpo.analysis.fronts import pareto_front
 from deap_hpo.analysis.names import value_name
 from deap_hpo.analysis.runs import environments, generations_table
 from deap_hpo.analysis.tables import best_trials, value_columns
+from deap_hpo.configuration.toml_writer import config_to_toml
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded, write_text
 from deap_hpo.goals import given_names
@@ -27,7 +28,6 @@ from deap_hpo.recorded import Recorded
 from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.strict_json import plain
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence
-from deap_hpo.toml_writer import config_to_toml
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
 _STYLE = """

@@ -12,8 +12,8 @@ from deap_hpo.analysis.edges import crowded_ends, edge_sentence
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
 from deap_hpo.analysis.tables import best_trials, summary
-from deap_hpo.entries import find_best, params_of
 from deap_hpo.recorded import Recorded
+from deap_hpo.records.entries import find_best, params_of
 from deap_hpo.reports.screen import print_table
 from deap_hpo.strategies.genes import GeneColumns
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value, plural

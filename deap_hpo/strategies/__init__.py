@@ -22,7 +22,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from deap_hpo.errors import InputError, did_you_mean
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 
 STRATEGIES: dict[str, str] = {
     "cma": "deap_hpo.strategies.cma_es:CMAStrategy",
@@ -88,7 +88,7 @@ def make_strategy(name: str, space: Space, **arguments: Any) -> Strategy:
             of its range.
 
     Example:
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
         >>> make_strategy("random", space, seed=1).generate(list)
         [[0.5118216247002567]]

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from deap_hpo.checks import check_integer, is_number
 from deap_hpo.errors import InputError
-from deap_hpo.individual import Individual
-from deap_hpo.space import Space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.outcomes import costs
 
 _WIDTHS = (1e-12, 1e6)  # Least and most standard deviation of the draws, of genes in [0, 1].
@@ -56,7 +56,7 @@ class CMAStrategy:
 
     Example:
         >>> from deap import algorithms, base
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = CMAStrategy(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}), seed=1)
         >>> toolbox = base.Toolbox()
         >>> toolbox.register("generate", strategy.generate, Individual)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deap_hpo.checks import check_integer, is_number
 from deap_hpo.errors import InputError
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.hyperband import Genome, HyperbandStrategy
 from deap_hpo.strategies.outcomes import costs
 
@@ -48,8 +48,8 @@ class DEHBStrategy:
         optimization", IJCAI 2021 (F = CR = 0.5, rand/1/bin, genes outside [0, 1] drawn anew).
 
     Example:
-        >>> from deap_hpo.individual import Individual
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = DEHBStrategy(Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}), epochs=9, seed=1)
         >>> best = 1.0
         >>> for rung in range(60):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deap_hpo.checks import check_integer
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.outcomes import costs
 
 Array = NDArray[np.float64]
@@ -45,8 +45,8 @@ class DifferentialEvolutionStrategy:
 
     Example:
         >>> from deap import algorithms, base
-        >>> from deap_hpo.individual import Individual
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = DifferentialEvolutionStrategy(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}), seed=1)
         >>> toolbox = base.Toolbox()
         >>> toolbox.register("generate", strategy.generate, Individual)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deap_hpo.checks import check_integer
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.genes import maximin_latin_hypercube
 from deap_hpo.strategies.hyperband import rungs
 from deap_hpo.strategies.improvement import MODEL_LIMIT, ImprovementModel, one_blas_thread
@@ -63,8 +63,8 @@ class FreezeThawStrategy:
         the choice by entropy search; here the model knows losses at rungs, and the choice is by improvement per epoch.
 
     Example:
-        >>> from deap_hpo.individual import Individual
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=16, seed=1)
         >>> steps = []
         >>> for number in range(20):
@@ -162,7 +162,7 @@ class FreezeThawStrategy:
 
         Example:
             >>> from itertools import islice
-            >>> from deap_hpo.space import Float
+            >>> from deap_hpo.search_space.space import Float
             >>> list(islice(FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9, batch_size=4).schedule(), 2))
             [(4, 9, 1), (4, 9, 1)]
         """

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
-from deap_hpo.space import Categorical, Int, Space
+from deap_hpo.search_space.space import Categorical, Int, Space
 
 Array = NDArray[np.float64]
 

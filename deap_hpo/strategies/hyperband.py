@@ -11,7 +11,7 @@ import numpy as np
 
 from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError, warn
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.outcomes import costs
 
 Genome = list[float]
@@ -77,8 +77,8 @@ class HyperbandStrategy:
         algorithm 1; here with its brackets repeated until the budget is spent.
 
     Example:
-        >>> from deap_hpo.individual import Individual
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = HyperbandStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9)
         >>> for rung in range(3):
         ...     population = strategy.generate(Individual)
@@ -144,7 +144,7 @@ class HyperbandStrategy:
 
         Example:
             >>> from itertools import islice
-            >>> from deap_hpo.space import Float
+            >>> from deap_hpo.search_space.space import Float
             >>> list(islice(HyperbandStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9).schedule(), 5))
             [(9, 1), (3, 2), (1, 6), (5, 3), (1, 6)]
         """

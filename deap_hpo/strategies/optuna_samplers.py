@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, create_trial
 
 from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError
-from deap_hpo.quiet_optuna import quiet_optuna
-from deap_hpo.space import Space
+from deap_hpo.records.quiet_optuna import quiet_optuna
+from deap_hpo.records.trials import distributions
+from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.outcomes import costs
-from deap_hpo.trials import distributions
 
 
 class OptunaStrategy:
@@ -42,8 +42,8 @@ class OptunaStrategy:
 
     Example:
         >>> from deap import algorithms, base
-        >>> from deap_hpo.individual import Individual
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo.search_space.space import Float
         >>> space = Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)})
         >>> strategy = OptunaStrategy(space, TPESampler(seed=1), batch_size=2)
         >>> toolbox = base.Toolbox()
@@ -102,7 +102,7 @@ def tpe_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_
         in Watanabe, arXiv:2304.11127.
 
     Example:
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = tpe_strategy(Space({"x": Float(0.0, 1.0)}), batch_size=3)
         >>> len(strategy.generate(list))
         3
@@ -136,7 +136,7 @@ def gp_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_t
         optimization", NeurIPS 2023.
 
     Example:
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = gp_strategy(Space({"x": Float(0.0, 1.0)}), batch_size=3)
         >>> len(strategy.generate(list))
         3
@@ -172,7 +172,7 @@ def cmaes_strategy(
         arXiv:2402.01373.
 
     Example:
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = cmaes_strategy(Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}), batch_size=3)
         >>> len(strategy.generate(list))
         3
@@ -189,7 +189,7 @@ def cmaes_strategy(
 def nsga2_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, population_size: int = 50) -> OptunaStrategy:
     """Return NSGA-II as Optuna has it; of one objective, an elitist genetic algorithm with uniform crossover.
 
-    For several objectives there is `deap_hpo.pareto.eaNSGA`, ``evolution.algorithm = "nsga-ii"``.
+    For several objectives there is `deap_hpo.evolution.pareto.eaNSGA`, ``evolution.algorithm = "nsga-ii"``.
 
     Args:
         space: The search space.
@@ -206,7 +206,7 @@ def nsga2_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, populati
         Transactions on Evolutionary Computation 6(2), 2002.
 
     Example:
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = nsga2_strategy(Space({"x": Float(0.0, 1.0)}), batch_size=3)
         >>> len(strategy.generate(list))
         3

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deap_hpo.checks import check_integer, is_number
 from deap_hpo.errors import InputError
-from deap_hpo.space import Categorical, Space
+from deap_hpo.search_space.space import Categorical, Space
 from deap_hpo.strategies.outcomes import costs
 
 Array = NDArray[np.float64]
@@ -53,8 +53,8 @@ class ReinforceStrategy:
 
     Example:
         >>> from deap import algorithms, base
-        >>> from deap_hpo.individual import Individual
-        >>> from deap_hpo.space import Float
+        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo.search_space.space import Float
         >>> strategy = ReinforceStrategy(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}), batch_size=4, seed=1)
         >>> toolbox = base.Toolbox()
         >>> toolbox.register("generate", strategy.generate, Individual)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deap_hpo.checks import check_integer
-from deap_hpo.space import Space
+from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, elite_size
 from deap_hpo.strategies.genes import maximin_latin_hypercube
 from deap_hpo.strategies.improvement import MODEL_LIMIT, ImprovementModel, one_blas_thread
@@ -49,8 +49,8 @@ class SurrogateStrategy:
 
     Example:
         >>> from deap import algorithms, base, tools
-        >>> from deap_hpo.individual import Individual
-        >>> from deap_hpo.space import Float, Int, Space
+        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo.search_space.space import Float, Int, Space
         >>> space = Space({"x": Float(-5.0, 5.0), "n": Int(1, 64, log=True)})
         >>> def loss(individual):
         ...     params = space.decode(individual)

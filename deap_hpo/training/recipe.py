@@ -13,7 +13,7 @@ from torch import nn
 
 from deap_hpo.checks import check_integer, is_number
 from deap_hpo.errors import InputError
-from deap_hpo.scales import plain
+from deap_hpo.search_space.scales import plain
 
 
 @dataclass(frozen=True)

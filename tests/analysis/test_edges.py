@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from deap_hpo.analysis.edges import crowded_ends, edge_sentence
-from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.recorded import Recorded
+from deap_hpo.records.entries import Entry
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import describe, print_study
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 
 
 def study(hyperparameter: Any, best: list[float], others: int = 9, directions: Any = ("minimize",)) -> Recorded:

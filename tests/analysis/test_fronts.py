@@ -19,16 +19,16 @@ from safetensors.torch import load_file
 from test_cli import call
 
 from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front, reference_point
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
-from deap_hpo.individual import individual_type
+from deap_hpo.evolution.individual import individual_type
 from deap_hpo.plotting.pareto import plot_pareto_front
 from deap_hpo.plotting.style import save
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.records.entries import Entry
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import print_study
-from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.search_space.space import Categorical, Float, Space
 from deap_hpo.stopping import EarlyStopping, StoppedEarly
 from deap_hpo.study import Study
 

@@ -23,11 +23,11 @@ from deap_hpo.analysis.importance import importances
 from deap_hpo.analysis.offline import OfflineBenchmark, read_table
 from deap_hpo.analysis.response import MODELS, ResponseModel, capped_values
 from deap_hpo.analysis.tables import trials_table
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.plotting.impact import plot_interactions, plot_partial_dependence
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.records.entries import Entry
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
 
@@ -146,7 +146,7 @@ def test_a_saved_table_is_a_benchmark_for_studies(tmp_path: Path) -> None:
     params = {name: float(row[f"params_{name}"]) for name in space}
     assert benchmark(params).value == row["value"]
     with Study(space, seed=1) as study:
-        from deap_hpo.individual import make_toolbox
+        from deap_hpo.evolution.individual import make_toolbox
 
         toolbox = make_toolbox(space)
         toolbox.register("evaluate", benchmark)

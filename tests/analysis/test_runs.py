@@ -10,10 +10,10 @@ import pytest
 from recorded import SPACE, entries
 
 from deap_hpo.analysis.runs import environments, generations_table, paired_difference, runs_table, stacked
-from deap_hpo.entries import Entry
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.recorded import Recorded
+from deap_hpo.records.entries import Entry
 
 CONFIG = {"evolution": {"algorithm": "truncation", "population": 3, "generations": 2, "indpb": 0.1}}
 FINAL = {"number": 2, "test_loss": 0.6, "test_metrics": {"accuracy": 0.65}}

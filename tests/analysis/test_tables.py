@@ -12,9 +12,9 @@ from recorded import SPACE, entries
 from rich.console import Console
 
 from deap_hpo.analysis.tables import epochs_table, summary, trials_table
-from deap_hpo.entries import best_entry
 from deap_hpo.evaluation import failure
 from deap_hpo.recorded import Recorded
+from deap_hpo.records.entries import best_entry
 from deap_hpo.reports.study import print_study
 
 

@@ -17,14 +17,14 @@ from recorded import SPACE, entries
 
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.tables import epochs_table, trials_table
-from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Direction, Epoch, Evaluation
 from deap_hpo.plotting import style
 from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import save
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.records.entries import Entry
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 
 
 def test_the_history_draws_values_and_the_best_so_far() -> None:

@@ -16,7 +16,6 @@ from deap_hpo.analysis.impact import interactions, noise, partial_dependence
 from deap_hpo.analysis.importance import importances
 from deap_hpo.analysis.response import ResponseModel
 from deap_hpo.analysis.tables import trials_table
-from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.plotting.impact import (
     plot_interactions,
@@ -28,7 +27,8 @@ from deap_hpo.plotting.impact import (
 from deap_hpo.plotting.methods import plot_comparison, plot_outcomes, plot_regrets
 from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, plot_runs, plot_work
 from deap_hpo.plotting.style import line_look, save
-from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.records.entries import Entry
+from deap_hpo.search_space.space import Categorical, Float, Space
 
 
 def trials() -> pd.DataFrame:

@@ -22,8 +22,8 @@ from test_study import SPACE, objective, truncation
 from deap_hpo import Float, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.records.storage import open_storage
 from deap_hpo.reports.dashboard import make_server, url_of
-from deap_hpo.storage import open_storage
 from deap_hpo.study import Study
 
 pytest.importorskip("optuna_dashboard", reason="needs the extra [dashboard]")

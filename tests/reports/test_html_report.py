@@ -24,15 +24,15 @@ from test_pbt import CONFIG as PBT
 
 from deap_hpo import optimize
 from deap_hpo.analysis.importance import importances
-from deap_hpo.config import load_config, make_config
-from deap_hpo.entries import Entry
+from deap_hpo.configuration.config import load_config, make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation
 from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.records.entries import Entry
 from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.html import page, write_report
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 
 VOID = {"meta", "img", "br"}
 

@@ -17,15 +17,15 @@ from test_cli import call
 
 from deap_hpo import Float, optimize
 from deap_hpo.analysis.names import curves_of, value_name
-from deap_hpo.entries import Entry
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.plotting import style
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.records.entries import Entry
+from deap_hpo.records.storage import storage_option
 from deap_hpo.reports.figures import save_figures
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import counts_sentence, describe, print_study
-from deap_hpo.space import Categorical, Int, Space
-from deap_hpo.storage import storage_option
+from deap_hpo.search_space.space import Categorical, Int, Space
 
 SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from deap import cma
 
-from deap_hpo.individual import Individual
-from deap_hpo.space import Float, Space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.search_space.space import Float, Space
 from deap_hpo.strategies.cma_es import CMAStrategy
 
 SPACE = Space({name: Float(0.0, 1.0) for name in "abc"})

@@ -14,8 +14,8 @@ from deap import algorithms, base, tools
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError
-from deap_hpo.individual import Individual, individual_type
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.evolution.individual import Individual, individual_type
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import STRATEGIES, make_strategy
 from deap_hpo.study import Study
 

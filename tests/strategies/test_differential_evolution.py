@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from deap_hpo.individual import Individual
-from deap_hpo.space import Float, Space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.search_space.space import Float, Space
 from deap_hpo.strategies.differential_evolution import DifferentialEvolutionStrategy
 
 SPACE = Space({name: Float(0.0, 1.0) for name in "abcd"})

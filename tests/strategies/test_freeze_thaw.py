@@ -10,8 +10,8 @@ from deap import algorithms, base
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError
-from deap_hpo.individual import Individual
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import make_strategy
 from deap_hpo.strategies.freeze_thaw import FreezeThawStrategy
 from deap_hpo.strategies.partial_trainings import PartialTrainings

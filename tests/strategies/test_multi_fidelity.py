@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import DeapHPOWarning, InputError
-from deap_hpo.individual import Individual, individual_type
-from deap_hpo.space import Float, Int, Space
+from deap_hpo.evolution.individual import Individual, individual_type
+from deap_hpo.search_space.space import Float, Int, Space
 from deap_hpo.strategies import MULTI_FIDELITY, make_strategy
 from deap_hpo.strategies.hyperband import hyperband_brackets, rungs
 from deap_hpo.study import Study

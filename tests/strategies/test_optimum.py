@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from deap_hpo.individual import Individual
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import STRATEGIES, make_strategy
 
 SPHERE = Space({"a": Float(-5.0, 5.0), "b": Float(0.0, 2.0), "c": Float(1e-4, 1.0, log=True)})

@@ -8,8 +8,8 @@ import optuna
 import pytest
 import torch
 
-from deap_hpo.individual import Individual
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.strategies import make_strategy
 from deap_hpo.strategies.optuna_samplers import OptunaStrategy
 
@@ -99,8 +99,8 @@ PROPOSALS = """
 import sys
 sys.modules["greenlet"] = None  # as where it is not installed
 from math import inf
-from deap_hpo.individual import Individual
-from deap_hpo.space import Float, Space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.search_space.space import Float, Space
 from deap_hpo.strategies import make_strategy
 strategy = make_strategy("gp", Space({"x": Float(0.0, 1.0)}), n_startup_trials=2, batch_size=2)
 for losses in ((1.0, inf), (0.5, 2.0)):

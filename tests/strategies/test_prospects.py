@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deap_hpo.errors import InputError
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.strategies.breeding import OPERATORS
 from deap_hpo.strategies.prospects import ENUMERABLE, Prospects
 

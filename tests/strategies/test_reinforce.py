@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from deap_hpo.individual import Individual
-from deap_hpo.space import Categorical, Float, Space
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.search_space.space import Categorical, Float, Space
 from deap_hpo.strategies.reinforce import ReinforceStrategy, _ChoiceUnit, _NumberUnit
 
 

@@ -7,8 +7,8 @@ import pytest
 from deap import algorithms, base, tools
 
 from deap_hpo.errors import InputError
-from deap_hpo.individual import Individual, individual_type
-from deap_hpo.space import Categorical, Float, Int, Space
+from deap_hpo.evolution.individual import Individual, individual_type
+from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.strategies.breeding import OPERATORS, Breeder, into_box
 from deap_hpo.strategies.freeze_thaw import FreezeThawStrategy
 from deap_hpo.strategies.genes import GeneColumns, maximin_latin_hypercube

@@ -11,7 +11,7 @@ import pytest
 import torch
 from networks import small_task
 
-from deap_hpo.assembly import make_task
+from deap_hpo.configuration.assembly import make_task
 from deap_hpo.evaluation import Request
 from deap_hpo.training.leak import LeakingTrainer, redrawn
 from deap_hpo.training.reference import ReferenceTrainer

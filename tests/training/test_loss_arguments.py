@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deap_hpo import Categorical, Float, Space, Task, make_trainer, optimize
+from deap_hpo.configuration.suitability import check_space
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
-from deap_hpo.suitability import check_space
 from deap_hpo.training.data import load_digits
 from deap_hpo.training.keyed import keyed_model, keyed_permutation
 from deap_hpo.training.models import MLP

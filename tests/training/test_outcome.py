@@ -6,7 +6,7 @@ from networks import small_task
 from test_population import CLIPPED, MEMBERS, assert_same_curves, curves, evaluate
 
 from deap_hpo.evaluation import Evaluation, Request
-from deap_hpo.executors import SerialExecutor
+from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.training.outcome import combine, repeat_seeds
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer

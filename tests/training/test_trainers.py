@@ -18,7 +18,7 @@ from deap_hpo import cli
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.evaluator import BatchEvaluator
-from deap_hpo.executors import ProcessExecutor, SerialExecutor
+from deap_hpo.execution.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.training import allocator, hardware, population, reference, trainers
 from deap_hpo.training.hardware import PRECISIONS, resolve_precision
 from deap_hpo.training.population import PopulationTrainer

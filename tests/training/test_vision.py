@@ -13,8 +13,8 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10
 
-from deap_hpo.assembly import make_task
-from deap_hpo.config import make_config
+from deap_hpo.configuration.assembly import make_task
+from deap_hpo.configuration.config import make_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.training.hardware import has_channels_last, use_channels_last

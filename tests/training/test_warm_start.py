@@ -14,7 +14,7 @@ from networks import STACKABLE, Noisy, digits, small_task
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
-from deap_hpo.executors import ProcessExecutor
+from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.training.checkpoints import FolderCheckpoints, MemoryCheckpoints
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer

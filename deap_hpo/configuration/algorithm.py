@@ -1,0 +1,204 @@
+"""The algorithm that a configuration names: the toolbox that it needs, the strategy that proposes, and its run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deap import algorithms, base, tools
+
+from deap_hpo.configuration.demands import check_lengths
+from deap_hpo.configuration.enqueueing import Enqueued, enqueue_into, genomes_of
+from deap_hpo.configuration.loops import Loop, loop_of
+from deap_hpo.configuration.methods import OF_SEVERAL_OBJECTIVES
+from deap_hpo.configuration.settings import EvolutionConfig
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction, sign_of
+from deap_hpo.evaluator import Evaluator
+from deap_hpo.evolution import MULTI_OBJECTIVE
+from deap_hpo.evolution.individual import individual_type, make_toolbox
+from deap_hpo.evolution.stages import StagedMap
+from deap_hpo.search_space.space import Space
+from deap_hpo.strategies import Strategy, argument_names, make_strategy
+
+_SETTINGS = {
+    "batch_size": "evolution.population",
+    "epochs": "training.epochs",
+    "population_size": "evolution.population",
+    "seed": "study.seed",
+}
+"""Where the arguments that every strategy gets come from, for whoever gave a value that it cannot take."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """The algorithm that a configuration names, made and checked; see `algorithm_of`.
+
+    Attributes:
+        evolution: The settings.
+        toolbox: Its operators. Before it runs, `evaluate` and a study's `map` are to be registered.
+        proposer: What proposes hyperparameters: a loop with a population of its own, or a strategy.
+    """
+
+    evolution: EvolutionConfig
+    toolbox: base.Toolbox
+    proposer: Loop | Strategy
+
+    @property
+    def plan(self) -> str:
+        """What the proposer has made of the budget, where it says so: which grid it is, for instance."""
+        said = str(self.proposer)
+        return "" if said.startswith("<") else said  # as objects without a __str__ of their own do
+
+    def run(self, *, stats: tools.Statistics | None = None, verbose: bool = False) -> tuple[list[Any], tools.Logbook]:
+        """Run it to its last generation.
+
+        Args:
+            stats: Statistics of each generation, for the logbook.
+            verbose: Whether to print the logbook as it grows.
+
+        Returns:
+            The final population, and the logbook.
+
+        Raises:
+            BudgetSpent: From the study's `map`.
+        """
+        evolution, toolbox = self.evolution, self.toolbox
+        if evolution.stages:
+            toolbox.register("map", StagedMap(toolbox.map, evolution.stages, evolution.stopping))
+        if not isinstance(self.proposer, Loop):
+            if verbose and self.plan:
+                print(self.plan)
+            toolbox.register("generate", self.proposer.generate, toolbox.genome)
+            toolbox.register("update", self.proposer.update)
+            outcome: tuple[list[Any], tools.Logbook] = algorithms.eaGenerateUpdate(
+                toolbox, ngen=evolution.generations, stats=stats, verbose=verbose
+            )
+            return outcome
+        population = toolbox.population(n=evolution.population)
+        ngen = evolution.generations - 1  # after the first population, which is a generation, too
+        return self.proposer.run(population, toolbox, ngen, stats=stats, verbose=verbose)
+
+
+def algorithm_of(
+    space: Space,
+    evolution: EvolutionConfig,
+    directions: Sequence[Direction],
+    *,
+    seed: int = 0,
+    evaluator: Evaluator | None = None,
+) -> Algorithm:
+    """Make the algorithm that a configuration names, and check that it suits what evaluates.
+
+    Args:
+        space: The search space.
+        evolution: The algorithm and its settings.
+        directions: Which way is better, for each objective.
+        seed: Seed of the run.
+        evaluator: What will evaluate; where it is a trainer, its epochs and its task count.
+
+    Raises:
+        InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
+            what is enqueued is not in the space; or trainings are longer than their schedule.
+
+    Example:
+        >>> from deap_hpo.search_space.space import Float
+        >>> space = Space({"x": Float(-1.0, 1.0)})
+        >>> evolution = EvolutionConfig(algorithm="truncation", population=4, generations=3)
+        >>> algorithm = algorithm_of(space, evolution, ["minimize"])
+        >>> algorithm.toolbox.register("evaluate", lambda genome: (space.decode(genome)["x"] ** 2,))
+        >>> population, logbook = algorithm.run()
+        >>> len(population), logbook.select("nevals")
+        (4, [4, 2, 2])
+    """
+    loop = loop_of(space, evolution, evaluator)
+    toolbox = toolbox_of(space, evolution, directions, loop, seed)
+    proposer = loop or strategy_for(space, evolution, seed, evaluator.epochs if evaluator else None)
+    check_lengths(evaluator, space, evolution)
+    return Algorithm(evolution, toolbox, proposer)
+
+
+def toolbox_of(
+    space: Space, evolution: EvolutionConfig, directions: Sequence[Direction], loop: Loop | None, seed: int
+) -> base.Toolbox:
+    """Make the toolbox of a run: the operators of its algorithm, and `genome`, the type of its individuals.
+
+    `evaluate` and `map` are the caller's to register.
+
+    Args:
+        space: The search space.
+        evolution: The algorithm and its settings.
+        directions: Which way is better, for each objective.
+        loop: The algorithm, where it has a loop and a population of its own; None for a strategy.
+        seed: Seed of the run.
+
+    Raises:
+        InputError: The algorithm does not take so many objectives, or has no such argument; or what is enqueued is not
+            in the space.
+
+    Example:
+        >>> from deap_hpo.search_space.space import Float
+        >>> evolution = EvolutionConfig(algorithm="pbt", population=4, generations=2)
+        >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
+        >>> toolbox = toolbox_of(space, evolution, ["minimize"], loop_of(space, evolution), seed=1)
+        >>> individuals = toolbox.population(n=3)
+        >>> len(individuals), len(individuals[0]), individuals[0].fitness.weights
+        (3, 1, (-1.0,))
+    """
+    count, algorithm = len(directions), evolution.algorithm
+    if count > 1 and algorithm not in OF_SEVERAL_OBJECTIVES:
+        raise InputError(
+            f"The algorithm {algorithm!r} takes one objective, the task has {count}. "
+            f"Use {' or '.join(MULTI_OBJECTIVE)} (evolution.algorithm), or name one objective."
+        )
+    if count > 1 and evolution.stages:
+        raise InputError(
+            f"Trainings end in stages by one objective, the task has {count}. Leave evolution.stages out, or name one "
+            "objective."
+        )
+    if len(evolution.enqueue) > evolution.population and loop is not None:
+        raise InputError(
+            f"enqueue must hold at most {evolution.population} configurations, the population in which {algorithm} "
+            f"tries them; got {len(evolution.enqueue)}."
+        )
+    weights = [-float(sign_of(direction)) for direction in directions]
+    toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)
+    toolbox.register("genome", individual_type(weights))
+    if loop is not None:
+        loop.register(toolbox, count)
+        if evolution.enqueue:
+            enqueue_into(toolbox, genomes_of(space, evolution.enqueue, seed), toolbox.genome)
+    return toolbox
+
+
+def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: int | None = None) -> Strategy:
+    """Make the strategy that proposes hyperparameters of a space.
+
+    Raises:
+        InputError: The strategy has no such argument, or needs one that is missing; or what is enqueued is not in the
+            space.
+
+    Example:
+        >>> from deap_hpo.search_space.space import Float
+        >>> evolution = EvolutionConfig(algorithm="random", population=3)
+        >>> len(strategy_for(Space({"lr": Float(1e-4, 1.0, log=True)}), evolution, seed=1).generate(list))
+        3
+    """
+    arguments: dict[str, Any] = {"seed": seed}
+    accepted = argument_names(evolution.algorithm)
+    arguments |= {name: evolution.population for name in ("batch_size", "population_size") if name in accepted}
+    if "epochs" in accepted and epochs is not None:
+        arguments["epochs"] = epochs
+    if "budget" in accepted and "resolution" not in evolution.arguments:
+        asked = evolution.population * max(1, evolution.generations - bool(evolution.enqueue))
+        whole = max(1, (evolution.max_epochs or asked * (epochs or 1)) // (epochs or 1))
+        arguments["budget"] = min(asked, evolution.max_evaluations or asked, whole)
+    try:
+        strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
+    except InputError as error:
+        about = str(error).partition(" ")[0]
+        if about not in _SETTINGS or about in evolution.arguments:
+            raise
+        raise InputError(f"{error} The strategy {evolution.algorithm} takes it from {_SETTINGS[about]}.") from None
+    return Enqueued(strategy, genomes_of(space, evolution.enqueue, seed)) if evolution.enqueue else strategy

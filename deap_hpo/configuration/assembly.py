@@ -1,0 +1,145 @@
+"""From a configuration to what evaluates: task, trainer, executor."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from deap_hpo.configuration.algorithm import algorithm_of
+from deap_hpo.configuration.config import RunConfig
+from deap_hpo.configuration.settings import TaskConfig
+from deap_hpo.configuration.starting import load_task
+from deap_hpo.configuration.suitability import check_space
+from deap_hpo.errors import InputError, hint
+from deap_hpo.execution.executors import Executor, ProcessExecutor, SerialExecutor, usable_cores
+from deap_hpo.execution.gpus import check_device
+from deap_hpo.records.storage import run_folder
+from deap_hpo.seeding import generators_kept
+from deap_hpo.training.checkpoints import FolderCheckpoints
+from deap_hpo.training.models import MODELS, shape_arguments
+from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import Trainer, make_trainer
+from deap_hpo.training.vision import DATA_SETS
+
+_Value = TypeVar("_Value")
+
+
+def make_task(config: RunConfig) -> Task:
+    """Load the data, and put them together with the model and the recipe.
+
+    Raises:
+        InputError: A name is unknown, the data cannot be had, or a searched hyperparameter has nowhere to go.
+    """
+    settings = config.task
+    recipe = config.training.recipe
+    for name in recipe:
+        _named("training.recipe", name, dict.fromkeys(RECIPE_FIELDS))
+    if settings.source:
+        return _own_task(settings.source, config)
+    load = _named("task.data", settings.data, DATA_SETS)
+    model = _named("task.model", settings.model, MODELS)
+    for name in settings.arguments:
+        _named("task.arguments", name, inspect.signature(model).parameters)
+    by_default = TaskConfig.model_fields["validation_size"].default  # where each loader knows better
+    data = load(
+        settings.data_dir,
+        training_size=settings.training_size,
+        split_seed=settings.split_seed,
+        **({"validation_size": settings.validation_size} if settings.validation_size != by_default else {}),
+    )
+    arguments = {**shape_arguments(model, data), **settings.arguments}
+    task = Task(
+        name=f"{settings.data}/{settings.model}",
+        model=partial(model, **arguments) if arguments else model,
+        data=data,
+        recipe=Recipe(**recipe),
+        **settings.goals(),
+    )
+    check_space(task, config.search_space)
+    return task
+
+
+def _own_task(source: str, config: RunConfig) -> Task:
+    """Take a task from a Python file; the recipe of the configuration goes on top of its own."""
+    task = load_task(source)
+    if callable(task):
+        task = task()
+    if not isinstance(task, Task):
+        raise InputError(
+            f"{source} must be a Task, or a function without arguments that returns one; it is a "
+            f"{type(task).__name__}. (For a plain function of the hyperparameters there is `deap_hpo.optimize`.)"
+        )
+    task = replace(task, recipe=replace(task.recipe, **config.training.recipe), **config.task.goals())
+    check_space(task, config.search_space)
+    return task
+
+
+def trainer_of(task: Task, config: RunConfig) -> Trainer:
+    """Make the trainer that evaluates.
+
+    Raises:
+        InputError: There is no such trainer, device or precision.
+    """
+    folder = run_folder(config.study.name or "study", config.study.storage) / "checkpoints"
+    checkpoints = FolderCheckpoints(folder, limit=config.execution.checkpoint_limit)
+    return make_trainer(task, checkpoints=checkpoints, **config.training.model_dump(exclude={"recipe"}))
+
+
+def check_algorithm(config: RunConfig, trainer: Trainer) -> None:
+    """Make what an algorithm needs, for nothing but that what cannot be made is said before anything is trained.
+
+    Raises:
+        InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
+            or an argument is out of its range, or trainings are longer than their schedule.
+    """
+    directions = trainer.task.goals.directions
+    with generators_kept():
+        algorithm_of(config.search_space, config.evolution, directions, seed=config.study.seed, evaluator=trainer)
+
+
+def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
+    """Make the executor: "auto" is this process on an accelerator, else worker processes, on all cores or given GPUs.
+
+    Raises:
+        InputError: GPUs are given that the trainer, or the executor asked for, has no use for.
+    """
+    settings = config.execution
+    if settings.gpus:
+        if settings.executor in ("serial", "ray"):
+            raise InputError(f"execution.gpus is for the executor 'processes'; got {settings.executor!r}.")
+        check_device(trainer, settings.gpus)
+        return ProcessExecutor(
+            settings.workers,
+            gpus=settings.gpus,
+            chunk=settings.chunk,
+            timeout=settings.timeout,
+            retries=settings.retries,
+        )
+    if settings.executor == "ray":
+        from deap_hpo.execution.ray_executor import RayExecutor  # an extra, and slow to import
+
+        on_gpu = trainer.device.type == "cuda"
+        return RayExecutor(
+            settings.workers,
+            address=settings.address,
+            num_gpus=int(on_gpu),
+            chunk=settings.chunk if on_gpu else 1,
+            timeout=settings.timeout,
+            retries=settings.retries,
+        )
+    workers = min(settings.workers or usable_cores(), config.evolution.population)
+    one_at_a_time = isinstance(trainer, ReferenceTrainer) and trainer.device.type == "cpu"
+    if settings.executor == "processes" or (settings.executor == "auto" and one_at_a_time and workers > 1):
+        return ProcessExecutor(workers, timeout=settings.timeout, retries=settings.retries)
+    return SerialExecutor()
+
+
+def _named(argument: str, name: str, table: Mapping[str, _Value]) -> _Value:
+    if name not in table:
+        raise InputError(f"{argument} has no {name!r}. {hint(name, sorted(table))}")
+    return table[name]

@@ -1,0 +1,227 @@
+"""What `optimize` is given to evaluate with, and whether it can do what the algorithm will ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deap_hpo.configuration.methods import IN_PARTS, OF_SEVERAL_OBJECTIVES
+from deap_hpo.configuration.settings import EvolutionConfig
+from deap_hpo.continuation import check_parts, check_whole
+from deap_hpo.errors import InputError, warn
+from deap_hpo.evaluation import Direction
+from deap_hpo.evaluator import Evaluate, Evaluator
+from deap_hpo.execution.executors import Executor, in_this_process
+from deap_hpo.functions.objective import Objective, offered_parameters
+from deap_hpo.goals import Goals, check_directions
+from deap_hpo.pruning import Pruner
+from deap_hpo.search_space.space import Space
+
+# torch is imported where a trainer or a checkpoint needs it: a function may do without, and it takes seconds.
+
+_MOSTLY_MAXIMISED = ("accuracy", "acc", "auc", "f1", "precision", "r2", "recall", "reward", "val_accuracy", "val_acc")
+
+
+def evaluator_of(
+    objective: Evaluate,
+    space: Space,
+    *,
+    metric: str | Sequence[str] | None = None,
+    direction: Direction | Sequence[Direction] | None = None,
+    constraints: Sequence[str] = (),
+    epochs: int | None = None,
+    folder: Path | None = None,
+) -> Evaluator:
+    """Give what evaluates: the trainer (or other `Evaluator`) itself, or the function as an `Objective`.
+
+    Args:
+        objective: An evaluator, or a function.
+        space: The search space; a trainer's network is tried in it.
+        metric: See `Objective`, as the next three.
+        direction: Which way is better.
+        constraints: What has to hold.
+        epochs: Epochs of a whole training.
+        folder: Where a function's checkpoints are kept; in a temporary one where None.
+
+    Raises:
+        InputError: An argument cannot be used, or is for functions and the objective is a trainer.
+
+    Warns:
+        DeapHPOWarning: No direction is given, and the name of the metric is one of which more is better.
+
+    Example:
+        >>> from deap_hpo.search_space.space import Float
+        >>> space = Space({"x": Float(0.0, 1.0)})
+        >>> evaluator = evaluator_of(lambda params, epochs: params["x"] / epochs, space, epochs=4)
+        >>> evaluator({"x": 1.0}).value, evaluator.epochs
+        (0.25, 4)
+    """
+    if isinstance(objective, type) and issubclass(objective, Evaluator):
+        raise InputError(f"objective must be an object, {objective.__name__}(...); got the class itself.")
+    if not isinstance(objective, Evaluator):
+        for name in [metric] if isinstance(metric, str) else metric or ():
+            if direction is None and str(name).lower() in _MOSTLY_MAXIMISED:
+                wanted = "'maximize'" if isinstance(metric, str) else "one for each, 'maximize' for it"
+                warn(f"metric {name!r} is minimised; if more of it is better, give a direction ({wanted})")
+        checkpoints = None
+        if folder is not None and "checkpoint" in offered_parameters(objective):
+            from deap_hpo.training.checkpoints import FolderCheckpoints
+
+            checkpoints = FolderCheckpoints(folder)
+        return Objective(
+            objective,
+            metric=metric,
+            direction=direction or "minimize",
+            constraints=constraints,
+            epochs=epochs,
+            checkpoints=checkpoints,
+        )
+    if objective.task is not None:
+        from deap_hpo.configuration.suitability import check_space
+
+        check_space(objective.task, space)
+    if metric is not None:
+        raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
+    if constraints:
+        raise InputError(f"constraints are for functions; a task has its own. Got {constraints!r}.")
+    if epochs is not None:
+        raise InputError(f"epochs is for functions; {type(objective).__name__} has epochs of its own. Got {epochs}.")
+    return objective
+
+
+def directions_of(evaluator: Evaluator, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
+    """Give what the evaluator says about which way is better, or what is given where it does not say.
+
+    Raises:
+        InputError: Both say it, and differently.
+
+    Example:
+        >>> directions_of(Objective(len, direction="maximize"), None)
+        ('maximize',)
+    """
+    if evaluator.goals is None:
+        return check_directions("minimize" if direction is None else direction)
+    known = evaluator.goals.directions
+    if direction is not None and Goals.of(evaluator.goals.objectives, direction).directions != known:
+        raise InputError(
+            f"direction must be that of what evaluates, {', '.join(known)}, or left out; got {direction!r}."
+        )
+    return known
+
+
+def with_lasting_checkpoints(evaluator: Evaluator, folder: Path | None, executor: Executor | None) -> Evaluator:
+    """Give an evaluator whose checkpoints outlive this process, if the run does, and are seen wherever it evaluates.
+
+    Those of a trainer are in memory unless it was given others.
+
+    Args:
+        evaluator: What evaluates, in parts.
+        folder: Where the checkpoints of a run that is on record are kept; None for a run in memory.
+        executor: Where evaluations are done; None for this process.
+
+    Example:
+        >>> from deap_hpo.execution.executors import ProcessExecutor
+        >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
+        >>> training = Objective(lambda params, epochs, checkpoint: 0.5, epochs=9, checkpoints=MemoryCheckpoints())
+        >>> with_lasting_checkpoints(training, None, None) is training
+        True
+        >>> with_lasting_checkpoints(training, None, ProcessExecutor(2)).checkpoints.shared
+        True
+    """
+    if evaluator.checkpoints is None:
+        return evaluator
+    from deap_hpo.training.checkpoints import FolderCheckpoints, TemporaryCheckpoints
+
+    temporary = isinstance(evaluator.checkpoints, TemporaryCheckpoints)
+    lasting = evaluator.checkpoints.shared and not (temporary and folder is not None)
+    if lasting or (folder is None and in_this_process(executor)):
+        return evaluator
+    return evaluator.with_checkpoints(TemporaryCheckpoints() if folder is None else FolderCheckpoints(folder))
+
+
+def trains_in_parts(evolution: EvolutionConfig) -> bool:
+    """Tell whether an algorithm asks for parts of trainings.
+
+    Example:
+        >>> trains_in_parts(EvolutionConfig(algorithm="hyperband")), trains_in_parts(EvolutionConfig())
+        (True, False)
+    """
+    return bool(evolution.stages) or evolution.algorithm in IN_PARTS
+
+
+def check_suits(
+    evaluator: Evaluator,
+    evolution: EvolutionConfig,
+    directions: Sequence[Direction],
+    executor: Executor | None,
+    pruner: Pruner | None,
+) -> None:
+    """Check that an evaluator can do what an algorithm will ask for.
+
+    Raises:
+        InputError: It has no epochs, or nothing by which to go on; its checkpoints are not seen where it runs; or it
+            does not take a pruner.
+
+    Example:
+        >>> training = Objective(lambda params, epochs: 1.0, epochs=9)
+        >>> check_suits(training, EvolutionConfig(algorithm="hyperband"), ["minimize"], None, None)
+        >>> check_suits(training, EvolutionConfig(algorithm="pbt"), ["minimize"], None, None)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: The algorithm 'pbt' goes on with what was learnt: the objective must have a \
+parameter named checkpoint; got <function <lambda> at ...>.
+    """
+    if len(directions) > 1 and evolution.algorithm not in OF_SEVERAL_OBJECTIVES:
+        return  # which is said when the algorithm is made
+    in_parts = trains_in_parts(evolution)
+    if in_parts:
+        check_parts(evaluator, executor, _called(evolution))
+    if evolution.algorithm == "pbt" and evaluator.checkpoints is None:
+        raise InputError(
+            "The algorithm 'pbt' goes on with what was learnt: the objective must have a parameter named checkpoint; "
+            f"got {evaluator.brought!r}."
+        )
+    whole, takes_epochs = evaluator.epochs, evaluator.takes_epochs
+    if takes_epochs and "epochs" in evolution.arguments:
+        raise InputError(
+            "arguments: the epochs of a whole training are said to optimize itself, optimize(train, space, epochs=27)."
+        )
+    if whole is None and takes_epochs and evolution.algorithm != "pbt" and not evolution.stages:
+        raise InputError(
+            f"epochs must say how long a whole training is, as in optimize(train, space, epochs=27); got {whole}."
+        )
+    if whole is None and evolution.max_epochs and not in_parts:
+        raise InputError(
+            f"max_epochs is for trainers, and for functions with a parameter named epochs; got {evaluator.brought!r}."
+        )
+    if pruner is not None and in_parts:
+        raise InputError(
+            f"pruner is for whole trainings; the algorithm {evolution.algorithm!r} itself ends hopeless ones. "
+            f"Got {pruner!r}."
+        )
+    if pruner is not None and evaluator.task is not None:
+        raise InputError(
+            "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
+            f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
+        )
+
+
+def check_lengths(evaluator: Evaluator | None, space: Space, evolution: EvolutionConfig) -> None:
+    """Check that a trainer takes all lengths of trainings that an algorithm asks for; its arguments have been checked.
+
+    Raises:
+        InputError: It takes whole trainings only, or its schedules are not as long as the longest; see
+            `deap_hpo.configuration.suitability.check_schedules`.
+    """
+    if evaluator is not None and trains_in_parts(evolution):
+        check_whole(evaluator, _called(evolution))
+    if evaluator is not None and evaluator.task is not None:
+        from deap_hpo.configuration.suitability import check_schedules
+        from deap_hpo.training.trainers import Trainer
+
+        if isinstance(evaluator, Trainer):
+            check_schedules(evaluator, space, evolution)
+
+
+def _called(evolution: EvolutionConfig) -> str:
+    return f"The algorithm {evolution.algorithm!r}{' with stages' if evolution.stages else ''}"

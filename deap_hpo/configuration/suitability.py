@@ -1,0 +1,121 @@
+"""Whether network, data and trainer suit a search space and an algorithm, found out before anything is trained."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from dataclasses import replace
+from traceback import clear_frames
+from typing import Any
+
+from deap_hpo.configuration.loops import loop_of
+from deap_hpo.configuration.settings import EvolutionConfig
+from deap_hpo.errors import InputError
+from deap_hpo.interruption import undisturbed
+from deap_hpo.search_space.space import Categorical, Space
+from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import Trainer
+
+_PLACES = 8  # of a space where its network is tried, if it does not work in the middle
+
+
+@undisturbed()
+def check_space(task: Task, space: Space) -> dict[str, Any]:
+    """Check that network and data fit together in a space, and that training takes all its bounds and choices.
+
+    The network is built in the middle of the space. Where it does not work there, it is tried at a few other places: a
+    space may have combinations that do not work, and trainings with these fail.
+
+    Returns:
+        The hyperparameters with which it was built.
+
+    Raises:
+        InputError: Network and data fit together nowhere (the reason given is that of the middle), or a hyperparameter
+            has nowhere to go or an invalid value.
+
+    Example:
+        >>> from functools import partial
+        >>> from deap_hpo.search_space.space import Float, Int
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> digits = Task("digits", partial(MLP, inputs=64), load_digits())
+        >>> check_space(digits, Space({"momentum": Float(0.0, 0.8), "width": Int(8, 64)}))
+        {'momentum': 0.4, 'width': 36}
+        >>> check_space(digits, Space({"momentum": Float(0.0, 1.5)}))
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: momentum must be a finite number from 0 to 1; got 1.5.
+    """
+    middle = space.decode([0.5] * len(space))
+    working = _working(task, space, middle)
+    for name, one in space.items():
+        for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
+            task.configure({**middle, name: value})
+            if task.loss_arguments({name: value}):
+                task.check({**working, name: value})
+    return working
+
+
+def _working(task: Task, space: Space, middle: dict[str, Any]) -> dict[str, Any]:
+    """Give hyperparameters with which network and data fit together: the middle, or else the first that do."""
+    try:
+        task.check(middle)
+        return middle
+    except InputError as error:
+        # Else the network that did not work would stay in memory beside those that are tried next.
+        for raised in (error, error.__cause__):
+            clear_frames(raised.__traceback__ if raised else None)
+        tried = [task.configure(middle)[1]]
+        for params in _places(space):
+            _, architecture = task.configure(params)
+            if architecture not in tried:
+                tried.append(architecture)
+                with suppress(InputError):
+                    task.check(params)
+                    return params
+        raise
+
+
+def _places(space: Space) -> list[dict[str, Any]]:
+    """Give configurations all over a space, always the same: a Latin hypercube, which takes choices by turns."""
+    rng = random.Random(0)
+    columns = [rng.sample(range(_PLACES), _PLACES) for _ in space]
+    return [space.decode([(level + 0.5) / _PLACES for level in levels]) for levels in zip(*columns, strict=True)]
+
+
+def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:
+    """Check that the longest training of a run ends before its learning rate's schedule does, with any of them.
+
+    Arguments of the algorithm have been checked.
+
+    Raises:
+        InputError: It does not: a cosine schedule is as long as the trainer's `epochs`.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> from deap_hpo.training.trainers import make_trainer
+        >>> trainer = make_trainer(Task("digits", MLP, load_digits()), epochs=4, device="cpu")
+        >>> space = Space({"schedule": Categorical(["constant", "cosine"])})
+        >>> check_schedules(trainer, space, EvolutionConfig(algorithm="pbt", generations=4))
+        >>> check_schedules(trainer, space, EvolutionConfig(algorithm="pbt", generations=5))
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: epochs must be at most 4, where the trainer's cosine schedule ends; got 5. ...
+    """
+    reference = trainer.reference
+    recipe, one = trainer.task.recipe, space.get("schedule")
+    searched = one.choices if isinstance(one, Categorical) else []
+    always = one is not None and "schedule" not in space.conditions.allowed
+    for schedule in [*searched, *([] if always else [recipe.schedule])]:
+        longest = _longest(space, evolution, trainer.epochs)
+        reference.added_epochs(replace(recipe, schedule=str(schedule)), None, longest)
+
+
+def _longest(space: Space, evolution: EvolutionConfig, epochs: int) -> int:
+    """The epochs of the longest training, as far as the budget allows it."""
+    if evolution.stages:
+        return evolution.stages[-1]
+    if loop := loop_of(space, evolution):
+        return loop.longest(epochs)
+    return int(evolution.arguments.get("epochs", epochs))  # which hyperband and its kin take

@@ -1,0 +1,197 @@
+"""How much a run will train, batch by batch, before it runs: evaluations, and the epochs that they add."""
+
+from __future__ import annotations
+
+import math
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, islice, pairwise
+from typing import Any, NamedTuple
+
+from deap_hpo.configuration.algorithm import strategy_for
+from deap_hpo.configuration.loops import loop_of
+from deap_hpo.configuration.settings import EvolutionConfig
+from deap_hpo.errors import InputError
+from deap_hpo.search_space.space import Space
+from deap_hpo.seeding import generators_kept
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Evaluations that are asked for at once: a generation, or one of its stages.
+
+    Attributes:
+        evaluations: How many, at most.
+        epochs: Epochs that each of them adds, at most; 1 where the evaluator has no epochs.
+        least: Epochs that each of them adds, at least, where that depends on the outcomes; None where it does not.
+    """
+
+    evaluations: int
+    epochs: int
+    least: int | None = None
+
+
+class Work(NamedTuple):
+    """An amount of work.
+
+    Attributes:
+        evaluations: Evaluations.
+        epochs: Epochs that they add, all together.
+    """
+
+    evaluations: int
+    epochs: int
+
+
+class _Sums(NamedTuple):
+    begun: list[int]
+    added: list[int]
+    least: list[int]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run will ask for, at most.
+
+    The actual work is smaller when a configuration repeats, a training diverges or stops at a stage, or the run stops
+    early. (Only Hyperband and its kin may come to more evaluations: where a whole rung diverges, the next bracket
+    begins a generation sooner.)
+
+    Attributes:
+        batches: In their order, as if there were no budget.
+        stages: Batches of a generation.
+        max_evaluations: Evaluations after which the run ends, not counting those that an earlier one answers for.
+        max_epochs: Epochs after which it ends.
+
+    Example:
+        >>> from deap_hpo.configuration.config import load_config
+        >>> config = load_config("quick", ["evolution.stages=[1, 2]", "evolution.stopping=halving"])
+        >>> work = workload(config.search_space, config.evolution, epochs=2)
+        >>> [(batch.evaluations, batch.epochs) for batch in work.batches]
+        [(4, 1), (2, 1), (4, 1), (2, 1), (4, 1), (2, 1)]
+        >>> work.evaluations, work.epochs, work.left(after=4, evaluations=12, epochs=12)
+        (18, 18, Work(evaluations=6, epochs=6))
+    """
+
+    batches: tuple[Batch, ...]
+    stages: int = 1
+    max_evaluations: int | None = None
+    max_epochs: int | None = None
+
+    @cached_property
+    def generations(self) -> int:
+        """Generations of the run, as far as the budget goes."""
+        return -(-sum(batch.evaluations > 0 for batch in self.affordable()) // self.stages)
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the whole run."""
+        return self.left().evaluations
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole run."""
+        return self.left().epochs
+
+    def affordable(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Iterator[Batch]:
+        """Give the batches after so many of them, as large as what these have left of the budget allows."""
+        evaluations_left = (self.max_evaluations or sys.maxsize) - evaluations
+        epochs_left = (self.max_epochs or sys.maxsize) - epochs
+        for batch in islice(self.batches, after, None):
+            least = batch.least or batch.epochs
+            count = max(0, min(batch.evaluations, evaluations_left, epochs_left // least))
+            yield Batch(count, batch.epochs, batch.least)
+            if count < batch.evaluations:
+                return
+            evaluations_left -= count
+            epochs_left -= count * least
+
+    def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Work:
+        """Give the evaluations and epochs to come after so many batches, which took so many of both."""
+        after = min(after, len(self.batches))
+        begun, added, least = (sums[after] for sums in self._sums)
+        # Progress asks this after every evaluation: all batches that the budget allows whole are found by bisection.
+        whole = min(
+            bisect_right(self._sums.begun, begun + (self.max_evaluations or sys.maxsize) - evaluations),
+            bisect_right(self._sums.least, least + (self.max_epochs or sys.maxsize) - epochs),
+        )
+        whole = max(after, whole - 1)
+        begun, added, least = (sums[whole] - sums[after] for sums in self._sums)
+        part = next(self.affordable(whole, evaluations + begun, epochs + least), Batch(0, 0))
+        budget = max(0, (self.max_epochs or sys.maxsize) - epochs)
+        return Work(begun + part.evaluations, min(added + part.evaluations * part.epochs, budget))
+
+    @cached_property
+    def _sums(self) -> _Sums:
+        """Evaluations, epochs, and least epochs of the first batches together, from none of them to all."""
+        counts = [(one.evaluations, one.epochs, one.least or one.epochs) for one in self.batches]
+        return _Sums(
+            list(accumulate((count for count, _, _ in counts), initial=0)),
+            list(accumulate((count * epochs for count, epochs, _ in counts), initial=0)),
+            list(accumulate((count * least for count, _, least in counts), initial=0)),
+        )
+
+
+def workload(
+    space: Space, evolution: EvolutionConfig, *, epochs: int | None = None, continues: bool = True, seed: int = 0
+) -> Workload:
+    """Say what a run will ask for.
+
+    Args:
+        space: The search space.
+        evolution: The algorithm and its budgets.
+        epochs: Epochs of a whole training; None where the evaluator has none.
+        continues: Whether a training in parts goes on where it stopped, rather than from the beginning.
+        seed: Seed of the run; the sizes do not depend on it.
+
+    Raises:
+        InputError: The algorithm has no such argument, or needs one that is missing; or the budget of epochs is too
+            small to train anything.
+    """
+    generations = islice(_generations(space, evolution, epochs, continues, seed), evolution.generations)
+    work = Workload(
+        batches=tuple(stage for batch in generations for stage in _stages(batch, evolution, continues)),
+        stages=len(evolution.stages) or 1,
+        max_evaluations=evolution.max_evaluations,
+        max_epochs=evolution.max_epochs,
+    )
+    if not work.evaluations:
+        first = work.batches[0]
+        raise InputError(
+            f"evolution.max_epochs must be at least {first.least or first.epochs}, the epochs that the first training "
+            f"takes; got {evolution.max_epochs}."
+        )
+    return work
+
+
+def _generations(
+    space: Space, evolution: EvolutionConfig, epochs: int | None, continues: bool, seed: int
+) -> Iterator[Batch]:
+    whole = epochs or 1
+    if loop := loop_of(space, evolution):
+        yield from (Batch(*batch) for batch in loop.schedule(whole))
+    if evolution.enqueue:
+        yield Batch(len(evolution.enqueue), whole)
+    with generators_kept():
+        strategy: Any = strategy_for(space, evolution.model_copy(update={"enqueue": []}), seed, epochs)
+        size = 0 if hasattr(strategy, "schedule") else len(strategy.generate(list))
+    if hasattr(strategy, "schedule"):
+        yield from (Batch(*batch) for batch in strategy.schedule(continues))
+    left = getattr(strategy, "size", sys.maxsize)
+    while True:
+        yield Batch(min(size, left), whole)
+        left -= min(size, left)
+
+
+def _stages(generation: Batch, evolution: EvolutionConfig, continues: bool) -> Iterator[Batch]:
+    if not evolution.stages:
+        yield generation
+        return
+    going = generation.evaluations
+    for before, epochs in pairwise([0, *evolution.stages]):
+        yield Batch(going, epochs - before if continues else epochs)
+        if evolution.stopping == "halving":
+            going = math.ceil(going / 2)

@@ -1,0 +1,167 @@
+"""The individual and its toolbox; the only place where the project calls DEAP's creator."""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import math
+import random
+from collections.abc import Callable, Sequence, Sized
+from typing import Any
+
+from deap import base, creator, tools
+
+from deap_hpo.checks import check_probability
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction
+from deap_hpo.evolution.feasibility import Fitness
+from deap_hpo.evolution.operators import mutBoundedResample, selTruncation
+
+
+class _Recreated(creator.MetaCreator):  # type: ignore[misc]
+    """Metaclass of types that pickle as a call of `individual_type`, so that each interpreter has one of each.
+
+    DEAP's own pickles carry the type by value: every unpickling would make another one, foreign to the first.
+    """
+
+
+def individual_type(weights: Sequence[float]) -> type[Any]:
+    """Return the type of individuals with these objectives; always the same one for the same weights.
+
+    An individual is a list of genes with a `fitness`, which compares by Deb's rules where constraints are broken (see
+    `deap_hpo.evolution.feasibility.Fitness`), and a lineage:
+
+    - `origin`: numbers of the evaluations that its genome derives from, ascending;
+    - `operators`: names of the operators applied to it since, in order;
+
+    and with what an algorithm asks of its evaluation, where that is not the evaluator's usual one:
+
+    - `epochs`: total epochs of the training when the evaluation is done, those before its start included;
+    - `start_from`: number of the evaluation whose weights and optimiser state it goes on from;
+    - `paused`: numbers of the evaluations that the algorithm may go on from later, the least important first; a study
+      keeps their checkpoints.
+
+    Args:
+        weights: One weight per objective, finite: negative to minimise, positive to maximise.
+
+    Raises:
+        ValueError: There is no weight, or one is 0 or not finite.
+
+    Example:
+        >>> accuracy_and_size = individual_type((1.0, -1.0))
+        >>> individual = accuracy_and_size([0.2, 0.7])
+        >>> individual.fitness.values = (0.9, 1e6)
+        >>> individual, individual.fitness.valid, individual.origin, individual.operators
+        ([0.2, 0.7], True, (), ())
+    """
+    weights = tuple(map(float, weights))
+    if not weights or not all(math.isfinite(weight) and weight for weight in weights):
+        raise ValueError(f"weights must be finite and not 0, one per objective; got {weights}.")
+    fitness = _create("Fitness", weights, Fitness)
+    return _create(
+        "Individual", weights, list, fitness=fitness, origin=(), operators=(), epochs=None, start_from=None, paused=()
+    )
+
+
+def check_weights(individual: Any, directions: Sequence[Direction]) -> None:
+    """Check that an individual's fitness, where it has one, says of each objective whether less or more is better.
+
+    Raises:
+        InputError: It says other than `directions`.
+    """
+    weights = getattr(getattr(individual, "fitness", None), "weights", ())
+    said = tuple("maximize" if weight > 0 else "minimize" for weight in weights)
+    if weights and said != tuple(directions):
+        raise InputError(
+            f"directions must agree with the weights of the individuals' fitness, {tuple(weights)}, which say "
+            f"{', '.join(said)}; the study's are {', '.join(directions)}."
+        )
+
+
+def _create(kind: str, weights: tuple[float, ...], parent: type[Any], **attributes: Any) -> type[Any]:
+    # No identifier, so that no user's type can clash; no dots, which picklers take for nesting.
+    name = f"DeapHpo{kind}{weights}".replace(".", "_")
+    if not hasattr(creator, name):  # The creator outlives a reload of this module, and so do pickled types.
+        creator.create(name, parent, weights=weights, **attributes)
+        getattr(creator, name).__class__ = _Recreated
+    made: type[Any] = getattr(creator, name)
+    return made
+
+
+def _recreate(weights: tuple[float, ...], is_fitness: bool) -> type[Any]:
+    individual = individual_type(weights)
+    return type(individual().fitness) if is_fitness else individual
+
+
+copyreg.pickle(_Recreated, lambda made: (_recreate, (made.weights, issubclass(made, base.Fitness))))  # type: ignore
+
+Individual = individual_type((-1.0,))
+
+
+def lineage(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that lets a DEAP operator write the lineage of the individuals it returns.
+
+    Each gets the origins of all individuals that went in, and `name` at the end of its operators. For operators that
+    replace those of `make_toolbox`: ``toolbox.decorate("mutate", lineage("mutate"))``.
+
+    Example:
+        >>> first, second = Individual([0.1]), Individual([0.9])
+        >>> first.origin, second.origin = (7,), (3,)
+        >>> child, _ = lineage("mate")(tools.cxUniform)(first, second, indpb=0.5)
+        >>> child.origin, child.operators
+        ((3, 7), ('mate',))
+    """
+
+    def decorate(operator: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(operator)
+        def tracked(*individuals: Any, **arguments: Any) -> Any:
+            origins = {number for individual in individuals for number in getattr(individual, "origin", ())}
+            children = operator(*individuals, **arguments)
+            for child in children:
+                child.origin = tuple(sorted(origins))
+                child.operators = (*getattr(child, "operators", ()), name)
+            return children
+
+        return tracked
+
+    return decorate
+
+
+def make_toolbox(
+    space: Sized, *, indpb: float = 0.2, cxindpb: float = 0.5, weights: Sequence[float] = (-1.0,)
+) -> base.Toolbox:
+    """Return a toolbox with the paper's operators on the genomes of a space.
+
+    Registered are `individual` and `population` (uniform genomes), `mate` (uniform crossover), `mutate` (fresh uniform
+    draws) and `select` (truncation), which draw from the global `random`. `evaluate`, and a `map` other than Python's,
+    are the caller's to register.
+
+    Args:
+        space: The `Space`; its length is the number of genes.
+        indpb: Probability of each gene to be replaced when an individual is mutated, in [0, 1].
+        cxindpb: Probability of each gene to be exchanged when two individuals mate, in [0, 1].
+        weights: One weight per objective: negative to minimise, positive to maximise.
+
+    Raises:
+        ValueError: A probability is outside [0, 1], or the weights are not as `individual_type` needs them.
+
+    Example:
+        >>> from deap_hpo.search_space.space import Float, Space
+        >>> random.seed(0)
+        >>> toolbox = make_toolbox(Space({"lr": Float(1e-4, 1.0), "momentum": Float(0.0, 0.9)}))
+        >>> toolbox.register("evaluate", lambda individual: (sum(individual),))
+        >>> population = toolbox.population(n=4)
+        >>> min(toolbox.map(toolbox.evaluate, population))
+        (0.6794883311238084,)
+    """
+    check_probability("indpb", indpb)
+    check_probability("cxindpb", cxindpb)
+    toolbox = base.Toolbox()
+    toolbox.register("individual", tools.initRepeat, individual_type(weights), random.random, n=len(space))
+    toolbox.register("population", tools.initRepeat, list, toolbox.individual)
+    toolbox.register("mate", tools.cxUniform, indpb=cxindpb)
+    toolbox.register("mutate", mutBoundedResample, low=0.0, up=1.0, indpb=indpb)
+    toolbox.register("select", selTruncation)
+    for operator in ("mate", "mutate"):
+        toolbox.decorate(operator, lineage(operator))
+    return toolbox

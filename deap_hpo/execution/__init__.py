@@ -1,0 +1,1 @@
+"""Where evaluations are done: in this process, in worker processes, on a Ray cluster."""

@@ -1,0 +1,238 @@
+"""A worker process, which does one evaluation after the other, with a pipe of its own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from multiprocessing import Pipe, connection, current_process, get_context, parent_process
+from multiprocessing.process import BaseProcess
+from typing import Any
+from weakref import WeakSet
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request, failure
+from deap_hpo.evaluator import Evaluate, as_evaluator, evaluate_chunk
+from deap_hpo.execution.fork_server import ProcessState, ensure_fork_server, starting_workers
+from deap_hpo.execution.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack_requests
+
+_ABOVE_THE_GUARD = (
+    'A worker imports the script without what stands under `if __name__ == "__main__":`. Define above that line what '
+    "evaluates, and what it uses."
+)
+_UNGUARDED = (
+    "A worker process imports this script, and began it all over again: put what the script runs under "
+    '`if __name__ == "__main__":`, below what it defines.'
+)
+_NAME = "deap-hpo worker"
+_BEGAN_AGAIN = 97  # the exit code of such a worker
+_SERVER_KILLED = 255  # the exit code that multiprocessing gives then
+
+
+class WorkerDied(Exception):
+    """A worker has ended.
+
+    Attributes:
+        killed: Whether something else ended it: it may do better when it is started again.
+    """
+
+    def __init__(self, how: str, *, killed: bool) -> None:
+        super().__init__(how)
+        self.killed = killed
+
+
+class Worker:
+    """A process that evaluates, what it is given at once as one batch.
+
+    It shares nothing with other workers: no queue, no lock. So whatever kills it, at whatever moment, touches no
+    evaluation but its own. (A pool with one queue for all hung, or failed the evaluations of others, when its workers
+    were killed again and again.) It ends by itself when the driver is gone, however the driver ended.
+
+    Args:
+        evaluate: What evaluates.
+        environment: Variables of its environment that differ from this process's.
+
+    Attributes:
+        pid: Process id.
+        environment: As given.
+        ready: Whether it has said that it can be given requests.
+
+    Raises:
+        InputError: The evaluator cannot be sent to another process.
+        WorkerDied: The process was killed while it started.
+    """
+
+    def __init__(self, evaluate: Evaluate, environment: Mapping[str, str] | None = None) -> None:
+        end_if_only_imported()
+        self._connection, theirs = Pipe()
+        self._exit_code: int | None = None
+        self.ready = False
+        self.environment = dict(environment or {})
+        try:
+            self._process = _start(theirs, evaluate, self.environment)
+        except BrokenPipeError:
+            raise WorkerDied("while it started", killed=True) from None
+        except (*NOT_SENDABLE, OSError) as error:
+            raise _refusal("The evaluator", error) from error
+        except BaseException:  # Ctrl-C; where the worker is started nevertheless, it ends with its pipe
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self._process.pid or 0
+        _alive.add(self)
+
+    def send(self, requests: Sequence[Request]) -> None:
+        """Hand over requests.
+
+        Raises:
+            InputError: What they are about cannot be sent to another process.
+            WorkerDied: The process had ended before.
+        """
+        try:
+            packed = pack_requests(requests)
+        except NOT_SENDABLE as error:
+            raise _refusal(f"What evaluation {requests[0].number} is given", error) from error
+        try:
+            self._connection.send_bytes(packed)
+        except OSError:
+            raise self._death() from None
+
+    def receive(self) -> list[Evaluation] | None:
+        """Take what the worker says: that it is ready (None; see `ready`), or evaluations. Waits until it does.
+
+        Raises:
+            InputError: The evaluator could not be made ready in the worker.
+            WorkerDied: The process has ended without another word.
+        """
+        if not self._connection.poll() and not self._process.is_alive():
+            raise self._end()
+        try:
+            message = self._connection.recv_bytes()
+        except (EOFError, OSError):
+            raise self._end() from None
+        answer = pickle.loads(message)
+        if isinstance(answer, str):
+            remedy = _ABOVE_THE_GUARD if "__mp_main__" in answer.splitlines()[-1] else ""
+            raise InputError(f"The evaluator could not be made ready in a worker process:\n{answer}{remedy}")
+        self.ready = True
+        return answer  # type: ignore[no-any-return]
+
+    def _end(self) -> WorkerDied | InputError:
+        death = self._death()
+        return InputError(_UNGUARDED) if self._exit_code == _BEGAN_AGAIN and not self.ready else death
+
+    def _death(self) -> WorkerDied:
+        code = self.kill()
+        return WorkerDied(f"exit code {code}", killed=code is None or code < 0 or code == _SERVER_KILLED)
+
+    def kill(self) -> int | None:
+        """End the process, whatever it is doing, and give its exit code."""
+        _alive.discard(self)
+        with suppress(ValueError):  # an earlier call has closed the process
+            if self._process.is_alive():
+                self._process.kill()
+            self._process.join()
+            self._exit_code = self._process.exitcode
+            self._process.close()  # and a pipe with it: a worker that has outlived its server ends by that
+        self._connection.close()
+        return self._exit_code
+
+    def has_spoken_or_died(self) -> bool:
+        """Tell whether `receive` would return, or raise, at once."""
+        return self._connection.poll() or not self._process.is_alive()
+
+
+def end_if_only_imported() -> None:
+    """End this process, if it is a worker that still imports the script: it is about to do the driver's work again.
+
+    Else it would go on until it is refused, a worker within a worker or the lock of a study, and say so at length.
+
+    Example:
+        >>> end_if_only_imported()  # which this process is not
+    """
+    if getattr(current_process(), "_inheriting", False):  # as long as multiprocessing imports the script
+        if current_process().name != _NAME:  # a process of the user's own; of ours, the driver says it
+            print(_UNGUARDED, file=sys.stderr, flush=True)
+        os._exit(_BEGAN_AGAIN)
+
+
+def _refusal(what: str, error: Exception) -> InputError:
+    return InputError(
+        f"{what} could not be sent to a worker process: {str(error).rstrip('.')}. Make what belongs to one process "
+        "(open files, locks, generators, connections) inside the function that uses it, or evaluate in this process "
+        "(the executor 'serial')."
+    )
+
+
+def wait_for(workers: list[Worker], timeout: float | None) -> list[Worker]:
+    """Wait, for `timeout` seconds at most, until workers have something to say or have died; give those."""
+    # A process that a dead worker has left behind may hold its end of the pipe open: the death itself is looked for.
+    connection.wait([worker._connection for worker in workers], timeout)
+    return [worker for worker in workers if worker.has_spoken_or_died()]
+
+
+_alive: WeakSet[Worker] = WeakSet()
+
+
+@atexit.register
+def _kill_all() -> None:
+    # multiprocessing would wait for them at the interpreter's end.
+    for worker in list(_alive):
+        worker.kill()
+
+
+def _start(driver: connection.Connection, evaluate: Evaluate, environment: Mapping[str, str]) -> BaseProcess:
+    arguments = (driver, ProcessState(environment), Parcel(evaluate))
+    if ensure_fork_server():
+        forked = get_context("forkserver").Process(target=_serve, args=arguments, name=_NAME)
+        # Unless the server was killed, or the evaluator has more tensors to share than it passes on at once.
+        with suppress(EOFError, OSError, ValueError), importing_what_is_there():
+            forked.start()
+            return forked
+    spawned = get_context("spawn").Process(target=_serve, args=arguments, name=_NAME)
+    with starting_workers(), importing_what_is_there():
+        spawned.start()
+    return spawned
+
+
+def _serve(driver: connection.Connection, state: ProcessState, parcel: Any) -> None:
+    """Evaluate what the driver sends, until it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    state.take_over()
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    try:
+        evaluate = as_evaluator(parcel.open())
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        evaluate.prepare_worker()
+    except Exception:
+        driver.send(traceback.format_exc())
+        return
+    with suppress(EOFError, BrokenPipeError):  # the driver has closed its end
+        driver.send(None)
+        while True:
+            requests = driver.recv()
+            driver.send_bytes(pickle.dumps(list(map(_that_pickles, evaluate_chunk(evaluate, requests)))))
+
+
+def _that_pickles(evaluation: Evaluation) -> Evaluation:
+    try:
+        pickle.loads(pickle.dumps(evaluation))
+    except Exception:
+        return failure(traceback.format_exc(), evaluation.seconds)
+    return evaluation
+
+
+def _end_with_the_driver() -> None:
+    """End this process as soon as the driver is gone, even in the middle of an evaluation."""
+    driver = parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)

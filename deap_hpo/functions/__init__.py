@@ -1,0 +1,1 @@
+"""A function of one's own as what evaluates, with learning curves and checkpoints."""

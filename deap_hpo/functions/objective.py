@@ -1,0 +1,284 @@
+"""An objective: any Python function of the hyperparameters as an evaluator, with learning curves and checkpoints."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from deap_hpo.checks import check_optional_integer, is_integer
+from deap_hpo.errors import InputError, ResultError, shown
+from deap_hpo.evaluation import Direction, Evaluation, Request
+from deap_hpo.evaluator import Evaluator
+from deap_hpo.functions.checkpoint import Checkpoint
+from deap_hpo.functions.reporter import Ended, Reporter
+from deap_hpo.functions.undone import NOTE
+from deap_hpo.goals import Goals
+from deap_hpo.records.entries import worst_values
+from deap_hpo.seeding import seeded
+
+if TYPE_CHECKING:
+    from deap_hpo.training.checkpoints import CheckpointStore
+
+_OFFERED = ("report", "seed", "number", "epochs", "checkpoint")
+
+
+class Objective(Evaluator):
+    """A function of the hyperparameters, to be registered as `evaluate` or handed to `optimize`.
+
+    The function gets a dict of hyperparameters, and returns
+
+    - a number, or one for each of several objectives, or
+    - a mapping of metrics, of which `metric` names the one that counts, or those; the others are recorded with it, and
+      `constraints` may bound any of them.
+
+    If it has a parameter named `report`, it is passed a `Reporter`: ``report(epoch, value, **metrics)`` records a
+    learning curve, and ends the evaluation where the study's pruner says so; so does ``raise optuna.TrialPruned``. If
+    it has one named `seed`, that is the evaluation's seed; `random`, numpy and torch are seeded with it anyway. One
+    named `number` is the evaluation's running number, for the names of files. Texts among the metrics, such as the path
+    of a file, are recorded as notes.
+
+    Methods that train in parts (`hyperband`, `pbt`, ...) need a parameter named `epochs`: how many epochs (or trees, or
+    steps) the training has had when the function returns. With one named `checkpoint`, a `Checkpoint`, it goes on where
+    an earlier evaluation stopped; without, every part is trained from the beginning.
+
+    What the function raises makes the evaluation "failed"; a value that is not finite makes it "diverged".
+
+    Args:
+        function: The function, of any kind: a lambda, a local one, a method, an object that can be called.
+        metric: Name of the metric that counts, or several; None where the function returns numbers or a single metric.
+        direction: "minimize" or "maximize"; one for each of several objectives.
+        constraints: What has to hold, such as "size <= 100".
+        epochs: Epochs of a whole training, at least 1; by default that of the parameter.
+        checkpoints: Where checkpoints are kept; by default in a temporary folder.
+
+    Raises:
+        InputError: `function` cannot be called with one argument, `direction` is neither, a constraint is invalid, or
+            `epochs` or `checkpoints` is given for a function that has no such parameter.
+
+    Example:
+        >>> def objective(params, report):
+        ...     for epoch in range(1, 4):
+        ...         report(epoch, params["x"] ** 2 / epoch)
+        ...     return {"loss": params["x"] ** 2 / 3, "size": 7}
+        >>> evaluation = Objective(objective, metric="loss").evaluate(Request(0, {"x": 3.0}, seed=0))
+        >>> evaluation.value, dict(evaluation.metrics), [epoch.validation_loss for epoch in evaluation.curve]
+        (3.0, {'size': 7.0}, [9.0, 4.5, 3.0])
+        >>> def training(params, epochs, checkpoint):
+        ...     weight = checkpoint.load() or 0.0
+        ...     weight += params["lr"] * (epochs - checkpoint.epoch)
+        ...     checkpoint.save(weight)
+        ...     return abs(weight - 1)
+        >>> objective = Objective(training)
+        >>> first = objective.evaluate(Request(0, {"lr": 0.25}, seed=0, epochs=2, keep=True))
+        >>> second = Request(1, {"lr": 0.5}, seed=0, epochs=3, start_from=first.checkpoint)
+        >>> first.value, objective.evaluate(second).value
+        (0.5, 0.0)
+    """
+
+    goals: Goals
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        metric: str | Sequence[str] | None = None,
+        direction: Direction | Sequence[Direction] = "minimize",
+        constraints: Sequence[str] = (),
+        epochs: int | None = None,
+        checkpoints: CheckpointStore | None = None,
+    ) -> None:
+        count = 1 if isinstance(direction, str) else len(direction)
+        unnamed = ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]
+        self.goals = Goals.of(unnamed if metric is None else metric, direction, constraints)
+        self.function = function
+        self.metric = metric
+        self.direction = direction if isinstance(direction, str) or count > 1 else direction[0]
+        self._offered = offered_parameters(function)
+        self.takes_epochs = "epochs" in self._offered
+        self.epochs = check_optional_integer("epochs", epochs, 1)
+        if self.takes_epochs and epochs is None:
+            default = inspect.signature(function).parameters["epochs"].default
+            self.epochs = default if is_integer(default) and default > 0 else None
+        self.checkpoints = self._store(checkpoints)
+
+    def _store(self, given: CheckpointStore | None) -> CheckpointStore | None:
+        takes_checkpoint = "checkpoint" in self._offered
+        for name, value, parameter in (("epochs", self.epochs, "epochs"), ("checkpoints", given, "checkpoint")):
+            if value is not None and parameter not in self._offered:
+                raise InputError(
+                    f"{name} is for functions that have a parameter named {parameter}; got {value!r}, and "
+                    f"{self.function!r}."
+                )
+        if takes_checkpoint and not self.takes_epochs:
+            raise InputError(
+                "An objective with a parameter named checkpoint needs one named epochs, which says how far it is to "
+                f"train; got {self.function!r}."
+            )
+        if takes_checkpoint and given is None:
+            from deap_hpo.training.checkpoints import TemporaryCheckpoints  # imports torch, which takes seconds
+
+            return TemporaryCheckpoints()
+        return given
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a resumed study has to have in common with the recorded one."""
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        constraints = {"constraints": self.goals.settings["constraints"]} if self.goals.constraints else {}
+        epochs = {"epochs": self.epochs} if self.epochs else {}
+        return {"function": name, "metric": self.metric, "direction": self.direction, **constraints, **epochs}
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The function."""
+        return {"function": self.function}
+
+    @property
+    def brought(self) -> Any:
+        """The function."""
+        return self.function
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Do one request of an executor."""
+        start = perf_counter()
+        epochs = request.epochs or self.epochs
+        if self.takes_epochs and epochs is None:
+            raise InputError(f"epochs must say how long a whole training of {self.function!r} is; got None.")
+        checkpoint = None
+        if self.checkpoints is not None:
+            checkpoint = Checkpoint(self.checkpoints, request.start_from, request.params)
+        before = checkpoint.epoch if checkpoint else -1
+        reporter = Reporter(request.limits, self.goals.directions[0], before, epochs)
+        offered = {"report": reporter, "seed": request.seed, "number": request.number}
+        offered |= {"epochs": epochs, "checkpoint": checkpoint}
+        notes: dict[str, str] = {}
+        try:
+            with seeded(request.seed):
+                result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
+            if isinstance(result, Mapping):
+                notes = {str(name): value for name, value in result.items() if isinstance(value, str)}
+                result = {name: value for name, value in result.items() if not isinstance(value, str)}
+            values, metrics, violation = self._read(result)
+            metrics = {**reporter.metrics, **metrics}  # those of the last epoch, unless they are returned
+        except BaseException as end:
+            pruned = _is_optunas_pruning(end)
+            if not isinstance(end, Ended) and not pruned:
+                raise
+            reporter.status = "pruned" if pruned else reporter.status
+            values, metrics = (reporter.value,), {**reporter.metrics}
+            if pruned and (not reporter.curve or len(self.goals.objectives) > 1):  # it has no value
+                values = worst_values(self.goals.directions)
+            violation = self.goals.violation(metrics)
+        if reporter.status != "pruned" and not all(map(math.isfinite, values)):
+            reporter.status, values = "diverged", (math.inf,) * len(self.goals.objectives)
+            metrics, violation = {}, 0.0
+        reference = None
+        if checkpoint and epochs and reporter.status == "ok":
+            reference = checkpoint.keep(epochs, needed=request.keep)
+            notes |= {NOTE: ", ".join(names)} if (names := checkpoint.undone()) else {}
+        return Evaluation(
+            values,
+            reporter.status,
+            tuple(reporter.curve),
+            metrics,
+            perf_counter() - start,
+            checkpoint=reference,
+            violation=violation,
+            notes=notes,
+        )
+
+    def _read(self, result: Any) -> tuple[tuple[float, ...], dict[str, float], float]:
+        goals, count = self.goals, len(self.goals.objectives)
+        result = result.tolist() if hasattr(result, "tolist") else result  # of an array or a tensor
+        if isinstance(result, Mapping):
+            measured = {str(name): _number(name, value) for name, value in result.items()}
+            if self.metric is None and len(measured) == count == 1:
+                goals = replace(goals, objectives=tuple(measured))
+        elif isinstance(result, (tuple, list)) and len(result) == count:
+            measured = {name: _number(name, value) for name, value in zip(goals.objectives, result, strict=True)}
+        elif result is None or isinstance(result, (tuple, list)) or count > 1:
+            raise ResultError(
+                "The objective must return a number or a mapping of metrics (with several objectives a number for "
+                f"each, here {count}); it returned {result!r}."
+            )
+        else:
+            measured = {goals.objectives[0]: _number(goals.objectives[0], result)}
+        for name in goals.objectives:
+            if name not in measured:
+                raise ResultError(
+                    f"metric must name one of those that the objective returns ({', '.join(measured) or 'none'}); "
+                    f"got {self.metric!r}."
+                )
+        for constraint in goals.constraints:
+            if constraint.metric not in measured:
+                raise ResultError(
+                    f"constraints must be on what the objective returns ({', '.join(measured) or 'nothing named'}); "
+                    f"got {str(constraint)!r}."
+                )
+        return goals.judge(measured)
+
+
+def _number(name: object, value: Any) -> float:
+    try:
+        if isinstance(value, (str, bytes)):  # "0.5", which is a number only by accident
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise ResultError(f"The objective must return numbers; {name} is {value!r}.") from None
+
+
+def _is_optunas_pruning(error: BaseException) -> bool:
+    optuna = sys.modules.get("optuna")  # which a worker has not imported unless the function has
+    return optuna is not None and isinstance(error, optuna.TrialPruned)
+
+
+def _is_task(thing: object) -> bool:
+    tasks = sys.modules.get("deap_hpo.training.task")  # which imports torch, and who has a task has imported it
+    return tasks is not None and isinstance(thing, tasks.Task)
+
+
+def _is_network(thing: object) -> bool:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    return issubclass(thing, torch.nn.Module) if isinstance(thing, type) else isinstance(thing, torch.nn.Module)
+
+
+def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Give those of the parameters that a function has besides the hyperparameters: `report`, `seed`, ...
+
+    Raises:
+        InputError: It cannot be called with the hyperparameters and these.
+
+    Example:
+        >>> offered_parameters(lambda params, report, epochs=9: 0.0)
+        ('report', 'epochs')
+    """
+    if not callable(function) or _is_network(function):
+        hint = " A task is trained by a trainer: make_trainer(task, epochs=5)." if _is_task(function) else ""
+        if _is_network(function):
+            hint = " A network is trained by a trainer: make_trainer(Task.from_data(Network, data), epochs=5)."
+        raise InputError(f"The objective must be a function of the hyperparameters; got {shown(function)}.{hint}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C
+        return ()
+    if next(iter(signature.parameters), "") == "trial":
+        raise InputError(
+            "The objective is called with the hyperparameters by name (params['lr']), not with a trial; got "
+            f"{shown(function)}. What trial.suggest_float('lr', 1e-4, 0.1, log=True) asks for is the space, "
+            "{'lr': Float(1e-4, 0.1, log=True)}; docs/peers.md has the other words of Optuna."
+        )
+    offered = tuple(name for name in _OFFERED if name in signature.parameters)
+    try:
+        signature.bind({}, **dict.fromkeys(offered))
+    except TypeError as error:
+        raise InputError(
+            f"The objective must take the hyperparameters, and otherwise only {', '.join(_OFFERED)}; {error}."
+        ) from None
+    return offered

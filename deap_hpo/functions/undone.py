@@ -1,0 +1,114 @@
+"""Hyperparameters that a function undoes: its optimiser's state, loaded last, brings those of another evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from deap_hpo.checks import is_number
+from deap_hpo.errors import warn
+from deap_hpo.records.entries import Entry
+
+NOTE = "undone"
+"""Name of an evaluation's note that says which they are."""
+
+# Most schedulers go on from the optimiser's learning rate; some compute it anew each time from one of their own.
+_FROM_THEIR_OWN = (
+    "lr_lambdas",
+    "T_i",
+    "max_lrs",
+)  # in the states of LambdaLR, CosineAnnealingWarmRestarts and CyclicLR
+_NAMES_IN_TORCH = {"learning_rate": ("lr", "base_lrs"), "lr": ("lr", "base_lrs")}
+
+
+def optimizer_settings(state: Any) -> dict[str, float]:
+    """Give the settings of all optimisers and schedulers in a state, by where they stand in it.
+
+    Args:
+        state: Dicts, lists and tuples, one in another. An optimiser's `state_dict()` is a dict that holds
+            `param_groups`, a list of dicts; of schedulers, those count that compute each
+            learning rate from their `base_lrs`, a list of numbers.
+
+    Example:
+        >>> optimizer_settings({"optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]}})
+        {'/optimizer/0/lr': 0.1}
+    """
+    return dict(_settings(state, ""))
+
+
+def _settings(state: Any, path: str) -> Iterator[tuple[str, float]]:
+    if isinstance(state, Mapping) and isinstance(state.get("param_groups"), list):
+        for i, group in enumerate(state["param_groups"]):
+            yield from ((f"{path}/{i}/{name}", value) for name, value in group.items() if is_number(value))
+    elif isinstance(state, Mapping) and isinstance(state.get("base_lrs"), list):
+        if not any(name in state for name in _FROM_THEIR_OWN):
+            return
+        yield from ((f"{path}/{i}/base_lrs", value) for i, value in enumerate(state["base_lrs"]) if is_number(value))
+    elif isinstance(state, (Mapping, list, tuple)):
+        for key, part in state.items() if isinstance(state, Mapping) else enumerate(state):
+            yield from _settings(part, f"{path}/{key}")
+
+
+def undone(
+    params: Mapping[str, Any], before: Mapping[str, Any], loaded: Mapping[str, float], saved: Mapping[str, float]
+) -> list[str]:
+    """Name the hyperparameters of which an optimiser has kept the value of the evaluation that it goes on from.
+
+    Args:
+        params: The hyperparameters of an evaluation.
+        before: Those of the evaluation that it goes on from.
+        loaded: The settings of the optimisers (`optimizer_settings`) in the state that was loaded.
+        saved: Those in the state that was saved in the end.
+
+    Example:
+        >>> undone({"lr": 0.2}, {"lr": 0.1}, {"/0/lr": 0.1}, {"/0/lr": 0.1})
+        ['lr']
+        >>> undone({"lr": 0.2}, {"lr": 0.1}, {"/0/lr": 0.1}, {"/0/lr": 0.2})
+        []
+        >>> loaded, saved = {"/a/0/lr": 0.07, "/b/0/base_lrs": 0.1}, {"/a/0/lr": 0.05, "/b/0/base_lrs": 0.1}
+        >>> undone({"lr": 0.2}, {"lr": 0.1}, loaded, saved)  # with a scheduler
+        ['lr']
+    """
+    return [
+        name
+        for name, value in params.items()
+        if is_number(value)
+        and value != before.get(name, value)
+        and any(
+            path.rpartition("/")[2] in _NAMES_IN_TORCH.get(name, (name,))
+            and loaded[path] == saved.get(path) == before[name]
+            for path in loaded
+        )
+    ]
+
+
+class UndoneWarning:
+    """A study's callback that warns of the first evaluation that undid its hyperparameters.
+
+    Example:
+        >>> import warnings
+        >>> from types import SimpleNamespace
+        >>> from deap_hpo.evaluation import Evaluation
+        >>> entry = Entry(3, 0, (0.5,), Evaluation((0.1,), notes={NOTE: "lr"}), seed=0)
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     UndoneWarning().on_evaluation(SimpleNamespace(name="mine"), entry)
+        >>> str(said[0].message)
+        "evaluation 3 of the study 'mine' was not trained with its own lr, but with that of ..."
+    """
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    def on_evaluation(self, study: Any, entry: Entry) -> None:
+        """Warn of it, unless another was warned of."""
+        names = entry.evaluation.notes.get(NOTE)
+        if names is None or self._warned:
+            return
+        self._warned = True
+        warn(
+            f"evaluation {entry.number} of the study {study.name!r} was not trained with its own {names}, but with "
+            "that of the evaluation it goes on from: a state that is loaded brings it. Set hyperparameters after "
+            "load_state_dict, and do without a scheduler, which begins from its own (base_lrs), as in "
+            "docs/how-to/training-loop.md (further evaluations get no warning; each has a note "
+            f"named {NOTE!r})"
+        )

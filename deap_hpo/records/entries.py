@@ -1,0 +1,214 @@
+"""An evaluation on record, and what is asked of several: which is the best, and what led to it."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Direction, Evaluation, sign_of
+from deap_hpo.search_space.space import Space
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One evaluation on record.
+
+    Attributes:
+        number: Running number of the evaluation in its run, from 0.
+        generation: Number of the batch (the call of `map`) that it belongs to, from 0.
+        genes: The genome, exactly.
+        evaluation: What came of it.
+        seed: Seed that it was given.
+        parents: Numbers of the evaluations that the genome derives from.
+        operators: Names of the operators that made the genome from its parents, in order.
+        duplicate_of: Number of the earlier evaluation of the same configuration that answered for it, if one did.
+        epochs: Epochs trained after it, those before its start included, where it was asked for a number of its own.
+        start_from: Number of the evaluation whose weights and optimiser state it went on from, if it did.
+    """
+
+    number: int
+    generation: int
+    genes: tuple[float, ...]
+    evaluation: Evaluation
+    seed: int
+    parents: tuple[int, ...] = ()
+    operators: tuple[str, ...] = ()
+    duplicate_of: int | None = None
+    epochs: int | None = None
+    start_from: int | None = None
+
+    @property
+    def trained_number(self) -> int:
+        """Number of the evaluation that was trained for this outcome: its own, or the earlier one that answered."""
+        return self.number if self.duplicate_of is None else self.duplicate_of
+
+
+def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
+    """Give the genes of an individual as they are put on record.
+
+    Raises:
+        InputError: They are not numbers.
+
+    Example:
+        >>> genes_of([1, 0.5])
+        (1.0, 0.5)
+    """
+    try:
+        return tuple(float(gene) for gene in individual)
+    except (TypeError, ValueError):
+        raise InputError(
+            "individuals must be flat sequences of numbers, which is what a record holds as their genes; "
+            f"got {reprlib.repr(individual)}."
+        ) from None
+
+
+def params_of(entry: Entry, space: Space | None) -> dict[str, Any]:
+    """Give the hyperparameters of an evaluation by name; bare genes where the study had no space.
+
+    Example:
+        >>> params_of(Entry(0, 0, (0.25,), Evaluation((1.0,)), seed=0), None)
+        {'gene_0': 0.25}
+    """
+    if space:
+        return space.decode(entry.genes)
+    return {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
+
+
+def param_columns(entry: Entry, space: Space | None) -> dict[str, Any]:
+    """Give the hyperparameters of an evaluation as columns of a table: ``params_*``, or ``gene_*`` without a space.
+
+    Whatever is not in use is NaN, so that there is a column even of what was never in use.
+    """
+    params = params_of(entry, space)
+    return {f"params_{name}": params.get(name, math.nan) for name in space} if space else params
+
+
+def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:
+    """Give the evaluations that led to a network, each going on from the one before; the last is `number`.
+
+    Example:
+        >>> starts = [None, None, 0, 1, 2]
+        >>> entries = [Entry(i, 0, (0.5,), Evaluation((1.0,)), 1, start_from=start) for i, start in enumerate(starts)]
+        >>> [entry.number for entry in training_path(entries, 4)]
+        [0, 2, 4]
+    """
+    known = {entry.number: entry for entry in entries}
+    path = [known[number]]
+    while path[-1].start_from is not None:
+        path.append(known[path[-1].start_from])
+    return path[::-1]
+
+
+def find_best(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry | None:
+    """Give the feasible entry with the best first objective, the earliest among equals; None where none is feasible.
+
+    Example:
+        >>> values = (0.3, 0.1, math.inf)
+        >>> entries = [Entry(i, 0, (0.5,), Evaluation((value,)), seed=0) for i, value in enumerate(values)]
+        >>> find_best(entries).number, find_best(entries, "maximize").number, find_best(entries[2:])
+        (1, 0, None)
+    """
+    sign = sign_of(direction)
+    feasible = (entry for entry in entries if entry.evaluation.feasible)
+    return min(feasible, key=lambda entry: (sign * entry.evaluation.value, entry.number), default=None)
+
+
+def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry:
+    """Give the best entry, as `find_best` does.
+
+    Raises:
+        InputError: No entry has a finite value and keeps its constraints.
+    """
+    entries = list(entries)
+    best = find_best(entries, direction)
+    if best is None:
+        broken = sum(entry.evaluation.violation > 0 for entry in entries)
+        detail = f"; {broken} of {len(entries)} break their constraints" if broken else ""
+        for status in ("diverged", "failed"):
+            ended = [entry for entry in entries if entry.evaluation.status == status]
+            detail += f"; {len(ended)} of {len(entries)} {status}" if ended else ""
+            if ended and status == "failed":
+                detail += f", number {ended[0].number} with {ended[0].evaluation.reason.removesuffix('.')}"
+        raise InputError(f"There is no best evaluation: none has ended with a finite value{detail}.")
+    return best
+
+
+def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tuple[dict[str, Any], int | None]]:
+    """Give the hyperparameters that led to a network, and the epoch up to which each held; see `train_schedule`."""
+    return [(space.decode(entry.genes), entry.epochs) for entry in training_path(entries, number)]
+
+
+def check_unchanged(individual: Any, entry: Entry) -> None:
+    """Check that an evaluation has left its individual as it was planned; of what can be read but once, none is known.
+
+    Raises:
+        InputError: It has other genes.
+
+    Example:
+        >>> entry = Entry(3, 0, (1.0, 0.5), Evaluation((0.1,)), seed=0)
+        >>> check_unchanged([1.0, 0.5], entry)
+        >>> check_unchanged([0.5, 0.5], entry)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: evaluate must leave the individual as it is; evaluation 3 has changed the genes ...
+    """
+    genes = genes_of(individual)
+    if genes and repr(genes) != repr(entry.genes):  # NaN is like itself
+        raise InputError(
+            f"evaluate must leave the individual as it is; evaluation {entry.number} has changed the genes "
+            f"{reprlib.repr(list(entry.genes))} to {reprlib.repr(list(individual))}. What improves an individual, such "
+            "as a local search, is an operator: apply it before `map`."
+        )
+
+
+def tell_outcome(individual: Any, entry: Entry) -> None:
+    """Tell an individual which evaluation on record is its own, and by how much it breaks its constraints.
+
+    Example:
+        >>> from deap_hpo.evolution.individual import Individual
+        >>> individual = Individual([0.5])
+        >>> tell_outcome(individual, Entry(3, 0, (0.5,), Evaluation((0.1,), violation=2.0), seed=0))
+        >>> individual.origin, individual.fitness.violation
+        ((3,), 2.0)
+    """
+    if hasattr(individual, "__dict__"):  # a bare list or array has nowhere to keep it
+        individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
+    if hasattr(individual, "fitness"):
+        individual.fitness.violation = entry.evaluation.violation
+
+
+def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -> Evaluation:
+    """Give the evaluation as it is, or with the worst values where it did not end well.
+
+    Raises:
+        InputError: It ended well, but not with one value for each direction.
+    """
+    if evaluation.status not in ("ok", "pruned"):
+        return replace(evaluation, values=worst_values(directions))
+    if len(evaluation.values) != len(directions):
+        raise InputError(
+            f"evaluate must return {len(directions)} value(s), one per direction; got {len(evaluation.values)}."
+        )
+    return evaluation
+
+
+def values_for(entry: Entry, directions: Sequence[Direction]) -> tuple[float, ...]:
+    """Give the values that an algorithm is told: the worst for a part that was pruned, which nothing can go on from.
+
+    Example:
+        >>> pruned = Entry(0, 0, (0.5,), Evaluation((0.7,), "pruned"), seed=1)
+        >>> values_for(pruned, ["minimize"]), values_for(replace(pruned, epochs=3), ["minimize"])
+        ((0.7,), (inf,))
+    """
+    if entry.epochs is not None and entry.evaluation.status == "pruned":
+        return worst_values(directions)
+    return entry.evaluation.values
+
+
+def worst_values(directions: Sequence[Direction]) -> tuple[float, ...]:
+    """Give the values of what did not end well: infinite, on the bad side of each objective."""
+    return tuple(sign_of(direction) * math.inf for direction in directions)

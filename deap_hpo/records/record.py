@@ -1,0 +1,270 @@
+"""The record of a run: one Optuna study in a database, one trial for each evaluation, written as each one ends.
+
+Only the driver of a run writes. What `Record.append` has returned from is committed: it survives a `kill -9`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+
+from deap_hpo.errors import InputError, first_difference
+from deap_hpo.evaluation import Direction, Evaluation
+from deap_hpo.interruption import undisturbed
+from deap_hpo.records.driver_lock import DriverLock
+from deap_hpo.records.entries import Entry
+from deap_hpo.records.quiet_optuna import quiet_optuna
+from deap_hpo.records.retries import ATTRIBUTE, Attempts, check_retry
+from deap_hpo.records.storage import check_name, close_storage, errors_named, has_study, open_storage, storage_option
+from deap_hpo.records.trials import check_ours, directions_of, distributions, to_entry, to_trial
+from deap_hpo.search_space.space import Space
+
+
+class ReplayError(InputError):
+    """What is asked for is not the run that the record holds; nothing was written."""
+
+
+class Record:
+    """The evaluations of one run, in memory and in an Optuna storage.
+
+    Args:
+        name: Name of the study: letters, digits, dots, dashes and underscores, starting with a letter or a digit.
+        storage: Path of an SQLite file, the URL of a database, or None to keep the record in memory only.
+        space: The search space, or None where genes have no meaning known here.
+        directions: "minimize" or "maximize" for each objective.
+        identity: What makes the run this run (seed, settings, ...), JSON values by name. A record that was made with
+            another identity is refused.
+        resume: Whether the study may exist already.
+        retry: Whether evaluations that failed, and what was recorded after them, give way; see `Attempts`.
+
+    Raises:
+        InputError: The name is not allowed, or exists although `resume` is false; the storage cannot be used; another
+            process is writing to the same study.
+        ReplayError: The record was made with another identity.
+
+    Example:
+        >>> from deap_hpo.evaluation import Evaluation
+        >>> from deap_hpo.search_space.space import Float
+        >>> record = Record("trial-run", None, Space({"x": Float(0.0, 1.0)}), ["minimize"], {"seed": 1})
+        >>> record.append(Entry(0, 0, (0.5,), Evaluation((0.25,)), seed=1))
+        >>> record[0].evaluation.value, len(record)
+        (0.25, 1)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        storage: str | Path | None,
+        space: Space | None,
+        directions: Sequence[Direction],
+        identity: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        retry: bool = False,
+    ) -> None:
+        self.name = check_name(name)
+        check_retry(retry, resume)
+        self._space = space
+        self._distributions = distributions(space) if space else {}
+        self._retries: list[list[int]] | None = None  # to be noted before the first evaluation begins
+        self._at_the_end: Mapping[str, Any] | None = None  # the attributes, when it was closed
+        self._backend = backend = open_storage(storage)
+        try:
+            self._lock = DriverLock(storage, name)
+        except BaseException:
+            close_storage(backend)
+            raise
+        try:
+            with errors_named(f"record of the study {name!r}"):
+                if not resume and has_study(backend, name) and not self._gave_way(backend):
+                    raise InputError(_taken(name, backend, str(storage)))
+                with quiet_optuna():
+                    self._study = optuna.create_study(
+                        storage=backend, study_name=name, directions=list(directions), load_if_exists=True
+                    )
+                self._check_directions(directions)
+                trials = self._study.get_trials(deepcopy=False)
+                check_ours(name, trials)
+                entries = [to_entry(one, directions) for one in trials]
+                self._is_new = not entries
+                self._attempts = Attempts(entries, self.attributes.get(ATTRIBUTE, []))
+                for key, value in {"space": space.to_dict() if space else None, **identity}.items():
+                    self.check(key, value)
+                if retry:
+                    self._retries = self._attempts.with_retry()
+                    self._attempts = Attempts(entries, self._retries)
+                self._entries = {entry.number: entry for entry in self._attempts.current}
+        except BaseException:
+            self._let_go()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._entries
+
+    def __getitem__(self, number: int) -> Entry:
+        return self._entries[number]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (self._entries[number] for number in sorted(self._entries))
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no evaluation has been recorded, of this run or before a retry."""
+        return self._is_new
+
+    @property
+    def superseded(self) -> Sequence[Entry]:
+        """The evaluations that gave way to a retry, in the order in which they were recorded."""
+        return self._attempts.superseded
+
+    def goes_on(self, count: int) -> bool:
+        """Whether there are evaluations after so many, of the run or such as gave way to a retry."""
+        return count < len(self) or any(entry.number >= count for entry in self.superseded)
+
+    def known_outcome(self, planned: Entry) -> Evaluation | None:
+        """Give what comes of an evaluation that need not be done.
+
+        An earlier one of the same configuration answers for it, or it is the same as one that gave way to a retry.
+        """
+        if planned.duplicate_of is None:
+            start = None if planned.start_from is None else self[planned.start_from]
+            return self._attempts.outcome_of(planned, start)
+        if planned.duplicate_of not in self:
+            return None
+        return replace(self[planned.duplicate_of].evaluation, seconds=0.0, retries=0)
+
+    def as_completed(self) -> list[int]:
+        """Numbers of the evaluations, in the order in which they came to be on record."""
+        return list(self._entries)
+
+    def check_open(self) -> None:
+        """Insist that it may be written to.
+
+        Raises:
+            InputError: It is closed: another process may be writing to it.
+        """
+        if self._at_the_end is not None:
+            raise InputError(f"The study {self.name!r} is closed. Open it again to go on: Study(..., resume=True).")
+
+    def begin(self) -> None:
+        """Note what gives way to a retry: from here on, whoever resumes the study goes on with it."""
+        if self._retries:
+            self.note(ATTRIBUTE, self._retries)
+        self._retries = None
+
+    @undisturbed()
+    def append(self, entry: Entry) -> None:
+        """Put an evaluation on record; it is committed when this returns."""
+        self.check_open()
+        self.begin()
+        with errors_named(f"record of the study {self.name!r}"):
+            self._study.add_trial(to_trial(entry, self._space, self._distributions))
+        self._entries[entry.number] = entry
+        self._is_new = False
+
+    @undisturbed()
+    def note(self, key: str, value: Any) -> None:
+        """Keep a fact about the run (a JSON value), which `load_study` gives back among the attributes."""
+        self.check_open()
+        with errors_named(f"record of the study {self.name!r}"):
+            self._study.set_user_attr(key, value)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What was noted about the run."""
+        if self._at_the_end is not None:
+            return self._at_the_end
+        with errors_named(f"record of the study {self.name!r}"):
+            return self._study.user_attrs
+
+    def check(self, key: str, value: Any) -> None:
+        """Note a fact the first time; afterwards insist that it is the same.
+
+        Raises:
+            ReplayError: The record holds another value.
+        """
+        value = json.loads(json.dumps(value))
+        known = self.attributes
+        if key not in known or self.is_new:  # nothing was made with what is noted
+            self.note(key, value)
+        elif known[key] != value:
+            recorded, given = first_difference(known[key], value)
+            raise ReplayError(
+                f"The study {self.name!r} was recorded with {'' if key == 'settings' else f'{key} '}{recorded}, and "
+                f"cannot go on with {given}. "
+                "Give what was recorded, or choose another name."
+            )
+        elif key == "space" and value and list(known[key]) != list(value):  # genes have no names
+            raise ReplayError(
+                f"The study {self.name!r} was recorded with the hyperparameters in the order {', '.join(known[key])}, "
+                f"and cannot go on with {', '.join(value)}. Give the order of the record, or choose another name."
+            )
+
+    def _gave_way(self, backend: BaseStorage) -> bool:
+        """Delete a study of ours that has no evaluation and nobody runs: it was refused, or interrupted at once."""
+        study = optuna.load_study(study_name=self.name, storage=backend)
+        ours = "seed" in study.user_attrs and self._lock.keeps_others_out
+        if not ours or study.get_trials(deepcopy=False):
+            return False
+        optuna.delete_study(study_name=self.name, storage=backend)
+        return True
+
+    def _check_directions(self, directions: Sequence[Direction]) -> None:
+        recorded = directions_of(self._study)
+        if recorded != tuple(directions):
+            raise ReplayError(
+                f"The study {self.name!r} was recorded with the directions {', '.join(recorded)}, and cannot go on "
+                f"with {', '.join(directions)}. Give what was recorded, or choose another name."
+            )
+
+    def check_replay(self, planned: Entry) -> None:
+        """Insist that an evaluation, if it is on record, is the one that is asked for.
+
+        Raises:
+            ReplayError: It is another one.
+        """
+        recorded = self._entries.get(planned.number, planned)
+        for name in ("genes", "epochs", "start_from"):
+            old, new = getattr(recorded, name), getattr(planned, name)
+            if repr(old) != repr(new):  # by which NaN is NaN, where genes have no space
+                outside = name == "genes" and planned.generation == 0
+                raise ReplayError(
+                    f"The study {self.name!r} cannot be resumed like this: evaluation {planned.number} on record has "
+                    f"the {name} {old}, this run has {new}. "
+                    + ("Make the population inside `with Study(...)`, which seeds its draws. " if outside else "")
+                    + "Resume it with the algorithm and the version that made it, or choose another name; nothing was "
+                    "written."
+                )
+
+    def close(self) -> None:
+        """Let another process write to the study, and let go of the storage; what is on record can still be asked."""
+        at_the_end: Mapping[str, Any] = {}
+        with suppress(InputError):  # of a disk that is full, say, which was told
+            at_the_end = self.attributes
+        self._at_the_end = at_the_end
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._lock.release()
+        close_storage(self._backend)
+
+
+def _taken(name: str, backend: BaseStorage, storage: str) -> str:
+    """Say that there is a study of this name, and what to do about it."""
+    option = storage_option(storage)
+    by_command = "config" in optuna.load_study(study_name=name, storage=backend).user_attrs
+    resume = f"`deap-hpo resume {name}{option}`" if by_command else "resume=True"
+    return (
+        f"A study named {name!r} exists already. Resume it ({resume}), delete it (`deap-hpo delete {name}{option}`, or "
+        "`delete_study`), or choose another name."
+    )

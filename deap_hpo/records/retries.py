@@ -1,0 +1,124 @@
+"""Failed evaluations tried again: what is on record from the first of them on gives way, and is used where it fits.
+
+An evolution is a deterministic function of its seed and of the outcomes so far. So once an outcome is another one, it
+may ask for other evaluations than those on record. These stay in the storage, but are no longer of the run; of what it
+asks for, they answer whatever is the same as it was.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from deap_hpo.checks import check_flag
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
+from deap_hpo.records.entries import Entry
+from deap_hpo.wording import plural
+
+ATTRIBUTE = "retries"
+"""Name of a study's attribute: for each retry [first, end), the trials that gave way to it, by their order."""
+
+
+def check_retry(retry_failed: bool, resume: bool) -> None:
+    """Check that failed evaluations are tried again only of a study that may exist.
+
+    Raises:
+        InputError: The study may not, or one of the two is no flag.
+
+    Example:
+        >>> check_retry(True, resume=False)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: retry_failed=True is about a study on record, and needs resume=True; got \
+resume=False.
+    """
+    check_flag("resume", resume)
+    if check_flag("retry_failed", retry_failed) and not resume:
+        raise InputError("retry_failed=True is about a study on record, and needs resume=True; got resume=False.")
+
+
+def retry_sentence(entries: Sequence[Entry]) -> str:
+    """Say what a retry is about to do with the evaluations of a study.
+
+    Example:
+        >>> from deap_hpo.evaluation import failure
+        >>> retry_sentence([Entry(0, 0, (0.5,), failure("no memory"), seed=0)])
+        '1 failed evaluation is tried again. What came after is used where the run asks for the same once more.'
+        >>> retry_sentence([])
+        'No evaluation has failed: there is nothing to try again.'
+    """
+    failed = sum(entry.evaluation.status == "failed" and entry.duplicate_of is None for entry in entries)
+    if not failed:
+        return "No evaluation has failed: there is nothing to try again."
+    said = f"{plural(failed, 'failed evaluation')} {'is' if failed == 1 else 'are'} tried again."
+    return f"{said} What came after is used where the run asks for the same once more."
+
+
+class Attempts:
+    """All evaluations of a study, divided by its retries.
+
+    Args:
+        entries: The evaluations, in the order in which they were recorded.
+        retries: What gave way, as the attribute says it.
+
+    Attributes:
+        current: Those of the run, in order.
+        superseded: Those that gave way, in order.
+
+    Example:
+        >>> from deap_hpo.evaluation import failure
+        >>> ended = [Evaluation((0.5,)), failure("no memory"), Evaluation((0.25,))]
+        >>> entries = [Entry(i, i, (0.1 * i,), evaluation, seed=0) for i, evaluation in enumerate(ended)]
+        >>> Attempts(entries, []).with_retry()
+        [[1, 3]]
+        >>> attempts = Attempts(entries, [[1, 3]])
+        >>> [entry.number for entry in attempts.current], [entry.number for entry in attempts.superseded]
+        ([0], [1, 2])
+        >>> attempts.outcome_of(entries[1], None), attempts.outcome_of(entries[2], None).value
+        (None, 0.25)
+    """
+
+    def __init__(self, entries: Sequence[Entry], retries: Sequence[Sequence[int]]) -> None:
+        self._entries, self._retries = entries, [list(one) for one in retries]
+        gone = {i for first, end in retries for i in range(first, end)}
+        self.current: list[Entry] = []
+        self.superseded: list[Entry] = []
+        self._first_failed: int | None = None
+        self._outcomes: dict[int, list[tuple[Entry, Entry | None]]] = defaultdict(list)  # each with what it began from
+        latest: dict[int | None, Entry] = {}
+        for i, entry in enumerate(entries):
+            latest[entry.number] = entry
+            failed = entry.evaluation.status == "failed"
+            if i not in gone:
+                self.current.append(entry)
+                self._first_failed = i if failed and self._first_failed is None else self._first_failed
+                continue
+            self.superseded.append(entry)
+            if not failed and entry.duplicate_of is None:
+                self._outcomes[entry.number].append((entry, latest.get(entry.start_from)))
+
+    def with_retry(self) -> list[list[int]]:
+        """Give what gives way when the failed evaluations of the run are tried again: from the first of them on."""
+        if self._first_failed is None:
+            return self._retries
+        return [*self._retries, [self._first_failed, len(self._entries)]]
+
+    def outcome_of(self, planned: Entry, start: Entry | None) -> Evaluation | None:
+        """Give what came of the very evaluation that is planned, where it is one of those that gave way.
+
+        It has the same number and seed, which it may depend on as well as on its hyperparameters.
+
+        Args:
+            planned: The evaluation.
+            start: The evaluation of the run that it goes on from, if it does.
+        """
+        for old, began_from in reversed(self._outcomes[planned.number]):
+            # Texts, by which NaN is NaN.
+            same = all(
+                repr(getattr(old, name)) == repr(getattr(planned, name))
+                for name in ("genes", "seed", "epochs", "start_from")
+            )
+            if same and repr(began_from and began_from.evaluation) == repr(start and start.evaluation):
+                return old.evaluation
+        return None

@@ -1,0 +1,244 @@
+"""Where records live: an SQLite file, a database server, or memory; checked before use."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from deap_hpo.errors import InputError
+from deap_hpo.records import DEFAULT_STORAGE, STORAGE_VARIABLE
+from deap_hpo.records.sqlite_file import (
+    SECONDS_TO_WAIT_FOR_A_READER,
+    as_text,
+    check_sqlite,
+    create_sqlite,
+    sqlite_path,
+    unwritable_uri,
+)
+
+_READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_USUAL_STEM = "studies"  # of the file that the command line uses by default
+_MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
+_compatible: set[str] = set()  # versions of tables that Optuna, in this process, has found itself compatible with
+
+
+def check_name(name: str) -> str:
+    """Return a study's name if it is one that can also name a folder.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            "name must be 1 to 100 letters, digits, dots, dashes or underscores, starting with a letter or a digit; "
+            f"got {name!r}."
+        )
+    return name
+
+
+def run_folder(name: str, storage: str | Path) -> Path:
+    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server.
+
+    Studies of one name in two SQLite files of one folder do not share it.
+
+    Example:
+        >>> run_folder("mine", "runs/studies.db"), run_folder("mine", "runs/other.db")
+        (PosixPath('runs/mine'), PosixPath('runs/mine@other'))
+        >>> run_folder("mine", "postgresql://db.example/studies")
+        PosixPath('runs/mine')
+    """
+    path = sqlite_path(storage)
+    if path is None:
+        return Path("runs") / check_name(name)
+    return path.parent / (check_name(name) if path.stem == _USUAL_STEM else f"{check_name(name)}@{path.stem}")
+
+
+def states_folder(name: str, storage: str | Path) -> Path:
+    """Give the folder of the states that a study's function saves."""
+    return run_folder(name, storage) / "states"
+
+
+def open_storage(
+    storage: str | os.PathLike[str] | None, *, must_exist: bool = False, read_only: bool = False
+) -> BaseStorage:
+    """Open the Optuna storage behind a path or a URL; None is one in memory.
+
+    Args:
+        storage: Path of an SQLite file, ``sqlite:///path``, any other URL that SQLAlchemy knows, or None.
+        must_exist: Refuse to create an SQLite file.
+        read_only: Have the database refuse to be written to by way of what is returned.
+
+    Raises:
+        InputError: The file is not an intact database, cannot be read or written, or the URL cannot be used.
+    """
+    if storage is None:
+        return InMemoryStorage()
+    storage = as_text(storage)
+    path = sqlite_path(storage)
+    if path is None:
+        backend: RDBStorage = _open_server(storage)
+        return _made_read_only(backend) if read_only else backend
+    if _MISTYPED_URL.match(storage):
+        # Made into a file, it would leave a password in a folder's name.
+        raise InputError(f"storage looks like a URL without its '://'; got {storage.partition(':')[0]}:... .")
+    if "?" in str(path):
+        raise InputError(f"storage must be a path without '?', which begins the options of a URL; got {path}.")
+    if path.exists() or must_exist:
+        writable = check_sqlite(path, read_only=read_only)
+    else:
+        create_sqlite(path)
+        writable = True
+    url = f"sqlite:///{path}" if writable else f"sqlite:///{unwritable_uri(path)}&uri=true"
+    backend = _open_tables(url, connect_args={"timeout": SECONDS_TO_WAIT_FOR_A_READER})
+    return _made_read_only(backend) if read_only else backend
+
+
+@contextmanager
+def opened(storage: str | Path, *, read_only: bool = True) -> Iterator[BaseStorage]:
+    """Open a storage that exists for a moment; its connections, and the files behind them, are closed afterwards.
+
+    Args:
+        storage: Path of an SQLite file, or the URL of a database.
+        read_only: Whether it is only to be read, which is possible where nothing may be written.
+
+    Raises:
+        InputError: See `open_storage`.
+
+    Example:
+        >>> with opened("nowhere.db") as backend:
+        ...     pass
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: There is no record at nowhere.db. Give the path of one, or start a run with \
+`deap-hpo run`.
+    """
+    backend = open_storage(storage, must_exist=True, read_only=read_only)
+    try:
+        yield backend
+    finally:
+        close_storage(backend)
+
+
+def close_storage(backend: BaseStorage) -> None:
+    """Close the connections of a storage; asked again, it makes new ones."""
+    if isinstance(backend, RDBStorage):
+        backend.remove_session()
+        backend.engine.dispose()
+
+
+def _open_tables(url: str, **engine: Any) -> RDBStorage:
+    """Open Optuna's storage; its own check reads the files of all its migrations, ten times as long as the rest."""
+    backend = RDBStorage(url, engine_kwargs=engine, skip_compatibility_check=True)
+    version = backend.get_current_version()
+    if version not in _compatible:
+        close_storage(backend)
+        backend = RDBStorage(url, engine_kwargs=engine)
+        _compatible.add(version)
+    return backend
+
+
+def _made_read_only(storage: RDBStorage) -> RDBStorage:
+    statement = _READ_ONLY.get(storage.engine.dialect.name)
+    if statement:
+
+        def forbid_writing(connection: Any, _: Any) -> None:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            cursor.close()
+            connection.commit()
+
+        sqlalchemy.event.listen(storage.engine, "connect", forbid_writing)
+        storage.engine.dispose()  # connections that were made before
+    return storage
+
+
+def shown(storage: str) -> str:
+    """Give a storage as it may be shown: without user, password and options.
+
+    Example:
+        >>> shown("postgresql://ada:secret@db.example/studies?sslpassword=secret"), shown("runs/studies.db")
+        ('postgresql://db.example/studies', 'runs/studies.db')
+    """
+    scheme, separator, rest = storage.partition("://")
+    if not separator or sqlite_path(storage) is not None:
+        return storage
+    address, _, options = rest.partition("?")
+    if "@" in options:  # of a password with a question mark, or of one among the options: where it ends is a guess
+        return f"{scheme}://..."
+    return f"{scheme}://{address.rpartition('@')[2]}"
+
+
+def storage_option(storage: str) -> str:
+    """Give the option that a printed command needs to find a study; none where it is in the default place.
+
+    Example:
+        >>> storage_option("my runs/a.db")
+        " --storage 'my runs/a.db'"
+    """
+    default = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
+    return "" if storage == default else f" --storage {shlex.quote(shown(storage))}"
+
+
+def server_url(storage: str) -> str:
+    """Give the URL that SQLAlchemy opens: PostgreSQL's with psycopg, where that is installed and no other is named."""
+    scheme, _, rest = storage.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        return f"postgresql{'+psycopg' if find_spec('psycopg') else ''}://{rest}"
+    return storage
+
+
+def _open_server(url: str) -> RDBStorage:
+    # Texts of errors are left out where they might repeat the URL, password and all.
+    try:
+        return _open_tables(server_url(url), pool_pre_ping=True)
+    except ImportError as error:
+        raise InputError(
+            f"The storage {shown(url)} needs a further package ({error.__cause__ or error}). "
+            "For PostgreSQL: pip install 'deap-hpo[postgresql]'."
+        ) from None
+    except (ArgumentError, ValueError):
+        raise InputError(
+            f"storage must be the path of an SQLite file, or a URL such as postgresql://user@host/database; "
+            f"{shown(url)} is neither."
+        ) from None
+    except (SQLAlchemyError, optuna.exceptions.OptunaError):
+        raise InputError(
+            f"The database server at {shown(url)} could not be reached or refused the connection. "
+            "Check that it runs, and the name, user and password in the URL."
+        ) from None
+
+
+def has_study(backend: BaseStorage, name: str) -> bool:
+    """Say whether a storage holds a study of this name."""
+    try:
+        return backend.get_study_id_from_name(name) is not None  # listing all names takes long where there are many
+    except KeyError:
+        return False
+
+
+@contextmanager
+def errors_named(what: str) -> Iterator[None]:
+    """Turn the database's own errors, while `what` is used, into one sentence."""
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+        raise InputError(f"The {what} could not be used: {cause}. What was written before is still there.") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"The {what} is damaged: it holds what nobody wrote ({error}). It was left as it is; "
+            "restore it from a copy."
+        ) from error

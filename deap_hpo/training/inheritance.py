@@ -1,0 +1,99 @@
+"""What a network inherits along with weights: the hyperparameters without which these do not fit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from deap_hpo.search_space.space import Categorical, Space
+from deap_hpo.training.keyed import keyed_model
+from deap_hpo.training.recipe import RECIPE_FIELDS
+from deap_hpo.training.state import network_tensors
+from deap_hpo.training.task import Task
+
+_Shapes = dict[str, tuple[int, ...]] | None
+
+_GENOMES = 8  # that each hyperparameter is tried in
+
+
+def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
+    """Give the positions of the genes that networks must have in common for the weights of one to fit the other.
+
+    They are those of the arguments of the task's model that change the names or shapes of its weights, and of what
+    these depend on. Which do is found by trial: networks are built that differ in one hyperparameter, at its bounds or
+    with each of its choices, and in the middle of the space and at some other places for all others.
+
+    Args:
+        task: What is trained.
+        space: The search space.
+
+    Example:
+        >>> from deap_hpo.search_space.space import Float, Int
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> space = Space({"lr": Float(0.01, 1.0), "width": Int(8, 64), "dropout": Float(0.0, 0.5)})
+        >>> architecture_genes(Task("digits", MLP, load_digits()), space)
+        (1,)
+    """
+    rng = random.Random(0)
+    genomes = [[0.5] * len(space), *(space.sample(rng) for _ in range(_GENOMES - 1))]
+    shapes_of = _shapes_of(task, space)
+    kept: set[str] = set()
+    for name in space:
+        if name not in RECIPE_FIELDS and any(
+            _changes(space, _with_in_use(space, name, genome, i), name, shapes_of) for i, genome in enumerate(genomes)
+        ):
+            kept |= {name, *_deciders(space, name)}
+    return tuple(i for i, name in enumerate(space) if name in kept)
+
+
+def _changes(space: Space, genome: Sequence[float], name: str, shapes_of: Callable[[Sequence[float]], _Shapes]) -> bool:
+    """Tell whether a hyperparameter, alone, changes the shapes of the network of a genome."""
+    one = space[name]
+    genes = [one.encode(choice) for choice in one.choices] if isinstance(one, Categorical) else [0.0, 1.0]
+    first: _Shapes = None
+    for gene in genes:
+        shapes = shapes_of(_with_gene(space, genome, name, gene))
+        first = shapes if first is None else first
+        if shapes is not None and shapes != first:
+            return True
+    return False
+
+
+def _with_in_use(space: Space, name: str, genome: Sequence[float], turn: int) -> Sequence[float]:
+    """Give the genome with such choices, by turns, that a hyperparameter is in use."""
+    for parent, choices in space.conditions.allowed.get(name, {}).items():
+        decides: Any = space[parent]
+        genome = _with_gene(space, genome, parent, decides.encode(choices[turn % len(choices)]))
+        genome = _with_in_use(space, parent, genome, turn)
+    return genome
+
+
+def _with_gene(space: Space, genome: Sequence[float], name: str, gene: float) -> list[float]:
+    return [gene if other == name else known for other, known in zip(space, genome, strict=True)]
+
+
+def _deciders(space: Space, name: str) -> set[str]:
+    """All on which it depends whether a hyperparameter is in use."""
+    parents = set(space.conditions.allowed.get(name, {}))
+    return parents.union(*(_deciders(space, parent) for parent in parents))
+
+
+def _shapes_of(task: Task, space: Space) -> Callable[[Sequence[float]], _Shapes]:
+    """Make the function that gives the shapes of a genome's network; None where it cannot be built."""
+    known: dict[str, _Shapes] = {}
+
+    def shapes_of(genome: Sequence[float]) -> _Shapes:
+        architecture: dict[str, Any] = {k: v for k, v in space.decode(genome).items() if k not in RECIPE_FIELDS}
+        key = repr(architecture)
+        if key not in known:
+            try:
+                tensors = network_tensors(keyed_model(partial(task.model, **architecture), seed=0))
+                known[key] = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            except Exception:  # its training will say why
+                known[key] = None
+        return known[key]
+
+    return shapes_of

@@ -1,0 +1,53 @@
+"""Loops: each algorithm with a population of its own asks for what its schedule says, and is known by its name."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+from continuing import Creeping
+
+from deap_hpo.configuration import methods
+from deap_hpo.configuration.algorithm import algorithm_of
+from deap_hpo.configuration.loops import LOOPS, loop_of
+from deap_hpo.configuration.settings import EvolutionConfig
+from deap_hpo.search_space.space import Float, Space
+from deap_hpo.study import Study
+
+SPACE = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
+
+
+def test_every_name_has_a_loop() -> None:
+    assert tuple(LOOPS) == methods.LOOPS
+    for name in methods.METHODS:
+        loop = loop_of(SPACE, EvolutionConfig(algorithm=name))
+        assert (loop is not None) == (name in methods.LOOPS)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_run_asks_for_no_more_than_its_schedule(name: str) -> None:
+    several = name in methods.MULTI_OBJECTIVE
+    evolution = EvolutionConfig(algorithm=name, population=6, generations=4)
+    asked: list[tuple[int, int]] = []
+
+    class Noting:
+        def on_generation(self, study: Study, entries: Any) -> None:
+            asked.append((len(entries), sum(study._continuations.cost(entry) for entry in entries)))
+
+    directions = ["minimize", "maximize"] if several else ["minimize"]
+    with Study(SPACE, seed=1, directions=directions, callbacks=[Noting()]) as study:
+        evaluator = (lambda params: (params["x"], params["y"] * params["x"])) if several else Creeping(epochs=1)
+        algorithm = algorithm_of(SPACE, evolution, directions, seed=1)
+        algorithm.toolbox.register("evaluate", evaluator)
+        algorithm.toolbox.register("map", study.map)
+        population, _ = algorithm.run()
+    assert len(population) == 6
+    loop = loop_of(SPACE, evolution)
+    assert loop is not None
+    planned = list(islice(loop.schedule(epochs=1), 4))
+    assert len(asked) == 4
+    for (count, epochs), (most, each) in zip(asked, planned, strict=True):
+        assert 0 < count <= most
+        assert epochs <= count * each
+    assert asked[0] == (planned[0][0], planned[0][0] * planned[0][1])

@@ -1,0 +1,125 @@
+"""What is checked of a task and a space before anything is trained."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from deap_hpo import Categorical, Float, Int, Space, Task, make_trainer, optimize
+from deap_hpo.configuration.suitability import check_space
+from deap_hpo.errors import InputError
+
+rng = np.random.default_rng(0)
+TABLE, CLASSES = rng.normal(size=(60, 4)), rng.integers(0, 3, size=60)
+built: list[dict[str, Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def none_built() -> None:
+    built.clear()
+
+
+def network(d: int = 8, heads: int = 1) -> nn.Module:
+    built.append({"d": d, "heads": heads})
+    return nn.Sequential(nn.Linear(4, d), nn.Unflatten(1, (1, d)), Attention(d, heads), nn.Flatten(), nn.Linear(d, 3))
+
+
+class Attention(nn.MultiheadAttention):
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return super().forward(x, x, x)[0]
+
+
+def task(model: Any = network) -> Task:
+    return Task.from_data(model, (TABLE, CLASSES))
+
+
+@pytest.mark.parametrize("heads", [[1, 2, 3], [1, 3, 2], [3, 1, 2], [2, 3, 1], [3, 5, 6, 7, 9, 2]])
+def test_the_order_of_choices_decides_nothing(heads: list[int]) -> None:
+    space = Space({"lr": Float(1e-3, 0.1), "d": Categorical([8, 16, 32]), "heads": Categorical(heads)})
+    found = check_space(task(), space)
+    assert found["d"] % found["heads"] == 0
+    assert check_space(task(), space) == found
+    assert len(built) <= 2 * 9
+
+
+def test_a_search_goes_on_where_some_networks_cannot_be_built() -> None:
+    study = optimize(
+        make_trainer(task(), epochs=1, device="cpu"),
+        {"d": Categorical([8, 16, 32]), "heads": Categorical([1, 3, 2])},
+        algorithm="grid",
+        population=9,
+        generations=1,
+        progress=False,
+    )
+    statuses = {(p["d"], p["heads"]): e.evaluation.status for e in study.record for p in [study.params_of(e)]}
+    assert statuses == {(d, heads): "failed" if heads == 3 else "ok" for d in (8, 16, 32) for heads in (1, 2, 3)}
+
+
+def test_where_no_network_can_be_built_the_middle_says_why() -> None:
+    space = Space({"lr": Float(1e-3, 0.1), "d": Categorical([8, 16, 32]), "heads": Categorical([7, 3, 5])})
+    with pytest.raises(InputError, match=r"could not be built with {'d': 16, 'heads': 3}: embed_dim") as refused:
+        check_space(task(), space)
+    assert isinstance(refused.value.__cause__, AssertionError)
+    assert len(built) == len({str(one) for one in built}) <= 9
+
+
+def test_what_fits_in_the_middle_is_built_once() -> None:
+    found = check_space(task(), Space({"lr": Float(1e-3, 0.1), "d": Int(8, 32)}))
+    assert built == [{"d": found["d"], "heads": 1}]
+
+
+def test_the_same_network_is_not_tried_again() -> None:
+    with pytest.raises(InputError, match="could not be built: embed_dim"):
+        check_space(task(lambda: network(heads=3)), Space({"lr": Float(1e-3, 0.1), "momentum": Float(0.0, 0.9)}))
+    assert len(built) == 1
+
+
+def test_networks_that_do_not_fit_are_not_in_memory_together() -> None:
+    gc.freeze()  # what was there before, which is looked through each time
+    living: list[int] = []
+    networks: list[Any] = []
+
+    def misfit(width: int) -> nn.Module:
+        gc.collect()
+        living.append(sum(one() is not None for one in networks))
+        made = nn.Linear(5, width)
+        networks.append(weakref.ref(made))
+        return made
+
+    try:
+        with pytest.raises(InputError, match="does not fit the data"):
+            check_space(task(misfit), Space({"width": Int(3, 40)}))
+    finally:
+        gc.unfreeze()
+    assert len(living) > 3
+    assert max(living) == 0
+
+
+def test_a_name_without_a_place_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match="hyperparameter 'hidden' must be a training setting"):
+        check_space(task(), Space({"hidden": Int(1, 2)}))
+    assert built == []
+
+
+@pytest.mark.parametrize(
+    ("measures", "said"),
+    [
+        ({"loss": "mse"}, r"^loss must be a function \(outputs, targets\) .*; got 'mse'\.$"),
+        ({"loss": nn.CrossEntropyLoss}, r"^loss must be .*; got <class .*> \(did you mean CrossEntropyLoss\(\)\?\)\.$"),
+        ({"metrics": {"error": "mae"}}, r"^metrics\['error'\] must be a function"),
+        ({"metrics": {"error": nn.L1Loss}}, r"^metrics\['error'\] must be .* \(did you mean L1Loss\(\)\?\)\.$"),
+    ],
+)
+def test_what_is_no_function_of_outputs_and_targets_is_no_loss(measures: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Task.from_data(network, (TABLE, CLASSES), **measures)
+
+
+def test_a_setting_by_another_name_is_offered_by_ours() -> None:
+    with pytest.raises(InputError, match=r"it is neither\. Did you mean 'lr'\?$"):
+        optimize(make_trainer(task(), epochs=1), {"learning_rate": Float(0.001, 0.1)})

@@ -1,0 +1,217 @@
+"""Objectives: what a function may return and report, and what becomes of it."""
+
+from __future__ import annotations
+
+import math
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+
+from deap_hpo.errors import DeapHPOWarning, InputError
+from deap_hpo.evaluation import Request
+from deap_hpo.evaluator import evaluate_one
+from deap_hpo.functions.objective import Objective
+from deap_hpo.optimization import optimize
+from deap_hpo.recorded import load_study
+from deap_hpo.search_space.space import Float
+
+LIMITS = {2: 0.5}
+quick = partial(optimize, space={"x": Float(0.0, 1.0)}, algorithm="random", population=3, generations=2, progress=False)
+
+
+def descend(params: dict[str, Any], report: Any) -> float:
+    value = 1.0
+    for epoch in range(1, 6):
+        value = params["start"] / epoch
+        report(epoch, value, twice=2 * value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("result", "metric", "value", "metrics"),
+    [
+        (0.25, None, 0.25, {}),
+        ({"loss": 0.25}, None, 0.25, {}),
+        ({"loss": 0.25, "accuracy": 0.9}, "accuracy", 0.9, {"loss": 0.25}),
+        (np.array([0.25]), None, 0.25, {}),
+        (torch.tensor(0.25), None, 0.25, {}),
+        ({"loss": np.float32(0.25), "accuracy": torch.tensor(0.5)}, "loss", 0.25, {"accuracy": 0.5}),
+    ],
+)
+def test_what_may_be_returned(result: Any, metric: str | None, value: float, metrics: dict[str, float]) -> None:
+    evaluation = Objective(lambda params: result, metric=metric)({})
+    assert (evaluation.status, evaluation.value, evaluation.metrics) == ("ok", value, metrics)
+
+
+@pytest.mark.parametrize(
+    ("result", "metric", "message"),
+    [
+        (None, None, "it returned None"),
+        ({"loss": 1, "accuracy": 1}, None, r"metric must name one .*\(loss, accuracy\); got None"),
+        ({"loss": 1}, "los", "got 'los'"),
+        ({"loss": 1, "sizes": [1, 2]}, "loss", r"must return numbers; sizes is \[1, 2\]"),
+        (np.array([0.25, 3.0]), None, r"must return a number .*it returned \[0.25, 3.0\]"),
+    ],
+)
+def test_what_may_not_be_returned(result: Any, metric: str | None, message: str) -> None:
+    objective = Objective(lambda params: result, metric=metric)
+    with pytest.raises(InputError, match=message):
+        objective({})
+    failed = evaluate_one(objective, Request(0, {}, 0))
+    assert failed.status == "failed"
+    assert failed.reason.startswith("deap_hpo.errors.ResultError: ")
+
+
+def test_what_is_reported_may_be_numpys() -> None:
+    def train(params: dict[str, Any], report: Any) -> float:
+        report(np.int64(1), np.float32(0.5), accuracy=torch.tensor(0.25))
+        return 0.5
+
+    (epoch,) = Objective(train)({}).curve
+    assert (type(epoch.epoch), epoch.validation_loss, epoch.metrics) == (int, 0.5, {"accuracy": 0.25})
+
+
+def test_several_objectives_may_come_as_an_array() -> None:
+    assert Objective(lambda params: np.array([1.0, 2.0]), direction=("minimize", "maximize"))({}).values == (1.0, 2.0)
+
+
+def test_a_report_is_a_learning_curve() -> None:
+    evaluation = Objective(descend)({"start": 1.2})
+    assert [epoch.validation_loss for epoch in evaluation.curve] == [1.2 / epoch for epoch in range(1, 6)]
+    assert evaluation.curve[1].metrics == {"twice": 1.2}
+    assert math.isnan(evaluation.curve[0].training_loss)
+
+
+def test_a_report_worse_than_the_limit_ends_the_evaluation() -> None:
+    """Its value is the last reported one; what equals the limit goes on."""
+    pruned = Objective(descend).evaluate(Request(0, {"start": 1.2}, 0, LIMITS))
+    assert (pruned.status, pruned.value, len(pruned.curve)) == ("pruned", 0.6, 2)
+    assert Objective(descend).evaluate(Request(0, {"start": 1.0}, 0, LIMITS)).status == "ok"
+    up = Objective(descend, direction="maximize")
+    assert up.evaluate(Request(0, {"start": 1.2}, 0, LIMITS)).status == "ok"
+    assert up.evaluate(Request(0, {"start": 0.8}, 0, LIMITS)).status == "pruned"
+
+
+def test_an_end_passes_through_except_exception_and_runs_finally() -> None:
+    ends = []
+
+    def stubborn(params: dict[str, Any], report: Any) -> float:
+        try:
+            report(2, 9.0)
+        except Exception:
+            ends.append("swallowed")
+        finally:
+            ends.append("finally")
+        return 0.0
+
+    assert Objective(stubborn).evaluate(Request(0, {}, 0, LIMITS)).status == "pruned"
+    assert ends == ["finally"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_diverged(value: float) -> None:
+    returned = Objective(lambda params: value)({})
+    reported = Objective(lambda params, report: report(1, value))({})
+    for evaluation in (returned, reported):
+        assert (evaluation.status, evaluation.value, evaluation.curve) == ("diverged", math.inf, ())
+
+
+def test_epochs_go_up() -> None:
+    def back(params: dict[str, Any], report: Any) -> None:
+        report(2, 0.5)
+        report(1, 0.5)
+
+    with pytest.raises(InputError, match="larger than the last one reported, 2; got 1"):
+        Objective(back)({})
+
+
+def test_the_second_report_of_an_epoch_is_left_out() -> None:
+    """Trainers that validate once more at the end report it."""
+
+    def twice(params: dict[str, Any], report: Any) -> float:
+        report(1, 0.5)
+        report(2.0, 0.4)
+        report(2.0, 0.3)
+        return 0.3
+
+    with pytest.warns(DeapHPOWarning, match="epoch 2 was reported twice"):
+        evaluation = Objective(twice)({})
+    assert [(epoch.epoch, epoch.validation_loss) for epoch in evaluation.curve] == [(1, 0.5), (2, 0.4)]
+    assert evaluation.value == 0.3
+
+
+def test_metrics_that_were_reported_are_those_of_the_last_epoch_unless_they_are_returned() -> None:
+    def train(params: dict[str, Any], report: Any) -> Any:
+        for epoch in (1, 2):
+            report(epoch, 1 / epoch, accuracy=0.4 * epoch, size=epoch)
+        return {"loss": 0.5, "size": 7}
+
+    assert Objective(train, metric="loss")({}).metrics == {"accuracy": 0.8, "size": 7.0}
+
+
+def test_the_seed_is_handed_over_and_the_generators_are_seeded() -> None:
+    drawing = Objective(lambda params, seed: seed + random.random())
+    assert drawing({}, 3).value == drawing({}, 3).value != drawing({}, 4).value
+    assert int(drawing({}, 3).value) == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(lambda: 0, "must take the hyperparameters"), (lambda p, trial: 0, "'trial'"), (3, "must be a function; got 3|3")],
+)
+def test_a_function_that_cannot_be_called_is_refused_at_once(function: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Objective(function)
+
+
+def test_a_direction_is_one_of_two() -> None:
+    with pytest.raises(InputError, match="'minimize' or 'maximize'; got 'min'"):
+        Objective(abs, direction="min")  # type: ignore[arg-type]
+
+
+def test_it_may_ask_for_its_number_and_leave_texts() -> None:
+    def train(params: dict[str, float], number: int) -> dict[str, Any]:
+        return {"loss": params["x"], "checkpoint": f"models/{number}.pt"}
+
+    study = quick(train, metric="loss")
+    assert [entry.evaluation.notes["checkpoint"] for entry in study.record] == [
+        f"models/{number}.pt" for number in range(len(study.record))
+    ]
+    table = study.trials_dataframe()
+    assert table["notes_checkpoint"].tolist()[:2] == ["models/0.pt", "models/1.pt"]
+
+
+def test_notes_come_back_from_the_record(tmp_path: Path) -> None:
+    study = quick(lambda params: {"loss": 1.0, "made": "here"}, metric="loss", storage=f"{tmp_path}/a.db")
+    assert load_study("study", f"{tmp_path}/a.db").entries == tuple(study.record)
+
+
+def test_optunas_own_way_of_pruning_is_understood() -> None:
+    def train(params: dict[str, float], report: Any) -> float:
+        for epoch in range(3):
+            report(epoch, params["x"] + epoch, accuracy=0.5)
+            if epoch == 1:
+                raise optuna.TrialPruned
+        return 0.0
+
+    evaluation = Objective(train).evaluate(Request(0, {"x": 1.0}, seed=0))
+    assert (evaluation.status, evaluation.value, evaluation.metrics) == ("pruned", 2.0, {"accuracy": 0.5})
+    assert [epoch.epoch for epoch in evaluation.curve] == [0, 1]
+
+    def prunes_at_once(params: dict[str, float]) -> float:
+        raise optuna.TrialPruned
+
+    evaluation = Objective(prunes_at_once, direction="maximize").evaluate(Request(0, {"x": 1.0}, seed=0))
+    assert (evaluation.status, evaluation.value) == ("pruned", -math.inf)  # there is no value that it could keep
+
+
+def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: Any) -> None:
+    with pytest.raises(InputError, match=r"must be a function .* A task is trained by a trainer: make_trainer") as told:
+        optimize(digits_task, {"lr": Float(0.01, 0.1)})
+    assert len(str(told.value)) < 400, "without its tensors"
