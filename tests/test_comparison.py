@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from test_cli import CONFIG, call, here, refused  # noqa: F401 - `here` is a fixture
-from test_starting import PLAIN
+from written import PLAIN
 
 from deap_hpo.comparison import compare, parse_method
 from deap_hpo.configuration.assembly import make_task

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_model
 from typer.testing import CliRunner, Result
+from written import PLAIN
 
 from deap_hpo import Float, optimize
 from deap_hpo.cli import app
@@ -226,18 +227,6 @@ def test_a_dry_run_takes_its_time_where_the_network_works(here: Path, monkeypatc
     assert planned.exit_code == 0, planned.output
     assert timed
     assert all(evaluation.status == "ok" for evaluation in timed)
-
-
-PLAIN = """
-from functools import partial
-from deap_hpo import Float, Task
-from deap_hpo.training.data import load_digits
-from deap_hpo.training.models import MLP
-space = {"lr": Float(0.01, 0.1)}
-def task(): return Task("plain", partial(MLP, inputs=64), load_digits(training_size=100, validation_size=50))
-number = 3
-def objective(params, *more, scale=1.0): return params["lr"]
-"""
 
 
 def test_a_python_file_alone_is_enough_if_it_has_a_space(here: Path) -> None:

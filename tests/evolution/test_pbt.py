@@ -24,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interruptions import count_recorded, wait_until_recorded
 from typer.testing import CliRunner
+from written import PBT
 
 from deap_hpo.analysis.lineages import lineage_table
 from deap_hpo.cli import app
@@ -167,39 +168,10 @@ def test_architectures_are_taken_over_with_the_weights_and_never_varied(digits_t
         assert any(child[i] != source[i] for child, source in varied)
 
 
-CONFIG = """
-[task]
-data = "digits"
-model = "mlp"
-arguments = { inputs = 64, width = 32, dropout = 0.2 }
-training_size = 300
-validation_size = 200
-
-[training]
-epochs = 5
-device = "cpu"
-recipe = { schedule = "constant" }
-
-[space]
-lr = { type = "float", low = 0.001, high = 1.0, log = true }
-momentum = { type = "float", low = 0.0, high = 0.9 }
-batch_size = { type = "categorical", choices = [16, 32] }
-
-[evolution]
-algorithm = "pbt"
-population = 4
-generations = 5
-arguments = { exploit = "tournament" }
-
-[execution]
-executor = "serial"
-"""
-
-
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.toml").write_text(CONFIG)
+    (tmp_path / "small.toml").write_text(PBT)
     return tmp_path
 
 
@@ -212,7 +184,7 @@ def call(*arguments: str) -> str:
 @pytest.mark.usefixtures("no_figures")
 def test_the_command_keeps_architectures_too(here: Path) -> None:
     (here / "wide.toml").write_text(
-        CONFIG.replace("[evolution]", "width = { type = 'int', low = 4, high = 32 }\n\n[evolution]")
+        PBT.replace("[evolution]", "width = { type = 'int', low = 4, high = 32 }\n\n[evolution]")
     )
     call("run", "wide.toml", "--set", "evolution.generations=3")
     entries = load_study("wide", "runs/studies.db").entries

@@ -22,9 +22,10 @@ from deap import base, creator
 from processes import parent_of
 from torch import nn
 
-from deap_hpo import make_trainer, parcel, workers
+from deap_hpo import make_trainer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
+from deap_hpo.execution import parcel, workers
 from deap_hpo.execution.executors import Executor, ProcessExecutor, SerialExecutor
 from deap_hpo.execution.fork_server import ensure_fork_server
 from deap_hpo.functions.objective import Objective

@@ -12,7 +12,7 @@ import evaluators
 import pytest
 import torch
 from test_executors import check_that_one_that_kills_takes_no_other_of_its_chunk_with_it, requests, results
-from test_pbt import CONFIG
+from written import PBT
 
 from deap_hpo.__main__ import evolve
 from deap_hpo.configuration.config import load_config
@@ -30,7 +30,6 @@ from ray.cloudpickle import CloudPickler  # noqa: E402
 
 from deap_hpo.execution.ray_executor import RayExecutor, _as_array, _from_array  # noqa: E402
 
-PBT = CONFIG.replace("generations = 5", "generations = 3")
 QUIET = {"include_dashboard": False, "num_cpus": 1}
 
 
@@ -145,7 +144,7 @@ def test_population_based_training_goes_on_from_checkpoints_of_other_workers(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere, and the storage is a relative path
-    (tmp_path / "pbt.toml").write_text(PBT)
+    (tmp_path / "pbt.toml").write_text(PBT.replace("generations = 5", "generations = 3"))
     runs = {}
     for name, executor in (("here", "serial"), ("ray", "ray")):
         settings = [f"study.name={name}", f"execution.executor={executor}", f'execution.address="{cluster.address}"']

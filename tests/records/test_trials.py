@@ -9,9 +9,9 @@ from dataclasses import replace
 import optuna
 import pytest
 import recorded
+from drawn import repeatable, steps
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hyperparameters import repeatable, steps
 
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.records.entries import Entry

@@ -20,7 +20,7 @@ import pytest
 from lighter import draw_no_figures
 from recorded import SPACE, entries
 from test_cli import CONFIG, call
-from test_pbt import CONFIG as PBT
+from written import PBT
 
 from deap_hpo import optimize
 from deap_hpo.analysis.importance import importances

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from deap import algorithms, base
+from drawn import any_gene, hyperparameters, repeatable
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hyperparameters import any_gene, hyperparameters, repeatable
 
 from deap_hpo.configuration.config import load_config
 from deap_hpo.evolution.individual import Individual, make_toolbox

@@ -10,9 +10,9 @@ import sys
 
 import numpy as np
 import pytest
+from drawn import any_gene, hyperparameters, repeatable
 from hypothesis import given
 from hypothesis import strategies as st
-from test_hyperparameters import any_gene, hyperparameters, repeatable
 
 from deap_hpo.search_space.space import Categorical, Float, Int, Space
 
