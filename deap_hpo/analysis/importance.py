@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -28,10 +29,10 @@ def importances(
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`. An evaluation without a finite value counts as
-            the worst finite one; a hyperparameter that was not in use counts with the middle of its range.
+            the worst finite one; a hyperparameter that was not in use counts with a value by chance.
         space: The search space.
         direction: Which evaluations are the best.
-        seed: Seed of the forest that fANOVA fits.
+        seed: Seed of the forest that fANOVA fits, and of such values.
 
     Returns:
         One row for each hyperparameter, the most important first: `hyperparameter`, `fanova` (its main
@@ -63,17 +64,21 @@ def importances(
     params = params_in_use(kept, space)
     # fANOVA averages over ranges evenly: over genes, since a space is drawn from evenly on its own scale. A category is
     # one gene as well: over one-hot columns, the time would double with each choice.
-    genes = [dict(zip(space, space.encode(used), strict=True)) for used in params]
+    # What is not in use gets one by chance: by a fixed one it would be known what another hyperparameter was, of which
+    # it would have the importance.
+    rng = random.Random(seed)
+    drawn = [
+        {name: space[name].encode(used[name]) if name in used else rng.random() for name in space} for used in params
+    ]
     unit = dict.fromkeys(space, FloatDistribution(0.0, 1.0))
-    middle = {name: hyperparameter.decode(0.5) for name, hyperparameter in space.items()}
-    values_in_use = [{**middle, **used} for used in params]
+    decoded = [{name: space[name].decode(gene) for name, gene in genes.items()} for genes in drawn]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         fanova = optuna.importance.FanovaImportanceEvaluator(seed=seed)
         ped_anova = optuna.importance.PedAnovaImportanceEvaluator()
     shares = {
-        "fanova": _shares(genes, unit, scaled, direction, fanova),
-        "ped_anova": _shares(values_in_use, distributions(space), scaled, direction, ped_anova),
+        "fanova": _shares(drawn, unit, scaled, direction, fanova),
+        "ped_anova": _shares(decoded, distributions(space), scaled, direction, ped_anova),
     }
     table = pd.DataFrame(shares).sort_values("fanova", ascending=False).rename_axis("hyperparameter").reset_index()
     return table[["hyperparameter", *shares]]

@@ -211,6 +211,24 @@ def test_what_is_not_in_use_says_nothing_of_what_a_hyperparameter_does() -> None
     plot_partial_dependence(partial_dependence(model), trials, space)
 
 
+def test_one_that_is_out_of_use_has_not_the_importance_of_what_decides_that() -> None:
+    """The optimiser makes all the difference, momentum, which only one of them has, none."""
+    space = Space(
+        {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 0.9), "lr": Float(0.0, 1.0)},
+        when={"momentum": {"optimizer": "sgd"}},
+    )
+    rng = np.random.default_rng(0)
+    genes = rng.random((200, 3))
+    trials = pd.DataFrame([space.decode(row) for row in genes.tolist()]).add_prefix("params_")
+    adam = trials["params_optimizer"].eq("adam")
+    assert trials["params_momentum"].isna().equals(adam)
+    trials = trials.assign(value=1.0 + adam + 0.1 * trials["params_lr"] + 0.01 * rng.random(200), status="ok")
+    found = importances(trials, space).set_index("hyperparameter")
+    assert found.loc["optimizer", "fanova"] > 0.9
+    assert found.loc["momentum", "fanova"] < 0.03
+    assert found.loc["momentum", "ped_anova"] < found.loc["optimizer", "ped_anova"] / 5
+
+
 def test_a_hyperparameter_that_was_in_use_nowhere_has_no_partial_dependence() -> None:
     trials, space = conditional_trials()
     trials = trials[trials["params_optimizer"].eq("sgd")]
