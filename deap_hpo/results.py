@@ -12,7 +12,6 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import given_names, names_of_objectives
 from deap_hpo.records.configurations import best_configurations
 from deap_hpo.records.entries import Entry, best_entry, params_of
-from deap_hpo.records.record import Record
 from deap_hpo.records.storage import states_folder
 from deap_hpo.search_space.space import Space
 from deap_hpo.wording import format_value, plural
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
-    from deap_hpo.continuation import Continuations
     from deap_hpo.training.checkpoints import CheckpointStore
     from deap_hpo.training.trainers import Trainer
 
@@ -103,18 +101,27 @@ class Results:
             True
         """
         count = check_integer("count", count, 1)
-        if self.space is None:
-            raise InputError(f"The study {self.name!r} has no space, so that its genomes say nothing to another one.")
-        wanted = self.space if space is None else Space.of(space)
-        found = best_configurations(self.entries, self.space, self.directions[0], count, wanted)
+        known = space_of(self)
+        wanted = known if space is None else Space.of(space)
+        found = best_configurations(self.entries, known, self.directions[0], count, wanted)
         if not found:
-            whose = (
-                "which has a finite value and keeps its constraints"
-                if space is None
-                else ("whose hyperparameters are points of this space")
-            )
+            whose = "which has a finite value and keeps its constraints" if space is None else "in this space"
             raise InputError(f"The study {self.name!r} has no evaluation {whose}.")
         return found
+
+    def importances(self) -> pd.DataFrame:
+        """Say how important each hyperparameter is, overall and among the best evaluations.
+
+        Returns:
+            One row for each hyperparameter, the most important first: `hyperparameter`, `fanova`, `ped_anova`, which
+            are shares; see `deap_hpo.analysis.importance.importances`. Of several objectives, the first counts.
+
+        Raises:
+            InputError: There are fewer than 20 evaluations, too few that differ, or the study has no space.
+        """
+        from deap_hpo.analysis.evidence import Evidence
+
+        return Evidence.of(self.trials_dataframe(), space_of(self), self.directions[0]).importances
 
     def pareto_front(self) -> list[Entry]:
         """Give the feasible evaluations that no other dominates, the best first objective first."""
@@ -259,35 +266,12 @@ class Results:
         return study_html(self)
 
 
-class LiveResults(Results):
-    """Those of a study that may be running: they are read from its record as it grows."""
+def space_of(study: Results) -> Space:
+    """Give the search space of a study.
 
-    record: Record
-    space: Space | None
-    directions: tuple[Direction, ...]
-    _continuations: Continuations
-
-    def _checkpoint_of(self, entry: Entry) -> str | None:
-        noted, number = entry.evaluation.checkpoint, entry.number
-        of_the_run = number in self.record and self.record[number].evaluation.checkpoint == noted  # not superseded
-        return self._continuations.reference(entry.trained_number) if of_the_run else noted
-
-    @property
-    def name(self) -> str:
-        """Name of the study in its storage."""
-        return self.record.name
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """The evaluations on record, by number."""
-        return tuple(self.record)
-
-    @property
-    def superseded(self) -> tuple[Entry, ...]:
-        """The evaluations that gave way when failed ones were tried again, in the order in which they were recorded."""
-        return tuple(self.record.superseded)
-
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        """What was noted about the run: seed, settings, ..."""
-        return self.record.attributes
+    Raises:
+        InputError: It has none.
+    """
+    if study.space is None:
+        raise InputError(f"The study {study.name!r} has no space: its genes have neither names nor bounds.")
+    return study.space

@@ -28,11 +28,11 @@ from deap_hpo.failures import FailureWarning
 from deap_hpo.functions.undone import UndoneWarning
 from deap_hpo.goals import check_agreement, check_directions
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
+from deap_hpo.live_results import LiveResults
 from deap_hpo.pruning import Pruner, check_pruner
 from deap_hpo.records.entries import Entry, check_unchanged, genes_of, tell_outcome, values_for, with_worst_values
 from deap_hpo.records.provenance import Provenance
 from deap_hpo.records.record import Record
-from deap_hpo.results import LiveResults
 from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.seeding import derived_seed, generators_kept, seed_evolution
 from deap_hpo.statistics import generation_statistics

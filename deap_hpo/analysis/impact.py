@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -47,11 +48,12 @@ def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def interactions(model: ResponseModel, *, resolution: int = 31) -> pd.DataFrame:
+def interactions(model: ResponseModel, *, params: Sequence[str] | None = None, resolution: int = 31) -> pd.DataFrame:
     """Give the predicted objective over two hyperparameters at a time, averaged over the others.
 
     Args:
         model: Of the objective.
+        params: The hyperparameters, of which each is paired with each other one; by default all.
         resolution: Points on each axis, at least 2, fewer where there are fewer values.
 
     Returns:
@@ -60,7 +62,8 @@ def interactions(model: ResponseModel, *, resolution: int = 31) -> pd.DataFrame:
         the two main effects alone would give).
     """
     rows = []
-    for (i, first), (j, second) in combinations(enumerate(model.space), 2):
+    asked = [(i, name) for i, name in enumerate(model.space) if params is None or name in params]
+    for (i, first), (j, second) in combinations(asked, 2):
         grids = [_points(model.space, name, resolution) for name in (first, second)]
         means = np.array(
             [[model.on_scale(_with(model.space, model.genes, {i: a, j: b})).mean() for b in grids[1]] for a in grids[0]]

@@ -116,7 +116,7 @@ def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: Fewer than 10 evaluations remain, or none has a finite value.
     """
-    kept = trials[trials["status"].isin(["ok", "diverged", "failed"])]
+    kept = trials[trials["status"].isin(["ok", "diverged", "failed"])] if len(trials) else trials
     if "duplicate_of" in kept:
         kept = kept[kept["duplicate_of"].isna()]
     if len(kept) < _FEWEST or not kept["status"].eq("ok").any():

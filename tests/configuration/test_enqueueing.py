@@ -211,7 +211,7 @@ def test_the_best_of_a_study_are_different_points_of_the_new_space(tmp_path: Pat
     found = old.best_configurations(4, narrower)
     assert len(found) == 4
     assert all(-1.0 <= one["x"] <= 2.0 and list(one) == ["x"] for one in found)
-    with pytest.raises(InputError, match="no evaluation whose hyperparameters are points of this space"):
+    with pytest.raises(InputError, match="no evaluation in this space"):
         old.best_configurations(1, Space({"y": Float(0.0, 1.0)}))
     assert old.best_configurations(2)[0] == old.best_params
     with pytest.raises(InputError, match="count must be an integer of at least 1; got 0"):

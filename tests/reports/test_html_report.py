@@ -177,7 +177,7 @@ def test_a_study_with_conditions_has_all_figures() -> None:
 
 
 def test_of_a_long_study_the_models_see_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deap_hpo.reports.figures._MOST_FOR_IMPACT", 25)
+    monkeypatch.setattr("deap_hpo.analysis.evidence._MOST", 25)
     space = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
     assert "25 evaluations drawn at random" not in page([searched(25, space)])
     assert page([searched(26, space)]).count("by 25 evaluations drawn at random") == 4  # two captions and their alt
@@ -192,7 +192,7 @@ def test_what_matters_to_the_best_is_asked_of_the_highest_where_those_are_the_be
         asked.append(direction)
         return importances(*args, direction=direction, **kwargs)
 
-    monkeypatch.setattr("deap_hpo.analysis.importance.importances", spied)
+    monkeypatch.setattr("deap_hpo.analysis.evidence.importances", spied)
     study = searched(25, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
     page([study, replace(study, directions=("maximize",))])
     assert asked == ["minimize", "maximize"]

@@ -1,0 +1,264 @@
+"""Figures of a study by one call each, with Optuna's names: of a study that has been run, or of one on record.
+
+Each returns a matplotlib figure, to be shown or saved. What is drawn is computed by `deap_hpo.analysis`, and drawn by
+`deap_hpo.plotting`, which takes tables of any origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from deap_hpo.analysis.fronts import front_table
+from deap_hpo.analysis.lineages import curves_table, lineage_table
+from deap_hpo.analysis.names import curves_of, value_name
+from deap_hpo.errors import InputError, hint
+from deap_hpo.plotting import impact, lineage, pareto
+from deap_hpo.plotting import study as trials_drawn
+from deap_hpo.results import Results, space_of
+from deap_hpo.search_space.space import Space
+
+if TYPE_CHECKING:
+    from deap_hpo.analysis.evidence import Evidence
+
+_MOST_PANELS = 12  # of a figure that has one for each hyperparameter; more are too many to look at
+_MOST_IN_PAIRS = 3  # hyperparameters, which have as many pairs
+
+
+def plot_optimization_history(study: Results) -> Figure:
+    """Draw every evaluation in its order, and the best so far.
+
+    Args:
+        study: The study, run or on record; of several objectives, the first is drawn.
+
+    Raises:
+        InputError: No evaluation ended well.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> study = optimize(lambda params: params["x"] ** 2, {"x": Float(-1.0, 1.0)}, max_evaluations=20, seed=1)
+        >>> plot_optimization_history(study).axes[0].get_ylabel()
+        'value'
+    """
+    return trials_drawn.plot_optimization_history(_trials(study), **_goal(study))
+
+
+def plot_intermediate_values(study: Results) -> Figure:
+    """Draw the learning curve of every evaluation; the best one's is highlighted.
+
+    Where a training went on from an earlier one, curves are joined.
+
+    Args:
+        study: The study, of trainings, or of a function that reports (`deap_hpo.functions.reporter.Reporter`).
+
+    Raises:
+        InputError: No evaluation has a learning curve.
+    """
+    _trials(study)
+    best = study.best.trained_number
+    curves = curves_table(study.entries, best)
+    if curves.empty:
+        raise InputError(f"The study {study.name!r} has no learning curves: nothing was reported while it evaluated.")
+    of_what, direction = curves_of(study)
+    return trials_drawn.plot_intermediate_values(
+        curves, best, value_name=of_what, direction=direction, objective=value_name(study)
+    )
+
+
+def plot_pareto_front(study: Results) -> Figure:
+    """Draw the first of several objectives against each other one: all evaluations, and the Pareto front.
+
+    Args:
+        study: The study, of at least two objectives.
+
+    Raises:
+        InputError: It has one objective, or no evaluation ended well.
+    """
+    if len(study.directions) < 2:
+        raise InputError(f"A Pareto front is of several objectives; the study {study.name!r} has one.")
+    _trials(study)
+    table = front_table(study.entries, study.directions, study.objective_names)
+    return pareto.plot_pareto_front(table, study.objective_names, study.directions)
+
+
+def plot_slice(study: Results, params: Sequence[str] | None = None) -> Figure:
+    """Draw each hyperparameter against the objective.
+
+    Args:
+        study: The study; of several objectives, the first is drawn.
+        params: Which hyperparameters, at least one; by default all, but of more than 12 the 12 most important.
+
+    Raises:
+        InputError: No evaluation ended well, there is no such hyperparameter, or the study has no space.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> space = {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}
+        >>> study = optimize(lambda params: params["x"] ** 2, space, max_evaluations=20, seed=1)
+        >>> plot_slice(study, ["y"]).axes[0].get_xlabel()
+        'y'
+    """
+    trials, space, which = _trials(study), space_of(study), ""
+    if params is None:
+        params, which = panels(space, _evidence_if_any(study) if len(space) > _MOST_PANELS else None)
+    return entitled(trials_drawn.plot_slice(trials, _of(space, params), **_goal(study)), which)
+
+
+def plot_lineage(study: Results) -> Figure:
+    """Draw what every network was trained with, epoch by epoch, and whose weights it went on with.
+
+    Args:
+        study: The study, of trainings that went on from others, as those of population-based training.
+
+    Raises:
+        InputError: Nothing went on from anything, nothing ended well, or the study has no space.
+    """
+    _trials(study)
+    if all(entry.start_from is None for entry in study.entries):
+        raise InputError(f"In the study {study.name!r} no training went on from another: there is no lineage to draw.")
+    space, direction = space_of(study), study.directions[0]
+    return lineage.plot_lineage(lineage_table(study.entries, space, direction), space, **_goal(study))
+
+
+def plot_param_importances(study: Results, *, evidence: Evidence | None = None) -> Figure:
+    """Draw how important each hyperparameter is, over the whole space and among the best; see `Results.importances`.
+
+    Args:
+        study: The study; of several objectives, the first counts.
+        evidence: What the study's evaluations tell, from `evidence_of`; for several figures it is computed once.
+
+    Raises:
+        InputError: It has fewer than 20 evaluations, too few that differ, or no space.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> space = {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}
+        >>> study = optimize(lambda params: params["x"] ** 2, space, max_evaluations=30, seed=1)
+        >>> [label.get_text() for label in plot_param_importances(study).axes[0].get_yticklabels()]  # from above
+        ['x', 'y']
+    """
+    evidence = evidence or evidence_of(study)
+    title = f"Importance of each hyperparameter, by {len(evidence.asked)} evaluations"
+    return impact.plot_param_importances(evidence.importances, title=title)
+
+
+def plot_partial_dependence(
+    study: Results, params: Sequence[str] | None = None, *, evidence: Evidence | None = None
+) -> Figure:
+    """Draw the objective as each hyperparameter varies, averaged over the others, as a Gaussian process predicts it.
+
+    Args:
+        study: The study; of several objectives, the first is modelled.
+        params: Which hyperparameters, at least one; by default all, but of more than 12 the 12 most important.
+        evidence: See `plot_param_importances`.
+
+    Raises:
+        InputError: As for `plot_param_importances`, or there is no such hyperparameter.
+    """
+    from deap_hpo.analysis.impact import partial_dependence
+
+    evidence, which = evidence or evidence_of(study), ""
+    if params is None:
+        params, which = panels(evidence.space, evidence)
+    table, shown = partial_dependence(evidence.model), _of(evidence.space, params)
+    return entitled(impact.plot_partial_dependence(table, evidence.trials, shown, **_goal(study)), which)
+
+
+def plot_interactions(
+    study: Results, params: Sequence[str] | None = None, *, evidence: Evidence | None = None
+) -> Figure:
+    """Draw the objective over two hyperparameters at a time, averaged over the others, as a model predicts it.
+
+    Args:
+        study: The study; of several objectives, the first is modelled.
+        params: Which hyperparameters, at least two, each of which is drawn with each other one; by default the three
+            most important.
+        evidence: See `plot_param_importances`.
+
+    Raises:
+        InputError: As for `plot_param_importances`, there is no such hyperparameter, or fewer than two.
+    """
+    from deap_hpo.analysis.impact import interactions
+
+    evidence = evidence or evidence_of(study)
+    if params is None:
+        params = evidence.importances["hyperparameter"].tolist()[:_MOST_IN_PAIRS]
+    shown = _of(evidence.space, params)
+    if len(shown) < 2:
+        raise InputError(f"params must name at least two hyperparameters; got {', '.join(shown)}.")
+    maps = interactions(evidence.model, params=list(shown))
+    return impact.plot_interactions(maps, evidence.trials, evidence.space, value_name=value_name(study))
+
+
+def evidence_of(study: Results) -> Evidence:
+    """Give the evaluations that tell what hyperparameters do, and what they tell; see `deap_hpo.analysis.evidence`.
+
+    Raises:
+        InputError: There are fewer than 20, too few that differ, or the study has no space.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> study = optimize(lambda params: params["x"] ** 2, {"x": Float(-1.0, 1.0)}, max_evaluations=30, seed=1)
+        >>> evidence = evidence_of(study)
+        >>> importances, effects = plot_param_importances(study, evidence=evidence), plot_partial_dependence(
+        ...     study, evidence=evidence
+        ... )
+    """
+    from deap_hpo.analysis.evidence import Evidence  # and with it scikit-learn, which takes seconds
+
+    return Evidence.of(study.trials_dataframe(), space_of(study), study.directions[0])
+
+
+def panels(space: Space, evidence: Evidence | None) -> tuple[list[str], str]:
+    """Choose the hyperparameters that have panels, and say which they are where not all do.
+
+    Returns:
+        At most 12, in the order of the space: the most important, or, where that is not known, the first. And what a
+        title or a caption adds.
+    """
+    names, which = list(space), "first"
+    if len(names) <= _MOST_PANELS:
+        return names, ""
+    if evidence:
+        names, which = evidence.importances["hyperparameter"].tolist(), "most important"
+    chosen = set(names[:_MOST_PANELS])
+    return [name for name in space if name in chosen], f": the {_MOST_PANELS} {which} of {len(space)}"
+
+
+def entitled(figure: Figure, more: str) -> Figure:
+    """Add something to the title of a figure, and give it back."""
+    figure.suptitle(f"{figure.get_suptitle()}{more}")
+    return figure
+
+
+def _trials(study: Results) -> pd.DataFrame:
+    """The evaluations of a study of which one at least has a value."""
+    if not any(entry.evaluation.feasible for entry in study.entries):
+        raise InputError(
+            f"The study {study.name!r} has no evaluation to draw that ended well and keeps its constraints."
+        )
+    return study.trials_dataframe()
+
+
+def _goal(study: Results) -> dict[str, Any]:
+    return {"value_name": value_name(study), "direction": study.directions[0]}
+
+
+def _of(space: Space, params: Sequence[str]) -> Space:
+    """The part of a space that has the given names."""
+    if isinstance(params, str) or not params:
+        raise InputError(f"params must be a list of at least one hyperparameter's name; got {params!r}.")
+    for name in params:
+        if name not in space:
+            raise InputError(f"params: the study has no hyperparameter {name!r}. {hint(name, space)}")
+    return Space({name: one for name, one in space.items() if name in params})
+
+
+def _evidence_if_any(study: Results) -> Evidence | None:
+    with suppress(InputError):
+        return evidence_of(study)
+    return None

@@ -1,0 +1,193 @@
+"""Figures of a study by one call: what they show is what the study holds, and what cannot be drawn is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from numpy.testing import assert_allclose
+
+from deap_hpo import Evaluation, Float, Individual, Study, Task, load_study, make_trainer, optimize
+from deap_hpo import visualization as drawing
+from deap_hpo.errors import InputError
+from deap_hpo.results import Results
+
+SPACE = {"x": Float(0.01, 1.0, log=True), "y": Float(-1.0, 1.0), "z": Float(-1.0, 1.0)}
+QUIET: dict[str, Any] = {"algorithm": "random", "progress": False, "seed": 1}
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def loss(params: dict[str, float]) -> float:
+    return 1.0 + float(np.log10(params["x"])) ** 2 + 2.0 * params["y"] ** 2
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("record") / "studies.db")
+
+
+@pytest.fixture(scope="module")
+def run(storage: str) -> Results:
+    return optimize(loss, SPACE, population=10, generations=4, storage=storage, name="run", **QUIET)
+
+
+@pytest.fixture(scope="module", params=["run", "on record"])
+def study(request: pytest.FixtureRequest, run: Results, storage: str) -> Results:
+    return run if request.param == "run" else load_study("run", storage)
+
+
+def points(figure: Figure, panel: int = 0) -> set[tuple[float, float]]:
+    """All points of a panel, rounded."""
+    lines = figure.axes[panel].get_lines()
+    drawn = [(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
+    for dots in figure.axes[panel].collections:
+        drawn += [(float(x), float(y)) for x, y in np.ma.filled(dots.get_offsets())]
+    return {(round(x, 9), round(y, 9)) for x, y in drawn}
+
+
+def test_the_history_has_every_evaluation(study: Results) -> None:
+    drawn = points(drawing.plot_optimization_history(study))
+    assert {(float(e.number), round(e.evaluation.value, 9)) for e in study.entries} <= drawn
+
+
+def test_a_slice_has_every_evaluation_in_the_panels_asked_for(study: Results) -> None:
+    figure = drawing.plot_slice(study, ["z", "x"])
+    assert [axes.get_xlabel() for axes in figure.axes[:2]] == ["x", "z"], "in the order of the space"
+    for panel, name in enumerate(["x", "z"]):
+        expected = {(round(study.params_of(e)[name], 9), round(e.evaluation.value, 9)) for e in study.entries}
+        assert expected <= points(figure, panel)
+    assert [axes.get_xlabel() for axes in drawing.plot_slice(study).axes[:3]] == list(SPACE)
+
+
+def test_importances_are_those_that_are_drawn(study: Results) -> None:
+    found = study.importances()
+    assert found["hyperparameter"].tolist()[:2] == ["x", "y"], "z does nothing"
+    assert found[["fanova", "ped_anova"]].sum().tolist() == pytest.approx([1.0, 1.0])
+    axes = drawing.plot_param_importances(study).axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    widths = [bar.get_width() for bar in axes.patches]
+    assert_allclose(sorted(widths), sorted([*found["fanova"], *found["ped_anova"]]))
+    assert set(labels) == set(SPACE)
+
+
+def test_effects_are_found_where_they_are(study: Results) -> None:
+    figure = drawing.plot_partial_dependence(study, ["x", "z"])
+    means = [line for axes in figure.axes for line in axes.get_lines() if line.get_label() == "modelled mean"]
+    of_x, of_z = (np.asarray(line.get_ydata()) for line in means)
+    assert np.ptp(of_x) > 10 * np.ptp(of_z)
+    assert of_x.argmin() == len(of_x) - 1, "the loss falls up to x = 1"
+
+
+def test_interactions_are_of_the_most_important_or_of_those_asked_for(study: Results) -> None:
+    by_default = drawing.plot_interactions(study)
+    assert len([axes for axes in by_default.axes if axes.get_xlabel() in SPACE]) == 3, "three pairs of three"
+    asked = drawing.plot_interactions(study, ["y", "z"])
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in asked.axes[:1]] == [("y", "z")]
+
+
+def test_what_is_found_once_serves_several_figures(study: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = drawing.evidence_of(study)
+    importances, model = evidence.importances, evidence.model
+    monkeypatch.setattr("deap_hpo.analysis.evidence.importances", None)  # fails where it is called again
+    monkeypatch.setattr("deap_hpo.analysis.evidence.ResponseModel", None)
+    drawing.plot_param_importances(study, evidence=evidence)
+    drawing.plot_partial_dependence(study, evidence=evidence)
+    drawing.plot_interactions(study, evidence=evidence)
+    assert evidence.importances is importances
+    assert evidence.model is model
+
+
+def test_curves_are_those_that_were_reported() -> None:
+    def reports(params: dict[str, float], report: Callable[[float], None]) -> float:
+        for epoch in range(3):
+            report(1 + epoch, params["x"] / (1 + epoch))
+        return params["x"]
+
+    study = optimize(reports, {"x": Float(0.1, 1.0)}, population=4, generations=2, **QUIET)
+    drawn = points(drawing.plot_intermediate_values(study))
+    best = study.best_params["x"]
+    assert {(1.0, round(best, 9)), (2.0, round(best / 2, 9)), (3.0, round(best / 3, 9))} <= drawn
+
+
+def test_a_front_has_every_evaluation() -> None:
+    study = optimize(
+        lambda params: (params["x"], 1 - params["x"]), {"x": Float(0.0, 1.0)}, direction=["minimize", "minimize"],
+        population=8, generations=2, algorithm="nsga-ii", progress=False,
+    )  # fmt: skip
+    drawn = points(drawing.plot_pareto_front(study))
+    expected = {tuple(round(value, 9) for value in e.evaluation.values) for e in study.entries}
+    assert expected <= drawn | {(y, x) for x, y in drawn}
+
+
+def test_lineages_are_of_trainings_that_went_on(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=2, device="cpu")
+    study = optimize(
+        trainer, {"lr": Float(0.01, 1.0, log=True)}, algorithm="pbt", population=4, generations=2, progress=False
+    )
+    figure = drawing.plot_lineage(study)
+    assert "lr" in figure.axes[0].get_ylabel()
+
+
+DRAWN = {
+    "plot_optimization_history": "has no evaluation to draw",
+    "plot_slice": "has no evaluation to draw",
+    "plot_intermediate_values": "has no evaluation to draw",
+    "plot_param_importances": "different evaluations",
+    "plot_partial_dependence": "different evaluations",
+    "plot_interactions": "different evaluations",
+}
+
+
+@pytest.mark.parametrize(("function", "reason"), DRAWN.items())
+def test_of_a_study_that_has_found_nothing_it_is_said(function: str, reason: str) -> None:
+    with Study(SPACE) as study, pytest.raises(InputError, match=reason):
+        getattr(drawing, function)(study)
+
+
+def test_what_cannot_be_drawn_is_said_and_nothing_is_left_open(run: Results) -> None:
+    open_before = plt.get_fignums()
+    for function, arguments, reason in (
+        (drawing.plot_slice, [["width"]], "params: the study has no hyperparameter 'width'. There are: x, y, z."),
+        (drawing.plot_slice, ["x"], "params must be a list of at least one hyperparameter's name; got 'x'."),
+        (drawing.plot_partial_dependence, [[]], "params must be a list of at least one hyperparameter's name; got []."),
+        (drawing.plot_interactions, [["x"]], "params must name at least two hyperparameters; got x."),
+        (drawing.plot_intermediate_values, [], "The study 'run' has no learning curves"),
+        (drawing.plot_pareto_front, [], "A Pareto front is of several objectives; the study 'run' has one."),
+        (drawing.plot_lineage, [], "In the study 'run' no training went on from another"),
+    ):
+        with pytest.raises(InputError, match=re.escape(reason)):
+            function(run, *arguments)
+    assert plt.get_fignums() == open_before
+
+
+def test_too_few_evaluations_are_counted() -> None:
+    study = optimize(loss, SPACE, population=6, generations=2, **QUIET)
+    with pytest.raises(InputError, match=r"takes 20 evaluations.*; there are 12, of 12 configurations"):
+        study.importances()
+
+
+def test_a_study_without_a_space_has_a_history_alone() -> None:
+    with Study() as bare:
+        individuals = [Individual([0.1 * place]) for place in range(1, 4)]
+        bare.map(lambda genome: Evaluation((genome[0],)), individuals)
+        assert {(0.0, 0.1), (1.0, 0.2), (2.0, 0.3)} <= points(drawing.plot_optimization_history(bare))
+        with pytest.raises(InputError, match="has no space"):
+            drawing.plot_slice(bare)
+        with pytest.raises(InputError, match="has no space"):
+            bare.importances()
+
+
+def test_a_figure_is_written_as_any_other(run: Results, tmp_path: Path) -> None:
+    drawing.plot_optimization_history(run).savefig(tmp_path / "history.png")
+    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
