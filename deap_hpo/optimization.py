@@ -48,7 +48,7 @@ class Interrupted(KeyboardInterrupt):
         study: The study, closed, with all evaluations that had ended.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> def interrupted(params):
         ...     if params["x"] > 0.95:
         ...         raise KeyboardInterrupt
@@ -153,7 +153,7 @@ def optimize(
         Interrupted: Ctrl-C was pressed. It is a `KeyboardInterrupt`, and carries the `study` with what was found.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> space = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}
         >>> study = optimize(lambda params: (params["x"] - 1) ** 2 + params["y"] ** 2, space, seed=1)
         >>> study.best_value < 0.5, sorted(study.best_params)

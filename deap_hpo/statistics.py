@@ -20,7 +20,7 @@ def generation_statistics(batch: Callable[[], tuple[Sequence[Entry], float]]) ->
         batch: Tells the entries of the generation that was evaluated last, and the seconds that it took.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> population = [Individual([0.1]), Individual([0.2])]
         >>> population[0].fitness.values, population[1].fitness.values = (0.5,), (math.inf,)
         >>> row = generation_statistics(lambda: ([], 0.0)).compile(population)

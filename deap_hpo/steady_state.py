@@ -64,8 +64,7 @@ def eaSteadyState(
         ValueError: An argument is out of its range.
 
     Example:
-        >>> from deap_hpo.evolution.individual import make_toolbox
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space, make_toolbox
         >>> space = Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)})
         >>> with SteadyStudy(space, seed=1) as study:
         ...     toolbox = make_toolbox(space, indpb=0.5)

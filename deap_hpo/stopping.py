@@ -33,8 +33,7 @@ class EarlyStopping:
         InputError: `target` is not finite, `patience` or `stages` is below 1, or neither target nor patience is given.
 
     Example:
-        >>> from deap_hpo.evolution.individual import make_toolbox
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space, make_toolbox
         >>> space = Space({"x": Float(-5.0, 5.0)})
         >>> with Study(space, seed=1, callbacks=[EarlyStopping(target=0.5)]) as study:
         ...     toolbox = make_toolbox(space)

@@ -79,8 +79,7 @@ class Study(LiveResults):
 
     Example:
         >>> from deap import algorithms
-        >>> from deap_hpo.evolution.individual import make_toolbox
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space, make_toolbox
         >>> space = Space({"x": Float(-5.0, 5.0)})
         >>> with Study(space, seed=1) as study:
         ...     toolbox = make_toolbox(space)

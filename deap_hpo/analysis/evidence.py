@@ -52,7 +52,7 @@ class Evidence:
             InputError: There are fewer than 20, or too few that differ.
 
         Example:
-            >>> from deap_hpo.search_space.space import Float
+            >>> from deap_hpo import Float
             >>> x = np.linspace(0.0, 1.0, 30)
             >>> trials = pd.DataFrame({"params_x": x, "value": 1 + x, "status": "ok"})
             >>> evidence = Evidence.of(trials, Space({"x": Float(0.0, 1.0)}))

@@ -22,7 +22,7 @@ def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> l
     Of equal values all are kept, but not what was answered by an earlier evaluation of the same configuration.
 
     Example:
-        >>> from deap_hpo.evaluation import Evaluation
+        >>> from deap_hpo import Evaluation
         >>> values = [(1.0, 5.0), (2.0, 2.0), (3.0, 3.0), (4.0, 1.0)]
         >>> entries = [Entry(i, 0, (0.5,), Evaluation(pair), seed=0) for i, pair in enumerate(values)]
         >>> [entry.number for entry in pareto_front(entries, ["minimize", "minimize"])]
@@ -70,7 +70,7 @@ def hypervolumes(
         PPSN V, 1998; computed by moocore, as in DEAP.
 
     Example:
-        >>> from deap_hpo.evaluation import Evaluation
+        >>> from deap_hpo import Evaluation
         >>> values = [(1.0, 5.0), (2.0, 2.0), (4.0, 1.0)]
         >>> entries = [Entry(i, i, (0.5,), Evaluation(pair), seed=0) for i, pair in enumerate(values)]
         >>> hypervolumes(entries, ["minimize", "minimize"], reference=(5.0, 6.0))

@@ -48,7 +48,7 @@ def importances(
         InputError: There are fewer than 10 evaluations, none with a finite value, or all with the same one.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> lr, momentum = np.random.default_rng(0).random((2, 100))
         >>> trials = pd.DataFrame({"params_lr": lr, "params_momentum": momentum, "value": 1 - lr, "status": "ok"})
         >>> found = importances(trials, Space({"lr": Float(0.0, 1.0), "momentum": Float(0.0, 1.0)}))

@@ -23,7 +23,7 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> def part(number, loss, epoch, start_from=None):
         ...     evaluation = Evaluation((loss,), curve=(Epoch(epoch, loss, loss),))
         ...     return Entry(number, 0, (0.5,), evaluation, 0, epochs=epoch, start_from=start_from)

@@ -35,7 +35,7 @@ class OfflineBenchmark(Evaluator):
         InputError: There is no such model, or the table has fewer than 10 rows, or none with a finite value.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> trials = pd.DataFrame({"params_x": np.linspace(0, 1, 11), "value": np.linspace(1, 2, 11), "status": "ok"})
         >>> benchmark = OfflineBenchmark(trials, Space({"x": Float(0.0, 1.0)}), model="nearest")
         >>> round(benchmark({"x": 0.52}).value, 3)

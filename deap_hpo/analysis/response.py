@@ -49,7 +49,7 @@ class ResponseModel:
         InputError: There is no such model, or there are fewer than 10 evaluations, or none with a finite value.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> x = np.linspace(0.0, 1.0, 20)
         >>> trials = pd.DataFrame({"params_x": x, "value": 1 + (x - 0.5) ** 2, "status": "ok"})
         >>> model = ResponseModel(trials, Space({"x": Float(0.0, 1.0)}), model="gp")

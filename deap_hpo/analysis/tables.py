@@ -37,8 +37,7 @@ def trials_table(
         constrained: Whether there are constraints; there are where one was broken.
 
     Example:
-        >>> from deap_hpo.evaluation import Evaluation
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Evaluation, Float
         >>> entries = [Entry(i, 0, (gene,), Evaluation((gene,)), seed=0) for i, gene in enumerate((0.4, 0.7, 0.1))]
         >>> trials_table(entries, Space({"x": Float(0.0, 1.0)}))["best"].tolist()
         [0.4, 0.4, 0.1]

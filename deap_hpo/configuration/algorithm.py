@@ -103,7 +103,7 @@ def algorithm_of(
             what is enqueued is not in the space; or trainings are longer than their schedule.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> space = Space({"x": Float(-1.0, 1.0)})
         >>> evolution = EvolutionConfig(algorithm="truncation", population=4, generations=3)
         >>> algorithm = algorithm_of(space, evolution, ["minimize"])
@@ -138,7 +138,7 @@ def toolbox_of(
             in the space.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> evolution = EvolutionConfig(algorithm="pbt", population=4, generations=2)
         >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
         >>> toolbox = toolbox_of(space, evolution, ["minimize"], loop_of(space, evolution), seed=1)
@@ -180,7 +180,7 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
             space.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> evolution = EvolutionConfig(algorithm="random", population=3)
         >>> len(strategy_for(Space({"lr": Float(1e-4, 1.0, log=True)}), evolution, seed=1).generate(list))
         3

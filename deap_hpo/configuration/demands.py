@@ -50,7 +50,7 @@ def evaluator_of(
         DeapHPOWarning: No direction is given, and the name of the metric is one of which more is better.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> space = Space({"x": Float(0.0, 1.0)})
         >>> evaluator = evaluator_of(lambda params, epochs: params["x"] / epochs, space, epochs=4)
         >>> evaluator({"x": 1.0}).value, evaluator.epochs
@@ -120,7 +120,7 @@ def with_lasting_checkpoints(evaluator: Evaluator, folder: Path | None, executor
         executor: Where evaluations are done; None for this process.
 
     Example:
-        >>> from deap_hpo.execution.executors import ProcessExecutor
+        >>> from deap_hpo import ProcessExecutor
         >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
         >>> training = Objective(lambda params, epochs, checkpoint: 0.5, epochs=9, checkpoints=MemoryCheckpoints())
         >>> with_lasting_checkpoints(training, None, None) is training

@@ -25,7 +25,7 @@ def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]], seed: 
         InputError: One of them is not a point of the space, or a part of one.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> genomes_of(Space({"lr": Float(0.0, 1.0), "x": Float(0.0, 1.0)}), [{"lr": 0.25}, {"lr": 0.25}], seed=1)
         [[0.25, 0.6808979118332215], [0.25, 0.2025866444165112]]
         >>> genomes_of(Space({"x": Float(0.0, 1.0)}), [{"x": 2.0}], seed=1)
@@ -91,7 +91,7 @@ class Enqueued:
         genomes: The first batch, at least one.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> from deap_hpo.strategies import make_strategy
         >>> strategy = Enqueued(make_strategy("random", Space({"lr": Float(0.0, 1.0)}), seed=1), [[0.25]])
         >>> strategy.generate(list)

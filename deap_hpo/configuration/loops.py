@@ -161,7 +161,7 @@ def loop_of(space: Space, evolution: EvolutionConfig, evaluator: Evaluator | Non
         InputError: A setting is unknown or out of its range.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
         >>> loop = loop_of(space, EvolutionConfig(algorithm="pbt", population=6, arguments={"interval": 2}))
         >>> next(loop.schedule(epochs=10)), loop.longest(epochs=10)

@@ -35,7 +35,7 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
 
     Example:
         >>> from functools import partial
-        >>> from deap_hpo.search_space.space import Float, Int
+        >>> from deap_hpo import Float, Int
         >>> from deap_hpo.training.data import load_digits
         >>> from deap_hpo.training.models import MLP
         >>> digits = Task("digits", partial(MLP, inputs=64), load_digits())
@@ -94,7 +94,7 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
     Example:
         >>> from deap_hpo.training.data import load_digits
         >>> from deap_hpo.training.models import MLP
-        >>> from deap_hpo.training.trainers import make_trainer
+        >>> from deap_hpo import make_trainer
         >>> trainer = make_trainer(Task("digits", MLP, load_digits()), epochs=4, device="cpu")
         >>> space = Space({"schedule": Categorical(["constant", "cosine"])})
         >>> check_schedules(trainer, space, EvolutionConfig(algorithm="pbt", generations=4))

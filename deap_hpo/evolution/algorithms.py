@@ -60,8 +60,7 @@ def eaTruncation(
         2024), with the survival of the parents, which it leaves open, fixed as above.
 
     Example:
-        >>> from deap_hpo.evolution.individual import make_toolbox
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space, make_toolbox
         >>> random.seed(3)
         >>> toolbox = make_toolbox(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}))
         >>> toolbox.register("evaluate", lambda genome: (sum((gene - 0.5) ** 2 for gene in genome),))

@@ -132,7 +132,7 @@ def selFeasibleTournament(individuals: Sequence[_Fit], k: int) -> list[_Fit]:
         Jain and Deb 2014 (see `selFeasibleFirst`), algorithm 2.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> pair = [Individual([0.1]), Individual([0.2])]
         >>> pair[0].fitness.values, pair[1].fitness.values = (1.0,), (math.inf,)
         >>> selFeasibleTournament(pair, 3)

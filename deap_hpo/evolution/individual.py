@@ -146,7 +146,7 @@ def make_toolbox(
         ValueError: A probability is outside [0, 1], or the weights are not as `individual_type` needs them.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space
         >>> random.seed(0)
         >>> toolbox = make_toolbox(Space({"lr": Float(1e-4, 1.0), "momentum": Float(0.0, 0.9)}))
         >>> toolbox.register("evaluate", lambda individual: (sum(individual),))

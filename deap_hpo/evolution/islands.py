@@ -57,8 +57,7 @@ def eaIslands(
 
     Example:
         >>> import random
-        >>> from deap_hpo.evolution.individual import make_toolbox
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space, make_toolbox
         >>> random.seed(3)
         >>> toolbox = make_toolbox(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}))
         >>> toolbox.register("evaluate", lambda genome: (sum((gene - 0.5) ** 2 for gene in genome),))

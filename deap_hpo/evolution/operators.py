@@ -37,7 +37,7 @@ def selTruncation(individuals: Sequence[_Fit], k: int) -> list[_Fit]:
         for genetic algorithms", Computer Methods in Applied Mechanics and Engineering 186, 2000.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> population = [Individual([0.1]), Individual([0.2]), Individual([0.3])]
         >>> for individual, loss in zip(population, [0.5, float("inf"), 0.4]):
         ...     individual.fitness.values = (loss,)
@@ -152,7 +152,7 @@ def mutSelfAdaptive(
         "Intelligent mutation rate control in canonical genetic algorithms", ISMIS 1996, equation 3.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> random.seed(1)
         >>> individual, = mutSelfAdaptive(Individual([0.5, 0.5]), low=0.0, up=1.0)
         >>> [round(gene, 2) for gene in individual]

@@ -66,8 +66,7 @@ def eaNSGA(
 
     Example:
         >>> import random
-        >>> from deap_hpo.evolution.individual import make_toolbox
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space, make_toolbox
         >>> random.seed(1)
         >>> toolbox = make_toolbox(Space({"x": Float(-5.0, 5.0)}), weights=(-1.0, -1.0))
         >>> toolbox.register("evaluate", lambda genome: (genome[0] ** 2, (genome[0] - 0.5) ** 2))

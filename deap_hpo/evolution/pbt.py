@@ -152,7 +152,7 @@ def exploitTruncation(population: Sequence[Any], share: float = 0.25) -> list[An
     Source: Jaderberg et al. 2017, section 4.1.1 ("truncation selection"), with a share of 0.2.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> population = [Individual([gene]) for gene in (0.1, 0.2, 0.3, 0.4)]
         >>> for individual, loss in zip(population, (0.5, 0.9, 0.3, 0.7)):
         ...     individual.fitness.values = (loss,)
@@ -174,7 +174,7 @@ def exploitTournament(population: Sequence[Any]) -> list[Any]:
     Source: Jaderberg et al. 2017, section 4.1.1 ("binary tournament").
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> population = [Individual([0.1]), Individual([0.2])]
         >>> population[0].fitness.values, population[1].fitness.values = (0.5,), (0.4,)
         >>> exploitTournament(population)
@@ -260,7 +260,7 @@ class PBTSettings:
             InputError: One is not in the space.
 
         Example:
-            >>> from deap_hpo.search_space.space import Float, Int
+            >>> from deap_hpo import Float, Int
             >>> PBTSettings(kept=["width"]).kept_genes(Space({"lr": Float(1e-3, 1.0, log=True), "width": Int(8, 64)}))
             (1,)
         """

@@ -88,7 +88,7 @@ class UndoneWarning:
     Example:
         >>> import warnings
         >>> from types import SimpleNamespace
-        >>> from deap_hpo.evaluation import Evaluation
+        >>> from deap_hpo import Evaluation
         >>> entry = Entry(3, 0, (0.5,), Evaluation((0.1,), notes={NOTE: "lr"}), seed=0)
         >>> with warnings.catch_warnings(record=True) as said:
         ...     UndoneWarning().on_evaluation(SimpleNamespace(name="mine"), entry)

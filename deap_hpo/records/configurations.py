@@ -27,7 +27,7 @@ def completed(space: Space, given: Mapping[str, Any], rng: UniformSource) -> lis
 
     Example:
         >>> import random
-        >>> from deap_hpo.search_space.space import Categorical, Float
+        >>> from deap_hpo import Categorical, Float
         >>> either = {"optimizer": Categorical(["sgd", "adam"]), "lr": Float(0.0, 1.0), "momentum": Float(0.0, 0.9)}
         >>> space = Space(either, when={"momentum": {"optimizer": "sgd"}})
         >>> space.decode(completed(space, {"momentum": 0.45}, random.Random(0)))
@@ -62,8 +62,7 @@ def best_configurations(
         The configurations, best first; of several objectives, by the first.
 
     Example:
-        >>> from deap_hpo.evaluation import Evaluation
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Evaluation, Float
         >>> genes = (0.5, 0.25, 0.25, 0.75)
         >>> entries = [Entry(i, 0, (gene,), Evaluation((gene,)), seed=0) for i, gene in enumerate(genes)]
         >>> space = Space({"x": Float(0.0, 2.0)})

@@ -169,7 +169,7 @@ def tell_outcome(individual: Any, entry: Entry) -> None:
     """Tell an individual which evaluation on record is its own, and by how much it breaks its constraints.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> individual = Individual([0.5])
         >>> tell_outcome(individual, Entry(3, 0, (0.5,), Evaluation((0.1,), violation=2.0), seed=0))
         >>> individual.origin, individual.fitness.violation

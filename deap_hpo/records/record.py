@@ -50,8 +50,7 @@ class Record:
         ReplayError: The record was made with another identity.
 
     Example:
-        >>> from deap_hpo.evaluation import Evaluation
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Evaluation, Float
         >>> record = Record("trial-run", None, Space({"x": Float(0.0, 1.0)}), ["minimize"], {"seed": 1})
         >>> record.append(Entry(0, 0, (0.5,), Evaluation((0.25,)), seed=1))
         >>> record[0].evaluation.value, len(record)

@@ -88,7 +88,7 @@ def make_strategy(name: str, space: Space, **arguments: Any) -> Strategy:
             of its range.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
         >>> make_strategy("random", space, seed=1).generate(list)
         [[0.5118216247002567]]

@@ -25,7 +25,7 @@ class Breeder:
         columns: The genes of the space.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space
         >>> breeder = Breeder(GeneColumns(Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})))
         >>> rng = np.random.default_rng(0)
         >>> children, operators = breeder.breed(rng, rng.random((9, 2)), 100)

@@ -56,7 +56,7 @@ class CMAStrategy:
 
     Example:
         >>> from deap import algorithms, base
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> strategy = CMAStrategy(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}), seed=1)
         >>> toolbox = base.Toolbox()
         >>> toolbox.register("generate", strategy.generate, Individual)

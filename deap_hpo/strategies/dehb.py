@@ -48,8 +48,7 @@ class DEHBStrategy:
         optimization", IJCAI 2021 (F = CR = 0.5, rand/1/bin, genes outside [0, 1] drawn anew).
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float, Individual
         >>> strategy = DEHBStrategy(Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}), epochs=9, seed=1)
         >>> best = 1.0
         >>> for rung in range(60):

@@ -45,8 +45,7 @@ class DifferentialEvolutionStrategy:
 
     Example:
         >>> from deap import algorithms, base
-        >>> from deap_hpo.evolution.individual import Individual
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float, Individual
         >>> strategy = DifferentialEvolutionStrategy(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}), seed=1)
         >>> toolbox = base.Toolbox()
         >>> toolbox.register("generate", strategy.generate, Individual)

@@ -30,7 +30,7 @@ class FixedStrategy:
         InputError: A number is out of its range, a name is missing or unknown, or a value is outside the space.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> space = Space({"momentum": Float(0.0, 1.0)})
         >>> strategy = FixedStrategy(space, params={"momentum": 0.9}, repeats=3, batch_size=2)
         >>> [strategy.generate(list) for _ in range(3)]

@@ -63,8 +63,7 @@ class FreezeThawStrategy:
         the choice by entropy search; here the model knows losses at rungs, and the choice is by improvement per epoch.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float, Individual
         >>> strategy = FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=16, seed=1)
         >>> steps = []
         >>> for number in range(20):
@@ -162,7 +161,7 @@ class FreezeThawStrategy:
 
         Example:
             >>> from itertools import islice
-            >>> from deap_hpo.search_space.space import Float
+            >>> from deap_hpo import Float
             >>> list(islice(FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9, batch_size=4).schedule(), 2))
             [(4, 9, 1), (4, 9, 1)]
         """

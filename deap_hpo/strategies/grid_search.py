@@ -42,7 +42,7 @@ class GridStrategy:
         evaluations wherever some hyperparameters matter more than others.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float, Int
+        >>> from deap_hpo import Float, Int
         >>> strategy = GridStrategy(Space({"lr": Float(0.0, 1.0), "width": Int(1, 2)}), budget=8, batch_size=5)
         >>> str(strategy)
         'grid of 8 evaluations: lr 4, width 2'

@@ -77,8 +77,7 @@ class HyperbandStrategy:
         algorithm 1; here with its brackets repeated until the budget is spent.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float, Individual
         >>> strategy = HyperbandStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9)
         >>> for rung in range(3):
         ...     population = strategy.generate(Individual)
@@ -144,7 +143,7 @@ class HyperbandStrategy:
 
         Example:
             >>> from itertools import islice
-            >>> from deap_hpo.search_space.space import Float
+            >>> from deap_hpo import Float
             >>> list(islice(HyperbandStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9).schedule(), 5))
             [(9, 1), (3, 2), (1, 6), (5, 3), (1, 6)]
         """

@@ -42,8 +42,7 @@ class OptunaStrategy:
 
     Example:
         >>> from deap import algorithms, base
-        >>> from deap_hpo.evolution.individual import Individual
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float, Individual
         >>> space = Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)})
         >>> strategy = OptunaStrategy(space, TPESampler(seed=1), batch_size=2)
         >>> toolbox = base.Toolbox()
@@ -102,7 +101,7 @@ def tpe_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_
         in Watanabe, arXiv:2304.11127.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> strategy = tpe_strategy(Space({"x": Float(0.0, 1.0)}), batch_size=3)
         >>> len(strategy.generate(list))
         3
@@ -136,7 +135,7 @@ def gp_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_t
         optimization", NeurIPS 2023.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> strategy = gp_strategy(Space({"x": Float(0.0, 1.0)}), batch_size=3)
         >>> len(strategy.generate(list))
         3
@@ -172,7 +171,7 @@ def cmaes_strategy(
         arXiv:2402.01373.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> strategy = cmaes_strategy(Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}), batch_size=3)
         >>> len(strategy.generate(list))
         3
@@ -206,7 +205,7 @@ def nsga2_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, populati
         Transactions on Evolutionary Computation 6(2), 2002.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> strategy = nsga2_strategy(Space({"x": Float(0.0, 1.0)}), batch_size=3)
         >>> len(strategy.generate(list))
         3

@@ -24,7 +24,7 @@ def cost_of(individual: Any) -> float:
         InputError: It has not been evaluated, or its value is NaN.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> individual = Individual([0.5])
         >>> individual.fitness.values = (3.0,)
         >>> cost_of(individual)
@@ -50,7 +50,7 @@ def costs(asked: Sequence[Sequence[float]], population: Sequence[Any]) -> list[f
         InputError: These are other individuals, one of them has not been evaluated, or a value is NaN.
 
     Example:
-        >>> from deap_hpo.evolution.individual import Individual
+        >>> from deap_hpo import Individual
         >>> individual = Individual([0.5])
         >>> individual.fitness.values = (3.0,)
         >>> costs([[0.5]], [individual])

@@ -40,7 +40,7 @@ class Prospects:
         InputError: `n_children` is out of its range.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float, Space
+        >>> from deap_hpo import Float, Space
         >>> prospects = Prospects(Space({"x": Float(0.0, 1.0)}), np.random.default_rng(0))
         >>> evaluated = np.array([[0.2], [0.6], [0.9]])
         >>> genome, operator, merit = prospects.most_promising(evaluated, lambda genomes: -abs(genomes[:, 0] - 0.371))
@@ -85,7 +85,7 @@ class Prospects:
         """Take genomes off the end of a design, and return the first that is not tried; if there is none, a random one.
 
         Example:
-            >>> from deap_hpo.search_space.space import Int, Space
+            >>> from deap_hpo import Int, Space
             >>> prospects, design = Prospects(Space({"n": Int(1, 4)}), np.random.default_rng(0)), [[0.9], [0.6], [0.1]]
             >>> _ = prospects.mark_tried([0.2])
             >>> prospects.next_of(design), design

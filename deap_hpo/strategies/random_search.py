@@ -26,7 +26,7 @@ class RandomStrategy:
         Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 13, 2012.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> strategy = RandomStrategy(Space({"lr": Float(1e-4, 1.0, log=True)}), batch_size=2, seed=1)
         >>> strategy.generate(list)
         [[0.5118216247002567], [0.9504636963259353]]

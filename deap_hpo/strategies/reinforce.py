@@ -53,8 +53,7 @@ class ReinforceStrategy:
 
     Example:
         >>> from deap import algorithms, base
-        >>> from deap_hpo.evolution.individual import Individual
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float, Individual
         >>> strategy = ReinforceStrategy(Space({"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0)}), batch_size=4, seed=1)
         >>> toolbox = base.Toolbox()
         >>> toolbox.register("generate", strategy.generate, Individual)

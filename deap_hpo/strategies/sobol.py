@@ -32,7 +32,7 @@ class SobolStrategy:
         Bengio, "Random search for hyper-parameter optimization", JMLR 13, 2012, section 5.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float
+        >>> from deap_hpo import Float
         >>> strategy = SobolStrategy(Space({"lr": Float(1e-4, 1.0, log=True)}), batch_size=4)
         >>> sorted(int(4 * gene) for (gene,) in strategy.generate(list))  # one in each quarter
         [0, 1, 2, 3]

@@ -49,8 +49,7 @@ class SurrogateStrategy:
 
     Example:
         >>> from deap import algorithms, base, tools
-        >>> from deap_hpo.evolution.individual import Individual
-        >>> from deap_hpo.search_space.space import Float, Int, Space
+        >>> from deap_hpo import Float, Individual, Int, Space
         >>> space = Space({"x": Float(-5.0, 5.0), "n": Int(1, 64, log=True)})
         >>> def loss(individual):
         ...     params = space.decode(individual)

@@ -30,7 +30,7 @@ def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
         space: The search space.
 
     Example:
-        >>> from deap_hpo.search_space.space import Float, Int
+        >>> from deap_hpo import Float, Int
         >>> from deap_hpo.training.data import load_digits
         >>> from deap_hpo.training.models import MLP
         >>> space = Space({"lr": Float(0.01, 1.0), "width": Int(8, 64), "dropout": Float(0.0, 0.5)})

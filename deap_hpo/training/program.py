@@ -33,7 +33,7 @@ def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
 
     Example:
         >>> import tempfile
-        >>> from deap_hpo.training.task import Task
+        >>> from deap_hpo import Task
         >>> inputs = torch.tensor([[100.0], [110.0], [120.0], [130.0]])
         >>> task = Task.from_data(lambda: nn.Linear(1, 1), (inputs, inputs[:, 0]), validation=2)
         >>> network = task.model()

@@ -36,7 +36,7 @@ def train_schedule(trainer: ReferenceTrainer, schedule: Schedule, seed: int = 0)
         >>> from functools import partial
         >>> from deap_hpo.training.data import load_digits
         >>> from deap_hpo.training.models import MLP
-        >>> from deap_hpo.training.task import Task
+        >>> from deap_hpo import Task
         >>> trainer = ReferenceTrainer(Task("digits", partial(MLP, inputs=64), load_digits()), epochs=3, device="cpu")
         >>> _, evaluation = train_schedule(trainer, [({"lr": 0.1}, 1), ({"lr": 0.01}, 3)])
         >>> [epoch.epoch for epoch in evaluation.curve]
