@@ -14,8 +14,8 @@ from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.configuration.algorithm import algorithm_of
 from deap_hpo.configuration.config import make_config
 from deap_hpo.configuration.demands import (
+    agreed_directions,
     check_suits,
-    directions_of,
     evaluator_of,
     trains_in_parts,
     with_lasting_checkpoints,
@@ -166,7 +166,7 @@ def optimize(
     folder = None if storage is None else states_folder(name, storage)
     goals: Any = {"metric": metric, "direction": direction, "constraints": constraints}
     evaluator = evaluator_of(objective, space, **goals, epochs=epochs, folder=folder)
-    directions = directions_of(evaluator, direction)
+    directions = agreed_directions(evaluator, direction)
     algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
     evolution = _evolution(
         space,

@@ -22,7 +22,7 @@ def delete(
 ) -> None:
     """Delete studies for good, with the files that their runs have left beside the record. Asks before."""
     from deap_hpo.deletion import check_deletable, delete_study
-    from deap_hpo.records.storage import run_folder, shown
+    from deap_hpo.records.storage import run_folder, without_password
     from deap_hpo.wording import plural
 
     with reporting(debug):
@@ -32,7 +32,8 @@ def delete(
                 given = shlex.join(counts)
                 raise InputError(f"Nobody can be asked here, without a terminal: `deap-hpo delete {given} --yes`.")
             said = ", ".join(f"{name} ({plural(count, 'evaluation')})" for name, count in counts.items())
-            if not typer.confirm(f"Delete {said} from {shown(storage)}, and the files of the run?", err=True):
+            asked = f"Delete {said} from {without_password(storage)}, and the files of the run?"
+            if not typer.confirm(asked, err=True):
                 errors.print("Nothing was deleted.")
                 raise typer.Exit(DONE)
         for name in counts:

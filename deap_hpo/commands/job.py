@@ -19,7 +19,7 @@ from deap_hpo.configuration.config import RunConfig
 from deap_hpo.configuration.workload import workload
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.recorded import Recorded, load_study
-from deap_hpo.records.storage import run_folder, shown, storage_option
+from deap_hpo.records.storage import run_folder, storage_option, without_password
 from deap_hpo.reports.strict_json import strict_json
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, print_front
 from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
@@ -86,7 +86,7 @@ def _print_final(
         f"({final.test_size:,} examples that the search has not seen)"
         if final.test_loss is not None
         else "none: the task has no test examples",
-        "record": f"{shown(storage)}, study {recorded.name}",
+        "record": f"{without_password(storage)}, study {recorded.name}",
         "network": network,
         "figures": ", ".join(str(path) for path in figures if path.suffix == ".png"),
         "look": f"deap-hpo show {recorded.name}{storage_option(storage)}",

@@ -89,14 +89,14 @@ def evaluator_of(
     return objective
 
 
-def directions_of(evaluator: Evaluator, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
+def agreed_directions(evaluator: Evaluator, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
     """Give what the evaluator says about which way is better, or what is given where it does not say.
 
     Raises:
         InputError: Both say it, and differently.
 
     Example:
-        >>> directions_of(Objective(len, direction="maximize"), None)
+        >>> agreed_directions(Objective(len, direction="maximize"), None)
         ('maximize',)
     """
     if evaluator.goals is None:

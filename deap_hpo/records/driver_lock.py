@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from deap_hpo.errors import InputError
 from deap_hpo.records.sqlite_file import sqlite_path
-from deap_hpo.records.storage import server_url, shown
+from deap_hpo.records.storage import server_url, without_password
 
 if os.name == "posix":
     import fcntl
@@ -92,11 +92,12 @@ class DriverLock:
             if connection is not None:
                 connection.close()
             raise InputError(
-                f"The database server at {shown(storage)} could not be reached, or refused the lock of the study."
+                f"The database server at {without_password(storage)} could not be reached, or refused the lock of the "
+                "study."
             ) from None
         if not got:
             connection.close()
-            raise _held(name, shown(storage))
+            raise _held(name, without_password(storage))
         self._connection = connection
 
     @property

@@ -165,12 +165,14 @@ def _made_read_only(storage: RDBStorage) -> RDBStorage:
     return storage
 
 
-def shown(storage: str) -> str:
+def without_password(storage: str) -> str:
     """Give a storage as it may be shown: without user, password and options.
 
     Example:
-        >>> shown("postgresql://ada:secret@db.example/studies?sslpassword=secret"), shown("runs/studies.db")
-        ('postgresql://db.example/studies', 'runs/studies.db')
+        >>> without_password("postgresql://ada:secret@db.example/studies?sslpassword=secret")
+        'postgresql://db.example/studies'
+        >>> without_password("runs/studies.db")
+        'runs/studies.db'
     """
     scheme, separator, rest = storage.partition("://")
     if not separator or sqlite_path(storage) is not None:
@@ -189,7 +191,7 @@ def storage_option(storage: str) -> str:
         " --storage 'my runs/a.db'"
     """
     default = os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
-    return "" if storage == default else f" --storage {shlex.quote(shown(storage))}"
+    return "" if storage == default else f" --storage {shlex.quote(without_password(storage))}"
 
 
 def server_url(storage: str) -> str:
@@ -206,17 +208,17 @@ def _open_server(url: str) -> RDBStorage:
         return _open_tables(server_url(url), pool_pre_ping=True)
     except ImportError as error:
         raise InputError(
-            f"The storage {shown(url)} needs a further package ({error.__cause__ or error}). "
+            f"The storage {without_password(url)} needs a further package ({error.__cause__ or error}). "
             "For PostgreSQL: pip install 'deap-hpo[postgresql]'."
         ) from None
     except (ArgumentError, ValueError):
         raise InputError(
             f"storage must be the path of an SQLite file, or a URL such as postgresql://user@host/database; "
-            f"{shown(url)} is neither."
+            f"{without_password(url)} is neither."
         ) from None
     except (SQLAlchemyError, optuna.exceptions.OptunaError):
         raise InputError(
-            f"The database server at {shown(url)} could not be reached or refused the connection. "
+            f"The database server at {without_password(url)} could not be reached or refused the connection. "
             "Check that it runs, and the name, user and password in the URL."
         ) from None
 

@@ -20,7 +20,7 @@ from deap_hpo.files import write_text
 from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.plotting.style import save
 from deap_hpo.reports.screen import print_table
-from deap_hpo.reports.strict_json import plain
+from deap_hpo.reports.strict_json import json_types
 from deap_hpo.wording import format_seconds
 
 
@@ -80,7 +80,7 @@ def results(
         }
     costs = ["gap", "trainings", "epochs", "wall_seconds", "training_seconds"]
     means = runs.groupby("method", sort=False)[costs].mean()
-    made: dict[str, Any] = plain(
+    made: dict[str, Any] = json_types(
         {
             "command": command,
             "date": date.today().isoformat(),

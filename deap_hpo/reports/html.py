@@ -26,7 +26,7 @@ from deap_hpo.plotting.runs import plot_bands
 from deap_hpo.plotting.style import to_svg
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.figures import study_figures
-from deap_hpo.reports.strict_json import plain
+from deap_hpo.reports.strict_json import json_types
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
@@ -198,7 +198,7 @@ def _reproduction(study: Recorded) -> str:
         known = {name: study.attributes.get(name) for name in ("seed", "common_random_numbers")}
         for section in ("settings", "space"):
             known |= {f"{section}.{name}": value for name, value in (study.attributes.get(section) or {}).items()}
-        settings = "\n".join(f"{name} = {json.dumps(plain(value))}" for name, value in known.items())
+        settings = "\n".join(f"{name} = {json.dumps(json_types(value))}" for name, value in known.items())
         return "\n".join(
             [
                 *parts,

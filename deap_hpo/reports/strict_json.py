@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 
-def plain(value: Any) -> Any:
+def json_types(value: Any) -> Any:
     """Turn a value and all inside it into JSON's types.
 
     Example:
-        >>> plain({"losses": (np.float64(0.5), math.inf), 1: np.True_})
+        >>> json_types({"losses": (np.float64(0.5), math.inf), 1: np.True_})
         {'losses': [0.5, None], '1': True}
     """
     if isinstance(value, Mapping):
-        return {str(name): plain(part) for name, part in value.items()}
+        return {str(name): json_types(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
+        return [json_types(part) for part in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -33,4 +33,4 @@ def strict_json(value: Any) -> str:
         >>> strict_json({"accuracy": [0.5, float("nan")]})
         '{"accuracy": [0.5, null]}'
     """
-    return json.dumps(plain(value))
+    return json.dumps(json_types(value))

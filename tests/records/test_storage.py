@@ -35,7 +35,7 @@ from deap_hpo.pruning import MedianPruner
 from deap_hpo.recorded import load_study, note, study_names
 from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.record import ReplayError
-from deap_hpo.records.storage import close_storage, open_storage, run_folder, server_url, shown
+from deap_hpo.records.storage import close_storage, open_storage, run_folder, server_url, without_password
 from deap_hpo.search_space.space import Float, Space
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -241,7 +241,7 @@ def test_a_run_from_the_command_line_tells_no_password(
     Path("small.toml").write_text(CONFIG)
     done = call("run", "small.toml", "--name", "run", "--storage", postgres)
     assert done.exit_code == 0, done.output
-    option = f"--storage {shown(postgres)}"
+    option = f"--storage {without_password(postgres)}"
     assert f"deap-hpo resume run {option}" in done.output
     recorded = load_study("run", postgres)
     assert "storage" not in recorded.attributes["config"]["study"]
@@ -295,7 +295,7 @@ def test_a_killed_driver_lets_go_of_the_server_lock(postgres: str, tmp_path: Pat
     ],
 )
 def test_urls_are_shown_without_credentials(url: str, as_shown: str) -> None:
-    assert shown(url) == as_shown
+    assert without_password(url) == as_shown
 
 
 @pytest.mark.parametrize("url", [f"postgresql:/ada:{SECRET}@db/x", f"nosuch://ada:{SECRET}@db/x", "x+y://:::/"])
