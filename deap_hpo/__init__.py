@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
+    from deap_hpo.ask_tell import AskTell as AskTell
     from deap_hpo.deletion import delete_study as delete_study
     from deap_hpo.evaluation import Evaluation as Evaluation
     from deap_hpo.evolution.algorithms import eaTruncation as eaTruncation
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AskTell": "deap_hpo.ask_tell",
     "Categorical": "deap_hpo.search_space.space",
     "EarlyStopping": "deap_hpo.stopping",
     "Evaluation": "deap_hpo.evaluation",
