@@ -19,6 +19,7 @@ from deap_hpo.analysis.names import curves_of, value_name
 from deap_hpo.errors import InputError, hint
 from deap_hpo.plotting import impact, lineage, pareto
 from deap_hpo.plotting import study as trials_drawn
+from deap_hpo.plotting.style import style
 from deap_hpo.results import Results, space_of
 from deap_hpo.search_space.space import Space
 
@@ -176,7 +177,7 @@ def plot_interactions(
     Args:
         study: The study; of several objectives, the first is modelled.
         params: Which hyperparameters, at least two, each of which is drawn with each other one; by default the three
-            most important.
+            most important. What has but one value is left out.
         evidence: See `plot_param_importances`.
 
     Raises:
@@ -185,12 +186,16 @@ def plot_interactions(
     from deap_hpo.analysis.impact import interactions
 
     evidence = evidence or evidence_of(study)
+    asked = evidence.importances["hyperparameter"].tolist() if params is None else list(_of(evidence.space, params))
+    shown = [name for name in asked if evidence.space[name].size > 1]
     if params is None:
-        params = evidence.importances["hyperparameter"].tolist()[:_MOST_IN_PAIRS]
-    shown = _of(evidence.space, params)
+        shown = shown[:_MOST_IN_PAIRS]
     if len(shown) < 2:
-        raise InputError(f"params must name at least two hyperparameters; got {', '.join(shown)}.")
-    maps = interactions(evidence.model, params=list(shown))
+        raise InputError(
+            "Interactions are of at least two hyperparameters that have more than one value each; "
+            f"got {', '.join(shown) or 'none'}."
+        )
+    maps = interactions(evidence.model, params=shown)
     return impact.plot_interactions(maps, evidence.trials, evidence.space, value_name=value_name(study))
 
 
@@ -229,6 +234,7 @@ def panels(space: Space, evidence: Evidence | None) -> tuple[list[str], str]:
     return [name for name in space if name in chosen], f": the {_MOST_PANELS} {which} of {len(space)}"
 
 
+@style()
 def entitled(figure: Figure, more: str) -> Figure:
     """Add something to the title of a figure, and give it back."""
     figure.suptitle(f"{figure.get_suptitle()}{more}")

@@ -13,9 +13,10 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
-from deap_hpo import Evaluation, Float, Individual, Study, Task, load_study, make_trainer, optimize
+from deap_hpo import Categorical, Evaluation, Float, Individual, Int, Study, Task, load_study, make_trainer, optimize
 from deap_hpo import visualization as drawing
 from deap_hpo.errors import InputError
+from deap_hpo.plotting.style import style
 from deap_hpo.results import Results
 
 SPACE = {"x": Float(0.01, 1.0, log=True), "y": Float(-1.0, 1.0), "z": Float(-1.0, 1.0)}
@@ -68,6 +69,17 @@ def test_a_slice_has_every_evaluation_in_the_panels_asked_for(study: Results) ->
         expected = {(round(study.params_of(e)[name], 9), round(e.evaluation.value, 9)) for e in study.entries}
         assert expected <= points(figure, panel)
     assert [axes.get_xlabel() for axes in drawing.plot_slice(study).axes[:3]] == list(SPACE)
+
+
+def test_the_title_of_a_single_slice_is_whole_and_in_the_size_of_the_style() -> None:
+    study = optimize(loss, SPACE, max_evaluations=20, **QUIET)
+    single, several = (drawing.plot_slice(study, params) for params in (["x"], ["x", "y"]))
+    single.draw_without_rendering()  # type: ignore[no-untyped-call]
+    title = single._suptitle  # type: ignore[attr-defined]
+    extent = title.get_window_extent()
+    assert 20 < extent.x0 < extent.x1 < single.bbox.width - 20
+    with style():
+        assert title.get_fontsize() == pytest.approx(several.suptitle("").get_fontsize())
 
 
 def test_importances_are_those_that_are_drawn(study: Results) -> None:
@@ -143,9 +155,9 @@ DRAWN = {
     "plot_optimization_history": "has no evaluation to draw",
     "plot_slice": "has no evaluation to draw",
     "plot_intermediate_values": "has no evaluation to draw",
-    "plot_param_importances": "different evaluations",
-    "plot_partial_dependence": "different evaluations",
-    "plot_interactions": "different evaluations",
+    "plot_param_importances": "takes 20 evaluations",
+    "plot_partial_dependence": "takes 20 evaluations",
+    "plot_interactions": "takes 20 evaluations",
 }
 
 
@@ -161,7 +173,7 @@ def test_what_cannot_be_drawn_is_said_and_nothing_is_left_open(run: Results) -> 
         (drawing.plot_slice, [["width"]], "params: the study has no hyperparameter 'width'. There are: x, y, z."),
         (drawing.plot_slice, ["x"], "params must be a list of at least one hyperparameter's name; got 'x'."),
         (drawing.plot_partial_dependence, [[]], "params must be a list of at least one hyperparameter's name; got []."),
-        (drawing.plot_interactions, [["x"]], "params must name at least two hyperparameters; got x."),
+        (drawing.plot_interactions, [["x"]], "at least two hyperparameters that have more than one value each; got x."),
         (drawing.plot_intermediate_values, [], "The study 'run' has no learning curves"),
         (drawing.plot_pareto_front, [], "A Pareto front is of several objectives; the study 'run' has one."),
         (drawing.plot_lineage, [], "In the study 'run' no training went on from another"),
@@ -171,10 +183,32 @@ def test_what_cannot_be_drawn_is_said_and_nothing_is_left_open(run: Results) -> 
     assert plt.get_fignums() == open_before
 
 
-def test_too_few_evaluations_are_counted() -> None:
-    study = optimize(loss, SPACE, population=6, generations=2, **QUIET)
-    with pytest.raises(InputError, match=r"takes 20 evaluations.*; there are 12, of 12 configurations"):
+@pytest.mark.parametrize("count", [3, 12])
+def test_too_few_evaluations_are_counted(count: int) -> None:
+    study = optimize(loss, SPACE, max_evaluations=count, **QUIET)
+    with pytest.raises(InputError, match=rf"takes 20 evaluations.*; there are {count}, of {count} configurations"):
         study.importances()
+
+
+def test_none_is_a_choice_as_any_other() -> None:
+    space = {"bias": Categorical([True, False]), "clip": Categorical([None, 0.1, 1.0]), "x": Float(0.0, 1.0)}
+    study = optimize(lambda params: params["x"] + (params["clip"] or 0.0), space, max_evaluations=30, **QUIET)
+    for params in (["bias", "clip"], ["clip", "x"]):
+        axes = drawing.plot_interactions(study, params).axes[0]
+        labels = axes.get_xticklabels() if axes.get_xlabel() == "clip" else axes.get_yticklabels()
+        assert [label.get_text() for label in labels] == ["None", "0.1", "1.0"]
+        assert np.isfinite(np.asarray(axes.collections[0].get_array())).all()
+    (effect,) = (axes for axes in drawing.plot_partial_dependence(study, ["clip"]).axes if axes.get_xlabel())
+    assert [label.get_text() for label in effect.get_xticklabels()] == ["None", "0.1", "1.0"]
+
+
+def test_what_has_one_value_interacts_with_nothing() -> None:
+    space = {**SPACE, "depth": Int(3, 3), "kind": Categorical(["only"])}
+    study = optimize(loss, space, max_evaluations=30, **QUIET)
+    axes = drawing.plot_interactions(study, ["x", "y", "depth", "kind"]).axes
+    assert [(one.get_xlabel(), one.get_ylabel()) for one in axes[:-1]] == [("x", "y")]
+    with pytest.raises(InputError, match="more than one value each; got x"):
+        drawing.plot_interactions(study, ["x", "depth"])
 
 
 def test_a_study_without_a_space_has_a_history_alone() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deap_hpo.analysis.importance import importances
-from deap_hpo.analysis.response import ResponseModel, first_evaluations
+from deap_hpo.analysis.response import ResponseModel, asked_evaluations
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.search_space.space import Space
@@ -66,8 +66,8 @@ class Evidence:
             longest = trials["epochs"].max()
             trials = trials[trials["epochs"].eq(longest)]
             of_which = f", by trainings of {plural(longest, 'epoch')}"
-        asked = first_evaluations(trials)
-        finite = asked[np.isfinite(asked["value"])]
+        asked = asked_evaluations(trials)
+        finite = asked[np.isfinite(asked["value"])] if len(asked) else asked.reindex(columns=["value"])
         different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
         if len(asked) < _FEWEST or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:
             raise InputError(

@@ -45,7 +45,7 @@ def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.Data
             rows.append(
                 {"hyperparameter": name, "value": value, **dict(zip(("mean", "low", "high"), summary, strict=True))}
             )
-    return pd.DataFrame(rows)
+    return _with_choices(rows, "value")
 
 
 def interactions(model: ResponseModel, *, params: Sequence[str] | None = None, resolution: int = 31) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def interactions(model: ResponseModel, *, params: Sequence[str] | None = None, r
                         "additive": float(additive[row, column]),
                     }
                 )
-    return pd.DataFrame(rows)
+    return _with_choices(rows, "first_value", "second_value")
 
 
 def interaction_strengths(maps: pd.DataFrame) -> pd.DataFrame:
@@ -216,6 +216,16 @@ def noise_share(repeats: pd.DataFrame) -> dict[str, float]:
         "configurations": float(len(groups)),
         "p": float(stats.f_oneway(*groups).pvalue),
     }
+
+
+def _with_choices(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
+    """Make a table of rows in which None, where it is a choice, stays None."""
+    table = pd.DataFrame(rows)
+    for column in columns:
+        values = [row[column] for row in rows]
+        if None in values:
+            table[column] = pd.Series(values, dtype=object)
+    return table
 
 
 def _points(space: Space, name: str, resolution: int) -> NDArray[np.float64]:

@@ -116,15 +116,19 @@ def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
     Raises:
         InputError: Fewer than 10 evaluations remain, or none has a finite value.
     """
-    kept = trials[trials["status"].isin(["ok", "diverged", "failed"])] if len(trials) else trials
-    if "duplicate_of" in kept:
-        kept = kept[kept["duplicate_of"].isna()]
+    kept = asked_evaluations(trials)
     if len(kept) < _FEWEST or not kept["status"].eq("ok").any():
         raise InputError(
             f"At least {_FEWEST} different evaluations, one of them with a finite value, are needed to say what "
             f"hyperparameters do; there are {len(kept)}."
         )
     return kept
+
+
+def asked_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
+    """Do as `first_evaluations`, however few they are."""
+    kept = trials[trials["status"].isin(["ok", "diverged", "failed"])] if len(trials) else trials
+    return kept[kept["duplicate_of"].isna()] if "duplicate_of" in kept else kept
 
 
 def capped_values(trials: pd.DataFrame) -> NDArray[np.float64]:

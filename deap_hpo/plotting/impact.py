@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from numpy.typing import NDArray
 
 from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import (
     COLORS,
+    has_names,
     label_values,
     literal,
     log_scale,
     mark_without_value,
     no_value,
+    number_log_scale,
     places,
     rows_in_use,
     scale_axis,
@@ -24,7 +29,7 @@ from deap_hpo.plotting.style import (
     without_value,
     wrapped,
 )
-from deap_hpo.search_space.space import Categorical, Space
+from deap_hpo.search_space.space import Categorical, Hyperparameter, Space
 
 _MOST_COLUMNS = 4  # of panels: with more, they are too small on a page
 
@@ -117,6 +122,8 @@ def plot_interactions(
 ) -> Figure:
     """Draw the modelled objective over two hyperparameters at a time, with the trainings that it was fitted to.
 
+    Where one of them has choices with names, each has a strip of its own, as nothing lies between them.
+
     Args:
         maps: As returned by `deap_hpo.analysis.impact.interactions`.
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
@@ -132,13 +139,17 @@ def plot_interactions(
     bad = trials["status"].ne("ok")
     for axes, (first, second) in zip(grid[0], pairs, strict=True):
         cells = maps[maps["first"].eq(first) & maps["second"].eq(second)]
-        table = cells.pivot(index="second_value", columns="first_value", values="mean")
-        table = table.reindex(index=cells["second_value"].unique(), columns=cells["first_value"].unique())
+        of_first, of_second = (pd.Series(cells[f"{which}_value"].unique()) for which in ("first", "second"))
+        table = cells["mean"].to_numpy().reshape(len(of_first), len(of_second)).T
         scale_axis(axes, space[first], "x")
         scale_axis(axes, space[second], "y")
-        x, y = places(table.columns.to_series(), space[first]), places(table.index.to_series(), space[second])
-        mesh = axes.pcolormesh(x, y, table, norm=norm, shading="gouraud", rasterized=True)
-        axes.contour(x, y, table, colors="white", linewidths=0.7, levels=levels)
+        if has_names(space[first]) or has_names(space[second]):
+            x, y = _edges(of_first, space[first], axes.xaxis), _edges(of_second, space[second], axes.yaxis)
+            mesh = axes.pcolormesh(x, y, table, norm=norm, shading="flat", rasterized=True)
+        else:
+            x, y = places(of_first, space[first]), places(of_second, space[second])
+            mesh = axes.pcolormesh(x, y, table, norm=norm, shading="gouraud", rasterized=True)
+            axes.contour(x, y, table, colors="white", linewidths=0.7, levels=levels)
         for part, mark in ((trials[~bad], {"marker": ".", "ms": 2.5, "color": "white", "alpha": 0.7}),
                            (trials[bad], {"marker": "x", "ms": 4, "color": COLORS[1], "mew": 1.2})):  # fmt: skip
             used = rows_in_use(rows_in_use(part, f"params_{first}"), f"params_{second}")
@@ -150,10 +161,20 @@ def plot_interactions(
     for level in levels:
         bar.ax.axhline(level, color="white", lw=0.7)  # what the lines in the maps mean
     if positive:
-        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        bar.ax.yaxis.set_major_formatter(ScalarFormatter())
-        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        number_log_scale(bar.ax.yaxis, *limits)
+    else:
+        bar.ax.ticklabel_format(axis="y", useOffset=False)
     return figure
+
+
+def _edges(values: pd.Series[Any], hyperparameter: Hyperparameter, axis: Axis) -> NDArray[np.float64]:
+    """Give where the cells around values meet, on the scale of their axis; a range ends at its first and last value."""
+    if has_names(hyperparameter):
+        return np.arange(len(values) + 1, dtype=np.float64) - 0.5
+    scale = axis.get_transform()
+    at = np.asarray(scale.transform(values.to_numpy(dtype=float)))
+    edges = scale.inverted().transform(np.concatenate([at[:1], (at[:-1] + at[1:]) / 2, at[-1:]]))
+    return np.asarray(edges, dtype=float)
 
 
 @style()

@@ -126,11 +126,12 @@ def plot_slice(
     """
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(3.2 * columns, 3.1 * rows), sharey=True, squeeze=False)
+    size = (max(3.2 * columns, 4.8), 3.1 * rows)  # the title needs some width
+    figure, grid = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
     of_kind = kinds(trials).replace("repeated configuration", "evaluation")
     bad = without_value(trials)
     panels = grid.ravel()
-    size = max(5.0, 25 * min(1.0, 200 / len(trials)))  # of thousands, the latest would cover all others
+    area = max(5.0, 25 * min(1.0, 200 / len(trials)))  # of thousands, the latest would cover all others
     colours = Normalize(trials["generation"].min(), trials["generation"].max())  # the same in all panels
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
@@ -140,7 +141,7 @@ def plot_slice(
             if kind != "evaluation" and not len(rows):
                 continue
             points = axes.scatter(
-                places(rows[column], hyperparameter), rows["value"], c=rows["generation"], norm=colours, s=size,
+                places(rows[column], hyperparameter), rows["value"], c=rows["generation"], norm=colours, s=area,
                 ec="0.3", lw=0.3, marker=_LOOKS[kind]["marker"], label=None if kind == "evaluation" else kind,
             )  # fmt: skip
         at = places(rows_in_use(bad, column)[column], hyperparameter)

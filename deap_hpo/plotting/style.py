@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, ScalarFormatter
 
@@ -38,6 +39,8 @@ _DECADES_OF_PLAIN_NUMBERS = 3
 _MARKERS_OF_A_LINE = 8
 _FEW_VALUES = 18  # Of a number: with more of them, round numbers say as much.
 _MOST_TICKS = 6  # With numbers of four digits, a panel of three inches holds so many.
+_MOST_LETTERS = 28  # of names side by side in such a panel
+_LONGEST_LINE = 20  # of a choice's name
 
 
 @contextmanager
@@ -119,14 +122,19 @@ def label_values(axes: Axes, name: str, direction: Direction = "minimize") -> No
     low, high = axes.dataLim.y0, axes.dataLim.y1
     if low <= 0 or direction != "minimize":
         return
-    if high > 10**_DECADES_OF_PLAIN_NUMBERS * low:
-        log_scale(axes, "y")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        return
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(_PlainFormatter())
-    axes.yaxis.set_minor_formatter(_PlainFormatter() if low < high < 8 * low else NullFormatter())
+    number_log_scale(axes.yaxis, low, high)
+
+
+def number_log_scale(axis: Axis, low: float, high: float) -> None:
+    """Give a log scale of values from `low` to `high` its numbers: powers of ten from three decades on."""
+    if high > 10**_DECADES_OF_PLAIN_NUMBERS * low:
+        axis.set_major_formatter(_LogFormatter())
+        axis.set_minor_formatter(NullFormatter())
+        return
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(_PlainFormatter())
+    axis.set_minor_formatter(_PlainFormatter() if low < high < 8 * low else NullFormatter())
 
 
 def mark_without_value(
@@ -207,7 +215,7 @@ def literal(text: str) -> str:
 
 def places(column: pd.Series[Any], hyperparameter: Hyperparameter) -> Any:
     """Give where the values of a hyperparameter are drawn on an axis: numbers as they are, other choices by name."""
-    return [literal(str(value)) for value in column] if _has_names(hyperparameter) else column.astype(float)
+    return [_choice_name(value) for value in column] if has_names(hyperparameter) else column.astype(float)
 
 
 def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "y"] = "x") -> None:
@@ -217,10 +225,12 @@ def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     if isinstance(hyperparameter, Categorical):
-        if _has_names(hyperparameter):
-            axis.update_units([literal(str(choice)) for choice in hyperparameter.choices])  # type: ignore[no-untyped-call]
-            if which == "x" and len(hyperparameter.choices) > _MOST_TICKS:
-                axis.set_tick_params(labelrotation=90, labelsize=6)
+        if has_names(hyperparameter):
+            names = [_choice_name(choice) for choice in hyperparameter.choices]
+            axis.update_units(names)  # type: ignore[no-untyped-call]
+            longest = max(len(line) for name in names for line in name.split("\n"))
+            if which == "x" and (len(names) > _MOST_TICKS or len(names) * longest > _MOST_LETTERS):
+                axis.set_tick_params(labelrotation=90, labelsize=6 if len(names) > _MOST_TICKS else 8)
             return
         choices: list[float] = [float(choice) for choice in hyperparameter.choices]  # type: ignore[arg-type]
         axes.set(**{f"{which}scale": "log" if 0 < 10 * min(choices) <= max(choices) else "linear"})
@@ -261,8 +271,13 @@ class _LogFormatter(LogFormatterSciNotation):
         return f"{x:g}" if text and high < 100 * low else text  # 2 x 10^1, 3 x 10^1, ... would overlap
 
 
-def _has_names(hyperparameter: Hyperparameter) -> bool:
+def has_names(hyperparameter: Hyperparameter) -> bool:
+    """Say whether the values of a hyperparameter are drawn by name, with nothing between them."""
     return isinstance(hyperparameter, Categorical) and not all(map(is_number, hyperparameter.choices))
+
+
+def _choice_name(choice: Any) -> str:
+    return wrapped(str(choice), _LONGEST_LINE)
 
 
 def _is_nan(value: Any) -> bool:

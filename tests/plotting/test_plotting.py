@@ -6,6 +6,7 @@ import math
 import random
 import re
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -381,6 +382,21 @@ def test_many_choices_stand_upright() -> None:
     style.scale_axis(axes, Categorical([f"kind {i}" for i in range(30)]))
     figure.canvas.draw()
     assert {label.get_rotation() for label in axes.get_xticklabels()} == {90.0}
+    plt.close(figure)
+
+
+def test_names_of_choices_do_not_overlap() -> None:
+    names = ["relu", "leaky_relu_with_a_small_slope", "gelu", "tanh approximation of the one before"]
+    space = Space(
+        {"activation": Categorical(names), "x": Float(0.0, 1.0), "kind": Categorical(["sgd", "adam", "lion"])}
+    )
+    rows = [Entry(i, 0, (i / 12, i / 12, i / 12), Evaluation((0.5 + i,)), seed=0) for i in range(12)]
+    figure = plot_slice(trials_table(rows, space), space)
+    figure.canvas.draw()
+    for axes in figure.axes[:3]:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert {label.get_rotation() for label in figure.axes[2].get_xticklabels()} == {0.0}, "short ones lie"
     plt.close(figure)
 
 

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from trainings import SPACE, repeats, table
 
@@ -70,6 +71,12 @@ def test_choices_have_a_bar_and_a_mean_each_and_maps_keep_their_order() -> None:
     assert len(first.lines[-1].get_xdata()) == len(second.lines[-1].get_xdata()) == 3
     panel = plot_interactions(interactions(model, resolution=3), made, space).axes[0]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["s", "m", "l"]
+    (strips,) = panel.collections  # and no contours, as nothing lies between choices
+    assert isinstance(strips, QuadMesh)
+    corners = strips.get_coordinates()
+    assert corners[0, :, 0].tolist() == [-0.5, 0.5, 1.5, 2.5]
+    assert corners[:, 0, 1].tolist() == pytest.approx([0.0, 0.25, 0.75, 1.0])
+    assert np.asarray(strips.get_array()).shape == (3, 3)
 
 
 def test_maps_show_the_trainings_in_which_both_were_in_use() -> None:
@@ -91,6 +98,22 @@ def test_interactions_have_a_panel_for_each_pair() -> None:
     figure = plot_interactions(interactions(ResponseModel(trials(), SPACE), resolution=5), trials(), SPACE)
     labels = [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes[:3]]
     assert labels == [("lr", "momentum"), ("lr", "decay"), ("momentum", "decay")]
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e5, 1e12), (0.1, 0.9), (1e-9, 1e-5), (-1000.9, -999.1)])
+def test_the_scale_of_interactions_has_different_numbers(low: float, high: float) -> None:
+    grid = np.linspace(0.0, 1.0, 5)
+    cells = [{"first": "momentum", "second": "decay", "first_value": a, "second_value": b} for a in grid for b in grid]
+    values = np.geomspace(low, high, 25) if low > 0 else np.linspace(low, high, 25)
+    space = Space({"momentum": Float(0.0, 1.0), "decay": Float(0.0, 1.0)})
+    figure = plot_interactions(pd.DataFrame(cells).assign(mean=values), trials(), space)
+    figure.canvas.draw()
+    bar = figure.axes[1]
+    limits = sorted(bar.get_ylim())
+    ticks = [tick for tick in bar.yaxis.get_major_ticks() if limits[0] <= tick.get_loc() <= limits[1]]
+    shown = [tick.label1.get_text() or tick.label2.get_text() for tick in ticks]
+    assert len(set(shown)) == len(shown) >= 3
+    assert bar.yaxis.get_offset_text().get_text() == ""
 
 
 def test_the_trade_off_shows_all_trainings_twice() -> None:
