@@ -14,6 +14,7 @@ from deap_hpo.records.configurations import best_configurations
 from deap_hpo.records.entries import Entry, best_entry, params_of
 from deap_hpo.records.storage import states_folder
 from deap_hpo.search_space.space import Space
+from deap_hpo.vocabulary import no_attribute
 from deap_hpo.wording import format_value, plural
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ class Results:
         @property
         def attributes(self) -> Mapping[str, Any]:
             """What was noted about the run."""
+
+    if not TYPE_CHECKING:  # for which it would have every attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
 
     @property
     def best(self) -> Entry:

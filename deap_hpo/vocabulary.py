@@ -17,7 +17,10 @@ _SIDE_BY_SIDE = "executor=ProcessExecutor(), or ProcessExecutor(4) for four work
 _OF_METHOD = "arguments={{{name!r}: {value}}}"
 _METHOD = 'algorithm="tpe", or another name of deap_hpo.configuration.methods.METHODS'
 
+_OF_RECIPE = "recipe=Recipe({name}={value})"
+
 WORDS: dict[str, tuple[str, ...]] = {
+    "batch_size": (_OF_RECIPE,),
     "config": ("space={{...}}",),
     "cxpb": (_OF_METHOD,),
     "direction": ("directions={value}",),
@@ -25,25 +28,31 @@ WORDS: dict[str, tuple[str, ...]] = {
     "func": ("objective={value}",),
     "indpb": (_OF_METHOD,),
     "load_if_exists": ("resume={value}",),
+    "loss_fn": ("loss={value}",),
+    "lr": (_OF_RECIPE,),
     "max_concurrent_trials": (_SIDE_BY_SIDE, "workers={value}"),
     "max_evals": (_IN_ALL,),
+    "max_epochs": ("epochs={value}",),
     "max_t": ("epochs={value}",),
     "max_workers": (_SIDE_BY_SIDE, "workers={value}"),
     "mode": ('direction="minimize" or "maximize"', 'directions="minimize" or "maximize"'),
     "mutpb": (_OF_METHOD,),
     "n_calls": (_IN_ALL,),
+    "n_epochs": ("epochs={value}",),
     "n_iter": (_IN_ALL,),
     "n_jobs": (_SIDE_BY_SIDE, "workers={value}, or None for one a core"),
     "n_trials": (_IN_ALL,),
     "n_workers": (_SIDE_BY_SIDE, "workers={value}"),
     "ngen": ("generations={value}",),
+    "num_epochs": ("epochs={value}",),
     "num_samples": (_IN_ALL,),
     "num_workers": (_SIDE_BY_SIDE, "workers={value}"),
+    "optimizer": (_OF_RECIPE,),
     "param_distributions": ("space={{...}}",),
     "param_space": ("space={{...}}",),
     "points_to_evaluate": ("enqueue={value}",),
     "population_size": ("population={value}",),
-    "random_state": ("seed={value}",),
+    "random_state": ("seed={value}", "split_seed={value}"),
     "restart_errored": ("retry_failed={value}",),
     "sampler": (_METHOD,),
     "scheduler": ('algorithm="hyperband" or another method that trains in parts, or pruner=MedianPruner()',),
@@ -53,11 +62,50 @@ WORDS: dict[str, tuple[str, ...]] = {
     "strategy": (_METHOD,),
     "study_name": ("name={value}",),
     "time_budget_s": ("max_seconds={value}",),
+    "test_size": ("validation={value}",),
     "timeout": ("max_seconds={value}",),
+    "val_size": ("validation={value}",),
+    "validation_split": ("validation={value}",),
     "verbose": ("progress=True or False",),
     "workers": (_SIDE_BY_SIDE,),
 }
 """What to give instead of an argument of other tools; of several, the first that a function has counts."""
+
+
+ATTRIBUTES = {
+    "add_trial": "Study.map",
+    "ask": "AskTell",
+    "best_estimator_": "best_model()",
+    "best_params_": "best_params",
+    "best_score_": "best_value",
+    "best_trial": "best",
+    "best_trials": "pareto_front()",
+    "cv_results_": "trials_dataframe()",
+    "direction": "directions[0]",
+    "enqueue_trial": "optimize(..., enqueue=[{...}])",
+    "get_best_result": "best",
+    "get_dataframe": "trials_dataframe()",
+    "get_trials": "entries",
+    "metric_names": "objective_names",
+    "optimize": "deap_hpo.optimize(objective, space)",
+    "set_user_attr": "a mapping that the objective returns",
+    "study_name": "name",
+    "tell": "AskTell",
+    "trials": "entries",
+    "user_attrs": "attributes",
+}
+"""What studies of Optuna, searches of scikit-learn or results of Ray Tune have, and what it is called here."""
+
+
+def no_attribute(thing: object, name: str) -> AttributeError:
+    """Give the error for an attribute that a study has not, with what it is called here.
+
+    Example:
+        >>> str(no_attribute([], "best_trial"))
+        "'list' object has no attribute 'best_trial'; here it is best."
+    """
+    here = f"; here it is {ATTRIBUTES[name]}." if name in ATTRIBUTES else ""
+    return AttributeError(f"{type(thing).__name__!r} object has no attribute {name!r}{here}", name=name, obj=thing)
 
 
 def hinting(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
@@ -83,7 +131,7 @@ def hinting(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Re
             ...
         deap_hpo.errors.InputError: tune has no argument 'sed'. Did you mean 'seed'?
     """
-    known = [name for name in inspect.signature(function).parameters if name != "self"]
+    known = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
     what = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
+import deap_hpo
+from deap_hpo import load_study
 from deap_hpo.errors import InputError
 from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.optimization import optimize
 from deap_hpo.search_space.space import Float
 from deap_hpo.study import Study
-from deap_hpo.vocabulary import WORDS
+from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import make_trainer
+from deap_hpo.vocabulary import ATTRIBUTES, WORDS
 
 PEERS = Path(__file__).parent.parent / "docs" / "peers.md"
-FUNCTIONS = (optimize, Study.__init__, ProcessExecutor.__init__)
+FUNCTIONS = (optimize, Study.__init__, ProcessExecutor.__init__, make_trainer, Task.from_data)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,42 @@ def test_a_word_means_what_the_function_has() -> None:
         ProcessExecutor(n_jobs=4)  # type: ignore[call-arg]
     with pytest.raises(InputError, match=r"^Study has no argument 'sampler'. There are: space, name, "):
         Study(sampler="tpe")  # type: ignore[call-arg]
+
+
+def test_tasks_and_trainers_say_what_it_is_called_here(digits_task: Task) -> None:
+    with pytest.raises(InputError, match=r"^make_trainer has no argument 'max_epochs'; here it is epochs=5\.$"):
+        make_trainer(digits_task, max_epochs=5)  # type: ignore[call-arg]
+    data = np.zeros((10, 4), dtype=np.float32), np.zeros(10, dtype=np.int64)
+    with pytest.raises(
+        InputError, match=r"^Task.from_data has no argument 'optimizer'; here it is recipe=Recipe\(opti"
+    ):
+        Task.from_data(len, data, optimizer="adam")  # type: ignore[call-arg]
+    with pytest.raises(InputError, match=r"^Task.from_data has no argument 'random_state'; here it is split_seed=3\.$"):
+        Task.from_data(len, data, random_state=3)  # type: ignore[call-arg]
+
+
+def test_a_study_says_what_its_attributes_are_called(tmp_path: Path) -> None:
+    study = optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, max_evaluations=3, storage=tmp_path / "a.db")
+    for one, kind in ((study, "Study"), (load_study("study", tmp_path / "a.db"), "Recorded")):
+        with pytest.raises(
+            AttributeError, match=rf"^'{kind}' object has no attribute 'best_trial'; here it is best\.$"
+        ):
+            one.best_trial  # noqa: B018
+        with pytest.raises(AttributeError, match=rf"^'{kind}' object has no attribute 'elephant'$"):
+            one.elephant  # noqa: B018
+        assert copy.copy(one).entries == one.entries
+        assert not hasattr(one, "trials")
+        assert getattr(one, "trials", None) is None
+    assert pickle.loads(pickle.dumps(load_study("study", tmp_path / "a.db"))).best_params == study.best_params
+
+
+@pytest.mark.parametrize(("theirs", "here"), ATTRIBUTES.items())
+def test_what_an_attribute_is_called_here_is_there(theirs: str, here: str) -> None:
+    first = re.match(r"(?:deap_hpo\.)?(\w+)", here)
+    assert first
+    with Study() as study:
+        assert not hasattr(study, theirs)
+        assert here.startswith("a mapping") or first[1] in {*dir(study), *deap_hpo.__all__}
 
 
 def test_signatures_are_as_they_were() -> None:

@@ -29,6 +29,7 @@ from deap_hpo.training.measures import (
 )
 from deap_hpo.training.recipe import LATER_FIELDS, RECIPE_FIELDS, Recipe
 from deap_hpo.training.state import trainable_parameters
+from deap_hpo.vocabulary import hinting
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
 """Besides the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
@@ -125,6 +126,7 @@ class Task:
         return {"model": self.model, "loss": self.loss, "metrics": dict(self.metrics)}
 
     @classmethod
+    @hinting
     def from_data(
         cls,
         model: Callable[..., nn.Module],

@@ -15,6 +15,7 @@ from deap_hpo.training.leak import LeakingTrainer
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
+from deap_hpo.vocabulary import hinting
 
 Trainer = ReferenceTrainer | PopulationTrainer
 TRAINERS: dict[str, Callable[..., Trainer]] = {
@@ -24,6 +25,7 @@ TRAINERS: dict[str, Callable[..., Trainer]] = {
 }
 
 
+@hinting
 def make_trainer(
     task: Task,
     *,
