@@ -43,7 +43,7 @@ def test_the_same_arguments_do_wherever_it_trains():
     )
     assert isinstance(reference, ReferenceTrainer)
     assert (population.stack_size, population.memory_limit, population.engine) == tuple(speed.values())
-    with pytest.raises(InputError, match="make_trainer has no argument .epoch."):
+    with pytest.raises(InputError, match=r"make_trainer has no argument .epoch."):
         trainers.make_trainer(small_task(), epoch=3)
     for name in ("stack_size", "memory_limit", "engine"):
         with pytest.raises(InputError, match=f"{name} must be"):
