@@ -65,7 +65,7 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
     """
     best = best_entry(recorded.entries, recorded.directions[0])
     weights = folder / "best.safetensors"
-    known = dict(recorded.attributes.get("final", {}))
+    known = dict(recorded.attributes.get("final") or {})
     digest = known.pop("sha256", None)
     if digest and known["number"] == best.number and weights.exists() and digest == _sha256(weights):
         return Final(**known)

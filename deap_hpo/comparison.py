@@ -6,6 +6,7 @@ measurements is partly luck, and only fresh ones show how much.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from deap_hpo.checks import check_integer
 from deap_hpo.configuration.assembly import check_algorithm, make_executor, make_task, trainer_of
 from deap_hpo.configuration.config import RunConfig, make_config
 from deap_hpo.configuration.methods import IN_PARTS
+from deap_hpo.deletion import delete_study
 from deap_hpo.errors import InputError
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.evolution.pbt import PBTSettings
@@ -249,18 +251,22 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
     none = {"retrained": worst, "test_loss": math.inf, f"test_{recorded.objective_names[0]}": worst}
     if choice is None:
         return none
+    schedule = schedule_of(recorded.entries, choice.number, settings.search_space)
+    changed = any(params != schedule[0][0] for params, _ in schedule)
+    retraining = Retraining(trainer, schedule if changed else ())
+    name, storage = f"{recorded.name}-retrained", settings.study.storage
+    if _is_of_another(choice, retraining, name, storage):
+        delete_study(name, storage)
     with Study(
         settings.search_space,
-        name=f"{recorded.name}-retrained",
-        storage=settings.study.storage,
+        name=name,
+        storage=storage,
         seed=settings.study.seed,
         common_random_numbers=False,
         executor=make_executor(trainer, settings),
         resume=True,
     ) as study:
-        schedule = schedule_of(recorded.entries, choice.number, settings.search_space)
-        changed = any(params != schedule[0][0] for params, _ in schedule)
-        study.map(Retraining(trainer, schedule if changed else ()), [Individual(choice.genes) for _ in range(repeats)])
+        study.map(retraining, [Individual(choice.genes) for _ in range(repeats)])
         evaluations = [study.record[number].evaluation for number in range(repeats)]  # it may hold more, of before
     if any(evaluation.status != "ok" for evaluation in evaluations):
         return none
@@ -269,3 +275,13 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
         "retrained": fmean(evaluation.value for evaluation in evaluations),
         **{name: fmean(evaluation.metrics[name] for evaluation in evaluations) for name in tested},
     }
+
+
+def _is_of_another(choice: Entry, retraining: Retraining, name: str, storage: str) -> bool:
+    """Tell whether what is on record was trained for another choice: that of a run whose failures were tried again."""
+    try:
+        known = load_study(name, storage)
+    except InputError:  # not begun
+        return False
+    same = known.attributes.get("evaluator") == json.loads(json.dumps(retraining.settings))
+    return any(entry.genes != choice.genes or not same for entry in known.entries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,10 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator, PlainFunction
 from deap_hpo.execution.executors import Executor, in_this_process
-from deap_hpo.interruption import undisturbed
+from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.records.entries import Entry, find_best, genes_of
 from deap_hpo.records.record import Record
+from deap_hpo.seeding import generators_kept
 
 if TYPE_CHECKING:
     from deap_hpo.training.checkpoints import CheckpointStore
@@ -216,6 +218,15 @@ class Continuations:
         for i, evaluation in self._executor.run(self._evaluator, requests):
             self._accept(missing[i], evaluation)
 
+    def _restore_best(self, batch: Sequence[Entry], directions: Sequence[Direction]) -> None:
+        """Make checkpoints of a batch again that belong to the best, and that were dropped before a retry."""
+        if self._record.superseded:
+            numbers = {entry.number for entry in batch}
+            best = [one for one in _best(self._record, directions) if one.evaluation.checkpoint is not None]
+            # One that cannot be made again is missed by nobody but whoever asks for it, who is told.
+            with interruptions_kept(), generators_kept(), suppress(InputError):
+                self._restore(entry.number for entry in best if entry.number in numbers)
+
     def _has(self, reference: str | None) -> bool:
         """Whether a checkpoint is there to go on from."""
         return reference is not None and self._checkpoints is not None and reference in self._checkpoints
@@ -238,7 +249,6 @@ class Continuations:
             )
         self._again[entry.number] = evaluation.checkpoint
 
-    @undisturbed()
     def collect(self, batch: Sequence[Entry], individuals: Sequence[Any], directions: Sequence[Direction]) -> None:
         """Keep the checkpoints from which algorithms go on (a batch's, and what is paused), and those of the best.
 
@@ -246,14 +256,16 @@ class Continuations:
         """
         if self._checkpoints is None:
             return  # rather than look for the best of all, after each batch, for nothing
+        self._restore_best(batch, directions)
         paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
         worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=directions[0] == "minimize")
         best = _best(self._record, directions)
         needed = [*paused, *(entry.number for entry in [*worst_first, *best])]  # the least important first
         # What gave way to a retry may still be asked for.
-        ahead = [entry for entry in self._record.superseded if entry.number > max(one.number for one in batch)]
+        ahead = [entry for entry in self._record.superseded if entry.number not in self._record]
         references = [*(entry.evaluation.checkpoint for entry in ahead), *(self.reference(number) for number in needed)]
-        self._checkpoints.collect([reference for reference in references if reference is not None])
+        with undisturbed():
+            self._checkpoints.collect([reference for reference in references if reference is not None])
 
 
 def _best(record: Record, directions: Sequence[Direction]) -> list[Entry]:

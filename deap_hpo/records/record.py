@@ -157,7 +157,9 @@ class Record:
 
     def begin(self) -> None:
         """Note what gives way to a retry: from here on, whoever resumes the study goes on with it."""
-        if self._retries:
+        if self._retries and self._retries != self.attributes.get(ATTRIBUTE):
+            if "final" in self.attributes:
+                self.note("final", None)  # the network may be of what gives way
             self.note(ATTRIBUTE, self._retries)
         self._retries = None
 
