@@ -131,7 +131,7 @@ def optimize(
             the record in memory.
         resume: Whether the study may exist; it then goes on where it was, and ends as if it had never stopped.
         retry_failed: With `resume`, whether evaluations that failed are tried again, when their cause is mended. The
-            study then ends as if they had not failed; evaluations that it has no use for any more are `superseded`.
+            study then ends as if they had not failed; what was on record from the first of them on is `superseded`.
         executor: Where evaluations are done; one after the other in this process by default, side by side with
             `ProcessExecutor()`.
         pruner: Ends hopeless evaluations of a function early; see `MedianPruner`.

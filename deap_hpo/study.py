@@ -58,7 +58,7 @@ class Study(LiveResults):
         directions: "minimize" or "maximize", for each objective one; agrees with the individuals' weights.
         resume: Whether the study may exist already; if it does, what it holds is replayed.
         retry_failed: With `resume`, whether evaluations that failed are tried again, and the run goes on from there;
-            what it does not ask for any more is `superseded`.
+            what was on record from the first of them on is `superseded`.
         executor: How evaluations are done; in this process by default.
         common_random_numbers: Whether all evaluations get the same seed, derived from `seed`, so that configurations
             are compared under equal luck, and a configuration is never evaluated twice. Otherwise evaluation number k
