@@ -24,7 +24,7 @@ from deap_hpo.configuration.assembly import check_algorithm, make_executor, make
 from deap_hpo.configuration.config import RunConfig, make_config
 from deap_hpo.configuration.methods import IN_PARTS
 from deap_hpo.deletion import delete_study
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.evolution.pbt import PBTSettings
 from deap_hpo.recorded import Recorded, load_study, note
@@ -256,6 +256,7 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
     retraining = Retraining(trainer, schedule if changed else ())
     name, storage = f"{recorded.name}-retrained", settings.study.storage
     if _is_of_another(choice, retraining, name, storage):
+        warn(f"{recorded.name} has chosen another network since it was trained again; that is done anew")
         delete_study(name, storage)
     with Study(
         settings.search_space,
