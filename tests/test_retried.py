@@ -42,10 +42,11 @@ def test_the_network_that_is_saved_is_not_one_that_gave_way(digits_task: Task, t
     space, storage = Space({"lr": Float(0.001, 0.5, log=True)}), str(tmp_path / "a.db")
     trainer = make_trainer(digits_task, epochs=1, device="cpu", trainer="reference")
 
-    def evolve(**more: Any) -> None:
+    def evolve(*later: float, **more: Any) -> None:
         with Study(space, storage=storage, **more) as study:
             ((loss,),) = study.map(trainer, [[0.01]])
             study.map(trainer, [[0.8 if loss == float("inf") else 0.9]])
+            study.map(trainer, [[gene] for gene in later])
 
     with pytest.MonkeyPatch.context() as patch:
         fail_first(patch)
@@ -56,6 +57,8 @@ def test_the_network_that_is_saved_is_not_one_that_gave_way(digits_task: Task, t
     after = finish(trainer, study, storage, tmp_path)
     assert before.number == after.number == study.best.number == 1
     assert before.params != after.params == study.best_params
+    evolve(0.0, resume=True, retry_failed=True)  # where nothing has failed
+    assert load_study("study", storage).attributes["final"]["params"] == after.params
 
 
 def test_a_generation_of_nobody_is_none_of_what_gave_way(tmp_path: Path) -> None:
@@ -109,6 +112,29 @@ def test_the_state_of_the_best_that_another_run_had_dropped_is_made_again(again:
             study.best_state()
         return
     assert study.best_state() == load_study("study", tmp_path / "a.db").best_state(objective.checkpoints) == 0.5
+
+
+def test_states_of_what_may_still_answer_are_not_dropped_before(tmp_path: Path) -> None:
+    broken, asked = {0.0}, []
+
+    def function(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+        asked.append(params["x"])
+        if params["x"] in broken:
+            raise RuntimeError("broken")
+        checkpoint.save(params["x"])
+        return 1.0 - float(params["x"])
+
+    def evolve(**more: Any) -> Study:
+        with Study({"x": Float(0.0, 1.0)}, storage=tmp_path / "a.db", **more) as study:
+            for genes in ([0.5], [0.0, 0.75]):
+                study.map(objective, [[gene] for gene in genes])
+        return study
+
+    objective = Objective(function, epochs=1, checkpoints=FolderCheckpoints(tmp_path / "states"))
+    evolve()
+    broken.clear()
+    assert evolve(resume=True, retry_failed=True).best_state() == 0.75
+    assert asked == [0.5, 0.0, 0.75, 0.0]
 
 
 @pytest.mark.usefixtures("no_figures")

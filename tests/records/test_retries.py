@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -374,6 +375,20 @@ def test_what_began_from_another_training_does_not_answer() -> None:
     assert attempts.outcome_of(part, Entry(0, 0, (0.1,), other, seed=1)) is None
     for changed in ({"genes": (0.3,)}, {"seed": 2}, {"epochs": 3}, {"number": 3}):
         assert attempts.outcome_of(Entry(**{**vars(part), **changed}), start) is None
+
+
+def test_what_a_part_began_from_is_what_had_its_number_then() -> None:
+    first, again = (Entry(0, 0, (0.1,), Evaluation((0.5,), seconds=seconds), seed=1) for seconds in (1.0, 2.0))
+    parts = [Entry(1, 1, (0.1,), Evaluation((value,)), seed=1, epochs=2, start_from=0) for value in (0.3, 0.2)]
+    attempts = Attempts([first, parts[0], again, parts[1]], [[0, 2], [2, 4]])
+    assert attempts.outcome_of(parts[0], first) == Evaluation((0.3,))
+    assert attempts.outcome_of(parts[0], again) == Evaluation((0.2,))
+
+
+def test_what_an_earlier_evaluation_had_answered_does_not_answer_itself() -> None:
+    repeat = Entry(1, 0, (0.1,), Evaluation((0.5,), seconds=0.0), seed=1, duplicate_of=0)
+    attempts = Attempts([Entry(0, 0, (0.1,), Evaluation((0.5,), seconds=9.0), seed=1), repeat], [[0, 2]])
+    assert attempts.outcome_of(Entry(1, 0, (0.1,), Evaluation((math.inf,)), seed=1), None) is None
 
 
 @pytest.mark.usefixtures("no_figures")
