@@ -219,13 +219,14 @@ class Continuations:
             self._accept(missing[i], evaluation)
 
     def _restore_best(self, batch: Sequence[Entry], directions: Sequence[Direction]) -> None:
-        """Make checkpoints of a batch again that belong to the best, and that were dropped before a retry."""
-        if self._record.superseded:
-            numbers = {entry.number for entry in batch}
-            best = [one for one in _best(self._record, directions) if one.evaluation.checkpoint is not None]
-            # One that cannot be made again is missed by nobody but whoever asks for it, who is told.
-            with interruptions_kept(), generators_kept(), suppress(InputError):
-                self._restore(entry.number for entry in best if entry.number in numbers)
+        """Make checkpoints of the best again that were dropped before a retry, as soon as that has come as far."""
+        last = max((entry.number for entry in self._record.superseded), default=None)
+        if last not in {entry.number for entry in batch}:
+            return  # for what answers may be better
+        numbers = [one.number for one in _best(self._record, directions) if one.evaluation.checkpoint is not None]
+        # One that cannot be made again is missed by nobody but whoever asks for it, who is told.
+        with interruptions_kept(), generators_kept(), suppress(InputError):
+            self._restore(numbers)
 
     def _has(self, reference: str | None) -> bool:
         """Whether a checkpoint is there to go on from."""
