@@ -19,6 +19,7 @@ class TensorBoardCallback:
     """Writes each new evaluation as a run of its own, for the scalars and the HParams page of TensorBoard.
 
     Needs the extra `tensorboard`. What a resumed study replays was written when it was new, and is not written again.
+    What gave way to a retry is replaced by what has its number now.
 
     Args:
         folder: Where the event files go: ``<folder>/<study>/evaluation-00012``.
@@ -41,7 +42,11 @@ class TensorBoardCallback:
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Write a new evaluation."""
-        with self._writer(str(self._folder / study.name / f"evaluation-{entry.number:05d}")) as writer:
+        folder = self._folder / study.name / f"evaluation-{entry.number:05d}"
+        if any(one.number == entry.number for one in study.superseded):
+            for path in folder.glob("events.out.tfevents.*"):
+                path.unlink()
+        with self._writer(str(folder)) as writer:
             for step, values in _curve(study, entry):
                 for name, value in values.items():
                     writer.add_scalar(name, value, step)

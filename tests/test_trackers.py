@@ -11,7 +11,7 @@ import pytest
 from evaluators import report_curve
 
 from deap_hpo import Categorical, Float, Task, make_trainer, optimize
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.trackers import MLflowCallback, TensorBoardCallback
 
 SPACE = {"x": Float(-5.0, 5.0), "y": Float(-5.0, 5.0), "kind": Categorical(["a", "b"])}
@@ -34,6 +34,34 @@ def test_tensorboard_has_a_run_for_each_evaluation_and_none_twice(tmp_path: Path
         curve = [(event.step, event.value) for event in events.Scalars("value")]
         assert curve == [(one.epoch, pytest.approx(one.validation_loss)) for one in entry.evaluation.curve]
         assert events.Scalars("result/objective")[0].value == pytest.approx(entry.evaluation.value)
+
+
+def test_tensorboard_has_nothing_of_what_gave_way_to_a_retry(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    failing = {1}
+
+    def objective(params: dict[str, Any], number: int, report: Any) -> float:
+        if number in failing:
+            raise RuntimeError("broken")
+        report(1, params["x"])
+        return float(params["x"])
+
+    search = partial(optimize, objective, SPACE, algorithm="random", population=3, generations=1, progress=False)
+    search = partial(search, storage=tmp_path / "s.db", callbacks=[TensorBoardCallback(tmp_path / "tb")])
+    with pytest.warns(DeapHPOWarning, match="evaluation 1 of the study 'study' failed"):
+        search()
+    failing.clear()
+    study = search(resume=True, retry_failed=True)
+    assert [entry.number for entry in study.superseded] == [1, 2]
+    for entry in study.entries:
+        folder = tmp_path / "tb" / "study" / f"evaluation-{entry.number:05d}"
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        (told,) = events.Scalars("value")
+        assert told.value == pytest.approx(entry.evaluation.value)
+        assert len(list(folder.iterdir())) == 2  # the scalars, and the hyperparameters
 
 
 def test_curves_are_named_by_what_they_are_of(digits_task: Task, tmp_path: Path) -> None:
