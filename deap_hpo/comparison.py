@@ -284,5 +284,5 @@ def _is_of_another(choice: Entry, retraining: Retraining, name: str, storage: st
         known = load_study(name, storage)
     except InputError:  # not begun
         return False
-    same = known.attributes.get("evaluator") == json.loads(json.dumps(retraining.settings))
-    return any(entry.genes != choice.genes or not same for entry in known.entries)
+    was, now = (settings.get("schedule") for settings in (known.attributes.get("evaluator", {}), retraining.settings))
+    return any(entry.genes != choice.genes for entry in known.entries) or was != json.loads(json.dumps(now))

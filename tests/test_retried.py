@@ -18,6 +18,7 @@ from deap_hpo.evaluation import Evaluation, failure
 from deap_hpo.functions.objective import Objective
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import load_study
+from deap_hpo.records.record import ReplayError
 from deap_hpo.search_space.space import Float, Space
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -158,3 +159,6 @@ def test_a_comparison_goes_on_with_what_a_retry_has_chosen(tmp_path: Path, monke
             ended = call("resume", f"trial-{method}-{seed}", "--retry-failed")
             assert ended.exit_code == 0, ended.output
     pd.testing.assert_frame_equal(run("trial"), never)
+    config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
+    with pytest.raises(ReplayError, match="epochs"):  # the choice is the same
+        run("trial")
