@@ -123,7 +123,7 @@ def test_run_show_list_plot_resume(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert longer["counts"]["evaluations"] == 14
     entries = load_study("small", "runs/studies.db").entries
     assert [entry.number for entry in entries] == list(range(14))
-    monkeypatch.setattr("deap_hpo.reports.figures._FEWEST_FOR_IMPACT", 5)
+    monkeypatch.setattr("deap_hpo.analysis.evidence._FEWEST", 5)
     call("plot", "small")
     assert {path.stem for path in Path("runs/small").glob("*.pdf")} - {Path(path).stem for path in paths} == {
         "importances",
