@@ -139,13 +139,22 @@ class AskTell:
         self._tell({number: result if failed is None else failure(failed, 0.0)})
 
     def tell_all(self, results: Mapping[int, Any]) -> None:
-        """Tell what came of several evaluations.
+        """Tell what came of several evaluations, for the price of one.
 
         Args:
-            results: By number, each as for `tell`.
+            results: By number, each as for `tell`; in place of one that failed, an `Evaluation` with that status.
 
         Raises:
             InputError: As for `tell`; nothing is recorded then.
+
+        Example:
+            >>> import tempfile
+            >>> from deap_hpo import Float
+            >>> folder = tempfile.TemporaryDirectory()
+            >>> lab = AskTell({"heat": Float(20.0, 90.0)}, storage=f"{folder.name}/lab.db", population=4, generations=1)
+            >>> lab.tell_all({question.number: question.params["heat"] for question in lab.ask()})
+            >>> lab.ask()
+            []
         """
         self._tell(dict(results))
 
@@ -191,7 +200,14 @@ class AskTell:
 
 
 class Told:
-    """Stands where a function would: what it returns has been told."""
+    """Stands where a function would: what it returns has been told.
+
+    Example:
+        >>> told = Told()
+        >>> told.result = 0.5
+        >>> told({"heat": 60.0})
+        0.5
+    """
 
     result: Any = None
 

@@ -124,6 +124,13 @@ class Results:
 
         Raises:
             InputError: There are fewer than 20 evaluations, too few that differ, or the study has no space.
+
+        Example:
+            >>> from deap_hpo import Float, optimize
+            >>> space = {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}
+            >>> study = optimize(lambda params: params["x"] ** 2, space, max_evaluations=30, seed=1)
+            >>> study.importances()["hyperparameter"].tolist()
+            ['x', 'y']
         """
         from deap_hpo.analysis.evidence import Evidence
 
@@ -277,6 +284,12 @@ def space_of(study: Results) -> Space:
 
     Raises:
         InputError: It has none.
+
+    Example:
+        >>> from deap_hpo import Float, Study
+        >>> with Study({"x": Float(0.0, 1.0)}) as study:
+        ...     list(space_of(study))
+        ['x']
     """
     if study.space is None:
         raise InputError(f"The study {study.name!r} has no space: its genes have neither names nor bounds.")

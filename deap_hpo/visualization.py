@@ -19,14 +19,13 @@ from deap_hpo.analysis.names import curves_of, value_name
 from deap_hpo.errors import InputError, hint
 from deap_hpo.plotting import impact, lineage, pareto
 from deap_hpo.plotting import study as trials_drawn
-from deap_hpo.plotting.style import style
+from deap_hpo.plotting.panels import MOST_PANELS, entitled, panels
 from deap_hpo.results import Results, space_of
 from deap_hpo.search_space.space import Space
 
 if TYPE_CHECKING:
     from deap_hpo.analysis.evidence import Evidence
 
-_MOST_PANELS = 12  # of a figure that has one for each hyperparameter; more are too many to look at
 _MOST_IN_PAIRS = 3  # hyperparameters, which have as many pairs
 
 
@@ -58,8 +57,17 @@ def plot_intermediate_values(study: Results) -> Figure:
 
     Raises:
         InputError: No evaluation has a learning curve.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> def objective(params, report):
+        ...     report(1, params["x"])
+        ...     return params["x"]
+        >>> study = optimize(objective, {"x": Float(0.0, 1.0)}, max_evaluations=20, seed=1)
+        >>> plot_intermediate_values(study).axes[0].get_xlabel()
+        'epoch'
     """
-    _trials(study)
+    check_drawable(study)
     best = study.best.trained_number
     curves = curves_table(study.entries, best)
     if curves.empty:
@@ -78,10 +86,19 @@ def plot_pareto_front(study: Results) -> Figure:
 
     Raises:
         InputError: It has one objective, or no evaluation ended well.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> def objective(params):
+        ...     return {"loss": params["x"], "size": 1.0 - params["x"]}
+        >>> goals = {"metric": ["loss", "size"], "direction": ["minimize", "minimize"]}
+        >>> study = optimize(objective, {"x": Float(0.0, 1.0)}, **goals, max_evaluations=20, seed=1)
+        >>> plot_pareto_front(study).axes[0].get_ylabel()
+        'loss (less is better)'
     """
     if len(study.directions) < 2:
         raise InputError(f"A Pareto front is of several objectives; the study {study.name!r} has one.")
-    _trials(study)
+    check_drawable(study)
     table = front_table(study.entries, study.directions, study.objective_names)
     return pareto.plot_pareto_front(table, study.objective_names, study.directions)
 
@@ -105,7 +122,7 @@ def plot_slice(study: Results, params: Sequence[str] | None = None) -> Figure:
     """
     trials, space, which = _trials(study), space_of(study), ""
     if params is None:
-        params, which = panels(space, _evidence_if_any(study) if len(space) > _MOST_PANELS else None)
+        params, which = panels(space, _important_if_any(study) if len(space) > MOST_PANELS else None)
     return entitled(trials_drawn.plot_slice(trials, _of(space, params), **_goal(study)), which)
 
 
@@ -117,8 +134,19 @@ def plot_lineage(study: Results) -> Figure:
 
     Raises:
         InputError: Nothing went on from anything, nothing ended well, or the study has no space.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> def objective(params, epochs, checkpoint):
+        ...     loss = (checkpoint.load() or 1.0) * params["x"]
+        ...     checkpoint.save(loss)
+        ...     return loss
+        >>> search = {"epochs": 2, "algorithm": "pbt", "population": 4, "generations": 2, "seed": 1}
+        >>> study = optimize(objective, {"x": Float(0.0, 1.0)}, **search)
+        >>> plot_lineage(study).axes[0].get_ylabel()
+        'x'
     """
-    _trials(study)
+    check_drawable(study)
     if all(entry.start_from is None for entry in study.entries):
         raise InputError(f"In the study {study.name!r} no training went on from another: there is no lineage to draw.")
     space, direction = space_of(study), study.directions[0]
@@ -159,12 +187,19 @@ def plot_partial_dependence(
 
     Raises:
         InputError: As for `plot_param_importances`, or there is no such hyperparameter.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> space = {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}
+        >>> study = optimize(lambda params: params["x"] ** 2, space, max_evaluations=30, seed=1)
+        >>> [axes.get_xlabel() for axes in plot_partial_dependence(study).axes]
+        ['x', 'y']
     """
     from deap_hpo.analysis.impact import partial_dependence
 
     evidence, which = evidence or evidence_of(study), ""
     if params is None:
-        params, which = panels(evidence.space, evidence)
+        params, which = panels(evidence.space, evidence.important)
     table, shown = partial_dependence(evidence.model), _of(evidence.space, params)
     return entitled(impact.plot_partial_dependence(table, evidence.trials, shown, **_goal(study)), which)
 
@@ -182,11 +217,19 @@ def plot_interactions(
 
     Raises:
         InputError: As for `plot_param_importances`, there is no such hyperparameter, or fewer than two.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> space = {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}
+        >>> study = optimize(lambda params: params["x"] * params["y"], space, max_evaluations=30, seed=1)
+        >>> axes = plot_interactions(study, ["x", "y"]).axes[0]
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('x', 'y')
     """
     from deap_hpo.analysis.impact import interactions
 
     evidence = evidence or evidence_of(study)
-    asked = evidence.importances["hyperparameter"].tolist() if params is None else list(_of(evidence.space, params))
+    asked = evidence.important if params is None else list(_of(evidence.space, params))
     shown = [name for name in asked if evidence.space[name].size > 1]
     if params is None:
         shown = shown[:_MOST_IN_PAIRS]
@@ -209,44 +252,31 @@ def evidence_of(study: Results) -> Evidence:
         >>> from deap_hpo import Float, optimize
         >>> study = optimize(lambda params: params["x"] ** 2, {"x": Float(-1.0, 1.0)}, max_evaluations=30, seed=1)
         >>> evidence = evidence_of(study)
-        >>> importances, effects = plot_param_importances(study, evidence=evidence), plot_partial_dependence(
-        ...     study, evidence=evidence
-        ... )
+        >>> figures = [draw(study, evidence=evidence) for draw in (plot_param_importances, plot_partial_dependence)]
     """
     from deap_hpo.analysis.evidence import Evidence  # and with it scikit-learn, which takes seconds
 
     return Evidence.of(study.trials_dataframe(), space_of(study), study.directions[0])
 
 
-def panels(space: Space, evidence: Evidence | None) -> tuple[list[str], str]:
-    """Choose the hyperparameters that have panels, and say which they are where not all do.
+def check_drawable(study: Results) -> None:
+    """Check that a study has something to draw.
 
-    Returns:
-        At most 12, in the order of the space: the most important, or, where that is not known, the first. And what a
-        title or a caption adds.
+    Raises:
+        InputError: No evaluation ended well and keeps its constraints.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> check_drawable(optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, max_evaluations=3))
     """
-    names, which = list(space), "first"
-    if len(names) <= _MOST_PANELS:
-        return names, ""
-    if evidence:
-        names, which = evidence.importances["hyperparameter"].tolist(), "most important"
-    chosen = set(names[:_MOST_PANELS])
-    return [name for name in space if name in chosen], f": the {_MOST_PANELS} {which} of {len(space)}"
-
-
-@style()
-def entitled(figure: Figure, more: str) -> Figure:
-    """Add something to the title of a figure, and give it back."""
-    figure.suptitle(f"{figure.get_suptitle()}{more}")
-    return figure
-
-
-def _trials(study: Results) -> pd.DataFrame:
-    """The evaluations of a study of which one at least has a value."""
     if not any(entry.evaluation.feasible for entry in study.entries):
         raise InputError(
             f"The study {study.name!r} has no evaluation to draw that ended well and keeps its constraints."
         )
+
+
+def _trials(study: Results) -> pd.DataFrame:
+    check_drawable(study)
     return study.trials_dataframe()
 
 
@@ -264,7 +294,7 @@ def _of(space: Space, params: Sequence[str]) -> Space:
     return Space({name: one for name, one in space.items() if name in params})
 
 
-def _evidence_if_any(study: Results) -> Evidence | None:
+def _important_if_any(study: Results) -> list[str] | None:
     with suppress(InputError):
-        return evidence_of(study)
+        return evidence_of(study).important
     return None

@@ -22,7 +22,7 @@ _MOST = 400  # evaluations beyond which the models of them take minutes, and in 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Evaluations of a study that tell what its hyperparameters do, and what they tell, computed once.
+    """Evaluations of a study that tell what its hyperparameters do, and what they tell, computed once; see `of`.
 
     Attributes:
         trials: Rows of all of them, trained for as long as each other.
@@ -84,6 +84,11 @@ class Evidence:
     def importances(self) -> pd.DataFrame:
         """Say how important each hyperparameter is; see `deap_hpo.analysis.importance.importances`."""
         return importances(self.asked, self.space, direction=self.direction)
+
+    @property
+    def important(self) -> list[str]:
+        """Give the hyperparameters, the most important first."""
+        return list(self.importances["hyperparameter"])
 
     @cached_property
     def model(self) -> ResponseModel:

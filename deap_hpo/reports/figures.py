@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from deap_hpo.analysis.fronts import hypervolumes
 from deap_hpo.analysis.names import curves_of
 from deap_hpo.errors import InputError
+from deap_hpo.plotting.panels import entitled, panels
 from deap_hpo.plotting.style import save
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.study import counts_sentence
 from deap_hpo.visualization import (
-    entitled,
+    check_drawable,
     evidence_of,
-    panels,
     plot_intermediate_values,
     plot_lineage,
     plot_optimization_history,
@@ -66,7 +66,7 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
     if impact:
         with suppress(InputError):  # of too few evaluations
             evidence = evidence_of(study)
-    shown, which = panels(study.space, evidence)
+    shown, which = panels(study.space, evidence.important if evidence else None)
     drawn = entitled(plot_slice(study, shown), which)
     yield StudyFigure("hyperparameters", drawn, f"Hyperparameters against the objective{which}")
     if any(entry.start_from is not None for entry in study.entries):
@@ -87,10 +87,9 @@ def save_figures(recorded: Recorded, folder: Path, *, pdf: bool = True, impact: 
     Raises:
         InputError: It has no evaluation to draw.
     """
-    if not any(entry.evaluation.feasible for entry in recorded.entries):
-        raise InputError(
-            f"The study {recorded.name!r} has no evaluation to draw that ended well and keeps its constraints. "
-            f"{counts_sentence(recorded)}"
-        )
+    try:
+        check_drawable(recorded)
+    except InputError as error:
+        raise InputError(f"{error} {counts_sentence(recorded)}") from None
     drawn = study_figures(recorded, impact=impact)
     return [path for one in drawn for path in save(one.figure, folder / one.name, pdf=pdf)]
