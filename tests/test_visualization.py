@@ -9,12 +9,26 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
-from deap_hpo import Categorical, Evaluation, Float, Individual, Int, Study, Task, load_study, make_trainer, optimize
+from deap_hpo import (
+    Categorical,
+    Evaluation,
+    Float,
+    Individual,
+    Int,
+    Space,
+    Study,
+    Task,
+    load_study,
+    make_trainer,
+    optimize,
+)
 from deap_hpo import visualization as drawing
+from deap_hpo.analysis.evidence import Evidence
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.style import style
 from deap_hpo.results import Results
@@ -108,6 +122,46 @@ def test_interactions_are_of_the_most_important_or_of_those_asked_for(study: Res
     assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in asked.axes[:1]] == [("y", "z")]
 
 
+def test_of_many_hyperparameters_the_most_important_are_drawn() -> None:
+    space = {f"x{i:02d}": Float(0.0, 1.0) for i in range(15)}
+    study = optimize(lambda params: 1.0 + params["x14"] + params["x07"], space, max_evaluations=60, **QUIET)
+    first = study.importances()["hyperparameter"].tolist()
+    assert set(first[:2]) == {"x14", "x07"}
+    for figure in (drawing.plot_slice(study), drawing.plot_partial_dependence(study)):
+        named = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel() in space]
+        assert named == sorted(first[:12]), "in the order of the space"
+        assert figure.get_suptitle().endswith(": the 12 most important of 15")
+    pairs = [(axes.get_xlabel(), axes.get_ylabel()) for axes in drawing.plot_interactions(study).axes]
+    assert {name for pair in pairs for name in pair if name in space} == set(first[:3])
+
+
+def test_what_is_maximised_is_drawn_as_that() -> None:
+    study = optimize(loss, SPACE, direction="maximize", max_evaluations=30, **QUIET)
+    values = [entry.evaluation.value for entry in study.entries]
+    drawn = points(drawing.plot_optimization_history(study))
+    assert {(float(i), round(max(values[: i + 1]), 9)) for i in range(30)} <= drawn, "the best so far is the highest"
+    axes = drawing.plot_slice(study).axes[0]
+    assert axes.get_yscale() == "linear", "on a log scale, small values are the good ones"
+
+
+def test_a_model_of_a_sample_is_drawn_with_all_evaluations(study: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deap_hpo.analysis.evidence._MOST", 25)
+    assert len(drawing.evidence_of(study).asked) == 25
+    drawn = points(drawing.plot_partial_dependence(study, ["z"]))
+    assert {(round(study.params_of(e)["z"], 9), round(e.evaluation.value, 9)) for e in study.entries} <= drawn
+
+
+def test_what_was_not_trained_tells_nothing() -> None:
+    x = np.linspace(0.0, 1.0, 30)
+    trained = pd.DataFrame({"params_x": x, "value": 1.0 + x, "status": "ok", "epochs": 2, "duplicate_of": np.nan})
+    untrained = trained.head(5).assign(status="infeasible", value=np.inf, epochs=9)
+    again = trained.head(1).assign(duplicate_of=0)
+    evidence = Evidence.of(pd.concat([untrained, trained, again]), Space({"x": Float(0.0, 1.0)}))
+    assert len(evidence.trials) == 31
+    assert len(evidence.asked) == 30
+    assert evidence.of_which == ", by trainings of 2 epochs"
+
+
 def test_what_is_found_once_serves_several_figures(study: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = drawing.evidence_of(study)
     importances, model = evidence.importances, evidence.model
@@ -155,6 +209,7 @@ DRAWN = {
     "plot_optimization_history": "has no evaluation to draw",
     "plot_slice": "has no evaluation to draw",
     "plot_intermediate_values": "has no evaluation to draw",
+    "plot_lineage": "has no evaluation to draw",
     "plot_param_importances": "takes 20 evaluations",
     "plot_partial_dependence": "takes 20 evaluations",
     "plot_interactions": "takes 20 evaluations",

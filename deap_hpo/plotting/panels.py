@@ -20,8 +20,7 @@ def panels(space: Space, important: Sequence[str] | None) -> tuple[list[str], st
         important: Its hyperparameters, the most important first; None where that is not known.
 
     Returns:
-        At most 12 names, in the order of the space: the most important, or else the first. And what a title or a
-        caption adds.
+        At most 12 names, the most important or else the first, and what a title or a caption adds.
 
     Example:
         >>> from deap_hpo import Float
@@ -31,9 +30,8 @@ def panels(space: Space, important: Sequence[str] | None) -> tuple[list[str], st
     """
     if len(space) <= MOST_PANELS:
         return list(space), ""
-    names, which = (list(space), "first") if important is None else (important, "most important")
-    chosen = set(names[:MOST_PANELS])
-    return [name for name in space if name in chosen], f": the {MOST_PANELS} {which} of {len(space)}"
+    names, which = (list(space), "first") if important is None else (list(important), "most important")
+    return names[:MOST_PANELS], f": the {MOST_PANELS} {which} of {len(space)}"
 
 
 @style()
