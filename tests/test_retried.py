@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pandas as pd
 import pytest
 from test_cli import CONFIG, call
 
+from deap_hpo import Individual, Task, make_trainer
 from deap_hpo.best import finish
-from deap_hpo.comparison import compare, parse_method
+from deap_hpo.comparison import _is_of_another, compare, parse_method
 from deap_hpo.configuration.config import load_config
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, failure
@@ -19,12 +21,11 @@ from deap_hpo.functions.objective import Objective
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import load_study
 from deap_hpo.records.record import ReplayError
+from deap_hpo.retraining import Retraining
 from deap_hpo.search_space.space import Float, Space
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.task import Task
-from deap_hpo.training.trainers import make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::deap_hpo.errors.DeapHPOWarning")  # of failures
 
@@ -162,3 +163,15 @@ def test_a_comparison_goes_on_with_what_a_retry_has_chosen(tmp_path: Path, monke
     config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
     with pytest.raises(ReplayError, match="epochs"):  # the choice is the same
         run("trial")
+
+
+def test_a_choice_is_another_one_with_other_genes_or_another_schedule(tmp_path: Path, digits_task: Task) -> None:
+    trainer, storage = make_trainer(digits_task, epochs=2, device="cpu"), str(tmp_path / "a.db")
+    first, second = ([({"lr": 0.1}, 1), ({"lr": later}, 2)] for later in (0.01, 0.02))
+    with Study({"lr": Float(0.0, 1.0)}, name="choice", storage=storage) as study:
+        study.map(Retraining(trainer, first), [Individual([0.01])])
+    (choice,) = study.entries
+    assert not _is_of_another(choice, Retraining(trainer, first), "choice", storage)
+    assert _is_of_another(choice, Retraining(trainer, second), "choice", storage)
+    assert _is_of_another(replace(choice, genes=(0.02,)), Retraining(trainer, first), "choice", storage)
+    assert not _is_of_another(choice, Retraining(trainer, first), "not-begun", storage)

@@ -29,6 +29,7 @@ from deap_hpo import (
 )
 from deap_hpo import visualization as drawing
 from deap_hpo.analysis.evidence import Evidence
+from deap_hpo.analysis.importance import importances
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.style import style
 from deap_hpo.results import Results
@@ -140,6 +141,9 @@ def test_what_is_maximised_is_drawn_as_that() -> None:
     values = [entry.evaluation.value for entry in study.entries]
     drawn = points(drawing.plot_optimization_history(study))
     assert {(float(i), round(max(values[: i + 1]), 9)) for i in range(30)} <= drawn, "the best so far is the highest"
+    of_the_highest = importances(study.trials_dataframe(), Space(SPACE), direction="maximize")
+    assert study.importances().equals(of_the_highest)
+    assert not study.importances().equals(importances(study.trials_dataframe(), Space(SPACE)))
     axes = drawing.plot_slice(study).axes[0]
     assert axes.get_yscale() == "linear", "on a log scale, small values are the good ones"
 

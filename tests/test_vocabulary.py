@@ -65,6 +65,8 @@ def test_tasks_and_trainers_say_what_it_is_called_here(digits_task: Task) -> Non
     with pytest.raises(InputError, match=r"^make_trainer has no argument 'max_epochs'; here it is epochs=5\.$"):
         make_trainer(digits_task, max_epochs=5)  # type: ignore[call-arg]
     data = np.zeros((10, 4), dtype=np.float32), np.zeros(10, dtype=np.int64)
+    with pytest.raises(InputError, match=r"^Task.from_data has no argument 'collate_fn'. There are: model, data, vali"):
+        Task.from_data(len, data, collate_fn=len)  # type: ignore[call-arg]
     with pytest.raises(
         InputError, match=r"^Task.from_data has no argument 'optimizer'; here it is recipe=Recipe\(opti"
     ):
@@ -80,8 +82,9 @@ def test_a_study_says_what_its_attributes_are_called(tmp_path: Path) -> None:
             AttributeError, match=rf"^'{kind}' object has no attribute 'best_trial'; here it is best\.$"
         ):
             one.best_trial  # noqa: B018
-        with pytest.raises(AttributeError, match=rf"^'{kind}' object has no attribute 'elephant'$"):
+        with pytest.raises(AttributeError, match=rf"^'{kind}' object has no attribute 'elephant'$") as told:
             one.elephant  # noqa: B018
+        assert (told.value.name, told.value.obj) == ("elephant", one), "by which Python adds what was meant"
         assert copy.copy(one).entries == one.entries
         assert not hasattr(one, "trials")
         assert getattr(one, "trials", None) is None

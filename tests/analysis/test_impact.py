@@ -223,6 +223,7 @@ def test_one_that_is_out_of_use_has_not_the_importance_of_what_decides_that() ->
     adam = trials["params_optimizer"].eq("adam")
     assert trials["params_momentum"].isna().equals(adam)
     trials = trials.assign(value=1.0 + adam + 0.1 * trials["params_lr"] + 0.01 * rng.random(200), status="ok")
+    pd.testing.assert_frame_equal(importances(trials, space), importances(trials, space))
     found = importances(trials, space).set_index("hyperparameter")
     assert found.loc["optimizer", "fanova"] > 0.9
     assert found.loc["momentum", "fanova"] < 0.03
