@@ -105,7 +105,7 @@ def no_attribute(thing: object, name: str) -> AttributeError:
         "'list' object has no attribute 'best_trial'; here it is best."
     """
     here = f"; here it is {ATTRIBUTES[name]}." if name in ATTRIBUTES else ""
-    return AttributeError(f"{type(thing).__name__!r} object has no attribute {name!r}{here}", name=name, obj=thing)
+    return AttributeError(f"{type(thing).__name__!r} object has no attribute {name!r}{here}")
 
 
 def hinting(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
