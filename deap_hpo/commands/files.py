@@ -77,7 +77,7 @@ def data(
             "name": name,
             "development_size": len(loaded.training) + len(loaded.validation),
             "test_size": loaded.description["test_size"],
-            "shape": list(loaded.training.inputs.shape[1:]),
+            "shape": loaded.expected_inputs()["shape"],
             **({"folder": str(find_fashion_mnist(data_dir))} if name == "fashion-mnist" else {}),
         }
         if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,13 @@ from deap_hpo.checks import check_flag, is_integer, is_number
 from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
+from deap_hpo.training.inputs import Inputs, described, tensors
+from deap_hpo.training.normalization import channel_statistics
 
 # Examples that are read a second time; what redraws one in ten examples escapes with a chance of 0.19.
 _READ_TWICE = 16
+
+_SEVERAL = " Several inputs go together, by their names: ({'a': ..., 'b': ...}, target)."
 
 
 def read_data(
@@ -95,45 +99,23 @@ def _stratified(targets: Tensor, validation_size: int, seed: int) -> Tensor:
     return torch.from_numpy(np.concatenate(parts[::-1]))
 
 
-def channel_statistics(inputs: Tensor) -> tuple[float | Tensor, float | Tensor]:
-    """Give mean and standard deviation of each feature [N, F], or each channel [N, C, ...]; what is constant has 1.
-
-    They broadcast against a batch. Whole numbers other than uint8 (tokens) are left as they are: 0 and 1.
-
-    Example:
-        >>> mean, std = channel_statistics(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
-        >>> mean.tolist(), [round(one, 3) for one in std.tolist()]
-        ([1.0, 5.0], [1.414, 1.0])
-    """
-    if inputs.dtype != torch.uint8 and not inputs.is_floating_point():
-        return 0.0, 1.0
-    values = inputs.double() / (255 if inputs.dtype == torch.uint8 else 1)
-    if inputs.dim() == 1:
-        spread = values.std().item() if len(values) > 1 else 0.0
-        return values.mean().item(), spread if spread > 1e-8 else 1.0
-    others = [dimension for dimension in range(inputs.dim()) if dimension != 1]
-    shape = [-1] + [1] * (inputs.dim() - 2)
-    mean, std = values.mean(others), values.std(others)
-    std[~(std > 1e-8)] = 1.0
-    return mean.float().reshape(shape), std.float().reshape(shape)
-
-
 def _read(argument: str, data: Any) -> Split:
     """Read a pair of arrays or a dataset."""
     if isinstance(data, Split):
         return data
     if _is_pair(data):
-        inputs, targets = (_tensor(argument, part) for part in data)
+        inputs, targets = _of_inputs(argument, _tensor, data[0]), _tensor(argument, data[1])
     elif _is_dataset(data):
         inputs, targets = _of_dataset(argument, data)
     else:
+        hint = _SEVERAL if isinstance(data, Mapping) else ""
         raise InputError(
             f"{argument} must be a pair (inputs, targets) of arrays or tensors, or a map-style dataset (with "
-            f"__getitem__ and __len__); got {type(data).__name__}."
+            f"__getitem__ and __len__); got {type(data).__name__}.{hint}"
         )
-    if min(len(inputs), len(targets)) == 0:
+    if min(map(len, [*tensors(inputs), targets])) == 0:
         raise InputError(f"{argument} must hold at least one example; it is empty.")
-    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+    if any(one.is_floating_point() and not bool(torch.isfinite(one).all()) for one in tensors(inputs)):
         raise InputError(f"{argument} must hold finite inputs; some are NaN or infinite. Fill or drop them first.")
     if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
         raise InputError(f"{argument} must hold finite targets; some are NaN or infinite. Drop their examples first.")
@@ -152,16 +134,28 @@ def _is_pair(data: Any) -> bool:
 def _is_dataset(data: Any) -> bool:
     """Tell whether data, if no pair of arrays, are read example by example."""
     map_style = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, IterableDataset)
-    return map_style and not isinstance(data, Split) and not _is_pair(data)
+    return map_style and not isinstance(data, (Split, Mapping)) and not _is_pair(data)
 
 
-def _of_dataset(argument: str, dataset: Any) -> tuple[Tensor, Tensor]:
+def _of_inputs(argument: str, read: Callable[[str, Any], Tensor], inputs: Any) -> Inputs:
+    """Read the inputs, or each of several by its name."""
+    if not isinstance(inputs, Mapping):
+        return read(argument, inputs)
+    if not inputs or not all(isinstance(name, str) and name.isidentifier() for name in inputs):
+        raise InputError(
+            f"{argument} must have several inputs by the names of the arguments that the network's forward has for "
+            f"them; got {list(inputs)}."
+        )
+    return {name: read(f"{argument} (input {name!r})", inputs[name]) for name in sorted(inputs)}
+
+
+def _of_dataset(argument: str, dataset: Any) -> tuple[Inputs, Tensor]:
     pairs = [_example(argument, dataset, i) for i in range(len(dataset))]
     if not pairs:
         raise InputError(f"{argument} must hold at least one example; it is empty.")
-    inputs = [_image(pair[0]) for pair in pairs]
     try:
-        return _stack(argument, inputs), _stack(argument, [pair[1] for pair in pairs])
+        inputs = _of_inputs(argument, _stack_images, _by_name([pair[0] for pair in pairs]))
+        return inputs, _stack(argument, [pair[1] for pair in pairs])
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"{argument} must be a dataset whose examples have one shape and type (pad or resize them); {error}."
@@ -178,9 +172,27 @@ def _example(argument: str, dataset: Any, number: int) -> Any:
         kind = f"{type(pair).__name__} of {len(pair)}" if isinstance(pair, (tuple, list, dict)) else type(pair).__name__
         raise InputError(
             f"{argument} must be a dataset of pairs (input, target), or a pair of arrays or tensors; "
-            f"example {number} is a {kind}."
+            f"example {number} is a {kind}.{_SEVERAL if isinstance(pair, (tuple, dict)) else ''}"
         )
     return pair
+
+
+def _by_name(examples: Sequence[Any]) -> Any:
+    """Give the inputs of a dataset's examples, or, where each has several by name, those of each name."""
+    names = {frozenset(one) if isinstance(one, Mapping) else None for one in examples}
+    if names == {None}:
+        return examples
+    if len(names) > 1:
+        raise ValueError(f"they have inputs of different names: {' and '.join(map(_listed, names))}")
+    return {name: [one[name] for one in examples] for name in examples[0]}
+
+
+def _listed(names: frozenset[Any] | None) -> str:
+    return "none" if names is None else str(sorted(map(str, names)))
+
+
+def _stack_images(argument: str, examples: Sequence[Any]) -> Tensor:
+    return _stack(argument, [_image(one) for one in examples])
 
 
 def _stack(argument: str, examples: Sequence[Any]) -> Tensor:
@@ -202,8 +214,9 @@ def _redraws(dataset: Any, split: Split) -> bool:
 
 
 def _equal(pair: Any, kept: Split) -> bool:
-    again = [_stack("data", [one]) for one in (_image(pair[0]), pair[1])]
-    return all(torch.equal(one.to(two.dtype), two) for one, two in zip(again, (kept.inputs, kept.targets), strict=True))
+    again = [*tensors(_of_inputs("data", _stack_images, _by_name([pair[0]]))), _stack("data", [pair[1]])]
+    before = [*tensors(kept.inputs), kept.targets]
+    return all(torch.equal(one.to(two.dtype), two) for one, two in zip(again, before, strict=True))
 
 
 def _warn_of_redrawn(arguments: Sequence[str]) -> None:
@@ -260,13 +273,19 @@ def _alike(one: Split, other: Split) -> bool:
 
 
 def _kind(split: Split) -> str:
-    parts = (f"{name} {list(part.shape[1:])} {part.dtype}" for name, part in vars(split).items())
-    return " and ".join(parts)
+    inputs, targets = described(split.inputs, _shape), _shape(split.targets)
+    return f"inputs {inputs} and targets {targets}"
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{list(tensor.shape[1:])} {tensor.dtype}"
 
 
 def _digest(splits: Sequence[Split]) -> str:
     digest = hashlib.sha256()
     for split in splits:
-        for part in (split.inputs, split.targets):
+        if isinstance(split.inputs, dict):
+            digest.update(repr(list(split.inputs)).encode())
+        for part in (*tensors(split.inputs), split.targets):
             digest.update(part.contiguous().numpy().data)
     return digest.hexdigest()

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.idx import read_fashion_mnist
+from deap_hpo.training.inputs import Inputs, described, each, tensors
+from deap_hpo.training.normalization import Statistic, facts, moved, normalizes, overall_statistics, prepared
 
 
 @dataclass(frozen=True)
@@ -19,29 +21,30 @@ class Split:
     """Examples and their targets, aligned by the first dimension.
 
     Attributes:
-        inputs: Tensor [N, ...]; uint8 images stay uint8 here and are scaled batch by batch.
+        inputs: Tensor [N, ...], or several by name; uint8 images stay uint8 here and are scaled batch by batch.
         targets: Tensor [N, ...]; int64 classes or float values.
     """
 
-    inputs: Tensor
+    inputs: Inputs
     targets: Tensor
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets) or len(self.inputs) == 0:
+        sizes = {len(one) for one in tensors(self.inputs)}
+        if sizes != {len(self.targets)} or sizes == {0}:
             raise InputError(
                 "inputs and targets must hold the same number of examples, at least one; "
-                f"got {len(self.inputs)} and {len(self.targets)}."
+                f"got {described(self.inputs, lambda one: str(len(one)))} and {len(self.targets)}."
             )
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.targets)
 
     def __getitem__(self, index: Any) -> Split:
-        return Split(self.inputs[index], self.targets[index])
+        return Split(each(lambda one: one[index], self.inputs), self.targets[index])
 
     def to(self, device: torch.device | str) -> Split:
         """Copy to a device (no copy where it already is)."""
-        return Split(self.inputs.to(device), self.targets.to(device))
+        return Split(each(lambda one: one.to(device), self.inputs), self.targets.to(device))
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Data:
         training: Examples that networks train on.
         validation: Examples that the search is judged by.
         test: Examples that no search may see; measured once, at the end. None where there are none.
-        mean: Subtracted from every input, after uint8 is divided by 255: a number, or a tensor that broadcasts.
+        mean: Subtracted from every input, after uint8 is divided by 255: a number, or a tensor that broadcasts; where
+            there are several inputs, such by their names.
         std: Divided by, after that.
         description: What identifies the split: its seed and sizes. Recorded with every run.
 
@@ -69,40 +73,33 @@ class Data:
     training: Split
     validation: Split
     test: Split | None
-    mean: float | Tensor = 0.0
-    std: float | Tensor = 1.0
+    mean: Statistic = 0.0
+    std: Statistic = 1.0
     description: Mapping[str, Any] = field(default_factory=dict)
 
-    def prepare(self, inputs: Tensor) -> Tensor:
+    def prepare(self, inputs: Inputs) -> Inputs:
         """Turn a batch of stored inputs into what the network sees, floats or tokens: a copy, which it may change."""
         return prepared(inputs, self.mean, self.std)
 
     @property
     def normalizes(self) -> bool:
         """Whether `prepare` changes inputs; it leaves tokens as they are, and what is not to be normalised."""
-        plain = isinstance(self.mean, float) and (self.mean, self.std) == (0.0, 1.0)
-        return self.training.inputs.dtype == torch.uint8 or not plain
+        return normalizes(self.training.inputs, self.mean, self.std)
 
     def expected_inputs(self) -> dict[str, Any]:
         """Say in plain numbers what `prepare` takes and does, for files that go where this package is not.
 
         Returns:
             `shape` and `dtype` of an example as it is stored, and `divide_by`, `mean` and `std`: the network sees
-            ``(inputs / divide_by - mean) / std``, in which nested lists broadcast against a batch.
+            ``(inputs / divide_by - mean) / std``, in which nested lists broadcast against a batch. Of several inputs,
+            that by their names.
 
         Example:
             >>> images = Split(torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), torch.tensor([0, 1]))
             >>> Data("grey", images, images, None, mean=0.2, std=0.5).expected_inputs()
             {'shape': [1, 8, 8], 'dtype': 'uint8', 'divide_by': 255, 'mean': 0.2, 'std': 0.5}
         """
-        inputs = self.training.inputs
-        return {
-            "shape": list(inputs.shape[1:]),
-            "dtype": str(inputs.dtype).removeprefix("torch."),
-            "divide_by": 255 if inputs.dtype == torch.uint8 else 1,
-            "mean": self.mean.tolist() if isinstance(self.mean, Tensor) else self.mean,
-            "std": self.std.tolist() if isinstance(self.std, Tensor) else self.std,
-        }
+        return facts(self.training.inputs, self.mean, self.std)
 
     def to(self, device: torch.device | str) -> Data:
         """Copy all splits to a device."""
@@ -111,25 +108,16 @@ class Data:
             training=self.training.to(device),
             validation=self.validation.to(device),
             test=self.test and self.test.to(device),
-            mean=self.mean.to(device) if isinstance(self.mean, Tensor) else self.mean,
-            std=self.std.to(device) if isinstance(self.std, Tensor) else self.std,
+            mean=moved(self.mean, device),
+            std=moved(self.std, device),
         )
 
     def share_memory_(self) -> Data:
         """Move the tensors to shared memory, so that worker processes read them without a copy."""
         for split in (self.training, self.validation, self.test):
-            for tensor in (split.inputs, split.targets) if split else ():
+            for tensor in (*tensors(split.inputs), split.targets) if split else ():
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         return self
-
-
-def prepared(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
-    """Normalise a batch of stored inputs; see `Data.prepare`."""
-    if inputs.dtype == torch.uint8:
-        return inputs.float().div_(255).sub_(mean).div_(std)
-    if isinstance(mean, float) and (mean, std) == (0.0, 1.0):
-        return inputs.clone()  # tokens stay whole numbers
-    return inputs.sub(mean).div_(std)
 
 
 def split_data(
@@ -169,14 +157,14 @@ def split_data(
     if order is None:
         order = torch.randperm(len(development), generator=torch.Generator().manual_seed(split_seed))
     training = development[order[validation_size : validation_size + training_size]]
-    scaled = training.inputs.double().div(255) if training.inputs.dtype == torch.uint8 else training.inputs.double()
+    mean, std = overall_statistics(training.inputs)
     return Data(
         name=name,
         training=training,
         validation=development[order[:validation_size]],
         test=test,
-        mean=scaled.mean().item(),
-        std=max(scaled.std().item(), 1e-8) if scaled.numel() > 1 else 1.0,
+        mean=mean,
+        std=std,
         description={
             "name": name,
             "training_size": training_size,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError
 from deap_hpo.training.broadcasting import BroadcastWatch
 from deap_hpo.training.data import Data, Split
+from deap_hpo.training.inputs import call, described
 from deap_hpo.training.measures import Measure, one_number
 from deap_hpo.training.state import trainable_parameters
 
@@ -48,7 +49,9 @@ def check_fit(
 targets [2]): it has 9 outputs, but the targets go from 0 to 9.
     """
     examples = _two_examples(data.training)
-    about = f"inputs {list(examples.inputs.shape)}, targets {list(examples.targets.shape)}"
+    about = (
+        f"inputs {described(examples.inputs, lambda one: str(list(one.shape)))}, targets {list(examples.targets.shape)}"
+    )
     step, misfit = f"could not be built{f' with {dict(architecture)}' if architecture else ''}", ""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
@@ -58,7 +61,7 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             if trainable_parameters(network) == 0:
                 raise ValueError("it has no parameters that training changes")
             step, misfit = f"does not fit the data ({about})", "data"
-            output = network(data.prepare(examples.inputs))
+            output = call(network, data.prepare(examples.inputs))
             if not isinstance(output, Tensor):
                 raise TypeError(f"it must return a tensor; it returned a {type(output).__name__}")
             _check_classes(output, data, measures["loss"])
@@ -119,7 +122,10 @@ def _check_measure(name: str, measure: Measure, output: Tensor, target: Tensor) 
 
 def _hint(training: Split, misfit: str) -> str:
     """Say how data were understood, where that may be why a network does not fit the "data" or the "loss"."""
-    if misfit == "data" and training.inputs.dtype == torch.int64:
+    inputs = training.inputs
+    if misfit == "data" and isinstance(inputs, dict):
+        return " Several inputs are given to the arguments of forward that have their names."
+    if misfit == "data" and isinstance(inputs, Tensor) and inputs.dtype == torch.int64:
         return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
     if misfit == "loss" and training.targets.is_floating_point():
         return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."

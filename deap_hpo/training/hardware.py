@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.interruption import undisturbed
+from deap_hpo.training.inputs import Inputs, call, each, tensors
 from deap_hpo.training.keyed import keyed_generators
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -93,7 +94,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
-def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Module:
+def use_channels_last(model: nn.Module, inputs: Inputs, precision: str) -> nn.Module:
     """Lay a network's weights out with channels last, where that is faster and the network works with it.
 
     It is faster on CPUs, and on CUDA in bf16. It does not work for a network that flattens with ``view``, since the
@@ -107,13 +108,14 @@ def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Mo
         precision: "fp32" or "bf16".
     """
     model.eval()
-    on_cpu = inputs.device.type == "cpu"
-    of_images = inputs.dim() == 4 and any(weight.dim() == 4 for weight in model.parameters())
+    on_cpu = tensors(inputs)[0].device.type == "cpu"
+    images = any(one.dim() == 4 for one in tensors(inputs))
+    of_images = images and any(weight.dim() == 4 for weight in model.parameters())
     if of_images and (on_cpu or precision == "bf16") and not (on_cpu and any(map(_breaks, model.modules()))):
         try:
-            expected = _tried(deepcopy(model), inputs.clone())
+            expected = _tried(deepcopy(model), each(torch.clone, inputs))
             last = torch.channels_last  # which takes no weights of three-dimensional convolutions
-            output = _tried(deepcopy(model).to(memory_format=last), inputs.contiguous(memory_format=last))
+            output = _tried(deepcopy(model).to(memory_format=last), each(_channels_last, inputs))
             # Another order of summation is not what is looked for, but other values.
             if torch.allclose(output, expected, rtol=0, atol=1e-2 * float(expected.abs().max()), equal_nan=True):
                 model.to(memory_format=last)
@@ -122,9 +124,13 @@ def use_channels_last(model: nn.Module, inputs: Tensor, precision: str) -> nn.Mo
     return model
 
 
-def _tried(model: nn.Module, inputs: Tensor) -> Tensor:
+def _channels_last(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+
+
+def _tried(model: nn.Module, inputs: Inputs) -> Tensor:
     with torch.no_grad(), keyed_generators(0):  # the same draws each time, where it draws
-        return widened(model(inputs))
+        return widened(call(model, inputs))
 
 
 def _breaks(module: nn.Module) -> bool:
@@ -138,12 +144,12 @@ def has_channels_last(model: nn.Module) -> bool:
     return any(weight.dim() == 4 and not weight.is_contiguous() for weight in model.parameters())
 
 
-def run_network(model: nn.Module, inputs: Tensor, precision: str) -> Tensor:
+def run_network(model: nn.Module, inputs: Inputs, precision: str) -> Tensor:
     """Run a network, with its inputs laid out as its weights are; the output is at least fp32."""
     if has_channels_last(model):
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    with autocast(inputs.device, precision):
-        return widened(model(inputs))
+        inputs = each(_channels_last, inputs)
+    with autocast(tensors(inputs)[0].device, precision):
+        return widened(call(model, inputs))
 
 
 def widened(output: Tensor) -> Tensor:

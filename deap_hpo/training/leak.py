@@ -12,6 +12,7 @@ from torch import nn
 from deap_hpo.errors import warn
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.training.data import Data, Split
+from deap_hpo.training.inputs import joined
 from deap_hpo.training.keyed import keyed_permutation
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.state import TrainingState
@@ -66,8 +67,8 @@ def redrawn(data: Data, epoch: int) -> Data:
         >>> len(other.training), len(other.validation), torch.equal(data.validation.inputs, other.validation.inputs)
         (100, 50, False)
     """
-    inputs = torch.cat([data.training.inputs, data.validation.inputs])
+    inputs = joined([data.training.inputs, data.validation.inputs])
     targets = torch.cat([data.training.targets, data.validation.targets])
     order = keyed_permutation(len(targets), int(data.description.get("split_seed", 0)), epoch).to(targets.device)
-    pool, size = Split(inputs[order], targets[order]), len(data.training)
+    pool, size = Split(inputs, targets)[order], len(data.training)
     return replace(data, training=pool[:size], validation=pool[size:])

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deap_hpo.training.inputs import Inputs, in_parts, number_of_examples
+
 # Of what is free, a share is left to fragmentation, to other processes, and to what one step does not show.
 _USABLE = 0.8
 
@@ -104,12 +106,12 @@ class Parts:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def __call__(self, compute: Callable[[slice, Tensor], Tensor], inputs: Tensor, members: int = 1) -> Tensor:
+    def __call__(self, compute: Callable[[slice, Inputs], Tensor], inputs: Inputs, members: int = 1) -> Tensor:
         """Compute on all inputs, for all members.
 
         Args:
             compute: Maps members p, given as a slice of all, and a part of the inputs [n, ...] to outputs [p, n, ...].
-            inputs: The inputs [N, ...], N at least 1.
+            inputs: The inputs [N, ...], or several of them by name, N at least 1.
             members: P, at least 1.
 
         Returns:
@@ -118,13 +120,13 @@ class Parts:
         Raises:
             Exception: What `compute` raises, except where memory ran out on more than one input at a time.
         """
+        size = number_of_examples(inputs)
         while True:
-            together, count = max(1, min(members, self.size // len(inputs))), min(len(inputs), self.size)
+            together, count = max(1, min(members, self.size // size)), min(size, self.size)
             try:
+                parts = in_parts(inputs, count)
                 made = [
-                    _joined(
-                        [compute(slice(i, min(i + together, members)), part) for part in torch.split(inputs, count)], 1
-                    )
+                    _joined([compute(slice(i, min(i + together, members)), part) for part in parts], 1)
                     for i in range(0, members, together)
                 ]
                 return _joined(made, 0)

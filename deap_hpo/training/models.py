@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deap_hpo.training.data import Data
+from deap_hpo.training.inputs import tensors
 
 
 class PaperCNN(nn.Module):
@@ -154,6 +155,6 @@ def shape_arguments(model: Callable[..., nn.Module], data: Data) -> dict[str, in
         >>> shape_arguments(MLP, load_digits()), shape_arguments(PaperCNN, load_digits())
         ({'inputs': 64, 'classes': 10}, {})
     """
-    example = data.training.inputs[0]
+    (example,) = tensors(data.training[:1].inputs)[0]
     known = {"inputs": example.numel(), "channels": len(example), "classes": int(data.training.targets.max()) + 1}
     return {name: value for name, value in known.items() if name in inspect.signature(model).parameters}

@@ -17,13 +17,14 @@ from deap_hpo.goals import Goals
 from deap_hpo.interruption import raise_kept
 from deap_hpo.seeding import derived_seed
 from deap_hpo.training.data import Split
+from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.measures import AVERAGED, one_number
 from deap_hpo.training.task import Task
 
 
 @torch.no_grad()
 def measure(
-    tasks: Sequence[Task], split: Split, forward: Callable[[Tensor], Iterable[Tensor]]
+    tasks: Sequence[Task], split: Split, forward: Callable[[Inputs], Iterable[Tensor]]
 ) -> list[tuple[float, dict[str, float]]]:
     """Measure networks on a split, in batches of the task's `evaluation_batch_size`.
 

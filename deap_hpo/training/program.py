@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from copy import deepcopy
+from inspect import Parameter, Signature
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.files import written_whole
-from deap_hpo.training.data import Data, prepared
+from deap_hpo.training.data import Data
+from deap_hpo.training.inputs import call, call_arguments, each, joined
+from deap_hpo.training.normalization import Statistic, prepared
 
 
 def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
     """Write a network, in evaluation mode and on the CPU, as a program that takes inputs as `data` stores them.
 
     A trained network expects normalised inputs. The program normalises them itself, so it is what to give to others:
-    ``torch.export.load(path).module()(inputs)`` needs neither this package nor the network's class.
+    ``torch.export.load(path).module()(inputs)`` needs neither this package nor the network's class. Several inputs are
+    given by their names, as to the network.
 
     Args:
         network: The network, such as `study.best_model()`; it is copied.
@@ -43,14 +48,15 @@ def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
         >>> torch.allclose(program(inputs), network(task.data.prepare(inputs)))
         True
     """
+    examples = each(Tensor.cpu, data.training[:1].inputs)
+    two = joined([examples, examples])  # since torch takes a size of 1 for a constant
+    any_size = {0: torch.export.Dim("examples")}
+    shapes = dict.fromkeys(two, any_size) if isinstance(two, dict) else {"inputs": any_size}
     complete = _WithNormalisation(deepcopy(network), data).cpu().eval()
-    one = data.training.inputs[:1].cpu()
     content = BytesIO()  # torch wants a file's name to end in .pt2, which one that is not complete does not
     try:
-        # Two examples, since torch takes a size of 1 for a constant.
-        any_size = {0: torch.export.Dim("examples")}
         with _silence():
-            program = torch.export.export(complete, (torch.cat([one, one]),), dynamic_shapes=(any_size,), strict=False)
+            program = torch.export.export(complete, *call_arguments(two), dynamic_shapes=shapes, strict=False)
             torch.export.save(program, content)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), "").removesuffix(".")
@@ -74,15 +80,46 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
+class _Statistic(nn.Module):
+    """A mean or a standard deviation, whose tensors go where the program goes."""
+
+    def __init__(self, statistic: Statistic) -> None:
+        super().__init__()
+        self._names = list(statistic) if isinstance(statistic, dict) else None
+        for name, value in (statistic if isinstance(statistic, dict) else {"": statistic}).items():
+            setattr(self, f"of_{name}", nn.Buffer(value) if isinstance(value, Tensor) else value)
+
+    def forward(self) -> Statistic:
+        """Give it as `prepared` takes it."""
+        if self._names is None:
+            return getattr(self, "of_")  # type: ignore[no-any-return]  # noqa: B009
+        return {name: getattr(self, f"of_{name}") for name in self._names}
+
+
 class _WithNormalisation(nn.Module):
     """A network, and before it what `Data.prepare` does."""
 
     def __init__(self, network: nn.Module, data: Data) -> None:
         super().__init__()
-        self.network = network
-        self.mean, self.std = (nn.Buffer(one) if isinstance(one, Tensor) else one for one in (data.mean, data.std))
+        self.network, self.mean, self.std = network, _Statistic(data.mean), _Statistic(data.std)
+        inputs = data.training.inputs
+        if isinstance(inputs, dict):
+            self.forward = _with_arguments(self._of_several, list(inputs))  # type: ignore[method-assign]
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> Any:
         """Map inputs as they are stored to the network's output."""
-        output: Tensor = self.network(prepared(inputs, self.mean, self.std))
-        return output
+        return call(self.network, prepared(inputs, self.mean(), self.std()))
+
+    def _of_several(self, **inputs: Tensor) -> Any:
+        return call(self.network, prepared(inputs, self.mean(), self.std()))
+
+
+def _with_arguments(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """Give a function of any keywords the arguments of these names, by which `torch.export` knows its inputs."""
+
+    def of_named(**arguments: Any) -> Any:
+        return function(**arguments)
+
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    of_named.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return of_named

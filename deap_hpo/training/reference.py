@@ -28,6 +28,7 @@ from deap_hpo.training.hardware import (
     training_clock,
     use_channels_last,
 )
+from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.learning_curve import LearningCurve
 from deap_hpo.training.measures import Measure
@@ -266,7 +267,7 @@ class ReferenceTrainer(Evaluator):
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:
         with keyed_generators(seed):
             model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
-            return use_channels_last(model, self.data.prepare(self.data.training.inputs[:2]), self.precision)
+            return use_channels_last(model, self.data.prepare(self.data.training[:2].inputs), self.precision)
 
     def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:
         """Give the epochs that a training adds to a state; see `state.added_epochs`."""
@@ -281,20 +282,16 @@ class ReferenceTrainer(Evaluator):
         return found
 
     def measure(self, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
-        """Measure a network on a split of `data`.
-
-        Returns:
-            Mean loss per example, and the task's metrics by name.
-        """
+        """Measure a network on a split of `data`: mean loss per example, and the task's metrics by name."""
         with computing(self.device, self.precision):
             return self._measured(with_own_measures(self.placed), model, split)
 
     def _measured(self, task: Task, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
-        def outputs(_: slice, inputs: Tensor) -> Tensor:
+        def outputs(_: slice, inputs: Inputs) -> Tensor:
             return self._forward(model, inputs).unsqueeze(0)
 
         model.eval()
         return measure([task], split, partial(self._parts, outputs))[0]
 
-    def _forward(self, model: nn.Module, inputs: Tensor) -> Tensor:
+    def _forward(self, model: nn.Module, inputs: Inputs) -> Tensor:
         return run_network(model, self.data.prepare(inputs), self.precision)

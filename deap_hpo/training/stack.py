@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.engines import Step, Watch, make_step
+from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.keyed import member_keys, step_keys
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.outcome import measure, with_own_measures
@@ -59,7 +60,7 @@ class Stack:
         self.losses = [math.nan] * len(members)
         self._judges = [with_own_measures(task) for _ in members]  # by which each is measured
         self._losses = [task.loss_arguments(member.params) for member in members]  # and how each is trained
-        self.device = data.training.inputs.device
+        self.device = data.training.targets.device
         self._engine = engine
         self._step: Step | None = None
         recipes = [member.recipe for member in members]
@@ -238,7 +239,7 @@ class Stack:
         self.network.eval()
         self._unchanged.check()
 
-        def outputs(rows: slice, inputs: Tensor) -> Tensor:
+        def outputs(rows: slice, inputs: Inputs) -> Tensor:
             buffers, rates = (
                 {name: tensor[rows] for name, tensor in one.items()} for one in (self.buffers, self.dropout_rates)
             )

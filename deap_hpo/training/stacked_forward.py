@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from deap_hpo.training.hardware import autocast, widened
+from deap_hpo.training.inputs import Inputs, call_arguments
 from deap_hpo.training.keyed import KeyedDropout, Undropped
 from deap_hpo.training.measures import Measure
 from deap_hpo.training.stacked_networks import assigned_anew, given_rates
 
 Tensors = dict[str, Tensor]
-Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Tensor, Tensor], tuple[Tensor, tuple[Tensor, Tensors]]]
+Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Tensor], tuple[Tensor, tuple[Tensor, Tensors]]]
 """Of weights [P, D], buffers and dropout rates by name, keys, inputs and targets of a step: the gradient [P, D], the
 losses [P], and the buffers that the networks have assigned anew."""
 
@@ -59,7 +60,7 @@ class StackedForward:
         pieces = torch.split(row, [shape.numel() for _, shape in self._shapes])
         return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes, pieces, strict=True)}
 
-    def forward(self, weights: Tensor, buffers: Tensors, inputs: Tensor) -> Tensor:
+    def forward(self, weights: Tensor, buffers: Tensors, inputs: Inputs) -> Tensor:
         """Run one member's network (under `vmap`: all of them) on prepared inputs.
 
         Args:
@@ -69,14 +70,14 @@ class StackedForward:
         """
         tensors = {**self.named(weights), **buffers}
         with autocast(self._device, self._precision):
-            output = widened(functional_call(self.network, tensors, (inputs,)))
+            output = widened(functional_call(self.network, tensors, *call_arguments(inputs)))
         buffers.update((name, tensors[name]) for name in buffers)  # functional_call notes in them what was assigned
         return output
 
-    def measured(self, weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Tensor) -> tuple[Tensor, Tensors]:
+    def measured(self, weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Inputs) -> tuple[Tensor, Tensors]:
         """Give all members' outputs [P, N, ...] in measuring on inputs [N, ...], and the buffers assigned anew."""
 
-        def of_one(weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Tensor) -> tuple[Tensor, Tensors]:
+        def of_one(weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Inputs) -> tuple[Tensor, Tensors]:
             return self._run(Undropped(), weights, buffers, rates, inputs)
 
         outputs: tuple[Tensor, Tensors] = vmap(of_one, in_dims=(0, 0, 0, None), randomness="error")(
@@ -100,7 +101,7 @@ class StackedForward:
             return vmap(of_one, in_dims=(0, 0, 0, each, each, each), randomness="error")
         of_sum = grad_and_value(self._losses_of_all(losses, shared), has_aux=True)
 
-        def gradients(*tensors: Tensor | Tensors) -> tuple[Tensor, tuple[Tensor, Tensors]]:
+        def gradients(*tensors: Inputs) -> tuple[Tensor, tuple[Tensor, Tensors]]:
             gradient, (_, found) = of_sum(*tensors)
             return gradient, found
 
@@ -108,7 +109,7 @@ class StackedForward:
 
     def _loss_of_one(self, loss: Measure) -> Callable[..., tuple[Tensor, Tensors]]:
         def of_one(
-            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Tensor, targets: Tensor
+            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs, targets: Tensor
         ) -> tuple[Tensor, Tensors]:
             then = lambda output: loss(output, targets)  # noqa: E731 - inside the context: a loss may drop out, too
             return self._run(KeyedDropout(key), weights, buffers, rates, inputs, then)
@@ -119,7 +120,7 @@ class StackedForward:
         """Give the sum of all losses, by a row of whose gradient only that row's member has changed anything."""
 
         def outputs_of_one(
-            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Tensor
+            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs
         ) -> tuple[Tensor, Tensors]:
             return self._run(KeyedDropout(key), weights, buffers, rates, inputs)
 
@@ -127,7 +128,7 @@ class StackedForward:
         outputs_of_all = vmap(outputs_of_one, in_dims=(0, 0, 0, each, each), randomness="error")
 
         def of_all(
-            weights: Tensor, buffers: Tensors, rates: Tensors, keys: Tensor, inputs: Tensor, targets: Tensor
+            weights: Tensor, buffers: Tensors, rates: Tensors, keys: Tensor, inputs: Inputs, targets: Tensor
         ) -> tuple[Tensor, object]:
             outputs, assigned = outputs_of_all(weights, buffers, rates, keys, inputs)
             targets_of = [targets] * len(losses) if shared else targets
@@ -142,7 +143,7 @@ class StackedForward:
         weights: Tensor,
         buffers: Mapping[str, Tensor],
         rates: Mapping[str, Tensor],
-        inputs: Tensor,
+        inputs: Inputs,
         then: Callable[[Tensor], Tensor] = lambda output: output,
     ) -> tuple[Tensor, Tensors]:
         """Give what becomes of one member's output, and the buffers that its network has assigned anew."""

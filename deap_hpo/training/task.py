@@ -150,7 +150,8 @@ class Task:
         Args:
             model: Factory of an `nn.Module`.
             data: A pair (inputs, targets) of numpy arrays or tensors, or a map-style dataset (torchvision's, your own)
-                of such pairs. Everything is read into memory once. What a dataset draws at random is so, too, which a
+                of such pairs. Several inputs are a dict by name, which the network is given as arguments of these
+                names. Everything is read into memory once. What a dataset draws at random is so, too, which a
                 warning says: augmentation belongs into the network.
             validation: Examples to judge by: a share of `data` in (0, 1), a number of them, or data of their own.
             test: Examples that the search must not see, as data of their own; or None.

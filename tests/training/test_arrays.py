@@ -25,8 +25,9 @@ from torchvision.datasets import FakeData
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.execution.executors import SerialExecutor
-from deap_hpo.training.arrays import channel_statistics, read_data
+from deap_hpo.training.arrays import read_data
 from deap_hpo.training.measures import mean_absolute_error, mean_squared_error
+from deap_hpo.training.normalization import channel_statistics
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task

@@ -1,0 +1,137 @@
+"""How stored inputs become what a network sees: uint8 divided by 255, then less the mean, divided by the deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deap_hpo.training.inputs import Inputs
+
+Statistic = float | Tensor | dict[str, float | Tensor]
+"""A mean or a standard deviation: a number, a tensor that broadcasts against a batch, or such by the input's name."""
+
+
+def prepared(inputs: Inputs, mean: Statistic, std: Statistic) -> Inputs:
+    """Normalise a batch of stored inputs: a copy; see `deap_hpo.training.data.Data.prepare`.
+
+    Example:
+        >>> prepared({"pixels": torch.tensor([0, 255], dtype=torch.uint8), "tokens": torch.tensor([3, 4])}, 0.0, 1.0)
+        {'pixels': tensor([0., 1.]), 'tokens': tensor([3, 4])}
+    """
+    if isinstance(inputs, dict):
+        return {name: _prepared(one, _of(name, mean), _of(name, std)) for name, one in inputs.items()}
+    return _prepared(inputs, _of("", mean), _of("", std))
+
+
+def _prepared(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
+    if inputs.dtype == torch.uint8:
+        return inputs.float().div_(255).sub_(mean).div_(std)
+    return inputs.sub(mean).div_(std) if _normalizes(inputs, mean, std) else inputs.clone()
+
+
+def _of(name: str, statistic: Statistic) -> float | Tensor:
+    return statistic[name] if isinstance(statistic, dict) else statistic
+
+
+def normalizes(inputs: Inputs, mean: Statistic, std: Statistic) -> bool:
+    """Tell whether `prepared` changes inputs; it leaves tokens as they are, and what is not to be normalised.
+
+    Example:
+        >>> normalizes(torch.tensor([3, 4]), 0.0, 1.0), normalizes(torch.rand(4), 0.5, 0.3)
+        (False, True)
+    """
+    named = inputs if isinstance(inputs, dict) else {"": inputs}
+    return any(_normalizes(one, _of(name, mean), _of(name, std)) for name, one in named.items())
+
+
+def _normalizes(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> bool:
+    plain = isinstance(mean, float) and (mean, std) == (0.0, 1.0)
+    return inputs.dtype == torch.uint8 or not plain
+
+
+def moved(statistic: Statistic, device: torch.device | str) -> Statistic:
+    """Give a statistic on a device.
+
+    Example:
+        >>> moved({"numbers": torch.ones(2), "tokens": 0.0}, "cpu")
+        {'numbers': tensor([1., 1.]), 'tokens': 0.0}
+    """
+    if isinstance(statistic, dict):
+        return {name: one.to(device) if isinstance(one, Tensor) else one for name, one in statistic.items()}
+    return statistic.to(device) if isinstance(statistic, Tensor) else statistic
+
+
+def facts(inputs: Inputs, mean: Statistic, std: Statistic) -> dict[str, Any]:
+    """Say in plain numbers what `prepared` takes and does; see `deap_hpo.training.data.Data.expected_inputs`.
+
+    Example:
+        >>> facts({"tokens": torch.tensor([[3, 4]])}, 0.0, 1.0)
+        {'tokens': {'shape': [2], 'dtype': 'int64', 'divide_by': 1, 'mean': 0.0, 'std': 1.0}}
+    """
+    if isinstance(inputs, dict):
+        return {name: facts(one, _of(name, mean), _of(name, std)) for name, one in inputs.items()}
+    return {
+        "shape": list(inputs.shape[1:]),
+        "dtype": str(inputs.dtype).removeprefix("torch."),
+        "divide_by": 255 if inputs.dtype == torch.uint8 else 1,
+        "mean": mean.tolist() if isinstance(mean, Tensor) else mean,
+        "std": std.tolist() if isinstance(std, Tensor) else std,
+    }
+
+
+def channel_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
+    """Give mean and standard deviation of each feature [N, F], or each channel [N, C, ...]; what is constant has 1.
+
+    They broadcast against a batch. Whole numbers other than uint8 (tokens) are left as they are: 0 and 1.
+
+    Example:
+        >>> mean, std = channel_statistics(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+        >>> mean.tolist(), [round(one, 3) for one in std.tolist()]
+        ([1.0, 5.0], [1.414, 1.0])
+    """
+    return _of_each(_channel_statistics, inputs)
+
+
+def overall_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
+    """Give mean and standard deviation of all values; of a constant it is 1e-8, of a single value 1.
+
+    Example:
+        >>> overall_statistics(torch.tensor([[0.0], [1.0], [2.0]]))
+        (1.0, 1.0)
+    """
+    return _of_each(_overall_statistics, inputs)
+
+
+def _of_each(
+    statistics: Callable[[Tensor], tuple[float | Tensor, float | Tensor]], inputs: Inputs
+) -> tuple[Statistic, Statistic]:
+    if not isinstance(inputs, dict):
+        return statistics(inputs)
+    found = {name: statistics(one) for name, one in inputs.items()}
+    return {name: mean for name, (mean, _) in found.items()}, {name: std for name, (_, std) in found.items()}
+
+
+def _overall_statistics(inputs: Tensor) -> tuple[float, float]:
+    values = _unscaled(inputs)
+    return values.mean().item(), max(values.std().item(), 1e-8) if values.numel() > 1 else 1.0
+
+
+def _unscaled(inputs: Tensor) -> Tensor:
+    return inputs.double().div(255 if inputs.dtype == torch.uint8 else 1)
+
+
+def _channel_statistics(inputs: Tensor) -> tuple[float | Tensor, float | Tensor]:
+    if inputs.dtype != torch.uint8 and not inputs.is_floating_point():
+        return 0.0, 1.0
+    values = _unscaled(inputs)
+    if inputs.dim() == 1:
+        spread = values.std().item() if len(values) > 1 else 0.0
+        return values.mean().item(), spread if spread > 1e-8 else 1.0
+    others = [dimension for dimension in range(inputs.dim()) if dimension != 1]
+    shape = [-1] + [1] * (inputs.dim() - 2)
+    mean, std = values.mean(others), values.std(others)
+    std[~(std > 1e-8)] = 1.0
+    return mean.float().reshape(shape), std.float().reshape(shape)
