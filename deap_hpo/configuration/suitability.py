@@ -89,7 +89,7 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
     Arguments of the algorithm have been checked.
 
     Raises:
-        InputError: It does not: a cosine schedule is as long as the trainer's `epochs`.
+        InputError: It does not: a cosine or linear schedule is as long as the trainer's `epochs`.
 
     Example:
         >>> from deap_hpo.training.data import load_digits

@@ -31,7 +31,8 @@ class Recipe:
         alpha: Decay of RMSprop's mean square, in [0, 1).
         eps: Term that keeps the denominator of Adam and RMSprop from zero, >= 0.
         batch_size: Examples per training step, >= 1; the last batch of an epoch may be smaller.
-        schedule: "constant", "step" (times `gamma` every `step_size` epochs) or "cosine" (to zero after the last step).
+        schedule: "constant", "step" (times `gamma` every `step_size` epochs), "cosine" or "linear" (either to zero
+            after the last step).
         gamma: Factor of the step schedule, >= 0.
         step_size: Epochs between two factors of the step schedule, >= 1.
         warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.
@@ -112,7 +113,7 @@ class Recipe:
         Args:
             step: Steps trained so far, from 0.
             steps_per_epoch: Training steps in an epoch.
-            epochs: Length of the whole schedule in epochs (used by "cosine").
+            epochs: Length of the whole schedule in epochs (used by "cosine" and "linear").
 
         Example:
             >>> [round(Recipe(schedule="step", gamma=0.7).lr_factor(step, 10, 3), 2) for step in (0, 9, 10, 20)]
@@ -181,6 +182,10 @@ def _cosine(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> flo
     return 0.5 * (1 + math.cos(math.pi * min(1.0, step / (steps_per_epoch * epochs))))
 
 
+def _linear(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> float:
+    return 1 - min(1.0, step / (steps_per_epoch * epochs))
+
+
 def _constant(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> float:
     return 1.0
 
@@ -194,6 +199,9 @@ OPTIMIZERS: dict[str, Callable[[Recipe, Iterable[nn.Parameter]], torch.optim.Opt
 SCHEDULES: dict[str, Callable[[Recipe, int, int, int], float]] = {
     "step": _step,
     "cosine": _cosine,
+    "linear": _linear,
     "constant": _constant,
 }
+ENDING_SCHEDULES = frozenset({"cosine", "linear"})
+"""Schedules that end at zero, beyond which there is nothing to train."""
 RECIPE_FIELDS = frozenset(field.name for field in fields(Recipe))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
+from deap_hpo.training.recipe import ENDING_SCHEDULES
 
 # What the optimisers keep for each parameter: our names, and those of `torch.optim`.
 MOMENTS = {
@@ -76,9 +77,9 @@ def added_epochs(state: TrainingState | None, total: int | None, length: int, sc
     trained, total = state.epochs if state else 0, length if total is None else total
     if total <= trained:
         raise InputError(f"epochs must be more than the {trained} trained before; got {total}.")
-    if total > length and schedule == "cosine":
+    if total > length and schedule in ENDING_SCHEDULES:
         raise InputError(
-            f"epochs must be at most {length}, where the trainer's cosine schedule ends; got {total}. "
+            f"epochs must be at most {length}, where the trainer's {schedule} schedule ends; got {total}. "
             "Give the trainer (training.epochs) the epochs of the longest training."
         )
     return range(trained, total)

@@ -195,13 +195,14 @@ def test_each_member_has_a_schedule_of_its_own():
         {"schedule": "step", "gamma": 0.5},
         {"schedule": "step", "gamma": 0.1, "step_size": 2},
         {"schedule": "cosine", "warmup": 0.5},
+        {"schedule": "linear"},
         {"schedule": "constant", "warmup": 2.5},
     ]
     params = [member | schedule for member, schedule in zip(MEMBERS, schedules, strict=False)]
     task = small_task(batch_size=24)
     settings = {"epochs": 4, "device": "cpu"}
     got = evaluate(PopulationTrainer(task, **settings), params)
-    assert {one.environment["stack"] for one in got} == {4}
+    assert {one.environment["stack"] for one in got} == {len(schedules)}
     assert_same_curves(got, [ReferenceTrainer(task, **settings)(one, seed=3) for one in params])
 
 

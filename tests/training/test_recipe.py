@@ -29,6 +29,7 @@ def rates_of_torch(make_scheduler, every=1):
         ({"schedule": "step", "gamma": 0.7}, lambda o: StepLR(o, 1, 0.7), STEPS),
         ({"schedule": "step", "gamma": 0.5, "step_size": 2}, lambda o: StepLR(o, 2, 0.5), STEPS),
         ({"schedule": "cosine"}, lambda o: CosineAnnealingLR(o, STEPS * EPOCHS), 1),
+        ({"schedule": "linear"}, lambda o: LinearLR(o, 1.0, 0.0, STEPS * EPOCHS), 1),
         ({"schedule": "constant"}, lambda o: ConstantLR(o, 1.0), 1),
         ({"schedule": "constant", "warmup": 1.5}, lambda o: LinearLR(o, 1 / 15, 1.0, 14), 1),
     ],
@@ -50,7 +51,7 @@ def test_warm_up_multiplies_any_schedule():
     ("settings", "message"),
     [
         ({"optimizer": "sdg"}, "optimizer must be one of adam, adamw, rmsprop, sgd; got 'sdg'"),
-        ({"schedule": "exp"}, "schedule must be one of constant, cosine, step; got 'exp'"),
+        ({"schedule": "exp"}, "schedule must be one of constant, cosine, linear, step; got 'exp'"),
         ({"lr": -0.1}, "lr must be a finite number from 0"),
         ({"lr": float("nan")}, "lr must be a finite number from 0"),
         ({"momentum": 1.5}, "momentum must be a finite number from 0 to 1; got 1.5"),

@@ -168,9 +168,10 @@ def test_workers_leave_checkpoints_that_others_go_on_from(tmp_path):
         assert (losses(got), got.checkpoint) == (losses(here), here.checkpoint)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
 @pytest.mark.parametrize("kind", [ReferenceTrainer, PopulationTrainer])
-def test_what_cannot_be_gone_on_from_is_refused(kind):
-    task = small_task(partial(MLP, inputs=64, width=8), digits(64, 32), schedule="cosine")
+def test_what_cannot_be_gone_on_from_is_refused(kind, schedule):
+    task = small_task(partial(MLP, inputs=64, width=8), digits(64, 32), schedule=schedule)
     trainer = kind(task, epochs=3, device="cpu")
     start = one(trainer, PARAMS, 2)
 
@@ -182,7 +183,7 @@ def test_what_cannot_be_gone_on_from_is_refused(kind):
         return str(error.value)
 
     assert "epochs must be more than the 2 trained before; got 2" in said(ask(1, PARAMS, 2, start.checkpoint))
-    assert "epochs must be at most 3, where the trainer's cosine" in said(ask(1, PARAMS, 4))
+    assert f"epochs must be at most 3, where the trainer's {schedule} schedule" in said(ask(1, PARAMS, 4))
     assert "only go on with the architecture of its checkpoint" in said(
         ask(1, {**PARAMS, "width": 9}, 3, start.checkpoint)
     )
