@@ -6,7 +6,7 @@ import dis
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -14,6 +14,8 @@ from typing import Any
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 _LIBRARIES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
+# Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
+_OF_LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
 
 def described(made_of: Any) -> Any:
@@ -140,11 +142,18 @@ def _members(kind: type) -> list[tuple[str, Any]]:
     return found
 
 
-def _stored(function: Any, instruction: str) -> set[str]:
+def _stored(function: Any, instruction: str) -> frozenset[str]:
     """Names to which a function other than a constructor gives new values: what it counts, or keeps for later."""
     if not isinstance(function, FunctionType) or function.__name__ in ("__init__", "__post_init__"):
-        return set()
-    return {str(one.argval) for one in dis.get_instructions(function) if one.opname == instruction}
+        return frozenset()
+    return frozenset(name for kind, name in _stores(function.__code__) if kind == instruction)
+
+
+@cache
+def _stores(code: CodeType) -> frozenset[tuple[str, str]]:
+    """Each kind of storing instruction with what it stores to; of code that is asked for several times."""
+    instructions = dis.get_instructions(code)
+    return frozenset((one.opname, str(one.argval)) for one in instructions if one.opname.startswith("STORE_"))
 
 
 def _has_value(cell: Any) -> bool:
@@ -167,5 +176,10 @@ def _is_users(module_name: str | None) -> bool:
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
         return name == "__main__" or name not in sys.modules
+    return not _is_of_a_library(file)
+
+
+@cache
+def _is_of_a_library(file: str) -> bool:
     path = Path(file).resolve()
-    return not any(path.is_relative_to(library) for library in _LIBRARIES)
+    return not _OF_LIBRARIES.isdisjoint(path.parts) or any(path.is_relative_to(library) for library in _LIBRARIES)

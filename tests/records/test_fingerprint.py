@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -253,3 +254,18 @@ def test_a_record_without_digests_or_of_another_python_is_taken_as_it_is(tmp_pat
             warnings.simplefilter("error")
             study.map(script("EPOCHS = 5", "EPOCHS = 50")["train"], [Individual([0.1])])
         assert load_study("study", storage).attributes["code"] == digests, "nothing was added to the record"
+
+
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_a_library_is_one_wherever_it_is_installed(folder: str, tmp_path: Path) -> None:
+    """As by `pip install --user`, or in a virtual environment that sees the packages of the system."""
+    digests = []
+    for i, factor in enumerate((2, 3)):
+        packages = tmp_path / str(i) / folder
+        packages.mkdir(parents=True)
+        (packages / "a_library.py").write_text(f"def scaled(x):\n    return {factor} * x\n")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(packages))
+            patch.delitem(sys.modules, "a_library", raising=False)
+            digests.append(code_digest(importlib.import_module("a_library").scaled))
+    assert digests[0] == digests[1]
