@@ -43,7 +43,7 @@ class TensorBoardCallback:
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Write a new evaluation."""
         folder = self._folder / study.name / f"evaluation-{entry.number:05d}"
-        if any(one.number == entry.number for one in study.superseded):
+        if _replaces_another(study, entry):
             for path in folder.glob("events.out.tfevents.*"):
                 path.unlink()
         with self._writer(str(folder)) as writer:
@@ -58,7 +58,8 @@ class TensorBoardCallback:
 class MLflowCallback:
     """Writes each new evaluation as a run nested in one run for the study.
 
-    Needs the extra `mlflow`. A resumed study goes on in the same run.
+    Needs the extra `mlflow`. A resumed study goes on in the same run. What gave way to a retry is deleted when another
+    run has its number; MLflow can restore it. What an earlier evaluation answered for has the tag `duplicate_of`.
 
     Args:
         experiment: Name of the experiment; made where there is none.
@@ -84,10 +85,14 @@ class MLflowCallback:
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Write a new evaluation."""
-        tags = {"mlflow.parentRunId": self._parent(study.name), "status": entry.evaluation.status}
-        run = self._client.create_run(
-            self._experiment, run_name=f"{study.name}-{entry.number:05d}", tags={**tags, "generation": entry.generation}
-        )
+        parent, name = self._parent(study.name), f"{study.name}-{entry.number:05d}"
+        if _replaces_another(study, entry):
+            for old in self._runs(f"tags.`mlflow.parentRunId` = '{parent}' and attributes.run_name = '{name}'"):
+                self._client.delete_run(old.info.run_id)
+        tags = {"mlflow.parentRunId": parent, "status": entry.evaluation.status, "generation": entry.generation}
+        if entry.duplicate_of is not None:
+            tags["duplicate_of"] = entry.duplicate_of
+        run = self._client.create_run(self._experiment, run_name=name, tags=tags)
         identity = run.info.run_id
         try:
             for name, value in study.params_of(entry).items():
@@ -103,16 +108,23 @@ class MLflowCallback:
     def _parent(self, study: str) -> str:
         """Give the run of a study; found again by its tag."""
         if study not in self._parents:
-            filters = f"tags.`deap_hpo.study` = '{study}'"
-            found = self._client.search_runs([self._experiment], filters, max_results=1)
+            found = self._runs(f"tags.`deap_hpo.study` = '{study}'")
             run = found[0] if found else self._new_parent(study)
             self._parents[study] = run.info.run_id
         return self._parents[study]
+
+    def _runs(self, filters: str) -> Any:
+        return self._client.search_runs([self._experiment], filters)
 
     def _new_parent(self, study: str) -> Any:
         run = self._client.create_run(self._experiment, run_name=study, tags={"deap_hpo.study": study})
         self._client.set_terminated(run.info.run_id)  # it only holds the others
         return run
+
+
+def _replaces_another(study: Study, entry: Entry) -> bool:
+    """Tell whether an evaluation has the number of one that gave way to a retry."""
+    return any(one.number == entry.number for one in study.superseded)
 
 
 def _allowed(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from evaluators import report_curve
 
-from deap_hpo import Categorical, Float, Task, make_trainer, optimize
+from deap_hpo import Categorical, Float, Int, Study, Task, make_trainer, optimize
 from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.trackers import MLflowCallback, TensorBoardCallback
 
@@ -36,10 +36,8 @@ def test_tensorboard_has_a_run_for_each_evaluation_and_none_twice(tmp_path: Path
         assert events.Scalars("result/objective")[0].value == pytest.approx(entry.evaluation.value)
 
 
-def test_tensorboard_has_nothing_of_what_gave_way_to_a_retry(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+def retried(callback: Any, storage: Path) -> Study:
+    """A study of 4 evaluations, of which evaluation 1 failed, and was tried again."""
     failing = {1}
 
     def objective(params: dict[str, Any], number: int, report: Any) -> float:
@@ -48,13 +46,20 @@ def test_tensorboard_has_nothing_of_what_gave_way_to_a_retry(tmp_path: Path) -> 
         report(1, params["x"])
         return float(params["x"])
 
-    search = partial(optimize, objective, SPACE, algorithm="random", population=3, generations=1, progress=False)
-    search = partial(search, storage=tmp_path / "s.db", callbacks=[TensorBoardCallback(tmp_path / "tb")])
+    search = partial(optimize, objective, {"x": Int(1, 3)}, algorithm="random", population=4, generations=1, seed=1)
+    search = partial(search, storage=storage, progress=False)
     with pytest.warns(DeapHPOWarning, match="evaluation 1 of the study 'study' failed"):
-        search()
+        search(callbacks=[callback])
     failing.clear()
-    study = search(resume=True, retry_failed=True)
-    assert [entry.number for entry in study.superseded] == [1, 2]
+    return search(resume=True, retry_failed=True, callbacks=[callback])
+
+
+def test_tensorboard_has_nothing_of_what_gave_way_to_a_retry(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    study = retried(TensorBoardCallback(tmp_path / "tb"), tmp_path / "s.db")
+    assert [entry.number for entry in study.superseded] == [1, 2, 3]
     for entry in study.entries:
         folder = tmp_path / "tb" / "study" / f"evaluation-{entry.number:05d}"
         events = EventAccumulator(str(folder))
@@ -62,6 +67,23 @@ def test_tensorboard_has_nothing_of_what_gave_way_to_a_retry(tmp_path: Path) -> 
         (told,) = events.Scalars("value")
         assert told.value == pytest.approx(entry.evaluation.value)
         assert len(list(folder.iterdir())) == 2  # the scalars, and the hyperparameters
+
+
+def test_mlflow_has_nothing_of_what_gave_way_to_a_retry(tmp_path: Path, monkeypatch: Any) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    study = retried(MLflowCallback("mine", uri), tmp_path / "s.db")
+    client = mlflow.MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id], "tags.generation = '0'")
+    assert {run.info.run_name for run in runs} == {f"study-{number:05d}" for number in range(4)}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == len(study.entries) == 4
+    answered = {run.info.run_name: run.data.tags.get("duplicate_of") for run in runs}
+    for entry in study.entries:
+        answer = None if entry.duplicate_of is None else str(entry.duplicate_of)
+        assert answered[f"study-{entry.number:05d}"] == answer
+    assert any(answered.values())
 
 
 def test_curves_are_named_by_what_they_are_of(digits_task: Task, tmp_path: Path) -> None:
