@@ -191,6 +191,9 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Number of seeds; each method runs with each of them.")] = 10,
     budget: Annotated[int, typer.Option(help="Trainings of each run, or the epochs of as many.")] = 60,
     repeats: Annotated[int, typer.Option(help="Number of fresh seeds to train the choice of a run with.")] = 3,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try failed trainings again, of runs and of their choices.")
+    ] = False,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: Json = False,
@@ -212,7 +215,14 @@ def compare(
         with errors.status("") as status:
             tell = status.update if errors.is_terminal else partial(errors.print, markup=False)
             tables = compare_methods(
-                common, parsed, experiment=experiment, seeds=seeds, budget=budget, repeats=repeats, tell=tell
+                common,
+                parsed,
+                experiment=experiment,
+                seeds=seeds,
+                budget=budget,
+                repeats=repeats,
+                retry_failed=retry_failed,
+                tell=tell,
             )
         first = load_study(f"{experiment}-{parsed[0].label}-1", storage)
         made = results(

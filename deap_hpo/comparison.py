@@ -19,7 +19,7 @@ import pandas as pd
 
 from deap_hpo.__main__ import evolve
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.checks import check_integer
+from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.configuration.assembly import check_algorithm, make_executor, make_task, trainer_of
 from deap_hpo.configuration.config import RunConfig, make_config
 from deap_hpo.configuration.methods import IN_PARTS
@@ -81,6 +81,7 @@ def compare(
     seeds: int = 10,
     budget: int = 60,
     repeats: int = 3,
+    retry_failed: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Run every method with every seed, and retrain what each has chosen; what is on record is not run again.
@@ -94,6 +95,7 @@ def compare(
             methods that train in parts (`deap_hpo.configuration.methods.IN_PARTS`, and whatever has stages), the epochs
             of that number of whole trainings; pbt trains that number of networks.
         repeats: Fresh seeds on which each choice is trained again, at least 1.
+        retry_failed: Whether trainings that failed are tried again, those of the runs and those of the choices.
         tell: Is told what is being done.
 
     Returns:
@@ -107,6 +109,9 @@ def compare(
 
     Raises:
         InputError: An argument is out of its range, a method cannot run, or the experiment has another budget.
+
+    Warns:
+        DeapHPOWarning: A choice failed when it was trained again, and so counts as infinitely bad.
     """
     if len({method.label for method in methods}) < max(2, len(methods)):
         raise InputError(
@@ -115,6 +120,7 @@ def compare(
         )
     for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
         check_integer(name, value, least)
+    check_flag("retry_failed", retry_failed)
     if config.execution.max_seconds is not None:
         raise InputError(
             "A comparison gives all runs the same trainings; execution.max_seconds would end some of them earlier. "
@@ -137,9 +143,9 @@ def compare(
             tell(f"{method.label}, seed {seed} of {seeds}")
             settings = _settings_of(config, method, f"{experiment}-{method.label}-{seed}", seed, budget)
             trainer = trainer_of(task, settings)
-            recorded = _search(settings, trainer, budget)
+            recorded = _search(settings, trainer, budget, retry_failed)
             steps = _steps(recorded)
-            chosen = _measured(recorded, steps) | _retrained(settings, trainer, recorded, repeats)
+            chosen = _measured(recorded, steps) | _retrained(settings, trainer, recorded, repeats, retry_failed)
             gap = chosen["retrained"] - chosen["best"] if minimize else chosen["best"] - chosen["retrained"]
             runs.append({"method": method.label, "seed": seed, **chosen, "gap": gap})
             anytime += [{"method": method.label, "seed": seed, **step} for step in steps]
@@ -184,8 +190,8 @@ def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget
     return settings.model_copy(update={"evolution": evolution.model_copy(update=in_epochs)})
 
 
-def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
-    """Bring a run on record, unless it is there.
+def _search(settings: RunConfig, trainer: Trainer, budget: int, retry_failed: bool) -> Recorded:
+    """Bring a run on record, unless it is there; or what of it has failed, to be tried again.
 
     Raises:
         InputError: It was begun with another budget: what is laid out by the budget, and what a smaller one would
@@ -193,9 +199,10 @@ def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
     """
     name, storage = str(settings.study.name), settings.study.storage
     try:
-        attributes = load_study(name, storage).attributes
+        known = load_study(name, storage)
+        attributes, failed = known.attributes, any(one.evaluation.status == "failed" for one in known.entries)
     except InputError:  # not begun
-        attributes = {}
+        attributes, failed = {}, False
     evolution = settings.evolution.model_dump(mode="json")
     for limit in ("max_evaluations", "max_epochs"):
         begun = attributes.get("config", {}).get("evolution", evolution)[limit]
@@ -204,10 +211,10 @@ def _search(settings: RunConfig, trainer: Trainer, budget: int) -> Recorded:
                 f"The run {name!r} is on record with {limit} = {begun}, and cannot go on with {evolution[limit]}. "
                 "Give the experiment the budget that it was begun with, or another name."
             )
-    if "comparison" not in attributes:
+    if not attributes.get("comparison") or (retry_failed and failed):
         start = perf_counter()
         with suppress(BudgetSpent):
-            evolve(settings, trainer, resume=True, verbose=False)
+            evolve(settings, trainer, resume=True, retry_failed=retry_failed, verbose=False)
         note(name, storage, "comparison", {"budget": budget, "wall_seconds": perf_counter() - start})
     return load_study(name, storage)
 
@@ -225,13 +232,8 @@ def _steps(recorded: Recorded) -> list[dict[str, Any]]:
     return steps
 
 
-def _choice(recorded: Recorded) -> Entry | None:
-    """The evaluation that a run has chosen; None where none has ended with a finite value."""
-    return find_best(recorded.entries, recorded.directions[0])
-
-
 def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    choice = _choice(recorded)
+    choice = find_best(recorded.entries, recorded.directions[0])
     return {
         "best": choice.evaluation.value if choice else worst_values(recorded.directions)[0],
         "trainings": steps[-1]["training"],
@@ -242,12 +244,15 @@ def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]
     }
 
 
-def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeats: int) -> dict[str, float]:
+def _retrained(
+    settings: RunConfig, trainer: Trainer, recorded: Recorded, repeats: int, retry_failed: bool
+) -> dict[str, float]:
     """Train a run's choice on fresh seeds, the same ones for every method; the means of what they give.
 
     Where one of them has no value, neither has the mean: a choice that fails now and then is not to look better.
     """
-    choice, worst = _choice(recorded), worst_values(recorded.directions)[0]
+    direction = recorded.directions[0]
+    choice, worst = find_best(recorded.entries, direction), worst_values((direction,))[0]
     none = {"retrained": worst, "test_loss": math.inf, f"test_{recorded.objective_names[0]}": worst}
     if choice is None:
         return none
@@ -266,9 +271,16 @@ def _retrained(settings: RunConfig, trainer: Trainer, recorded: Recorded, repeat
         common_random_numbers=False,
         executor=make_executor(trainer, settings),
         resume=True,
+        retry_failed=retry_failed,
     ) as study:
         study.map(retraining, [Individual(choice.genes) for _ in range(repeats)])
         evaluations = [study.record[number].evaluation for number in range(repeats)]  # it may hold more, of before
+    failed = [evaluation.reason for evaluation in evaluations if evaluation.status == "failed"]
+    if failed:
+        warn(
+            f"what {recorded.name} has chosen failed when it was trained again, and counts as infinitely bad: "
+            f"{failed[0]} (when the cause is mended, --retry-failed, or retry_failed=True, tries it again)"
+        )
     if any(evaluation.status != "ok" for evaluation in evaluations):
         return none
     tested = [name for name in evaluations[0].metrics if name.startswith("test_")]

@@ -15,7 +15,7 @@ from deap_hpo import Individual, Task, make_trainer
 from deap_hpo.best import finish
 from deap_hpo.comparison import _is_of_another, compare, parse_method
 from deap_hpo.configuration.config import load_config
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation, failure
 from deap_hpo.functions.objective import Objective
 from deap_hpo.optimization import optimize
@@ -163,6 +163,56 @@ def test_a_comparison_goes_on_with_what_a_retry_has_chosen(tmp_path: Path, monke
     config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
     with pytest.raises(ReplayError, match="epochs"):  # the choice is the same
         run("trial")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_comparison_tries_again_what_failed_of_runs_and_of_choices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(CONFIG)
+    config = load_config("small.toml", ["study.storage=runs/studies.db", "training.trainer=reference"])
+    methods = [parse_method(one) for one in ("random", "fixed:params={lr=0.1,momentum=0.5}")]
+
+    def run(experiment: str, **more: Any) -> pd.DataFrame:
+        runs, _ = compare(config, methods, experiment=experiment, seeds=2, budget=2, repeats=2, **more)
+        return runs.drop(columns=["wall_seconds", "training_seconds"])
+
+    never = run("never")
+    retrain = Retraining.evaluate
+    with pytest.MonkeyPatch.context() as patch:
+        fail_first(patch)
+        patch.setattr(
+            Retraining,
+            "evaluate",
+            lambda self, request: failure("no memory") if request.number == 1 else retrain(self, request),
+        )
+        run("trial")
+    told = r"what trial-random-1 has chosen failed when it was trained again, .*: no memory \(.* --retry-failed"
+    with pytest.warns(DeapHPOWarning, match=told):
+        assert run("trial")["retrained"].eq(math.inf).all()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("deap_hpo.comparison.note", interrupted)
+        with pytest.raises(KeyboardInterrupt):  # in the middle of the retry, with which a plain run then goes on
+            run("trial", retry_failed=True)
+    assert not load_study("trial-random-1", "runs/studies.db").attributes["comparison"]
+    run("trial")
+    assert load_study("trial-random-1", "runs/studies.db").attributes["comparison"]
+    pd.testing.assert_frame_equal(run("trial", retry_failed=True), never)
+    pd.testing.assert_frame_equal(run("trial"), never)
+
+
+@pytest.mark.parametrize("flags", [[], ["--retry-failed"]])
+def test_the_command_line_hands_on_what_is_tried_again(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object, retry_failed: bool, **__: object) -> None:
+        raise InputError(f"retry_failed is {retry_failed}")
+
+    monkeypatch.setattr("deap_hpo.comparison.compare", asked)
+    assert f"retry_failed is {bool(flags)}" in call("compare", "random", "tpe", *flags).output
 
 
 def test_a_choice_is_another_one_with_other_genes_or_another_schedule(tmp_path: Path, digits_task: Task) -> None:

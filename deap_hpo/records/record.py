@@ -158,8 +158,9 @@ class Record:
     def begin(self) -> None:
         """Note what gives way to a retry: from here on, whoever resumes the study goes on with it."""
         if self._retries and self._retries != self.attributes.get(ATTRIBUTE):
-            if "final" in self.attributes:
-                self.note("final", None)  # the network may be of what gives way
+            for key in ("final", "comparison"):  # the network may be of what gives way; the run has not ended yet
+                if key in self.attributes:
+                    self.note(key, None)
             self.note(ATTRIBUTE, self._retries)
         self._retries = None
 
