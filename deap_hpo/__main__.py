@@ -53,7 +53,8 @@ def evolve(
             first evaluations, five at least, all failed.
         ReplayError: The study was recorded with other settings.
         BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` were done, or ``execution.max_seconds`` passed.
-        StoppedEarly: ``evolution.target`` was reached, or nothing better found for ``evolution.patience`` generations.
+        StoppedEarly: ``evolution.target`` was reached, nothing better found for ``evolution.patience`` generations, or
+            a budget given where every configuration of the space has been evaluated.
     """
     # Here, so that `python -m deap_hpo --help` answers at once.
     from deap_hpo.configuration.algorithm import algorithm_of
@@ -82,7 +83,12 @@ def evolve(
         callbacks=[
             *callbacks,
             NotAllFailed(config.study.storage),
-            *early_stopping(evolution.target, evolution.patience, stages=len(evolution.stages) or 1),
+            *early_stopping(
+                evolution.target,
+                evolution.patience,
+                stages=len(evolution.stages) or 1,
+                budget=evolution.max_evaluations or evolution.max_epochs,
+            ),
         ],
         resume=resume,
         retry_failed=retry_failed,

@@ -20,7 +20,8 @@ class BudgetSpent(Exception):
 
     Attributes:
         limit: Which of them, ``max_evaluations``, ``max_epochs`` or ``max_seconds``; where a run was stopped early,
-            ``target``, ``patience`` or ``stop``. With another value of it the run goes on.
+            ``target``, ``patience`` or ``stop``. With another value of it the run goes on. Or ``space``, of which
+            nothing is left.
     """
 
     def __init__(self, message: str, limit: str) -> None:

@@ -183,7 +183,8 @@ def optimize(
     if trains_in_parts(evolution):
         evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
-    not_all_failed, stops = NotAllFailed(storage), early_stopping(target, patience, stages=len(evolution.stages) or 1)
+    not_all_failed, stages = NotAllFailed(storage), len(evolution.stages) or 1
+    stops = early_stopping(target, patience, stages=stages, budget=max_evaluations or max_epochs)
     whole = evaluator.epochs
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())

@@ -1,4 +1,4 @@
-"""Stopping a study early: at a target, or when nothing gets better any more."""
+"""Stopping a study early: at a target, when nothing gets better any more, or when nothing is left to evaluate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deap_hpo.study import Study
 
 
 class StoppedEarly(BudgetSpent):
-    """The study has reached its target, or has not become better for long enough."""
+    """The study has reached its target, has not become better for long enough, or has nothing left to evaluate."""
 
 
 class EarlyStopping:
@@ -91,8 +91,52 @@ class EarlyStopping:
         return {one.evaluation.values for one in self._front} != {one.evaluation.values for one in before}
 
 
-def early_stopping(target: float | None, patience: int | None, *, stages: int = 1) -> list[EarlyStopping]:
-    """Give the callback that stops a study early, or none where there is neither a target nor a patience.
+class Exhaustion:
+    """A study's callback that ends it where every configuration of a finite space has been evaluated.
+
+    It raises `StoppedEarly` after a generation that asked for nothing new. From there on earlier evaluations would
+    answer for whatever is asked for, and cost nothing: a budget of evaluations or epochs would never be used up. A
+    study whose record goes on from there, as earlier versions did, goes on as it was begun.
+
+    Example:
+        >>> from deap_hpo import Categorical, optimize
+        >>> study = optimize(len, {"x": Categorical(["a", "b"])}, algorithm="random", population=4, max_evaluations=10)
+        >>> len(study.entries)
+        8
+    """
+
+    def __init__(self) -> None:
+        self._goes_on = False
+
+    def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
+        """Look at a complete generation, and raise where it has shown that nothing is left."""
+        from deap_hpo.strategies.genes import is_exhausted  # imports SciPy
+
+        new = any(entry.duplicate_of is None or entry.epochs is not None for entry in entries)
+        if new or not entries or self._goes_on or study.space is None:
+            return
+        known = [entry for entry in study.record if entry.number <= entries[-1].number]
+        if not is_exhausted(study.space, (entry.genes for entry in known)):
+            return
+        self._goes_on = len(known) < len(study.record)
+        if not self._goes_on:
+            raise StoppedEarly(
+                f"The study {study.name!r} ended after {len(known)} evaluations: every configuration of its space has "
+                "been evaluated.",
+                "space",
+            )
+
+
+def early_stopping(
+    target: float | None, patience: int | None, *, stages: int = 1, budget: int | None = None
+) -> list[EarlyStopping | Exhaustion]:
+    """Give the callbacks that stop a study early.
+
+    Args:
+        target: See `EarlyStopping`; without it and `patience`, there is none.
+        patience: See `EarlyStopping`.
+        stages: See `EarlyStopping`.
+        budget: Evaluations or epochs of the study, if their number is given: then it ends where all is evaluated.
 
     Raises:
         InputError: See `EarlyStopping`.
@@ -101,4 +145,8 @@ def early_stopping(target: float | None, patience: int | None, *, stages: int = 
         >>> len(early_stopping(target=0.1, patience=None)), early_stopping(None, None)
         (1, [])
     """
-    return [] if target is None and patience is None else [EarlyStopping(target, patience, stages=stages)]
+    asked = target is not None or patience is not None
+    return [
+        *([EarlyStopping(target, patience, stages=stages)] if asked else []),
+        *([] if budget is None else [Exhaustion()]),
+    ]

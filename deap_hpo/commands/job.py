@@ -37,7 +37,7 @@ def run_job(
     trainer = trainer_of(make_task(config), config)
     evolution = config.evolution
     go_on = f"deap-hpo resume {name}{storage_option(storage)} --set "
-    ended_by = "evolution.generations"  # with another value of which there is more to train
+    ended_by: str | None = "evolution.generations"  # with another value of which there is more to train
     try:
         work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
         with ProgressDisplay(work, lines=as_json) as progress:  # else there is the logbook
@@ -50,8 +50,10 @@ def run_job(
                 verbose=not as_json,
             )
     except BudgetSpent as stop:
-        ended_by = f"{'execution' if stop.limit == 'max_seconds' else 'evolution'}.{stop.limit}"
-        errors.print(f"{escape(str(stop))} Go on with: {go_on}{ended_by}=N", soft_wrap=True)
+        section = "execution" if stop.limit == "max_seconds" else "evolution"
+        ended_by = None if stop.limit == "space" else f"{section}.{stop.limit}"
+        advice = f" Go on with: {go_on}{ended_by}=N" if ended_by else ""
+        errors.print(f"{escape(str(stop))}{advice}", soft_wrap=True)
     folder = run_folder(name, storage)
     recorded = load_study(name, storage)
     if failure_sentence(recorded):
@@ -71,7 +73,8 @@ def run_job(
             export = f"deap-hpo export {name}{storage_option(storage)}"
             network += f" (it expects normalised inputs; {export} writes it with its normalisation)"
         _print_final(recorded, final, network, figures, storage, output)
-        output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N")
+        if ended_by:
+            output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N")
 
 
 def _print_final(

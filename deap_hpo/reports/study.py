@@ -15,7 +15,7 @@ from deap_hpo.analysis.tables import best_trials, summary
 from deap_hpo.recorded import Recorded
 from deap_hpo.records.entries import find_best, params_of
 from deap_hpo.reports.screen import print_table
-from deap_hpo.strategies.genes import GeneColumns
+from deap_hpo.strategies.genes import is_exhausted
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value, plural
 
 _ENDS = ("pruned", "diverged", "failed")
@@ -152,9 +152,7 @@ def counts_sentence(recorded: Recorded) -> str:
 def _is_exhausted(recorded: Recorded) -> bool:
     """Tell whether every configuration of a finite space was evaluated."""
     space = recorded.space
-    return space is not None and GeneColumns(space).size == len(
-        {tuple(space.decode(entry.genes).items()) for entry in recorded.entries}
-    )
+    return space is not None and is_exhausted(space, (entry.genes for entry in recorded.entries))
 
 
 def failure_sentence(recorded: Recorded) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,17 @@ class GeneColumns:
                 genes = (choice == np.arange(self.bins[column])) * math.sqrt(0.5)
             columns.append(genes)
         return np.hstack(columns)
+
+
+def is_exhausted(space: Space, genomes: Iterable[Sequence[float]]) -> bool:
+    """Tell whether genomes are of every configuration of a finite space.
+
+    Example:
+        >>> from deap_hpo import Int
+        >>> is_exhausted(Space({"n": Int(1, 2)}), [[0.1], [0.2]]), is_exhausted(Space({"n": Int(1, 2)}), [[0.1], [0.7]])
+        (False, True)
+    """
+    return GeneColumns(space).size == len({tuple(space.decode(genome).items()) for genome in genomes})
 
 
 def _size(space: Space, bins: dict[str, float]) -> float:
