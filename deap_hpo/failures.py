@@ -10,6 +10,7 @@ from deap_hpo.errors import InputError, ResultError, warn
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.storage import storage_option
 
+_RESULT_ERROR = f"{ResultError.__module__}.{ResultError.__qualname__}: "  # as a traceback names it
 _ENOUGH = 5  # to tell that it is not the hyperparameters
 
 
@@ -77,7 +78,7 @@ class NotAllFailed:
         self._new += 1
         if entry.evaluation.status != "failed" or self._new > _ENOUGH:
             return
-        sure = entry.evaluation.reason.startswith(f"{ResultError.__module__}.{ResultError.__qualname__}")
+        sure = entry.evaluation.reason.startswith(_RESULT_ERROR)
         if sure or len({one.evaluation.reason for one in study.record}) == 1:  # always the same, not one or the other
             self.check(study, least=1 if sure else _ENOUGH)
 
@@ -110,4 +111,7 @@ class NotAllFailed:
             mended += f"try again ({retry}), or delete what is on record (`deap-hpo delete {study.name}{option}`)."
         one = len(first) == 1
         failed = "The first evaluation failed" if one else f"All of the first {len(first)} evaluations failed"
-        raise InputError(f"{failed}{said} The first one said:\n\n{first[0].evaluation.error.strip()}\n\n{mended}")
+        evaluation = first[0].evaluation
+        reason, whole = evaluation.reason.removeprefix(_RESULT_ERROR).rstrip("."), evaluation.error.strip()
+        at_length = "" if whole == evaluation.reason else f"\n\n{whole}"  # a traceback
+        raise InputError(f"{failed}{said} {'It' if one else 'The first one'} said: {reason}. {mended}{at_length}")

@@ -655,8 +655,11 @@ def test_a_run_whose_evaluations_all_fail_ends_early_with_the_reason(here: Path)
     )
     ended = call("run", "broken.py:task", "--executor", "serial", "--set", "evolution.population=6")
     assert ended.exit_code == 2
-    assert "All of the first 5 evaluations failed" in ended.stderr
-    assert "RuntimeError: no such layer" in ended.stderr
+    said = (
+        "All of the first 5 evaluations failed. The first one said: RuntimeError: no such layer. When the objective is"
+    )
+    assert said in ended.stderr
+    assert ended.stderr.endswith("RuntimeError: no such layer\n")
     assert count_recorded("broken") == 5
 
 
