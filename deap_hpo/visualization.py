@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from deap_hpo.analysis.fronts import front_table
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.names import curves_of, value_name
+from deap_hpo.drawable import check_drawable, check_study
 from deap_hpo.errors import InputError, hint
 from deap_hpo.plotting import impact, lineage, pareto
 from deap_hpo.plotting import study as trials_drawn
@@ -36,7 +37,7 @@ def plot_optimization_history(study: Results) -> Figure:
         study: The study, run or on record; of several objectives, the first is drawn.
 
     Raises:
-        InputError: No evaluation ended well.
+        InputError: It is no study, or no evaluation ended well.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -96,6 +97,7 @@ def plot_pareto_front(study: Results) -> Figure:
         >>> plot_pareto_front(study).axes[0].get_ylabel()
         'loss (less is better)'
     """
+    check_study(study)
     if len(study.directions) < 2:
         raise InputError(f"A Pareto front is of several objectives; the study {study.name!r} has one.")
     check_drawable(study)
@@ -254,25 +256,10 @@ def evidence_of(study: Results) -> Evidence:
         >>> evidence = evidence_of(study)
         >>> figures = [draw(study, evidence=evidence) for draw in (plot_param_importances, plot_partial_dependence)]
     """
+    check_study(study)
     from deap_hpo.analysis.evidence import Evidence  # and with it scikit-learn, which takes seconds
 
     return Evidence.of(study.trials_dataframe(), space_of(study), study.directions[0])
-
-
-def check_drawable(study: Results) -> None:
-    """Check that a study has something to draw.
-
-    Raises:
-        InputError: No evaluation ended well and keeps its constraints.
-
-    Example:
-        >>> from deap_hpo import Float, optimize
-        >>> check_drawable(optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, max_evaluations=3))
-    """
-    if not any(entry.evaluation.feasible for entry in study.entries):
-        raise InputError(
-            f"The study {study.name!r} has no evaluation to draw that ended well and keeps its constraints."
-        )
 
 
 def _trials(study: Results) -> pd.DataFrame:

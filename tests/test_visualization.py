@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -70,6 +72,32 @@ def points(figure: Figure, panel: int = 0) -> set[tuple[float, float]]:
     for dots in figure.axes[panel].collections:
         drawn += [(float(x), float(y)) for x, y in np.ma.filled(dots.get_offsets())]
     return {(round(x, 9), round(y, 9)) for x, y in drawn}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        drawing.plot_optimization_history,
+        drawing.plot_intermediate_values,
+        drawing.plot_pareto_front,
+        drawing.plot_slice,
+        drawing.plot_lineage,
+        drawing.plot_param_importances,
+        drawing.plot_partial_dependence,
+        drawing.plot_interactions,
+    ],
+)
+def test_what_is_no_study_is_refused(draw: Callable[..., Figure], run: Results) -> None:
+    others = {
+        "'run'": "run",
+        r"one of type optuna\.study\.study\.Study\.": optuna.create_study(),
+        r"one of type pandas\..*DataFrame\.": run.trials_dataframe(),
+        "None": None,
+        r"one of type types\.SimpleNamespace, whose attribute `study` is one\.": SimpleNamespace(study=run),
+    }
+    for said, other in others.items():
+        with pytest.raises(InputError, match=rf"^study must be .* `load_study\(name, storage\)` reads; got {said}"):
+            draw(other)
 
 
 def test_the_history_has_every_evaluation(study: Results) -> None:
