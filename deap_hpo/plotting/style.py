@@ -116,11 +116,12 @@ def to_svg(figure: Figure) -> bytes:
 def label_values(axes: Axes, name: str, direction: Direction = "minimize") -> None:
     """Label the axis of values; on a log scale where all are positive and small ones are the good ones, as with losses.
 
-    Losses differ most where they are small; accuracies would be crowded where they are high.
+    Losses differ most where they are small; accuracies would be crowded where they are high. Where all values are equal
+    there are no decades between them, and a log scale would show those around.
     """
     axes.set_ylabel(literal(name))
     low, high = axes.dataLim.y0, axes.dataLim.y1
-    if low <= 0 or direction != "minimize":
+    if low <= 0 or low == high or direction != "minimize":
         return
     axes.set_yscale("log")
     number_log_scale(axes.yaxis, low, high)

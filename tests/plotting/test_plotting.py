@@ -292,6 +292,18 @@ def test_every_axis_of_losses_has_numbers_and_no_number_twice(
         assert set(labels) <= set(shown)
 
 
+@pytest.mark.parametrize("value", [0.5, 1e-7, 12345.678])
+def test_values_that_are_all_equal_have_a_linear_axis_around_them(value: float) -> None:
+    with style.style():
+        figure, axes = plt.subplots()
+        axes.plot([0, 1], [value, value])
+        style.label_values(axes, "loss")
+        low, high = axes.get_ylim()
+    plt.close(figure)
+    assert axes.get_yscale() == "linear"
+    assert 0.9 * value < low < value < high < 1.1 * value
+
+
 @pytest.mark.parametrize(
     ("choices", "scale"), [((16, 32, 64, 128), "linear"), ((1e-4, 1e-3, 1e-2), "log"), ((0, 1, 100), "linear")]
 )
