@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,13 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import BROKEN, BROKEN_LOOK, label_values, literal, log_scale, style
 
 _DECADES = 30.0  # largest by smallest value from which an axis is logarithmic
-_APART = 12.0  # points on paper that two numbers need between them
+_APART = 12.0  # points on paper from one point with a number to the next
+_GAP = 3.0  # points on paper between two numbers
 
 
 @style()
@@ -61,19 +64,29 @@ def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions
     figure.legend([handles[i] for i in shown], [labels[i] for i in shown], loc="outside lower center", ncols=3)
     figure.suptitle("Pareto front: what no other evaluation beats in everything")
     figure.draw_without_rendering()  # which lays it out
-    for axes, (name, _) in zip(grid[0], others, strict=True):
-        _number(axes, front.set_index("number")[[f"values_{name}", first]])
+    for axes, (name, direction) in zip(grid[0], others, strict=True):
+        _number(axes, front.set_index("number")[[f"values_{name}", first]], rising=direction != directions[0])
     return figure
 
 
-def _number(axes: Axes, points: pd.DataFrame) -> None:
-    """Write its number, by which ``export --evaluation`` knows an evaluation, beside each point that has room."""
-    written: list[NDArray[np.float64]] = []
+def _number(axes: Axes, points: pd.DataFrame, *, rising: bool) -> None:
+    """Write its number, by which ``export --evaluation`` knows an evaluation, beside each point that has room.
+
+    Where the front is rising, it stands to the left, where no other point of the front is.
+    """
+    beside: dict[str, Any] = {"xytext": (-5, 4), "ha": "right"} if rising else {"xytext": (5, 4), "ha": "left"}
+    written: list[tuple[NDArray[np.float64], Bbox]] = []
+    point = axes.figure.get_dpi() / 72  # in pixels
     for number, at in points.iterrows():
-        place = axes.transData.transform(at.to_numpy(dtype=float)) * 72 / axes.figure.get_dpi()
-        if all(np.hypot(*(place - other)) > _APART for other in written):
-            axes.annotate(str(number), at, xytext=(5, 4), textcoords="offset points", fontsize=7)
-            written.append(place)
+        place = axes.transData.transform(at.to_numpy(dtype=float)) / point
+        if any(np.hypot(*(place - other)) <= _APART for other, _ in written):
+            continue
+        text = axes.annotate(str(number), at, **beside, textcoords="offset points", fontsize=7)
+        box = text.get_window_extent().padded(_GAP / 2 * point)
+        if any(box.overlaps(other) for _, other in written):
+            text.remove()
+        else:
+            written.append((place, box))
 
 
 def _labelled(name: str, direction: Direction) -> str:

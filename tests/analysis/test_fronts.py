@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -317,6 +319,22 @@ def test_points_of_the_front_have_their_numbers_where_there_is_room() -> None:
     table = front_table(study.entries, study.directions, study.objective_names)
     figure = plot_pareto_front(table, study.objective_names, study.directions)
     assert sorted(text.get_text() for text in figure.axes[0].texts) == ["0", "1", "3"]
+
+
+@pytest.mark.parametrize("rising", [False, True])
+def test_numbers_of_a_front_overlap_neither_each_other_nor_its_points(rising: bool) -> None:
+    points = 60
+    along = np.linspace(0.1, 1.0, points)
+    table = pd.DataFrame({"values_a": along if rising else 1.1 - along, "values_b": along, "number": range(points)})
+    table = table.assign(number=table["number"] + 1000, generation=0, violation=0.0, front=True)
+    figure = plot_pareto_front(table, ["a", "b"], ["maximize" if rising else "minimize", "minimize"])
+    (axes, *_) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    places = axes.transData.transform(table[["values_b", "values_a"]].to_numpy())
+    plt.close(figure)
+    assert len(boxes) > 8
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert not any(box.contains(*place) for box in boxes for place in places)
 
 
 def test_dollars_in_the_names_of_objectives_are_drawn_as_they_are(tmp_path: Path) -> None:
