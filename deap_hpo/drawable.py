@@ -1,11 +1,19 @@
-"""What figures can be drawn of: a study, run or on record, of which an evaluation ended well."""
+"""What a study gives to its figures: evaluations, goal, hyperparameters and evidence, or an error that says why not."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from deap_hpo.errors import InputError, shown
-from deap_hpo.results import Results
+import pandas as pd
+
+from deap_hpo.analysis.names import value_name
+from deap_hpo.errors import InputError, hint, shown
+from deap_hpo.results import Results, space_of
+from deap_hpo.search_space.space import Space
+
+if TYPE_CHECKING:
+    from deap_hpo.analysis.evidence import Evidence
 
 
 def check_study(study: Any) -> None:
@@ -46,3 +54,73 @@ def check_drawable(study: Results) -> None:
         raise InputError(
             f"The study {study.name!r} has no evaluation to draw that ended well and keeps its constraints."
         )
+
+
+def trials_of(study: Results) -> pd.DataFrame:
+    """Give the table of a study that has something to draw; see `check_drawable`.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> len(trials_of(optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, max_evaluations=3)))
+        3
+    """
+    check_drawable(study)
+    return study.trials_dataframe()
+
+
+def goal_of(study: Results) -> dict[str, Any]:
+    """Give the arguments of a figure that say what the objective is called, and which values are the good ones.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> goal_of(optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, max_evaluations=3))
+        {'value_name': 'value', 'direction': 'minimize'}
+    """
+    return {"value_name": value_name(study), "direction": study.directions[0]}
+
+
+def part_of(space: Space, params: Sequence[str]) -> Space:
+    """Give the part of a space that has the names asked for.
+
+    Raises:
+        InputError: There is no such hyperparameter, or none is asked for.
+
+    Example:
+        >>> from deap_hpo import Float
+        >>> list(part_of(Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}), ["y"]))
+        ['y']
+    """
+    if isinstance(params, str) or not params:
+        raise InputError(f"params must be a list of at least one hyperparameter's name; got {params!r}.")
+    for name in params:
+        if name not in space:
+            raise InputError(f"params: the study has no hyperparameter {name!r}. {hint(name, space)}")
+    return Space({name: one for name, one in space.items() if name in params})
+
+
+def evidence_of(study: Results) -> Evidence:
+    """Give the evaluations that tell what hyperparameters do, and what they tell; see `deap_hpo.analysis.evidence`.
+
+    Raises:
+        InputError: There are fewer than 20, too few that differ, or the study has no space.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> study = optimize(lambda params: params["x"] ** 2, {"x": Float(-1.0, 1.0)}, max_evaluations=30, seed=1)
+        >>> evidence = evidence_of(study)
+        >>> from deap_hpo.visualization import plot_param_importances, plot_partial_dependence
+        >>> figures = [draw(study, evidence=evidence) for draw in (plot_param_importances, plot_partial_dependence)]
+    """
+    check_study(study)
+    from deap_hpo.analysis.evidence import Evidence  # and with it scikit-learn, which takes seconds
+
+    return Evidence.of(study.trials_dataframe(), space_of(study), study.directions[0])
+
+
+def _trials(study: Results) -> pd.DataFrame:
+    check_drawable(study)
+    return study.trials_dataframe()
+
+
+def _goal(study: Results) -> dict[str, Any]:
+    return {"value_name": value_name(study), "direction": study.directions[0]}

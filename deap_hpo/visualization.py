@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from deap_hpo.analysis.fronts import front_table
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.names import curves_of, value_name
-from deap_hpo.drawable import check_drawable, check_study
-from deap_hpo.errors import InputError, hint
-from deap_hpo.plotting import impact, lineage, pareto
+from deap_hpo.drawable import check_drawable, check_study, goal_of, part_of, trials_of
+from deap_hpo.drawable import evidence_of as evidence_of  # asked for here, with what draws it
+from deap_hpo.errors import InputError
+from deap_hpo.plotting import impact, lineage, parallel, pareto
 from deap_hpo.plotting import study as trials_drawn
 from deap_hpo.plotting.panels import MOST_PANELS, entitled, panels
 from deap_hpo.results import Results, space_of
@@ -45,7 +45,7 @@ def plot_optimization_history(study: Results) -> Figure:
         >>> plot_optimization_history(study).axes[0].get_ylabel()
         'value'
     """
-    return trials_drawn.plot_optimization_history(_trials(study), **_goal(study))
+    return trials_drawn.plot_optimization_history(trials_of(study), **goal_of(study))
 
 
 def plot_intermediate_values(study: Results) -> Figure:
@@ -122,10 +122,31 @@ def plot_slice(study: Results, params: Sequence[str] | None = None) -> Figure:
         >>> plot_slice(study, ["y"]).axes[0].get_xlabel()
         'y'
     """
-    trials, space, which = _trials(study), space_of(study), ""
-    if params is None:
-        params, which = panels(space, _important_if_any(study) if len(space) > MOST_PANELS else None)
-    return entitled(trials_drawn.plot_slice(trials, _of(space, params), **_goal(study)), which)
+    trials, shown, which = trials_of(study), *_shown(study, params)
+    return entitled(trials_drawn.plot_slice(trials, shown, **goal_of(study)), which)
+
+
+def plot_parallel_coordinate(study: Results, params: Sequence[str] | None = None) -> Figure:
+    """Draw every evaluation as a line through its hyperparameters to its value; the better, the darker.
+
+    Args:
+        study: The study; of several objectives, the first is drawn.
+        params: As for `plot_slice`.
+
+    Raises:
+        InputError: As for `plot_slice`.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> space = {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}
+        >>> study = optimize(lambda params: params["x"] ** 2, space, max_evaluations=20, seed=1)
+        >>> [label.get_text() for label in plot_parallel_coordinate(study).axes[0].get_xticklabels()]
+        ['x', 'y', 'value']
+    """
+    trials, shown, which = trials_of(study), *_shown(study, params)
+    figure = parallel.plot_parallel_coordinate(trials, shown, **goal_of(study))
+    figure.axes[0].set_title(f"{figure.axes[0].get_title()}{which}")
+    return figure
 
 
 def plot_lineage(study: Results) -> Figure:
@@ -152,7 +173,7 @@ def plot_lineage(study: Results) -> Figure:
     if all(entry.start_from is None for entry in study.entries):
         raise InputError(f"In the study {study.name!r} no training went on from another: there is no lineage to draw.")
     space, direction = space_of(study), study.directions[0]
-    return lineage.plot_lineage(lineage_table(study.entries, space, direction), space, **_goal(study))
+    return lineage.plot_lineage(lineage_table(study.entries, space, direction), space, **goal_of(study))
 
 
 def plot_param_importances(study: Results, *, evidence: Evidence | None = None) -> Figure:
@@ -202,8 +223,8 @@ def plot_partial_dependence(
     evidence, which = evidence or evidence_of(study), ""
     if params is None:
         params, which = panels(evidence.space, evidence.important)
-    table, shown = partial_dependence(evidence.model), _of(evidence.space, params)
-    return entitled(impact.plot_partial_dependence(table, evidence.trials, shown, **_goal(study)), which)
+    table, shown = partial_dependence(evidence.model), part_of(evidence.space, params)
+    return entitled(impact.plot_partial_dependence(table, evidence.trials, shown, **goal_of(study)), which)
 
 
 def plot_interactions(
@@ -231,7 +252,7 @@ def plot_interactions(
     from deap_hpo.analysis.impact import interactions
 
     evidence = evidence or evidence_of(study)
-    asked = evidence.important if params is None else list(_of(evidence.space, params))
+    asked = evidence.important if params is None else list(part_of(evidence.space, params))
     shown = [name for name in asked if evidence.space[name].size > 1]
     if params is None:
         shown = shown[:_MOST_IN_PAIRS]
@@ -244,41 +265,12 @@ def plot_interactions(
     return impact.plot_interactions(maps, evidence.trials, evidence.space, value_name=value_name(study))
 
 
-def evidence_of(study: Results) -> Evidence:
-    """Give the evaluations that tell what hyperparameters do, and what they tell; see `deap_hpo.analysis.evidence`.
-
-    Raises:
-        InputError: There are fewer than 20, too few that differ, or the study has no space.
-
-    Example:
-        >>> from deap_hpo import Float, optimize
-        >>> study = optimize(lambda params: params["x"] ** 2, {"x": Float(-1.0, 1.0)}, max_evaluations=30, seed=1)
-        >>> evidence = evidence_of(study)
-        >>> figures = [draw(study, evidence=evidence) for draw in (plot_param_importances, plot_partial_dependence)]
-    """
-    check_study(study)
-    from deap_hpo.analysis.evidence import Evidence  # and with it scikit-learn, which takes seconds
-
-    return Evidence.of(study.trials_dataframe(), space_of(study), study.directions[0])
-
-
-def _trials(study: Results) -> pd.DataFrame:
-    check_drawable(study)
-    return study.trials_dataframe()
-
-
-def _goal(study: Results) -> dict[str, Any]:
-    return {"value_name": value_name(study), "direction": study.directions[0]}
-
-
-def _of(space: Space, params: Sequence[str]) -> Space:
-    """The part of a space that has the given names."""
-    if isinstance(params, str) or not params:
-        raise InputError(f"params must be a list of at least one hyperparameter's name; got {params!r}.")
-    for name in params:
-        if name not in space:
-            raise InputError(f"params: the study has no hyperparameter {name!r}. {hint(name, space)}")
-    return Space({name: one for name, one in space.items() if name in params})
+def _shown(study: Results, params: Sequence[str] | None) -> tuple[Space, str]:
+    """The hyperparameters to draw, and what a title says of them."""
+    space, which = space_of(study), ""
+    if params is None:
+        params, which = panels(space, _important_if_any(study) if len(space) > MOST_PANELS else None)
+    return part_of(space, params), which
 
 
 def _important_if_any(study: Results) -> list[str] | None:

@@ -81,6 +81,7 @@ def points(figure: Figure, panel: int = 0) -> set[tuple[float, float]]:
         drawing.plot_intermediate_values,
         drawing.plot_pareto_front,
         drawing.plot_slice,
+        drawing.plot_parallel_coordinate,
         drawing.plot_lineage,
         drawing.plot_param_importances,
         drawing.plot_partial_dependence,

@@ -11,14 +11,13 @@ from matplotlib.figure import Figure
 
 from deap_hpo.analysis.fronts import hypervolumes
 from deap_hpo.analysis.names import curves_of
-from deap_hpo.drawable import check_drawable
+from deap_hpo.drawable import check_drawable, evidence_of
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.panels import entitled, panels
 from deap_hpo.plotting.style import save
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.study import counts_sentence
 from deap_hpo.visualization import (
-    evidence_of,
     plot_intermediate_values,
     plot_lineage,
     plot_optimization_history,

@@ -1,0 +1,106 @@
+"""Parallel coordinates of a study, from the table of `deap_hpo.analysis.tables`: a line an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from deap_hpo.evaluation import Direction
+from deap_hpo.plotting.style import COLORS, has_names, kinds, rows_in_use, style, wrapped
+from deap_hpo.search_space.space import Categorical, Hyperparameter, Int, Space
+
+_TICKS = 5
+_MOST_CHOICES = 12  # of which each has its name
+_NOT_IN_USE = -0.12  # below the axis, where nothing else is
+_DISTINCT = 60  # lines, of which more are the paler
+_WORST, _BEST = 0.2, 0.85  # shades of grey
+
+
+@style()
+def plot_parallel_coordinate(
+    trials: pd.DataFrame, space: Space, *, value_name: str = "validation loss", direction: Direction = "minimize"
+) -> Figure:
+    """Draw every evaluation as a line through its hyperparameters to its value; the better, the darker.
+
+    Each hyperparameter has an axis of its own, on its scale; below it pass those in which it is not in use. The value's
+    is logarithmic where all are positive and small ones are the good ones. What has no value, breaks a constraint,
+    repeats another or was pruned is left out.
+
+    Args:
+        trials: As returned by `deap_hpo.analysis.tables.trials_table`.
+        space: The search space: it gives names and scales.
+        value_name: What the objective is called.
+        direction: Which values are the good ones.
+    """
+    whole = trials[kinds(trials).eq("evaluation")]
+    rows = whole.sort_values("value", ascending=direction == "maximize", kind="stable")  # the best comes last, on top
+    values = rows["value"].to_numpy(float)
+    log = direction == "minimize" and bool(values.min() > 0)
+    columns = [_heights(rows, f"params_{name}", one) for name, one in space.items()]
+    lines = np.stack([*columns, _between(values, log)], axis=1)
+    figure, axes = plt.subplots(figsize=(max(4.8, 1.4 * lines.shape[1]), 4.0))
+    segments = np.stack([np.broadcast_to(np.arange(lines.shape[1]), lines.shape), lines], axis=2)
+    shades = np.linspace(_WORST, _BEST, len(lines))  # by rank: one that learnt nothing does not take the scale from all
+    greys = plt.get_cmap("Greys")(shades)
+    pale = min(1.0, _DISTINCT / len(lines)) ** 0.5
+    axes.add_collection(LineCollection(list(segments), colors=greys, alpha=pale, lw=1))
+    best = f"best (evaluation {rows['number'].iloc[-1]})"
+    axes.plot(*segments[-1].T, color=COLORS[1], lw=2.5, marker="o", ms=4, label=best, zorder=3)
+    for at, (one, column) in enumerate(zip(space.values(), columns, strict=True)):
+        heights, names = _ticks(one)
+        gaps = [(_NOT_IN_USE, "not in use")] if min(column) < 0 else []
+        _draw_axis(axes, at, [*heights, *(at for at, _ in gaps)], [*names, *(name for _, name in gaps)])
+    places = np.linspace(0, 1, _TICKS).tolist() if np.ptp(values) else [0.5]
+    _draw_axis(axes, len(space), places, [f"{one:.3g}" for one in _values_at(np.array(places), values, log)])
+    axes.set_xticks(range(lines.shape[1]), [wrapped(name, 14) for name in (*space, value_name)])
+    axes.set(xlim=(-0.5, len(space) + 0.3), ylim=(-0.2 if (lines < 0).any() else -0.05, 1.05), yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.set_title("Hyperparameters of every evaluation")
+    figure.legend(loc="outside lower center")
+    return figure
+
+
+def _heights(rows: pd.DataFrame, column: str, hyperparameter: Hyperparameter) -> Any:
+    """Where the values of a hyperparameter are on its axis, from 0 to 1: where their genes are."""
+    used = rows_in_use(rows, column).index
+    exact = int if isinstance(hyperparameter, Int) else lambda value: value  # a column with gaps has no whole numbers
+    return [hyperparameter.encode(exact(rows.at[i, column])) if i in used else _NOT_IN_USE for i in rows.index]
+
+
+def _ticks(hyperparameter: Hyperparameter) -> tuple[list[float], list[str]]:
+    """Heights and names of the ticks of a hyperparameter's axis: all choices, if they are not too many."""
+    several = _MOST_CHOICES if isinstance(hyperparameter, Categorical) else _TICKS
+    values = hyperparameter.grid(several)
+    heights = [hyperparameter.encode(one) for one in values]  # type: ignore[arg-type]
+    return heights, [wrapped(str(one), 12) if has_names(hyperparameter) else f"{one:.3g}" for one in values]
+
+
+def _between(values: Any, log: bool) -> Any:
+    """Heights of values between the lowest and the highest."""
+    scaled = np.log(values) if log else values
+    width = np.ptp(scaled)
+    return (scaled - scaled.min()) / width if width else np.full(len(values), 0.5)
+
+
+def _values_at(heights: Any, values: Any, log: bool) -> Any:
+    """The values at heights, the other way round."""
+    low, high = (np.log(values.min()), np.log(values.max())) if log else (values.min(), values.max())
+    at = low + heights * (high - low)
+    return np.exp(at) if log else at
+
+
+def _draw_axis(axes: Axes, at: int, heights: Sequence[float], names: Sequence[str]) -> None:
+    axes.plot([at, at], [0, 1], color="0.3", lw=1, zorder=2)
+    for height, name in zip(heights, names, strict=True):
+        axes.plot([at - 0.03, at], [height, height], color="0.3", lw=1, zorder=2)
+        box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75}
+        axes.text(at - 0.05, height, name, ha="right", va="center", fontsize=7, bbox=box, zorder=4)
