@@ -1,4 +1,4 @@
-"""Random numbers as functions of a key: initial weights, batch order and dropout masks.
+"""Random numbers as functions of a key: initial weights, batch order and masks.
 
 A member of a population has to train to the same network whether it is alone or among sixty-four, and in whichever
 order. Drawing from a shared generator cannot give that; hashing (seed, purpose, step, element) can.
@@ -10,13 +10,10 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from deap_hpo.interruption import undisturbed
 from deap_hpo.training.stackable import NotStackable
@@ -128,8 +125,13 @@ def keyed_permutation(size: int, seed: int, epoch: int) -> Tensor:
     return torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).permutation(size))
 
 
-def _int32(value: int) -> int:
-    """Wrap a Python integer to the signed 32 bits that torch's int32 arithmetic wraps to."""
+def int32(value: int) -> int:
+    """Wrap a Python integer to the signed 32 bits that torch's int32 arithmetic wraps to.
+
+    Example:
+        >>> int32(2**31), int32(5)
+        (-2147483648, 5)
+    """
     return (value + 2**31) % 2**32 - 2**31
 
 
@@ -138,17 +140,23 @@ def _int32(value: int) -> int:
 # index and a key have nothing in common. torch has no unsigned 32-bit shift: the mask makes it one.
 def _mix_index(x: Tensor) -> Tensor:
     x = x ^ ((x >> 16) & 0xFFFF)
-    x = x * _int32(0x7FEB352D)
+    x = x * int32(0x7FEB352D)
     x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * _int32(0x846CA68B)
+    x = x * int32(0x846CA68B)
     return x ^ ((x >> 16) & 0xFFFF)
 
 
-def _mix_key(x: Tensor) -> Tensor:
+def mix_key(x: Tensor) -> Tensor:
+    """Hash keys, int32 of any shape.
+
+    Example:
+        >>> mix_key(torch.tensor([1, 2], dtype=torch.int32)).tolist()
+        [-2032993677, 229111015]
+    """
     x = x ^ ((x >> 16) & 0xFFFF)
-    x = x * _int32(0x21F0AAAD)
+    x = x * int32(0x21F0AAAD)
     x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * _int32(0x735A2D97)
+    x = x * int32(0x735A2D97)
     return x ^ ((x >> 15) & 0x1FFFF)
 
 
@@ -164,8 +172,8 @@ def step_keys(keys: Tensor, step: int | Tensor) -> Tensor:
         keys: int32, any shape ([P] for a population, [] for one member).
         step: Steps trained so far; a 0-dim int32 tensor where no host value may enter (CUDA graphs).
     """
-    offset = step * _int32(0x85EBCA6B) if isinstance(step, Tensor) else _int32(step * 0x85EBCA6B)
-    return _mix_key(_mix_key(keys) + offset)
+    offset = step * int32(0x85EBCA6B) if isinstance(step, Tensor) else int32(step * 0x85EBCA6B)
+    return mix_key(mix_key(keys) + offset)
 
 
 _INDEX_HASHES: dict[tuple[int, str], Tensor] = {}
@@ -198,96 +206,9 @@ def keyed_mask(shape: torch.Size, p: float | Tensor, key: Tensor) -> Tensor:
     Each 32-bit hash decides for two elements, 16 bits each.
     """
     count = shape.numel()
-    hashes = _mix_key(_index_hashes((count + 1) // 2, key.device) + key)
+    hashes = mix_key(_index_hashes((count + 1) // 2, key.device) + key)
     if isinstance(p, Tensor):
         threshold: int | Tensor = ((p * 65536).round().int() - 32768).clamp(max=32767)
     else:
         threshold = min(round(p * 65536), 65535) - 32768
     return hashes.view(torch.int16)[..., :count].ge(threshold).view(shape)
-
-
-# For each form that drops whole channels, the dimensions of an input that torch takes for one example.
-_UNBATCHED = {F.dropout1d: 2, F.dropout2d: 0, F.dropout3d: 4}
-
-
-class KeyedDropout(TorchFunctionMode):
-    """Within this context, dropout in any module draws its masks from `key` instead of torch's generator.
-
-    Covers `torch.nn.functional.dropout` and its channel-wise forms (1d, 2d, 3d), and so the modules built on them.
-    Each call in a forward pass has masks of its own, numbered in order of the calls. A call with a rate of 0 drops
-    nothing and is not counted.
-
-    Args:
-        key: 0-dim int32 tensor; batched under `vmap`, one per member.
-
-    Example:
-        >>> x, key = torch.ones(4, 8), member_keys([3])[0]
-        >>> with KeyedDropout(key):
-        ...     first = F.dropout(x, 0.5)
-        >>> with KeyedDropout(key):
-        ...     again = F.dropout(x, 0.5)
-        >>> torch.equal(first, again)
-        True
-
-    Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), for counter-based generation.
-    """
-
-    def __init__(self, key: Tensor) -> None:
-        super().__init__()
-        self.key = key
-        self.calls: int | Tensor = 0  # under `vmap` those of each member, once rates differ
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Answer dropout calls with keyed masks; let every other call pass."""
-        if func is F.dropout:
-            return self._drop(*args, **(kwargs or {}))
-        if func in _UNBATCHED:
-            return self._drop(*args, **(kwargs or {}), unbatched=_UNBATCHED[func])
-        return func(*args, **(kwargs or {}))
-
-    def _drop(
-        self,
-        input: Tensor,
-        p: float | Tensor = 0.5,
-        training: bool = True,
-        inplace: bool = False,
-        *,
-        unbatched: int | None = None,
-    ) -> Tensor:
-        # A rate given as a tensor is one per member, and must not steer Python: it may be 0 for some of them.
-        if not training or (not isinstance(p, Tensor) and p == 0):
-            return input
-        # By the same rule as above: a member whose rate is 0 counts no call, beside others as alone.
-        calls = self.calls = self.calls + ((p > 0).int() if isinstance(p, Tensor) else 1)
-        offset = calls * _int32(0x9E3779B9) if isinstance(calls, Tensor) else _int32(calls * 0x9E3779B9)
-        key = _mix_key(self.key + offset)
-        channels = input.dim() if unbatched is None else 1 if input.dim() == unbatched else 2
-        shape = torch.Size([*input.shape[:channels], *[1] * (input.dim() - channels)])
-        if isinstance(p, Tensor):
-            scale: float | Tensor = (1 / (1 - p)).nan_to_num(posinf=0.0).to(input.dtype)
-        else:
-            scale = 1 / (1 - p) if p < 1 else 0.0
-        mask = keyed_mask(shape, p, key).to(input.dtype).mul(scale)
-        return input.mul_(mask) if inplace else input * mask
-
-
-class Undropped(TorchFunctionMode):
-    """Within this context, dropout in evaluation mode gives its input back, whatever its rate is.
-
-    Torch would look at the rate first, which cannot be done where it is one for each member of a stack.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Answer dropout calls that drop nothing; let every other call pass."""
-        if (func is F.dropout or func in _UNBATCHED) and not _is_training(*args, **(kwargs or {})):
-            return kwargs["input"] if kwargs and "input" in kwargs else args[0]
-        return func(*args, **(kwargs or {}))
-
-
-def _is_training(input: Tensor, p: Any = 0.5, training: bool = True, inplace: bool = False) -> bool:
-    """Read what dropout is called with."""
-    return training

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Split
-from deap_hpo.training.keyed import KeyedDropout, keyed_permutation, member_keys, step_keys
+from deap_hpo.training.keyed import keyed_permutation, member_keys, step_keys
+from deap_hpo.training.keyed_dropout import KeyedDropout
 from deap_hpo.training.recipe import Recipe
 
 # A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.

@@ -19,7 +19,8 @@ from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment, training_clock
-from deap_hpo.training.keyed import keyed_generators, keyed_model, refusing_draws
+from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys, refusing_draws
+from deap_hpo.training.keyed_dropout import KeyedDropout
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
 from deap_hpo.training.outcome import combine, infeasible, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
@@ -230,7 +231,8 @@ class PopulationTrainer(BatchEvaluator):
             model = keyed_model(partial(self.task.model, **member.architecture), member.seed).to(self.device)
             examples = self.reference.data.training[: member.recipe.batch_size]
             weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-            step = step_memory(lambda: self.reference.loss(model, examples), self.device)
+            with KeyedDropout(member_keys([member.seed], self.device)[0], stacked=True):
+                step = step_memory(lambda: self.reference.loss(model, examples), self.device)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.grad is None:
                 # Torch's optimisers pass it by; a row of a stack is updated as a whole.

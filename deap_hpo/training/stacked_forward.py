@@ -11,7 +11,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from deap_hpo.training.hardware import autocast, widened
 from deap_hpo.training.inputs import Inputs, call_arguments
-from deap_hpo.training.keyed import KeyedDropout, Undropped
+from deap_hpo.training.keyed_dropout import KeyedDropout, Undropped
 from deap_hpo.training.measures import Measure
 from deap_hpo.training.stacked_networks import assigned_anew, given_rates
 
@@ -112,7 +112,7 @@ class StackedForward:
             weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs, targets: Tensor
         ) -> tuple[Tensor, Tensors]:
             then = lambda output: loss(output, targets)  # noqa: E731 - inside the context: a loss may drop out, too
-            return self._run(KeyedDropout(key), weights, buffers, rates, inputs, then)
+            return self._run(KeyedDropout(key, stacked=True), weights, buffers, rates, inputs, then)
 
         return of_one
 
@@ -122,7 +122,7 @@ class StackedForward:
         def outputs_of_one(
             weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs
         ) -> tuple[Tensor, Tensors]:
-            return self._run(KeyedDropout(key), weights, buffers, rates, inputs)
+            return self._run(KeyedDropout(key, stacked=True), weights, buffers, rates, inputs)
 
         each = None if shared else 0
         outputs_of_all = vmap(outputs_of_one, in_dims=(0, 0, 0, each, each), randomness="error")

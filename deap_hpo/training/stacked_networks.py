@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from deap_hpo.training.keyed import keyed_model
 from deap_hpo.training.stackable import NotStackable, obstacle
 from deap_hpo.training.state import fitting, network_tensors
-from deap_hpo.training.structure import DROPOUTS, Member, plain_attributes
+from deap_hpo.training.structure import RATES, Member, plain_attributes
 from deap_hpo.training.task import Task
 
 
@@ -63,9 +63,9 @@ def _initial_tensors(member: Member, network: nn.Module, device: torch.device) -
 
 
 def stacked_rates(networks: Sequence[nn.Module], device: torch.device) -> dict[str, Tensor]:
-    """Give the rates [P] of the dropouts whose rates differ between networks, by the dropout's name."""
-    dropouts = {name for name, module in networks[0].named_modules() if type(module) in DROPOUTS}
-    rates = {name: [float(n.get_submodule(name).p) for n in networks] for name in dropouts}  # type: ignore[arg-type]
+    """Give the rates [P] of the dropouts whose rates differ between networks, by the name of the module."""
+    dropouts = {name for name, module in networks[0].named_modules() if type(module) in RATES}
+    rates = {name: [_rate(network.get_submodule(name)) for network in networks] for name in dropouts}
     return {
         name: torch.tensor(values, dtype=torch.float64, device=device)
         for name, values in rates.items()
@@ -80,17 +80,22 @@ def given_rates(network: nn.Module, rates: Mapping[str, Tensor]) -> Iterator[Non
     Raises:
         NotStackable: The network has set one of them meanwhile.
     """
-    dropouts = {name: network.get_submodule(name).__dict__ for name in rates}
-    before = {name: own["p"] for name, own in dropouts.items()}
+    dropouts = {name: network.get_submodule(name) for name in rates}
+    places = {name: (module.__dict__, RATES[type(module)]) for name, module in dropouts.items()}
+    before = {name: own[rate] for name, (own, rate) in places.items()}
     try:
-        for name, own in dropouts.items():
-            own["p"] = rates[name]
+        for name, (own, rate) in places.items():
+            own[rate] = rates[name]
         yield
-        if any(own["p"] is not rates[name] for name, own in dropouts.items()):
+        if any(own[rate] is not rates[name] for name, (own, rate) in places.items()):
             raise NotStackable("the network sets dropout rates itself, which differ between members")
     finally:
-        for name, own in dropouts.items():
-            own["p"] = before[name]
+        for name, (own, rate) in places.items():
+            own[rate] = before[name]
+
+
+def _rate(dropout: nn.Module) -> float:
+    return float(getattr(dropout, RATES[type(dropout)]))
 
 
 def assigned_anew(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -133,7 +138,7 @@ class Unchanged:
         tensors = network_tensors(self._network)
         of_loss = self._loss if isinstance(self._loss, nn.Module) else nn.Module()
         kept = [(name, id(tensor), tensor._version) for name, tensor in network_tensors(of_loss).items()]
-        rates = [self._network.get_submodule(name).p for name in self._dropouts]
+        rates = [_rate(self._network.get_submodule(name)) for name in self._dropouts]
         return {
             "the network makes buffers, or changes which of its parameters are trained": {
                 name: tensor.requires_grad for name, tensor in tensors.items()

@@ -14,8 +14,11 @@ from deap_hpo.training.stackable import HOOKS, obstacle
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.tokens import PLAIN, Tokens
 
-# Their rate `p` may differ between the members of a stack: `KeyedDropout` takes one rate for each.
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+# What has a rate that may differ between the members of a stack, and its name: `KeyedDropout` takes one for each.
+RATES: dict[type[nn.Module], str] = {
+    **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), "p"),
+    nn.MultiheadAttention: "dropout",
+}
 # What every module has: its parts are looked at one by one, and of the rest only hooks and mode say what it does.
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
 _LOOKED_AT = HOOKS | {"training"}
@@ -98,7 +101,7 @@ def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
 def _attributes(module: nn.Module, tokens: Tokens) -> Iterable[tuple[str, str | None]]:
     yield "class", tokens.of(type(module))
     for name, value in sorted(vars(module).items()):
-        rate = name == "p" and type(module) in DROPOUTS
+        rate = name == RATES.get(type(module))
         if name in _LOOKED_AT or (name not in _OF_EVERY_MODULE and not rate):
             # Hooks are numbered by the process.
             yield name, tokens.of(list(value.values()) if name in HOOKS else value)

@@ -86,6 +86,18 @@ class Recurrent(nn.Module):
         return F.log_softmax(self.head(memory), dim=1)
 
 
+class Transformer(nn.Module):
+    """Reads an image row by row, by attention."""
+
+    def __init__(self, dropout=0.1):
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return F.log_softmax(self.head(self.encoder(x.squeeze(1)).flatten(1)), dim=1)
+
+
 class _Double(nn.Module):
     def __init__(self, network):
         super().__init__()
@@ -152,4 +164,5 @@ STACKABLE = {
     "residual": (ResidualNet, digits),
     "recurrent": (Recurrent, digits),
     "in place": (DroppingInPlace, digits),
+    "transformer": (Transformer, digits),
 }

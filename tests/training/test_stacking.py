@@ -46,6 +46,20 @@ class Rows(nn.Module):
         return output[0] if isinstance(output, tuple) else output
 
 
+class Attending(nn.Module):
+    """Causal attention as small language models write it."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(8, 24)
+
+    def forward(self, rows):
+        query, key, value = self.project(rows).unflatten(-1, (2, 12)).transpose(1, 2).chunk(3, -1)
+        dropout = 0.2 if self.training else 0.0
+        output = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        return output.transpose(1, 2).flatten(2)
+
+
 class Frozen(nn.Module):
     def __init__(self):
         super().__init__()
@@ -87,15 +101,14 @@ STACKED = {
     "frozen weights": Frozen,
     "weight norm": lambda: Body(nn.Flatten(), parametrizations.weight_norm(nn.Linear(64, 8))),
     "attention": lambda: Body(Rows(nn.MultiheadAttention(8, 2, batch_first=True))),
+    "attention with dropout": lambda: Body(Rows(nn.MultiheadAttention(8, 2, 0.2, batch_first=True))),
+    "transformer": lambda: Body(Rows(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.2, batch_first=True))),
+    "attention by function": lambda: Body(Rows(Attending())),
 }
 ALONE = {
     "branches on a value": (DataDependent, "data-dependent control flow"),
     "own random numbers": (Noisy, "random operation"),
     "alpha dropout": (lambda: convolved(nn.AlphaDropout(0.2)), "random operation"),
-    "attention with dropout": (
-        lambda: Body(Rows(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.2, batch_first=True))),
-        "random operation",
-    ),
     "recurrent": (lambda: Body(Rows(nn.GRU(8, 8, batch_first=True))), "Batching rule not implemented for aten::gru"),
     "spectral norm": (lambda: Body(nn.Flatten(), parametrizations.spectral_norm(nn.Linear(64, 8))), "Batching rule"),
     "batch norm without momentum": (lambda: convolved(nn.BatchNorm2d(4, momentum=None)), "item()"),
