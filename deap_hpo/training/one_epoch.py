@@ -13,6 +13,7 @@ from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Split
 from deap_hpo.training.keyed import keyed_permutation, member_keys, step_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
+from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.recipe import Recipe
 
 # A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
@@ -71,7 +72,7 @@ def train_epoch(
             group["lr"] = recipe.lr * recipe.lr_factor(epoch * len(batches) + i, len(batches), epochs)
         examples = training[batch]
         optimizer.zero_grad()
-        with KeyedDropout(step_keys(key, first_step + i)):
+        with KeyedDropout(step_keys(key, first_step + i)), PlainLayers():
             loss = loss_on(examples)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.max_grad_norm is not None:

@@ -23,6 +23,7 @@ from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys, 
 from deap_hpo.training.keyed_dropout import KeyedDropout
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
 from deap_hpo.training.outcome import combine, infeasible, repeat_seeds
+from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
 from deap_hpo.training.stackable import NotStackable
@@ -231,7 +232,7 @@ class PopulationTrainer(BatchEvaluator):
             model = keyed_model(partial(self.task.model, **member.architecture), member.seed).to(self.device)
             examples = self.reference.data.training[: member.recipe.batch_size]
             weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-            with KeyedDropout(member_keys([member.seed], self.device)[0], stacked=True):
+            with KeyedDropout(member_keys([member.seed], self.device)[0]), PlainLayers(stacked=True):
                 step = step_memory(lambda: self.reference.loss(model, examples), self.device)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and parameter.grad is None:

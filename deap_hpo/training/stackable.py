@@ -45,7 +45,7 @@ def obstacle(network: nn.Module) -> str | None:
     registered = {id(module) for module in network.modules()}
     for path, module in network.named_modules():
         if isinstance(module, nn.RNNBase):
-            continue  # which keeps a list of its weights, and mends it; its kernels have no batching rules anyway
+            continue  # which keeps a list of its weights, and mends it
         for name, value in vars(module).items():
             if name in _OF_EVERY_MODULE and name not in HOOKS:
                 continue

@@ -13,6 +13,7 @@ from deap_hpo.training.hardware import autocast, widened
 from deap_hpo.training.inputs import Inputs, call_arguments
 from deap_hpo.training.keyed_dropout import KeyedDropout, Undropped
 from deap_hpo.training.measures import Measure
+from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.stacked_networks import assigned_anew, given_rates
 
 Tensors = dict[str, Tensor]
@@ -112,7 +113,7 @@ class StackedForward:
             weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs, targets: Tensor
         ) -> tuple[Tensor, Tensors]:
             then = lambda output: loss(output, targets)  # noqa: E731 - inside the context: a loss may drop out, too
-            return self._run(KeyedDropout(key, stacked=True), weights, buffers, rates, inputs, then)
+            return self._run(KeyedDropout(key), weights, buffers, rates, inputs, then)
 
         return of_one
 
@@ -122,7 +123,7 @@ class StackedForward:
         def outputs_of_one(
             weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs
         ) -> tuple[Tensor, Tensors]:
-            return self._run(KeyedDropout(key, stacked=True), weights, buffers, rates, inputs)
+            return self._run(KeyedDropout(key), weights, buffers, rates, inputs)
 
         each = None if shared else 0
         outputs_of_all = vmap(outputs_of_one, in_dims=(0, 0, 0, each, each), randomness="error")
@@ -148,5 +149,5 @@ class StackedForward:
     ) -> tuple[Tensor, Tensors]:
         """Give what becomes of one member's output, and the buffers that its network has assigned anew."""
         now = dict(buffers)
-        with dropout, given_rates(self.network, rates):
+        with dropout, PlainLayers(stacked=True), given_rates(self.network, rates):
             return then(self.forward(weights, now, inputs)), assigned_anew(buffers, now)

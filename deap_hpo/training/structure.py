@@ -17,11 +17,13 @@ from deap_hpo.training.tokens import PLAIN, Tokens
 # What has a rate that may differ between the members of a stack, and its name: `KeyedDropout` takes one for each.
 RATES: dict[type[nn.Module], str] = {
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), "p"),
-    nn.MultiheadAttention: "dropout",
+    **dict.fromkeys((nn.MultiheadAttention, nn.RNN, nn.GRU, nn.LSTM), "dropout"),
 }
 # What every module has: its parts are looked at one by one, and of the rest only hooks and mode say what it does.
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
 _LOOKED_AT = HOOKS | {"training"}
+# In which recurrent layers keep their parameters once more.
+_AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +104,7 @@ def _attributes(module: nn.Module, tokens: Tokens) -> Iterable[tuple[str, str | 
     yield "class", tokens.of(type(module))
     for name, value in sorted(vars(module).items()):
         rate = name == RATES.get(type(module))
-        if name in _LOOKED_AT or (name not in _OF_EVERY_MODULE and not rate):
+        again = name in _AGAIN and isinstance(module, nn.RNNBase)
+        if name in _LOOKED_AT or (name not in _OF_EVERY_MODULE and not rate and not again):
             # Hooks are numbered by the process.
             yield name, tokens.of(list(value.values()) if name in HOOKS else value)

@@ -98,6 +98,18 @@ class Transformer(nn.Module):
         return F.log_softmax(self.head(self.encoder(x.squeeze(1)).flatten(1)), dim=1)
 
 
+class Memory(nn.Module):
+    """Reads an image row by row, by torch's own recurrent layers."""
+
+    def __init__(self, dropout=0.1, width=12):
+        super().__init__()
+        self.lstm = nn.LSTM(8, width, num_layers=2, dropout=dropout, batch_first=True)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        return F.log_softmax(self.head(self.lstm(x.squeeze(1))[0][:, -1]), dim=1)
+
+
 class _Double(nn.Module):
     def __init__(self, network):
         super().__init__()
@@ -165,4 +177,5 @@ STACKABLE = {
     "recurrent": (Recurrent, digits),
     "in place": (DroppingInPlace, digits),
     "transformer": (Transformer, digits),
+    "lstm": (Memory, digits),
 }

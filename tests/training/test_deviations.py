@@ -344,7 +344,6 @@ ALONE: dict[str, tuple[Callable[..., nn.Module], dict[str, Any], str]] = {
     "draws of numpy": (partial(Drawing, np.random.rand), {}, "draws random numbers"),
     "a metric that draws": (linear, {"metrics": {"bootstrap": bootstrap}}, "draws random numbers"),
     "calls that are counted in measuring": (Counting, {}, "counts its calls in measuring"),
-    "LSTMCell": doing(lambda: nn.LSTMCell(64, 10), lambda layer, x: layer(x)[0]),
     "max_norm": doing(lambda: nn.Embedding(64, 10, max_norm=1.0), lambda layer, x: layer(brightest(x))),
     "sparse gradients": doing(lambda: nn.Embedding(64, 10, sparse=True), lambda layer, x: layer(brightest(x))),
     "boolean indexing": doing(lambda: nn.Linear(64, 10), lambda layer, x: layer(x)[layer(x) > -9].view(-1, 10)),

@@ -60,6 +60,32 @@ class Attending(nn.Module):
         return output.transpose(1, 2).flatten(2)
 
 
+class Packed(nn.Module):
+    """Reads sequences of several lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, rows):
+        lengths = torch.tensor([8] * len(rows))
+        output, _ = self.gru(nn.utils.rnn.pack_padded_sequence(rows, lengths, batch_first=True))
+        return nn.utils.rnn.pad_packed_sequence(output, batch_first=True)[0]
+
+
+class Stepping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(8, 8)
+
+    def forward(self, rows):
+        states, outputs = None, []
+        for row in rows.unbind(1):
+            states = self.cell(row, states)
+            outputs.append(states[0])
+        return torch.stack(outputs, 1)
+
+
 class Frozen(nn.Module):
     def __init__(self):
         super().__init__()
@@ -104,12 +130,16 @@ STACKED = {
     "attention with dropout": lambda: Body(Rows(nn.MultiheadAttention(8, 2, 0.2, batch_first=True))),
     "transformer": lambda: Body(Rows(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.2, batch_first=True))),
     "attention by function": lambda: Body(Rows(Attending())),
+    "lstm": lambda: Body(Rows(nn.LSTM(8, 8, 2, dropout=0.2, batch_first=True))),
+    "gru": lambda: Body(Rows(nn.GRU(8, 4, bidirectional=True, batch_first=True))),
+    "rnn": lambda: Body(Rows(nn.RNN(8, 8, batch_first=True))),
+    "cell": lambda: Body(Rows(Stepping())),
 }
 ALONE = {
     "branches on a value": (DataDependent, "data-dependent control flow"),
     "own random numbers": (Noisy, "random operation"),
     "alpha dropout": (lambda: convolved(nn.AlphaDropout(0.2)), "random operation"),
-    "recurrent": (lambda: Body(Rows(nn.GRU(8, 8, batch_first=True))), "Batching rule not implemented for aten::gru"),
+    "packed": (lambda: Body(Rows(Packed())), "as a stack they raised RuntimeError"),
     "spectral norm": (lambda: Body(nn.Flatten(), parametrizations.spectral_norm(nn.Linear(64, 8))), "Batching rule"),
     "batch norm without momentum": (lambda: convolved(nn.BatchNorm2d(4, momentum=None)), "item()"),
 }

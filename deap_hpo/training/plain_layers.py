@@ -1,0 +1,241 @@
+"""Attention and recurrent layers in plain operations, where torch's kernels draw by themselves or cannot be stacked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from inspect import signature
+from types import FunctionType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+_MULTI_HEAD = F.multi_head_attention_forward
+_ARGUMENTS = signature(_MULTI_HEAD)
+
+
+class PlainLayers(TorchFunctionMode):
+    """Within this context, what attention and recurrent layers drop is dropped by `torch.nn.functional.dropout`.
+
+    Their kernels draw masks from torch's generator. Here `KeyedDropout`, entered before, answers for them. In a stack,
+    which `torch.vmap` runs, layers whose kernels have no batching rule are computed in plain operations altogether:
+    recurrent ones, and attention on a CPU. Sequences that are packed are left to the kernels.
+
+    Args:
+        stacked: Whether it is run under `vmap`.
+
+    Example:
+        >>> from deap_hpo.training.keyed import member_keys
+        >>> from deap_hpo.training.keyed_dropout import KeyedDropout
+        >>> layer, x = torch.nn.LSTM(4, 3, num_layers=2, dropout=0.5), torch.rand(7, 2, 4)
+        >>> with KeyedDropout(member_keys([3])[0]), PlainLayers():
+        ...     first, _ = layer(x)
+        >>> with KeyedDropout(member_keys([3])[0]), PlainLayers(stacked=True):
+        ...     again, _ = layer(x)
+        >>> torch.allclose(first, again, atol=1e-6)
+        True
+    """
+
+    def __init__(self, *, stacked: bool = False) -> None:
+        super().__init__()
+        self._stacked = stacked
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Answer calls of such layers; let every other call pass."""
+        given = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return self._attend(*args, **given)
+        if func is _MULTI_HEAD:
+            return self._attend_by_heads(*args, **given)
+        if func in _STEPS and isinstance(args[2], (list, tuple)):  # else the sequences are packed
+            return self._recur(func, *args, **given)
+        if func in _CELLS and self._stacked:
+            return _cell(_CELLS[func], *args, **given)
+        return func(*args, **given)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float | Tensor = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        drops = isinstance(dropout_p, Tensor) or dropout_p > 0
+        kernel_does = not drops and not (self._stacked and query.device.type == "cpu")
+        if kernel_does or query.is_nested or (is_causal and attn_mask is not None):
+            kernel: Callable[..., Tensor] = F.scaled_dot_product_attention
+            return kernel(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+        if enable_gqa:
+            queries = query.size(-3)
+            key = key.repeat_interleave(queries // key.size(-3), -3)
+            value = value.repeat_interleave(queries // value.size(-3), -3)
+        if is_causal:
+            attn_mask = torch.ones(query.size(-2), key.size(-2), dtype=torch.bool, device=query.device).tril()
+        scores = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.size(-1)) if scale is None else scale)
+        weights = _softmax(scores, attn_mask)
+        return (F.dropout(weights, dropout_p) if drops else weights) @ value  # type: ignore[arg-type]
+
+    def _attend_by_heads(self, *args: Any, **kwargs: Any) -> Any:
+        """Run torch's function with others in the place of the two that draw in it.
+
+        What it calls would not be answered here: within an answer, a mode is not in force. Nor does it ask other modes
+        whether they would answer for all of it.
+        """
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, mask: Any, p: float | _Rate, *others: Any) -> Tensor:
+            return self._attend(query, key, value, mask, p.rates if isinstance(p, _Rate) else p, *others)
+
+        given = _ARGUMENTS.bind(*args, **kwargs).arguments
+        if isinstance(given["dropout_p"], Tensor):
+            given["dropout_p"] = _Rate(given["dropout_p"])
+        others = {"dropout": _dropped, "scaled_dot_product_attention": attend, "has_torch_function": lambda _: False}
+        names = {**_MULTI_HEAD.__globals__, **others}
+        return FunctionType(_MULTI_HEAD.__code__, names, argdefs=_MULTI_HEAD.__defaults__)(**given)
+
+    def _recur(
+        self,
+        func: Any,
+        inputs: Tensor,
+        start: Any,
+        weights: Sequence[Tensor],
+        biased: bool,
+        layers: int,
+        dropout: float | Tensor,
+        training: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, ...]:
+        """Run a recurrent network layer by layer, and drop between layers."""
+        drops = training and layers > 1 and (isinstance(dropout, Tensor) or dropout > 0)
+        if not drops and not self._stacked:
+            kernel: tuple[Tensor, ...] = func(
+                inputs, start, weights, biased, layers, dropout, training, bidirectional, batch_first
+            )
+            return kernel
+        directions = 2 if bidirectional else 1
+        states = start if isinstance(start, (list, tuple)) else (start,)
+        share = len(weights) // layers
+        sequence = inputs.transpose(0, 1) if batch_first else inputs
+        ended = []
+        for layer in range(layers):
+            of_layer = weights[layer * share : (layer + 1) * share]
+            begun = [state[layer * directions : (layer + 1) * directions] for state in states]
+            if self._stacked:
+                sequence, *last = _layer(_STEPS[func], sequence, begun, of_layer, biased, directions)
+            else:
+                first = begun if len(states) > 1 else begun[0]
+                sequence, *last = func(sequence, first, of_layer, biased, 1, 0.0, training, bidirectional, False)
+            ended.append(last)
+            if drops and layer < layers - 1:
+                sequence = F.dropout(sequence, dropout)  # type: ignore[arg-type]
+        output = sequence.transpose(0, 1) if batch_first else sequence
+        return output, *(torch.cat(states) for states in zip(*ended, strict=True))
+
+
+def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Turn scores into weights; a query that may look at nothing has weights of zero, as torch's kernels give it."""
+    if mask is None:
+        return scores.softmax(-1)
+    if mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -math.inf)
+    blind = mask.isneginf().all(-1, keepdim=True)
+    return (scores + mask).masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
+
+
+class _Rate:
+    """A rate of dropout that is one for each member, for code that asks whether it is more than 0."""
+
+    def __init__(self, rates: Tensor) -> None:
+        self.rates = rates
+
+    def __gt__(self, other: float) -> bool:
+        return True
+
+
+def _dropped(input: Tensor, p: float | _Rate) -> Tensor:
+    return F.dropout(input, p.rates if isinstance(p, _Rate) else p)  # type: ignore[arg-type]
+
+
+Step = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, ...]]
+"""Of what the input adds to the gates, the states, and the weights from state to gates: the states after it."""
+
+
+def _lstm(gates: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    hidden, cell = states
+    enter, forget, content, leave = (gates + F.linear(hidden, *weights[:2])).chunk(4, -1)
+    cell = forget.sigmoid() * cell + enter.sigmoid() * content.tanh()
+    hidden = leave.sigmoid() * cell.tanh()
+    return (F.linear(hidden, weights[2]) if len(weights) > 2 else hidden), cell
+
+
+def _gru(gates: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    (hidden,) = states
+    reset, update, content = gates.chunk(3, -1)
+    from_reset, from_update, from_content = F.linear(hidden, *weights[:2]).chunk(3, -1)
+    update = (update + from_update).sigmoid()
+    content = (content + (reset + from_reset).sigmoid() * from_content).tanh()
+    return (content + update * (hidden - content),)
+
+
+def _rnn(activation: Callable[[Tensor], Tensor]) -> Step:
+    def step(gates: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return (activation(gates + F.linear(states[0], *weights[:2])),)
+
+    return step
+
+
+_STEPS: dict[Any, Step] = {
+    torch.lstm: _lstm,
+    torch.gru: _gru,
+    torch.rnn_tanh: _rnn(torch.tanh),
+    torch.rnn_relu: _rnn(torch.relu),
+}
+_CELLS: dict[Any, Step] = {
+    torch.lstm_cell: _lstm,
+    torch.gru_cell: _gru,
+    torch.rnn_tanh_cell: _rnn(torch.tanh),
+    torch.rnn_relu_cell: _rnn(torch.relu),
+}
+
+
+def _layer(
+    step: Step, sequence: Tensor, start: Sequence[Tensor], weights: Sequence[Tensor], biased: bool, directions: int
+) -> tuple[Tensor, ...]:
+    """Run a layer over a sequence [T, N, F], and give its output [T, N, directions * H], and the states at its end."""
+    share = len(weights) // directions
+    outputs, ended = [], []
+    for direction in range(directions):
+        of_input, of_state, *others = weights[direction * share : (direction + 1) * share]
+        bias, state_bias, *projection = others if biased else [None, None, *others]
+        inputs = F.linear(sequence, of_input, bias).unbind(0)
+        states: Sequence[Tensor] = [state[direction] for state in start]
+        passed = []
+        for gates in reversed(inputs) if direction else inputs:
+            states = step(gates, states, [of_state, state_bias, *projection])  # type: ignore[list-item]
+            passed.append(states[0])
+        outputs.append(torch.stack(passed[::-1] if direction else passed))
+        ended.append(states)
+    return torch.cat(outputs, -1), *(torch.stack(states) for states in zip(*ended, strict=True))
+
+
+def _cell(
+    step: Step,
+    inputs: Tensor,
+    start: Any,
+    of_input: Tensor,
+    of_state: Tensor,
+    bias: Tensor | None = None,
+    state_bias: Tensor | None = None,
+) -> Any:
+    states = start if isinstance(start, (list, tuple)) else (start,)
+    after = step(F.linear(inputs, of_input, bias), states, [of_state, state_bias])  # type: ignore[list-item]
+    return after if len(after) > 1 else after[0]
