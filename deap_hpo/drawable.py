@@ -115,12 +115,3 @@ def evidence_of(study: Results) -> Evidence:
     from deap_hpo.analysis.evidence import Evidence  # and with it scikit-learn, which takes seconds
 
     return Evidence.of(study.trials_dataframe(), space_of(study), study.directions[0])
-
-
-def _trials(study: Results) -> pd.DataFrame:
-    check_drawable(study)
-    return study.trials_dataframe()
-
-
-def _goal(study: Results) -> dict[str, Any]:
-    return {"value_name": value_name(study), "direction": study.directions[0]}
