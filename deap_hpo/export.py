@@ -24,6 +24,11 @@ _ABOUT_INPUTS = """\
 # The network expects normalised inputs: (inputs / divide_by - mean) / std, with what [inputs] says.
 # The program in {stem}.pt2, where there is one, does that itself: give it the inputs as they are.
 """
+_ABOUT_SEVERAL = """\
+# The network expects normalised inputs: of each (input / divide_by - mean) / std, with what [inputs.NAME] says; whole
+# numbers and booleans whose mean is 0.0 and std 1.0 as they are.
+# The program in {stem}.pt2, where there is one, does that itself: give it the inputs as they are, by their names.
+"""
 
 
 def export_best(
@@ -32,10 +37,10 @@ def export_best(
     """Write the best network of a study, or that of another evaluation; it is trained again where that is needed.
 
     ``best.pt2`` is the network as a program, which normalises its inputs itself: with torch alone,
-    ``torch.export.load("best.pt2").module()(inputs)``. ``best.safetensors`` has the weights
-    (`safetensors.torch.load_model` reads them into the network), which expect normalised inputs; ``best.toml`` has how
-    they are normalised (`inputs`), how to build the network (`architecture`), how it was trained (`recipe`), what was
-    measured, and `run`, the whole configuration, which `deap-hpo run` would take.
+    ``torch.export.load("best.pt2").module()(inputs)``, several inputs by their names. ``best.safetensors`` has the
+    weights (`safetensors.torch.load_model` reads them into the network), which expect normalised inputs; ``best.toml``
+    has how they are normalised (`inputs`), how to build the network (`architecture`), how it was trained (`recipe`),
+    what was measured, and `run`, the whole configuration, which `deap-hpo run` would take.
 
     Where the network cannot be made a program, a warning says why, and the other two files are written.
 
@@ -84,7 +89,8 @@ def export_best(
         "run": noted,
     }
     weights, about, program = (folder / f"{stem}.{suffix}" for suffix in ("safetensors", "toml", "pt2"))
-    about_inputs = _ABOUT_INPUTS.format(stem=stem) if task.data.normalizes else ""
+    said = _ABOUT_SEVERAL if isinstance(task.data.training.inputs, dict) else _ABOUT_INPUTS
+    about_inputs = said.format(stem=stem) if task.data.normalizes else ""
     write_text(about, about_inputs + to_toml(facts))
     # Built with the seed of its training, which also decides on what it draws beside its weights.
     network = keyed_model(partial(task.model, **architecture), entry.seed)

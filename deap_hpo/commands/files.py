@@ -43,7 +43,7 @@ def export(
     """Write the best network, or that of another evaluation, for use elsewhere.
 
     best.pt2 is a program that torch alone runs, on inputs as they are:
-    torch.export.load("best.pt2").module()(inputs).
+    torch.export.load("best.pt2").module()(inputs), several inputs by name.
 
     best.safetensors has the weights, which expect normalised inputs;
     best.toml has how these are normalised, and what else is known;

@@ -19,6 +19,7 @@ from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
 from deap_hpo.training.inputs import Inputs, described, tensors
 from deap_hpo.training.normalization import channel_statistics
+from deap_hpo.training.reading import as_tensor, image_pixels
 
 # Examples that are read a second time; what redraws one in ten examples escapes with a chance of 0.19.
 _READ_TWICE = 16
@@ -104,7 +105,7 @@ def _read(argument: str, data: Any) -> Split:
     if isinstance(data, Split):
         return data
     if _is_pair(data):
-        inputs, targets = _of_inputs(argument, _tensor, data[0]), _tensor(argument, data[1])
+        inputs, targets = _of_inputs(argument, as_tensor, data[0]), as_tensor(argument, data[1])
     elif _is_dataset(data):
         inputs, targets = _of_dataset(argument, data)
     else:
@@ -115,8 +116,12 @@ def _read(argument: str, data: Any) -> Split:
         )
     if min(map(len, [*tensors(inputs), targets])) == 0:
         raise InputError(f"{argument} must hold at least one example; it is empty.")
-    if any(one.is_floating_point() and not bool(torch.isfinite(one).all()) for one in tensors(inputs)):
-        raise InputError(f"{argument} must hold finite inputs; some are NaN or infinite. Fill or drop them first.")
+    for name, one in inputs.items() if isinstance(inputs, dict) else [("", inputs)]:
+        if one.is_floating_point() and not bool(torch.isfinite(one).all()):
+            which = f" of {name!r}" if name else ""
+            raise InputError(
+                f"{argument} must hold finite inputs; some{which} are NaN or infinite. Fill or drop them first."
+            )
     if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
         raise InputError(f"{argument} must hold finite targets; some are NaN or infinite. Drop their examples first.")
     if not targets.is_floating_point() and int(targets.min()) < 0:
@@ -124,7 +129,12 @@ def _read(argument: str, data: Any) -> Split:
             f"{argument} must hold classes from 0 on as targets; got {int(targets.min())}. For a regression, give "
             "targets of a floating-point type."
         )
-    return Split(inputs, targets)
+    return Split(inputs if isinstance(inputs, dict) else _counted(inputs), _counted(targets))
+
+
+def _counted(tensor: Tensor) -> Tensor:
+    """Turn booleans into 0 and 1: targets are classes, the only input is tokens; one of several may be a mask."""
+    return tensor.long() if tensor.dtype == torch.bool else tensor
 
 
 def _is_pair(data: Any) -> bool:
@@ -169,12 +179,18 @@ def _example(argument: str, dataset: Any, number: int) -> Any:
         reason = f"{type(error).__name__}: {error}".removesuffix(".")
         raise InputError(f"{argument} could not be read: example {number} raised {reason}.") from error
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        hint = _SEVERAL if isinstance(pair, (tuple, dict)) or _are_arrays(dataset) else ""
         kind = f"{type(pair).__name__} of {len(pair)}" if isinstance(pair, (tuple, list, dict)) else type(pair).__name__
         raise InputError(
             f"{argument} must be a dataset of pairs (input, target), or a pair of arrays or tensors; "
-            f"example {number} is a {kind}.{_SEVERAL if isinstance(pair, (tuple, dict)) else ''}"
+            f"example {number} is a {kind}.{hint}"
         )
     return pair
+
+
+def _are_arrays(dataset: Any) -> bool:
+    """Tell whether it is no dataset but ([one input, another], targets)."""
+    return isinstance(dataset, tuple) and len(dataset) == 2 and hasattr(dataset[1], "shape")
 
 
 def _by_name(examples: Sequence[Any]) -> Any:
@@ -192,13 +208,13 @@ def _listed(names: frozenset[Any] | None) -> str:
 
 
 def _stack_images(argument: str, examples: Sequence[Any]) -> Tensor:
-    return _stack(argument, [_image(one) for one in examples])
+    return _stack(argument, [image_pixels(one) for one in examples])
 
 
 def _stack(argument: str, examples: Sequence[Any]) -> Tensor:
     if isinstance(examples[0], Tensor):
-        return _tensor(argument, torch.stack([one.detach().cpu() for one in examples]))
-    return _tensor(argument, np.stack([np.asarray(one) for one in examples]))
+        return as_tensor(argument, torch.stack([one.detach().cpu() for one in examples]))
+    return as_tensor(argument, np.stack([np.asarray(one) for one in examples]))
 
 
 def _redraws(dataset: Any, split: Split) -> bool:
@@ -227,39 +243,6 @@ def _warn_of_redrawn(arguments: Sequence[str]) -> None:
             "example. Take what is random out of the dataset, and do it in the network's forward while self.training "
             "is true (docs/how-to/network.md, Augmentation), or train in a function of your own."
         )
-
-
-def _image(example: Any) -> Any:
-    """Turn a PIL image, as torchvision's datasets give without a transform, into uint8 channels first."""
-    if not hasattr(example, "getbands"):
-        return example
-    pixels: Tensor = torch.from_numpy(np.array(example))
-    return pixels.unsqueeze(0) if pixels.dim() == 2 else pixels.permute(2, 0, 1)
-
-
-def _tensor(argument: str, values: Any) -> Tensor:
-    """Make a tensor of one of the types that training knows: uint8, int64 or float32."""
-    if not isinstance(values, Tensor):
-        array = np.asarray(values)
-        if array.dtype.kind not in "biuf":
-            raise InputError(
-                f"{argument} must hold numbers; got {array.dtype}{_columns(values)}. Encode what is not one first."
-            )
-        values = torch.from_numpy(array.copy())  # of its own, and with strides that torch knows
-    tensor: Tensor = values.detach().cpu()
-    if tensor.dim() == 0:
-        raise InputError(f"{argument} must hold examples along its first dimension; got a single number.")
-    if tensor.is_floating_point():
-        return tensor.float()
-    return tensor if tensor.dtype == torch.uint8 and tensor.dim() > 1 else tensor.long()
-
-
-def _columns(table: Any) -> str:
-    """Name the columns of a table of pandas that hold no numbers."""
-    kinds = table.dtypes.items() if hasattr(table, "columns") else ()
-    named = [str(name) for name, kind in kinds if kind.kind not in "biuf"]
-    more = f" and {len(named) - 5} more" if len(named) > 5 else ""
-    return f" in {', '.join(named[:5])}{more}" if named else ""
 
 
 def _size(validation: float, examples: int) -> int:

@@ -91,8 +91,8 @@ class Data:
 
         Returns:
             `shape` and `dtype` of an example as it is stored, and `divide_by`, `mean` and `std`: the network sees
-            ``(inputs / divide_by - mean) / std``, in which nested lists broadcast against a batch. Of several inputs,
-            that by their names.
+            ``(inputs / divide_by - mean) / std``, in which nested lists broadcast against a batch; whole numbers and
+            booleans whose mean is 0.0 and std 1.0 as they are. Of several inputs, that by their names.
 
         Example:
             >>> images = Split(torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), torch.tensor([0, 1]))

@@ -73,7 +73,7 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
                 step, misfit = f"could not be trained by the loss with {dict(loss_arguments)}", ""
                 _check_measure("loss", partial(measures["loss"], **loss_arguments), output, examples.targets)
         except Exception as error:
-            said = f"{str(error).strip().removesuffix('.')}.{_hint(data.training, misfit)}"
+            said = f"{str(error).strip().removesuffix('.')}.{_hint(data, misfit, error)}"
             raise InputError(f"The network of the task {task!r} {step}: {said}") from error
 
 
@@ -120,11 +120,14 @@ def _check_measure(name: str, measure: Measure, output: Tensor, target: Tensor) 
         )
 
 
-def _hint(training: Split, misfit: str) -> str:
+def _hint(data: Data, misfit: str, error: Exception) -> str:
     """Say how data were understood, where that may be why a network does not fit the "data" or the "loss"."""
-    inputs = training.inputs
+    training, inputs = data.training, data.training.inputs
     if misfit == "data" and isinstance(inputs, dict):
-        return " Several inputs are given to the arguments of forward that have their names."
+        types = described(data.prepare(training[:1].inputs), lambda one: str(one.dtype).removeprefix("torch."))
+        return f" Several inputs are given to the arguments of forward that have their names, here as {types}."
+    if misfit == "data" and "required positional argument" in str(error):
+        return " Several inputs are given as a dict, by the names that the arguments of forward have."
     if misfit == "data" and isinstance(inputs, Tensor) and inputs.dtype == torch.int64:
         return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
     if misfit == "loss" and training.targets.is_floating_point():

@@ -34,7 +34,8 @@ def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
         path: The file, by custom ``*.pt2``; folders are made.
 
     Raises:
-        InputError: `torch.export` cannot follow the network's code, as where Python branches on a tensor's values.
+        InputError: `torch.export` cannot follow the network's code, as where Python branches on a tensor's values, or
+            an input has the name of a keyword of Python's, as one of a `forward(self, **inputs)` may.
 
     Example:
         >>> import tempfile
@@ -52,9 +53,9 @@ def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
     two = joined([examples, examples])  # since torch takes a size of 1 for a constant
     any_size = {0: torch.export.Dim("examples")}
     shapes = dict.fromkeys(two, any_size) if isinstance(two, dict) else {"inputs": any_size}
-    complete = _WithNormalisation(deepcopy(network), data).cpu().eval()
     content = BytesIO()  # torch wants a file's name to end in .pt2, which one that is not complete does not
     try:
+        complete = _WithNormalisation(deepcopy(network), data).cpu().eval()
         with _silence():
             program = torch.export.export(complete, *call_arguments(two), dynamic_shapes=shapes, strict=False)
             torch.export.save(program, content)

@@ -264,7 +264,7 @@ with_nan[3, 1] = np.nan
     ("given", "message"),
     [
         (({**INPUTS, "kinds": KINDS[:-1]}, CLASSES), r"same number of examples.*kinds 119, numbers 120 and 120"),
-        (({**INPUTS, "numbers": with_nan}, CLASSES), "data must hold finite inputs"),
+        (({**INPUTS, "numbers": with_nan}, CLASSES), "data must hold finite inputs; some of 'numbers' are NaN"),
         (({**INPUTS, "kinds": KINDS.astype(str)}, CLASSES), r"data \(input 'kinds'\) must hold numbers; got <U"),
         (({}, CLASSES), r"several inputs by the names of the arguments.*got \[\]"),
         (({"not a name": KINDS}, CLASSES), r"several inputs by the names of the arguments.*got \['not a name'\]"),
