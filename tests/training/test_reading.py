@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import UserDict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from deap_hpo.configuration.starting import load_source
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.training.arrays import read_data
+from deap_hpo.training.hardware import has_channels_last, use_channels_last
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.program import save_program
 from deap_hpo.training.recipe import Recipe
@@ -157,3 +159,33 @@ def test_an_input_named_like_a_keyword_makes_no_program(tmp_path: Path) -> None:
     task.check({})
     with pytest.raises(InputError, match=r"torch.export can turn into a program .*'class' is not a valid"):
         save_program(task.model(), task.data, tmp_path / "network.pt2")
+
+
+def test_all_inputs_and_their_statistics_are_moved_and_shared() -> None:
+    data = read_data("both", ({"numbers": NUMBERS, "tokens": TOKENS}, CLASSES))
+    elsewhere = data.to("meta")
+    assert isinstance(elsewhere.training.inputs, dict)
+    assert isinstance(elsewhere.mean, dict)
+    moved = [*elsewhere.training.inputs.values(), elsewhere.mean["numbers"]]
+    assert [one.device.type for one in moved if isinstance(one, Tensor)] == ["meta"] * 3
+    inputs = data.share_memory_().training.inputs
+    assert isinstance(inputs, dict)
+    assert all(one.is_shared() for one in inputs.values())
+
+
+def test_examples_may_be_mappings_other_than_dicts() -> None:
+    rows = [(UserDict(numbers=NUMBERS[i]), CLASSES[i]) for i in range(40)]
+    assert list(read_data("rows", rows).training.inputs) == ["numbers"]
+
+
+def test_images_are_laid_out_with_channels_last_wherever_they_are_among_the_inputs() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.linear = nn.Conv2d(3, 8, 3), nn.Linear(4, 8)
+
+        def forward(self, pixels: Tensor, numbers: Tensor) -> Tensor:
+            return self.convolution(pixels).mean((2, 3)) + self.linear(numbers)
+
+    inputs = {"numbers": torch.rand(5, 4), "pixels": torch.rand(5, 3, 6, 6)}
+    assert has_channels_last(use_channels_last(Both(), inputs, "fp32"))
