@@ -17,7 +17,7 @@ from deap_hpo.plotting.style import COLORS, has_names, kinds, rows_in_use, style
 from deap_hpo.search_space.space import Categorical, Hyperparameter, Int, Space
 
 _TICKS = 5
-_MOST_CHOICES = 12  # of which each has its name
+_MOST_CHOICES = 12  # that have their names
 _NOT_IN_USE = -0.12  # below the axis, where nothing else is
 _DISTINCT = 60  # lines, of which more are the paler
 _WORST, _BEST = 0.2, 0.85  # shades of grey
@@ -77,11 +77,13 @@ def _heights(rows: pd.DataFrame, column: str, hyperparameter: Hyperparameter) ->
 
 
 def _ticks(hyperparameter: Hyperparameter) -> tuple[list[float], list[str]]:
-    """Heights and names of the ticks of a hyperparameter's axis: all choices, if they are not too many."""
-    several = _MOST_CHOICES if isinstance(hyperparameter, Categorical) else _TICKS
-    values = hyperparameter.grid(several)
-    heights = [hyperparameter.encode(one) for one in values]  # type: ignore[arg-type]
-    return heights, [wrapped(str(one), 12) if has_names(hyperparameter) else f"{one:.3g}" for one in values]
+    """Heights and names of the ticks of a hyperparameter's axis: of all choices, or, of many, of every second or so."""
+    values: Sequence[Any] = hyperparameter.grid(_TICKS)
+    if isinstance(hyperparameter, Categorical):
+        values = values[:: -(-len(values) // _MOST_CHOICES)]
+    heights = [hyperparameter.encode(one) for one in values]
+    digits = 6 if isinstance(hyperparameter, Int) else 3
+    return heights, [wrapped(str(one), 12) if has_names(hyperparameter) else f"{one:.{digits}g}" for one in values]
 
 
 def _between(values: Any, log: bool) -> Any:

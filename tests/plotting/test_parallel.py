@@ -89,6 +89,14 @@ def test_axes_are_numbered_on_their_scales() -> None:
     assert texts(figure, 4) == ["0.01", "0.0316", "0.1", "0.316", "1"], "small losses differ most: a logarithmic scale"
 
 
+def test_of_many_choices_every_third_is_named_and_whole_numbers_are_whole() -> None:
+    space = Space({"kind": Categorical([f"k{i:02}" for i in range(30)]), "width": Int(1, 4096, log=True)})
+    trials = pd.DataFrame({**ROWS, "params_kind": ["k00"] * 6, "params_width": [1] * 6})
+    figure = plot_parallel_coordinate(trials, space)
+    assert texts(figure, 0) == [f"k{i:02}" for i in range(0, 30, 3)]
+    assert texts(figure, 1)[-1] == "4096"
+
+
 @pytest.mark.parametrize(("shift", "direction"), [(0.0, "maximize"), (-0.5, "minimize")])
 def test_accuracies_and_what_may_be_negative_are_on_a_linear_scale(shift: float, direction: Any) -> None:
     trials = pd.DataFrame(ROWS).assign(value=lambda rows: rows["value"] + shift)
