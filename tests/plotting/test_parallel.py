@@ -125,3 +125,19 @@ def test_of_a_study_those_asked_for_are_drawn_or_the_first_twelve() -> None:
     figure = of_study(study)
     assert figure.axes[0].get_title() == "Hyperparameters of every evaluation: the 12 first of 15"
     assert len(lines(figure)[0]) == 13
+
+
+def test_long_names_are_wrapped_and_what_is_not_in_use_has_room() -> None:
+    space = Space({**{name: SPACE[name] for name in ("kind", "momentum")}, "a_long_name_of_one": Float(0.0, 1.0)})
+    figure = plot_parallel_coordinate(pd.DataFrame({**ROWS, "params_a_long_name_of_one": [0.5] * 6}), space)
+    assert "\n" in figure.axes[0].get_xticklabels()[2].get_text()
+    assert figure.axes[0].get_ylim()[0] < NOT_IN_USE
+
+
+def test_many_lines_are_the_paler() -> None:
+    alphas = []
+    for number in (60, 240):
+        rows = {"number": range(number), "value": 1.0, "status": "ok", "duplicate_of": None, "params_x": 0.5}
+        figure = plot_parallel_coordinate(pd.DataFrame(rows), Space({"x": Float(0.0, 1.0)}))
+        alphas += [one.get_alpha() for one in figure.axes[0].collections]
+    assert alphas == [1.0, 0.5]
