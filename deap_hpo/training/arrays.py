@@ -18,7 +18,7 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
 from deap_hpo.training.inputs import Inputs, described, tensors
-from deap_hpo.training.normalization import channel_statistics
+from deap_hpo.training.normalization import statistics_for
 from deap_hpo.training.reading import as_tensor, image_pixels
 
 # Examples that are read a second time; what redraws one in ten examples escapes with a chance of 0.19.
@@ -35,7 +35,7 @@ def read_data(
     test: Any = None,
     split_seed: int = 0,
     stratify: bool = False,
-    normalize: bool = True,
+    normalize: bool | Sequence[str] = True,
 ) -> Data:
     """Read data in about any form; see `deap_hpo.training.task.Task.from_data`.
 
@@ -76,7 +76,7 @@ def read_data(
         "split_seed": split_seed,
         "sha256": _digest([made.training, made.validation]),  # so that a resume with other data is refused
     }
-    mean, std = channel_statistics(made.training.inputs) if normalize else (0.0, 1.0)
+    mean, std = statistics_for(made.training.inputs, normalize)
     how = {**({"stratify": True} if stratify else {}), "normalize": normalize}
     return replace(made, mean=mean, std=std, description={**description, **how})
 

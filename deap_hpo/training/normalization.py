@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from deap_hpo.errors import InputError
 from deap_hpo.training.inputs import Inputs
 
 Statistic = float | Tensor | dict[str, float | Tensor]
@@ -80,6 +81,29 @@ def facts(inputs: Inputs, mean: Statistic, std: Statistic) -> dict[str, Any]:
         "mean": mean.tolist() if isinstance(mean, Tensor) else mean,
         "std": std.tolist() if isinstance(std, Tensor) else std,
     }
+
+
+def statistics_for(inputs: Inputs, normalize: bool | Sequence[str]) -> tuple[Statistic, Statistic]:
+    """Give mean and standard deviation by which inputs are normalised: all of them, none, or those of some names.
+
+    Raises:
+        InputError: `normalize` is neither, or there is no such input.
+
+    Example:
+        >>> inputs = {"numbers": torch.tensor([1.0, 3.0]), "mask": torch.tensor([0.0, 1.0])}
+        >>> statistics_for(inputs, ["numbers"])
+        ({'numbers': 2.0, 'mask': 0.0}, {'numbers': 1.4142135623730951, 'mask': 1.0})
+    """
+    if normalize is True:
+        return channel_statistics(inputs)
+    if normalize is False:
+        return 0.0, 1.0
+    named = inputs if isinstance(inputs, dict) else {}
+    if isinstance(normalize, str) or not isinstance(normalize, Sequence) or not set(normalize) <= named.keys():
+        which = f" ({', '.join(named)})" if named else ", of which there are none"
+        raise InputError(f"normalize must be True, False, or a list of names of inputs{which}; got {normalize!r}.")
+    found = {name: _channel_statistics(one) if name in normalize else (0.0, 1.0) for name, one in named.items()}
+    return {name: mean for name, (mean, _) in found.items()}, {name: std for name, (_, std) in found.items()}
 
 
 def channel_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:

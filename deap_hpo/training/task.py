@@ -137,7 +137,7 @@ class Task:
         name: str = "task",
         split_seed: int = 0,
         stratify: bool = False,
-        normalize: bool = True,
+        normalize: bool | Sequence[str] = True,
         loss: Measure | None = None,
         metrics: Mapping[str, Measure] | None = None,
         objective: str | Sequence[str] = "loss",
@@ -160,8 +160,8 @@ class Task:
             stratify: Whether classes are as frequent among these as in all data, as scikit-learn's `train_test_split`
                 does it.
             normalize: Whether inputs other than whole numbers are brought to mean 0 and standard deviation 1 by the
-                training examples: each feature of a table, each channel of an image. The trained network expects the
-                same, `task.data.prepare(inputs)`, wherever it is used.
+                training examples: each feature of a table, each channel of an image; or the names of those of several
+                inputs that are. The trained network expects the same, `task.data.prepare(inputs)`, wherever it is used.
             loss: By default cross-entropy where targets are whole numbers (outputs [N, C] are logits, or
                 log-probabilities), else the mean squared error.
             metrics: By default `accuracy`, or `mean_absolute_error`.

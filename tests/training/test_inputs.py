@@ -296,3 +296,46 @@ def test_a_network_without_such_an_argument_is_refused_before_anything_is_traine
     with pytest.raises(InputError, match=r"inputs kind \[2, 2\], numbers \[2, 4\].*unexpected keyword argument 'kind'"):
         other.check({})
     assert replace(other, data=task().data).check({}) is None  # type: ignore[func-returns-value]
+
+
+def test_those_inputs_are_normalised_that_are_named() -> None:
+    mask = (rng.random((120, 4)) < 0.5).astype("float32")
+    data = read_data("table", ({**INPUTS, "mask": mask}, CLASSES), normalize=["numbers"])
+    ready = data.prepare(data.training.inputs)
+    assert isinstance(ready, dict)
+    assert torch.allclose(ready["numbers"].std(0), torch.ones(4), atol=1e-5)
+    for name in ("kinds", "mask"):
+        assert torch.equal(ready[name], data.training.inputs[name])  # type: ignore[index]
+    assert data.description["normalize"] == ["numbers"]
+    assert data.description != read_data("table", ({**INPUTS, "mask": mask}, CLASSES)).description
+
+
+@pytest.mark.parametrize(
+    ("inputs", "normalize", "message"),
+    [
+        (INPUTS, ["number"], r"normalize must be True, False, or a list of names of inputs \(kinds, numbers\); got"),
+        (INPUTS, "numbers", r"normalize must be .* got 'numbers'"),
+        (NUMBERS, ["numbers"], r"names of inputs, of which there are none; got \['numbers'\]"),
+        (INPUTS, None, r"normalize must be .* got None"),
+    ],
+)
+def test_names_of_inputs_to_normalise_are_checked(inputs: Any, normalize: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_data("table", (inputs, CLASSES), normalize=normalize)
+
+
+def test_a_program_of_a_network_in_training_mode_drops_nothing(tmp_path: Path) -> None:
+    one = task()
+    network = MixedTable(dropout=0.5).train()
+    save_program(network, one.data, tmp_path / "network.pt2")
+    assert network.training
+    inputs = one.data.validation.inputs
+    assert isinstance(inputs, dict)
+    expected = network.eval()(**one.data.prepare(inputs))  # type: ignore[arg-type]
+    assert torch.allclose(torch.export.load(tmp_path / "network.pt2").module()(**inputs), expected, atol=1e-6)
+
+
+def test_values_around_0_are_divided_by_their_deviation() -> None:
+    data = Data("around 0", Split(torch.tensor([[-2.0], [2.0]]), torch.tensor([0, 1])), None, None, 0.0, 2.0)  # type: ignore[arg-type]
+    assert data.normalizes
+    assert data.prepare(data.training.inputs).tolist() == [[-1.0], [1.0]]  # type: ignore[union-attr]
