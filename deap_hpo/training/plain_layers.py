@@ -52,7 +52,7 @@ class PlainLayers(TorchFunctionMode):
             return self._attend(*args, **given)
         if func is _MULTI_HEAD:
             return self._attend_by_heads(*args, **given)
-        if func in _STEPS and isinstance(args[2], (list, tuple)):  # else the sequences are packed
+        if func in _STEPS and len(args) > 2 and isinstance(args[2], (list, tuple)):  # else sequences are packed
             return self._recur(func, *args, **given)
         if func in _CELLS and self._stacked:
             return _cell(_CELLS[func], *args, **given)

@@ -44,8 +44,9 @@ def make_trainer(
     """Make a trainer; "auto" takes the one that is faster on the device.
 
     On an accelerator that is the population: one network alone leaves it idle. On a CPU it is the reference: one
-    network alone keeps a core busy, and a stack only strains its caches. To use several cores, evaluate in worker
-    processes (``executor=ProcessExecutor()``), as `deap-hpo run` does.
+    convolutional network alone keeps a core busy, and a stack only strains its caches. (Small networks of other kinds
+    may be faster as a stack there: see `docs/stacking.md`.) To use several cores, evaluate in worker processes
+    (``executor=ProcessExecutor()``), as `deap-hpo run` does.
 
     Args:
         task: What to train.
