@@ -74,6 +74,27 @@ def test_fewer_keys_than_queries_are_shared_among_heads():
     assert torch.allclose(got, expected, atol=1e-5)
 
 
+def test_a_mask_beside_a_causal_one_is_refused_as_torch_does() -> None:
+    tensors = rows(seed=1), rows(seed=2), rows(seed=3)
+    both = {"attn_mask": torch.ones(5, 5, dtype=torch.bool), "is_causal": True, "dropout_p": 0.3}
+    with pytest.raises(RuntimeError, match="is_causal"):
+        ATTENTION(*tensors, **both)  # type: ignore[arg-type]
+    with keyed(KEY), pytest.raises(RuntimeError, match="is_causal"):
+        ATTENTION(*tensors, **both)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("error")  # of torch's, where it runs a kernel member by member
+def test_in_a_stack_attention_has_a_batching_rule() -> None:
+    members = torch.stack([rows(seed=seed).detach() for seed in range(3)])
+
+    def attended(tensors: Tensor) -> Tensor:
+        with keyed(KEY, stacked=True):
+            return ATTENTION(tensors, tensors, tensors)
+
+    alone = torch.stack([ATTENTION(one, one, one) for one in members])
+    assert torch.allclose(vmap(attended)(members), alone, atol=1e-5)
+
+
 def test_the_weights_of_attention_are_dropped_by_keyed_masks():
     query, key = rows(seed=1), rows(seed=2)
     value = torch.eye(5).expand(3, 2, 5, 5)  # so that the output is the weights
