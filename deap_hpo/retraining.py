@@ -20,7 +20,8 @@ from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer
 
 _PLACE = ("device", "precision")  # where a trainer computes: another agrees within rounding
-_ROUNDING = 0.05  # of a validation loss, relative: what other devices, and stacks, may make of it over some epochs
+# What other devices, and stacks, may make of a validation loss over some epochs: of it, and of what it began with.
+_ROUNDING, _OF_THE_FIRST = 0.05, 1e-3
 
 
 def reference_of(study: Any, given: Trainer | None) -> ReferenceTrainer:
@@ -93,7 +94,8 @@ def retrain(
     _check_trained(entry, evaluation)
     if reference.repeats == 1 and entry.evaluation.curve and evaluation.curve:
         recorded, now = entry.evaluation.curve[-1].validation_loss, evaluation.curve[-1].validation_loss
-        if not math.isclose(recorded, now, rel_tol=_ROUNDING):
+        began = abs(entry.evaluation.curve[0].validation_loss)
+        if not math.isclose(recorded, now, rel_tol=_ROUNDING, abs_tol=_OF_THE_FIRST * began):
             warn(
                 f"the network of evaluation {entry.number}, trained again, has a validation loss of {now:.4g}, and "
                 f"{recorded:.4g} on record: network, loss or data are not what they were, and what is measured now is "
