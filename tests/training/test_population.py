@@ -133,7 +133,7 @@ def test_batches_of_an_epoch_are_the_references(optimizer):
 
 
 @pytest.mark.parametrize("params", [MEMBERS, CLIPPED], ids=["free", "clipped"])
-@pytest.mark.parametrize("network", ["mlp", "batch-norm"])
+@pytest.mark.parametrize("network", ["mlp", "batch-norm", "transformer", "lstm"])
 def test_packing_never_changes_a_result(network, params):
     model, data = STACKABLE[network]
     task = small_task(model, data(), batch_size=24)
