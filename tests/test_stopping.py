@@ -46,6 +46,18 @@ def test_a_study_ends_after_the_first_generation_of_repeats_when_nothing_is_left
         assert told(study) == told(search(algorithm=algorithm))[: len(study.entries)]
 
 
+def test_so_does_one_with_a_budget_of_epochs() -> None:
+    def whole(params: dict[str, Any], epochs: int = 3) -> float:
+        return value(params) / epochs
+
+    settings: dict[str, Any] = {"max_evaluations": None, "max_epochs": 300, "generations": 50}
+    study = optimize(whole, SPACE, **{**search.keywords, **settings})
+    with as_earlier_versions_did():
+        longer = optimize(whole, SPACE, **{**search.keywords, **settings})
+    assert sum(entry.duplicate_of is None for entry in study.entries) == 6
+    assert len(study.entries) < len(longer.entries)
+
+
 @pytest.mark.parametrize(
     "unlike",
     [
