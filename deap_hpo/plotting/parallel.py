@@ -38,6 +38,15 @@ def plot_parallel_coordinate(
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
         direction: Which values are the good ones.
+
+    Example:
+        >>> from deap_hpo import Float
+        >>> rows = {"number": [0, 1], "value": [0.5, 0.4], "status": "ok", "duplicate_of": None, "params_x": [0.1, 0.7]}
+        >>> figure = plot_parallel_coordinate(pd.DataFrame(rows), Space({"x": Float(0.0, 1.0)}))
+        >>> [text.get_text() for text in figure.legends[0].get_texts()]
+        ['best (evaluation 1)']
+
+    Source: Inselberg, "The plane with parallel coordinates", The Visual Computer 1, 1985.
     """
     whole = trials[kinds(trials).eq("evaluation")]
     rows = whole.sort_values("value", ascending=direction == "maximize", kind="stable")  # the best comes last, on top

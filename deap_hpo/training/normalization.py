@@ -102,8 +102,8 @@ def statistics_for(inputs: Inputs, normalize: bool | Sequence[str]) -> tuple[Sta
     if isinstance(normalize, str) or not isinstance(normalize, Sequence) or not set(normalize) <= named.keys():
         which = f" ({', '.join(named)})" if named else ", of which there are none"
         raise InputError(f"normalize must be True, False, or a list of names of inputs{which}; got {normalize!r}.")
-    found = {name: _channel_statistics(one) if name in normalize else (0.0, 1.0) for name, one in named.items()}
-    return {name: mean for name, (mean, _) in found.items()}, {name: std for name, (_, std) in found.items()}
+    plain = named.keys() - set(normalize)
+    return _of_each(lambda name, one: (0.0, 1.0) if name in plain else _channel_statistics(one), inputs)
 
 
 def channel_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
@@ -116,7 +116,7 @@ def channel_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
         >>> mean.tolist(), [round(one, 3) for one in std.tolist()]
         ([1.0, 5.0], [1.414, 1.0])
     """
-    return _of_each(_channel_statistics, inputs)
+    return _of_each(lambda _, one: _channel_statistics(one), inputs)
 
 
 def overall_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
@@ -126,15 +126,15 @@ def overall_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
         >>> overall_statistics(torch.tensor([[0.0], [1.0], [2.0]]))
         (1.0, 1.0)
     """
-    return _of_each(_overall_statistics, inputs)
+    return _of_each(lambda _, one: _overall_statistics(one), inputs)
 
 
 def _of_each(
-    statistics: Callable[[Tensor], tuple[float | Tensor, float | Tensor]], inputs: Inputs
+    statistics: Callable[[str, Tensor], tuple[float | Tensor, float | Tensor]], inputs: Inputs
 ) -> tuple[Statistic, Statistic]:
     if not isinstance(inputs, dict):
-        return statistics(inputs)
-    found = {name: statistics(one) for name, one in inputs.items()}
+        return statistics("", inputs)
+    found = {name: statistics(name, one) for name, one in inputs.items()}
     return {name: mean for name, (mean, _) in found.items()}, {name: std for name, (_, std) in found.items()}
 
 

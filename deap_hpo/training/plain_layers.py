@@ -37,6 +37,9 @@ class PlainLayers(TorchFunctionMode):
         ...     again, _ = layer(x)
         >>> torch.allclose(first, again, atol=1e-6)
         True
+
+    Source: Vaswani et al., "Attention is all you need" (NeurIPS 2017), equation 1; Hochreiter & Schmidhuber, "Long
+    short-term memory" (Neural Computation 9, 1997); Cho et al. (arXiv:1406.1078), with the gates as torch has them.
     """
 
     def __init__(self, *, stacked: bool = False) -> None:
