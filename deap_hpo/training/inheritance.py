@@ -9,7 +9,6 @@ from typing import Any
 
 from deap_hpo.search_space.space import Categorical, Space
 from deap_hpo.training.keyed import keyed_model
-from deap_hpo.training.recipe import RECIPE_FIELDS
 from deap_hpo.training.state import network_tensors
 from deap_hpo.training.task import Task
 
@@ -42,7 +41,7 @@ def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
     shapes_of = _shapes_of(task, space)
     kept: set[str] = set()
     for name in space:
-        if name not in RECIPE_FIELDS and any(
+        if any(
             _changes(space, _with_in_use(space, name, genome, i), name, shapes_of) for i, genome in enumerate(genomes)
         ):
             kept |= {name, *_deciders(space, name)}
@@ -86,7 +85,7 @@ def _shapes_of(task: Task, space: Space) -> Callable[[Sequence[float]], _Shapes]
     known: dict[str, _Shapes] = {}
 
     def shapes_of(genome: Sequence[float]) -> _Shapes:
-        architecture: dict[str, Any] = {k: v for k, v in space.decode(genome).items() if k not in RECIPE_FIELDS}
+        architecture = task.architecture(space.decode(genome))
         key = repr(architecture)
         if key not in known:
             try:

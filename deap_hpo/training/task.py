@@ -217,8 +217,12 @@ class Task:
         """
         self.check_names(params)
         settings = {name: value for name, value in params.items() if name in RECIPE_FIELDS}
+        return replace(self.recipe, **settings), self.architecture(params)
+
+    def architecture(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the hyperparameters that are arguments of the factory."""
         others = RECIPE_FIELDS | self.loss_arguments(params).keys()
-        return replace(self.recipe, **settings), {name: value for name, value in params.items() if name not in others}
+        return {name: value for name, value in params.items() if name not in others}
 
     def loss_arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Give the hyperparameters that networks are trained by as arguments of the loss.

@@ -44,6 +44,8 @@ KINDS = {"kind": Categorical(["plain", "leaky", "broken", "wide"])}
     [
         (MLP, Space({"lr": LR, "momentum": LR, "batch_size": Int(8, 64)}), []),
         (MLP, Space({"lr": LR, "dropout": LR}), []),
+        (MLP, Space({"label_smoothing": LR, "width": Int(4, 8)}), ["width"]),
+        (MLP, Space({"momentum": Float(0.0, 9.0), "width": Int(4, 8)}), ["width"]),
         (MLP, Space({"width": Int(4, 8), "lr": LR, "depth": Int(0, 1)}), ["width", "depth"]),
         (MLP, Space({"width": Int(8, 8), "depth": Categorical([2])}), []),
         (with_buffer, Space({"lr": LR, "size": Int(1, 4), "bias": Categorical([True, False])}), ["size", "bias"]),
