@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -75,6 +75,7 @@ def export_best(
         entry = found
         final = train_again(trainer, recorded, entry, folder / stem)
     recipe, architecture = task.configure(final.params)
+    destined = task.destinations.split(final.params)
     measured = {key: value for key, value in asdict(final).items() if key not in ("number", "params")}
     facts = {
         "study": name,
@@ -82,8 +83,8 @@ def export_best(
         "model": config.task.source or config.task.model,
         "params": final.params,
         "architecture": {**config.task.arguments, **architecture},
-        "recipe": {**recipe.settings, "epochs": config.training.epochs},
-        **({"loss": loss} if (loss := task.loss_arguments(final.params)) else {}),
+        "recipe": {**replace(task, recipe=recipe).recipe_settings, "epochs": config.training.epochs},
+        **{part: arguments for part in ("optimizer", "loss") if (arguments := destined[part])},
         "inputs": task.data.expected_inputs(),
         "measured": measured,
         "run": noted,

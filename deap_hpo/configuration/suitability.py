@@ -51,7 +51,8 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
     for name, one in space.items():
         for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
             task.configure({**middle, name: value})
-            if task.loss_arguments({name: value}):
+            parts = task.destinations.split({name: value})
+            if parts["loss"] or parts["optimizer"]:
                 task.check({**working, name: value})
     return working
 

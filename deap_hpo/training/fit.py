@@ -25,6 +25,7 @@ def check_fit(
     data: Data,
     measures: Mapping[str, Measure],
     loss_arguments: Mapping[str, Any] | None = None,
+    optimizer_of: Callable[[nn.Module], Any] | None = None,
 ) -> None:
     """Build a network, and measure it on two examples.
 
@@ -35,6 +36,7 @@ def check_fit(
         data: The task's.
         measures: Its metrics by name, and as "loss" what it is measured by.
         loss_arguments: With which it is trained by that.
+        optimizer_of: Makes its optimiser.
 
     Raises:
         InputError: It cannot be built, is not to be trained, or does not fit data, loss or metrics.
@@ -60,6 +62,9 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             step = "could not be trained"
             if trainable_parameters(network) == 0:
                 raise ValueError("it has no parameters that training changes")
+            if optimizer_of is not None:
+                step = "could not be given its optimizer"
+                optimizer_of(network)
             step, misfit = f"does not fit the data ({about})", "data"
             output = call(network, data.prepare(examples.inputs))
             if not isinstance(output, Tensor):

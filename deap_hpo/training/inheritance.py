@@ -83,9 +83,10 @@ def _deciders(space: Space, name: str) -> set[str]:
 def _shapes_of(task: Task, space: Space) -> Callable[[Sequence[float]], _Shapes]:
     """Make the function that gives the shapes of a genome's network; None where it cannot be built."""
     known: dict[str, _Shapes] = {}
+    destinations = task.destinations
 
     def shapes_of(genome: Sequence[float]) -> _Shapes:
-        architecture = task.architecture(space.decode(genome))
+        architecture = destinations.split(space.decode(genome))["model"]
         key = repr(architecture)
         if key not in known:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -69,23 +68,6 @@ def _aligned(output: Tensor, target: Tensor) -> Tensor:
     if output.numel() != target.numel():
         raise InputError(f"The network's output {list(output.shape)} must fit the targets {list(target.shape)}.")
     return output.reshape(target.shape)
-
-
-def keywords(measure: Measure) -> frozenset[str]:
-    """Give the names of a measure's arguments besides outputs and targets, as far as they can be told.
-
-    Example:
-        >>> def focal(output: Tensor, target: Tensor, focus: float = 2.0) -> Tensor: ...
-        >>> sorted(keywords(focal)), sorted(keywords(nn.CrossEntropyLoss()))
-        (['focus'], [])
-    """
-    function = measure.forward if isinstance(measure, nn.Module) else measure
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # some functions written in C
-        return frozenset()
-    named = [one.name for one in parameters[2:] if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
-    return frozenset(named)
 
 
 def check_measure(argument: str, measure: Any) -> None:

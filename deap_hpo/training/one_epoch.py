@@ -37,10 +37,11 @@ def train_epoch(
 
     Args:
         model: The network.
-        optimizer: Updates its parameters.
+        optimizer: Updates its parameters. The learning rates of its groups are what it was made with, times the
+            schedule's factor.
         loss_on: Gives its loss on examples.
         training: The examples, on the device to train on.
-        recipe: Batch size, learning rates, the bound of the gradient.
+        recipe: Batch size, schedule of the learning rate, the bound of the gradient.
         seed: Keys the order of the examples and dropout.
         epoch: Epochs trained so far, from 0.
         first_step: Steps trained so far.
@@ -53,7 +54,7 @@ def train_epoch(
         >>> model = nn.Linear(4, 3)
         >>> training = Split(torch.rand(10, 4), torch.arange(10) % 3)
         >>> loss_on = lambda examples: nn.functional.cross_entropy(model(examples.inputs), examples.targets)
-        >>> optimizer, recipe = torch.optim.SGD(model.parameters()), Recipe(lr=0.1, batch_size=4)
+        >>> optimizer, recipe = torch.optim.SGD(model.parameters(), lr=0.1), Recipe(batch_size=4)
         >>> settings = {"seed": 1, "first_step": 0, "epochs": 20}
         >>> losses = [
         ...     train_epoch(model, optimizer, loss_on, training, recipe, epoch=epoch, **settings) for epoch in range(20)
@@ -68,10 +69,11 @@ def train_epoch(
     total = torch.zeros((), device=device, dtype=torch.float64)
     model.train()
     for i, batch in enumerate(batches):
+        factor = recipe.lr_factor(epoch * len(batches) + i, len(batches), epochs)
         for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * recipe.lr_factor(epoch * len(batches) + i, len(batches), epochs)
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         examples = training[batch]
-        optimizer.zero_grad()
+        model.zero_grad()
         with KeyedDropout(step_keys(key, first_step + i)), PlainLayers():
             loss = loss_on(examples)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -22,6 +22,7 @@ from deap_hpo.training.hardware import computing, environment, training_clock
 from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys, refusing_draws
 from deap_hpo.training.keyed_dropout import KeyedDropout
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
+from deap_hpo.training.optimizers import update_structure
 from deap_hpo.training.outcome import combine, infeasible, repeat_seeds
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.reference import ReferenceTrainer
@@ -116,7 +117,7 @@ class PopulationTrainer(BatchEvaluator):
         self.memory_limit = memory_limit
         self.stack_size = stack_size or (_STACK_SIZE_ON_CPU if self.device.type == "cpu" else None)
         self._sizes: dict[Hashable, int] = {}  # by structure: members that fit; 0 where they cannot be stacked
-        self._structures: dict[tuple[str, int], str] = {}  # by architecture and seed
+        self._structures: dict[Hashable, Hashable] = {}  # by architecture, arguments of the optimiser, and seed
         self._parameters: dict[str, int] = {}  # trainable ones, by architecture
 
     @property
@@ -185,10 +186,13 @@ class PopulationTrainer(BatchEvaluator):
         members: list[tuple[Member, Hashable]] = []
         states = self.reference.start_states(request)
         for i, (seed, state) in enumerate(zip(repeat_seeds(request.seed, self.repeats), states, strict=True)):
-            key = (repr(architecture), seed)
+            key = (repr(architecture), repr(self.task.destinations.split(request.params)["optimizer"]), seed)
             if key not in self._structures:
                 model = keyed_model(partial(self.task.model, **architecture), seed)
-                self._structures[key] = network_structure(model, architecture, seed)
+                structure = network_structure(model, architecture, seed)
+                # The recipe says what its optimisers have to have in common.
+                own = self.task.optimizer and update_structure(self.task.optimizer_of(model, request.params), model)
+                self._structures[key] = structure, own
                 self._parameters[key[0]] = trainable_parameters(model)
             epochs = self.reference.added_epochs(recipe, state, request.epochs)
             member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)

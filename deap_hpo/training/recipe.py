@@ -97,16 +97,6 @@ class Recipe:
         unset = {name for name, default in LATER_FIELDS.items() if getattr(self, name) == default}
         return {name: value for name, value in asdict(self).items() if name not in unset}
 
-    @property
-    def moments(self) -> frozenset[str]:
-        """What the optimiser keeps for each parameter: kinds of moments, as `TrainingState` names them.
-
-        Example:
-            >>> sorted(Recipe(optimizer="rmsprop", momentum=0.9).moments), sorted(Recipe().moments)
-            (['rms_square', 'rms_velocity'], [])
-        """
-        return _MOMENTS[self.optimizer] | (_OF_MOMENTUM.get(self.optimizer, _NONE) if self.momentum > 0 else _NONE)
-
     def lr_factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
         """Give what the learning rate is multiplied by at a step.
 
@@ -127,10 +117,6 @@ class Recipe:
 _UNBOUNDED = sys.float_info.max
 # Fields that came later: records of before go on, for which they have to be what a recipe without them says.
 LATER_FIELDS = {"max_grad_norm": None, "alpha": 0.99}
-_NONE = frozenset[str]()
-_OF_ADAM = frozenset({"mean", "square"})
-_MOMENTS = {"sgd": _NONE, "rmsprop": frozenset({"rms_square"}), "adam": _OF_ADAM, "adamw": _OF_ADAM}
-_OF_MOMENTUM = {"sgd": frozenset({"velocity"}), "rmsprop": frozenset({"rms_velocity"})}
 _RANGES = {
     "lr": (0.0, _UNBOUNDED),
     "momentum": (0.0, 1.0),
@@ -205,3 +191,7 @@ SCHEDULES: dict[str, Callable[[Recipe, int, int, int], float]] = {
 ENDING_SCHEDULES = frozenset({"cosine", "linear"})
 """Schedules that end at zero, beyond which there is nothing to train."""
 RECIPE_FIELDS = frozenset(field.name for field in fields(Recipe))
+OPTIMIZER_FIELDS = frozenset(
+    {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "beta1", "beta2", "alpha", "eps"}
+)
+"""Those of the optimiser, which are not used where a task has one of its own."""

@@ -35,7 +35,7 @@ from deap_hpo.training.measures import Measure
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.one_epoch import train_epoch
 from deap_hpo.training.outcome import combine, infeasible, measure, repeat_seeds, with_own_measures
-from deap_hpo.training.recipe import OPTIMIZERS, Recipe
+from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.state import (
     TrainingState,
     added_epochs,
@@ -121,7 +121,7 @@ class ReferenceTrainer(Evaluator):
             "task": self.task.name,
             **self.task.goals.settings,
             "data": dict(self.task.data.description),
-            "recipe": self.task.recipe.settings,
+            "recipe": self.task.recipe_settings,
             "epochs": self.epochs,
             "device": self.device.type,
             "precision": self.precision,
@@ -227,9 +227,9 @@ class ReferenceTrainer(Evaluator):
         task = with_own_measures(self.placed)
         with computing(self.device, self.precision):
             model = self._new_model(architecture, seed)
-            optimizer = OPTIMIZERS[recipe.optimizer](recipe, model.parameters())
+            optimizer = self.task.optimizer_of(model, params)
             if state is not None:
-                restore(state, model, optimizer, recipe.moments)
+                restore(state, model, optimizer)
             for epoch in added:
                 epoch_start = perf_counter()
                 with keyed_generators(seed, epoch):
@@ -255,7 +255,7 @@ class ReferenceTrainer(Evaluator):
                     kept = copied_tensors(model)
                 if curve.finished:
                     break
-        ended = capture(model, optimizer, recipe.moments, epoch + 1, steps)
+        ended = capture(model, optimizer, epoch + 1, steps)
         put_back(model, kept if curve.finished else {})
         about = environment(self.device, self.precision)
         return model, curve.evaluation(trainable_parameters(model), perf_counter() - start, about), ended

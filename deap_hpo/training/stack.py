@@ -10,17 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from deap_hpo.interruption import raise_kept
+from deap_hpo.training.clipping import Clipping
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.engines import Step, Watch, make_step
 from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.keyed import member_keys, step_keys
 from deap_hpo.training.memory import Parts
+from deap_hpo.training.optimizers import parameter_names
 from deap_hpo.training.outcome import measure, with_own_measures
 from deap_hpo.training.stackable import NotStackable
 from deap_hpo.training.stacked_batches import epoch_tables
 from deap_hpo.training.stacked_forward import Gradients, StackedForward
-from deap_hpo.training.stacked_networks import Unchanged, build_networks, stacked_rates, stacked_tensors
-from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
+from deap_hpo.training.stacked_networks import (
+    Unchanged,
+    build_networks,
+    named_views,
+    stacked_rates,
+    stacked_tensors,
+)
+from deap_hpo.training.stacked_updates import make_updates
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.structure import Member, plain_attributes
 from deap_hpo.training.task import Task
@@ -71,8 +79,7 @@ class Stack:
         self._parts = Parts(max(task.evaluation_batch_size, trained_together))
         self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
         self._stack_networks()
-        self.optimizer = STACKED_OPTIMIZERS[recipes[0].optimizer](recipes, self.weights)
-        self._restore_moments()
+        self._clipping = Clipping([recipe.max_grad_norm for recipe in recipes], self.weights)
         # Members with one seed share batches and dropout masks, which are then made once (in_dims None).
         self.shared = len({member.seed for member in members}) == 1
         seeds = [member.seed for member in members]
@@ -87,7 +94,14 @@ class Stack:
         networks = build_networks(self.task, self.members)
         # The code and the plain attributes that all share; its own parameters are never used.
         self.network = build_networks(self.task, self.members[:1])[0].to(self.device)
-        self.shapes, self.weights, self.buffers = stacked_tensors(self.members, networks, self.device)
+        trained_by = zip(networks, (member.params for member in self.members), strict=True)
+        optimizers = [self.task.optimizer_of(network, params) for network, params in trained_by]
+        by_group = [name for names in parameter_names(optimizers[0], networks[0]) for name in names]
+        self.shapes, self.weights, self.buffers = stacked_tensors(self.members, networks, by_group, self.device)
+        self.updates = make_updates(self.task, self.members, networks, optimizers, self.shapes, self.weights)
+        for i, member in enumerate(self.members):
+            if member.state is not None:
+                self.updates.restore(i, member.state)
         self.dropout_rates = stacked_rates(networks, self.device)
         self._forward = self.forward_type(self.network, self.shapes, self.device, self.precision)
         self._unchanged = Unchanged(self.network, self.dropout_rates, self.task.loss)
@@ -97,33 +111,14 @@ class Stack:
         losses = [partial(self.task.loss, **one) for one in (self._losses[:1] if alike else self._losses)]
         return self._forward.gradients(losses, shared=self.shared)
 
-    def _restore_moments(self) -> None:
-        """Give each member the optimiser's moments of its state; they start afresh where it has none of their kind."""
-        rows = self.optimizer.rows
-        for i, member in enumerate(self.members):
-            state = member.state
-            if state is None:
-                continue
-            kinds = member.recipe.moments
-            known = kinds <= state.moments.keys()
-            if known and "offset" in rows and (state.counts or state.moments["mean"].keys() < dict(self.shapes).keys()):
-                raise NotStackable("some parameters have had fewer steps than others")
-            if "offset" in rows:
-                rows["offset"][i] = state.steps - (state.updates if known else 0)
-            for kind in kinds if known else ():
-                for name, row in self._forward.named(rows[kind][i]).items():
-                    if name in state.moments[kind]:  # else the parameter has had no gradient yet
-                        row.copy_(state.moments[kind][name])
-
     def states(self, epochs: int) -> list[TrainingState]:
         """Give the members' states after so many epochs, as views of the stack's tensors."""
         steps = int(self.trained)
         states = []
-        for i, member in enumerate(self.members):
-            offset = int(self.optimizer.rows["offset"][i]) if "offset" in self.optimizer.rows else steps
-            weights = {**self._forward.named(self.weights[i]), **{name: b[i] for name, b in self.buffers.items()}}
-            named = {kind: self._forward.named(self.optimizer.rows[kind][i]) for kind in sorted(member.recipe.moments)}
-            states.append(TrainingState(epochs, steps, steps - offset, weights, named))
+        for i in range(len(self.members)):
+            buffers = {name: tensor[i] for name, tensor in self.buffers.items()}
+            weights = {**named_views(self.weights[i], self.shapes), **buffers}
+            states.append(TrainingState(epochs, steps, weights, self.updates.moments(i, steps)))
         return states
 
     def _advance(self, order: Tensor, rates: Tensor) -> None:
@@ -131,7 +126,7 @@ class Stack:
 
         Args:
             order: Examples of the batches, [steps, B], or [steps, P, B] where seeds differ.
-            rates: Learning rates, [steps, P, 1].
+            rates: Learning rates, [steps, P, groups].
         """
         batch = order.index_select(0, self.row)[0]
         examples = self.data.training[batch]
@@ -141,7 +136,8 @@ class Stack:
         gradient, (losses, assigned) = self._gradients(*stacked, keys, inputs, targets)
         for name, tensor in assigned.items():
             self.buffers[name].copy_(tensor)  # in place: a recorded step reads these very tensors
-        self.optimizer.update(self.weights, gradient, rates.index_select(0, self.row)[0], self.trained)
+        rates_now = rates.index_select(0, self.row)[0]
+        self.updates.update(self.weights, self._clipping(gradient), rates_now, self.trained)
         self.totals += losses.detach() * batch.shape[-1]
         self.trained += 1
         self.row += 1
@@ -177,7 +173,8 @@ class Stack:
         """Train on batch number `i` of the epoch; the batches come in order."""
         order, rates, last_order, last_rates = self._epoch_plan
         if i < len(order):
-            self._step = self._step or make_step(self._engine, partial(self._advance, order, rates), self._host_state)
+            engine = self._engine if self.updates.recordable else "eager"
+            self._step = self._step or make_step(engine, partial(self._advance, order, rates), self._host_state)
             self._step()
         else:
             self.row.zero_()
@@ -191,7 +188,9 @@ class Stack:
         """Lay out the epoch's batches and learning rates as tables on the device."""
         self.network.train()
         self._unchanged.check()
-        tables = epoch_tables(self.members, self.shared, len(self.data.training), epoch, self.epochs)
+        tables = epoch_tables(
+            self.members, self.updates.rates, self.shared, len(self.data.training), epoch, self.epochs
+        )
         types = torch.int64, self.weights.dtype, torch.int64, self.weights.dtype
         plan = [table.contiguous().to(self.device, one) for table, one in zip(tables, types, strict=True)]
         if [table.shape for table in plan] == [table.shape for table in self._epoch_plan]:
@@ -216,7 +215,8 @@ class Stack:
         self._losses = [self._losses[i] for i in kept]
         self.buffers = {name: tensor[index] for name, tensor in self.buffers.items()}
         self.dropout_rates = {name: tensor[index] for name, tensor in self.dropout_rates.items()}
-        self.optimizer.keep(index)
+        self._clipping.keep(index)
+        self.updates.keep(kept, self.weights)
         order, rates, last_order, last_rates = self._epoch_plan
         if not self.shared:
             self.keys, order, last_order = self.keys[index], order[:, index], last_order[:, index]

@@ -11,11 +11,14 @@ from deap_hpo.training.keyed import keyed_permutation
 from deap_hpo.training.structure import Member
 
 
-def epoch_tables(members: Sequence[Member], shared: bool, size: int, epoch: int, epochs: int) -> list[Tensor]:
+def epoch_tables(
+    members: Sequence[Member], rates: Sequence[Sequence[float]], shared: bool, size: int, epoch: int, epochs: int
+) -> list[Tensor]:
     """Lay out an epoch.
 
     Args:
         members: Members of one batch size B, P of them.
+        rates: Their learning rates before any schedule, of each group of parameters.
         shared: Whether they have one seed, and so the same batches.
         size: Training examples.
         epoch: Epochs trained so far, from 0.
@@ -23,7 +26,7 @@ def epoch_tables(members: Sequence[Member], shared: bool, size: int, epoch: int,
 
     Returns:
         Four tables on the CPU: examples of the full batches, [steps, B], or [steps, P, B] where seeds differ; their
-        learning rates, [steps, P, 1], float64; and both for the smaller last batch, of which there may be none.
+        learning rates, [steps, P, groups], float64; and both for the smaller last batch, of which there may be none.
     """
     batch_size = members[0].recipe.batch_size
     seeds = [member.seed for member in members[: 1 if shared else None]]
@@ -33,11 +36,9 @@ def epoch_tables(members: Sequence[Member], shared: bool, size: int, epoch: int,
     last_order = permutations[:, full * batch_size :].unsqueeze(0)
     if shared:
         order, last_order = order[:, 0], last_order[:, 0]
-    rates = torch.tensor(
-        [
-            [[member.recipe.lr * member.recipe.lr_factor(step, steps, epochs)] for member in members]
-            for step in range(epoch * steps, (epoch + 1) * steps)
-        ],
-        dtype=torch.float64,
-    )
-    return [order, rates[:full], last_order, rates[full:]]
+    factors = [
+        [[member.recipe.lr_factor(step, steps, epochs)] for member in members]
+        for step in range(epoch * steps, (epoch + 1) * steps)
+    ]
+    table = torch.tensor(factors, dtype=torch.float64) * torch.tensor(rates, dtype=torch.float64)
+    return [order, table[:full], last_order, table[full:]]

@@ -14,7 +14,7 @@ from deap_hpo.training.inputs import Inputs, call_arguments
 from deap_hpo.training.keyed_dropout import KeyedDropout, Undropped
 from deap_hpo.training.measures import Measure
 from deap_hpo.training.plain_layers import PlainLayers
-from deap_hpo.training.stacked_networks import assigned_anew, given_rates
+from deap_hpo.training.stacked_networks import Shapes, assigned_anew, given_rates, named_views
 
 Tensors = dict[str, Tensor]
 Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Tensor], tuple[Tensor, tuple[Tensor, Tensors]]]
@@ -48,18 +48,11 @@ class StackedForward:
         (torch.Size([2, 15]), torch.Size([2]))
     """
 
-    def __init__(
-        self, network: nn.Module, shapes: Sequence[tuple[str, torch.Size]], device: torch.device, precision: str
-    ) -> None:
+    def __init__(self, network: nn.Module, shapes: Shapes, device: torch.device, precision: str) -> None:
         self.network = network
         self._shapes = shapes
         self._device = device
         self._precision = precision
-
-    def named(self, row: Tensor) -> Tensors:
-        """Views of a row [D], by the names of the parameters."""
-        pieces = torch.split(row, [shape.numel() for _, shape in self._shapes])
-        return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes, pieces, strict=True)}
 
     def forward(self, weights: Tensor, buffers: Tensors, inputs: Inputs) -> Tensor:
         """Run one member's network (under `vmap`: all of them) on prepared inputs.
@@ -69,7 +62,7 @@ class StackedForward:
             buffers: Its buffers by name; those that the network assigns anew are replaced there.
             inputs: The inputs.
         """
-        tensors = {**self.named(weights), **buffers}
+        tensors = {**named_views(weights, self._shapes), **buffers}
         with autocast(self._device, self._precision):
             output = widened(functional_call(self.network, tensors, *call_arguments(inputs)))
         buffers.update((name, tensors[name]) for name in buffers)  # functional_call notes in them what was assigned

@@ -15,6 +15,21 @@ from deap_hpo.training.state import fitting, network_tensors
 from deap_hpo.training.structure import RATES, Member, plain_attributes
 from deap_hpo.training.task import Task
 
+Shapes = Sequence[tuple[str, torch.Size]]
+"""Names and shapes of the parameters that make up a row of a stack's weights."""
+
+
+def named_views(row: Tensor, shapes: Shapes) -> dict[str, Tensor]:
+    """Give views of a row [D], by the names of the parameters.
+
+    Example:
+        >>> named_views(torch.arange(3), [("weight", torch.Size([2, 1])), ("bias", torch.Size([1]))])["weight"]
+        tensor([[0],
+                [1]])
+    """
+    pieces = torch.split(row, [shape.numel() for _, shape in shapes])
+    return {name: piece.view(shape) for (name, shape), piece in zip(shapes, pieces, strict=True)}
+
 
 def build_networks(task: Task, members: Sequence[Member]) -> list[nn.Module]:
     """Build the network of each member, on the CPU; members of equal architecture and seed share one.
@@ -33,9 +48,15 @@ def build_networks(task: Task, members: Sequence[Member]) -> list[nn.Module]:
 
 
 def stacked_tensors(
-    members: Sequence[Member], networks: Sequence[nn.Module], device: torch.device
-) -> tuple[list[tuple[str, torch.Size]], Tensor, dict[str, Tensor]]:
+    members: Sequence[Member], networks: Sequence[nn.Module], first: Sequence[str], device: torch.device
+) -> tuple[Shapes, Tensor, dict[str, Tensor]]:
     """Stack what members start with: of their states, or else of their networks.
+
+    Args:
+        members: The members, P of them.
+        networks: Their networks.
+        first: Names of parameters that come first in a row, if they are trained; the others follow.
+        device: Where the stack is trained.
 
     Returns:
         Names and shapes of the parameters that are trained, which make up a row; these rows [P, D]; and everything else
@@ -46,6 +67,7 @@ def stacked_tensors(
         NotStackable: The parameters to be trained have different types, or are complex.
     """
     trained = [name for name, parameter in networks[0].named_parameters() if parameter.requires_grad]
+    trained = [*(name for name in first if name in trained), *(name for name in trained if name not in first)]
     types = {networks[0].get_parameter(name).dtype for name in trained}
     if len(types) != 1 or not all(one.is_floating_point for one in types):
         raise NotStackable("the parameters to be trained have more than one type, a complex one, or there are none")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from deap_hpo.errors import InputError
+from deap_hpo.training.moments import Moments, capture_moments, restore_moments
+from deap_hpo.training.nested import flattened, rebuilt
 from deap_hpo.training.recipe import ENDING_SCHEDULES
 
-# What the optimisers keep for each parameter: our names, and those of `torch.optim`.
-MOMENTS = {
-    "velocity": "momentum_buffer",
-    "rms_velocity": "momentum_buffer",
-    "rms_square": "square_avg",
-    "mean": "exp_avg",
-    "square": "exp_avg_sq",
-}
 _COUNTERS = "counters"
 _COUNTS = "updates"
+_OTHERS = "optimizer"
 
 
 @dataclass(frozen=True)
@@ -33,19 +29,14 @@ class TrainingState:
     Attributes:
         epochs: Epochs trained so far.
         steps: Training steps so far.
-        updates: Steps of Adam since its moments began; fewer than `steps` where the optimiser was changed.
         weights: Parameters and buffers of the network, by name.
-        moments: What the optimiser keeps, by kind ("velocity" of SGD; "rms_velocity" and "rms_square" of RMSprop;
-            "mean" and "square" of Adam) and parameter.
-        counts: Its steps for the parameters that have had fewer than `updates`, having had no gradient in some.
+        moments: What the optimiser keeps.
     """
 
     epochs: int
     steps: int
-    updates: int
     weights: Mapping[str, Tensor]
-    moments: Mapping[str, Mapping[str, Tensor]]
-    counts: Mapping[str, int] = field(default_factory=dict)
+    moments: Moments = field(default_factory=Moments)
 
 
 def trainable_parameters(model: nn.Module) -> int:
@@ -104,46 +95,18 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             own[name].copy_(tensor)
 
 
-def capture(
-    model: nn.Module, optimizer: torch.optim.Optimizer, kinds: Set[str], epochs: int, steps: int
-) -> TrainingState:
-    """Copy the state of a training, whose optimiser keeps moments of these kinds."""
-    moments: dict[str, dict[str, Tensor]] = {}
-    steps_of: dict[str, int] = {}
-    for name, parameter in model.named_parameters():
-        kept = optimizer.state.get(parameter, {})
-        if "step" in kept and "mean" in kinds:  # else nothing depends on it
-            steps_of[name] = int(kept["step"])
-        for kind in sorted(kinds):
-            if (moment := kept.get(MOMENTS[kind])) is not None:
-                moments.setdefault(kind, {})[name] = moment.detach().clone()
-    updates = max(steps_of.values(), default=0)
-    counts = {name: count for name, count in steps_of.items() if count < updates}
-    return TrainingState(epochs, steps, updates, copied_tensors(model), moments, counts)
+def capture(model: nn.Module, optimizer: Optimizer, epochs: int, steps: int) -> TrainingState:
+    """Copy the state of a training."""
+    moments = capture_moments(optimizer, dict(model.named_parameters()))
+    return TrainingState(epochs, steps, copied_tensors(model), moments)
 
 
 @torch.no_grad()
-def restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer, kinds: Set[str]) -> None:
-    """Put a state into a network and its new optimiser, which keeps moments of these kinds.
-
-    Moments of which the optimiser has no use are left out: Adam after SGD starts with none, and SGD without momentum
-    forgets its velocity.
-    """
+def restore(state: TrainingState, model: nn.Module, optimizer: Optimizer) -> None:
+    """Put a state into a network and its new optimiser, as far as that has a use for the moments."""
     for name, tensor in network_tensors(model).items():
         tensor.copy_(fitting(state, name, tensor))
-    if not kinds <= state.moments.keys():
-        return
-    for name, parameter in model.named_parameters():
-        # In the layout of the parameter, for the same bits as without the pause.
-        kept = {
-            MOMENTS[kind]: torch.empty_like(parameter).copy_(state.moments[kind][name])
-            for kind in kinds
-            if name in state.moments[kind]
-        }
-        if kept and "velocity" not in kinds:  # all but SGD look for it
-            kept["step"] = torch.tensor(float(state.counts.get(name, state.updates)))
-        if kept:
-            optimizer.state[parameter] = kept
+    restore_moments(state.moments, optimizer, dict(model.named_parameters()))
 
 
 def fitting(state: TrainingState, name: str, tensor: Tensor) -> Tensor:
@@ -162,13 +125,20 @@ def fitting(state: TrainingState, name: str, tensor: Tensor) -> Tensor:
 
 
 def pack(states: Sequence[TrainingState]) -> dict[str, Tensor]:
-    """Give the states of an evaluation's trainings (one each repeat) as tensors by name, as a checkpoint holds them."""
+    """Give the states of an evaluation's trainings (one each repeat) as tensors by name, as a checkpoint holds them.
+
+    Raises:
+        InputError: An optimiser of the user's own keeps what is neither a number nor a tensor.
+    """
     tensors: dict[str, Tensor] = {}
     for i, state in enumerate(states):
-        tensors[f"{i}/{_COUNTERS}"] = torch.tensor([state.epochs, state.steps, state.updates])
-        counts = {name: torch.tensor(count) for name, count in state.counts.items()}
-        for kind, named in {"weights": state.weights, **state.moments, _COUNTS: counts}.items():
+        kept = state.moments
+        tensors[f"{i}/{_COUNTERS}"] = torch.tensor([state.epochs, state.steps, kept.updates])
+        counts = {name: torch.tensor(count) for name, count in kept.counts.items()}
+        for kind, named in {"weights": state.weights, **kept.named, _COUNTS: counts}.items():
             tensors |= {f"{i}/{kind}/{name}": tensor for name, tensor in named.items()}
+        if kept.others:
+            tensors |= flattened(f"{i}/{_OTHERS}", kept.others)
     return tensors
 
 
@@ -176,8 +146,9 @@ def unpack(tensors: Mapping[str, Tensor]) -> list[TrainingState]:
     """Undo `pack`.
 
     Example:
-        >>> state = TrainingState(2, 10, 10, {"bias": torch.zeros(3)}, {"velocity": {"bias": torch.ones(3)}})
-        >>> unpack(pack([state, state]))[1].moments
+        >>> moments = Moments(named={"velocity": {"bias": torch.ones(3)}})
+        >>> state = TrainingState(2, 10, {"bias": torch.zeros(3)}, moments)
+        >>> unpack(pack([state, state]))[1].moments.named
         {'velocity': {'bias': tensor([1., 1., 1.])}}
     """
     parts: dict[int, dict[str, dict[str, Tensor]]] = {}
@@ -185,8 +156,10 @@ def unpack(tensors: Mapping[str, Tensor]) -> list[TrainingState]:
         i, kind, *name = key.split("/", 2)
         parts.setdefault(int(i), {}).setdefault(kind, {})["".join(name)] = tensor
     states = []
-    for _, named in sorted(parts.items()):
+    for position, named in sorted(parts.items()):
         epochs, steps, updates = named.pop(_COUNTERS)[""].tolist()
         counts = {name: int(count) for name, count in named.pop(_COUNTS, {}).items()}
-        states.append(TrainingState(epochs, steps, updates, named.pop("weights", {}), named, counts))
+        others = rebuilt(f"{position}/{_OTHERS}", tensors) if named.pop(_OTHERS, None) else {}
+        weights = named.pop("weights", {})
+        states.append(TrainingState(epochs, steps, weights, Moments(updates, named, counts, others)))
     return states

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,29 +12,27 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deap_hpo.errors import InputError, nearest
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.goals import Goals
 from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
+from deap_hpo.training.destinations import Destinations
 from deap_hpo.training.fit import check_fit
 from deap_hpo.training.measures import (
     Measure,
     accuracy,
     check_measure,
-    keywords,
     mean_absolute_error,
     mean_squared_error,
 )
-from deap_hpo.training.recipe import LATER_FIELDS, RECIPE_FIELDS, Recipe
+from deap_hpo.training.optimizers import OptimizerFactory, check_factory, make_optimizer
+from deap_hpo.training.recipe import OPTIMIZER_FIELDS, Recipe
 from deap_hpo.training.state import trainable_parameters
 from deap_hpo.vocabulary import hinting
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
 """Besides the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
-
-
-_ALSO_CALLED = {"learning_rate": "lr", "l2": "weight_decay", "wd": "weight_decay", "optim": "optimizer"}
 
 
 def _moved(measure: Measure, device: torch.device | str) -> Measure:
@@ -69,6 +66,10 @@ class Task:
         constraints: What has to hold, such as "parameters <= 1e6" or "accuracy >= 0.8", by the same names. A network
             with too many (or too few) parameters is not trained.
         recipe: Values of the training settings that are not searched.
+        optimizer: Makes the optimiser, (network, ...) -> `torch.optim.Optimizer`, in place of the one that the recipe
+            names: with groups of parameters, say, or of another kind. Its further arguments, as `lr`, are
+            hyperparameters; or they have their defaults, whatever the recipe's. The schedule multiplies the learning
+            rates of all groups. A class, as `torch.optim.NAdam`, is given the network's parameters.
         evaluation_batch_size: Examples per batch when measuring. It changes speed only, unless what the network gives
             for an example depends on the others of its batch.
 
@@ -87,6 +88,7 @@ class Task:
     loss: Measure = F.cross_entropy
     metrics: Mapping[str, Measure] = field(default_factory=lambda: {"accuracy": accuracy})
     recipe: Recipe = field(default_factory=Recipe)
+    optimizer: OptimizerFactory | None = None
     evaluation_batch_size: int = 1000
     objective: str | Sequence[str] = "loss"
     direction: Direction | Sequence[Direction] | None = None
@@ -104,6 +106,8 @@ class Task:
             )
         if not isinstance(self.recipe, Recipe):
             raise InputError(f"recipe must be a Recipe, such as Recipe(batch_size=64); got {self.recipe!r}.")
+        if self.optimizer is not None:
+            check_factory(self.optimizer, self.recipe)
         check_measure("loss", self.loss)
         for name, measure in self.metrics.items():
             check_measure(f"metrics[{name!r}]", measure)
@@ -123,7 +127,14 @@ class Task:
     @property
     def parts(self) -> Mapping[str, Any]:
         """What it is made of, but for data and recipe, whose settings tell them apart."""
-        return {"model": self.model, "loss": self.loss, "metrics": dict(self.metrics)}
+        own = {} if self.optimizer is None else {"optimizer": self.optimizer}
+        return {"model": self.model, "loss": self.loss, "metrics": dict(self.metrics), **own}
+
+    @property
+    def recipe_settings(self) -> dict[str, Any]:
+        """The recipe's settings that trainings follow."""
+        unused = OPTIMIZER_FIELDS if self.optimizer is not None else frozenset()
+        return {name: value for name, value in self.recipe.settings.items() if name not in unused}
 
     @classmethod
     @hinting
@@ -144,6 +155,7 @@ class Task:
         direction: Direction | Sequence[Direction] | None = None,
         constraints: Sequence[str] = (),
         recipe: Recipe | None = None,
+        optimizer: OptimizerFactory | None = None,
     ) -> Task:
         """Make a task of a network and of data in about any form.
 
@@ -169,6 +181,7 @@ class Task:
             direction: Which way is better; see `Task`.
             constraints: What has to hold; see `Task`.
             recipe: Training settings that are not searched.
+            optimizer: Makes the optimiser of a network, in place of the recipe's; see `Task`.
 
         Raises:
             InputError: The data cannot be read as examples and targets, or a setting is out of its range.
@@ -199,6 +212,7 @@ class Task:
             loss=loss or (F.cross_entropy if classes else mean_squared_error),
             metrics=metrics,
             recipe=recipe or Recipe(),
+            optimizer=optimizer,
             objective=objective,
             direction=direction,
             constraints=constraints,
@@ -209,20 +223,29 @@ class Task:
         metrics = {name: _moved(measure, device) for name, measure in self.metrics.items()}
         return replace(self, data=self.data.to(device), loss=_moved(self.loss, device), metrics=metrics)
 
+    @property
+    def destinations(self) -> Destinations:
+        """Where its hyperparameters go."""
+        return Destinations(self.model, self.loss, self.optimizer)
+
     def configure(self, params: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
         """Tell training settings from architecture: (the task's recipe with `params`, keywords for the factory).
 
         Raises:
-            InputError: A name is neither a setting of the recipe nor an argument of the factory or the loss.
+            InputError: A name is neither a setting of the recipe nor an argument of optimiser, factory or loss.
         """
         self.check_names(params)
-        settings = {name: value for name, value in params.items() if name in RECIPE_FIELDS}
-        return replace(self.recipe, **settings), self.architecture(params)
+        parts = self.destinations.split(params)
+        return replace(self.recipe, **parts["recipe"]), parts["model"]
 
-    def architecture(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the hyperparameters that are arguments of the factory."""
-        others = RECIPE_FIELDS | self.loss_arguments(params).keys()
-        return {name: value for name, value in params.items() if name not in others}
+    def optimizer_of(self, network: nn.Module, params: Mapping[str, Any]) -> torch.optim.Optimizer:
+        """Make the optimiser of a network.
+
+        Raises:
+            InputError: The task's own makes none, or none that can be used here.
+        """
+        parts = self.destinations.split(params)
+        return make_optimizer(replace(self.recipe, **parts["recipe"]), self.optimizer, parts["optimizer"], network)
 
     def loss_arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Give the hyperparameters that networks are trained by as arguments of the loss.
@@ -234,15 +257,7 @@ class Task:
             >>> task.loss_arguments({"lr": 0.1, "width": 32, "label_smoothing": 0.05})
             {'label_smoothing': 0.05}
         """
-        own = self._of_loss - RECIPE_FIELDS
-        return {name: value for name, value in params.items() if name in own}
-
-    @property
-    def _of_loss(self) -> frozenset[str]:
-        """Names of the loss's arguments that the factory does not take; one with ``**arguments`` takes any."""
-        arguments = inspect.signature(self.model).parameters
-        takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values())
-        return frozenset() if takes_any else keywords(self.loss) - arguments.keys()
+        return self.destinations.split(params)["loss"]
 
     def training_loss(self, params: Mapping[str, Any]) -> Measure:
         """Give the loss with the hyperparameters that are its arguments."""
@@ -262,38 +277,18 @@ class Task:
         """Build the network and measure it on two examples: what cannot work is said before anything is trained.
 
         Raises:
-            InputError: A hyperparameter is unknown, or network, data, loss and metrics do not fit together.
+            InputError: A hyperparameter is unknown, or network, data, optimiser, loss and metrics do not fit together.
         """
         _, architecture = self.configure(params)
         measures = {"loss": self.loss, **self.metrics}
-        check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params))
+        optimizer_of = partial(self.optimizer_of, params=params)
+        check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params), optimizer_of)
 
-    def check_names(self, names: Mapping[str, Any]) -> None:
+    def check_names(self, names: Iterable[str]) -> None:
         """Refuse hyperparameters that have nowhere to go; call it before a run rather than at its first training.
 
         Raises:
-            InputError: A name is neither a setting of the recipe nor an argument of the factory or the loss; or both
-                the recipe and the loss have it, or the factory and the recipe, which once had not.
+            InputError: A name is neither a setting of the recipe nor an argument of optimiser, factory or loss; or two
+                of them have it.
         """
-        arguments, of_loss = inspect.signature(self.model).parameters, self._of_loss
-        # A factory was given what is a setting now: it is not to be without it in silence, in a record that goes on.
-        both = dict.fromkeys(LATER_FIELDS.keys() & arguments.keys(), "model")
-        both |= dict.fromkeys(RECIPE_FIELDS & of_loss, "loss")
-        for name in names:
-            if name in both:
-                raise InputError(
-                    f"hyperparameter {name!r} is a training setting and an argument of the {both[name]}; give that of "
-                    f"the {both[name]} another name."
-                )
-        if any(argument.kind is argument.VAR_KEYWORD for argument in arguments.values()):
-            return
-        known = RECIPE_FIELDS | arguments.keys() | of_loss
-        for name in names:
-            if name not in known:
-                near = _ALSO_CALLED.get(name.lower()) or nearest(name, known)
-                hint = f" Did you mean {near!r}?" if near else ""
-                raise InputError(
-                    f"hyperparameter {name!r} must be a training setting ({', '.join(sorted(RECIPE_FIELDS))}) or an "
-                    f"argument of the model ({', '.join(arguments) or 'it takes none'}) or of the loss "
-                    f"({', '.join(sorted(of_loss)) or 'it takes none'}); it is neither.{hint}"
-                )
+        self.destinations.check(names)

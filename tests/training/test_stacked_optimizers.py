@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from deap_hpo.training.clipping import Clipping, row_norms
 from deap_hpo.training.recipe import OPTIMIZERS, Recipe
-from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS, StackedSGD, row_norms
+from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
 
 SETTINGS = {
     "sgd": [
@@ -23,6 +24,12 @@ SETTINGS["rmsprop"] = [
     {"lr": 0.05, "momentum": 0.3, "alpha": 0.0, "weight_decay": 0.1},
 ]
 BOUNDS = {"free": [None] * 3, "clipped": [0.5, None, 2.0]}  # the gradients' norms are 0.5 to 4
+
+
+def stacked_of(recipes, weights):
+    made = [OPTIMIZERS[recipe.optimizer](recipe, [torch.nn.Parameter(torch.zeros(1))]) for recipe in recipes]
+    stacked = STACKED_OPTIMIZERS[recipes[0].optimizer]([one.param_groups[0] for one in made], weights)
+    return stacked, Clipping([recipe.max_grad_norm for recipe in recipes], weights)
 
 
 def trained_by_torch(recipe, start, targets, steps):
@@ -53,10 +60,11 @@ def test_each_member_is_updated_as_torch_does(optimizer, nesterov, dtype, tolera
     start = torch.rand(20, generator=generator, dtype=dtype)
     targets = torch.rand(30, 20, generator=generator, dtype=dtype)
     weights = start.repeat(len(recipes), 1)
-    stacked = STACKED_OPTIMIZERS[optimizer](recipes, weights)
+    stacked, clipping = stacked_of(recipes, weights)
     for step in range(30):
         rate = torch.tensor([[recipe.lr * recipe.lr_factor(step, 10, 3)] for recipe in recipes], dtype=dtype)
-        stacked.update(weights, 4 * (weights - targets[step]) ** 3, rate, torch.tensor(step, dtype=torch.int32))
+        gradient = clipping(4 * (weights - targets[step]) ** 3)
+        stacked.update(weights, gradient, rate, torch.tensor(step, dtype=torch.int32))
     expected = torch.stack([trained_by_torch(recipe, start, targets, 30) for recipe in recipes])
     torch.testing.assert_close(weights, expected, rtol=tolerance, atol=tolerance)
 
@@ -71,13 +79,14 @@ def test_those_that_are_kept_go_on_as_before(optimizer, bounds):
     gradient = torch.rand(3, 20, generator=torch.Generator().manual_seed(0))
     rate, index = torch.full((3, 1), 0.1), torch.tensor([0, 2])
     whole, part = torch.ones(3, 20), torch.ones(3, 20)
-    undisturbed, compacted = (STACKED_OPTIMIZERS[optimizer](recipes, whole) for _ in range(2))
-    undisturbed.update(whole, gradient, rate, torch.tensor(0))
-    compacted.update(part, gradient, rate, torch.tensor(0))
+    (undisturbed, clipping), (compacted, fewer) = (stacked_of(recipes, whole) for _ in range(2))
+    undisturbed.update(whole, clipping(gradient), rate, torch.tensor(0))
+    compacted.update(part, fewer(gradient), rate, torch.tensor(0))
     compacted.keep(index)
+    fewer.keep(index)
     part = part[index]
-    undisturbed.update(whole, gradient, rate, torch.tensor(1))
-    compacted.update(part, gradient[index], rate[index], torch.tensor(1))
+    undisturbed.update(whole, clipping(gradient), rate, torch.tensor(1))
+    compacted.update(part, fewer(gradient[index]), rate[index], torch.tensor(1))
     assert torch.equal(part, whole[index])
 
 
@@ -93,9 +102,8 @@ def test_nobody_is_clipped_by_a_neighbours_gradient_nor_without_a_bound():
     gradient[1] *= 1e6
     gradient[2, 0], gradient[3, 0], gradient[4, 0] = torch.inf, torch.nan, torch.inf
     bounds = [0.5, None, 0.5, 0.5, None]
-    stacked = StackedSGD([Recipe(max_grad_norm=bound) for bound in bounds], torch.zeros(5, 20))
-    clipped = stacked.clipped(gradient)
-    alone = [StackedSGD([Recipe(max_grad_norm=0.5)], torch.zeros(1, 20)).clipped(one[None])[0] for one in gradient]
+    clipped = Clipping(bounds, torch.zeros(5, 20))(gradient)
+    alone = [Clipping([0.5], torch.zeros(1, 20))(one[None])[0] for one in gradient]
     assert torch.equal(clipped[0], alone[0])
     assert clipped[0].norm().item() == pytest.approx(0.5, rel=1e-5)
     for unbounded in (1, 4):
@@ -109,4 +117,4 @@ def test_nobody_is_clipped_by_a_neighbours_gradient_nor_without_a_bound():
 
 def test_where_nobody_has_a_bound_nothing_is_computed():
     gradient = torch.rand(2, 20)
-    assert StackedSGD([Recipe()] * 2, torch.zeros(2, 20)).clipped(gradient) is gradient
+    assert Clipping([None] * 2, torch.zeros(2, 20))(gradient) is gradient

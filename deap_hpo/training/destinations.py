@@ -1,0 +1,113 @@
+"""Where the hyperparameters of a task go: into its recipe, to its optimiser, its network's factory, or its loss."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from deap_hpo.errors import InputError, nearest
+from deap_hpo.training.measures import Measure
+from deap_hpo.training.optimizers import OptimizerFactory
+from deap_hpo.training.recipe import LATER_FIELDS, OPTIMIZER_FIELDS, RECIPE_FIELDS
+
+_ALSO_CALLED = {"learning_rate": "lr", "l2": "weight_decay", "wd": "weight_decay", "optim": "optimizer"}
+
+
+class Destinations:
+    """The names that a task's recipe, optimiser, factory and loss take; whoever comes first gets a hyperparameter.
+
+    Args:
+        model: Factory of the network.
+        loss: The loss; its arguments after outputs and targets are meant.
+        optimizer: Factory of an optimiser of one's own, whose arguments after the network are meant; None where the
+            recipe names one.
+
+    Example:
+        >>> from torch.nn.functional import cross_entropy
+        >>> from deap_hpo.training.models import MLP
+        >>> Destinations(MLP, cross_entropy).split({"lr": 0.1, "width": 32, "label_smoothing": 0.05})
+        {'recipe': {'lr': 0.1}, 'optimizer': {}, 'model': {'width': 32}, 'loss': {'label_smoothing': 0.05}}
+    """
+
+    def __init__(
+        self, model: Callable[..., nn.Module], loss: Measure, optimizer: OptimizerFactory | None = None
+    ) -> None:
+        self._recipe = RECIPE_FIELDS if optimizer is None else RECIPE_FIELDS - OPTIMIZER_FIELDS
+        self._optimizer = frozenset[str]() if optimizer is None else keywords(optimizer, after=1)
+        self._model = inspect.signature(model).parameters
+        self._any = any(argument.kind is argument.VAR_KEYWORD for argument in self._model.values())
+        self._loss = keywords(loss, after=2) - self._model.keys() if not self._any else frozenset[str]()
+
+    def split(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Give hyperparameters by where they go: "recipe", "optimizer", "model" or "loss"."""
+        parts: dict[str, dict[str, Any]] = {"recipe": {}, "optimizer": {}, "model": {}, "loss": {}}
+        for name, value in params.items():
+            parts[self._of(name)][name] = value
+        return parts
+
+    def _of(self, name: str) -> str:
+        for part, names in (("recipe", self._recipe), ("optimizer", self._optimizer), ("loss", self._loss)):
+            if name in names:
+                return part
+        return "model"
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse hyperparameters that have nowhere to go, or two places.
+
+        Raises:
+            InputError: Nobody has an argument of this name; or both the recipe and the loss have, or the optimiser
+                and another; or the recipe has what was once an argument of the factory.
+        """
+        # A factory was given what is a setting now: it is not to be without it in silence, in a record that goes on.
+        both = dict.fromkeys(LATER_FIELDS.keys() & self._recipe & self._model.keys(), ("a training setting", "model"))
+        both |= dict.fromkeys(self._recipe & self._loss, ("a training setting", "loss"))
+        both |= dict.fromkeys(self._recipe & self._optimizer, ("a training setting", "optimizer"))
+        both |= dict.fromkeys(self._optimizer & self._model.keys(), ("an argument of the optimizer", "model"))
+        both |= dict.fromkeys(self._optimizer & self._loss, ("an argument of the optimizer", "loss"))
+        for name in names:
+            if name in both:
+                one, other = both[name]
+                raise InputError(
+                    f"hyperparameter {name!r} is {one} and an argument of the {other}; give that of the {other} "
+                    "another name."
+                )
+            if name not in self._recipe | self._optimizer | self._model.keys() | self._loss and not self._any:
+                raise InputError(self._unknown(name))
+
+    def _unknown(self, name: str) -> str:
+        def names(taken: Iterable[str]) -> str:
+            return ", ".join(taken) or "it takes none"
+
+        optimizer = f" or of the optimizer ({names(sorted(self._optimizer))})" if self._optimizer else ""
+        known = self._recipe.union(self._optimizer, self._model, self._loss)
+        near = _ALSO_CALLED.get(name.lower())
+        near = near if near in known else nearest(name, known)
+        return (
+            f"hyperparameter {name!r} must be a training setting ({', '.join(sorted(self._recipe))}) or an argument of "
+            f"the model ({names(self._model)}){optimizer} or of the loss ({names(sorted(self._loss))}); it is neither."
+            f"{f' Did you mean {near!r}?' if near else ''}"
+        )
+
+
+def keywords(function: Callable[..., Any], *, after: int) -> frozenset[str]:
+    """Give the names of a function's arguments besides the first ones, as far as they can be told.
+
+    Args:
+        function: A function, a class, or a module, whose `forward` counts.
+        after: How many come first.
+
+    Example:
+        >>> def focal(output, target, focus=2.0): ...
+        >>> sorted(keywords(focal, after=2)), sorted(keywords(nn.CrossEntropyLoss(), after=2))
+        (['focus'], [])
+    """
+    called = function.forward if isinstance(function, nn.Module) else function
+    try:
+        parameters = list(inspect.signature(called).parameters.values())
+    except (TypeError, ValueError):  # some functions written in C
+        return frozenset()
+    named = [one.name for one in parameters[after:] if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    return frozenset(named)

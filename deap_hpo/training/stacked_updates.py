@@ -1,0 +1,230 @@
+"""How the weights of a stack are updated: those of all members at once, or by the optimiser of each in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from deap_hpo.training.moments import Moments, capture_moments, kinds_kept, restore_moments
+from deap_hpo.training.optimizers import form_of, parameter_names
+from deap_hpo.training.stackable import NotStackable
+from deap_hpo.training.stacked_networks import Shapes, named_views
+from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS, Options, StackedOptimizer
+from deap_hpo.training.state import TrainingState
+from deap_hpo.training.structure import Member
+from deap_hpo.training.task import Task
+
+
+class StackedUpdates(Protocol):
+    """The shape of what updates a stack's weights.
+
+    Attributes:
+        rates: Learning rates before any schedule: of each member, of each group of parameters.
+        recordable: Whether an update may be recorded in a CUDA graph.
+    """
+
+    rates: list[list[float]]
+    recordable: bool
+
+    def update(self, weights: Tensor, gradient: Tensor, rates: Tensor, step: Tensor) -> None:
+        """Update the weights in place.
+
+        Args:
+            weights: Weights [P, D].
+            gradient: Gradient of the losses [P, D].
+            rates: Learning rates of this step [P, groups].
+            step: Steps trained before this one, 0-dim integer.
+        """
+        ...
+
+    def keep(self, kept: Sequence[int], weights: Tensor) -> None:
+        """Drop all members but those at some places; `weights` are theirs."""
+        ...
+
+    def restore(self, i: int, state: TrainingState) -> None:
+        """Give member `i` the moments of a state; they start afresh where it has none of their kind.
+
+        Raises:
+            NotStackable: Some of its parameters have had fewer updates than others.
+        """
+        ...
+
+    def moments(self, i: int, steps: int) -> Moments:
+        """Give the moments of member `i` after so many steps; they may be views."""
+        ...
+
+
+def make_updates(
+    task: Task,
+    members: Sequence[Member],
+    networks: Sequence[nn.Module],
+    optimizers: Sequence[Optimizer],
+    shapes: Shapes,
+    weights: Tensor,
+) -> StackedUpdates:
+    """Give what updates a stack's weights as the members' optimisers would.
+
+    Args:
+        task: What is trained.
+        members: The members, P of them.
+        networks: Their networks, as they are made.
+        optimizers: The optimisers of these, alike in `optimizers.update_structure`.
+        shapes: Names and shapes of the parameters that make up a row: first those of each group, in order.
+        weights: The weights [P, D].
+    """
+    form = form_of(optimizers[0])
+    if form is None:
+        return UpdatesByMember(task, members, networks, shapes, weights)
+    shape_of = dict(shapes)
+    groups = [
+        [(name, shape_of[name]) for name in names if name in shape_of]
+        for names in parameter_names(optimizers[0], networks[0])
+    ]
+    return UpdatesByGroup(form, optimizers, groups, weights)
+
+
+@dataclass
+class _Group:
+    """Parameters that lie side by side in a row, and what updates them; the members' options for it."""
+
+    shapes: Shapes
+    columns: slice
+    options: list[Options]
+    optimizer: StackedOptimizer
+
+
+class UpdatesByGroup:
+    """Updates all members at once, one group of parameters after the other.
+
+    Args:
+        form: Which of `STACKED_OPTIMIZERS`.
+        optimizers: The members' optimisers, of whose groups the options are read.
+        groups: Names and shapes of the parameters in each group, which follow one another in a row.
+        weights: The weights [P, D].
+    """
+
+    recordable = True
+
+    def __init__(self, form: str, optimizers: Sequence[Optimizer], groups: Sequence[Shapes], weights: Tensor) -> None:
+        self.rates = [[float(group["lr"]) for group in one.param_groups] for one in optimizers]
+        self._form = form
+        self._groups: list[_Group] = []
+        start = 0
+        for i, shapes in enumerate(groups):
+            columns = slice(start, start + sum(shape.numel() for _, shape in shapes))
+            options: list[Options] = [one.param_groups[i] for one in optimizers]
+            stacked = STACKED_OPTIMIZERS[form](options, weights[:, columns])
+            self._groups.append(_Group(shapes, columns, options, stacked))
+            start = columns.stop
+
+    def update(self, weights: Tensor, gradient: Tensor, rates: Tensor, step: Tensor) -> None:
+        """Update the weights in place; see `StackedUpdates`, as for what follows."""
+        for i, group in enumerate(self._groups):
+            part = gradient[:, group.columns]
+            group.optimizer.update(weights[:, group.columns], part, rates[:, i : i + 1], step)
+
+    def keep(self, kept: Sequence[int], weights: Tensor) -> None:
+        """Drop all members but some."""
+        index = torch.tensor(kept, dtype=torch.int64, device=weights.device)
+        self.rates = [self.rates[i] for i in kept]
+        for group in self._groups:
+            group.options = [group.options[i] for i in kept]
+            group.optimizer.keep(index)
+
+    def restore(self, i: int, state: TrainingState) -> None:
+        """Give a member the moments of a state."""
+        moments = state.moments
+        kinds = {kind for group in self._groups for kind in kinds_kept(self._form, group.options[i])}
+        known = kinds <= moments.named.keys()
+        updated = {name for group in self._groups for name, _ in group.shapes}
+        if known and "mean" in kinds and (moments.counts or not updated <= moments.named["mean"].keys()):
+            raise NotStackable("some parameters have had fewer steps than others")
+        for group in self._groups:
+            rows = group.optimizer.rows
+            if "offset" in rows:
+                rows["offset"][i] = state.steps - (moments.updates if known else 0)
+            for kind in kinds_kept(self._form, group.options[i]) if known else ():
+                for name, row in named_views(rows[kind][i], group.shapes).items():
+                    if name in moments.named[kind]:  # else the parameter has had no gradient yet
+                        row.copy_(moments.named[kind][name])
+
+    def moments(self, i: int, steps: int) -> Moments:
+        """Give the moments of a member, as views."""
+        updates, named = 0, dict[str, dict[str, Tensor]]()
+        for group in self._groups:
+            rows = group.optimizer.rows
+            if "offset" in rows:
+                updates = steps - int(rows["offset"][i])
+            for kind in sorted(kinds_kept(self._form, group.options[i])):
+                named.setdefault(kind, {}).update(named_views(rows[kind][i], group.shapes))
+        return Moments(updates, named)
+
+
+class UpdatesByMember:
+    """Updates one member after the other, by an optimiser of its own whose parameters are views of its row.
+
+    It takes any optimiser that changes its parameters in place. Only gradients are computed for all members at once.
+
+    Args:
+        task: Makes the optimisers.
+        members: The members, P of them.
+        networks: Their networks, as they are made; they are copied.
+        shapes: Names and shapes of the parameters that make up a row.
+        weights: The weights [P, D].
+    """
+
+    recordable = False  # some optimisers count their steps in Python
+
+    def __init__(
+        self, task: Task, members: Sequence[Member], networks: Sequence[nn.Module], shapes: Shapes, weights: Tensor
+    ) -> None:
+        self._shapes = shapes
+        own = [deepcopy(network).to(weights.device) for network in networks]
+        self._optimizers = [task.optimizer_of(*one) for one in zip(own, (m.params for m in members), strict=True)]
+        self._parameters = [{name: network.get_parameter(name) for name, _ in shapes} for network in own]
+        self.rates = [[float(group["lr"]) for group in one.param_groups] for one in self._optimizers]
+        self._place(weights)
+
+    def _place(self, weights: Tensor) -> None:
+        """Make the parameters views of rows."""
+        for row, parameters in zip(weights, self._parameters, strict=True):
+            for name, view in named_views(row, self._shapes).items():
+                parameters[name].data = view
+        self._places = [[one.data_ptr() for one in parameters.values()] for parameters in self._parameters]
+
+    def update(self, weights: Tensor, gradient: Tensor, rates: Tensor, step: Tensor) -> None:
+        """Update the weights in place; see `StackedUpdates`, as for what follows.
+
+        Raises:
+            NotStackable: An optimiser puts other tensors in the place of the parameters'.
+        """
+        every = zip(self._optimizers, self._parameters, self._places, gradient, rates.tolist(), strict=True)
+        for optimizer, parameters, places, row, of_groups in every:
+            for group, rate in zip(optimizer.param_groups, of_groups, strict=True):
+                group["lr"] = rate
+            for name, view in named_views(row, self._shapes).items():
+                parameters[name].grad = view
+            optimizer.step()
+            if [one.data_ptr() for one in parameters.values()] != places:
+                raise NotStackable(f"{type(optimizer).__name__} does not change its parameters in place")
+
+    def keep(self, kept: Sequence[int], weights: Tensor) -> None:
+        """Drop all members but some."""
+        self.rates = [self.rates[i] for i in kept]
+        self._optimizers = [self._optimizers[i] for i in kept]
+        self._parameters = [self._parameters[i] for i in kept]
+        self._place(weights)
+
+    def restore(self, i: int, state: TrainingState) -> None:
+        """Give a member the moments of a state."""
+        restore_moments(state.moments, self._optimizers[i], self._parameters[i])
+
+    def moments(self, i: int, steps: int) -> Moments:
+        """Give the moments of a member, as copies."""
+        return capture_moments(self._optimizers[i], self._parameters[i])

@@ -1,0 +1,416 @@
+"""Optimisers of the user's own: with groups of parameters, of other kinds, in stacks, over pauses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import STACKABLE, ResidualNet, digits, in_double_precision, small_task
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from deap_hpo import Categorical, Float, ProcessExecutor, Task, make_trainer, optimize
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.training.checkpoints import FolderCheckpoints
+from deap_hpo.training.keyed import keyed_model, keyed_permutation
+from deap_hpo.training.models import MLP
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.recipe import Recipe
+from deap_hpo.training.reference import ReferenceTrainer
+
+TRAINERS = [ReferenceTrainer, PopulationTrainer]
+
+
+def without_decay(network: nn.Module, lr: float = 0.01, weight_decay: float = 0.1, head: float = 1.0) -> Optimizer:
+    """AdamW as transformers are trained: no decay of biases and norms, and a rate of its own for the head."""
+    own = dict(network.named_parameters())
+    last = [name for name in own if "head" in name or "classifier" in name or name.startswith("layers.3")]
+    decayed = [one for name, one in own.items() if one.dim() > 1 and name not in last]
+    rest = [one for name, one in own.items() if one.dim() <= 1 and name not in last]
+    groups = [
+        {"params": rest, "weight_decay": 0.0},
+        {"params": [own[name] for name in last], "lr": lr * head},
+        {"params": decayed},
+    ]
+    return AdamW([group for group in groups if group["params"]], lr=lr, weight_decay=weight_decay, eps=1e-3)
+
+
+def momentum_of_some(
+    network: nn.Module, lr: float = 0.01, momentum: float = 0.9, nesterov: bool = False, decay: float = 0.0
+) -> Optimizer:
+    """SGD whose momentum is for matrices only; the last parameter stays as it is."""
+    *parameters, _ = network.parameters()
+    matrices = {"params": [one for one in parameters if one.dim() > 1], "momentum": momentum, "nesterov": nesterov}
+    vectors = {"params": [one for one in parameters if one.dim() <= 1], "lr": lr / 2, "weight_decay": decay}
+    return SGD([matrices, vectors], lr=lr)
+
+
+class Lion(Optimizer):
+    """Chen et al., "Symbolic discovery of optimization algorithms" (arXiv:2302.06675), with a count of its own."""
+
+    def __init__(self, params: Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.99) -> None:
+        super().__init__(params, {"lr": lr, "betas": (beta1, beta2)})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for one in group["params"]:
+                if one.grad is None:
+                    continue
+                state = self.state[one]
+                mean = state.setdefault("mean", torch.zeros_like(one))
+                state["count"] = state.get("count", 0) + 1
+                rate = group["lr"] * (1 if state["count"] % 2 else 0.5)
+                one.sub_(rate * torch.sign(torch.lerp(mean, one.grad, 1 - first)))
+                mean.lerp_(one.grad, 1 - second)
+
+
+class Replacing(SGD):
+    """Gives parameters new tensors, rather than new values."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for one in group["params"]:
+                one.data = one.data - group["lr"] * one.grad
+
+
+def muon(network: nn.Module, lr: float = 0.02) -> Optimizer:
+    return torch.optim.Muon([one for one in network.parameters() if one.dim() == 2], lr=lr)
+
+
+def amsgrad(network: nn.Module, lr: float = 0.01, kind: str = "adam") -> Optimizer:
+    return {"adam": Adam, "adamw": AdamW}[kind](network.parameters(), lr=lr, amsgrad=True)
+
+
+# Of each, what differs between members; the stacks' losses are compared with the reference's.
+GROUPED: dict[str, tuple[Any, list[dict[str, Any]]]] = {
+    "adamw": (
+        without_decay,
+        [
+            {"lr": 0.01, "weight_decay": 0.5, "head": 0.1},
+            {"lr": 0.003, "head": 3.0},
+            {},
+            {"lr": 0.005, "weight_decay": 0.0, "head": 0.0, "max_grad_norm": 0.1},
+        ],
+    ),
+    "sgd": (
+        momentum_of_some,
+        [
+            {"lr": 0.05, "momentum": 0.0},
+            {"lr": 0.02, "decay": 0.1, "schedule": "cosine"},
+            {"lr": 0.03, "momentum": 0.5, "max_grad_norm": 0.1},
+            {"lr": 0.01, "momentum": 0.95, "schedule": "constant", "warmup": 2.0},
+        ],
+    ),
+    "class": (AdamW, [{"lr": 0.01, "weight_decay": 0.5}, {"lr": 0.003, "eps": 0.1}, {}, {"lr": 0.002}]),
+}
+OTHERS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
+    "nadam": (torch.optim.NAdam, [{"lr": 0.01, "momentum_decay": 0.1}, {"eps": 0.01}]),
+    "radam": (torch.optim.RAdam, [{"lr": 0.01, "weight_decay": 0.1}, {"eps": 0.01}]),
+    "adagrad": (torch.optim.Adagrad, [{"lr": 0.05, "lr_decay": 0.1}, {"lr": 0.02, "max_grad_norm": 0.1}]),
+    "adadelta": (torch.optim.Adadelta, [{"lr": 0.5, "rho": 0.8}, {}]),
+    "adamax": (partial(torch.optim.Adamax, eps=1e-3), [{"lr": 0.01}, {"weight_decay": 0.1}]),
+    "asgd": (torch.optim.ASGD, [{"lr": 0.05, "lambd": 1e-3}, {"lr": 0.02, "alpha": 0.5}]),
+    "centred": (partial(RMSprop, centered=True, eps=0.01), [{"lr": 0.005}, {"lr": 0.002, "momentum": 0.5}]),
+    "amsgrad": (amsgrad, [{"lr": 0.003}, {"lr": 0.001}]),
+    "lion": (Lion, [{"lr": 1e-3}, {"lr": 2e-3, "beta1": 0.5}]),
+    **({"muon": (muon, [{"lr": 0.02}, {"lr": 0.01}])} if hasattr(torch.optim, "Muon") else {}),  # since PyTorch 2.9
+}
+CASES = {**GROUPED, **OTHERS}
+
+
+def task_of(optimizer: Any, model: Any = None, **recipe: Any) -> Task:
+    return replace(small_task(model, batch_size=24, **recipe), optimizer=optimizer)
+
+
+def losses(*evaluations: Evaluation) -> list[float]:
+    assert {one.status for one in evaluations} == {"ok"}, [one.error for one in evaluations]
+    return [loss for one in evaluations for epoch in one.curve for loss in (epoch.training_loss, epoch.validation_loss)]
+
+
+def together(task: Task, params: list[dict[str, Any]], epochs: int, seeds: list[int] | None = None) -> list[Evaluation]:
+    trainer = PopulationTrainer(task, epochs=epochs, device="cpu")
+    requests = [Request(i, one, seeds[i] if seeds else 3) for i, one in enumerate(params)]
+    evaluations = dict(trainer.evaluate_batch(requests))
+    return [evaluations[i] for i in range(len(params))]
+
+
+def test_each_group_is_trained_with_its_own_settings_and_what_is_in_none_stays() -> None:
+    data, model = digits(), partial(MLP, inputs=64, width=16)
+    task = Task("digits", model, data, recipe=Recipe(schedule="step", gamma=0.5), optimizer=momentum_of_some)
+    params = {"lr": 0.1, "momentum": 0.5, "decay": 0.1}
+    trained, _ = ReferenceTrainer(task, epochs=2, device="cpu").train(params, seed=5)
+    expected = keyed_model(model, seed=5)
+    bias, *_ = [one for one in expected.parameters() if one.dim() == 1]
+    matrices = [one for one in expected.parameters() if one.dim() == 2]
+    optimizer = SGD(
+        [{"params": matrices, "momentum": 0.5, "lr": 0.1}, {"params": [bias], "weight_decay": 0.1, "lr": 0.05}]
+    )
+    for epoch in range(2):
+        for batch in torch.split(keyed_permutation(64, 5, epoch), 64):
+            F.cross_entropy(
+                expected(data.prepare(data.training.inputs[batch])), data.training.targets[batch]
+            ).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.5
+    for one, other in zip(trained.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    *_, last = expected.parameters()
+    assert torch.equal(last, [*keyed_model(model, seed=5).parameters()][-1])
+
+
+@pytest.mark.parametrize("seeds", [[3, 3, 3, 3], [3, 4, 5, 6]], ids=["common seed", "seeds"])
+@pytest.mark.parametrize("network", ["mlp", "batch-norm", "residual", "transformer"])
+@pytest.mark.parametrize("case", GROUPED)
+def test_a_stack_updates_groups_as_the_reference_does(case: str, network: str, seeds: list[int]) -> None:
+    optimizer, params = GROUPED[case]
+    task = task_of(optimizer, partial(in_double_precision, STACKABLE[network][0]))
+    got = together(task, params, 7, seeds)
+    assert {one.environment["stack"] for one in got} == {4}
+    for one, own, seed in zip(got, params, seeds, strict=True):
+        alone = ReferenceTrainer(task, epochs=7, device="cpu")(own, seed=seed)
+        assert losses(one) == pytest.approx(losses(alone), rel=1e-6)
+    assert len({one.value for one in got}) == 4
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_in_single_precision_20_steps_agree(case: str) -> None:
+    optimizer, params = CASES[case]
+    task = task_of(optimizer, ResidualNet)
+    got = together(task, params, 7)  # of 3 steps
+    assert {one.environment["stack"] for one in got} == {len(params)}
+    for one, own in zip(got, params, strict=True):
+        assert losses(one) == pytest.approx(
+            losses(ReferenceTrainer(task, epochs=7, device="cpu")(own, seed=3)), rel=1e-4
+        )
+
+
+@pytest.mark.parametrize("case", ["adamw", "sgd", "nadam", "lion"])
+def test_who_is_beside_whom_changes_nothing(case: str) -> None:
+    optimizer, params = CASES[case]
+    task = task_of(optimizer)
+    bad = {"lr": 1e30}
+    alone = [together(task, [one], 2)[0] for one in params]
+    bad_first, *got, bad_last = together(task, [bad, *params[::-1], bad], 2)
+    assert (bad_first.status, bad_last.status) == ("diverged", "diverged")
+    for one, other in zip(got[::-1], alone, strict=True):
+        assert losses(one) == pytest.approx(losses(other), rel=1e-4)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", TRAINERS)
+def test_2_epochs_and_3_more_are_5_bit_for_bit(kind: Any, case: str, tmp_path: Any) -> None:
+    optimizer, params = CASES[case]
+    trainer = kind(task_of(optimizer, ResidualNet), epochs=5, device="cpu", checkpoints=FolderCheckpoints(tmp_path))
+
+    def trained(start: str | None, epochs: int) -> Evaluation:
+        return trainer.evaluate(Request(0, params[0], 3, epochs=epochs, start_from=start, keep=True))
+
+    whole, first = trained(None, 5), trained(None, 2)
+    second = trained(first.checkpoint, 5)
+    assert losses(first, second) == losses(whole)
+    assert second.checkpoint == whole.checkpoint, "named by its content"
+
+
+@pytest.mark.parametrize("kind", TRAINERS)
+def test_two_that_go_on_from_one_checkpoint_leave_each_other_alone(kind: Any) -> None:
+    trainer = kind(task_of(torch.optim.NAdam), epochs=4, device="cpu")
+    start = trainer.evaluate(Request(0, {"lr": 0.01}, 3, epochs=2, keep=True)).checkpoint
+    one, other = (trainer.evaluate(Request(i, {"lr": 0.01}, 3, start_from=start)) for i in range(2))
+    assert losses(one) == losses(other)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "changes"),
+    [
+        (without_decay, [{"lr": 0.01}, {"lr": 0.003, "head": 2.0}, {"weight_decay": 0.5}]),
+        (momentum_of_some, [{"momentum": 0.9}, {"momentum": 0.0}, {"momentum": 0.5, "decay": 0.1}]),
+        (torch.optim.NAdam, [{"lr": 0.01}, {"lr": 0.003}, {"lr": 0.01, "momentum_decay": 0.1}]),
+    ],
+)
+def test_both_trainers_agree_where_settings_change_in_between(optimizer: Any, changes: list[dict[str, Any]]) -> None:
+    task, ended = task_of(optimizer, partial(in_double_precision, ResidualNet)), []
+    for kind in TRAINERS:
+        trainer = kind(task, epochs=4, device="cpu")
+        evaluations: list[Evaluation] = []
+        for epochs, params in enumerate(changes, 2):
+            start = evaluations[-1].checkpoint if evaluations else None
+            evaluations.append(trainer.evaluate(Request(0, params, 3, epochs=epochs, start_from=start, keep=True)))
+        ended.append((losses(*evaluations), trainer.checkpoints.load(evaluations[-1].checkpoint)))
+    (got, kept), (expected, reference) = ended
+    assert got == pytest.approx(expected, rel=1e-9)
+    assert kept.keys() == reference.keys()
+    for name in kept:
+        torch.testing.assert_close(kept[name], reference[name])
+
+
+def test_other_groups_and_other_kinds_are_stacked_apart() -> None:
+    def chosen(network: nn.Module, kind: str = "sgd", lr: float = 0.01, apart: bool = False) -> Optimizer:
+        parameters = list(network.parameters())
+        groups = [{"params": parameters[:2]}, {"params": parameters[2:]}] if apart else [{"params": parameters}]
+        return {"sgd": SGD, "adam": Adam, "nadam": torch.optim.NAdam}[kind](groups, lr=lr)
+
+    params: list[dict[str, Any]] = [
+        {"kind": "sgd", "lr": 0.1},
+        {"kind": "sgd", "lr": 0.01},
+        {"kind": "sgd", "apart": True},
+        {"kind": "adam"},
+        {"kind": "nadam"},
+        {"kind": "nadam", "lr": 0.003},
+    ]
+    task = task_of(chosen)
+    got = together(task, params, 2)
+    assert [one.environment["stack"] for one in got] == [2, 2, 1, 1, 2, 2]
+    for one, own in zip(got, params, strict=True):
+        assert losses(one) == pytest.approx(
+            losses(ReferenceTrainer(task, epochs=2, device="cpu")(own, seed=3)), rel=1e-4
+        )
+
+
+def test_one_that_puts_other_tensors_in_place_is_left_to_the_reference() -> None:
+    task = task_of(Replacing)
+    with pytest.warns(RuntimeWarning, match="one at a time: Replacing does not change its parameters in place"):
+        got = together(task, [{"lr": 0.1}, {"lr": 0.01}], 1)
+    for one, lr in zip(got, (0.1, 0.01), strict=True):
+        assert losses(one) == losses(ReferenceTrainer(task, device="cpu")({"lr": lr}, seed=3))
+
+
+def test_one_that_draws_random_numbers_is_left_to_the_reference() -> None:
+    class Langevin(SGD):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            super().step()
+            for one in self.param_groups[0]["params"]:
+                one.add_(torch.randn_like(one), alpha=self.param_groups[0]["lr"] / 10)
+
+    task = task_of(Langevin)
+    with pytest.warns(RuntimeWarning, match="trained one at a time"):
+        got = together(task, [{"lr": 0.1}, {"lr": 0.01}], 2)
+    for one, lr in zip(got, (0.1, 0.01), strict=True):
+        assert losses(one) == losses(ReferenceTrainer(task, epochs=2, device="cpu")({"lr": lr}, seed=3))
+
+
+def test_what_no_checkpoint_holds_fails_only_where_one_is_asked_for() -> None:
+    class Keeping(SGD):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            for one in self.param_groups[0]["params"]:
+                self.state[one]["object"] = object()
+            super().step()
+
+    trainer = ReferenceTrainer(task_of(Keeping), device="cpu")
+    assert trainer.evaluate(Request(0, {"lr": 0.1}, 3)).status == "ok"
+    with pytest.raises(InputError, match="got a object at"):
+        trainer.evaluate(Request(0, {"lr": 0.1}, 3, keep=True))
+
+
+def test_a_search_finds_them_side_by_side_too_and_gives_the_network() -> None:
+    task = task_of(without_decay)
+    space = {"lr": Float(1e-4, 0.1, log=True), "head": Float(0.1, 10.0, log=True), "batch_size": Categorical([16, 32])}
+    trainer = make_trainer(task, device="cpu", epochs=2)
+    studies = [
+        optimize(trainer, space, algorithm="random", population=3, generations=2, seed=1, executor=executor)
+        for executor in (None, ProcessExecutor(2))
+    ]
+    assert studies[0].best_params == studies[1].best_params
+    assert studies[0].best_value == studies[1].best_value
+    loss, _ = trainer.measure(studies[0].best_model(), trainer.data.validation)
+    assert loss == studies[0].best_value
+    assert "lr" not in trainer.settings["recipe"]
+    assert trainer.settings["recipe"]["batch_size"] == 24
+
+
+def test_another_optimizer_is_noticed_when_a_study_goes_on(tmp_path: Any) -> None:
+    def study(optimizer: Any, generations: int) -> Any:
+        return optimize(
+            make_trainer(task_of(optimizer), device="cpu"),
+            {"lr": Float(0.01, 0.1)},
+            algorithm="random",
+            population=2,
+            generations=generations,
+            storage=tmp_path / "record.db",
+            name="one",
+            resume=True,
+        )
+
+    study(without_decay, 1)
+    assert len(study(without_decay, 2).entries) == 4
+    with pytest.raises(InputError, match="optimizer"):
+        study(torch.optim.NAdam, 3)
+
+
+def test_population_based_training_goes_on_with_what_the_optimizer_kept() -> None:
+    study = optimize(
+        make_trainer(task_of(torch.optim.NAdam), device="cpu", epochs=3),
+        {"lr": Float(1e-3, 0.1, log=True), "momentum_decay": Float(1e-3, 0.1, log=True)},
+        algorithm="pbt",
+        population=4,
+        generations=3,
+        seed=1,
+    )
+    assert {entry.evaluation.status for entry in study.entries} == {"ok"}
+    assert any(entry.start_from is not None for entry in study.entries)
+
+
+def wrong_kind(network: nn.Module) -> Any:
+    return network
+
+
+def of_others(network: nn.Module) -> Optimizer:
+    return SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+
+
+def needs_lr(network: nn.Module, lr: float) -> Optimizer:
+    return SGD(network.parameters(), lr=lr)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "params", "said"),
+    [
+        (wrong_kind, {}, "optimizer must give a torch.optim.Optimizer; it gave a MLP."),
+        (of_others, {}, "optimizer must have parameters of the network that it is given; it has others."),
+        (torch.optim.LBFGS, {}, "optimizer must give one whose step() needs no closure; that of LBFGS does."),
+        (needs_lr, {}, "missing 1 required positional argument: 'lr'"),
+        (AdamW, {"lr": -1.0}, "Invalid learning rate: -1.0"),
+        (AdamW, {"momentum": 0.9}, "hyperparameter 'momentum' must be a training setting"),
+        (AdamW, {"learning_rate": 0.9}, "Did you mean 'lr'?"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_trained(optimizer: Any, params: Any, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        task_of(optimizer).check(params)
+
+
+def test_names_that_two_would_take_are_refused() -> None:
+    def warming(network: nn.Module, warmup: int = 3, width: int = 8, label_smoothing: float = 0.0) -> Optimizer:
+        return SGD(network.parameters(), lr=0.1)
+
+    task = task_of(warming)
+    for name, said in [
+        ("warmup", "is a training setting and an argument of the optimizer; give that of the optimizer another name"),
+        ("width", "is an argument of the optimizer and an argument of the model; give that of the model another name"),
+        ("label_smoothing", "is an argument of the optimizer and an argument of the loss"),
+    ]:
+        with pytest.raises(InputError, match=f"hyperparameter '{name}' {said}"):
+            task.check_names([name])
+
+
+@pytest.mark.parametrize("optimizer", [SGD([nn.Parameter(torch.zeros(1))], lr=0.1), "adam"])
+def test_what_makes_no_optimizer_is_refused(optimizer: Any) -> None:
+    with pytest.raises(InputError, match=r"optimizer must be a function \(network, ...\) -> torch.optim.Optimizer"):
+        task_of(optimizer)
+
+
+def test_a_recipe_that_nobody_would_follow_is_refused() -> None:
+    with pytest.raises(InputError, match=r"recipe must leave weight_decay alone .* got weight_decay=0\.1"):
+        task_of(AdamW, weight_decay=0.1)
