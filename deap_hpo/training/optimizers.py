@@ -118,10 +118,11 @@ def check_factory(factory: Any, recipe: Recipe) -> None:
         deap_hpo.errors.InputError: recipe must leave lr alone where the task has an optimizer of its own, which takes \
 it as an argument; got lr=0.1.
     """
-    if not callable(factory) or isinstance(factory, Optimizer):
+    if not callable(factory):
+        by_name = f" (by name it is recipe=Recipe(optimizer={factory!r}))" if isinstance(factory, str) else ""
         raise InputError(
             "optimizer must be a function (network, ...) -> torch.optim.Optimizer, or a class such as "
-            f"torch.optim.NAdam; got {factory!r}."
+            f"torch.optim.NAdam; got {factory!r}{by_name}."
         )
     usual = Recipe()
     for name in sorted(OPTIMIZER_FIELDS):

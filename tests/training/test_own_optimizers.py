@@ -405,9 +405,15 @@ def test_names_that_two_would_take_are_refused() -> None:
             task.check_names([name])
 
 
-@pytest.mark.parametrize("optimizer", [SGD([nn.Parameter(torch.zeros(1))], lr=0.1), "adam"])
-def test_what_makes_no_optimizer_is_refused(optimizer: Any) -> None:
-    with pytest.raises(InputError, match=r"optimizer must be a function \(network, ...\) -> torch.optim.Optimizer"):
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (SGD([nn.Parameter(torch.zeros(1))], lr=0.1), "or a class such as torch.optim.NAdam; got SGD ("),
+        ("adam", "got 'adam' (by name it is recipe=Recipe(optimizer='adam'))."),
+    ],
+)
+def test_what_makes_no_optimizer_is_refused(optimizer: Any, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
         task_of(optimizer)
 
 
