@@ -17,7 +17,7 @@ from deap_hpo.checks import check_flag, is_integer, is_number
 from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
-from deap_hpo.training.inputs import Inputs, described, tensors
+from deap_hpo.training.inputs import Inputs, Targets, described, each, tensors
 from deap_hpo.training.normalization import statistics_for
 from deap_hpo.training.reading import as_tensor, image_pixels
 
@@ -81,14 +81,14 @@ def read_data(
     return replace(made, mean=mean, std=std, description={**description, **how})
 
 
-def _stratified(targets: Tensor, validation_size: int, seed: int) -> Tensor:
+def _stratified(targets: Targets, validation_size: int, seed: int) -> Tensor:
     """Give the numbers of all examples, first of those for validation, in which classes are as frequent as in all.
 
     Raises:
         InputError: The targets are not classes, or there are too few examples of one, or for so many classes.
     """
-    if targets.is_floating_point() or targets.dim() > 1:
-        got = f"{list(targets.shape)} of {targets.dtype}"
+    if isinstance(targets, dict) or targets.is_floating_point() or targets.dim() > 1:
+        got = described(targets, lambda one: f"{list(one.shape)} of {one.dtype}")
         raise InputError(f"stratify is for classes, one whole number an example; got targets {got}.")
     from sklearn.model_selection import train_test_split  # slow to import, and rarely needed
 
@@ -105,7 +105,7 @@ def _read(argument: str, data: Any) -> Split:
     if isinstance(data, Split):
         return data
     if _is_pair(data):
-        inputs, targets = _of_inputs(argument, as_tensor, data[0]), as_tensor(argument, data[1])
+        inputs, targets = _of_inputs(argument, as_tensor, data[0]), _of_targets(argument, as_tensor, data[1])
     elif _is_dataset(data):
         inputs, targets = _of_dataset(argument, data)
     else:
@@ -114,22 +114,22 @@ def _read(argument: str, data: Any) -> Split:
             f"{argument} must be a pair (inputs, targets) of arrays or tensors, or a map-style dataset (with "
             f"__getitem__ and __len__); got {type(data).__name__}.{hint}"
         )
-    if min(map(len, [*tensors(inputs), targets])) == 0:
+    if min(map(len, [*tensors(inputs), *tensors(targets)])) == 0:
         raise InputError(f"{argument} must hold at least one example; it is empty.")
-    for name, one in inputs.items() if isinstance(inputs, dict) else [("", inputs)]:
-        if one.is_floating_point() and not bool(torch.isfinite(one).all()):
-            which = f" of {name!r}" if name else ""
+    for what, part, remedy in (("inputs", inputs, "Fill or drop them"), ("targets", targets, "Drop their examples")):
+        for name, one in part.items() if isinstance(part, dict) else [("", part)]:
+            if one.is_floating_point() and not bool(torch.isfinite(one).all()):
+                which = f" of {name!r}" if name else ""
+                raise InputError(
+                    f"{argument} must hold finite {what}; some{which} are NaN or infinite. {remedy} first."
+                )
+    for one in tensors(targets):
+        if not one.is_floating_point() and int(one.min()) < 0:
             raise InputError(
-                f"{argument} must hold finite inputs; some{which} are NaN or infinite. Fill or drop them first."
+                f"{argument} must hold classes from 0 on as targets; got {int(one.min())}. For a regression, give "
+                "targets of a floating-point type."
             )
-    if targets.is_floating_point() and not bool(torch.isfinite(targets).all()):
-        raise InputError(f"{argument} must hold finite targets; some are NaN or infinite. Drop their examples first.")
-    if not targets.is_floating_point() and int(targets.min()) < 0:
-        raise InputError(
-            f"{argument} must hold classes from 0 on as targets; got {int(targets.min())}. For a regression, give "
-            "targets of a floating-point type."
-        )
-    return Split(inputs if isinstance(inputs, dict) else _counted(inputs), _counted(targets))
+    return Split(inputs if isinstance(inputs, dict) else _counted(inputs), each(_counted, targets))
 
 
 def _counted(tensor: Tensor) -> Tensor:
@@ -159,13 +159,22 @@ def _of_inputs(argument: str, read: Callable[[str, Any], Tensor], inputs: Any) -
     return {name: read(f"{argument} (input {name!r})", inputs[name]) for name in sorted(inputs)}
 
 
-def _of_dataset(argument: str, dataset: Any) -> tuple[Inputs, Tensor]:
+def _of_targets(argument: str, read: Callable[[str, Any], Tensor], targets: Any) -> Targets:
+    """Read the targets, or each of several by its name."""
+    if not isinstance(targets, Mapping):
+        return read(argument, targets)
+    if not targets or not all(isinstance(name, str) for name in targets):
+        raise InputError(f"{argument} must have several targets by names of your choice; got {list(targets)}.")
+    return {name: read(f"{argument} (target {name!r})", targets[name]) for name in sorted(targets)}
+
+
+def _of_dataset(argument: str, dataset: Any) -> tuple[Inputs, Targets]:
     pairs = [_example(argument, dataset, i) for i in range(len(dataset))]
     if not pairs:
         raise InputError(f"{argument} must hold at least one example; it is empty.")
     try:
-        inputs = _of_inputs(argument, _stack_images, _by_name([pair[0] for pair in pairs]))
-        return inputs, _stack(argument, [pair[1] for pair in pairs])
+        inputs = _of_inputs(argument, _stack_images, _by_name("inputs", [pair[0] for pair in pairs]))
+        return inputs, _of_targets(argument, _stack, _by_name("targets", [pair[1] for pair in pairs]))
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"{argument} must be a dataset whose examples have one shape and type (pad or resize them); {error}."
@@ -193,13 +202,13 @@ def _are_arrays(dataset: Any) -> bool:
     return isinstance(dataset, tuple) and len(dataset) == 2 and hasattr(dataset[1], "shape")
 
 
-def _by_name(examples: Sequence[Any]) -> Any:
-    """Give the inputs of a dataset's examples, or, where each has several by name, those of each name."""
+def _by_name(what: str, examples: Sequence[Any]) -> Any:
+    """Give the inputs or targets of a dataset's examples, or, where each has several by name, those of each name."""
     names = {frozenset(one) if isinstance(one, Mapping) else None for one in examples}
     if names == {None}:
         return examples
     if len(names) > 1:
-        raise ValueError(f"they have inputs of different names: {' and '.join(map(_listed, names))}")
+        raise ValueError(f"they have {what} of different names: {' and '.join(map(_listed, names))}")
     return {name: [one[name] for one in examples] for name in examples[0]}
 
 
@@ -230,8 +239,9 @@ def _redraws(dataset: Any, split: Split) -> bool:
 
 
 def _equal(pair: Any, kept: Split) -> bool:
-    again = [*tensors(_of_inputs("data", _stack_images, _by_name([pair[0]]))), _stack("data", [pair[1]])]
-    before = [*tensors(kept.inputs), kept.targets]
+    inputs = _of_inputs("data", _stack_images, _by_name("inputs", [pair[0]]))
+    again = [*tensors(inputs), *tensors(_of_targets("data", _stack, _by_name("targets", [pair[1]])))]
+    before = [*tensors(kept.inputs), *tensors(kept.targets)]
     return all(torch.equal(one.to(two.dtype), two) for one, two in zip(again, before, strict=True))
 
 
@@ -256,8 +266,7 @@ def _alike(one: Split, other: Split) -> bool:
 
 
 def _kind(split: Split) -> str:
-    inputs, targets = described(split.inputs, _shape), _shape(split.targets)
-    return f"inputs {inputs} and targets {targets}"
+    return f"inputs {described(split.inputs, _shape)} and targets {described(split.targets, _shape)}"
 
 
 def _shape(tensor: Tensor) -> str:
@@ -267,8 +276,9 @@ def _shape(tensor: Tensor) -> str:
 def _digest(splits: Sequence[Split]) -> str:
     digest = hashlib.sha256()
     for split in splits:
-        if isinstance(split.inputs, dict):
-            digest.update(repr(list(split.inputs)).encode())
-        for part in (*tensors(split.inputs), split.targets):
-            digest.update(part.contiguous().numpy().data)
+        for part in (split.inputs, split.targets):
+            if isinstance(part, dict):
+                digest.update(repr(list(part)).encode())
+        for tensor in (*tensors(split.inputs), *tensors(split.targets)):
+            digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()

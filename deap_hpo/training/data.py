@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.idx import read_fashion_mnist
-from deap_hpo.training.inputs import Inputs, described, each, tensors
+from deap_hpo.training.inputs import Inputs, Targets, described, each, number_of_examples, tensors
 from deap_hpo.training.normalization import Statistic, facts, moved, normalizes, overall_statistics, prepared
 
 
@@ -22,29 +22,34 @@ class Split:
 
     Attributes:
         inputs: Tensor [N, ...], or several by name; uint8 images stay uint8 here and are scaled batch by batch.
-        targets: Tensor [N, ...]; int64 classes or float values.
+        targets: Tensor [N, ...], or several by name; int64 classes or float values.
     """
 
     inputs: Inputs
-    targets: Tensor
+    targets: Targets
 
     def __post_init__(self) -> None:
-        sizes = {len(one) for one in tensors(self.inputs)}
-        if sizes != {len(self.targets)} or sizes == {0}:
+        sizes = {len(one) for one in (*tensors(self.inputs), *tensors(self.targets))}
+        if len(sizes) > 1 or sizes == {0}:
+            inputs, targets = (described(one, lambda one: str(len(one))) for one in (self.inputs, self.targets))
             raise InputError(
-                "inputs and targets must hold the same number of examples, at least one; "
-                f"got {described(self.inputs, lambda one: str(len(one)))} and {len(self.targets)}."
+                f"inputs and targets must hold the same number of examples, at least one; got {inputs} and {targets}."
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return tensors(self.targets)[0].device
+
     def __len__(self) -> int:
-        return len(self.targets)
+        return number_of_examples(self.targets)
 
     def __getitem__(self, index: Any) -> Split:
-        return Split(each(lambda one: one[index], self.inputs), self.targets[index])
+        return Split(*(each(lambda one: one[index], part) for part in (self.inputs, self.targets)))
 
     def to(self, device: torch.device | str) -> Split:
         """Copy to a device (no copy where it already is)."""
-        return Split(each(lambda one: one.to(device), self.inputs), self.targets.to(device))
+        return Split(*(each(lambda one: one.to(device), part) for part in (self.inputs, self.targets)))
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class Data:
     def share_memory_(self) -> Data:
         """Move the tensors to shared memory, so that worker processes read them without a copy."""
         for split in (self.training, self.validation, self.test):
-            for tensor in (*tensors(split.inputs), split.targets) if split else ():
+            for tensor in (*tensors(split.inputs), *tensors(split.targets)) if split else ():
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         return self
 

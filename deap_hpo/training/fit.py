@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError
 from deap_hpo.training.broadcasting import BroadcastWatch
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.inputs import call, described
+from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
 from deap_hpo.training.measures import Measure, one_number
+from deap_hpo.training.outputs import Outputs, widened
+from deap_hpo.training.outputs import described as outputs_described
 from deap_hpo.training.state import trainable_parameters
 
 
@@ -51,10 +53,9 @@ def check_fit(
 targets [2]): it has 9 outputs, but the targets go from 0 to 9.
     """
     examples = _two_examples(data.training)
-    about = (
-        f"inputs {described(examples.inputs, lambda one: str(list(one.shape)))}, targets {list(examples.targets.shape)}"
-    )
+    about = f"inputs {_shapes(examples.inputs)}, targets {_shapes(examples.targets)}"
     step, misfit = f"could not be built{f' with {dict(architecture)}' if architecture else ''}", ""
+    output: Outputs = None
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
             network = model(**architecture).eval()
@@ -66,25 +67,29 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
                 step = "could not be given its optimizer"
                 optimizer_of(network)
             step, misfit = f"does not fit the data ({about})", "data"
-            output = call(network, data.prepare(examples.inputs))
-            if not isinstance(output, Tensor):
-                raise TypeError(f"it must return a tensor; it returned a {type(output).__name__}")
-            _check_classes(output, data, measures["loss"])
-            about += f", outputs {list(output.shape)}"
+            output = widened(call(network, data.prepare(examples.inputs)))
+            about += f", outputs {outputs_described(output)}"
+            if isinstance(output, Tensor) and isinstance(examples.targets, Tensor):
+                _check_classes(output, data, measures["loss"])
             for name, measure in measures.items():
-                step, misfit = f"does not fit the {name} ({about})", "loss" if name == "loss" else ""
+                step, misfit = f"does not fit the {name} ({about})", "loss" if name == "loss" else "metric"
                 _check_measure(name, measure, output, examples.targets)
             if loss_arguments:
                 step, misfit = f"could not be trained by the loss with {dict(loss_arguments)}", ""
                 _check_measure("loss", partial(measures["loss"], **loss_arguments), output, examples.targets)
         except Exception as error:
-            said = f"{str(error).strip().removesuffix('.')}.{_hint(data, misfit, error)}"
+            said = f"{str(error).strip().removesuffix('.')}.{_hint(data, misfit, error, output)}"
             raise InputError(f"The network of the task {task!r} {step}: {said}") from error
+
+
+def _shapes(part: Inputs | Targets) -> str:
+    return described(part, lambda one: str(list(one.shape)))
 
 
 def _two_examples(split: Split) -> Split:
     """Give two whose targets differ, if there are such among the first: a metric may need both of two classes."""
-    first = split.targets[:1000].flatten(1) if split.targets.dim() > 1 else split.targets[:1000, None]
+    first = tensors(split.targets)[0][:1000]
+    first = first.flatten(1) if first.dim() > 1 else first[:, None]
     different = (first != first[0]).any(1).nonzero()
     return split[[0, int(different[0])]] if len(different) else split[:2]
 
@@ -106,14 +111,14 @@ def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
     if output.dim() < 2:
         raise ValueError(f"it must return [N, C], an output for each class; it returned {list(output.shape)}{hint}")
     splits = [split for split in (data.training, data.validation, data.test) if split]
-    highest = max(int(split.targets.max()) for split in splits)
+    highest = max(int(tensors(split.targets)[0].max()) for split in splits)
     if output.shape[1] <= highest:
         said = f"it has {output.shape[1]} outputs, but the targets go from 0 to {highest}"
         raise ValueError(said + hint if output.shape[1] == 1 else said)
 
 
-def _check_measure(name: str, measure: Measure, output: Tensor, target: Tensor) -> None:
-    with BroadcastWatch(len(output)) as watch:
+def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets) -> None:
+    with BroadcastWatch(number_of_examples(target)) as watch:
         value = measure(output, target)
     if name == "loss" and (not isinstance(value, Tensor) or value.dim() != 0):
         raise ValueError("it must give a tensor with a single number, the mean over the batch")
@@ -125,9 +130,14 @@ def _check_measure(name: str, measure: Measure, output: Tensor, target: Tensor) 
         )
 
 
-def _hint(data: Data, misfit: str, error: Exception) -> str:
-    """Say how data were understood, where that may be why a network does not fit the "data" or the "loss"."""
+def _hint(data: Data, misfit: str, error: Exception, output: Outputs) -> str:
+    """Say how data were understood, where that may be why a network does not fit "data", "loss" or "metric"."""
     training, inputs = data.training, data.training.inputs
+    if misfit in ("loss", "metric") and not (isinstance(output, Tensor) and isinstance(training.targets, Tensor)):
+        several = "the targets of the data" if isinstance(output, Tensor) else "the outputs of the network"
+        return (
+            f" Loss and metrics are given {several} as they are, which are several: those of your own take them apart."
+        )
     if misfit == "data" and isinstance(inputs, dict):
         types = described(data.prepare(training[:1].inputs), lambda one: str(one.dtype).removeprefix("torch."))
         return f" Several inputs are given to the arguments of forward that have their names, here as {types}."
@@ -135,8 +145,8 @@ def _hint(data: Data, misfit: str, error: Exception) -> str:
         return " Several inputs are given as a dict, by the names that the arguments of forward have."
     if misfit == "data" and isinstance(inputs, Tensor) and inputs.dtype == torch.int64:
         return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
-    if misfit == "loss" and training.targets.is_floating_point():
+    if misfit == "loss" and isinstance(training.targets, Tensor) and training.targets.is_floating_point():
         return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."
-    if misfit == "loss" and training.targets.dtype == torch.uint8:
+    if misfit == "loss" and isinstance(training.targets, Tensor) and training.targets.dtype == torch.uint8:
         return " Targets of the type uint8 are left as they are; give classes as int64."
     return ""

@@ -19,6 +19,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.interruption import undisturbed
 from deap_hpo.training.inputs import Inputs, call, each, tensors
 from deap_hpo.training.keyed import keyed_generators
+from deap_hpo.training.outputs import Outputs, leaves, widened
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -115,9 +116,12 @@ def use_channels_last(model: nn.Module, inputs: Inputs, precision: str) -> nn.Mo
         try:
             expected = _tried(deepcopy(model), each(torch.clone, inputs))
             last = torch.channels_last  # which takes no weights of three-dimensional convolutions
-            output = _tried(deepcopy(model).to(memory_format=last), each(_channels_last, inputs))
+            outputs = _tried(deepcopy(model).to(memory_format=last), each(_channels_last, inputs))
             # Another order of summation is not what is looked for, but other values.
-            if torch.allclose(output, expected, rtol=0, atol=1e-2 * float(expected.abs().max()), equal_nan=True):
+            if all(
+                torch.allclose(one, other, rtol=0, atol=1e-2 * float(other.abs().max()), equal_nan=True)
+                for one, other in zip(outputs, expected, strict=True)
+            ):
                 model.to(memory_format=last)
         except Exception:
             return model  # as it is: it works in one layout alone, cannot be copied, or does not work at all
@@ -128,9 +132,9 @@ def _channels_last(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
 
 
-def _tried(model: nn.Module, inputs: Inputs) -> Tensor:
+def _tried(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     with torch.no_grad(), keyed_generators(0):  # the same draws each time, where it draws
-        return widened(call(model, inputs))
+        return leaves(widened(call(model, inputs)))
 
 
 def _breaks(module: nn.Module) -> bool:
@@ -144,23 +148,12 @@ def has_channels_last(model: nn.Module) -> bool:
     return any(weight.dim() == 4 and not weight.is_contiguous() for weight in model.parameters())
 
 
-def run_network(model: nn.Module, inputs: Inputs, precision: str) -> Tensor:
-    """Run a network, with its inputs laid out as its weights are; the output is at least fp32."""
+def run_network(model: nn.Module, inputs: Inputs, precision: str) -> Outputs:
+    """Run a network, with its inputs laid out as its weights are; the outputs are at least fp32."""
     if has_channels_last(model):
         inputs = each(_channels_last, inputs)
     with autocast(tensors(inputs)[0].device, precision):
         return widened(call(model, inputs))
-
-
-def widened(output: Tensor) -> Tensor:
-    """Give a network's output in a precision that losses can be computed in: fp32 for bf16, else as it is.
-
-    Raises:
-        TypeError: It is no tensor.
-    """
-    if not isinstance(output, Tensor):
-        raise TypeError(f"the network must return a tensor; it returned a {type(output).__name__}")
-    return output.float() if output.dtype == torch.bfloat16 else output
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a network takes: one tensor, or several by the names that the arguments of its `forward` have."""
+"""What a network takes, and what it is judged by: one tensor, or several by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 Inputs = Tensor | dict[str, Tensor]
-"""Examples [N, ...], or several tensors of them by name, aligned by their first dimension."""
+"""Examples [N, ...], or several tensors of them by name, aligned by their first dimension; the names are those of the
+arguments that the network's `forward` has for them."""
+Targets = Tensor | dict[str, Tensor]
+"""Their targets [N, ...], or several tensors of them by name, as the loss takes them."""
 
 
 def each(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from deap_hpo.errors import warn
@@ -68,7 +67,7 @@ def redrawn(data: Data, epoch: int) -> Data:
         (100, 50, False)
     """
     inputs = joined([data.training.inputs, data.validation.inputs])
-    targets = torch.cat([data.training.targets, data.validation.targets])
-    order = keyed_permutation(len(targets), int(data.description.get("split_seed", 0)), epoch).to(targets.device)
-    pool, size = Split(inputs, targets)[order], len(data.training)
+    both = Split(inputs, joined([data.training.targets, data.validation.targets]))
+    order = keyed_permutation(len(both), int(data.description.get("split_seed", 0)), epoch).to(both.device)
+    pool, size = both[order], len(data.training)
     return replace(data, training=pool[:size], validation=pool[size:])

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 
-Measure = Callable[[Tensor, Tensor], Any]
-"""Of (outputs, targets), a single number.
+Measure = Callable[[Any, Any], Any]
+"""Of (outputs, targets), a single number: each is a tensor, or several, as the network gives and the data have them.
 
 A loss is called batch by batch, and gives the mean over the batch as a 0-dim tensor. A metric is called once with the
 outputs and targets of a whole split, so it need be no mean: F1, the area under a curve. It gets tensors without

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.training.inputs import Inputs, in_parts, number_of_examples
+from deap_hpo.training.outputs import Outputs, leaves, together
 
 # Of what is free, a share is left to fragmentation, to other processes, and to what one step does not show.
 _USABLE = 0.8
@@ -106,7 +107,7 @@ class Parts:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def __call__(self, compute: Callable[[slice, Inputs], Tensor], inputs: Inputs, members: int = 1) -> Tensor:
+    def __call__(self, compute: Callable[[slice, Inputs], Outputs], inputs: Inputs, members: int = 1) -> Outputs:
         """Compute on all inputs, for all members.
 
         Args:
@@ -118,23 +119,26 @@ class Parts:
             The outputs [P, N, ...].
 
         Raises:
-            Exception: What `compute` raises, except where memory ran out on more than one input at a time.
+            Exception: What `compute` raises, except where memory ran out on more than one input at a time; or that it
+                had to be done in parts, and gave something that is not of examples.
         """
         size = number_of_examples(inputs)
         while True:
-            together, count = max(1, min(members, self.size // size)), min(size, self.size)
+            abreast, count = max(1, min(members, self.size // size)), min(size, self.size)
             try:
                 parts = in_parts(inputs, count)
-                made = [
-                    _joined([compute(slice(i, min(i + together, members)), part) for part in parts], 1)
-                    for i in range(0, members, together)
-                ]
-                return _joined(made, 0)
+                made = []
+                for i in range(0, members, abreast):
+                    outputs = [compute(slice(i, min(i + abreast, members)), part) for part in parts]
+                    if len(parts) > 1 and not all(map(_of_examples, outputs, parts)):
+                        raise ValueError("memory ran out, and what is not an output for each example has no parts")
+                    made.append(together(outputs, 1))
+                return together(made)
             except Exception as error:
-                if together * count == 1 or not is_out_of_memory(error):
+                if abreast * count == 1 or not is_out_of_memory(error):
                     raise
-            self.size = together * count // 2
+            self.size = abreast * count // 2
 
 
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+def _of_examples(outputs: Outputs, inputs: Inputs) -> bool:
+    return all(one.dim() > 1 and one.shape[1] == number_of_examples(inputs) for one in leaves(outputs))

@@ -156,5 +156,9 @@ def shape_arguments(model: Callable[..., nn.Module], data: Data) -> dict[str, in
         ({'inputs': 64, 'classes': 10}, {})
     """
     (example,) = tensors(data.training[:1].inputs)[0]
-    known = {"inputs": example.numel(), "channels": len(example), "classes": int(data.training.targets.max()) + 1}
+    known = {
+        "inputs": example.numel(),
+        "channels": len(example),
+        "classes": int(tensors(data.training.targets)[0].max()) + 1,
+    }
     return {name: value for name, value in known.items() if name in inspect.signature(model).parameters}

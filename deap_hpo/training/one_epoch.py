@@ -62,7 +62,7 @@ def train_epoch(
         >>> losses[-1] < losses[0]
         True
     """
-    device = training.targets.device
+    device = training.device
     key = member_keys([seed], device)[0]
     batches = torch.split(keyed_permutation(len(training), seed, epoch).to(device), recipe.batch_size)
     interval = _STEPS_BETWEEN_CHECKS.get(device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.goals import Goals
@@ -19,22 +20,24 @@ from deap_hpo.seeding import derived_seed
 from deap_hpo.training.data import Split
 from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.measures import AVERAGED, one_number
+from deap_hpo.training.outputs import Outputs, mapped, together
 from deap_hpo.training.task import Task
 
 
 @torch.no_grad()
 def measure(
-    tasks: Sequence[Task], split: Split, forward: Callable[[Inputs], Iterable[Tensor]]
+    tasks: Sequence[Task], split: Split, forward: Callable[[Inputs], Outputs]
 ) -> list[tuple[float, dict[str, float]]]:
     """Measure networks on a split, in batches of the task's `evaluation_batch_size`.
 
     The loss, and metrics that are means, are averaged over the batches; other metrics are called once, with all
-    outputs and targets of the split. Where the loss is not finite, these are NaN: many refuse such outputs.
+    outputs and targets of the split: outputs of the batches one after the other, as are what a batch has one of.
+    Where the loss is not finite, these are NaN: many refuse such outputs.
 
     Args:
         tasks: The task by whose loss and metrics each network is measured.
         split: Examples to measure on.
-        forward: Maps a batch of stored inputs to the outputs of each network, in order.
+        forward: Maps a batch of stored inputs to the outputs of all networks, whose first dimension these are.
 
     Returns:
         For each network: mean loss per example, and the task's metrics by name.
@@ -44,24 +47,26 @@ def measure(
     """
     averaged = [name for name, metric in tasks[0].metrics.items() if metric in AVERAGED]
     of_all = [name for name in tasks[0].metrics if name not in averaged]
-    totals = torch.zeros(len(tasks), 1 + len(averaged), dtype=torch.float64, device=split.targets.device)
-    outputs: list[list[Tensor]] = [[] for _ in tasks]
+    totals = torch.zeros(len(tasks), 1 + len(averaged), dtype=torch.float64, device=split.device)
+    outputs: list[list[Outputs]] = [[] for _ in tasks]
     size = tasks[0].evaluation_batch_size
     for start in range(0, len(split), size):
         examples = split[start : start + size]
-        for i, (task, output) in enumerate(zip(tasks, forward(examples.inputs), strict=True)):
+        found = forward(examples.inputs)
+        for i, task in enumerate(tasks):
+            output = mapped(itemgetter(i), found)
             for j, function in enumerate([task.loss, *(task.metrics[name] for name in averaged)]):
                 totals[i, j] += function(output, examples.targets) * len(examples)
             if of_all:
-                outputs[i].append(output)
+                outputs[i].append(mapped(torch.atleast_1d, output))
         raise_kept()
     measured = []
     for task, (loss, *means), parts in zip(tasks, (totals / len(split)).tolist(), outputs, strict=True):
-        found = dict(zip(averaged, means, strict=True))
+        metrics = dict(zip(averaged, means, strict=True))
         if of_all and math.isfinite(loss):
-            whole = torch.cat(parts)
-            found |= {name: one_number(name, task.metrics[name](whole, split.targets)) for name in of_all}
-        measured.append((loss, {name: found.get(name, math.nan) for name in task.metrics}))
+            whole = together(parts)
+            metrics |= {name: one_number(name, task.metrics[name](whole, split.targets)) for name in of_all}
+        measured.append((loss, {name: metrics.get(name, math.nan) for name in task.metrics}))
     return measured
 
 

@@ -35,6 +35,7 @@ from deap_hpo.training.measures import Measure
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.one_epoch import train_epoch
 from deap_hpo.training.outcome import combine, infeasible, measure, repeat_seeds, with_own_measures
+from deap_hpo.training.outputs import Outputs, mapped
 from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.state import (
     TrainingState,
@@ -287,11 +288,11 @@ class ReferenceTrainer(Evaluator):
             return self._measured(with_own_measures(self.placed), model, split)
 
     def _measured(self, task: Task, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
-        def outputs(_: slice, inputs: Inputs) -> Tensor:
-            return self._forward(model, inputs).unsqueeze(0)
+        def outputs(_: slice, inputs: Inputs) -> Outputs:
+            return mapped(lambda one: one.unsqueeze(0), self._forward(model, inputs))
 
         model.eval()
         return measure([task], split, partial(self._parts, outputs))[0]
 
-    def _forward(self, model: nn.Module, inputs: Inputs) -> Tensor:
+    def _forward(self, model: nn.Module, inputs: Inputs) -> Outputs:
         return run_network(model, self.data.prepare(inputs), self.precision)

@@ -18,6 +18,7 @@ from deap_hpo.training.keyed import member_keys, step_keys
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.optimizers import parameter_names
 from deap_hpo.training.outcome import measure, with_own_measures
+from deap_hpo.training.outputs import Outputs, leaves
 from deap_hpo.training.stackable import NotStackable
 from deap_hpo.training.stacked_batches import epoch_tables
 from deap_hpo.training.stacked_forward import Gradients, StackedForward
@@ -68,7 +69,7 @@ class Stack:
         self.losses = [math.nan] * len(members)
         self._judges = [with_own_measures(task) for _ in members]  # by which each is measured
         self._losses = [task.loss_arguments(member.params) for member in members]  # and how each is trained
-        self.device = data.training.targets.device
+        self.device = data.training.device
         self._engine = engine
         self._step: Step | None = None
         recipes = [member.recipe for member in members]
@@ -239,14 +240,14 @@ class Stack:
         self.network.eval()
         self._unchanged.check()
 
-        def outputs(rows: slice, inputs: Inputs) -> Tensor:
+        def outputs(rows: slice, inputs: Inputs) -> Outputs:
             buffers, rates = (
                 {name: tensor[rows] for name, tensor in one.items()} for one in (self.buffers, self.dropout_rates)
             )
             output, assigned = self._forward.measured(self.weights[rows], buffers, rates, self.data.prepare(inputs))
             for name, tensor in assigned.items():
                 buffers[name].copy_(tensor)
-            if len(output) != len(self.weights[rows]):
+            if any(len(one) != len(self.weights[rows]) for one in leaves(output)):
                 raise NotStackable("the network keeps a tensor from a call before, which is of all members")
             return output
 

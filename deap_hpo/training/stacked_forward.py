@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from deap_hpo.training.hardware import autocast, widened
-from deap_hpo.training.inputs import Inputs, call_arguments
+from deap_hpo.training.hardware import autocast
+from deap_hpo.training.inputs import Inputs, Targets, call_arguments
 from deap_hpo.training.keyed_dropout import KeyedDropout, Undropped
 from deap_hpo.training.measures import Measure
+from deap_hpo.training.outputs import Outputs, mapped, widened
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.stacked_networks import Shapes, assigned_anew, given_rates, named_views
 
 Tensors = dict[str, Tensor]
-Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Tensor], tuple[Tensor, tuple[Tensor, Tensors]]]
+Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Targets], tuple[Tensor, tuple[Tensor, Tensors]]]
 """Of weights [P, D], buffers and dropout rates by name, keys, inputs and targets of a step: the gradient [P, D], the
 losses [P], and the buffers that the networks have assigned anew."""
 
@@ -54,7 +56,7 @@ class StackedForward:
         self._device = device
         self._precision = precision
 
-    def forward(self, weights: Tensor, buffers: Tensors, inputs: Inputs) -> Tensor:
+    def forward(self, weights: Tensor, buffers: Tensors, inputs: Inputs) -> Outputs:
         """Run one member's network (under `vmap`: all of them) on prepared inputs.
 
         Args:
@@ -68,13 +70,13 @@ class StackedForward:
         buffers.update((name, tensors[name]) for name in buffers)  # functional_call notes in them what was assigned
         return output
 
-    def measured(self, weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Inputs) -> tuple[Tensor, Tensors]:
+    def measured(self, weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Inputs) -> tuple[Outputs, Tensors]:
         """Give all members' outputs [P, N, ...] in measuring on inputs [N, ...], and the buffers assigned anew."""
 
-        def of_one(weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Inputs) -> tuple[Tensor, Tensors]:
+        def of_one(weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Inputs) -> tuple[Outputs, Tensors]:
             return self._run(Undropped(), weights, buffers, rates, inputs)
 
-        outputs: tuple[Tensor, Tensors] = vmap(of_one, in_dims=(0, 0, 0, None), randomness="error")(
+        outputs: tuple[Outputs, Tensors] = vmap(of_one, in_dims=(0, 0, 0, None), randomness="error")(
             weights, buffers, rates, inputs
         )
         return outputs
@@ -103,7 +105,7 @@ class StackedForward:
 
     def _loss_of_one(self, loss: Measure) -> Callable[..., tuple[Tensor, Tensors]]:
         def of_one(
-            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs, targets: Tensor
+            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs, targets: Targets
         ) -> tuple[Tensor, Tensors]:
             then = lambda output: loss(output, targets)  # noqa: E731 - inside the context: a loss may drop out, too
             return self._run(KeyedDropout(key), weights, buffers, rates, inputs, then)
@@ -115,18 +117,22 @@ class StackedForward:
 
         def outputs_of_one(
             weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs
-        ) -> tuple[Tensor, Tensors]:
+        ) -> tuple[Outputs, Tensors]:
             return self._run(KeyedDropout(key), weights, buffers, rates, inputs)
 
         each = None if shared else 0
         outputs_of_all = vmap(outputs_of_one, in_dims=(0, 0, 0, each, each), randomness="error")
 
         def of_all(
-            weights: Tensor, buffers: Tensors, rates: Tensors, keys: Tensor, inputs: Inputs, targets: Tensor
+            weights: Tensor, buffers: Tensors, rates: Tensors, keys: Tensor, inputs: Inputs, targets: Targets
         ) -> tuple[Tensor, object]:
             outputs, assigned = outputs_of_all(weights, buffers, rates, keys, inputs)
-            targets_of = [targets] * len(losses) if shared else targets
-            found = torch.stack([loss(*one) for loss, *one in zip(losses, outputs, targets_of, strict=True)])
+            found = torch.stack(
+                [
+                    loss(mapped(itemgetter(i), outputs), targets if shared else mapped(itemgetter(i), targets))
+                    for i, loss in enumerate(losses)
+                ]
+            )
             return found.sum(), (found, assigned)
 
         return of_all
@@ -138,8 +144,8 @@ class StackedForward:
         buffers: Mapping[str, Tensor],
         rates: Mapping[str, Tensor],
         inputs: Inputs,
-        then: Callable[[Tensor], Tensor] = lambda output: output,
-    ) -> tuple[Tensor, Tensors]:
+        then: Callable[[Outputs], Outputs] = lambda outputs: outputs,
+    ) -> tuple[Outputs, Tensors]:
         """Give what becomes of one member's output, and the buffers that its network has assigned anew."""
         now = dict(buffers)
         with dropout, PlainLayers(stacked=True), given_rates(self.network, rates):

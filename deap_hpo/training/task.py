@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
@@ -163,8 +163,9 @@ class Task:
             model: Factory of an `nn.Module`.
             data: A pair (inputs, targets) of numpy arrays or tensors, or a map-style dataset (torchvision's, your own)
                 of such pairs. Several inputs are a dict by name, which the network is given as arguments of these
-                names. Everything is read into memory once. What a dataset draws at random is so, too, which a
-                warning says: augmentation belongs into the network.
+                names; several targets are one, which loss and metrics are given as it is. Everything is read into
+                memory once. What a dataset draws at random is so, too, which a warning says: augmentation belongs into
+                the network.
             validation: Examples to judge by: a share of `data` in (0, 1), a number of them, or data of their own.
             test: Examples that the search must not see, as data of their own; or None.
             name: Name for people and for the record.
@@ -175,8 +176,8 @@ class Task:
                 training examples: each feature of a table, each channel of an image; or the names of those of several
                 inputs that are. The trained network expects the same, `task.data.prepare(inputs)`, wherever it is used.
             loss: By default cross-entropy where targets are whole numbers (outputs [N, C] are logits, or
-                log-probabilities), else the mean squared error.
-            metrics: By default `accuracy`, or `mean_absolute_error`.
+                log-probabilities), else the mean squared error; of several targets there is no default.
+            metrics: By default `accuracy`, or `mean_absolute_error`; none where there are several targets.
             objective: What is optimised, a name or several; see `Task`.
             direction: Which way is better; see `Task`.
             constraints: What has to hold; see `Task`.
@@ -202,15 +203,18 @@ class Task:
             stratify=stratify,
             normalize=normalize,
         )
-        classes = not read.training.targets.is_floating_point()
-        if metrics is None:
+        targets = read.training.targets
+        if isinstance(targets, dict) and loss is None:
+            raise InputError(f"loss must be given where there are several targets; got those of {', '.join(targets)}.")
+        classes = isinstance(targets, Tensor) and not targets.is_floating_point()
+        if metrics is None and isinstance(targets, Tensor):
             metrics = {"accuracy": accuracy} if classes else {"mean_absolute_error": mean_absolute_error}
         return cls(
             name=name,
             model=model,
             data=read,
             loss=loss or (F.cross_entropy if classes else mean_squared_error),
-            metrics=metrics,
+            metrics=metrics or {},
             recipe=recipe or Recipe(),
             optimizer=optimizer,
             objective=objective,

@@ -130,7 +130,7 @@ def test_a_table_may_hold_booleans_beside_numbers(number: float, dtype: torch.dt
     [
         ((NUMBERS, [[0], [1, 2]]), r"^data must hold examples of one shape"),
         (({"a": [[1.0], [1.0, 2.0]]}, CLASSES), r"^data \(input 'a'\) must hold examples of one shape \(pad or resize"),
-        ((NUMBERS, {"y": CLASSES}), r"^data must hold"),
+        ((NUMBERS, {"y": [[0], [1, 2]]}), r"^data \(target 'y'\) must hold examples of one shape"),
         ((pd.DataFrame({"x": [1.0] * 40, "y": ["b"] * 40}), CLASSES), r"must hold numbers; got object in y\. Encode"),
         ((pd.DataFrame({"x": pd.array([None, 1]), "y": [True] * 2}), [0, 1]), r"without gaps; .*NA"),
         (((NUMBERS, TOKENS), CLASSES), r"example 1 is a ndarray\. Several inputs go together, by their names"),
