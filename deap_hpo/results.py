@@ -161,7 +161,7 @@ class Results:
         return names_of_objectives(self.attributes, len(self.directions))
 
     def best_model(self, trainer: Trainer | None = None) -> nn.Module:
-        """Train the best network again and give it; see `model_of`.
+        """Train the best network again and give it, the second time a copy; see `model_of`.
 
         It is your own module, and sees what it saw in training: normalised inputs, unless the task's data leave them as
         they are. So it takes two lines to use it, the second of which normalises::

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import replace
+from textwrap import shorten
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -22,6 +26,8 @@ from deap_hpo.training.trainers import Trainer
 _PLACE = ("device", "precision")  # where a trainer computes: another agrees within rounding
 # What other devices, and stacks, may make of a validation loss over some epochs: of it, and of what it began with.
 _ROUNDING, _OF_THE_FIRST = 0.05, 1e-3
+# Of each trainer: what was trained last, the network and what its training gave.
+_LAST: WeakKeyDictionary[ReferenceTrainer, tuple[str, nn.Module, Evaluation]] = WeakKeyDictionary()
 
 
 def reference_of(study: Any, given: Trainer | None) -> ReferenceTrainer:
@@ -45,7 +51,7 @@ def reference_of(study: Any, given: Trainer | None) -> ReferenceTrainer:
     if not isinstance(evaluator, Trainer):
         raise InputError(
             "The best network can be had from a study whose evaluations were trainings (`make_trainer`), with the "
-            f"trainer that did them; got {evaluator!r}. best_params has the hyperparameters."
+            f"trainer that did them; got {shorten(repr(evaluator), 80)}. best_params has the hyperparameters."
         )
     if given is not None:
         known, now = _without_place(recorded), _without_place(json.loads(json.dumps(evaluator.settings)))
@@ -63,6 +69,8 @@ def retrain(
     trainer: Trainer, entry: Entry, entries: Iterable[Entry], space: Space | None
 ) -> tuple[nn.Module, Evaluation, Schedule]:
     """Train the network of an evaluation again, by the hyperparameters that led to it.
+
+    The last network that a trainer has trained so is kept: asked for again, it is copied.
 
     Args:
         trainer: The trainer that evaluated it.
@@ -90,10 +98,17 @@ def retrain(
     schedule = schedule_of(entries, entry.number, space)
     reference = trainer.reference
     _check_trained(entry, entry.evaluation)
+    key = repr((schedule, entry.seed))
+    known, network, told = _LAST.get(reference, ("", None, None))
+    if known == key and network is not None and told is not None:
+        return deepcopy(network).to(reference.device), told, schedule
     model, evaluation = train_schedule(reference, schedule, entry.seed)
     _check_trained(entry, evaluation)
-    if reference.repeats == 1 and entry.evaluation.curve and evaluation.curve:
-        recorded, now = entry.evaluation.curve[-1].validation_loss, evaluation.curve[-1].validation_loss
+    with suppress(Exception):  # what cannot be copied is trained each time
+        _LAST[reference] = key, deepcopy(model).cpu(), evaluation
+    kept, again = entry.evaluation.kept_epoch, evaluation.kept_epoch
+    if reference.repeats == 1 and kept and again:
+        recorded, now = kept.validation_loss, again.validation_loss
         began = abs(entry.evaluation.curve[0].validation_loss)
         if not math.isclose(recorded, now, rel_tol=_ROUNDING, abs_tol=_OF_THE_FIRST * began):
             warn(

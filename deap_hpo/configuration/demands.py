@@ -104,7 +104,8 @@ def agreed_directions(evaluator: Evaluator, direction: Direction | Sequence[Dire
     known = evaluator.goals.directions
     if direction is not None and Goals.of(evaluator.goals.objectives, direction).directions != known:
         raise InputError(
-            f"direction must be that of what evaluates, {', '.join(known)}, or left out; got {direction!r}."
+            f"direction must be that of what evaluates, {', '.join(known)}, or left out; got {direction!r}. A task has "
+            "its own: Task.from_data(..., direction=...)."
         )
     return known
 

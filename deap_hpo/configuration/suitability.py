@@ -10,9 +10,10 @@ from typing import Any
 
 from deap_hpo.configuration.loops import loop_of
 from deap_hpo.configuration.settings import EvolutionConfig
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.interruption import undisturbed
 from deap_hpo.search_space.space import Categorical, Space
+from deap_hpo.training.measures import AVERAGED
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
@@ -33,6 +34,9 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
         InputError: Network and data fit together nowhere (the reason given is that of the middle), or a hyperparameter
             has nowhere to go or an invalid value.
 
+    Warns:
+        DeapHPOWarning: The objective is a metric of the user's own, and no direction is given.
+
     Example:
         >>> from functools import partial
         >>> from deap_hpo import Float, Int
@@ -46,6 +50,7 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
             ...
         deap_hpo.errors.InputError: momentum must be a finite number from 0 to 1; got 1.5.
     """
+    _warn_of_directions(task)
     middle = space.decode([0.5] * len(space))
     working = _working(task, space, middle)
     for name, one in space.items():
@@ -55,6 +60,14 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
             if parts["loss"] or parts["optimizer"]:
                 task.check({**working, name: value})
     return working
+
+
+def _warn_of_directions(task: Task) -> None:
+    """Tell of an objective of the user's own that is minimised because nobody has said which way is better."""
+    own = [name for name in task.goals.objectives if name in task.metrics and task.metrics[name] not in AVERAGED]
+    if own and task.direction is None:
+        one, other = ('"maximize"', '"minimize"') if isinstance(task.objective, str) else ("one each", "that")
+        warn(f"{own[0]!r} is minimised; if more of it is better, give the task a direction ({one}), else say {other}")
 
 
 def _working(task: Task, space: Space, middle: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def plot_parallel_coordinate(
     Source: Inselberg, "The plane with parallel coordinates", The Visual Computer 1, 1985.
     """
     whole = trials[kinds(trials).eq("evaluation")]
-    rows = whole.sort_values("value", ascending=direction == "maximize", kind="stable")  # the best comes last, on top
+    # The best comes last, on top; of equal ones the first.
+    rows = whole.iloc[::-1].sort_values("value", ascending=direction == "maximize", kind="stable")
     values = rows["value"].to_numpy(float)
     log = direction == "minimize" and bool(values.min() > 0)
     columns = [_heights(rows, f"params_{name}", one) for name, one in space.items()]

@@ -12,9 +12,12 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
+
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 _LIBRARIES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
 # Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
+_LOOKED_AT = 2**25  # bytes at each end of an array that is larger
 _OF_LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
 
@@ -40,6 +43,8 @@ def described(made_of: Any) -> Any:
 
 
 def _shown(argument: Any) -> str:
+    if isinstance(argument, Mapping):
+        return type(argument).__name__
     return repr(argument) if isinstance(argument, _SIMPLE) else described(argument)
 
 
@@ -47,8 +52,8 @@ def code_digest(made_of: Any) -> str:
     """Give a digest of what a function, a class or an object does, as far as it is the user's own code.
 
     It depends on the bytecode of functions and methods and of the functions and classes that they refer to by name, on
-    their defaults and simple constants; not on comments, nor on what they count or store while they run. Of libraries
-    only names count. Another version of Python gives another digest.
+    their defaults, simple constants, arrays and tensors; not on comments, nor on what they count or store while they
+    run, nor on files that they read. Of libraries only names count. Another version of Python gives another digest.
 
     Example:
         >>> __name__ = "script"  # rather than this package, whose code is not looked at
@@ -78,6 +83,8 @@ def _facts_and_parts(thing: Any) -> tuple[list[Any], list[Any]]:
     """What there is to say of something by itself, and the things that it is made of."""
     if isinstance(thing, partial):
         return ["partial"], [thing.func, thing.args, thing.keywords]
+    if _is_array(thing):
+        return [type(thing).__name__, str(thing.dtype), tuple(thing.shape), _content(thing)], []
     if isinstance(thing, MethodType):
         return ["method"], [thing.__func__, thing.__self__]
     if isinstance(thing, (list, tuple)):
@@ -96,7 +103,7 @@ def _facts_and_parts(thing: Any) -> tuple[list[Any], list[Any]]:
     kept = {
         name: value
         for name, value in sorted(attributes.items())
-        if name not in changing and (isinstance(value, _SIMPLE) or callable(value))
+        if name not in changing and (isinstance(value, _SIMPLE) or callable(value) or _holds_arrays(value))
     }
     return [described(thing), *kept], [type(thing), *kept.values()]
 
@@ -110,9 +117,41 @@ def _of_function(function: FunctionType) -> tuple[list[Any], list[Any]]:
     for module in [value for value in used.values() if isinstance(value, ModuleType) and _is_users(value.__name__)]:
         used |= {f"{module.__name__}.{name}": vars(module)[name] for name in names if name in vars(module)}
     kinds = (*_SIMPLE, FunctionType, type, partial, MethodType)
-    used = {name: value for name, value in used.items() if name not in counted and isinstance(value, kinds)}
+    used = {
+        name: value
+        for name, value in used.items()
+        if name not in counted and (isinstance(value, kinds) or _holds_arrays(value))
+    }
     facts = [described(function), *_facts_of_code(code, function.__doc__), *used]
     return facts, [function.__defaults__ or (), function.__kwdefaults__ or {}, *used.values()]
+
+
+def _is_array(thing: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return isinstance(thing, np.ndarray) or (torch is not None and isinstance(thing, torch.Tensor))
+
+
+def _holds_arrays(thing: Any) -> bool:
+    """Tell arrays, and what holds nothing but arrays by name, as a `state_dict`: other containers may be caches."""
+    if isinstance(thing, Mapping):
+        return bool(thing) and all(map(_is_array, thing.values()))
+    return _is_array(thing)
+
+
+def _content(array: Any) -> str:
+    """Give a digest of an array's numbers, of very many that of the first and the last; or nothing."""
+    try:
+        if not isinstance(array, np.ndarray):  # a tensor, which numpy may have no type for
+            array = array.detach().cpu().contiguous().view(-1).view(sys.modules["torch"].uint8).numpy()
+        if array.dtype.hasobject:
+            return ""
+        numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        return ""
+    digest = blake2b(numbers if len(numbers) <= 2 * _LOOKED_AT else numbers[:_LOOKED_AT], digest_size=8)
+    if len(numbers) > 2 * _LOOKED_AT:
+        digest.update(numbers[-_LOOKED_AT:])
+    return digest.hexdigest()
 
 
 def _facts_of_code(code: CodeType, doc: str | None = None) -> Iterator[Any]:

@@ -114,7 +114,9 @@ def print_front(recorded: Recorded, console: Console) -> None:
     if not front:
         console.print("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
         return
-    others = dict.fromkeys(name for kind in ("params", "metrics") for one in front for name in one[kind])
+    others = dict.fromkeys(
+        name for kind in ("params", "metrics") for one in front for name in one[kind] if name not in objectives
+    )
     rows = []
     for one in front:
         shown_of = {**one["params"], **one["metrics"]}

@@ -14,6 +14,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.training.idx import read_fashion_mnist
 from deap_hpo.training.inputs import Inputs, Targets, described, each, number_of_examples, tensors
 from deap_hpo.training.normalization import Statistic, facts, moved, normalizes, overall_statistics, prepared
+from deap_hpo.training.reading import as_stored
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,19 @@ class Data:
     std: Statistic = 1.0
     description: Mapping[str, Any] = field(default_factory=dict)
 
-    def prepare(self, inputs: Inputs) -> Inputs:
-        """Turn a batch of stored inputs into what the network sees, floats or tokens: a copy, which it may change."""
+    def prepare(self, inputs: Any) -> Inputs:
+        """Turn a batch of inputs into what the network sees, floats or tokens: a copy, which it may change.
+
+        Args:
+            inputs: Inputs like those of the splits, as tensors, or in another form that `Task.from_data` takes.
+
+        Raises:
+            InputError: They are of another shape or type, such as pixels from 0 to 1 where the splits have bytes.
+        """
+        return self.normalized(as_stored(inputs, self.training.inputs))
+
+    def normalized(self, inputs: Inputs) -> Inputs:
+        """Do what `prepare` does with inputs that are as the splits have them; there may be more dimensions before."""
         return prepared(inputs, self.mean, self.std)
 
     @property

@@ -36,6 +36,7 @@ class Destinations:
         self, model: Callable[..., nn.Module], loss: Measure, optimizer: OptimizerFactory | None = None
     ) -> None:
         self._recipe = RECIPE_FIELDS if optimizer is None else RECIPE_FIELDS - OPTIMIZER_FIELDS
+        self._has_own = optimizer is not None
         self._optimizer = frozenset[str]() if optimizer is None else keywords(optimizer, after=1)
         self._model = inspect.signature(model).parameters
         self._any = any(argument.kind is argument.VAR_KEYWORD for argument in self._model.values())
@@ -81,14 +82,20 @@ class Destinations:
         def names(taken: Iterable[str]) -> str:
             return ", ".join(taken) or "it takes none"
 
-        optimizer = f" or of the optimizer ({names(sorted(self._optimizer))})" if self._optimizer else ""
+        own = "it takes none by name"
+        optimizer = f" or of the optimizer ({', '.join(sorted(self._optimizer)) or own})" if self._has_own else ""
         known = self._recipe.union(self._optimizer, self._model, self._loss)
         near = _ALSO_CALLED.get(name.lower())
         near = near if near in known else nearest(name, known)
+        hint = f" Did you mean {near!r}?" if near else ""
+        if self._has_own and name in OPTIMIZER_FIELDS:
+            hint = " Settings of the recipe's optimizers are not used beside an optimizer of the task's own."
+        if name == "epochs":
+            hint = " Epochs are the trainer's, make_trainer(epochs=...); hyperband and its kin vary them."
         return (
             f"hyperparameter {name!r} must be a training setting ({', '.join(sorted(self._recipe))}) or an argument of "
             f"the model ({names(self._model)}){optimizer} or of the loss ({names(sorted(self._loss))}); it is neither."
-            f"{f' Did you mean {near!r}?' if near else ''}"
+            f"{hint}"
         )
 
 

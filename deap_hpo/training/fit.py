@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from deap_hpo.errors import InputError
 from deap_hpo.training.broadcasting import BroadcastWatch
 from deap_hpo.training.data import Data, Split
+from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
-from deap_hpo.training.measures import Measure, one_number
+from deap_hpo.training.measures import AVERAGED, Measure, one_number
 from deap_hpo.training.outputs import Outputs, widened
 from deap_hpo.training.outputs import described as outputs_described
 from deap_hpo.training.state import trainable_parameters
@@ -38,7 +39,7 @@ def check_fit(
         data: The task's.
         measures: Its metrics by name, and as "loss" what it is measured by.
         loss_arguments: With which it is trained by that.
-        optimizer_of: Makes its optimiser.
+        optimizer_of: Makes its optimiser, where that is one of the task's own: it is tried.
 
     Raises:
         InputError: It cannot be built, is not to be trained, or does not fit data, loss or metrics.
@@ -63,22 +64,35 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             step = "could not be trained"
             if trainable_parameters(network) == 0:
                 raise ValueError("it has no parameters that training changes")
-            if optimizer_of is not None:
-                step = "could not be given its optimizer"
-                optimizer_of(network)
             step, misfit = f"does not fit the data ({about})", "data"
-            output = widened(call(network, data.prepare(examples.inputs)))
+            output = widened(call(network, data.normalized(examples.inputs)))
             about += f", outputs {outputs_described(output)}"
             if isinstance(output, Tensor) and isinstance(examples.targets, Tensor):
                 _check_classes(output, data, measures["loss"])
             for name, measure in measures.items():
-                step, misfit = f"does not fit the {name} ({about})", "loss" if name == "loss" else "metric"
+                step, misfit = f"does not fit the {name} ({about})", "default" if measure in AVERAGED else "metric"
+                misfit = "loss" if name == "loss" else misfit
                 _check_measure(name, measure, output, examples.targets)
             if loss_arguments:
                 step, misfit = f"could not be trained by the loss with {dict(loss_arguments)}", ""
                 _check_measure("loss", partial(measures["loss"], **loss_arguments), output, examples.targets)
+            if optimizer_of is not None:
+                step, misfit = "could not be trained by its optimizer", ""
+                optimizer = optimizer_of(network)
+                with torch.enable_grad():
+                    output = widened(call(network, data.normalized(examples.inputs)))
+                    measures["loss"](output, examples.targets).backward()
+                optimizer.step()
+                del optimizer
+            step, misfit = "could not be trained", ""
+            freshness = Freshness()
+            freshness.check(network)
+            output = None
+            del network  # what the next one shares with it, the factory holds
+            freshness.check(model(**architecture))
         except Exception as error:
-            said = f"{str(error).strip().removesuffix('.')}.{_hint(data, misfit, error, output)}"
+            kind = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""
+            said = f"{kind}{str(error).strip().removesuffix('.')}.{_hint(data, misfit, error, output)}"
             raise InputError(f"The network of the task {task!r} {step}: {said}") from error
 
 
@@ -130,16 +144,28 @@ def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets
         )
 
 
+def _are_labels(targets: Tensor) -> bool:
+    return targets.dim() > 1 and targets.dtype == torch.int64 and int(targets.max()) <= 1
+
+
 def _hint(data: Data, misfit: str, error: Exception, output: Outputs) -> str:
-    """Say how data were understood, where that may be why a network does not fit "data", "loss" or "metric"."""
+    """Say how data were understood, where that may be why a network does not fit data, loss or metrics."""
     training, inputs = data.training, data.training.inputs
-    if misfit in ("loss", "metric") and not (isinstance(output, Tensor) and isinstance(training.targets, Tensor)):
+    if misfit in ("loss", "default", "metric") and not (
+        isinstance(output, Tensor) and isinstance(training.targets, Tensor)
+    ):
         several = "the targets of the data" if isinstance(output, Tensor) else "the outputs of the network"
         return (
             f" Loss and metrics are given {several} as they are, which are several: those of your own take them apart."
         )
+    if misfit == "loss" and "required" in str(error) and "argument" in str(error):
+        return " What is searched of it needs a default, by which networks are measured."
+    if misfit == "default":
+        return " With metrics={} only the loss is measured."
+    if misfit == "loss" and isinstance(training.targets, Tensor) and _are_labels(training.targets):
+        return " Several labels an example are given as floats, with a loss such as nn.BCEWithLogitsLoss()."
     if misfit == "data" and isinstance(inputs, dict):
-        types = described(data.prepare(training[:1].inputs), lambda one: str(one.dtype).removeprefix("torch."))
+        types = described(data.normalized(training[:1].inputs), lambda one: str(one.dtype).removeprefix("torch."))
         return f" Several inputs are given to the arguments of forward that have their names, here as {types}."
     if misfit == "data" and "required positional argument" in str(error):
         return " Several inputs are given as a dict, by the names that the arguments of forward have."

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from deap_hpo.training.optimizers import form_of
+from deap_hpo.training.optimizers import BASE_RATE, as_made, copied, form_of, same
 
 # By our names, those of `torch.optim`.
 _IN_TORCH = {
@@ -27,6 +27,7 @@ _ALWAYS = {
     "adamw": frozenset({"mean", "square"}),
 }
 _WITH_MOMENTUM = {"sgd": frozenset({"velocity"}), "rmsprop": frozenset({"rms_velocity"})}
+_RATES = frozenset({"lr", BASE_RATE})
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,15 @@ class Moments:
         named: What it keeps, by kind ("velocity" of SGD; "rms_velocity" and "rms_square" of RMSprop; "mean" and
             "square" of Adam) and parameter.
         counts: Its steps for the parameters that have had fewer than `updates`, having had no gradient in some.
-        others: Of an optimiser that has no such kinds, what it keeps: by the name of its class, and by parameter.
+        others: Of an optimiser that has no such kinds, by the name of its class: what it keeps of each parameter
+            ("state"), beside them ("more"), and among the options of its groups ("counted"); which of that is not on
+            the device of the parameters ("on_host"), and which of its options were not zero ("in_use").
     """
 
     updates: int = 0
     named: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
-    others: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def kinds_kept(form: str, options: Mapping[str, Any]) -> frozenset[str]:
@@ -70,8 +73,7 @@ def capture_moments(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> M
     """
     form = form_of(optimizer)
     if form is None:
-        kept = {name: optimizer.state[one] for name, one in parameters.items() if one in optimizer.state}
-        return Moments(others={type(optimizer).__qualname__: {name: _copied(state) for name, state in kept.items()}})
+        return Moments(others={type(optimizer).__qualname__: _capture_others(optimizer, parameters)})
     named: dict[str, dict[str, Tensor]] = {}
     steps: dict[str, int] = {}
     names = {parameter: name for name, parameter in parameters.items()}
@@ -91,50 +93,81 @@ def restore_moments(moments: Moments, optimizer: Optimizer, parameters: Mapping[
     """Put what was kept into a new optimiser of parameters, given by name.
 
     What it has no use for is left out: Adam after SGD starts with none, and SGD without momentum forgets its velocity.
+    A parameter of which something is missing starts afresh.
     """
     form = form_of(optimizer)
     if form is None:
-        _restore_others(moments.others.get(type(optimizer).__qualname__, {}), optimizer, parameters)
+        if kept := moments.others.get(type(optimizer).__qualname__):
+            _restore_others(kept, optimizer, parameters)
         return
     kinds = {kind for group in optimizer.param_groups for kind in kinds_kept(form, group)}
     if not kinds <= moments.named.keys():
         return
     names = {parameter: name for name, parameter in parameters.items()}
     for group in optimizer.param_groups:
+        of_group = kinds_kept(form, group)
         for parameter in group["params"]:
             name = names[parameter]
-            kept = {
-                _IN_TORCH[kind]: _laid_out(moments.named[kind][name], parameter)
-                for kind in kinds_kept(form, group)
-                if name in moments.named[kind]
-            }
-            if kept and form != "sgd":  # all others look for it
-                kept["step"] = torch.tensor(float(moments.counts.get(name, moments.updates)))
-            if kept:
-                optimizer.state[parameter] = kept
+            if of_group and all(name in moments.named[kind] for kind in of_group):
+                state = {_IN_TORCH[kind]: _laid_out(moments.named[kind][name], parameter) for kind in of_group}
+                if form != "sgd":  # all others look for it
+                    state["step"] = torch.tensor(float(moments.counts.get(name, moments.updates)))
+                optimizer.state[parameter] = state
 
 
-def _restore_others(
-    kept: Mapping[str, Mapping[str, Any]], optimizer: Optimizer, parameters: Mapping[str, Tensor]
-) -> None:
-    """Hand over what was kept as torch does it, which knows what of it belongs on which device."""
-    places = {id(one): i for i, one in enumerate(one for group in optimizer.param_groups for one in group["params"])}
-    state = {}
+def _capture_others(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
+    state = {name: dict(optimizer.state[one]) for name, one in parameters.items() if one in optimizer.state}
+    elsewhere = {
+        name: [key for key, one in kept.items() if isinstance(one, Tensor) and one.device != parameters[name].device]
+        for name, kept in state.items()
+    }
+    made = as_made(optimizer)
+    now = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    return {
+        "state": {name: {key: copied(value) for key, value in kept.items()} for name, kept in state.items()},
+        "more": {key: copied(value) for key, value in optimizer.state.items() if isinstance(key, str)},
+        "on_host": {name: keys for name, keys in elsewhere.items() if keys},
+        "in_use": _in_use(optimizer),
+        "counted": [
+            {key: copied(one) for key, one in options.items() if key not in _RATES and not same(one, before.get(key))}
+            for options, before in zip(now, made, strict=True)
+        ],
+    }
+
+
+def _in_use(optimizer: Optimizer) -> list[dict[str, bool]]:
+    """Tell which of the options that an optimiser was made with are not zero: on them depends what it keeps."""
+    return [
+        {key: bool(one) for key, one in options.items() if isinstance(one, (bool, int, float)) and key not in _RATES}
+        for options in as_made(optimizer)
+    ]
+
+
+def _restore_others(kept: Mapping[str, Any], optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> None:
+    """Put back what an optimiser of another kind has kept.
+
+    Where an option is zero now and was not, as momentum, or is no longer, it may keep other things: it starts afresh.
+    """
+    if _in_use(optimizer) != kept["in_use"]:
+        return
+    grouped = {id(one) for group in optimizer.param_groups for one in group["params"]}
     for name, parameter in parameters.items():
-        if name in kept and id(parameter) in places:
-            state[places[id(parameter)]] = {key: _laid_out(value, parameter) for key, value in kept[name].items()}
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        if name in kept["state"] and id(parameter) in grouped:
+            on_host = kept["on_host"].get(name, ())
+            optimizer.state[parameter] = {
+                key: _laid_out(one, parameter, move=key not in on_host) for key, one in kept["state"][name].items()
+            }
+    optimizer.state.update({key: copied(one) for key, one in kept["more"].items()})
+    for group, counted in zip(optimizer.param_groups, kept["counted"], strict=True):
+        group.update({key: copied(one) for key, one in counted.items()})
 
 
-def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one.detach().clone() if isinstance(one, Tensor) else one for name, one in state.items()}
-
-
-def _laid_out(value: Any, parameter: Tensor) -> Any:
-    """Copy a tensor into the layout of its parameter, for the same bits as without the pause."""
+def _laid_out(value: Any, parameter: Tensor, move: bool = True) -> Any:
+    """Copy a tensor into the layout of its parameter, for the same bits as without the pause; to its device, too."""
     if not isinstance(value, Tensor):
-        return value
+        return copied(value)
+    device = parameter.device if move else value.device
     if value.shape != parameter.shape:
-        return value.clone()
-    like = torch.empty_like(parameter, dtype=value.dtype, device=value.device, requires_grad=False)
+        return value.to(device, copy=True)
+    like = torch.empty_like(parameter, dtype=value.dtype, device=device, requires_grad=False)
     return like.copy_(value)

@@ -13,6 +13,7 @@ from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Split
 from deap_hpo.training.keyed import keyed_permutation, member_keys, step_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
+from deap_hpo.training.optimizers import BASE_RATE
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.recipe import Recipe
 
@@ -37,8 +38,8 @@ def train_epoch(
 
     Args:
         model: The network.
-        optimizer: Updates its parameters. The learning rates of its groups are what it was made with, times the
-            schedule's factor.
+        optimizer: Updates its parameters; made by `make_optimizer`. The learning rates of its groups are what it was
+            made with, times the schedule's factor.
         loss_on: Gives its loss on examples.
         training: The examples, on the device to train on.
         recipe: Batch size, schedule of the learning rate, the bound of the gradient.
@@ -54,7 +55,8 @@ def train_epoch(
         >>> model = nn.Linear(4, 3)
         >>> training = Split(torch.rand(10, 4), torch.arange(10) % 3)
         >>> loss_on = lambda examples: nn.functional.cross_entropy(model(examples.inputs), examples.targets)
-        >>> optimizer, recipe = torch.optim.SGD(model.parameters(), lr=0.1), Recipe(batch_size=4)
+        >>> recipe = Recipe(lr=0.1, batch_size=4)
+        >>> optimizer = make_optimizer(recipe, None, {}, model)
         >>> settings = {"seed": 1, "first_step": 0, "epochs": 20}
         >>> losses = [
         ...     train_epoch(model, optimizer, loss_on, training, recipe, epoch=epoch, **settings) for epoch in range(20)
@@ -71,7 +73,7 @@ def train_epoch(
     for i, batch in enumerate(batches):
         factor = recipe.lr_factor(epoch * len(batches) + i, len(batches), epochs)
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            group["lr"] = group[BASE_RATE] * factor
         examples = training[batch]
         model.zero_grad()
         with KeyedDropout(step_keys(key, first_step + i)), PlainLayers():

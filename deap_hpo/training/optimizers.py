@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
+from copy import deepcopy
 from functools import partial
+from textwrap import shorten
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from deap_hpo.errors import InputError
@@ -17,12 +21,16 @@ OptimizerFactory = Callable[..., Optimizer]
 """Of a network, and of hyperparameters by name: its optimiser. Or a class of optimisers, of its parameters."""
 
 # Options that a form of these types may not have otherwise: then it is none that the recipe can name.
+_USUAL = {"maximize": False, "capturable": False, "differentiable": False}
 _FORMS: dict[type[Optimizer], tuple[str, dict[str, Any]]] = {
-    SGD: ("sgd", {"dampening": 0}),
-    RMSprop: ("rmsprop", {"centered": False}),
-    Adam: ("adam", {"amsgrad": False, "decoupled_weight_decay": False}),
-    AdamW: ("adamw", {"amsgrad": False, "decoupled_weight_decay": True}),
+    SGD: ("sgd", {**_USUAL, "dampening": 0}),
+    RMSprop: ("rmsprop", {**_USUAL, "centered": False}),
+    Adam: ("adam", {**_USUAL, "amsgrad": False, "decoupled_weight_decay": False}),
+    AdamW: ("adamw", {**_USUAL, "amsgrad": False, "decoupled_weight_decay": True}),
 }
+_AS_MADE: WeakKeyDictionary[Optimizer, list[dict[str, Any]]] = WeakKeyDictionary()
+BASE_RATE = "initial_lr"
+"""Under which a group of parameters has its learning rate before any schedule, as torch's schedulers note it."""
 
 
 def form_of(optimizer: Optimizer) -> str | None:
@@ -34,7 +42,9 @@ def form_of(optimizer: Optimizer) -> str | None:
         ('adamw', None)
     """
     form, options = _FORMS.get(type(optimizer), (None, {}))
-    options = {**options, "maximize": False}
+    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    if hooks or "step" in vars(optimizer):
+        return None
     usual = all(group.get(name, value) == value for group in optimizer.param_groups for name, value in options.items())
     return form if usual else None
 
@@ -46,13 +56,13 @@ def make_optimizer(
 
     Args:
         recipe: Names it, unless there is a factory.
-        factory: Makes it of the network and `arguments`; or None.
+        factory: Makes it of the network and `arguments`; or None. It may freeze parameters.
         arguments: Hyperparameters by name.
         network: Its parameters are to be optimised; those that the optimiser does not have stay as they are.
 
     Raises:
-        InputError: The factory gives no optimiser, one of other parameters than the network's, or one whose steps
-            have to be told more than gradients.
+        InputError: The factory gives no optimiser, one of other parameters than the network's or of none that are
+            trained, one without learning rates, or one whose steps have to be told more than gradients.
 
     Example:
         >>> def halves(network, lr=0.1, factor=1.0):
@@ -63,17 +73,57 @@ def make_optimizer(
         [0.05, 0.1]
     """
     if factory is None:
-        return OPTIMIZERS[recipe.optimizer](recipe, network.parameters())
-    optimizer = factory(network.parameters() if _is_class(factory) else network, **arguments)
+        optimizer = OPTIMIZERS[recipe.optimizer](recipe, network.parameters())
+    else:
+        optimizer = factory(network.parameters() if _is_class(factory) else network, **arguments)
+        _check(optimizer, network)
+    for group in optimizer.param_groups:
+        group.setdefault(BASE_RATE, group["lr"])
+    _AS_MADE[optimizer] = [
+        {name: copied(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
+    return optimizer
+
+
+def as_made(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Give the options of an optimiser's groups as `make_optimizer` has made it, whatever it has changed since."""
+    return _AS_MADE[optimizer]
+
+
+def copied(value: Any) -> Any:
+    """Copy what an optimiser keeps."""
+    return value.detach().clone() if isinstance(value, Tensor) else deepcopy(value)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values of an optimiser's options are equal; of a kind that has no equality they are not.
+
+    Example:
+        >>> same(torch.ones(2), torch.ones(2)), same((0.9, 0.99), (0.9, 0.999))
+        (True, False)
+    """
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    try:
+        return bool(one == other)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+def _check(optimizer: Any, network: nn.Module) -> None:
     if not isinstance(optimizer, Optimizer):
         raise InputError(f"optimizer must give a torch.optim.Optimizer; it gave a {type(optimizer).__name__}.")
+    kind = type(optimizer).__name__
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        raise InputError(
-            f"optimizer must give one whose step() needs no closure; that of {type(optimizer).__name__} does."
-        )
-    parameter_names(optimizer, network)
-    return optimizer
+        raise InputError(f"optimizer must give one whose step() needs no closure; that of {kind} does.")
+    names = [name for group in parameter_names(optimizer, network) for name in group]
+    if not any(network.get_parameter(name).requires_grad for name in names):
+        raise InputError("optimizer must have parameters that are trained; it has none but frozen ones.")
+    if len(set(names)) < len(names):
+        raise InputError("optimizer must have each parameter once; it has one of them twice.")
+    if any(group.get("lr") is None for group in optimizer.param_groups):
+        raise InputError(f"optimizer must have a learning rate, lr, in each group of parameters; {kind} has none.")
 
 
 def parameter_names(optimizer: Optimizer, network: nn.Module) -> list[list[str]]:
@@ -122,7 +172,7 @@ it as an argument; got lr=0.1.
         by_name = f" (by name it is recipe=Recipe(optimizer={factory!r}))" if isinstance(factory, str) else ""
         raise InputError(
             "optimizer must be a function (network, ...) -> torch.optim.Optimizer, or a class such as "
-            f"torch.optim.NAdam; got {factory!r}{by_name}."
+            f"torch.optim.NAdam; got {shorten(repr(factory), 60)}{by_name}."
         )
     usual = Recipe()
     for name in sorted(OPTIMIZER_FIELDS):

@@ -22,14 +22,13 @@ from deap_hpo.training.hardware import computing, environment, training_clock
 from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys, refusing_draws
 from deap_hpo.training.keyed_dropout import KeyedDropout
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
-from deap_hpo.training.optimizers import update_structure
 from deap_hpo.training.outcome import combine, infeasible, repeat_seeds
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stack import Stack
 from deap_hpo.training.stackable import NotStackable
-from deap_hpo.training.state import TrainingState, trainable_parameters
-from deap_hpo.training.structure import Member, network_structure, training_structure
+from deap_hpo.training.state import TrainingState
+from deap_hpo.training.structure import Member, member_structure, training_structure
 from deap_hpo.training.task import Task
 
 # Beyond this a CPU gains nothing, and its caches lose.
@@ -117,8 +116,7 @@ class PopulationTrainer(BatchEvaluator):
         self.memory_limit = memory_limit
         self.stack_size = stack_size or (_STACK_SIZE_ON_CPU if self.device.type == "cpu" else None)
         self._sizes: dict[Hashable, int] = {}  # by structure: members that fit; 0 where they cannot be stacked
-        self._structures: dict[Hashable, Hashable] = {}  # by architecture, arguments of the optimiser, and seed
-        self._parameters: dict[str, int] = {}  # trainable ones, by architecture
+        self._structures: dict[tuple[str, int], Hashable] = {}  # by architecture and seed
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -186,18 +184,19 @@ class PopulationTrainer(BatchEvaluator):
         members: list[tuple[Member, Hashable]] = []
         states = self.reference.start_states(request)
         for i, (seed, state) in enumerate(zip(repeat_seeds(request.seed, self.repeats), states, strict=True)):
-            key = (repr(architecture), repr(self.task.destinations.split(request.params)["optimizer"]), seed)
-            if key not in self._structures:
-                model = keyed_model(partial(self.task.model, **architecture), seed)
-                structure = network_structure(model, architecture, seed)
-                # The recipe says what its optimisers have to have in common.
-                own = self.task.optimizer and update_structure(self.task.optimizer_of(model, request.params), model)
-                self._structures[key] = structure, own
-                self._parameters[key[0]] = trainable_parameters(model)
             epochs = self.reference.added_epochs(recipe, state, request.epochs)
             member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)
-            members.append((member, (training_structure(member), self._structures[key])))
+            members.append((member, (training_structure(member), self._structure(member))))
         return members
+
+    def _structure(self, member: Member) -> Hashable:
+        """Give `member_structure`, of members that differ in numbers alone once."""
+        if self.task.optimizer is not None:  # what it makes depends on numbers, too
+            return member_structure(self.task, member)
+        key = (repr(member.architecture), member.seed)
+        if key not in self._structures:
+            self._structures[key] = member_structure(self.task, member)
+        return self._structures[key]
 
     def _train_group(self, group: Hashable, members: Sequence[Member]) -> Iterator[_Trained]:
         """Train members of equal structure: in stacks that fit into memory, or else one at a time."""
@@ -268,7 +267,7 @@ class PopulationTrainer(BatchEvaluator):
             stack = Stack(task, task.data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
 
         def concluded(member: Member) -> Evaluation:
-            return curves[member].evaluation(self._parameters[repr(member.architecture)], perf_counter() - start, about)
+            return curves[member].evaluation(stack.parameters, perf_counter() - start, about)
 
         with closing(stack):
             for epoch in epochs:

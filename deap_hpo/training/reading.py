@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.errors import InputError
+from deap_hpo.training.inputs import Inputs
 
 
 def as_tensor(argument: str, values: Any) -> Tensor:
@@ -59,6 +61,54 @@ def _columns(table: Any) -> str:
     named = [str(name) for name, kind in kinds if kind.kind not in "biuf"]
     more = f" and {len(named) - 5} more" if len(named) > 5 else ""
     return f" in {', '.join(named[:5])}{more}" if named else ""
+
+
+def as_stored(inputs: Any, stored: Inputs) -> Inputs:
+    """Make inputs of what a network is to be given later: of the types that the data have which it was trained on.
+
+    Args:
+        inputs: Examples in any form that `as_tensor` takes, or several by name; tensors stay on their device.
+        stored: Inputs of the data.
+
+    Raises:
+        InputError: They cannot be such: another number of dimensions or features, other names, or values that are
+            no pixels from 0 to 255 or no whole numbers, where the data have such.
+
+    Example:
+        >>> as_stored(np.ones((2, 3)), torch.zeros(9, 3)).dtype
+        torch.float32
+        >>> as_stored(torch.rand(2, 1, 8, 8), torch.zeros(9, 1, 8, 8, dtype=torch.uint8))
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: inputs must be of the type uint8, as those are that the network was trained on: \
+pixels from 0 to 255; got torch.float32.
+    """
+    if not isinstance(stored, dict):
+        return _as_stored("inputs", inputs, stored)
+    if not isinstance(inputs, Mapping) or inputs.keys() != stored.keys():
+        got = list(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+        raise InputError(f"inputs must be several by name, {', '.join(stored)}; got {got}.")
+    return {name: _as_stored(f"inputs[{name!r}]", inputs[name], one) for name, one in stored.items()}
+
+
+def _as_stored(argument: str, inputs: Any, stored: Tensor) -> Tensor:
+    given: Tensor = inputs if isinstance(inputs, Tensor) else as_tensor(argument, inputs)
+    table = stored.dim() == 2 and stored.is_floating_point()
+    if given.dim() != stored.dim() or (table and given.shape[1] != stored.shape[1]):
+        shape = ", ".join(["N", *map(str, stored.shape[1:])])
+        raise InputError(f"{argument} must be a batch of examples, [{shape}]; got {list(given.shape)}.")
+    if given.dtype == stored.dtype:
+        return given
+    if stored.is_floating_point() and not given.is_complex():
+        return given.to(stored.dtype)
+    whole = not (given.is_floating_point() or given.is_complex())
+    if stored.dtype == torch.int64 and whole:
+        return given.long()
+    kinds = {torch.uint8: "pixels from 0 to 255", torch.int64: "whole numbers"}
+    raise InputError(
+        f"{argument} must be of the type {str(stored.dtype).removeprefix('torch.')}, as those are that the network was "
+        f"trained on: {kinds.get(stored.dtype, 'true or false')}; got {given.dtype}."
+    )
 
 
 def image_pixels(example: Any) -> Any:

@@ -19,6 +19,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
+from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.hardware import (
     computing,
     environment,
@@ -113,6 +114,7 @@ class ReferenceTrainer(Evaluator):
         self.device: torch.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.checkpoints: CheckpointStore = checkpoints or MemoryCheckpoints()
+        self._freshness = Freshness()
         self._parts = Parts(task.evaluation_batch_size)  # in which networks are measured
 
     @property
@@ -184,14 +186,11 @@ class ReferenceTrainer(Evaluator):
         return replace(evaluation, checkpoint=self.checkpoints.save(pack(ended)))
 
     def train(self, params: Mapping[str, Any], seed: int = 0) -> tuple[nn.Module, Evaluation]:
-        """Train a network from scratch.
+        """Train a network from scratch; give it, in evaluation mode on the trainer's device, and its evaluation.
 
         Args:
             params: Hyperparameters by name; see `Task`.
             seed: Keys initial weights, batch order and dropout, and seeds what the network draws itself.
-
-        Returns:
-            The trained network (in evaluation mode, on the trainer's device) and its evaluation.
 
         Raises:
             InputError: A hyperparameter is unknown or out of its range.
@@ -222,13 +221,13 @@ class ReferenceTrainer(Evaluator):
         start = training_clock()
         recipe, architecture = self.task.configure(params)
         added = self.added_epochs(recipe, state, epochs)
-        steps_per_epoch = math.ceil(len(self.data.training) / recipe.batch_size)
         steps = state.steps if state else 0
         curve, kept = self.new_curve(len(added)), {}
         task = with_own_measures(self.placed)
         with computing(self.device, self.precision):
             model = self._new_model(architecture, seed)
-            optimizer = self.task.optimizer_of(model, params)
+            with keyed_generators(seed):
+                optimizer = self.task.optimizer_of(model, params)
             if state is not None:
                 restore(state, model, optimizer)
             for epoch in added:
@@ -245,14 +244,14 @@ class ReferenceTrainer(Evaluator):
                         first_step=steps,
                         epochs=self.epochs,
                     )
-                    steps += steps_per_epoch
+                    steps += math.ceil(len(self.data.training) / recipe.batch_size)
                     if not math.isfinite(loss):
                         break
                     validation_loss, metrics = self._measured(task, model, self.data.validation)
                 if not math.isfinite(validation_loss):
                     break
-                best = curve.add(Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start))
-                if best and self.keep_best:
+                measured = Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start)
+                if curve.add(measured) and self.keep_best:
                     kept = copied_tensors(model)
                 if curve.finished:
                     break
@@ -267,8 +266,10 @@ class ReferenceTrainer(Evaluator):
 
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:
         with keyed_generators(seed):
-            model = keyed_model(lambda: self.task.model(**architecture), seed).to(self.device)
-            return use_channels_last(model, self.data.prepare(self.data.training[:2].inputs), self.precision)
+            model = keyed_model(lambda: self.task.model(**architecture), seed)
+            self._freshness.check(model)
+            sample = self.data.normalized(self.data.training[:2].inputs)
+            return use_channels_last(model.to(self.device), sample, self.precision)
 
     def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:
         """Give the epochs that a training adds to a state; see `state.added_epochs`."""
@@ -295,4 +296,4 @@ class ReferenceTrainer(Evaluator):
         return measure([task], split, partial(self._parts, outputs))[0]
 
     def _forward(self, model: nn.Module, inputs: Inputs) -> Outputs:
-        return run_network(model, self.data.prepare(inputs), self.precision)
+        return run_network(model, self.data.normalized(inputs), self.precision)

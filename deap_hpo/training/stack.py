@@ -52,6 +52,7 @@ class Stack:
     Attributes:
         members: The members that are still trained, aligned with the first dimension of all tensors.
         losses: Mean training loss of each member in the last epoch.
+        parameters: Trainable parameters of each.
 
     Raises:
         NotStackable: A network would be trained otherwise than alone. What shows only later is raised then.
@@ -92,18 +93,17 @@ class Stack:
         self._gradients = self._new_gradients()
 
     def _stack_networks(self) -> None:
-        networks = build_networks(self.task, self.members)
+        networks, optimizers = build_networks(self.task, self.members, self.device)
         # The code and the plain attributes that all share; its own parameters are never used.
-        self.network = build_networks(self.task, self.members[:1])[0].to(self.device)
-        trained_by = zip(networks, (member.params for member in self.members), strict=True)
-        optimizers = [self.task.optimizer_of(network, params) for network, params in trained_by]
+        self.network = build_networks(self.task, self.members[:1], self.device)[0][0].to(self.device)
         by_group = [name for names in parameter_names(optimizers[0], networks[0]) for name in names]
         self.shapes, self.weights, self.buffers = stacked_tensors(self.members, networks, by_group, self.device)
-        self.updates = make_updates(self.task, self.members, networks, optimizers, self.shapes, self.weights)
+        self.updates = make_updates(networks, optimizers, self.shapes, self.weights)
         for i, member in enumerate(self.members):
             if member.state is not None:
                 self.updates.restore(i, member.state)
         self.dropout_rates = stacked_rates(networks, self.device)
+        self.parameters = sum(shape.numel() for _, shape in self.shapes)
         self._forward = self.forward_type(self.network, self.shapes, self.device, self.precision)
         self._unchanged = Unchanged(self.network, self.dropout_rates, self.task.loss)
 
@@ -131,7 +131,7 @@ class Stack:
         """
         batch = order.index_select(0, self.row)[0]
         examples = self.data.training[batch]
-        inputs, targets = self.data.prepare(examples.inputs), examples.targets
+        inputs, targets = self.data.normalized(examples.inputs), examples.targets
         keys = step_keys(self.keys, self.trained)
         stacked = self.weights, self.buffers, self.dropout_rates
         gradient, (losses, assigned) = self._gradients(*stacked, keys, inputs, targets)
@@ -244,7 +244,7 @@ class Stack:
             buffers, rates = (
                 {name: tensor[rows] for name, tensor in one.items()} for one in (self.buffers, self.dropout_rates)
             )
-            output, assigned = self._forward.measured(self.weights[rows], buffers, rates, self.data.prepare(inputs))
+            output, assigned = self._forward.measured(self.weights[rows], buffers, rates, self.data.normalized(inputs))
             for name, tensor in assigned.items():
                 buffers[name].copy_(tensor)
             if any(len(one) != len(self.weights[rows]) for one in leaves(output)):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from deap_hpo.training.keyed import keyed_model
-from deap_hpo.training.stackable import NotStackable, obstacle
+from deap_hpo.training.keyed import keyed_generators, keyed_model
+from deap_hpo.training.stackable import HOOKS, NotStackable, obstacle
 from deap_hpo.training.state import fitting, network_tensors
 from deap_hpo.training.structure import RATES, Member, plain_attributes
 from deap_hpo.training.task import Task
@@ -31,20 +32,38 @@ def named_views(row: Tensor, shapes: Shapes) -> dict[str, Tensor]:
     return {name: piece.view(shape) for (name, shape), piece in zip(shapes, pieces, strict=True)}
 
 
-def build_networks(task: Task, members: Sequence[Member]) -> list[nn.Module]:
-    """Build the network of each member, on the CPU; members of equal architecture and seed share one.
+def build_networks(
+    task: Task, members: Sequence[Member], device: torch.device
+) -> tuple[list[nn.Module], list[Optimizer]]:
+    """Build the network and the optimiser of each member.
+
+    Networks are built on the CPU, and members of equal architecture and seed share one. Where the task has an optimiser
+    of its own, which may freeze or change what it is given, each member has one, on the device.
 
     Raises:
         NotStackable: A stack would train it otherwise.
     """
-    networks: dict[tuple[str, int], nn.Module] = {}
-    for member in members:
-        key = (repr(member.architecture), member.seed)
+    networks: dict[Hashable, nn.Module] = {}
+    built: list[nn.Module] = []
+    optimizers: list[Optimizer] = []
+    for i, member in enumerate(members):
+        key = (repr(member.architecture), member.seed, i if task.optimizer else None)
         if key not in networks:
             networks[key] = keyed_model(partial(task.model, **member.architecture), member.seed)
-            if reason := obstacle(networks[key]):
-                raise NotStackable(reason)
-    return [networks[repr(member.architecture), member.seed] for member in members]
+        network = networks[key].to(device) if task.optimizer else networks[key]
+        hooks = _hooks(network)
+        with keyed_generators(member.seed):
+            optimizers.append(task.optimizer_of(network, member.params))
+        if _hooks(network) != hooks:
+            raise NotStackable("its optimizer registers hooks on the network, which a stack would call for another one")
+        if reason := obstacle(network):
+            raise NotStackable(reason)
+        built.append(network)
+    return built, optimizers
+
+
+def _hooks(network: nn.Module) -> list[int]:
+    return [len(vars(module)[name]) for module in network.modules() for name in sorted(HOOKS)]
 
 
 def stacked_tensors(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,13 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from deap_hpo.training.moments import Moments, capture_moments, kinds_kept, restore_moments
-from deap_hpo.training.optimizers import form_of, parameter_names
+from deap_hpo.training.optimizers import BASE_RATE, as_made, form_of, parameter_names
 from deap_hpo.training.stackable import NotStackable
 from deap_hpo.training.stacked_networks import Shapes, named_views
 from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS, Options, StackedOptimizer
 from deap_hpo.training.state import TrainingState
-from deap_hpo.training.structure import Member
-from deap_hpo.training.task import Task
 
 
 class StackedUpdates(Protocol):
@@ -61,26 +58,19 @@ class StackedUpdates(Protocol):
 
 
 def make_updates(
-    task: Task,
-    members: Sequence[Member],
-    networks: Sequence[nn.Module],
-    optimizers: Sequence[Optimizer],
-    shapes: Shapes,
-    weights: Tensor,
+    networks: Sequence[nn.Module], optimizers: Sequence[Optimizer], shapes: Shapes, weights: Tensor
 ) -> StackedUpdates:
     """Give what updates a stack's weights as the members' optimisers would.
 
     Args:
-        task: What is trained.
-        members: The members, P of them.
-        networks: Their networks, as they are made.
+        networks: The members' networks, as they are made.
         optimizers: The optimisers of these, alike in `optimizers.update_structure`.
         shapes: Names and shapes of the parameters that make up a row: first those of each group, in order.
         weights: The weights [P, D].
     """
     form = form_of(optimizers[0])
     if form is None:
-        return UpdatesByMember(task, members, networks, shapes, weights)
+        return UpdatesByMember(networks, optimizers, shapes, weights)
     shape_of = dict(shapes)
     groups = [
         [(name, shape_of[name]) for name in names if name in shape_of]
@@ -112,13 +102,13 @@ class UpdatesByGroup:
     recordable = True
 
     def __init__(self, form: str, optimizers: Sequence[Optimizer], groups: Sequence[Shapes], weights: Tensor) -> None:
-        self.rates = [[float(group["lr"]) for group in one.param_groups] for one in optimizers]
+        self.rates = _rates(optimizers)
         self._form = form
         self._groups: list[_Group] = []
         start = 0
         for i, shapes in enumerate(groups):
             columns = slice(start, start + sum(shape.numel() for _, shape in shapes))
-            options: list[Options] = [one.param_groups[i] for one in optimizers]
+            options: list[Options] = [as_made(one)[i] for one in optimizers]  # without the networks' parameters
             stacked = STACKED_OPTIMIZERS[form](options, weights[:, columns])
             self._groups.append(_Group(shapes, columns, options, stacked))
             start = columns.stop
@@ -149,9 +139,10 @@ class UpdatesByGroup:
             rows = group.optimizer.rows
             if "offset" in rows:
                 rows["offset"][i] = state.steps - (moments.updates if known else 0)
-            for kind in kinds_kept(self._form, group.options[i]) if known else ():
+            of_group = kinds_kept(self._form, group.options[i]) if known else frozenset()
+            for kind in of_group:
                 for name, row in named_views(rows[kind][i], group.shapes).items():
-                    if name in moments.named[kind]:  # else the parameter has had no gradient yet
+                    if all(name in moments.named[one] for one in of_group):  # else it starts afresh
                         row.copy_(moments.named[kind][name])
 
     def moments(self, i: int, steps: int) -> Moments:
@@ -172,9 +163,8 @@ class UpdatesByMember:
     It takes any optimiser that changes its parameters in place. Only gradients are computed for all members at once.
 
     Args:
-        task: Makes the optimisers.
-        members: The members, P of them.
-        networks: Their networks, as they are made; they are copied.
+        networks: The members' networks, on the device.
+        optimizers: The optimisers of these.
         shapes: Names and shapes of the parameters that make up a row.
         weights: The weights [P, D].
     """
@@ -182,13 +172,13 @@ class UpdatesByMember:
     recordable = False  # some optimisers count their steps in Python
 
     def __init__(
-        self, task: Task, members: Sequence[Member], networks: Sequence[nn.Module], shapes: Shapes, weights: Tensor
+        self, networks: Sequence[nn.Module], optimizers: Sequence[Optimizer], shapes: Shapes, weights: Tensor
     ) -> None:
         self._shapes = shapes
-        own = [deepcopy(network).to(weights.device) for network in networks]
-        self._optimizers = [task.optimizer_of(*one) for one in zip(own, (m.params for m in members), strict=True)]
-        self._parameters = [{name: network.get_parameter(name) for name, _ in shapes} for network in own]
-        self.rates = [[float(group["lr"]) for group in one.param_groups] for one in self._optimizers]
+        self._optimizers = list(optimizers)
+        self._networks = list(networks)
+        self._parameters = [{name: network.get_parameter(name) for name, _ in shapes} for network in networks]
+        self.rates = _rates(optimizers)
         self._place(weights)
 
     def _place(self, weights: Tensor) -> None:
@@ -196,7 +186,7 @@ class UpdatesByMember:
         for row, parameters in zip(weights, self._parameters, strict=True):
             for name, view in named_views(row, self._shapes).items():
                 parameters[name].data = view
-        self._places = [[one.data_ptr() for one in parameters.values()] for parameters in self._parameters]
+        self._places = [_memory(one, shapes=self._shapes) for one in self._networks]
 
     def update(self, weights: Tensor, gradient: Tensor, rates: Tensor, step: Tensor) -> None:
         """Update the weights in place; see `StackedUpdates`, as for what follows.
@@ -204,20 +194,25 @@ class UpdatesByMember:
         Raises:
             NotStackable: An optimiser puts other tensors in the place of the parameters'.
         """
-        every = zip(self._optimizers, self._parameters, self._places, gradient, rates.tolist(), strict=True)
-        for optimizer, parameters, places, row, of_groups in every:
-            for group, rate in zip(optimizer.param_groups, of_groups, strict=True):
+        of_members = zip(self._optimizers, self._networks, self._parameters, self._places, strict=True)
+        for (optimizer, network, parameters, places), row, now in zip(
+            of_members, gradient, rates.tolist(), strict=True
+        ):
+            for group, rate in zip(optimizer.param_groups, now, strict=True):
                 group["lr"] = rate
             for name, view in named_views(row, self._shapes).items():
                 parameters[name].grad = view
             optimizer.step()
-            if [one.data_ptr() for one in parameters.values()] != places:
-                raise NotStackable(f"{type(optimizer).__name__} does not change its parameters in place")
+            if _memory(network, self._shapes) != places:
+                raise NotStackable(
+                    f"{type(optimizer).__name__} does not change its parameters in place, or frozen ones, too"
+                )
 
     def keep(self, kept: Sequence[int], weights: Tensor) -> None:
         """Drop all members but some."""
         self.rates = [self.rates[i] for i in kept]
         self._optimizers = [self._optimizers[i] for i in kept]
+        self._networks = [self._networks[i] for i in kept]
         self._parameters = [self._parameters[i] for i in kept]
         self._place(weights)
 
@@ -228,3 +223,14 @@ class UpdatesByMember:
     def moments(self, i: int, steps: int) -> Moments:
         """Give the moments of a member, as copies."""
         return capture_moments(self._optimizers[i], self._parameters[i])
+
+
+def _rates(optimizers: Sequence[Optimizer]) -> list[list[float]]:
+    return [[float(group[BASE_RATE]) for group in one.param_groups] for one in optimizers]
+
+
+def _memory(network: nn.Module, shapes: Shapes) -> list[tuple[int, int]]:
+    """Tell where a network's parameters are, and of those that are not trained also how often they were changed."""
+    trained = dict(shapes)
+    parameters = network.named_parameters()
+    return [(one.data_ptr(), 0 if name in trained else one._version) for name, one in parameters]

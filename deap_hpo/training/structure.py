@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
+from deap_hpo.training.keyed import keyed_generators, keyed_model
+from deap_hpo.training.optimizers import update_structure
 from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.stackable import HOOKS, obstacle
 from deap_hpo.training.state import TrainingState
+from deap_hpo.training.task import Task
 from deap_hpo.training.tokens import PLAIN, Tokens
 
 # What has a rate that may differ between the members of a stack, and its name: `KeyedDropout` takes one for each.
@@ -60,6 +64,16 @@ def training_structure(member: Member) -> Hashable:
     """Say what of their trainings has to be equal for two members to be trained in one stack."""
     recipe = member.recipe
     return recipe.optimizer, recipe.nesterov, recipe.batch_size, member.epochs, member.steps
+
+
+def member_structure(task: Task, member: Member) -> Hashable:
+    """Say what of their networks, and of optimisers of the task's own, has to be equal for members of one stack."""
+    model = keyed_model(partial(task.model, **member.architecture), member.seed)
+    own: Hashable = None
+    if task.optimizer is not None:
+        with keyed_generators(member.seed):
+            own = update_structure(task.optimizer_of(model, member.params), model)  # it may freeze parameters
+    return network_structure(model, member.architecture, member.seed), own
 
 
 def network_structure(model: nn.Module, architecture: Mapping[str, Any], seed: int = 0) -> str:

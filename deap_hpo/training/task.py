@@ -275,7 +275,9 @@ class Task:
         """
         _, architecture = self.configure(params)
         with torch.random.fork_rng(devices=[]):
-            return trainable_parameters(self.model(**architecture))
+            network = self.model(**architecture)
+            self.optimizer_of(network, params)  # which may freeze some
+            return trainable_parameters(network)
 
     def check(self, params: Mapping[str, Any]) -> None:
         """Build the network and measure it on two examples: what cannot work is said before anything is trained.
@@ -285,7 +287,7 @@ class Task:
         """
         _, architecture = self.configure(params)
         measures = {"loss": self.loss, **self.metrics}
-        optimizer_of = partial(self.optimizer_of, params=params)
+        optimizer_of = self.optimizer and partial(self.optimizer_of, params=params)
         check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params), optimizer_of)
 
     def check_names(self, names: Iterable[str]) -> None:

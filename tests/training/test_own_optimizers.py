@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import warnings
+import weakref
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +28,8 @@ from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.reference import ReferenceTrainer
 
 TRAINERS = [ReferenceTrainer, PopulationTrainer]
+# What falls back on the reference would give its results, and show nothing.
+pytestmark = pytest.mark.filterwarnings("error:networks of the task")
 
 
 def without_decay(network: nn.Module, lr: float = 0.01, weight_decay: float = 0.1, head: float = 1.0) -> Optimizer:
@@ -277,6 +282,225 @@ def test_other_groups_and_other_kinds_are_stacked_apart() -> None:
         )
 
 
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 16), nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x: torch.Tensor = self.second(self.first(x.flatten(1)).relu())
+        return x
+
+
+def freezing(network: Plain, lr: float = 0.05, frozen: bool = False, kind: str = "sgd") -> Optimizer:
+    network.first.requires_grad_(not frozen)
+    return {"sgd": SGD, "nadam": torch.optim.NAdam}[kind](network.parameters(), lr=lr)
+
+
+def scaling(network: Plain, lr: float = 0.05, scale: float = 1.0, kind: str = "sgd") -> Optimizer:
+    with torch.no_grad():
+        for one in network.parameters():
+            one.mul_(scale)
+    return {"sgd": SGD, "nadam": torch.optim.NAdam}[kind](network.parameters(), lr=lr)
+
+
+def clamped(network: Plain, lr: float = 0.05, bound: float = 1.0) -> Optimizer:
+    def clamp(optimizer: Optimizer, *_: Any) -> None:
+        for one in network.parameters():
+            one.data.clamp_(-bound, bound)
+
+    optimizer = SGD(network.parameters(), lr=lr)
+    optimizer.register_step_post_hook(clamp)
+    return optimizer
+
+
+def stepping(network: Plain, lr: float = 0.05, times: int = 1) -> Optimizer:
+    optimizer = SGD(network.parameters(), lr=lr)
+    step = optimizer.step
+    optimizer.step = lambda *_: [step() for _ in range(times)][-1]  # type: ignore[method-assign]
+    return optimizer
+
+
+def scheduled(network: Plain, lr: float = 0.05, start: float = 0.5) -> Optimizer:
+    optimizer = SGD(network.parameters(), lr=lr)
+    torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=start, total_iters=5)
+    return optimizer
+
+
+def drawing(network: Plain, lr: float = 0.05) -> Optimizer:
+    return SGD(network.parameters(), lr=lr * float(1 + torch.rand(())))
+
+
+def with_frozen(network: Plain, lr: float = 0.05, kind: str = "adamw") -> Optimizer:
+    network.first.weight.requires_grad_(False)
+    return {"adamw": AdamW, "nadam": torch.optim.NAdam}[kind](network.parameters(), lr=lr)
+
+
+@pytest.mark.parametrize("seeds", [[3, 3, 3], [3, 4, 5]], ids=["common seed", "seeds"])
+@pytest.mark.parametrize(
+    ("optimizer", "params", "stacks"),
+    [
+        (freezing, [{"frozen": True}, {"frozen": False}, {"frozen": True, "lr": 0.1}], [2, 1, 2]),
+        (freezing, [{"frozen": True, "kind": "nadam"}, {"kind": "nadam"}, {"kind": "nadam", "lr": 0.01}], [1, 2, 2]),
+        (scaling, [{"scale": 0.5}, {"scale": 2.0}, {}], [3, 3, 3]),
+        (scaling, [{"scale": scale, "kind": "nadam", "lr": 0.01} for scale in (0.5, 2.0, 1.0)], [3, 3, 3]),
+        (clamped, [{"bound": 0.1}, {"bound": 0.05}, {}], [3, 3, 3]),
+        (stepping, [{"times": 1}, {"times": 2}, {"times": 3, "lr": 0.01}], [3, 3, 3]),
+        (scheduled, [{"start": 0.5}, {"start": 0.1}, {"lr": 0.1}], [3, 3, 3]),
+        (drawing, [{"lr": 0.05}, {"lr": 0.01}, {"lr": 0.1}], [3, 3, 3]),
+        (with_frozen, [{"lr": 0.01}, {"lr": 0.003}, {"lr": 0.001}], [3, 3, 3]),
+        (with_frozen, [{"lr": lr, "kind": "nadam"} for lr in (0.01, 0.003, 0.001)], [3, 3, 3]),
+        (partial(SGD, maximize=True), [{"lr": 1e-3}, {"lr": 1e-4}, {"lr": 2e-3}], [3, 3, 3]),
+        (partial(SGD, momentum=0.9), [{"dampening": 0.5}, {"dampening": 0.1}, {"dampening": 0.9}], [3, 3, 3]),
+        (partial(SGD, momentum=0.9, lr=0.02), [{"nesterov": True}, {"nesterov": False}, {"nesterov": True}], [2, 1, 2]),
+    ],
+)
+def test_whatever_it_does_to_the_network_a_stack_does_as_the_reference(
+    optimizer: Any, params: list[dict[str, Any]], stacks: list[int], seeds: list[int]
+) -> None:
+    task = task_of(optimizer, Plain)
+    got = together(task, params, 3, seeds)
+    assert [one.environment["stack"] for one in got] == stacks
+    for one, own, seed in zip(got, params, seeds, strict=True):
+        alone = ReferenceTrainer(task, epochs=3, device="cpu")(own, seed=seed)
+        assert losses(one) == pytest.approx(losses(alone), rel=1e-4)
+        assert one.metrics["parameters"] == alone.metrics["parameters"] == task.count_parameters(own)
+
+
+def test_one_that_hooks_into_the_network_is_left_to_the_reference() -> None:
+    def reading(network: Plain, lr: float = 0.05, factor: float = 1.0) -> Optimizer:
+        network.second.register_forward_hook(lambda module, inputs, output: output * factor)
+        return SGD(network.parameters(), lr=lr)
+
+    def bounding(network: Plain, lr: float = 0.05, factor: float = 1.0) -> Optimizer:
+        network.second.bias.register_hook(lambda gradient: gradient.clamp(-factor, factor))
+        return SGD(network.parameters(), lr=lr)
+
+    for hooked, reason in ((reading, "its optimizer registers hooks on the network"), (bounding, "there is a hook on")):
+        task = task_of(hooked, Plain)
+        with pytest.warns(RuntimeWarning, match=f"trained one at a time: {reason}"):
+            got = together(task, [{"factor": 0.1}, {"factor": 0.01}], 1)
+        for one, factor in zip(got, (0.1, 0.01), strict=True):
+            assert losses(one) == losses(ReferenceTrainer(task, device="cpu")({"factor": factor}, seed=3))
+
+
+def test_one_that_changes_frozen_parameters_is_left_to_the_reference() -> None:
+    class Decaying(SGD):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            super().step()
+            for one in self.param_groups[0]["params"]:
+                one.mul_(0.9)
+
+    def half_frozen(network: Plain, lr: float = 0.05) -> Optimizer:
+        network.first.weight.requires_grad_(False)
+        return Decaying(network.parameters(), lr=lr)
+
+    task = task_of(half_frozen, Plain)
+    with pytest.warns(RuntimeWarning, match="does not change its parameters in place, or frozen ones"):
+        got = together(task, [{"lr": 0.1}, {"lr": 0.01}], 1)
+    for one, lr in zip(got, (0.1, 0.01), strict=True):
+        assert losses(one) == losses(ReferenceTrainer(task, device="cpu")({"lr": lr}, seed=3))
+
+
+class Counting(SGD):
+    """Counts its steps among its options and beside its parameters, and keeps numbers of several types."""
+
+    def __init__(self, params: Any, lr: float = 0.05) -> None:
+        super().__init__(params, lr=lr)
+        self.param_groups[0]["steps"], self.sign = 0, float(torch.rand(()))
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        group = self.param_groups[0]
+        group["steps"] += 1
+        self.state["all"] = self.state.get("all", 0) + 1
+        for one in group["params"]:
+            state = self.state[one]
+            mask = state.setdefault("mask", torch.zeros_like(one, dtype=torch.bool))
+            order = state.setdefault("order", torch.arange(one.shape[0]))
+            total = state.setdefault("total", torch.zeros_like(one, dtype=torch.float64))
+            total += one.grad.double() / (group["steps"] + self.state["all"] + self.sign)
+            mask.copy_(total > 0)
+            one.sub_(torch.where(mask, group["lr"] * total[order], 0.1 * total).float())
+
+
+@pytest.mark.parametrize("kind", TRAINERS)
+def test_counts_and_numbers_of_any_type_go_on_bit_for_bit(kind: Any, tmp_path: Any) -> None:
+    trainer = kind(task_of(Counting, Plain), epochs=4, device="cpu", checkpoints=FolderCheckpoints(tmp_path))
+    whole = trainer.evaluate(Request(0, {"lr": 0.05}, 3, keep=True))
+    first = trainer.evaluate(Request(0, {"lr": 0.05}, 3, epochs=2, keep=True))
+    second = trainer.evaluate(Request(0, {"lr": 0.05}, 3, start_from=first.checkpoint, keep=True))
+    assert losses(first, second) == losses(whole)
+    assert second.checkpoint == whole.checkpoint
+
+
+def momentum_in_parts(network: Plain, momentum: float = 0.0, lr: float = 0.01) -> Optimizer:
+    groups = [
+        {"params": network.first.parameters(), "momentum": 0.9},
+        {"params": network.second.parameters(), "momentum": momentum},
+    ]
+    return RMSprop(groups, lr=lr, eps=0.01)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "changes"),
+    [
+        (momentum_in_parts, [{"momentum": 0.0}, {"momentum": 0.5}, {"momentum": 0.0}]),
+        (partial(RMSprop, centered=True, lr=0.01, eps=0.01), [{"momentum": 0.0}, {"momentum": 0.5}, {"momentum": 0.9}]),
+        (partial(Adam, maximize=True, lr=1e-3), [{"amsgrad": False}, {"amsgrad": True}, {"amsgrad": True}]),
+        (freezing, [{"frozen": True, "kind": "nadam"}, {"kind": "nadam"}, {"frozen": True, "kind": "nadam"}]),
+        (freezing, [{"kind": "sgd"}, {"kind": "nadam"}, {"kind": "sgd"}]),
+    ],
+)
+def test_what_is_kept_of_a_parameter_starts_afresh_where_something_is_missing(
+    optimizer: Any, changes: list[dict[str, Any]]
+) -> None:
+    task, ended = task_of(optimizer, Plain), []
+    for kind in TRAINERS:
+        trainer = kind(task, epochs=3, device="cpu")
+        evaluations: list[Evaluation] = []
+        for epochs, params in enumerate(changes, 1):
+            start = evaluations[-1].checkpoint if evaluations else None
+            evaluations.append(trainer.evaluate(Request(0, params, 3, epochs=epochs, start_from=start, keep=True)))
+        ended.append(losses(*evaluations))
+    assert ended[0] == pytest.approx(ended[1], rel=1e-4)
+
+
+def test_more_parameters_than_before_are_left_to_the_reference_by_adam() -> None:
+    def some(network: Plain, all_of: bool = False) -> Optimizer:
+        return Adam(network.parameters() if all_of else network.second.parameters(), lr=0.01)
+
+    task = task_of(some, Plain)
+    values = []
+    for kind in TRAINERS:
+        trainer = kind(task, epochs=2, device="cpu")
+        start = trainer.evaluate(Request(0, {"all_of": False}, 3, epochs=1, keep=True)).checkpoint
+        if kind is PopulationTrainer:
+            with pytest.warns(RuntimeWarning, match="some parameters have had fewer steps than others"):
+                values.append(trainer.evaluate(Request(0, {"all_of": True}, 3, start_from=start)).value)
+        else:
+            values.append(trainer.evaluate(Request(0, {"all_of": True}, 3, start_from=start)).value)
+    assert values[0] == values[1]
+
+
+def test_networks_of_members_are_let_go() -> None:
+    built: list[weakref.ref[nn.Module]] = []
+
+    def model() -> nn.Module:
+        network = Plain()
+        built.append(weakref.ref(network.first.weight))
+        return network
+
+    task = small_task(model, batch_size=24)
+    trainer = PopulationTrainer(task, epochs=1, device="cpu")
+    alive = []
+    for position, _ in trainer.evaluate_batch([Request(i, {"lr": 0.1}, i) for i in range(4)]):
+        gc.collect()
+        alive.append((position, sum(one() is not None for one in built)))
+    assert max(count for _, count in alive) == 1, "the code that all share, and nothing of the others"
+
+
 def test_one_that_puts_other_tensors_in_place_is_left_to_the_reference() -> None:
     task = task_of(Replacing)
     with pytest.warns(RuntimeWarning, match="one at a time: Replacing does not change its parameters in place"):
@@ -370,6 +594,28 @@ def of_others(network: nn.Module) -> Optimizer:
     return SGD(nn.Linear(2, 2).parameters(), lr=0.1)
 
 
+def twice(network: nn.Module) -> Optimizer:
+    first, *others = network.parameters()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return SGD([first, *others, first], lr=0.1)
+
+
+def without_rate(network: nn.Module) -> Optimizer:
+    class Bare(Optimizer):
+        def step(self, closure: Any = None) -> None: ...
+
+    return Bare(network.parameters(), {})
+
+
+class Asking(SGD):
+    def step(self, loss: Any) -> None: ...  # type: ignore[override]
+
+
+def choosing(network: nn.Module, kind: str = "sgd") -> Optimizer:
+    return {"sgd": SGD}[kind](network.parameters(), lr=0.1)
+
+
 def needs_lr(network: nn.Module, lr: float) -> Optimizer:
     return SGD(network.parameters(), lr=lr)
 
@@ -381,8 +627,24 @@ def needs_lr(network: nn.Module, lr: float) -> Optimizer:
         (of_others, {}, "optimizer must have parameters of the network that it is given; it has others."),
         (torch.optim.LBFGS, {}, "optimizer must give one whose step() needs no closure; that of LBFGS does."),
         (needs_lr, {}, "missing 1 required positional argument: 'lr'"),
+        (lambda network: AdamW([{"params": []}], lr=0.1), {}, "optimizer must have parameters that are trained;"),
+        (twice, {}, "optimizer must have each parameter once; it has one of them twice."),
+        (without_rate, {}, "optimizer must have a learning rate, lr, in each group of parameters; Bare has none."),
+        (Asking, {}, "could not be trained by its optimizer: Asking.step() missing 1 required positional argument"),
+        (torch.optim.SparseAdam, {}, "could not be trained by its optimizer: SparseAdam does not support dense"),
+        (choosing, {"kind": "adam"}, "could not be trained by its optimizer: KeyError: 'adam'."),
+        (
+            lambda network, **given: AdamW(network.parameters(), **given),
+            {"lr": 0.1},
+            "(it takes none by name)",
+        ),
         (AdamW, {"lr": -1.0}, "Invalid learning rate: -1.0"),
-        (AdamW, {"momentum": 0.9}, "hyperparameter 'momentum' must be a training setting"),
+        (
+            AdamW,
+            {"momentum": 0.9},
+            "Settings of the recipe's optimizers are not used beside",
+        ),
+        (AdamW, {"epochs": 3}, "Epochs are the trainer's, make_trainer(epochs=...)"),
         (AdamW, {"learning_rate": 0.9}, "Did you mean 'lr'?"),
     ],
 )

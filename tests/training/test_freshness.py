@@ -1,0 +1,80 @@
+"""Factories that hand out the same parts again are refused, before a run and in it."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from networks import digits, small_task
+from torch import nn
+
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Request
+from deap_hpo.training.freshness import Freshness
+from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
+
+BODY = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8))
+WEIGHTS = deepcopy(BODY.state_dict())
+FROZEN = nn.Sequential(nn.Flatten(), nn.Linear(64, 8)).requires_grad_(False)
+
+
+def shared() -> nn.Module:
+    return nn.Sequential(BODY, nn.Linear(8, 10))
+
+
+def copied() -> nn.Module:
+    return nn.Sequential(deepcopy(BODY), nn.Linear(8, 10))
+
+
+def with_frozen() -> nn.Module:
+    return nn.Sequential(FROZEN, nn.Linear(8, 10))
+
+
+def with_running_statistics() -> nn.Module:
+    norm = nn.BatchNorm1d(8)
+    norm.running_mean = BODY[2].running_mean
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), norm, nn.Linear(8, 10))
+
+
+def test_what_is_shared_is_refused_before_a_run() -> None:
+    with pytest.raises(InputError, match=r"fresh network each time; 0\.1\.weight is a part of one .* copy\.deepcopy"):
+        small_task(shared).check({})
+    with pytest.raises(InputError, match=r"2\.running_mean is a part of one that it made before"):
+        small_task(with_running_statistics).check({})
+    small_task(copied).check({})
+    small_task(with_frozen).check({})
+
+
+@pytest.mark.parametrize("model", [copied, with_frozen])
+def test_what_was_loaded_once_is_the_same_at_the_beginning_of_each_training(model: Any) -> None:
+    trainer = ReferenceTrainer(small_task(model, digits()), epochs=2, device="cpu")
+    first, second = (trainer({"lr": 0.1}, seed=1) for _ in range(2))
+    assert first.value == second.value
+    assert all(torch.equal(one, WEIGHTS[name]) for name, one in BODY.state_dict().items())
+
+
+def test_a_trainer_refuses_it_when_it_sees_it_again() -> None:
+    def anew() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), body, nn.Linear(8, 10))
+
+    body = nn.Linear(64, 8)
+    trainer = ReferenceTrainer(small_task(anew), device="cpu")
+    assert trainer({"lr": 0.1}).status == "ok"
+    with pytest.raises(InputError, match=r"1\.weight is a part of one that it made before"):
+        trainer({"lr": 0.1})
+    assert pickle.loads(pickle.dumps(trainer.reference._freshness)) is not None
+    together = dict(PopulationTrainer(small_task(anew), device="cpu").evaluate_batch([Request(0, {"lr": 0.1}, 1)] * 2))
+    assert [one.status for one in together.values()] == ["ok", "ok"], "a stack trains copies"
+
+
+def test_networks_are_not_kept() -> None:
+    freshness = Freshness()
+    for _ in range(3):
+        freshness.check(nn.Linear(2, 2))
+    gc.collect()
+    assert len(freshness._known) == 0
