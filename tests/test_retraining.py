@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
+import torch
 
 from deap_hpo import Float, Task, make_trainer, optimize, retraining
 from deap_hpo.errors import InputError
@@ -54,3 +56,51 @@ def test_where_next_to_nothing_is_left_of_a_loss_rounding_is_no_other_network(
         warnings.simplefilter("always")
         retrain(trainer, entry, study.entries, study.space)
     assert bool(warned) is (first < 1e-3)
+
+
+def test_a_network_is_trained_once_and_then_copied(monkeypatch: pytest.MonkeyPatch, digits_task: Task) -> None:
+    trained: list[Any] = []
+    train = retraining.train_schedule
+    monkeypatch.setattr(retraining, "train_schedule", lambda *given: (trained.append(given), train(*given))[1])
+    trainer = make_trainer(digits_task, epochs=1, device="cpu")
+    study = optimize(trainer, {"lr": Float(0.01, 0.5)}, algorithm="random", population=2, generations=1, progress=False)
+    first = study.best_model()
+    study.test_metrics()
+    with torch.no_grad():
+        for one in first.parameters():
+            one.zero_()
+    second = study.best_model()
+    assert len(trained) == 1
+    assert trainer.reference.measure(second, trainer.reference.data.validation)[0] == study.best_value
+    assert not second.training
+    (other,) = [one for one in study.entries if one.number != study.best.number]
+    loss, _ = trainer.reference.measure(study.model_of(other), trainer.reference.data.validation)
+    assert loss == other.evaluation.value
+    assert len(trained) == 2
+
+
+def test_what_cannot_be_copied_is_trained_each_time(digits_task: Task) -> None:
+    class Single(MLP):
+        def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+            raise TypeError("there is one of it")
+
+    trainer = make_trainer(replace(digits_task, model=partial(Single, inputs=64)), epochs=1, device="cpu")
+    study = optimize(trainer, {"lr": Float(0.01, 0.5)}, algorithm="random", population=1, generations=1, progress=False)
+    first, second = study.best_model(), study.best_model()
+    assert first is not second
+    assert trainer.reference.measure(second, trainer.reference.data.validation)[0] == study.best_value
+
+
+def test_with_the_best_epoch_kept_the_losses_compared_are_those_of_that_epoch(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=4, device="cpu", keep_best=True)
+    study = optimize(trainer, {"lr": Float(1.0, 1.5)}, algorithm="random", population=1, generations=1, progress=False)
+    evaluation = study.best.evaluation
+    assert evaluation.kept_epoch is not None
+    curve = tuple(
+        one if one.epoch == evaluation.kept_epoch.epoch else replace(one, validation_loss=99.0)
+        for one in evaluation.curve
+    )
+    entry = replace(study.best, evaluation=replace(evaluation, curve=curve))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        retrain(trainer, entry, study.entries, study.space)

@@ -20,6 +20,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from test_cli import call
 
+from deap_hpo import optimize
 from deap_hpo.analysis.fronts import front_table, hypervolumes, pareto_front, reference_point
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
@@ -344,3 +345,23 @@ def test_dollars_in_the_names_of_objectives_are_drawn_as_they_are(tmp_path: Path
         plot_pareto_front(front_table(study.entries, study.directions, names), names, study.directions), tmp_path / "f"
     )
     assert (tmp_path / "f.png").exists()
+
+
+def test_a_front_of_a_functions_objectives_shows_each_once(tmp_path: Path) -> None:
+    def costs(params: dict[str, float]) -> dict[str, float]:
+        return {"near": params["x"], "far": 1 - params["x"], "score": 2.0}
+
+    optimize(
+        costs,
+        {"x": Float(0.0, 1.0)},
+        metric=["near", "far"],
+        direction=["minimize", "minimize"],
+        population=4,
+        generations=2,
+        storage=tmp_path / "record.db",
+        name="front",
+    )
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_study(load_study("front", tmp_path / "record.db"), console, 5)
+    header = next(line for line in console.export_text().splitlines() if "evaluation" in line and "near" in line)
+    assert header.split() == ["evaluation", "generation", "near", "far", "x", "score"]

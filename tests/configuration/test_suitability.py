@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import gc
+import warnings
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from deap_hpo import Categorical, Float, Int, Space, Task, make_trainer, optimize
 from deap_hpo.configuration.suitability import check_space
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
+from deap_hpo.training.measures import accuracy
 
 rng = np.random.default_rng(0)
 TABLE, CLASSES = rng.normal(size=(60, 4)), rng.integers(0, 3, size=60)
@@ -123,3 +127,25 @@ def test_what_is_no_function_of_outputs_and_targets_is_no_loss(measures: Any, sa
 def test_a_setting_by_another_name_is_offered_by_ours() -> None:
     with pytest.raises(InputError, match=r"it is neither\. Did you mean 'lr'\?$"):
         optimize(make_trainer(task(), epochs=1), {"learning_rate": Float(0.001, 0.1)})
+
+
+def f1(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    return float((outputs.argmax(1) == targets).float().mean())
+
+
+def test_an_objective_of_ones_own_that_nobody_gave_a_direction_is_warned_of(digits_task: Task) -> None:
+    space = Space({"lr": Float(1e-3, 0.1)})
+    own = replace(digits_task, metrics={"f1": f1, "accuracy": accuracy}, objective="f1")
+    with pytest.warns(DeapHPOWarning, match=r"'f1' is minimised; if more of it is better, give the task a direction"):
+        check_space(own, space)
+    for known in (
+        replace(own, direction="maximize"),
+        replace(own, direction="minimize"),
+        replace(own, objective="accuracy"),
+        replace(own, objective=["loss", "parameters"]),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_space(known, space)
+    with pytest.raises(InputError, match=r"A task has its own: Task\.from_data\(\.\.\., direction=\.\.\.\)"):
+        optimize(make_trainer(own, device="cpu"), space, direction="maximize", population=2, generations=1)

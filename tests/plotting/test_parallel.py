@@ -78,6 +78,13 @@ def test_the_best_is_told_and_the_better_are_darker() -> None:
     assert np.asarray(best.get_ydata()).tolist() == lines(figure)[-1]
 
 
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_of_equal_values_the_first_is_the_best_as_in_a_study(direction: Any) -> None:
+    rows = {**ROWS, "value": [0.5, 0.5, 0.5, 0.05, np.inf, 0.5]}
+    figure = plot_parallel_coordinate(pd.DataFrame(rows), SPACE, direction=direction)
+    assert [one.get_text() for one in figure.legends[0].get_texts()] == ["best (evaluation 0)"]
+
+
 def test_axes_are_numbered_on_their_scales() -> None:
     figure = plot_parallel_coordinate(pd.DataFrame(ROWS), SPACE, value_name="loss")
     names = [one.get_text() for one in figure.axes[0].get_xticklabels()]

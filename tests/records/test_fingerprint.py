@@ -7,18 +7,22 @@ import os
 import subprocess
 import sys
 import textwrap
+import types
 import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from deap_hpo import Float, Objective, Space, Study, Task, make_trainer, optimize
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.recorded import load_study, note
+from deap_hpo.records import fingerprint
 from deap_hpo.records.fingerprint import code_digest, described
 from deap_hpo.records.record import ReplayError
 from deap_hpo.training.data import load_digits
@@ -114,6 +118,58 @@ def test_objects_partials_and_closures_are_told_apart() -> None:
     first = made(2)
     first({"x": 1.0})
     assert code_digest(first) == code_digest(made(2)) != code_digest(made(3))
+
+
+def weighted(weight: Any) -> dict[str, Any]:
+    """Things that use an array in different ways."""
+    names = {"__name__": "script", "weight": weight, "state": {"a": weight, "b": weight}}
+    exec("def loss(x): return x * weight\ndef model(): return state", names)
+    closed = script(source="def made(weight):\n    return lambda x: x * weight")["made"]
+    held = types.SimpleNamespace(weight=weight)
+    return {
+        "global": names["loss"],
+        "state": names["model"],
+        "closure": closed(weight),
+        "partial": partial(names["loss"], x=weight),
+        "attribute": held,
+        "module": torch.nn.CrossEntropyLoss(weight=torch.as_tensor(weight).float()),
+    }
+
+
+@pytest.mark.parametrize("how", ["global", "state", "closure", "partial", "attribute", "module"])
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, lambda values: torch.tensor(values, dtype=torch.bfloat16)])
+def test_arrays_and_tensors_are_told_apart_by_their_numbers(how: str, kind: Any) -> None:
+    one, again, other = (code_digest(weighted(kind(values))[how]) for values in ([1.0, 2.0], [1.0, 2.0], [1.0, 3.0]))
+    assert one == again != other
+
+
+def test_of_arrays_without_numbers_at_hand_there_is_an_end() -> None:
+    for array in (np.array([object()]), torch.ones(2, device="meta"), torch.eye(2).to_sparse(), np.zeros(0)):
+        assert code_digest(weighted(array)["global"]) == code_digest(weighted(array)["global"])
+
+
+def test_of_very_large_arrays_both_ends_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "_LOOKED_AT", 8)
+    digests = []
+    for changed in (None, 0, 50, 99):
+        array = np.zeros(100, np.uint8)
+        if changed is not None:
+            array[changed] = 1
+        digests.append(code_digest(weighted(array)["global"]))
+    assert digests[0] == digests[2]
+    assert len(set(digests)) == 3
+
+
+def test_a_container_that_may_be_a_cache_is_not_looked_at() -> None:
+    names: dict[str, Any] = {"__name__": "script", "seen": {}}
+    exec("def loss(x):\n    seen[x] = x\n    return x", names)
+    before = code_digest(names["loss"])
+    names["loss"](3)
+    assert code_digest(names["loss"]) == before
+
+
+def test_names_of_partials_of_mappings_are_those_of_their_types() -> None:
+    assert described(partial(max, {"weights": torch.ones(2)}, key=len)) == "partial(max, dict, key=len)"
 
 
 def test_of_libraries_and_of_this_package_only_the_name_counts() -> None:

@@ -33,6 +33,7 @@ NUMBERS = rng.normal(size=(40, 4))
 TOKENS = rng.integers(1, 9, size=(40, 6))
 MASK = np.arange(6) < rng.integers(1, 7, size=(40, 1))
 CLASSES = (TOKENS == 3).any(1).astype(int)
+IMAGES = rng.integers(0, 256, size=(40, 1, 4, 4), dtype="uint8")
 
 
 class MaskedText(nn.Module):
@@ -189,3 +190,53 @@ def test_images_are_laid_out_with_channels_last_wherever_they_are_among_the_inpu
 
     inputs = {"numbers": torch.rand(5, 4), "pixels": torch.rand(5, 3, 6, 6)}
     assert has_channels_last(use_channels_last(Both(), inputs, "fp32"))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [NUMBERS, NUMBERS.tolist(), torch.from_numpy(NUMBERS).double(), pd.DataFrame(NUMBERS), NUMBERS.astype("f2")],
+)
+def test_a_network_is_asked_with_what_data_are_made_of(inputs: Any) -> None:
+    data = read_data("table", (NUMBERS, CLASSES))
+    expected = data.prepare(torch.from_numpy(NUMBERS).float())
+    got = data.prepare(inputs)
+    assert isinstance(got, Tensor)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected, rtol=1e-2 if not isinstance(inputs, Tensor) else 1e-5, atol=1e-2)
+
+
+def test_bytes_of_a_table_are_numbers_and_whole_numbers_tokens() -> None:
+    table = read_data("table", (NUMBERS, CLASSES))
+    whole = torch.arange(NUMBERS.size).reshape(NUMBERS.shape) % 9
+    assert torch.equal(table.prepare(whole.to(torch.uint8)), table.prepare(whole.float()))  # type: ignore[arg-type]
+    tokens = read_data("tokens", (TOKENS, CLASSES))
+    shorter = np.asarray(TOKENS)[:, :2].astype("int32")
+    assert torch.equal(tokens.prepare(shorter), torch.from_numpy(shorter).long())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("stored", "inputs", "message"),
+    [
+        (
+            NUMBERS,
+            NUMBERS[0],
+            rf"inputs must be a batch of examples, \[N, {NUMBERS.shape[1]}\]; got \[{NUMBERS.shape[1]}\]",
+        ),
+        (NUMBERS, NUMBERS[:, :1], r"inputs must be a batch of examples, .* got \[\d+, 1\]"),
+        (NUMBERS, [["a"]], r"inputs must hold numbers"),
+        (TOKENS, np.ones((2, 3)), r"inputs must be of the type int64, .* whole numbers; got torch.float32"),
+        (IMAGES, IMAGES / 255, r"inputs must be of the type uint8, .* pixels from 0 to 255; got torch.float32"),
+        (IMAGES, IMAGES.astype(int), r"inputs must be of the type uint8, .* got torch.int64"),
+        ({"a": NUMBERS}, NUMBERS, r"inputs must be several by name, a; got ndarray"),
+        ({"a": NUMBERS}, {"b": NUMBERS}, r"inputs must be several by name, a; got \['b'\]"),
+        ({"a": NUMBERS}, {"a": NUMBERS[0]}, r"inputs\['a'\] must be a batch of examples"),
+        (
+            {"a": NUMBERS[:, :2] > 0},
+            {"a": np.ones((2, 2))},
+            r"inputs\['a'\] must be of the type bool, .* true or false",
+        ),
+    ],
+)
+def test_a_network_is_not_asked_with_anything_else(stored: Any, inputs: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_data("data", (stored, CLASSES)).prepare(inputs)
