@@ -145,7 +145,7 @@ def test_arrays_and_tensors_are_told_apart_by_their_numbers(how: str, kind: Any)
 
 def test_of_arrays_without_numbers_at_hand_there_is_an_end() -> None:
     for array in (np.array([object()]), torch.ones(2, device="meta"), torch.eye(2).to_sparse(), np.zeros(0)):
-        assert code_digest(weighted(array)["global"]) == code_digest(weighted(array)["global"])
+        assert code_digest(partial(max, array)) == code_digest(partial(max, array))
 
 
 def test_of_very_large_arrays_both_ends_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
