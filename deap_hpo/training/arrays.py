@@ -18,7 +18,7 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.data import Data, Split, split_data
 from deap_hpo.training.inputs import Inputs, Targets, described, each, tensors
-from deap_hpo.training.normalization import statistics_for
+from deap_hpo.training.normalization import Normalize, statistics_for
 from deap_hpo.training.reading import as_tensor, image_pixels
 
 # Examples that are read a second time; what redraws one in ten examples escapes with a chance of 0.19.
@@ -35,7 +35,7 @@ def read_data(
     test: Any = None,
     split_seed: int = 0,
     stratify: bool = False,
-    normalize: bool | Sequence[str] = True,
+    normalize: Normalize = True,
 ) -> Data:
     """Read data in about any form; see `deap_hpo.training.task.Task.from_data`.
 
@@ -77,7 +77,9 @@ def read_data(
         "sha256": _digest([made.training, made.validation]),  # so that a resume with other data is refused
     }
     mean, std = statistics_for(made.training.inputs, normalize)
-    how = {**({"stratify": True} if stratify else {}), "normalize": normalize}
+    pair = isinstance(normalize, tuple) and not all(isinstance(one, str) for one in normalize)
+    told = [np.asarray(one).tolist() for one in normalize] if pair else normalize  # type: ignore[union-attr]
+    how = {**({"stratify": True} if stratify else {}), "normalize": told}
     return replace(made, mean=mean, std=std, description={**description, **how})
 
 

@@ -83,27 +83,58 @@ def facts(inputs: Inputs, mean: Statistic, std: Statistic) -> dict[str, Any]:
     }
 
 
-def statistics_for(inputs: Inputs, normalize: bool | Sequence[str]) -> tuple[Statistic, Statistic]:
+Normalize = bool | Sequence[str] | tuple[Any, Any]
+"""Whether inputs are normalised; or the names of those that are; or by which mean and standard deviation."""
+
+
+def statistics_for(inputs: Inputs, normalize: Normalize) -> tuple[Statistic, Statistic]:
     """Give mean and standard deviation by which inputs are normalised: all of them, none, or those of some names.
 
     Raises:
-        InputError: `normalize` is neither, or there is no such input.
+        InputError: `normalize` is neither, nor a pair of them, or there is no such input.
 
     Example:
         >>> inputs = {"numbers": torch.tensor([1.0, 3.0]), "mask": torch.tensor([0.0, 1.0])}
         >>> statistics_for(inputs, ["numbers"])
         ({'numbers': 2.0, 'mask': 0.0}, {'numbers': 1.4142135623730951, 'mask': 1.0})
+        >>> statistics_for(torch.zeros(9, 1, 8, 8), (0.5, 0.25))
+        (0.5, 0.25)
     """
     if normalize is True:
         return channel_statistics(inputs)
     if normalize is False:
         return 0.0, 1.0
+    if isinstance(normalize, tuple) and len(normalize) == 2 and not any(isinstance(one, str) for one in normalize):
+        return _given("mean", normalize[0], inputs), _given("standard deviation", normalize[1], inputs)
     named = inputs if isinstance(inputs, dict) else {}
-    if isinstance(normalize, str) or not isinstance(normalize, Sequence) or not set(normalize) <= named.keys():
+    names = isinstance(normalize, Sequence) and all(isinstance(one, str) for one in normalize)
+    if isinstance(normalize, str) or not names or not set(normalize) <= named.keys():
         which = f" ({', '.join(named)})" if named else ", of which there are none"
-        raise InputError(f"normalize must be True, False, or a list of names of inputs{which}; got {normalize!r}.")
+        raise InputError(
+            "normalize must be True, False, a pair (mean, standard deviation), or a list of names of inputs"
+            f"{which}; got {normalize!r}."
+        )
     plain = named.keys() - set(normalize)
     return _of_each(lambda name, one: (0.0, 1.0) if name in plain else _channel_statistics(one), inputs)
+
+
+def _given(what: str, values: Any, inputs: Inputs) -> float | Tensor:
+    """Read a mean or a standard deviation: a number, or one for each feature or channel."""
+    if isinstance(inputs, dict) or not (inputs.dtype == torch.uint8 or inputs.is_floating_point()):
+        raise InputError("normalize must be no pair where inputs are several, or whole numbers: these have no mean.")
+    channels = inputs.shape[1] if inputs.dim() > 1 else 1
+    try:
+        tensor = torch.as_tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        tensor = torch.full((0, 0), torch.nan)
+    least = 0.0 if what == "mean" else torch.finfo(torch.float32).tiny
+    usable = tensor.isfinite().all() and (what == "mean" or bool((tensor >= least).all()))
+    if tuple(tensor.shape) not in ((), (channels,)) or not usable:
+        raise InputError(
+            f"normalize must have as {what} a finite number{'' if what == 'mean' else ' above 0'}, or {channels} of "
+            f"them, one for each feature or channel; got {values!r}."
+        )
+    return float(values) if tensor.dim() == 0 else tensor.reshape([-1] + [1] * (inputs.dim() - 2))
 
 
 def channel_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:

@@ -26,6 +26,7 @@ from deap_hpo.training.measures import (
     mean_absolute_error,
     mean_squared_error,
 )
+from deap_hpo.training.normalization import Normalize
 from deap_hpo.training.optimizers import OptimizerFactory, check_factory, make_optimizer
 from deap_hpo.training.recipe import OPTIMIZER_FIELDS, Recipe
 from deap_hpo.training.state import trainable_parameters
@@ -148,7 +149,7 @@ class Task:
         name: str = "task",
         split_seed: int = 0,
         stratify: bool = False,
-        normalize: bool | Sequence[str] = True,
+        normalize: Normalize = True,
         loss: Measure | None = None,
         metrics: Mapping[str, Measure] | None = None,
         objective: str | Sequence[str] = "loss",
@@ -162,19 +163,18 @@ class Task:
         Args:
             model: Factory of an `nn.Module`.
             data: A pair (inputs, targets) of numpy arrays or tensors, or a map-style dataset (torchvision's, your own)
-                of such pairs. Several inputs are a dict by name, which the network is given as arguments of these
-                names; several targets are one, which loss and metrics are given as it is. Everything is read into
-                memory once. What a dataset draws at random is so, too, which a warning says: augmentation belongs into
-                the network.
+                of such pairs. Several inputs are a dict by the names of the network's arguments, several targets one
+                as loss and metrics take it. Everything is read into memory once; what a dataset draws at random is so,
+                too, which a warning says: augmentation belongs into the network.
             validation: Examples to judge by: a share of `data` in (0, 1), a number of them, or data of their own.
             test: Examples that the search must not see, as data of their own; or None.
-            name: Name for people and for the record.
+            name: Name for people and the record.
             split_seed: Seed of the choice of validation examples.
-            stratify: Whether classes are as frequent among these as in all data, as scikit-learn's `train_test_split`
-                does it.
+            stratify: Whether classes are as frequent among these as in all data, as scikit-learn splits.
             normalize: Whether inputs other than whole numbers are brought to mean 0 and standard deviation 1 by the
-                training examples: each feature of a table, each channel of an image; or the names of those of several
-                inputs that are. The trained network expects the same, `task.data.prepare(inputs)`, wherever it is used.
+                training examples, each feature of a table, each channel of an image; or the names of those of several
+                inputs that are; or a pair (mean, deviation), numbers or a list for each channel, of pixels from 0 to 1.
+                The trained network expects the same, `task.data.prepare(inputs)`, wherever it is used.
             loss: By default cross-entropy where targets are whole numbers (outputs [N, C] are logits, or
                 log-probabilities), else the mean squared error; of several targets there is no default.
             metrics: By default `accuracy`, or `mean_absolute_error`; none where there are several targets.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import warnings
@@ -531,3 +532,36 @@ def test_a_check_leaves_torchs_generator_alone() -> None:
     before = torch.random.get_rng_state()
     Task.from_data(lambda: nn.Linear(4, 3), (TABLE, CLASSES)).check({})
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("given", [((0.1, 0.2, 0.3), [0.5, 0.25, 1.0]), (np.array([0.1, 0.2, 0.3]), (0.5, 0.25, 1.0))])
+def test_weights_from_elsewhere_have_a_mean_and_a_deviation_of_their_own(given: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, size=(20, 3, 4, 4), dtype="uint8")
+    data = read_data("images", (pixels, np.arange(20) % 2), normalize=given)
+    expected = (torch.from_numpy(pixels) / 255 - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor(
+        [0.5, 0.25, 1.0]
+    )[:, None, None]
+    torch.testing.assert_close(data.prepare(pixels), expected)
+    assert json.loads(json.dumps(data.description))["normalize"] == [[0.1, 0.2, 0.3], [0.5, 0.25, 1.0]]
+    assert data.normalizes
+    table = read_data("table", (np.ones((8, 2)), np.arange(8) % 2), normalize=(1, 0.5))
+    assert torch.equal(table.prepare(np.ones((3, 2))), torch.zeros(3, 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "given", "said"),
+    [
+        (np.ones((8, 2)), (0.0, 0.0), "as standard deviation a finite number above 0, or 2 of them"),
+        (np.ones((8, 2)), ([0.0] * 3, 1.0), r"as mean a finite number, or 2 of them, .* got \[0\.0, 0\.0, 0\.0\]"),
+        (np.ones((8, 2)), (np.nan, 1.0), "as mean a finite number"),
+        (np.ones((8, 2)), (object(), 1.0), "as mean a finite number"),
+        (np.ones((8, 2)), (0.0, [1.0, -1.0]), "as standard deviation a finite number above 0"),
+        (np.ones((8, 2), int), (0.0, 1.0), "normalize must be no pair where inputs are several, or whole numbers"),
+        ({"a": np.ones((8, 2))}, (0.0, 1.0), "normalize must be no pair where inputs are several"),
+        (np.ones((8, 2)), (0.0, 1.0, 2.0), "normalize must be True, False, a pair"),
+        (np.ones((8, 2)), 0.5, "normalize must be True, False, a pair"),
+    ],
+)
+def test_what_is_no_mean_and_deviation_is_refused(inputs: Any, given: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_data("table", (inputs, np.arange(8) % 2), normalize=given)
