@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 
 from deap_hpo.analysis.fronts import front_table
 from deap_hpo.analysis.lineages import curves_table, lineage_table
-from deap_hpo.analysis.names import curves_of, value_name
+from deap_hpo.analysis.names import shown_by_epoch, value_name
 from deap_hpo.drawable import check_drawable, check_study, goal_of, part_of, trials_of
 from deap_hpo.drawable import evidence_of as evidence_of  # asked for here, with what draws it
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import BEST_EPOCH
 from deap_hpo.plotting import impact, lineage, parallel, pareto
 from deap_hpo.plotting import study as trials_drawn
 from deap_hpo.plotting.panels import MOST_PANELS, entitled, panels
@@ -48,16 +49,18 @@ def plot_optimization_history(study: Results) -> Figure:
     return trials_drawn.plot_optimization_history(trials_of(study), **goal_of(study))
 
 
-def plot_intermediate_values(study: Results) -> Figure:
+def plot_intermediate_values(study: Results, metric: str | None = None) -> Figure:
     """Draw the learning curve of every evaluation; the best one's is highlighted.
 
     Where a training went on from an earlier one, curves are joined.
 
     Args:
         study: The study, of trainings, or of a function that reports (`deap_hpo.functions.reporter.Reporter`).
+        metric: Which metric of trainings is drawn, or "loss", the validation loss; by default the objective, where it
+            was measured after each epoch, else the validation loss.
 
     Raises:
-        InputError: No evaluation has a learning curve.
+        InputError: No evaluation has a learning curve, or not of that metric.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -70,12 +73,18 @@ def plot_intermediate_values(study: Results) -> Figure:
     """
     check_drawable(study)
     best = study.best.trained_number
-    curves = curves_table(study.entries, best)
-    if curves.empty:
+    if not any(entry.evaluation.curve for entry in study.entries):
         raise InputError(f"The study {study.name!r} has no learning curves: nothing was reported while it evaluated.")
-    of_what, direction = curves_of(study)
+    metric, of_what, direction = shown_by_epoch(study, metric)
+    evaluation = study.best.evaluation
     return trials_drawn.plot_intermediate_values(
-        curves, best, value_name=of_what, direction=direction, objective=value_name(study)
+        curves_table(study.entries, best, metric),
+        best,
+        value_name=of_what,
+        direction=direction,
+        objective=value_name(study),
+        metric=metric,
+        kept=int(evaluation.metrics[BEST_EPOCH]) if BEST_EPOCH in evaluation.metrics else None,
     )
 
 
@@ -262,7 +271,7 @@ def plot_interactions(
             f"got {', '.join(shown) or 'none'}."
         )
     maps = interactions(evidence.model, params=shown)
-    return impact.plot_interactions(maps, evidence.trials, evidence.space, value_name=value_name(study))
+    return impact.plot_interactions(maps, evidence.trials, evidence.space, **goal_of(study))
 
 
 def _shown(study: Results, params: Sequence[str] | None) -> tuple[Space, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -217,6 +218,44 @@ def test_curves_are_those_that_were_reported() -> None:
     drawn = points(drawing.plot_intermediate_values(study))
     best = study.best_params["x"]
     assert {(1.0, round(best, 9)), (2.0, round(best / 2, 9)), (3.0, round(best / 3, 9))} <= drawn
+
+
+def curve_of(study: Results, value: Callable[[Any], float]) -> set[tuple[float, float]]:
+    return {(float(one.epoch), round(value(one), 9)) for one in study.best.evaluation.curve}
+
+
+def test_curves_of_trainings_are_of_the_objective_or_of_what_is_asked_for(digits_task: Task) -> None:
+    space = {"lr": Float(0.1, 2.0, log=True)}
+    judged = replace(digits_task, objective=["accuracy", "parameters"])
+    trainer = make_trainer(judged, epochs=4, device="cpu", keep_best=True)
+    study = optimize(trainer, space, algorithm="nsga-ii", population=4, generations=1, progress=False)
+    axes = drawing.plot_intermediate_values(study).axes[0]
+    assert (axes.get_ylabel(), axes.get_title()) == ("accuracy", "Accuracy by epoch")
+    assert curve_of(study, lambda one: one.metrics["accuracy"]) <= points(axes.figure)
+    (star,) = [line for line in axes.get_lines() if line.get_marker() == "*"]
+    kept = study.best.evaluation.kept_epoch
+    assert kept is not None
+    assert [float(x) for x in star.get_xdata()] == [kept.epoch]
+    loss = drawing.plot_intermediate_values(study, "loss")
+    assert loss.axes[0].get_ylabel() == "validation loss"
+    assert curve_of(study, lambda one: one.validation_loss) <= points(loss)
+    with pytest.raises(InputError, match=r"metric must be one of loss, accuracy; got 'f1'"):
+        drawing.plot_intermediate_values(study, "f1")
+    plain = optimize(make_trainer(digits_task, epochs=2, device="cpu"), space, population=2, generations=1, **QUIET)
+    assert drawing.plot_intermediate_values(plain).axes[0].get_ylabel() == "validation loss"
+    assert drawing.plot_intermediate_values(plain, "accuracy").axes[0].get_ylabel() == "accuracy"
+
+
+def test_accuracies_are_mapped_on_a_linear_scale() -> None:
+    study = optimize(
+        lambda params: 0.1 + 0.8 * params["x"] * params["y"],
+        {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)},
+        direction="maximize",
+        max_evaluations=30,
+        progress=False,
+    )
+    *_, bar = drawing.plot_interactions(study).axes
+    assert bar.get_yscale() == "linear"
 
 
 def test_a_front_has_every_evaluation() -> None:

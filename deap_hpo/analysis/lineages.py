@@ -59,11 +59,12 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
     return with_params(rows, space).astype({"start_from": "Int64"}) if rows else pd.DataFrame()
 
 
-def curves_table(entries: Sequence[Entry], best: int) -> pd.DataFrame:
+def curves_table(entries: Sequence[Entry], best: int, metric: str | None = None) -> pd.DataFrame:
     """One row for each epoch of each evaluation that was trained, joined where one went on from another.
 
-    Columns: `number`, `epoch` (from the start of the network's training), `validation_loss`. A part of a training
-    begins with the last epoch of the part that it went on from; that of evaluation `best` begins at its first epoch.
+    Columns: `number`, `epoch` (from the start of the network's training), `validation_loss`; or, in its place,
+    ``metrics_`` and the name of a metric, where that is asked for. A part of a training begins with the last epoch of
+    the part that it went on from; that of evaluation `best` begins at its first epoch.
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation
@@ -74,6 +75,11 @@ def curves_table(entries: Sequence[Entry], best: int) -> pd.DataFrame:
         >>> table.groupby("number")["epoch"].apply(list).to_dict()
         {0: [1, 2], 1: [2, 3], 2: [1, 2, 3, 4], 3: [2, 3]}
     """
+    column = "validation_loss" if metric is None else f"metrics_{metric}"
+
+    def value_of(epoch: Epoch) -> float:
+        return epoch.validation_loss if metric is None else epoch.metrics.get(metric, math.nan)
+
     known = {entry.number: entry for entry in entries}
     rows = []
     for entry in entries:
@@ -81,9 +87,9 @@ def curves_table(entries: Sequence[Entry], best: int) -> pd.DataFrame:
             continue
         points: dict[int, float] = {}  # an ancestor's answer may come from one training with the epochs of several
         for part in _ancestors(known, entry, whole=entry.number == best):
-            points |= {one.epoch: one.validation_loss for one in part}
-        points |= {one.epoch: one.validation_loss for one in entry.evaluation.curve}
-        rows += [{"number": entry.number, "epoch": epoch, "validation_loss": loss} for epoch, loss in points.items()]
+            points |= {one.epoch: value_of(one) for one in part}
+        points |= {one.epoch: value_of(one) for one in entry.evaluation.curve}
+        rows += [{"number": entry.number, "epoch": epoch, column: value} for epoch, value in points.items()]
     return pd.DataFrame(rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.results import Results
 
@@ -20,6 +21,32 @@ def curves_of(study: Results) -> tuple[str, Direction]:
     if trains_networks(study):
         return "validation loss", "minimize"
     return value_name(study), study.directions[0]
+
+
+def shown_by_epoch(study: Results, metric: str | None = None) -> tuple[str | None, str, Direction]:
+    """Choose what learning curves are drawn of: (metric, or None for the validation loss; its name; what is good).
+
+    Args:
+        study: The study.
+        metric: A metric of its trainings, or "loss"; None takes the objective, if that was measured after each epoch.
+
+    Raises:
+        InputError: No such metric was measured after each epoch.
+    """
+    of_what, direction = curves_of(study)
+    if not trains_networks(study):
+        if metric is not None:
+            raise InputError(f"metric is for trainings; curves of a function are of what it reported. Got {metric!r}.")
+        return None, of_what, direction
+    known = {name for entry in study.entries for epoch in entry.evaluation.curve for name in epoch.metrics}
+    objectives = dict(zip(study.objective_names, study.directions, strict=True))
+    if metric is None:
+        metric = next((name for name in objectives if name in known), None) if "loss" not in objectives else None
+    if metric in (None, "loss"):
+        return None, of_what, direction
+    if metric not in known:
+        raise InputError(f"metric must be one of loss, {', '.join(sorted(known))}; got {metric!r}.")
+    return metric, metric, objectives.get(metric, "maximize" if metric == "accuracy" else "minimize")
 
 
 def trains_networks(study: Results) -> bool:

@@ -118,7 +118,12 @@ def plot_partial_dependence(
 
 @style()
 def plot_interactions(
-    maps: pd.DataFrame, trials: pd.DataFrame, space: Space, *, value_name: str = "validation loss"
+    maps: pd.DataFrame,
+    trials: pd.DataFrame,
+    space: Space,
+    *,
+    value_name: str = "validation loss",
+    direction: Direction = "minimize",
 ) -> Figure:
     """Draw the modelled objective over two hyperparameters at a time, with the trainings that it was fitted to.
 
@@ -129,10 +134,11 @@ def plot_interactions(
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
         space: The search space: it gives names and scales.
         value_name: What the objective is called.
+        direction: Which values are the good ones.
     """
     pairs = list(dict.fromkeys(zip(maps["first"], maps["second"], strict=True)))
     figure, grid = plt.subplots(1, len(pairs), figsize=(3.1 * len(pairs) + 0.6, 3.3), squeeze=False)
-    positive = bool(maps["mean"].min() > 0)
+    positive = direction == "minimize" and bool(maps["mean"].min() > 0)
     limits = (maps["mean"].min(), maps["mean"].max())
     norm = LogNorm(*limits) if positive else Normalize(*limits)
     levels = (np.geomspace if positive else np.linspace)(*limits, 7)[1:-1]

@@ -77,6 +77,8 @@ def plot_intermediate_values(
     value_name: str = "validation loss",
     direction: Direction = "minimize",
     objective: str = "validation loss",
+    metric: str | None = None,
+    kept: int | None = None,
 ) -> Figure:
     """Draw the learning curve of every evaluation over its epochs, with that of number `best` highlighted.
 
@@ -87,14 +89,22 @@ def plot_intermediate_values(
         value_name: What the curves are of.
         direction: Which values are the good ones.
         objective: What `best` is the best in, which may be something else.
+        metric: Name of the metric that is drawn; None for the validation loss.
+        kept: The epoch that the best one's network is of, to be marked; None for its last.
     """
+    column = "validation_loss" if metric is None else f"metrics_{metric}"
     figure, axes = plt.subplots()
     others: list[tuple[float, float]] = []  # One line with gaps: thousands of lines take a minute.
     for number, curve in epochs.groupby("number"):
-        points = zip(curve["epoch"], curve["validation_loss"], strict=True)
+        points = list(zip(curve["epoch"], curve[column], strict=True))
         if number == best:
             name = f"best {objective} (evaluation {best})"
             axes.plot(*zip(*points, strict=True), marker="o", ms=4, lw=2.5, color=COLORS[1], zorder=3, label=name)
+            marked = [point for point in points if point[0] == kept]
+            if marked:
+                axes.plot(
+                    *marked[0], marker="*", ms=13, linestyle="", color=COLORS[1], zorder=4, label="its best epoch"
+                )
         else:
             others += [*points, (math.nan, math.nan)]
     axes.plot([x for x, _ in others], [y for _, y in others], marker="o", ms=2, lw=1, color="0.6", zorder=2)
@@ -104,7 +114,7 @@ def plot_intermediate_values(
     label_values(axes, value_name, direction)
     axes.set_title(literal(f"{value_name[:1].upper()}{value_name[1:]} by epoch"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

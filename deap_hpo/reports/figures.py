@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from deap_hpo.analysis.fronts import hypervolumes
-from deap_hpo.analysis.names import curves_of
+from deap_hpo.analysis.names import shown_by_epoch
 from deap_hpo.drawable import check_drawable, evidence_of
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.panels import entitled, panels
@@ -53,7 +53,7 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
     """
     yield StudyFigure("history", plot_optimization_history(study), "Every evaluation, and the best so far")
     if any(entry.evaluation.curve for entry in study.entries):
-        curve = curves_of(study)[0]
+        curve = shown_by_epoch(study)[1]
         yield StudyFigure("curves", plot_intermediate_values(study), f"{curve[:1].upper()}{curve[1:]} by epoch")
     if len(study.directions) > 1:
         grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))

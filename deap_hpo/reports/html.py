@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -196,8 +196,8 @@ def _reproduction(study: Recorded) -> str:
     )
     if config is None:
         known = {name: study.attributes.get(name) for name in ("seed", "common_random_numbers")}
-        for section in ("settings", "space"):
-            known |= {f"{section}.{name}": value for name, value in (study.attributes.get(section) or {}).items()}
+        for section in ("settings", "space", "evaluator", "parts"):
+            known |= _by_path(section, study.attributes.get(section) or {})
         settings = "\n".join(f"{name} = {json.dumps(json_types(value))}" for name, value in known.items())
         return "\n".join(
             [
@@ -218,6 +218,15 @@ def _reproduction(study: Recorded) -> str:
             f"<details><summary>Configuration</summary><pre>{escape(text)}</pre></details>",
         ]
     )
+
+
+def _by_path(path: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give values by where they are: those of mappings within, too, but for hyperparameters, which are one each."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        within = isinstance(value, Mapping) and value and path != "space"
+        found |= _by_path(f"{path}.{name}", value) if within else {f"{path}.{name}": value}
+    return found
 
 
 def _figure(figure: Any, caption: str) -> str:

@@ -22,7 +22,7 @@ from recorded import SPACE, entries
 from test_cli import CONFIG, call
 from written import PBT
 
-from deap_hpo import optimize
+from deap_hpo import Task, make_trainer, optimize
 from deap_hpo.analysis.importance import importances
 from deap_hpo.configuration.config import load_config, make_config
 from deap_hpo.errors import InputError
@@ -277,8 +277,24 @@ def test_a_study_of_a_program_says_with_what_it_was_made(tmp_path: Path) -> None
     (shown,) = re.findall(r"<pre>(.*?)</pre>", text, re.S)
     about = dict(line.split(" = ", 1) for line in unescape(shown).splitlines())
     assert about["seed"] == "0"
-    assert json.loads(about["settings.evolution"])["population"] == 7
+    assert about["settings.evolution.population"] == "7"
     assert json.loads(about["space.x"]) == {"type": "float", "low": -2.0, "high": 3.0, "log": False}
+
+
+def test_a_study_of_trainings_says_how_networks_were_trained(tmp_path: Path, digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=2, device="cpu", keep_best=True)
+    storage = tmp_path / "a.db"
+    optimize(trainer, {"lr": Float(0.1, 1.0)}, storage=storage, population=2, generations=1, progress=False)
+    (shown,) = re.findall(r"<pre>(.*?)</pre>", page([load_study("study", storage)]), re.S)
+    about = dict(line.split(" = ", 1) for line in unescape(shown).splitlines())
+    expected = {
+        "evaluator.epochs": "2",
+        "evaluator.keep_best": "true",
+        "evaluator.recipe.batch_size": "64",
+        "evaluator.data.training_size": "300",
+        "parts.loss": '"cross_entropy"',
+    }
+    assert {name: about[name] for name in expected} == expected
 
 
 def test_the_overview_counts_what_failed() -> None:
