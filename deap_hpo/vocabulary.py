@@ -47,7 +47,6 @@ WORDS: dict[str, tuple[str, ...]] = {
     "num_epochs": ("epochs={value}",),
     "num_samples": (_IN_ALL,),
     "num_workers": (_SIDE_BY_SIDE, "workers={value}"),
-    "optimizer": (_OF_RECIPE,),
     "param_distributions": ("space={{...}}",),
     "param_space": ("space={{...}}",),
     "points_to_evaluate": ("enqueue={value}",),

@@ -67,10 +67,10 @@ def test_tasks_and_trainers_say_what_it_is_called_here(digits_task: Task) -> Non
     data = np.zeros((10, 4), dtype=np.float32), np.zeros(10, dtype=np.int64)
     with pytest.raises(InputError, match=r"^Task.from_data has no argument 'collate_fn'. There are: model, data, vali"):
         Task.from_data(len, data, collate_fn=len)  # type: ignore[call-arg]
-    with pytest.raises(
-        InputError, match=r"^Task.from_data has no argument 'optimizer'; here it is recipe=Recipe\(opti"
-    ):
-        Task.from_data(len, data, optimizer="adam")  # type: ignore[call-arg]
+    with pytest.raises(InputError, match=r"^Task.from_data has no argument 'lr'; here it is recipe=Recipe\(lr=0\.1\)"):
+        Task.from_data(len, data, lr=0.1)  # type: ignore[call-arg]
+    with pytest.raises(InputError, match=r"got 'adam' \(by name it is recipe=Recipe\(optimizer='adam'\)\)"):
+        Task.from_data(len, data, optimizer="adam")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^Task.from_data has no argument 'random_state'; here it is split_seed=3\.$"):
         Task.from_data(len, data, random_state=3)  # type: ignore[call-arg]
 

@@ -60,6 +60,7 @@ def redrawn(data: Data, epoch: int) -> Data:
     """Put training and validation examples together, and split them anew in the same sizes.
 
     Example:
+        >>> import torch
         >>> from deap_hpo.training.data import load_digits
         >>> data = load_digits(training_size=100, validation_size=50)
         >>> other = redrawn(data, 1)

@@ -52,6 +52,7 @@ def train_epoch(
         The mean loss per example, or the first non-finite loss met, where it ends.
 
     Example:
+        >>> from deap_hpo.training.optimizers import make_optimizer
         >>> model = nn.Linear(4, 3)
         >>> training = Split(torch.rand(10, 4), torch.arange(10) % 3)
         >>> loss_on = lambda examples: nn.functional.cross_entropy(model(examples.inputs), examples.targets)
