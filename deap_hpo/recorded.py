@@ -81,7 +81,8 @@ class Recorded(Results):
         """
         trained = "task" in (self.attributes.get("evaluator") or {})
         return self.config(
-            "In the script that made it, `study.best_model()` trains the network again."
+            "In the script that made it, `study.best_model()` trains the network again, and "
+            "`deap_hpo.training.program.save_program` writes it."
             if trained
             else "It is of a function: `study.best_params` has the hyperparameters, `study.best_state()` what it saved."
         )

@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset
 
 from deap_hpo.checks import check_flag, is_integer, is_number
 from deap_hpo.errors import InputError, warn
-from deap_hpo.seeding import generators_kept
+from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.training.data import Data, Split, split_data
 from deap_hpo.training.inputs import Inputs, Targets, described, each, tensors
 from deap_hpo.training.normalization import Normalize, statistics_for
@@ -39,8 +39,7 @@ def read_data(
 ) -> Data:
     """Read data in about any form; see `deap_hpo.training.task.Task.from_data`.
 
-    Of a dataset, some examples are read a second time. Where they differ, a warning says that what it draws at
-    random is drawn once; the global generators are put back.
+    Of a dataset, some examples are read again: a warning says where it draws at random, which is done once.
 
     Raises:
         InputError: The data cannot be read as examples and targets, or the sizes do not fit.
@@ -50,10 +49,14 @@ def read_data(
         >>> len(data.training), len(data.validation), data.prepare(data.training.inputs).dtype
         (7, 3, torch.int64)
     """
-    development = _read("data", data)
-    unseen = None if test is None else _read("test", test)
+    whole = development = _read("data", data)
+    unseen: Split | None
+    if is_number(test) or isinstance(test, bool):
+        development, unseen = _with_some_apart(whole, _size("test", test, len(whole)), split_seed, stratify)
+    else:
+        unseen = None if test is None else _read("test", test)
     if is_number(validation) or isinstance(validation, bool):
-        size = _size(validation, len(development))
+        size = _size("validation", validation, len(development))
         order = _stratified(development.targets, size, split_seed) if check_flag("stratify", stratify) else None
         made = split_data(name, development, unseen, validation_size=size, split_seed=split_seed, order=order)
     elif stratify:
@@ -61,7 +64,7 @@ def read_data(
     else:
         made = Data(name, development, _read("validation", validation), unseen)
     # When all have been read: a generator of a dataset's own is moved by that.
-    given = {"data": (data, development), "validation": (validation, made.validation), "test": (test, unseen)}
+    given = {"data": (data, whole), "validation": (validation, made.validation), "test": (test, unseen)}
     _warn_of_redrawn([what for what, (source, split) in given.items() if split and _redraws(source, split)])
     for split, what in ((made.validation, "validation"), (unseen, "test")):
         if split is not None and not _alike(split, development):
@@ -257,10 +260,21 @@ def _warn_of_redrawn(arguments: Sequence[str]) -> None:
         )
 
 
-def _size(validation: float, examples: int) -> int:
-    if isinstance(validation, bool) or not (is_integer(validation) or 0 < validation < 1):
-        raise InputError(f"validation must be a share in (0, 1), a number of examples, or data; got {validation!r}.")
-    return int(validation) if is_integer(validation) else max(1, round(validation * examples))
+def _size(argument: str, given: float, examples: int) -> int:
+    if isinstance(given, bool) or not (is_integer(given) or 0 < given < 1):
+        raise InputError(f"{argument} must be a share in (0, 1), a number of examples, or data; got {given!r}.")
+    return int(given) if is_integer(given) else max(1, round(given * examples))
+
+
+def _with_some_apart(whole: Split, size: int, seed: int, stratify: bool) -> tuple[Split, Split]:
+    """Give what remains of examples, and so many that are kept apart."""
+    if not 0 < size < len(whole):
+        raise InputError(f"test must leave some of the {len(whole)} examples, and be at least one; got {size}.")
+    if check_flag("stratify", stratify):
+        order = _stratified(whole.targets, size, seed)
+    else:  # by another permutation than that by which the rest is split
+        order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(derived_seed(seed, 1) % 2**63))
+    return whole[order[size:]], whole[order[:size]]
 
 
 def _alike(one: Split, other: Split) -> bool:

@@ -166,8 +166,8 @@ class Task:
                 of such pairs. Several inputs are a dict by the names of the network's arguments, several targets one
                 as loss and metrics take it. Everything is read into memory once; what a dataset draws at random is so,
                 too, which a warning says: augmentation belongs into the network.
-            validation: Examples to judge by: a share of `data` in (0, 1), a number of them, or data of their own.
-            test: Examples that the search must not see, as data of their own; or None.
+            validation: Examples to judge by: a share in (0, 1) of what `test` leaves, a number, or data of their own.
+            test: Examples that the search must not see: a share, a number, or data of their own; or None.
             name: Name for people and the record.
             split_seed: Seed of the choice of validation examples.
             stratify: Whether classes are as frequent among these as in all data, as scikit-learn splits.

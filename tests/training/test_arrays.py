@@ -565,3 +565,41 @@ def test_weights_from_elsewhere_have_a_mean_and_a_deviation_of_their_own(given: 
 def test_what_is_no_mean_and_deviation_is_refused(inputs: Any, given: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_data("table", (inputs, np.arange(8) % 2), normalize=given)
+
+
+@pytest.mark.parametrize("stratify", [False, True])
+@pytest.mark.parametrize("test", [0.25, 20])
+def test_a_share_is_kept_apart_for_the_test(test: Any, stratify: bool) -> None:
+    inputs, classes = np.arange(80.0)[:, None], np.repeat([0, 1], [60, 20])
+    data = read_data("table", (inputs, classes), test=test, validation=0.2, stratify=stratify, normalize=False)
+    assert data.test is not None
+    parts = [split.inputs.flatten().tolist() for split in (data.training, data.validation, data.test)]  # type: ignore[union-attr]
+    assert [len(part) for part in parts] == [48, 12, 20]
+    assert sorted(one for part in parts for one in part) == list(range(80))
+    if stratify:
+        assert [int(split.targets.sum()) for split in (data.validation, data.test)] == [3, 5]  # type: ignore[union-attr]
+    again = read_data("table", (inputs, classes), test=test, validation=0.2, stratify=stratify, normalize=False)
+    assert torch.equal(again.test.inputs, data.test.inputs)  # type: ignore[union-attr, arg-type]
+    other = read_data("table", (inputs, classes), test=test, split_seed=3, stratify=stratify, normalize=False)
+    assert not torch.equal(other.test.inputs, data.test.inputs)  # type: ignore[union-attr, arg-type]
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (80, "test must leave some of the 80 examples, and be at least one; got 80"),
+        (0, "test must leave some of the 80 examples"),
+        (1.5, r"test must be a share in \(0, 1\), a number of examples, or data; got 1\.5"),
+        (True, "test must be a share"),
+    ],
+)
+def test_what_is_no_share_for_the_test_is_refused(test: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_data("table", (np.arange(80.0)[:, None], np.arange(80) % 2), test=test)
+
+
+def test_a_dataset_that_is_split_is_not_taken_for_one_that_draws() -> None:
+    inputs = torch.arange(40.0)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_data("set", TensorDataset(inputs, torch.arange(40) % 2), test=0.5)
