@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from deap_hpo.errors import InputError
 from deap_hpo.training import engines, stack, stacked_forward
+from deap_hpo.training.data import Split
 from deap_hpo.training.engines import RecordedStep, Watch, capture_cuda_graph, make_step, resolve_engine
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.structure import Member
@@ -151,6 +152,48 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, 
     task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # which leaves a smaller last batch
     own = {"mlp": "dropout", "losses": "label_smoothing"}.get(network)
     params = [one | ({own: 0.1 * i} if own else {}) for i, one in enumerate(CLIPPED[:3])]
+    members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
+    made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
+    made.start_epoch(0)
+    for step in range(made.steps_per_epoch):
+        with Hosts() as hosts:
+            made.train_batch(step)
+        assert hosts.seen > 50
+        assert hosts.on_the_host == []
+
+
+def _by_groups(network, lr=0.01, momentum=0.9):
+    *weights, _last = network.parameters()
+    groups = [{"params": weights[::2]}, {"params": weights[1::2], "lr": lr / 2, "momentum": 0.0}]
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=0.1)  # the last parameter is in none
+
+
+class _TwoHeads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kind, self.size = nn.Linear(64, 10), nn.Linear(64, 1)
+
+    def forward(self, x):
+        return {"kind": self.kind(x.flatten(1)), "size": (self.size(x.flatten(1)).squeeze(1),)}
+
+
+def _both(outputs, targets):
+    found = F.cross_entropy(outputs["kind"], targets["kind"])
+    return found + (outputs["size"][0] - targets["size"]).square().mean()
+
+
+@pytest.mark.parametrize("seeds", [[3, 3, 3], [3, 4, 5]])
+@pytest.mark.parametrize("what", ["groups", "several outputs and targets"])
+def test_nor_does_one_with_groups_or_with_several_outputs_and_targets(monkeypatch, what, seeds):
+    monkeypatch.setattr(stacked_forward, "autocast", lambda device, precision: nullcontext())
+    task = replace(small_task(batch_size=6), optimizer=_by_groups)
+    if what != "groups":
+        data = {
+            split: Split(part.inputs, {"kind": part.targets, "size": part.targets.float()})
+            for split, part in (("training", task.data.training), ("validation", task.data.validation))
+        }
+        task = replace(task, model=_TwoHeads, data=replace(task.data, test=None, **data), loss=_both, metrics={})
+    params = [{"lr": 0.1, "max_grad_norm": 0.1}, {"lr": 0.01, "momentum": 0.0}, {"momentum": 0.5}]
     members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
     made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
     made.start_epoch(0)

@@ -682,3 +682,17 @@ def test_what_makes_no_optimizer_is_refused(optimizer: Any, said: str) -> None:
 def test_a_recipe_that_nobody_would_follow_is_refused() -> None:
     with pytest.raises(InputError, match=r"recipe must leave weight_decay alone .* got weight_decay=0\.1"):
         task_of(AdamW, weight_decay=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", TRAINERS)
+@pytest.mark.parametrize("case", CASES)
+def test_on_cuda_losses_are_those_of_the_cpu_and_go_on_after_a_pause(case: str, kind: Any, tmp_path: Any) -> None:
+    optimizer, params = CASES[case]
+    task = task_of(optimizer, ResidualNet)
+    here = ReferenceTrainer(task, epochs=4, device="cpu")
+    there = kind(task, epochs=4, device="cuda", checkpoints=FolderCheckpoints(tmp_path))
+    for own in params:
+        first = there.evaluate(Request(0, own, 3, epochs=2, keep=True))
+        second = there.evaluate(Request(0, own, 3, start_from=first.checkpoint))
+        assert losses(first, second) == pytest.approx(losses(here(own, seed=3)), rel=1e-3)
