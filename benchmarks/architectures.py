@@ -45,10 +45,20 @@ def encoder(dropout: float) -> nn.Module:
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
 
+def decayed_apart(network: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """AdamW in two groups: vectors, as biases are, without decay."""
+    matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
+    vectors = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
+    return torch.optim.AdamW([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], lr=lr)
+
+
 IMAGES = torch.randint(0, 256, (EXAMPLES, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 TOKENS = torch.randint(0, WORDS, (EXAMPLES, LENGTH), generator=torch.Generator().manual_seed(0))
+OPTIMIZERS = {"AdamW in two groups": decayed_apart, "NAdam": torch.optim.NAdam}  # of rows that end so; else Adam
 KINDS: dict[str, tuple[Any, Tensor]] = {
     "MLP, one hidden layer of 32": (lambda: MLP(width=32), IMAGES),
+    "the same by AdamW in two groups": (lambda: MLP(width=32), IMAGES),
+    "the same by NAdam": (lambda: MLP(width=32), IMAGES),
     "the paper's CNN": (PaperCNN, IMAGES),
     "residual CNN of 8 channels, batch norm": (lambda: ResNet(channels=1, classes=2, width=8), IMAGES),
     "LSTM of 32": (lambda: Words(nn.LSTM(32, 32, batch_first=True), 32), TOKENS),
@@ -80,16 +90,20 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--rows", default="", help="only networks with this in their name")
     settings = parser.parse_args()
     device = resolve_device(settings.device)
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, fp32, torch {torch.__version__}")
     print(f"{settings.members} members, batches of {settings.batch_size}, {settings.rounds} rounds after a first one\n")
     print("| network | alone / stack | range |\n|---|---:|---:|")
     for name, (model, inputs) in KINDS.items():
+        if settings.rows not in name:
+            continue
         targets = torch.arange(EXAMPLES) % 2
         data = Task.from_data(model, (inputs, targets), validation=64).data
-        recipe = Recipe(optimizer="adam", batch_size=settings.batch_size)
-        task = Task("timed", model, data, loss=F.cross_entropy, recipe=recipe)
+        own = next((made for end, made in OPTIMIZERS.items() if name.endswith(end)), None)
+        recipe = Recipe(optimizer="sgd" if own else "adam", batch_size=settings.batch_size)
+        task = Task("timed", model, data, loss=F.cross_entropy, recipe=recipe, optimizer=own)
         trainers = [kind(task, device=device, precision="fp32") for kind in (ReferenceTrainer, PopulationTrainer)]
         times = [[seconds(one, settings.members) for one in trainers] for _ in range(settings.rounds + 1)][1:]
         ratios = [alone / stack for alone, stack in times]
