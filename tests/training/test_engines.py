@@ -139,19 +139,8 @@ class Hosts(TorchDispatchMode):
         return result
 
 
-# With one seed members share their batches; what an optimiser does with its gradients does not depend on that.
-@pytest.mark.parametrize(
-    ("optimizer", "seeds"),
-    [("sgd", [3, 3, 3]), ("sgd", [3, 4, 5]), ("adam", [3, 3, 3]), ("adamw", [3, 4, 5]), ("rmsprop", [3, 4, 5])],
-)
-@pytest.mark.parametrize("network", [*STACKABLE, "losses"])
-def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, network, optimizer, seeds):
-    # Either would break a CUDA graph, and stall a GPU. On the device "meta" there are no values to be looked at.
-    monkeypatch.setattr(stacked_forward, "autocast", lambda device, precision: nullcontext())
-    model, data = STACKABLE["mlp" if network == "losses" else network]
-    task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # which leaves a smaller last batch
-    own = {"mlp": "dropout", "losses": "label_smoothing"}.get(network)
-    params = [one | ({own: 0.1 * i} if own else {}) for i, one in enumerate(CLIPPED[:3])]
+def assert_steps_need_no_host(task, params, seeds):
+    """On the device "meta" there are no values to be looked at."""
     members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
     made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
     made.start_epoch(0)
@@ -160,6 +149,22 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, 
             made.train_batch(step)
         assert hosts.seen > 50
         assert hosts.on_the_host == []
+
+
+# With one seed members share their batches; what an optimiser does with its gradients does not depend on that.
+@pytest.mark.parametrize(
+    ("optimizer", "seeds"),
+    [("sgd", [3, 3, 3]), ("sgd", [3, 4, 5]), ("adam", [3, 3, 3]), ("adamw", [3, 4, 5]), ("rmsprop", [3, 4, 5])],
+)
+@pytest.mark.parametrize("network", [*STACKABLE, "losses"])
+def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, network, optimizer, seeds):
+    # Either would break a CUDA graph, and stall a GPU.
+    monkeypatch.setattr(stacked_forward, "autocast", lambda device, precision: nullcontext())
+    model, data = STACKABLE["mlp" if network == "losses" else network]
+    task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # which leaves a smaller last batch
+    own = {"mlp": "dropout", "losses": "label_smoothing"}.get(network)
+    params = [one | ({own: 0.1 * i} if own else {}) for i, one in enumerate(CLIPPED[:3])]
+    assert_steps_need_no_host(task, params, seeds)
 
 
 def _by_groups(network, lr=0.01, momentum=0.9):
@@ -194,14 +199,7 @@ def test_nor_does_one_with_groups_or_with_several_outputs_and_targets(monkeypatc
         }
         task = replace(task, model=_TwoHeads, data=replace(task.data, test=None, **data), loss=_both, metrics={})
     params = [{"lr": 0.1, "max_grad_norm": 0.1}, {"lr": 0.01, "momentum": 0.0}, {"momentum": 0.5}]
-    members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
-    made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
-    made.start_epoch(0)
-    for step in range(made.steps_per_epoch):
-        with Hosts() as hosts:
-            made.train_batch(step)
-        assert hosts.seen > 50
-        assert hosts.on_the_host == []
+    assert_steps_need_no_host(task, params, seeds)
 
 
 def test_a_broken_capture_leaves_the_caller_on_its_stream(monkeypatch):
