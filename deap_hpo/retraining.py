@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from textwrap import shorten
+from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -98,14 +100,8 @@ def retrain(
     schedule = schedule_of(entries, entry.number, space)
     reference = trainer.reference
     _check_trained(entry, entry.evaluation)
-    key = repr((schedule, entry.seed))
-    known, network, told = _LAST.get(reference, ("", None, None))
-    if known == key and network is not None and told is not None:
-        return deepcopy(network).to(reference.device), told, schedule
-    model, evaluation = train_schedule(reference, schedule, entry.seed)
+    model, evaluation = _trained(reference, schedule, entry.seed)
     _check_trained(entry, evaluation)
-    with suppress(Exception):  # what cannot be copied is trained each time
-        _LAST[reference] = key, deepcopy(model).cpu(), evaluation
     kept, again = entry.evaluation.kept_epoch, evaluation.kept_epoch
     if reference.repeats == 1 and kept and again:
         recorded, now = kept.validation_loss, again.validation_loss
@@ -117,6 +113,26 @@ def retrain(
                 "not of the network on record"
             )
     return model, evaluation, schedule
+
+
+def _trained(reference: ReferenceTrainer, schedule: Schedule, seed: int) -> tuple[nn.Module, Evaluation]:
+    """Train a network, or copy it where it is the one that was trained last."""
+    key = repr((schedule, seed))
+    if reference in _LAST and _LAST[reference][0] == key:
+        _, network, evaluation = _LAST[reference]
+        return deepcopy(network).to(reference.device), evaluation
+    network, evaluation = train_schedule(reference, schedule, seed)
+    _LAST.pop(reference, None)
+    if evaluation.status == "ok" and not any(map(_refers_elsewhere, network.modules())):
+        with suppress(Exception):  # what cannot be copied is trained each time
+            _LAST[reference] = key, deepcopy(network).cpu(), evaluation
+    return network, evaluation
+
+
+def _refers_elsewhere(module: nn.Module) -> bool:
+    """Tell whether a module has functions of its own, which a copy of it would have, too: they may use the module."""
+    kinds = (FunctionType, MethodType, functools.partial)
+    return any(isinstance(value, kinds) for value in vars(module).values())
 
 
 def _check_trained(entry: Entry, evaluation: Evaluation) -> None:

@@ -84,7 +84,7 @@ def plot_intermediate_values(study: Results, metric: str | None = None) -> Figur
         direction=direction,
         objective=value_name(study),
         metric=metric,
-        kept=int(evaluation.metrics[BEST_EPOCH]) if BEST_EPOCH in evaluation.metrics else None,
+        kept=None if f"{BEST_EPOCH}_std" in evaluation.metrics else evaluation.metrics.get(BEST_EPOCH),
     )
 
 

@@ -69,6 +69,10 @@ def test_a_network_is_trained_once_and_then_copied(monkeypatch: pytest.MonkeyPat
     with torch.no_grad():
         for one in first.parameters():
             one.zero_()
+    changed, second = study.best_model(), study.best_model()
+    with torch.no_grad():
+        for one in changed.parameters():
+            one.zero_()
     second = study.best_model()
     assert len(trained) == 1
     assert trainer.reference.measure(second, trainer.reference.data.validation)[0] == study.best_value
@@ -77,6 +81,39 @@ def test_a_network_is_trained_once_and_then_copied(monkeypatch: pytest.MonkeyPat
     loss, _ = trainer.reference.measure(study.model_of(other), trainer.reference.data.validation)
     assert loss == other.evaluation.value
     assert len(trained) == 2
+
+
+def test_it_is_warned_of_each_time_and_another_seed_is_another_network(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=1, device="cpu")
+    settings: dict[str, Any] = {"algorithm": "random", "population": 1, "generations": 1, "progress": False}
+    space = {"lr": Float(0.1, 0.1000001)}
+    study = optimize(trainer, space, common_random_numbers=False, seed=1, **{**settings, "population": 2})
+    one, other = (study.model_of(entry) for entry in study.entries)
+    assert not all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    wrong = replace(study.best, evaluation=replace(study.best.evaluation, curve=(
+        replace(study.best.evaluation.curve[0], validation_loss=99.0),)))  # fmt: skip
+    for _ in range(2):
+        with pytest.warns(RuntimeWarning, match="99 on record"):
+            retrain(trainer, wrong, study.entries, study.space)
+
+
+def test_what_has_functions_of_its_own_is_trained_each_time(digits_task: Task) -> None:
+    class Closing(MLP):
+        def __init__(self) -> None:
+            super().__init__(inputs=64)
+            self.run = lambda x: MLP.forward(self, x)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.run(x)
+
+    trainer = make_trainer(replace(digits_task, model=Closing), epochs=1, device="cpu")
+    study = optimize(trainer, {"lr": Float(0.01, 0.5)}, algorithm="random", population=1, generations=1, progress=False)
+    first = study.best_model()
+    with torch.no_grad():
+        for one in first.parameters():
+            one.zero_()
+    loss, _ = trainer.reference.measure(study.best_model(), trainer.reference.data.validation)
+    assert loss == study.best_value
 
 
 def test_what_cannot_be_copied_is_trained_each_time(digits_task: Task) -> None:

@@ -241,6 +241,14 @@ def test_curves_of_trainings_are_of_the_objective_or_of_what_is_asked_for(digits
     assert curve_of(study, lambda one: one.validation_loss) <= points(loss)
     with pytest.raises(InputError, match=r"metric must be one of loss, accuracy; got 'f1'"):
         drawing.plot_intermediate_values(study, "f1")
+    with pytest.raises(InputError, match=r"got \['accuracy'\]"):
+        drawing.plot_intermediate_values(study, ["accuracy"])  # type: ignore[arg-type]
+    judged = replace(digits_task, objective=["loss", "accuracy"])
+    twice = make_trainer(judged, epochs=2, device="cpu", repeats=2, keep_best=True)
+    both = optimize(twice, space, algorithm="nsga-ii", population=4, generations=1, progress=False)
+    drawn = drawing.plot_intermediate_values(both).axes[0]
+    assert drawn.get_ylabel() == "validation loss"
+    assert not [line for line in drawn.get_lines() if line.get_marker() == "*"], "of a mean there is no best epoch"
     plain = optimize(make_trainer(digits_task, epochs=2, device="cpu"), space, population=2, generations=1, **QUIET)
     assert drawing.plot_intermediate_values(plain).axes[0].get_ylabel() == "validation loss"
     assert drawing.plot_intermediate_values(plain, "accuracy").axes[0].get_ylabel() == "accuracy"

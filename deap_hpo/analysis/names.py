@@ -44,9 +44,10 @@ def shown_by_epoch(study: Results, metric: str | None = None) -> tuple[str | Non
         metric = next((name for name in objectives if name in known), None) if "loss" not in objectives else None
     if metric in (None, "loss"):
         return None, of_what, direction
-    if metric not in known:
-        raise InputError(f"metric must be one of loss, {', '.join(sorted(known))}; got {metric!r}.")
-    return metric, metric, objectives.get(metric, "maximize" if metric == "accuracy" else "minimize")
+    if not isinstance(metric, str) or metric not in known:
+        raise InputError(f"metric must be one of {', '.join(['loss', *sorted(known)])}; got {metric!r}.")
+    # Of others nobody has said which way is better: the scale is plain, as that of what is maximised.
+    return metric, metric, objectives.get(metric, "maximize")
 
 
 def trains_networks(study: Results) -> bool:

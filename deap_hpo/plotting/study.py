@@ -78,7 +78,7 @@ def plot_intermediate_values(
     direction: Direction = "minimize",
     objective: str = "validation loss",
     metric: str | None = None,
-    kept: int | None = None,
+    kept: float | None = None,
 ) -> Figure:
     """Draw the learning curve of every evaluation over its epochs, with that of number `best` highlighted.
 

@@ -52,8 +52,9 @@ def code_digest(made_of: Any) -> str:
     """Give a digest of what a function, a class or an object does, as far as it is the user's own code.
 
     It depends on the bytecode of functions and methods and of the functions and classes that they refer to by name, on
-    their defaults, simple constants, arrays and tensors; not on comments, nor on what they count or store while they
-    run, nor on files that they read. Of libraries only names count. Another version of Python gives another digest.
+    their defaults and simple constants, and on arrays and tensors, unless they write into any; not on comments, nor on
+    what they count or store while they run, nor on files that they read. Of libraries only names count. Another version
+    of Python gives another digest.
 
     Example:
         >>> __name__ = "script"  # rather than this package, whose code is not looked at
@@ -84,7 +85,7 @@ def _facts_and_parts(thing: Any) -> tuple[list[Any], list[Any]]:
     if isinstance(thing, partial):
         return ["partial"], [thing.func, thing.args, thing.keywords]
     if _is_array(thing):
-        return [type(thing).__name__, str(thing.dtype), tuple(thing.shape), _content(thing)], []
+        return [type(thing).__name__, str(thing.dtype), *_content(thing)], []
     if isinstance(thing, MethodType):
         return ["method"], [thing.__func__, thing.__self__]
     if isinstance(thing, (list, tuple)):
@@ -98,13 +99,18 @@ def _facts_and_parts(thing: Any) -> tuple[list[Any], list[Any]]:
         named = dict(_members(thing)) if _is_users(thing.__module__) else {}
         bases = thing.__bases__ if _is_users(thing.__module__) else ()
         return [described(thing), *named], [*bases, *named.values()]
-    changing = {name for _, one in _members(type(thing)) for name in _stored(one, "STORE_ATTR")}
+    own = [kind for kind in type(thing).__mro__ if kind is type(thing) or _is_users(kind.__module__)]
+    methods = [one for kind in own for _, one in _members(kind)]
+    changing = {name for one in methods for name in _stored(one, "STORE_ATTR")}
+    writes = _is_users(type(thing).__module__) and any(map(_writes, methods))
     attributes = getattr(thing, "__dict__", {}) if not _is_ours(type(thing).__module__) else {}
     kept = {
         name: value
         for name, value in sorted(attributes.items())
-        if name not in changing and (isinstance(value, _SIMPLE) or callable(value) or _holds_arrays(value))
+        if name not in changing
+        and (isinstance(value, _SIMPLE) or callable(value) or (_holds_arrays(value) and not writes))
     }
+    kept |= {name: attributes[name] for name in ("_modules",) if attributes.get(name)}  # of torch
     return [described(thing), *kept], [type(thing), *kept.values()]
 
 
@@ -120,7 +126,7 @@ def _of_function(function: FunctionType) -> tuple[list[Any], list[Any]]:
     used = {
         name: value
         for name, value in used.items()
-        if name not in counted and (isinstance(value, kinds) or _holds_arrays(value))
+        if name not in counted and (isinstance(value, kinds) or (_holds_arrays(value) and not _writes(function)))
     }
     facts = [described(function), *_facts_of_code(code, function.__doc__), *used]
     return facts, [function.__defaults__ or (), function.__kwdefaults__ or {}, *used.values()]
@@ -138,20 +144,29 @@ def _holds_arrays(thing: Any) -> bool:
     return _is_array(thing)
 
 
-def _content(array: Any) -> str:
-    """Give a digest of an array's numbers, of very many that of the first and the last; or nothing."""
+def _writes(function: Any) -> bool:
+    """Tell whether a function puts something into arrays or containers: what it uses may be what it counts in."""
+    if not isinstance(function, FunctionType) or function.__name__ in ("__init__", "__post_init__"):
+        return False
+    in_place = any(name.endswith("_") and not name.startswith("_") for name in _names(function.__code__))
+    return in_place or any(kind == "STORE_SUBSCR" for kind, _ in _stores(function.__code__))
+
+
+def _content(array: Any) -> list[Any]:
+    """Give an array's shape and a digest of its numbers, of very many of the first and the last; or nothing."""
     try:
+        shape = tuple(array.shape)
         if not isinstance(array, np.ndarray):  # a tensor, which numpy may have no type for
             array = array.detach().cpu().contiguous().view(-1).view(sys.modules["torch"].uint8).numpy()
         if array.dtype.hasobject:
-            return ""
+            return []
         numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     except (TypeError, ValueError, RuntimeError, NotImplementedError):
-        return ""
+        return []
     digest = blake2b(numbers if len(numbers) <= 2 * _LOOKED_AT else numbers[:_LOOKED_AT], digest_size=8)
     if len(numbers) > 2 * _LOOKED_AT:
         digest.update(numbers[-_LOOKED_AT:])
-    return digest.hexdigest()
+    return [shape, digest.hexdigest()]
 
 
 def _facts_of_code(code: CodeType, doc: str | None = None) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.training.data import Data, Split, split_data
 from deap_hpo.training.inputs import Inputs, Targets, described, each, tensors
-from deap_hpo.training.normalization import Normalize, statistics_for
+from deap_hpo.training.normalization import Normalize, recorded, statistics_for
 from deap_hpo.training.reading import as_tensor, image_pixels
 
 # Examples that are read a second time; what redraws one in ten examples escapes with a chance of 0.19.
@@ -80,9 +80,7 @@ def read_data(
         "sha256": _digest([made.training, made.validation]),  # so that a resume with other data is refused
     }
     mean, std = statistics_for(made.training.inputs, normalize)
-    pair = isinstance(normalize, tuple) and not all(isinstance(one, str) for one in normalize)
-    told = [np.asarray(one).tolist() for one in normalize] if pair else normalize  # type: ignore[union-attr]
-    how = {**({"stratify": True} if stratify else {}), "normalize": told}
+    how = {**({"stratify": True} if stratify else {}), "normalize": recorded(normalize)}
     return replace(made, mean=mean, std=std, description={**description, **how})
 
 

@@ -92,7 +92,7 @@ class Data:
         Raises:
             InputError: They are of another shape or type, such as pixels from 0 to 1 where the splits have bytes.
         """
-        return self.normalized(as_stored(inputs, self.training.inputs))
+        return self.normalized(as_stored(inputs, self.training.inputs, normalizes=self.normalizes))
 
     def normalized(self, inputs: Inputs) -> Inputs:
         """Do what `prepare` does with inputs that are as the splits have them; there may be more dimensions before."""

@@ -16,7 +16,7 @@ from deap_hpo.training.data import Data, Split
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
 from deap_hpo.training.measures import AVERAGED, Measure, one_number
-from deap_hpo.training.outputs import Outputs, widened
+from deap_hpo.training.outputs import Outputs, unshared, widened
 from deap_hpo.training.outputs import described as outputs_described
 from deap_hpo.training.state import trainable_parameters
 
@@ -102,10 +102,9 @@ def _shapes(part: Inputs | Targets) -> str:
 
 def _two_examples(split: Split) -> Split:
     """Give two whose targets differ, if there are such among the first: a metric may need both of two classes."""
-    first = tensors(split.targets)[0][:1000]
-    first = first.flatten(1) if first.dim() > 1 else first[:, None]
-    different = (first != first[0]).any(1).nonzero()
-    return split[[0, int(different[0])]] if len(different) else split[:2]
+    first = [one[:1000].reshape(min(1000, len(split)), -1) for one in tensors(split.targets)]
+    different = torch.stack([(one != one[0]).any(1) for one in first]).sum(0)  # in how many of several targets
+    return split[[0, int(different.argmax())]] if different.any() else split[:2]
 
 
 def _check_initialized(network: nn.Module) -> None:
@@ -133,7 +132,7 @@ def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
 
 def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets) -> None:
     with BroadcastWatch(number_of_examples(target)) as watch:
-        value = measure(output, target)
+        value = measure(unshared(output), unshared(target))
     if name == "loss" and (not isinstance(value, Tensor) or value.dim() != 0):
         raise ValueError("it must give a tensor with a single number, the mean over the batch")
     one_number(name, value)
@@ -151,9 +150,8 @@ def _are_labels(targets: Tensor) -> bool:
 def _hint(data: Data, misfit: str, error: Exception, output: Outputs) -> str:
     """Say how data were understood, where that may be why a network does not fit data, loss or metrics."""
     training, inputs = data.training, data.training.inputs
-    if misfit in ("loss", "default", "metric") and not (
-        isinstance(output, Tensor) and isinstance(training.targets, Tensor)
-    ):
+    one_of_each = isinstance(output, Tensor) and isinstance(training.targets, Tensor)
+    if misfit in ("loss", "metric") and not one_of_each and isinstance(error, (TypeError, AttributeError)):
         several = "the targets of the data" if isinstance(output, Tensor) else "the outputs of the network"
         return (
             f" Loss and metrics are given {several} as they are, which are several: those of your own take them apart."

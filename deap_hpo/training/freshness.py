@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from weakref import WeakValueDictionary
 
+import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules.batchnorm import _NormBase
 
 from deap_hpo.errors import InputError
 
 
 class Freshness:
-    """Remembers networks, without keeping them, by what a training changes of them.
+    """Remembers networks, without keeping them, by the memory that a training changes.
 
     A part that networks have in common would be trained by one evaluation after the other, each beginning where the
     last one ended. What is frozen may be shared.
@@ -29,10 +30,10 @@ before. Where weights are loaded once, give each network a copy: copy.deepcopy(b
     """
 
     def __init__(self) -> None:
-        self._known: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
+        self._known: dict[int, StorageWeakRef] = {}
 
     def __reduce__(self) -> tuple[type[Freshness], tuple[()]]:
-        return Freshness, ()  # what it knows are objects of this process
+        return Freshness, ()  # what it knows is memory of this process
 
     def check(self, network: nn.Module) -> None:
         """Remember a network.
@@ -40,17 +41,28 @@ before. Where weights are loaded once, give each network a copy: copy.deepcopy(b
         Raises:
             InputError: It has something in common with one from before.
         """
-        for name, tensor in _changed_by_training(network):
-            if self._known.get(id(tensor)) is tensor:
+        # While there is a reference to it, no other storage gets its address.
+        self._known = {address: memory for address, memory in self._known.items() if not memory.expired()}  # type: ignore[no-untyped-call]
+        changed = {name: _memory(tensor) for name, tensor in _changed_by_training(network)}
+        for name, memory in changed.items():
+            if memory.cdata in self._known:
                 raise InputError(
                     f"model must make a fresh network each time; {name} is a part of one that it made before. Where "
                     "weights are loaded once, give each network a copy: copy.deepcopy(body)."
                 )
-        self._known.update((id(tensor), tensor) for _, tensor in _changed_by_training(network))
+        self._known.update((memory.cdata, memory) for memory in changed.values())
+
+
+def _memory(tensor: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def _changed_by_training(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from ((name, one) for name, one in network.named_parameters() if one.requires_grad)
+    mode = network.training
+    network.train()  # which may leave a part of it in evaluation, or free what was frozen
+    tensors: list[tuple[str, Tensor]] = [(n, one) for n, one in network.named_parameters() if one.requires_grad]
     for path, module in network.named_modules():
-        if isinstance(module, _NormBase) and module.track_running_stats:
-            yield from module.named_buffers(path, recurse=False)
+        if isinstance(module, _NormBase) and module.training:
+            tensors += module.named_buffers(path, recurse=False)
+    network.train(mode)
+    yield from ((name, one) for name, one in tensors if one.layout is torch.strided and not one.is_meta)

@@ -49,7 +49,7 @@ def normalizes(inputs: Inputs, mean: Statistic, std: Statistic) -> bool:
 
 
 def _normalizes(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> bool:
-    plain = isinstance(mean, float) and (mean, std) == (0.0, 1.0)
+    plain = isinstance(mean, float) and isinstance(std, float) and (mean, std) == (0.0, 1.0)
     return inputs.dtype == torch.uint8 or not plain
 
 
@@ -118,13 +118,25 @@ def statistics_for(inputs: Inputs, normalize: Normalize) -> tuple[Statistic, Sta
     return _of_each(lambda name, one: (0.0, 1.0) if name in plain else _channel_statistics(one), inputs)
 
 
+def recorded(normalize: Normalize) -> Any:
+    """Give what was asked for in the types of JSON.
+
+    Example:
+        >>> recorded((torch.tensor([0.5, 0.25]), 1.0)), recorded(True)
+        ([[0.5, 0.25], 1.0], True)
+    """
+    if not isinstance(normalize, tuple) or any(isinstance(one, str) for one in normalize):
+        return normalize
+    return [one.tolist() if hasattr(one, "tolist") else one for one in normalize]
+
+
 def _given(what: str, values: Any, inputs: Inputs) -> float | Tensor:
     """Read a mean or a standard deviation: a number, or one for each feature or channel."""
     if isinstance(inputs, dict) or not (inputs.dtype == torch.uint8 or inputs.is_floating_point()):
         raise InputError("normalize must be no pair where inputs are several, or whole numbers: these have no mean.")
     channels = inputs.shape[1] if inputs.dim() > 1 else 1
     try:
-        tensor = torch.as_tensor(values, dtype=torch.float32)
+        tensor = torch.as_tensor(values, dtype=torch.float32).detach()
     except (TypeError, ValueError, RuntimeError):
         tensor = torch.full((0, 0), torch.nan)
     least = 0.0 if what == "mean" else torch.finfo(torch.float32).tiny

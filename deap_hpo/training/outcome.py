@@ -20,7 +20,7 @@ from deap_hpo.seeding import derived_seed
 from deap_hpo.training.data import Split
 from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.measures import AVERAGED, one_number
-from deap_hpo.training.outputs import Outputs, mapped, together
+from deap_hpo.training.outputs import Outputs, mapped, together, unshared
 from deap_hpo.training.task import Task
 
 
@@ -56,7 +56,7 @@ def measure(
         for i, task in enumerate(tasks):
             output = mapped(itemgetter(i), found)
             for j, function in enumerate([task.loss, *(task.metrics[name] for name in averaged)]):
-                totals[i, j] += function(output, examples.targets) * len(examples)
+                totals[i, j] += function(unshared(output), unshared(examples.targets)) * len(examples)
             if of_all:
                 outputs[i].append(mapped(torch.atleast_1d, output))
         raise_kept()
@@ -65,7 +65,9 @@ def measure(
         metrics = dict(zip(averaged, means, strict=True))
         if of_all and math.isfinite(loss):
             whole = together(parts)
-            metrics |= {name: one_number(name, task.metrics[name](whole, split.targets)) for name in of_all}
+            metrics |= {
+                name: one_number(name, task.metrics[name](unshared(whole), unshared(split.targets))) for name in of_all
+            }
         measured.append((loss, {name: metrics.get(name, math.nan) for name in task.metrics}))
     return measured
 

@@ -47,6 +47,17 @@ def together(parts: Sequence[Outputs], dim: int = 0) -> Outputs:
     return tree_unflatten([torch.cat(column, dim) for column in columns], tree_flatten(parts[0])[1])
 
 
+def unshared(several: Any) -> Any:
+    """Give a dict of its own to a loss or a metric, which may take something out of it; of what is none, itself.
+
+    Example:
+        >>> outputs = {"a": torch.ones(1)}
+        >>> unshared(outputs).pop("a"), list(outputs)
+        (tensor([1.]), ['a'])
+    """
+    return dict(several) if type(several) is dict else several
+
+
 def described(outputs: Outputs) -> str:
     """Tell the shapes.
 

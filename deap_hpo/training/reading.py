@@ -63,12 +63,13 @@ def _columns(table: Any) -> str:
     return f" in {', '.join(named[:5])}{more}" if named else ""
 
 
-def as_stored(inputs: Any, stored: Inputs) -> Inputs:
+def as_stored(inputs: Any, stored: Inputs, *, normalizes: bool = True) -> Inputs:
     """Make inputs of what a network is to be given later: of the types that the data have which it was trained on.
 
     Args:
         inputs: Examples in any form that `as_tensor` takes, or several by name; tensors stay on their device.
         stored: Inputs of the data.
+        normalizes: Whether they are normalised then, by features or channels, which there have to be as many of.
 
     Raises:
         InputError: They cannot be such: another number of dimensions or features, other names, or values that are
@@ -84,27 +85,28 @@ def as_stored(inputs: Any, stored: Inputs) -> Inputs:
 pixels from 0 to 255; got torch.float32.
     """
     if not isinstance(stored, dict):
-        return _as_stored("inputs", inputs, stored)
+        return _as_stored("inputs", inputs, stored, normalizes)
     if not isinstance(inputs, Mapping) or inputs.keys() != stored.keys():
         got = list(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
         raise InputError(f"inputs must be several by name, {', '.join(stored)}; got {got}.")
-    return {name: _as_stored(f"inputs[{name!r}]", inputs[name], one) for name, one in stored.items()}
+    return {name: _as_stored(f"inputs[{name!r}]", inputs[name], one, normalizes) for name, one in stored.items()}
 
 
-def _as_stored(argument: str, inputs: Any, stored: Tensor) -> Tensor:
+def _as_stored(argument: str, inputs: Any, stored: Tensor, normalizes: bool) -> Tensor:
     given: Tensor = inputs if isinstance(inputs, Tensor) else as_tensor(argument, inputs)
-    table = stored.dim() == 2 and stored.is_floating_point()
-    if given.dim() != stored.dim() or (table and given.shape[1] != stored.shape[1]):
+    by_channel = normalizes and stored.dim() > 1 and stored.dtype in (torch.uint8, torch.float32)
+    if given.dim() != stored.dim() or (by_channel and given.shape[1] != stored.shape[1]):
         shape = ", ".join(["N", *map(str, stored.shape[1:])])
         raise InputError(f"{argument} must be a batch of examples, [{shape}]; got {list(given.shape)}.")
     if given.dtype == stored.dtype:
         return given
-    if stored.is_floating_point() and not given.is_complex():
+    pixels = given.dtype == torch.uint8 and given.dim() > 2  # which would be 255 times as large
+    if stored.is_floating_point() and not given.is_complex() and not pixels:
         return given.to(stored.dtype)
     whole = not (given.is_floating_point() or given.is_complex())
     if stored.dtype == torch.int64 and whole:
         return given.long()
-    kinds = {torch.uint8: "pixels from 0 to 255", torch.int64: "whole numbers"}
+    kinds = {torch.uint8: "pixels from 0 to 255", torch.int64: "whole numbers", torch.float32: "real numbers"}
     raise InputError(
         f"{argument} must be of the type {str(stored.dtype).removeprefix('torch.')}, as those are that the network was "
         f"trained on: {kinds.get(stored.dtype, 'true or false')}; got {given.dtype}."

@@ -14,7 +14,7 @@ from deap_hpo.training.hardware import autocast
 from deap_hpo.training.inputs import Inputs, Targets, call_arguments
 from deap_hpo.training.keyed_dropout import KeyedDropout, Undropped
 from deap_hpo.training.measures import Measure
-from deap_hpo.training.outputs import Outputs, mapped, widened
+from deap_hpo.training.outputs import Outputs, mapped, unshared, widened
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.stacked_networks import Shapes, assigned_anew, given_rates, named_views
 
@@ -107,7 +107,7 @@ class StackedForward:
         def of_one(
             weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs, targets: Targets
         ) -> tuple[Tensor, Tensors]:
-            then = lambda output: loss(output, targets)  # noqa: E731 - inside the context: a loss may drop out, too
+            then = lambda output: loss(unshared(output), unshared(targets))  # noqa: E731 - inside the context: a loss may drop out, too
             return self._run(KeyedDropout(key), weights, buffers, rates, inputs, then)
 
         return of_one
@@ -127,12 +127,9 @@ class StackedForward:
             weights: Tensor, buffers: Tensors, rates: Tensors, keys: Tensor, inputs: Inputs, targets: Targets
         ) -> tuple[Tensor, object]:
             outputs, assigned = outputs_of_all(weights, buffers, rates, keys, inputs)
-            found = torch.stack(
-                [
-                    loss(mapped(itemgetter(i), outputs), targets if shared else mapped(itemgetter(i), targets))
-                    for i, loss in enumerate(losses)
-                ]
-            )
+            given = [unshared(targets) if shared else mapped(itemgetter(i), targets) for i in range(len(losses))]
+            made = [mapped(itemgetter(i), outputs) for i in range(len(losses))]
+            found = torch.stack([loss(*one) for loss, *one in zip(losses, made, given, strict=True)])
             return found.sum(), (found, assigned)
 
         return of_all

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.stackable import HOOKS, NotStackable, obstacle
 from deap_hpo.training.state import fitting, network_tensors
@@ -42,14 +43,18 @@ def build_networks(
 
     Raises:
         NotStackable: A stack would train it otherwise.
+        InputError: Networks that optimisers are to change have parts in common.
     """
     networks: dict[Hashable, nn.Module] = {}
     built: list[nn.Module] = []
     optimizers: list[Optimizer] = []
+    freshness = Freshness()
     for i, member in enumerate(members):
         key = (repr(member.architecture), member.seed, i if task.optimizer else None)
         if key not in networks:
             networks[key] = keyed_model(partial(task.model, **member.architecture), member.seed)
+            if task.optimizer:
+                freshness.check(networks[key])
         network = networks[key].to(device) if task.optimizer else networks[key]
         hooks = _hooks(network)
         with keyed_generators(member.seed):

@@ -143,6 +143,61 @@ def test_arrays_and_tensors_are_told_apart_by_their_numbers(how: str, kind: Any)
     assert one == again != other
 
 
+COUNTING = """
+import torch
+seen, run, memo = np.zeros(3), torch.zeros(3), {}
+
+def by_index(x):
+    seen[0] += 1
+    return x
+
+def in_place(x):
+    run.add_(1)
+    return x
+
+def remembered(x):
+    memo[x] = np.ones(x)
+    return x
+
+class Base:
+    def __init__(self):
+        self.total, self.last = np.zeros(2), torch.zeros(1)
+
+    def keep(self, x):
+        self.last = torch.ones(1) * x
+
+class Counter(Base):
+    def __call__(self, x):
+        self.total[0] += 1
+        self.keep(x)
+        return x
+"""
+
+
+@pytest.mark.parametrize("name", ["by_index", "in_place", "remembered", "Counter"])
+def test_arrays_that_are_written_to_while_it_runs_are_not_what_it_is(name: str) -> None:
+    names = script(source=f"import numpy as np{COUNTING}")
+    function = names[name]() if name == "Counter" else names[name]
+    before = code_digest(function)
+    function(3)
+    assert code_digest(function) == before
+
+
+def test_modules_within_a_loss_and_mixed_containers() -> None:
+    def loss(weight: float) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, weight])))
+
+    assert code_digest(loss(1.0)) == code_digest(loss(1.0)) != code_digest(loss(2.0))
+    names: dict[str, Any] = {"__name__": "script", "state": {"a": np.ones(2), "n": 1}}
+    exec("def model(): return state", names)
+    before = code_digest(names["model"])
+    names["state"]["n"] = 2
+    assert code_digest(names["model"]) == before, "what also holds numbers may be a count"
+    assert code_digest(partial(max, np.zeros((2, 3)))) != code_digest(partial(max, np.zeros((3, 2))))
+    lazy = torch.nn.parameter.UninitializedParameter()
+    assert code_digest(partial(max, lazy)) == code_digest(partial(max, lazy))
+
+
 def test_of_arrays_without_numbers_at_hand_there_is_an_end() -> None:
     for array in (np.array([object()]), torch.ones(2, device="meta"), torch.eye(2).to_sparse(), np.zeros(0)):
         assert code_digest(partial(max, array)) == code_digest(partial(max, array))

@@ -544,8 +544,16 @@ def test_weights_from_elsewhere_have_a_mean_and_a_deviation_of_their_own(given: 
     torch.testing.assert_close(data.prepare(pixels), expected)
     assert json.loads(json.dumps(data.description))["normalize"] == [[0.1, 0.2, 0.3], [0.5, 0.25, 1.0]]
     assert data.normalizes
-    table = read_data("table", (np.ones((8, 2)), np.arange(8) % 2), normalize=(1, 0.5))
-    assert torch.equal(table.prepare(np.ones((3, 2))), torch.zeros(3, 2))  # type: ignore[arg-type]
+    table = np.ones((8, 2)), np.arange(8) % 2
+    asked = np.full((3, 2), 2.0)
+    for pair, expected in [
+        ((1, 0.5), [2.0, 2.0]),
+        ((0.0, 2.0), [1.0, 1.0]),
+        ((0, [1.0, 4.0]), [2.0, 0.5]),
+        ((torch.tensor(1.0, requires_grad=True), 1.0), [1.0, 1.0]),
+    ]:
+        got = read_data("table", table, normalize=pair).prepare(asked)
+        assert torch.equal(got, torch.tensor([expected] * 3)), pair  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from deap_hpo.training.reference import ReferenceTrainer
 
 BODY = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8))
 WEIGHTS = deepcopy(BODY.state_dict())
+ASSIGNED = deepcopy(WEIGHTS)
 FROZEN = nn.Sequential(nn.Flatten(), nn.Linear(64, 8)).requires_grad_(False)
 
 
@@ -39,6 +41,75 @@ def with_running_statistics() -> nn.Module:
     norm = nn.BatchNorm1d(8)
     norm.running_mean = BODY[2].running_mean
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), norm, nn.Linear(8, 10))
+
+
+TABLE = torch.rand(64, 8)
+
+
+def with_a_table() -> nn.Module:
+    linear = nn.Linear(64, 8, bias=False)
+    linear.weight = nn.Parameter(TABLE.T)  # another parameter each time, of the same memory
+    return nn.Sequential(nn.Flatten(), linear, nn.Linear(8, 10))
+
+
+def assigned() -> nn.Module:
+    network = nn.Sequential(deepcopy(BODY), nn.Linear(8, 10))
+    network[0].load_state_dict(ASSIGNED, assign=True)
+    return network
+
+
+class InEvaluation(nn.Module):
+    """Keeps a frozen body that is shared in evaluation, or frees it when it is trained."""
+
+    def __init__(self, frees: bool = False) -> None:
+        super().__init__()
+        self.body, self.head, self.frees = SHARED, nn.Linear(8, 10), frees
+
+    def train(self, mode: bool = True) -> InEvaluation:
+        super().train(mode)
+        self.body.eval()
+        if mode and self.frees:
+            self.body.requires_grad_(True)
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x))  # type: ignore[no-any-return]
+
+
+SHARED = deepcopy(BODY).requires_grad_(False)
+
+
+def test_what_shares_memory_is_refused_too() -> None:
+    for model in (with_a_table, assigned):
+        with pytest.raises(InputError, match=r"weight is a part of one that it made before"):
+            small_task(model).check({})
+        before = TABLE.clone()
+        trainer = ReferenceTrainer(small_task(model, digits()), device="cpu")
+        trainer({"lr": 0.1}, seed=1)
+        with pytest.raises(InputError, match=r"weight is a part of one that it made before"):
+            trainer({"lr": 0.1}, seed=1)
+        TABLE.copy_(before)
+
+
+def test_what_stays_in_evaluation_may_be_shared_and_what_is_freed_may_not() -> None:
+    small_task(InEvaluation).check({})
+    with pytest.raises(InputError, match=r"body\.1\.weight is a part of one that it made before"):
+        small_task(lambda: InEvaluation(frees=True)).check({})
+    SHARED.requires_grad_(False)
+
+
+def test_optimisers_of_a_stack_do_not_change_one_part_of_several_networks() -> None:
+    body = nn.Linear(64, 8)
+
+    def partly(pre: bool = False) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), body if pre else nn.Linear(64, 8), nn.Linear(8, 10))
+
+    task = replace(small_task(partly), optimizer=torch.optim.NAdam)
+    requests = [Request(i, {"lr": lr, "pre": True}, 1) for i, lr in enumerate([0.1, 0.2])]
+    with pytest.warns(RuntimeWarning, match="model must make a fresh network each time"):
+        got = dict(PopulationTrainer(task, device="cpu").evaluate_batch(requests))
+    assert [got[i].status for i in range(2)] == ["ok", "failed"]
+    assert "is a part of one that it made before" in got[1].error
 
 
 def test_what_is_shared_is_refused_before_a_run() -> None:
@@ -77,4 +148,5 @@ def test_networks_are_not_kept() -> None:
     for _ in range(3):
         freshness.check(nn.Linear(2, 2))
     gc.collect()
-    assert len(freshness._known) == 0
+    freshness.check(nn.Linear(2, 2))
+    assert len(freshness._known) == 2

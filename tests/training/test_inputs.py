@@ -313,7 +313,7 @@ def test_those_inputs_are_normalised_that_are_named() -> None:
 @pytest.mark.parametrize(
     ("inputs", "normalize", "message"),
     [
-        (INPUTS, ["number"], r"normalize must be True, False, or a list of names of inputs \(kinds, numbers\); got"),
+        (INPUTS, ["number"], r"normalize must be .* list of names of inputs \(kinds, numbers\); got"),
         (INPUTS, "numbers", r"normalize must be .* got 'numbers'"),
         (NUMBERS, ["numbers"], r"names of inputs, of which there are none; got \['numbers'\]"),
         (INPUTS, None, r"normalize must be .* got None"),

@@ -258,6 +258,43 @@ def test_a_model_of_transformers_is_stacked() -> None:
         assert one.metrics == pytest.approx(alone.metrics, rel=1e-4)
 
 
+def test_each_measure_gets_targets_of_its_own() -> None:
+    def taking(outputs: Any, targets: dict[str, Tensor]) -> Tensor:
+        kind = F.cross_entropy(outputs.pop("kind"), targets.pop("kind"))
+        return kind + F.mse_loss(outputs.pop("size"), targets.pop("size"))
+
+    def taken(outputs: Any, targets: dict[str, Tensor]) -> float:
+        return float((outputs.pop("kind").argmax(1) == targets.pop("kind")).float().mean())
+
+    made = task(loss=taking, metrics={"a": taken, "b": taken})
+    made.check({})
+    requests = [Request(i, {"lr": lr}, 1) for i, lr in enumerate([0.1, 0.2])]
+    got = evaluations(PopulationTrainer(made, epochs=2, device="cpu"), requests)
+    assert {one.environment["stack"] for one in got} == {2}
+    alone = [ReferenceTrainer(made, epochs=2, device="cpu").evaluate(request) for request in requests]
+    assert [one.metrics for one in got] == [pytest.approx(one.metrics) for one in alone]
+    assert isinstance(made.data.validation.targets, dict)
+    assert list(made.data.validation.targets) == ["kind", "size"]
+
+
+def test_a_check_sees_different_examples_of_all_targets() -> None:
+    def needs_both(outputs: Any, targets: dict[str, Tensor]) -> float:
+        assert len(targets["kind"].unique()) == 2, "y_true contains one label only"
+        return 0.0
+
+    for seed in range(8):
+        task((INPUTS, {"a": SIZES, "kind": KINDS, "size": SIZES}), metrics={"one": needs_both}, split_seed=seed).check(
+            {}
+        )
+
+
+def test_every_target_tells_data_apart_and_is_checked() -> None:
+    one, other = (read_data("one", (INPUTS, {"a": KINDS, "b": sizes})) for sizes in (SIZES, SIZES + 1))
+    assert one.description["sha256"] != other.description["sha256"]
+    with pytest.raises(InputError, match="classes from 0 on as targets; got -1"):
+        read_data("one", (INPUTS, {"a": KINDS, "b": KINDS - 1}))
+
+
 def test_memory_that_runs_out_halves_all_outputs_that_are_of_examples() -> None:
     def compute(rows: slice, inputs: Any) -> Any:
         if (rows.stop - rows.start) * len(inputs) > 4:

@@ -205,6 +205,11 @@ def test_a_network_is_asked_with_what_data_are_made_of(inputs: Any) -> None:
     torch.testing.assert_close(got, expected)
 
 
+def test_what_is_not_normalised_may_be_longer() -> None:
+    series = rng.normal(size=(40, 12, 1))
+    assert read_data("series", (series, CLASSES), normalize=False).prepare(series[:2, :5]).shape == (2, 5, 1)  # type: ignore[union-attr]
+
+
 def test_bytes_of_a_table_are_numbers_and_whole_numbers_tokens() -> None:
     table = read_data("table", (NUMBERS, CLASSES))
     whole = torch.arange(NUMBERS.size).reshape(NUMBERS.shape) % 9
@@ -227,6 +232,15 @@ def test_bytes_of_a_table_are_numbers_and_whole_numbers_tokens() -> None:
         (TOKENS, np.ones((2, 3)), r"inputs must be of the type int64, .* whole numbers; got torch.float32"),
         (IMAGES, IMAGES / 255, r"inputs must be of the type uint8, .* pixels from 0 to 255; got torch.float32"),
         (IMAGES, IMAGES.astype(int), r"inputs must be of the type uint8, .* got torch.int64"),
+        (IMAGES, IMAGES[:, :, :2].swapaxes(1, 2), r"inputs must be a batch of examples, \[N, 1, 4, 4\]; got"),
+        (
+            IMAGES / 255,
+            np.ones((2, 3, 4, 4)),
+            r"inputs must be a batch of examples, \[N, 1, 4, 4\]; got \[2, 3, 4, 4\]",
+        ),
+        (IMAGES / 255, IMAGES, r"inputs must be of the type float32, .* real numbers; got torch.uint8"),
+        (NUMBERS, torch.ones(2, 4, dtype=torch.complex64), r"of the type float32, .* got torch.complex64"),
+        ({"a": NUMBERS}, {"a": NUMBERS, "b": NUMBERS}, r"inputs must be several by name, a; got \['a', 'b'\]"),
         ({"a": NUMBERS}, NUMBERS, r"inputs must be several by name, a; got ndarray"),
         ({"a": NUMBERS}, {"b": NUMBERS}, r"inputs must be several by name, a; got \['b'\]"),
         ({"a": NUMBERS}, {"a": NUMBERS[0]}, r"inputs\['a'\] must be a batch of examples"),
