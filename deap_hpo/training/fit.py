@@ -86,10 +86,10 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
                 del optimizer
             step, misfit = "could not be trained", ""
             freshness = Freshness()
-            freshness.check(network)
+            freshness.check(network, tried=True)
             output = None
             del network  # what the next one shares with it, the factory holds
-            freshness.check(model(**architecture))
+            freshness.check(model(**architecture), tried=True)
         except Exception as error:
             kind = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""
             said = f"{kind}{str(error).strip().removesuffix('.')}.{_hint(data, misfit, error, output)}"

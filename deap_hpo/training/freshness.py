@@ -35,15 +35,23 @@ before. Where weights are loaded once, give each network a copy: copy.deepcopy(b
     def __reduce__(self) -> tuple[type[Freshness], tuple[()]]:
         return Freshness, ()  # what it knows is memory of this process
 
-    def check(self, network: nn.Module) -> None:
+    def check(self, network: nn.Module, *, tried: bool = False) -> None:
         """Remember a network.
+
+        Args:
+            network: The network.
+            tried: Whether it is one that is only tried: it is put into training, which may free what was frozen, or
+                leave a part in evaluation. Else it stays as it is, and running statistics beside frozen weights are
+                passed over.
 
         Raises:
             InputError: It has something in common with one from before.
         """
+        if tried:
+            network.train()
         # While there is a reference to it, no other storage gets its address.
         self._known = {address: memory for address, memory in self._known.items() if not memory.expired()}  # type: ignore[no-untyped-call]
-        changed = {name: _memory(tensor) for name, tensor in _changed_by_training(network)}
+        changed = {name: _memory(tensor) for name, tensor in _changed(network, tried)}
         for name, memory in changed.items():
             if memory.cdata in self._known:
                 raise InputError(
@@ -57,12 +65,11 @@ def _memory(tensor: Tensor) -> StorageWeakRef:
     return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
-def _changed_by_training(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    mode = network.training
-    network.train()  # which may leave a part of it in evaluation, or free what was frozen
-    tensors: list[tuple[str, Tensor]] = [(n, one) for n, one in network.named_parameters() if one.requires_grad]
+def _changed(network: nn.Module, tried: bool) -> Iterator[tuple[str, Tensor]]:
+    """Give what a training changes, by name."""
+    tensors: list[tuple[str, Tensor]] = [(name, one) for name, one in network.named_parameters() if one.requires_grad]
     for path, module in network.named_modules():
-        if isinstance(module, _NormBase) and module.training:
+        averages = isinstance(module, _NormBase) and module.training
+        if averages and (tried or any(parameter.requires_grad for parameter in module.parameters())):
             tensors += module.named_buffers(path, recurse=False)
-    network.train(mode)
     yield from ((name, one) for name, one in tensors if one.layout is torch.strided and not one.is_meta)

@@ -93,6 +93,8 @@ def test_what_shares_memory_is_refused_too() -> None:
 
 def test_what_stays_in_evaluation_may_be_shared_and_what_is_freed_may_not() -> None:
     small_task(InEvaluation).check({})
+    trainer = ReferenceTrainer(small_task(InEvaluation), device="cpu")
+    assert trainer({"lr": 0.1}, seed=1).value == trainer({"lr": 0.1}, seed=1).value
     with pytest.raises(InputError, match=r"body\.1\.weight is a part of one that it made before"):
         small_task(lambda: InEvaluation(frees=True)).check({})
     SHARED.requires_grad_(False)
