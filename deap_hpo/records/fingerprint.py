@@ -17,6 +17,7 @@ import numpy as np
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 _LIBRARIES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
 # Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
+_INTO = frozenset({"STORE_SUBSCR", "STORE_SLICE"})  # the instructions that put something into a container
 _LOOKED_AT = 2**25  # bytes at each end of an array that is larger
 _OF_LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
@@ -149,7 +150,7 @@ def _writes(function: Any) -> bool:
     if not isinstance(function, FunctionType) or function.__name__ in ("__init__", "__post_init__"):
         return False
     in_place = any(name.endswith("_") and not name.startswith("_") for name in _names(function.__code__))
-    return in_place or any(kind == "STORE_SUBSCR" for kind, _ in _stores(function.__code__))
+    return in_place or any(kind in _INTO for kind, _ in _stores(function.__code__))
 
 
 def _content(array: Any) -> list[Any]:

@@ -151,6 +151,10 @@ def by_index(x):
     seen[0] += 1
     return x
 
+def by_slice(x):
+    seen[:2] = x
+    return x
+
 def in_place(x):
     run.add_(1)
     return x
@@ -174,7 +178,7 @@ class Counter(Base):
 """
 
 
-@pytest.mark.parametrize("name", ["by_index", "in_place", "remembered", "Counter"])
+@pytest.mark.parametrize("name", ["by_index", "by_slice", "in_place", "remembered", "Counter"])
 def test_arrays_that_are_written_to_while_it_runs_are_not_what_it_is(name: str) -> None:
     names = script(source=f"import numpy as np{COUNTING}")
     function = names[name]() if name == "Counter" else names[name]
