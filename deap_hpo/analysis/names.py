@@ -32,6 +32,14 @@ def shown_by_epoch(study: Results, metric: str | None = None) -> tuple[str | Non
 
     Raises:
         InputError: No such metric was measured after each epoch.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> def objective(params, report):
+        ...     report(1, params["x"])
+        ...     return params["x"]
+        >>> shown_by_epoch(optimize(objective, {"x": Float(0.0, 1.0)}, max_evaluations=3))
+        (None, 'value', 'minimize')
     """
     of_what, direction = curves_of(study)
     if not trains_networks(study):

@@ -42,6 +42,11 @@ class Moments:
         others: Of an optimiser that has no such kinds, by the name of its class: what it keeps of each parameter
             ("state"), beside them ("more"), and among the options of its groups ("counted"); which of that is not on
             the device of the parameters ("on_host"), and which of its options were not zero ("in_use").
+
+    Example:
+        >>> moments = Moments(named={"velocity": {"weight": torch.ones(2)}})
+        >>> moments.updates, moments.named["velocity"]["weight"].shape
+        (0, torch.Size([2]))
     """
 
     updates: int = 0
@@ -94,6 +99,13 @@ def restore_moments(moments: Moments, optimizer: Optimizer, parameters: Mapping[
 
     What it has no use for is left out: Adam after SGD starts with none, and SGD without momentum forgets its velocity.
     A parameter of which something is missing starts afresh.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.zeros(2))
+        >>> optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+        >>> restore_moments(Moments(named={"velocity": {"weight": torch.ones(2)}}), optimizer, {"weight": weight})
+        >>> optimizer.state[weight]["momentum_buffer"]
+        tensor([1., 1.])
     """
     form = form_of(optimizer)
     if form is None:

@@ -86,12 +86,25 @@ def make_optimizer(
 
 
 def as_made(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Give the options of an optimiser's groups as `make_optimizer` has made it, whatever it has changed since."""
+    """Give the options of an optimiser's groups as `make_optimizer` has made it, whatever it has changed since.
+
+    Example:
+        >>> optimizer = make_optimizer(Recipe(lr=0.1), None, {}, nn.Linear(2, 1))
+        >>> optimizer.param_groups[0]["lr"] = 0.05
+        >>> as_made(optimizer)[0]["lr"]
+        0.1
+    """
     return _AS_MADE[optimizer]
 
 
 def copied(value: Any) -> Any:
-    """Copy what an optimiser keeps."""
+    """Copy what an optimiser keeps: a tensor without its history, anything else deeply.
+
+    Example:
+        >>> kept = {"steps": [1]}
+        >>> copied(kept) == kept, copied(kept)["steps"] is kept["steps"]
+        (True, False)
+    """
     return value.detach().clone() if isinstance(value, Tensor) else deepcopy(value)
 
 
@@ -131,6 +144,11 @@ def parameter_names(optimizer: Optimizer, network: nn.Module) -> list[list[str]]
 
     Raises:
         InputError: It has a parameter that is none of the network's.
+
+    Example:
+        >>> network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2, bias=False))
+        >>> parameter_names(SGD([{"params": one.parameters()} for one in network], lr=0.1), network)
+        [['0.weight', '0.bias'], ['1.weight']]
     """
     names = {parameter: name for name, parameter in network.named_parameters()}
     groups: list[list[str]] = []

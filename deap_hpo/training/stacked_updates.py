@@ -67,6 +67,21 @@ def make_updates(
         optimizers: The optimisers of these, alike in `optimizers.update_structure`.
         shapes: Names and shapes of the parameters that make up a row: first those of each group, in order.
         weights: The weights [P, D].
+
+    Example:
+        >>> from deap_hpo.training.optimizers import make_optimizer
+        >>> from deap_hpo.training.recipe import Recipe
+        >>> def updated(factory, **recipe):
+        ...     networks = [nn.Linear(1, 1, bias=False) for _ in range(2)]
+        ...     optimizers = [make_optimizer(Recipe(**recipe), factory, {}, network) for network in networks]
+        ...     weights, one = torch.zeros(2, 1), [("weight", torch.Size([1, 1]))]
+        ...     updates = make_updates(networks, optimizers, one, weights)
+        ...     updates.update(weights, torch.ones(2, 1), torch.tensor([[0.5], [0.25]]), torch.tensor(0))
+        ...     return type(updates).__name__, weights.tolist()
+        >>> updated(None, lr=0.5)
+        ('UpdatesByGroup', [[-0.5], [-0.25]])
+        >>> updated(torch.optim.Adagrad)
+        ('UpdatesByMember', [[-0.5], [-0.25]])
     """
     form = form_of(optimizers[0])
     if form is None:
@@ -90,7 +105,7 @@ class _Group:
 
 
 class UpdatesByGroup:
-    """Updates all members at once, one group of parameters after the other.
+    """Updates all members at once, one group of parameters after the other; `make_updates` has an example.
 
     Args:
         form: Which of `STACKED_OPTIMIZERS`.
@@ -160,7 +175,8 @@ class UpdatesByGroup:
 class UpdatesByMember:
     """Updates one member after the other, by an optimiser of its own whose parameters are views of its row.
 
-    It takes any optimiser that changes its parameters in place. Only gradients are computed for all members at once.
+    It takes any optimiser that changes its parameters in place. Only gradients are computed for all members at once;
+    `make_updates` has an example.
 
     Args:
         networks: The members' networks, on the device.

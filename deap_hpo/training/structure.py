@@ -67,7 +67,17 @@ def training_structure(member: Member) -> Hashable:
 
 
 def member_structure(task: Task, member: Member) -> Hashable:
-    """Say what of their networks, and of optimisers of the task's own, has to be equal for members of one stack."""
+    """Say what of their networks, and of optimisers of the task's own, has to be equal for members of one stack.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> task = Task("digits", MLP, load_digits())
+        >>> def of(**params):
+        ...     return member_structure(task, Member(0, 0, 1, params, *task.configure(params)))
+        >>> of(lr=0.1) == of(lr=0.2), of(width=8) == of(width=16)
+        (True, False)
+    """
     model = keyed_model(partial(task.model, **member.architecture), member.seed)
     own: Hashable = None
     if task.optimizer is not None:

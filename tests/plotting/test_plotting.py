@@ -71,6 +71,13 @@ def test_curves_draw_every_training_and_bring_out_the_best() -> None:
     assert drawn["best validation loss (evaluation 2)"] == [[1, 0.8], [2, 0.5]]
 
 
+@pytest.mark.parametrize("kept", [1, 2])
+def test_the_epoch_that_was_kept_has_a_star(kept: int) -> None:
+    axes = plot_intermediate_values(epochs_table(entries()), best=2, kept=kept).axes[0]
+    (star,) = (line for line in axes.lines if line.get_marker() == "*")
+    assert star.get_xydata().tolist() == [[kept, {1: 0.8, 2: 0.5}[kept]]]
+
+
 def test_the_curve_of_the_best_runs_through_all_its_ancestors() -> None:
     def part(number: int, losses: list[float], first: int = 1, start: int | None = None, **more: Any) -> Entry:
         curve = tuple(Epoch(first + i, loss, loss) for i, loss in enumerate(losses))

@@ -278,6 +278,7 @@ def test_a_study_of_a_program_says_with_what_it_was_made(tmp_path: Path) -> None
     about = dict(line.split(" = ", 1) for line in unescape(shown).splitlines())
     assert about["seed"] == "0"
     assert about["settings.evolution.population"] == "7"
+    assert about["settings.evolution.arguments"] == "{}"
     assert json.loads(about["space.x"]) == {"type": "float", "low": -2.0, "high": 3.0, "log": False}
 
 

@@ -20,6 +20,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from deap_hpo import Categorical, Float, ProcessExecutor, Task, make_trainer, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.records.entries import schedule_of
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.keyed import keyed_model, keyed_permutation
 from deap_hpo.training.models import MLP
@@ -574,8 +575,9 @@ def test_another_optimizer_is_noticed_when_a_study_goes_on(tmp_path: Any) -> Non
 
 
 def test_population_based_training_goes_on_with_what_the_optimizer_kept() -> None:
+    task = task_of(torch.optim.NAdam, Plain)
     study = optimize(
-        make_trainer(task_of(torch.optim.NAdam), device="cpu", epochs=3),
+        make_trainer(task, device="cpu", epochs=3),
         {"lr": Float(1e-3, 0.1, log=True), "momentum_decay": Float(1e-3, 0.1, log=True)},
         algorithm="pbt",
         population=4,
@@ -583,7 +585,23 @@ def test_population_based_training_goes_on_with_what_the_optimizer_kept() -> Non
         seed=1,
     )
     assert {entry.evaluation.status for entry in study.entries} == {"ok"}
-    assert any(entry.start_from is not None for entry in study.entries)
+    ended = [entry for entry in study.entries if entry.epochs == 3 and entry.start_from is not None]
+    schedules = {entry.number: schedule_of(study.entries, entry.number, study.space) for entry in ended}  # type: ignore[arg-type]
+    assert any(len({str(params) for params, _ in schedule}) > 1 for schedule in schedules.values())
+    data = task.data
+    for entry in ended:
+        network = keyed_model(Plain, entry.seed)
+        optimizer = torch.optim.NAdam(network.parameters())  # one for all epochs, whose options change
+        for epoch, (params, _) in enumerate(schedules[entry.number]):
+            optimizer.param_groups[0].update(params)
+            for batch in torch.split(keyed_permutation(64, entry.seed, epoch), 24):
+                output = network(data.prepare(data.training.inputs[batch]))  # type: ignore[index]
+                optimizer.zero_grad()
+                F.cross_entropy(output, data.training.targets[batch]).backward()  # type: ignore[index]
+                optimizer.step()
+        with torch.no_grad():
+            loss = F.cross_entropy(network(data.prepare(data.validation.inputs)), data.validation.targets)  # type: ignore[arg-type]
+        assert entry.evaluation.value == pytest.approx(loss.item(), rel=1e-5)
 
 
 def wrong_kind(network: nn.Module) -> Any:
