@@ -163,7 +163,7 @@ def _content(array: Any) -> list[Any]:
             return []
         numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     except (TypeError, ValueError, RuntimeError, NotImplementedError):
-        # It has no numbers at hand, as sparse, nested or uninitialised tensors: by their type alone they are told apart.
+        # It has no numbers at hand, as sparse, nested or uninitialised tensors: its type is all that is told.
         return []
     digest = blake2b(numbers if len(numbers) <= 2 * _LOOKED_AT else numbers[:_LOOKED_AT], digest_size=8)
     if len(numbers) > 2 * _LOOKED_AT:
