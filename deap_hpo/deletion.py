@@ -58,6 +58,8 @@ def delete_study(name: str, storage: str | Path) -> None:
             folder = run_folder(name, storage)
             for kept_in in (folder / "checkpoints", states_folder(name, storage)):
                 _delete_files(kept_in, _CHECKPOINTS)
+            for by_another_objective in folder.glob("by-*"):
+                _delete_files(by_another_objective, _WRITTEN)
             _delete_files(folder, _WRITTEN)
             with errors_named(f"record of the study {name!r}"):
                 optuna.delete_study(study_name=name, storage=backend)

@@ -14,6 +14,9 @@ from deap_hpo.evaluation import Direction
 GOALS = {"objective", "direction", "constraints"}
 """The settings that say goals; a task of one's own has these of all the settings of a task."""
 
+JUDGED_BY = "judged_by"
+"""The attribute that names the one objective of a study that is judged by another than its own."""
+
 _CONSTRAINT = re.compile(r"\s*(.+?)\s*(<=|>=)\s*(\S+)\s*")
 _SIGNS = {"<=": 1, ">=": -1}
 
@@ -182,7 +185,12 @@ def given_names(attributes: Mapping[str, Any], count: int) -> list[str]:
         (['loss'], [])
     """
     evaluator: Mapping[str, Any] = attributes.get("evaluator") or {}
-    names = evaluator.get("objective") or evaluator.get("metric") or ("loss" if "task" in evaluator else None)
+    names = (
+        attributes.get(JUDGED_BY)
+        or evaluator.get("objective")
+        or evaluator.get("metric")
+        or ("loss" if "task" in evaluator else None)
+    )
     names = [names] if isinstance(names, str) else names
     return list(names) if names and len(names) == count else []
 

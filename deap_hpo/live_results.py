@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.evaluation import Direction
@@ -13,6 +14,7 @@ from deap_hpo.search_space.space import Space
 
 if TYPE_CHECKING:
     from deap_hpo.continuation import Continuations
+    from deap_hpo.recorded import Recorded
 
 
 class LiveResults(Results):
@@ -22,6 +24,27 @@ class LiveResults(Results):
     space: Space | None
     directions: tuple[Direction, ...]
     _continuations: Continuations
+
+    def found(self) -> Recorded:
+        """Give the study as it is now, whatever it finds from here on."""
+        from deap_hpo.recorded import Recorded
+
+        return Recorded(
+            name=self.name,
+            directions=self.directions,
+            space=self.space,
+            entries=tuple(self._with_its_checkpoint(entry) for entry in self.record),
+            attributes=dict(self.attributes),
+            superseded=self.superseded,
+            evaluator=self.evaluator,
+        )
+
+    def judged_by(self, objective: str, direction: Direction | None = None) -> Recorded:
+        """Give the study, as it is now, as if another measurement had been its objective; see `Recorded.judged_by`."""
+        return self.found().judged_by(objective, direction)
+
+    def _with_its_checkpoint(self, entry: Entry) -> Entry:
+        return replace(entry, evaluation=replace(entry.evaluation, checkpoint=self._checkpoint_of(entry)))
 
     def _checkpoint_of(self, entry: Entry) -> str | None:
         noted, number = entry.evaluation.checkpoint, entry.number

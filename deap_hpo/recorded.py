@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from optuna.storages import BaseStorage
 from deap_hpo.configuration.settings import applying
 from deap_hpo.errors import InputError, nearest
 from deap_hpo.evaluation import Direction
+from deap_hpo.evaluator import Evaluator
+from deap_hpo.judging import judged_by
 from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.retries import ATTRIBUTE, Attempts
@@ -37,6 +39,7 @@ class Recorded(Results):
         attributes: What was noted about the run: seed, configuration, ...
         storage: Path or URL that it was read from.
         superseded: The evaluations that gave way when failed ones were tried again, as they were recorded.
+        evaluator: What evaluated, where that is known.
     """
 
     name: str
@@ -46,6 +49,38 @@ class Recorded(Results):
     attributes: Mapping[str, Any]
     storage: str | None = None
     superseded: tuple[Entry, ...] = ()
+    evaluator: Evaluator | None = None
+
+    def judged_by(self, objective: str, direction: Direction | None = None) -> Recorded:
+        """Give the study as if another measurement had been its only objective: of several one, or any metric.
+
+        All that is asked of it, and drawn of it, is by that one then: `best_params`, `best_model()`, `importances()`,
+        `deap_hpo.visualization.plot_slice` and the other figures. Nothing is evaluated, and the record stays as it is.
+
+        Args:
+            objective: Name of an objective or a metric (a column ``values_*`` or ``metrics_*`` of
+                `trials_dataframe`, without that), or "seconds".
+            direction: Which way is better; by default as in the study, "maximize" for a metric "accuracy", "minimize"
+                for "loss", "parameters" and "seconds".
+
+        Returns:
+            The study; objectives that it had are metrics. Evaluations in which nothing of that name was
+            measured are infinitely bad.
+
+        Raises:
+            InputError: Nothing of that name was measured, or nobody says which way is better.
+
+        Example:
+            >>> from deap_hpo import Float, optimize
+            >>> def objective(params):
+            ...     return {"loss": params["x"] ** 2, "size": 1 - params["y"]}
+            >>> space = {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}
+            >>> goals = {"metric": ["loss", "size"], "direction": ["minimize", "minimize"]}
+            >>> study = optimize(objective, space, **goals, max_evaluations=30, seed=1)
+            >>> study.importances()["hyperparameter"][0], study.judged_by("size").importances()["hyperparameter"][0]
+            ('x', 'y')
+        """
+        return replace(self, **judged_by(self, objective, direction))
 
     def config(self, advice: str = "") -> Mapping[str, Any]:
         """Give the configuration of the run, as plain data.

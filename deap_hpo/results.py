@@ -1,57 +1,33 @@
-"""What a study has found: its best evaluation, its trials as a table, its trained network."""
+"""What a study has found: its best evaluation, its front, its trials as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
-from deap_hpo.evaluator import Evaluator
 from deap_hpo.goals import given_names, names_of_objectives
 from deap_hpo.records.configurations import best_configurations
 from deap_hpo.records.entries import Entry, best_entry, params_of
-from deap_hpo.records.storage import states_folder
 from deap_hpo.search_space.space import Space
+from deap_hpo.trained_results import TrainedResults
 from deap_hpo.vocabulary import no_attribute
 from deap_hpo.wording import format_value, plural
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
-
-    from deap_hpo.training.checkpoints import CheckpointStore
-    from deap_hpo.training.trainers import Trainer
 
 
-class Results:
+class Results(TrainedResults):
     """The part of a study that is asked after a run, of a `Study` as of one on record; names are Optuna's."""
-
-    evaluator: Evaluator | None = None  # known where the study was run
-    storage: str | None = None  # known where it was read from
 
     if TYPE_CHECKING:  # attributes or properties of a study, fields of one on record
 
         @property
-        def name(self) -> str:
-            """Name of the study in its storage."""
-
-        @property
-        def space(self) -> Space | None:
-            """The search space."""
-
-        @property
         def directions(self) -> tuple[Direction, ...]:
             """Which way is better, for each objective."""
-
-        @property
-        def entries(self) -> tuple[Entry, ...]:
-            """The evaluations, by number."""
-
-        @property
-        def attributes(self) -> Mapping[str, Any]:
-            """What was noted about the run."""
 
     if not TYPE_CHECKING:  # for which it would have every attribute
 
@@ -159,99 +135,6 @@ class Results:
     def objective_names(self) -> list[str]:
         """Names of the objectives, as the evaluator says them."""
         return names_of_objectives(self.attributes, len(self.directions))
-
-    def best_model(self, trainer: Trainer | None = None) -> nn.Module:
-        """Train the best network again and give it, the second time a copy; see `model_of`.
-
-        It is your own module, and sees what it saw in training: normalised inputs, unless the task's data leave them as
-        they are. So it takes two lines to use it, the second of which normalises::
-
-            network = study.best_model()
-            outputs = network(task.data.prepare(inputs))  # inputs of the type that task.data.training has
-
-        To give it to others, with its normalisation: `deap_hpo.training.program.save_program`.
-
-        Raises:
-            InputError: No evaluation is feasible, or as for `model_of`.
-        """
-        return self.model_of(self.best, trainer)
-
-    def model_of(self, entry: Entry, trainer: Trainer | None = None) -> nn.Module:
-        """Train the network of an evaluation again, such as one of the front, and give it in evaluation mode.
-
-        On a CPU it is bit for bit the one that was evaluated (of several repeats, the first). It expects inputs that
-        `task.data.prepare` has normalised; see `best_model`.
-
-        Args:
-            entry: The evaluation.
-            trainer: What evaluated it, made as it was then (`make_trainer`), where this is another process: a record
-                holds neither network nor data. It may compute on another device.
-
-        Raises:
-            InputError: What evaluated is not a trainer of this package, is not the one given, or is not known here.
-        """
-        from deap_hpo.retraining import reference_of, retrain
-
-        return retrain(reference_of(self, trainer), entry, self.entries, self.space)[0]
-
-    def test_metrics(self, trainer: Trainer | None = None) -> dict[str, float]:
-        """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.
-
-        Args:
-            trainer: See `model_of`.
-
-        Raises:
-            InputError: There are no test examples, or as for `best_model`.
-        """
-        from deap_hpo.retraining import reference_of
-
-        trained_by = reference_of(self, trainer)
-        if trained_by.data.test is None:
-            raise InputError("test_metrics() needs test examples, and the task's data have none.")
-        loss, metrics = trained_by.measure(self.best_model(trainer), trained_by.data.test)
-        return {"loss": loss, **metrics}
-
-    def best_state(self, checkpoints: CheckpointStore | None = None) -> Any:
-        """Give what the objective saved in the best evaluation; see `state_of`.
-
-        Raises:
-            InputError: No evaluation is feasible, or as for `state_of`.
-        """
-        return self.state_of(self.best, checkpoints)
-
-    def state_of(self, entry: Entry, checkpoints: CheckpointStore | None = None) -> Any:
-        """Give what the objective handed to `checkpoint.save` in an evaluation, its tensors on the CPU.
-
-        A study keeps the states of the best evaluation (of several objectives, of the front), of its last batch, and of
-        all that an algorithm may go on from.
-
-        Args:
-            entry: The evaluation.
-            checkpoints: Where states are kept (``FolderCheckpoints(...)``); by default where `optimize` keeps them.
-
-        Raises:
-            InputError: It saved none, or what it saved is not there any more.
-        """
-        from deap_hpo.functions.checkpoint import kept_states, saved_state
-
-        folder = None if self.storage is None else states_folder(self.name, self.storage)
-        checkpoints = kept_states(checkpoints, self.evaluator, folder)
-        reference = self._checkpoint_of(entry)
-        if checkpoints is None or reference is None:
-            raise InputError(
-                f"A state can be had of an evaluation whose objective called checkpoint.save(state), and is kept where "
-                f"`checkpoints` says; evaluation {entry.number} of the study {self.name!r} has "
-                f"{'none' if reference is None else 'one elsewhere'}."
-            )
-        if reference not in checkpoints:
-            raise InputError(
-                f"The state of evaluation {entry.number} of the study {self.name!r} is not there any more. Kept are "
-                "those of the best, of the last batch, and of what an algorithm may go on from."
-            )
-        return saved_state(checkpoints, reference)
-
-    def _checkpoint_of(self, entry: Entry) -> str | None:
-        return entry.evaluation.checkpoint
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""

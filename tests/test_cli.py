@@ -135,6 +135,34 @@ def test_run_show_list_plot_resume(here: Path, monkeypatch: pytest.MonkeyPatch) 
         assert path.read_bytes() == Path("runs/small", path.name).read_bytes()
 
 
+def test_a_record_is_judged_by_any_metric(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("run", "small.toml").exit_code == 0
+    draw_after_all(monkeypatch)
+    accuracies = [entry.evaluation.metrics["accuracy"] for entry in load_study("small", "runs/studies.db").entries]
+    described = json.loads(call("show", "small", "--objective", "accuracy", "--json").output)
+    assert described["best"]["value"] == max(accuracies)
+    assert described["final"] is None, "it is of the network with the smallest loss"
+    said = call("show", "small", "--objective", "accuracy").output
+    assert "Judged by accuracy (more is better), whatever the search was for." in said
+    assert "Judged by" not in call("show", "small").output
+    worst = json.loads(call("show", "small", "--objective", "accuracy", "--direction", "minimize", "--json").output)
+    assert worst["best"]["value"] == min(accuracies)
+
+    paths = json.loads(call("plot", "small", "--objective", "accuracy", "--json").output)
+    assert {Path(path).parent for path in paths} == {Path("runs/small/by-accuracy")}
+    report = json.loads(call("report", "small", "--objective", "accuracy", "--json").output)
+    assert report == "runs/small/by-accuracy/report.html"
+    assert "Judged by accuracy (more is better)" in Path(report).read_text()
+    assert call("delete", "small", "--yes").exit_code == 0
+    assert not Path("runs/small").exists()
+
+
+def test_what_a_record_cannot_be_judged_by_is_refused(here: Path) -> None:
+    assert call("run", "small.toml").exit_code == 0
+    assert "got 'acuracy'. Did you mean 'accuracy'?" in refused("show", "small", "--objective", "acuracy")
+    assert "say which by --objective" in refused("plot", "small", "--direction", "maximize")
+
+
 def test_a_budget_without_generations_is_used_up_and_may_be_raised(here: Path) -> None:
     text = Path("small.toml").read_text()
     lines = [line for line in text.splitlines() if not line.startswith(("generations", "population", "algorithm"))]

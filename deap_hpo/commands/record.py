@@ -3,15 +3,51 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from deap_hpo.commands.exits import errors, output, reporting
 from deap_hpo.commands.options import Debug, Json, Storage
 from deap_hpo.records import DEFAULT_STORAGE
+
+if TYPE_CHECKING:
+    from deap_hpo.recorded import Recorded
+
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Judge by one of several objectives, or a metric, rather than as the search did."
+    ),
+]
+Better = Annotated[
+    Literal["minimize", "maximize"] | None,
+    typer.Option("--direction", help="Which way is better, where that is not known."),
+]
+
+
+def _load(
+    name: str, storage: str, objective: str | None, direction: Literal["minimize", "maximize"] | None
+) -> Recorded:
+    """Read a study, and judge it as asked."""
+    from deap_hpo.errors import InputError
+    from deap_hpo.recorded import load_study
+
+    if objective is None and direction is not None:
+        raise InputError(f"--direction {direction} is of an objective; say which by --objective.")
+    study = load_study(name, storage)
+    return study if objective is None else study.judged_by(objective, direction)
+
+
+def _run_folder(name: str, storage: str, objective: str | None) -> Path:
+    """Where a study's files go; of each way to judge it in a folder of their own."""
+    from deap_hpo.records.storage import run_folder
+
+    folder = run_folder(name, storage)
+    return folder if objective is None else folder / re.sub(r"[^\w.-]+", "-", f"by-{objective}")
 
 
 def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
@@ -58,16 +94,17 @@ def show(
     name: Annotated[str, typer.Argument(help="Name of the study.")],
     storage: Storage = DEFAULT_STORAGE,
     top: Annotated[int, typer.Option(min=1, help="How many of the best evaluations to list.")] = 5,
+    objective: Objective = None,
+    direction: Better = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show a study: its best hyperparameters, its generations, what failed."""
-    from deap_hpo.recorded import load_study
     from deap_hpo.reports.strict_json import strict_json
     from deap_hpo.reports.study import describe, print_study
 
     with reporting(debug):
-        recorded = load_study(name, storage)
+        recorded = _load(name, storage, objective, direction)
         if as_json:
             output.print_json(strict_json(describe(recorded)))
         else:
@@ -80,16 +117,17 @@ def plot(
     folder: Annotated[
         Path | None, typer.Option("--output", help="Folder for the figures; by default one beside the record.")
     ] = None,
+    objective: Objective = None,
+    direction: Better = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Draw a study's figures, as PNG and PDF."""
-    from deap_hpo.recorded import load_study
-    from deap_hpo.records.storage import run_folder
     from deap_hpo.reports.figures import save_figures
 
     with reporting(debug):
-        paths = [str(path) for path in save_figures(load_study(name, storage), folder or run_folder(name, storage))]
+        study = _load(name, storage, objective, direction)
+        paths = [str(path) for path in save_figures(study, folder or _run_folder(name, storage, objective))]
         if as_json:
             output.print_json(json.dumps(paths))
         else:
@@ -102,17 +140,17 @@ def report(
     path: Annotated[
         Path | None, typer.Option("--output", help="HTML file; by default one in the folder of the first study.")
     ] = None,
+    objective: Objective = None,
+    direction: Better = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
-    from deap_hpo.recorded import load_study
-    from deap_hpo.records.storage import run_folder
     from deap_hpo.reports.html import write_report
 
     with reporting(debug):
-        studies = [load_study(name, storage) for name in names]
-        written = write_report(studies, path or run_folder(names[0], storage) / "report.html")
+        studies = [_load(name, storage, objective, direction) for name in names]
+        written = write_report(studies, path or _run_folder(names[0], storage, objective) / "report.html")
         if as_json:
             output.print_json(json.dumps(str(written)))
         else:

@@ -27,7 +27,7 @@ from deap_hpo.plotting.style import to_svg
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.strict_json import json_types
-from deap_hpo.reports.study import counts_sentence, describe, failure_sentence
+from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, judging_sentence
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
 _STYLE = """
@@ -121,7 +121,8 @@ def _overview(studies: Sequence[Recorded]) -> str:
 def _study(study: Recorded, *, alone: bool) -> str:
     """One study: what came of it, figures, tables, and how to do it again."""
     parts = [] if alone else [f"<h2>{escape(study.name)}</h2>"]
-    parts.append(f"<p>{escape(counts_sentence(study))} {escape(failure_sentence(study))}</p>")
+    said = (counts_sentence(study), failure_sentence(study), judging_sentence(study))
+    parts.append(f"<p>{escape(' '.join(filter(None, said)))}</p>")
     trials = study.trials_dataframe()
     if trials.empty:
         return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])

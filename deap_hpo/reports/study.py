@@ -12,6 +12,7 @@ from deap_hpo.analysis.edges import crowded_ends, edge_sentence
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
 from deap_hpo.analysis.tables import best_trials, summary
+from deap_hpo.goals import JUDGED_BY
 from deap_hpo.recorded import Recorded
 from deap_hpo.records.entries import find_best, params_of
 from deap_hpo.reports.screen import print_table
@@ -73,6 +74,8 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     """Print a study for people: its best evaluations, its generations, its end."""
     console.print(f"[bold]{escape(recorded.name)}[/bold]  seed {recorded.attributes.get('seed')}")
     console.print(counts_sentence(recorded), markup=False)
+    if judging := judging_sentence(recorded):
+        console.print(judging, markup=False)
     console.print(failure_sentence(recorded), markup=False, end="\n" if failure_sentence(recorded) else "")
     if not recorded.entries:
         return
@@ -127,6 +130,19 @@ def print_front(recorded: Recorded, console: Console) -> None:
     console.print(f"Hypervolume by generation: {', '.join(f'{value:.4g}' for value in volume['by_generation'])}")
     reference = dict(zip(objectives, volume["reference"], strict=True))
     console.print(f"  measured from the worst feasible values, {format_params(reference)}", markup=False)
+
+
+def judging_sentence(recorded: Recorded) -> str:
+    """Say by what a study is judged where that is not what it was run for; nothing elsewhere.
+
+    Example:
+        >>> judging_sentence(Recorded("run", ("maximize",), None, (), {"judged_by": "accuracy"}))
+        'Judged by accuracy (more is better), whatever the search was for.'
+    """
+    if JUDGED_BY not in recorded.attributes:
+        return ""
+    word = "less" if recorded.directions[0] == "minimize" else "more"
+    return f"Judged by {recorded.attributes[JUDGED_BY]} ({word} is better), whatever the search was for."
 
 
 def counts_sentence(recorded: Recorded) -> str:

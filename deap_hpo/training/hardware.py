@@ -165,7 +165,9 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
     would by default let convolutions compute "fp32" in TF32, with 10 bits of mantissa, and sum gradients in an order
     that is another one each time.
 
-    Ctrl-C is put off: it would leave torch half in a transformation. What takes long calls `raise_kept` now and then.
+    Gradients are computed even where the caller has turned them off, as around the use of a network that is trained
+    for that. Ctrl-C is put off: it would leave torch half in a transformation. What takes long calls `raise_kept` now
+    and then.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
@@ -173,6 +175,8 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
     try:
         with (
             undisturbed(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
             torch.cuda.device(device) if device.type == "cuda" else nullcontext(),
             tf32(precision != "fp32") if device.type == "cuda" else nullcontext(),
             fixed_convolutions() if device.type == "cuda" else nullcontext(),

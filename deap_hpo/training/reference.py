@@ -141,7 +141,8 @@ class ReferenceTrainer(Evaluator):
     @cached_property
     def placed(self) -> Task:
         """The task with its data and losses on the trainer's device, copied there at first use."""
-        return self.task.to(self.device)
+        with torch.inference_mode(False):  # within which copies could not be trained on
+            return self.task.to(self.device)
 
     @property
     def data(self) -> Data:

@@ -174,6 +174,19 @@ def test_computing_puts_settings_back(two_threads):
     assert before == (torch.get_num_threads(), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32)
 
 
+@pytest.mark.parametrize("turned_off", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", trainers.TRAINERS)
+def test_networks_are_trained_where_the_caller_has_turned_gradients_off(name, turned_off):
+    """As in `with torch.no_grad(): outputs = study.best_model()(inputs)`, which trains first."""
+    requests = requests_of(MEMBERS[:2])
+    plain = dict(SerialExecutor().run(trainers.make_trainer(small_task(), trainer=name, device="cpu"), requests))
+    trainer = trainers.make_trainer(small_task(), trainer=name, device="cpu")
+    with turned_off():
+        done = dict(SerialExecutor().run(trainer, requests))
+        assert not torch.is_grad_enabled()
+    assert [done[i].values for i in range(2)] == [plain[i].values for i in range(2)]
+
+
 @pytest.mark.parametrize("before", [(True, False), (False, True), (False, False)])
 def test_convolutions_on_cuda_are_the_same_each_time_and_settings_are_put_back(monkeypatch, before):
     def settings():

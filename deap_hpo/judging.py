@@ -1,0 +1,72 @@
+"""A study's evaluations judged by another measurement than its objective: one of several, or any metric on record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from deap_hpo.errors import InputError, hint
+from deap_hpo.evaluation import BEST_EPOCH, Direction
+from deap_hpo.goals import JUDGED_BY, check_directions
+from deap_hpo.records.entries import Entry, worst_values
+
+if TYPE_CHECKING:
+    from deap_hpo.results import Results
+
+_SECONDS = "seconds"  # of every evaluation
+_USUAL: dict[str, Direction] = {
+    "loss": "minimize",
+    "parameters": "minimize",
+    _SECONDS: "minimize",
+    "accuracy": "maximize",
+}
+"""Which way is better, where nobody has to say it."""
+
+
+def judged_by(study: Results, objective: str, direction: Direction | None) -> dict[str, Any]:
+    """Give what of a study is another by another objective: `directions`, `entries` and `attributes`.
+
+    Args:
+        study: The study.
+        objective: See `Recorded.judged_by`.
+        direction: See there.
+
+    Raises:
+        InputError: Nothing of the name was measured, or nobody says which way is better.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> def objective(params):
+        ...     return {"loss": params["x"], "size": 2.0}
+        >>> study = optimize(objective, {"x": Float(0.0, 1.0)}, metric="loss", max_evaluations=3)
+        >>> changed = judged_by(study, "size", "minimize")
+        >>> changed["entries"][0].evaluation.value, list(changed["entries"][0].evaluation.metrics)
+        (2.0, ['loss'])
+    """
+    names = study.objective_names
+    known = dict.fromkeys([*names, *(name for entry in study.entries for name in entry.evaluation.metrics), _SECONDS])
+    known.pop(BEST_EPOCH, None)
+    if objective not in known:
+        raise InputError(f"objective must be what evaluations measured; got {objective!r}. {hint(objective, known)}")
+    direction = direction or dict(zip(names, study.directions, strict=True)).get(objective) or _USUAL.get(objective)
+    if direction is None:
+        raise InputError(f"direction must be given, 'minimize' or 'maximize': nobody has said it of {objective!r}.")
+    directions = check_directions(direction)
+    attributes = {name: value for name, value in study.attributes.items() if name != "final"}  # of another best one
+    return {
+        "directions": directions,
+        "entries": tuple(_judged(entry, names, objective, directions) for entry in study.entries),
+        "attributes": {**attributes, JUDGED_BY: objective},
+    }
+
+
+def _judged(entry: Entry, names: Sequence[str], objective: str, directions: tuple[Direction, ...]) -> Entry:
+    """The entry with one objective; the others are metrics."""
+    evaluation = entry.evaluation
+    measured = {**evaluation.metrics, **dict(zip(names, evaluation.values, strict=True))}
+    value = measured.pop(objective, evaluation.seconds if objective == _SECONDS else math.nan)
+    ended = evaluation.status in ("ok", "pruned") and not math.isnan(value)
+    values = (value,) if ended else worst_values(directions)
+    return replace(entry, evaluation=replace(evaluation, values=values, metrics=measured))

@@ -1,0 +1,130 @@
+"""A study judged by another objective than its own: everything that is asked of it is by that one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from recorded import SPACE, entries
+from sklearn.datasets import load_digits
+from torch import nn
+
+from deap_hpo import Float, Int, Study, Task, load_study, make_trainer, optimize
+from deap_hpo.errors import InputError
+from deap_hpo.recorded import Recorded
+from deap_hpo.visualization import plot_intermediate_values, plot_optimization_history, plot_slice
+
+pytestmark = pytest.mark.filterwarnings("ignore:evaluation .* failed")
+
+PLANE = {"x": Float(-1.0, 1.0), "y": Float(-1.0, 1.0)}
+
+
+def measured(params: dict[str, Any]) -> dict[str, float]:
+    if params["x"] > 0.9:
+        raise ValueError("too far")
+    return {"loss": params["x"] ** 2, "size": 1 - params["y"], "score": params["x"] + params["y"]}
+
+
+def searched(**changed: Any) -> Study:
+    goals = {"metric": ["loss", "size"], "direction": ["minimize", "minimize"], **changed}
+    return optimize(measured, PLANE, **goals, algorithm="random", max_evaluations=40, seed=1, progress=False)
+
+
+def ended(study: Study) -> list[dict[str, Any]]:
+    return [study.params_of(entry) for entry in study.entries if entry.evaluation.status == "ok"]
+
+
+def test_one_of_several_objectives_or_a_metric_decides() -> None:
+    study = searched()
+    by_size, by_score = study.judged_by("size"), study.judged_by("score", "maximize")
+    assert by_size.best_params == max(ended(study), key=lambda params: params["y"])
+    assert by_size.best_value == 1 - by_size.best_params["y"]
+    assert by_score.best_params == max(ended(study), key=lambda params: params["x"] + params["y"])
+    assert study.judged_by("score", "minimize").best_params == min(ended(study), key=lambda p: p["x"] + p["y"])
+    assert by_size.directions == ("minimize",)
+    assert by_size.objective_names == ["size"]
+    assert [study.judged_by(name).importances()["hyperparameter"][0] for name in ("loss", "size")] == ["x", "y"]
+
+
+def test_objectives_become_metrics_and_what_failed_stays_the_worst() -> None:
+    study = searched()
+    trials, judged = study.trials_dataframe(), study.judged_by("score", "maximize").trials_dataframe()
+    done = trials["status"].eq("ok")
+    assert 0 < (~done).sum() < 10
+    assert judged["status"].equals(trials["status"])
+    assert judged["value"][done].equals(trials["metrics_score"][done].rename("value"))
+    assert (judged["value"][~done] == -math.inf).all()
+    assert judged["metrics_loss"][done].equals(trials["values_loss"][done].rename("metrics_loss"))
+    assert "metrics_score" not in judged
+
+
+def test_a_study_stays_as_it_is() -> None:
+    study = searched()
+    before, view = study.trials_dataframe(), study.judged_by("size")
+    assert study.trials_dataframe().equals(before)
+    assert view.judged_by("loss").trials_dataframe()["value"].equals(before["value"])
+    assert study.objective_names == ["loss", "size"]
+
+
+def test_objectives_without_names_have_those_of_the_study() -> None:
+    study = optimize(
+        lambda params: (params["x"], params["y"]), PLANE, direction=["minimize"] * 2, max_evaluations=20, seed=1
+    )
+    assert study.judged_by("value 2").best_value == min(study.trials_dataframe()["values_1"])
+
+
+def test_figures_are_of_it() -> None:
+    study = optimize(measured, PLANE, metric="loss", algorithm="sobol", max_evaluations=30, seed=1, progress=False)
+    assert plot_optimization_history(study.judged_by("size", "minimize")).axes[0].get_ylabel() == "size"
+    assert plot_slice(study.judged_by("score", "maximize"), ["x"]).axes[0].get_ylabel() == "score"
+
+
+def test_a_record_is_judged_as_the_study_that_made_it(tmp_path: Path) -> None:
+    made = optimize(
+        measured, PLANE, metric="loss", algorithm="sobol", max_evaluations=20, seed=1, storage=f"{tmp_path}/a.db"
+    )
+    read = load_study("study", f"{tmp_path}/a.db").judged_by("size", "minimize")
+    assert read.trials_dataframe().equals(made.judged_by("size", "minimize").trials_dataframe())
+
+
+def test_networks_are_those_of_the_best_by_it() -> None:
+    def network(width: int = 8) -> nn.Module:
+        return nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+    task = Task.from_data(network, load_digits(return_X_y=True), objective=["loss", "parameters"], test=0.2)
+    space = {"lr": Float(0.01, 1.0, log=True), "width": Int(2, 32)}
+    study = optimize(make_trainer(task, epochs=1), space, algorithm="nsga-ii", population=6, generations=2, seed=1)
+    small = study.judged_by("parameters")
+    widths = [study.params_of(entry)["width"] for entry in study.entries]
+    assert small.best_model()[0].out_features == min(widths)
+    assert small.test_metrics() == study.test_metrics(entry=small.best) != study.test_metrics()
+    with torch.no_grad():
+        outputs = small.best_model()(task.data.prepare(task.data.test.inputs))
+    loss = nn.functional.cross_entropy(outputs, task.data.test.targets).item()
+    assert small.test_metrics()["loss"] == pytest.approx(loss, rel=1e-5)
+    assert plot_intermediate_values(study.judged_by("accuracy")).axes[0].get_ylabel() == "accuracy"
+
+
+def test_final_measurements_are_not_of_another_best_network() -> None:
+    study = Recorded("run", ("minimize",), SPACE, entries(), {"evaluator": {"task": "t"}, "final": {"number": 2}})
+    assert "final" not in study.judged_by("accuracy").attributes
+    assert study.judged_by("accuracy").best.number == 2, "of the others no accuracy is on record"
+    assert study.judged_by("seconds").best.number == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "direction", "said"),
+    [
+        ("sise", None, "objective must be what evaluations measured; got 'sise'. Did you mean 'size'?"),
+        ("score", None, "direction must be given, 'minimize' or 'maximize': nobody has said it of 'score'."),
+        ("score", "up", "direction must be 'minimize' or 'maximize'; got 'up'."),
+    ],
+)
+def test_what_nobody_measured_or_ranked_is_refused(name: str, direction: Any, said: str) -> None:
+    study = optimize(measured, {"x": Float(0.0, 0.5), "y": Float(0.0, 1.0)}, metric="loss", max_evaluations=5)
+    with pytest.raises(InputError) as caught:
+        study.judged_by(name, direction)
+    assert str(caught.value) == said
