@@ -132,8 +132,11 @@ class Evaluation:
 
     @property
     def trained_epochs(self) -> int:
-        """Epochs that it cost: those on its curve, and the one in which it diverged or failed."""
-        return len(self.curve) + (self.status in ("diverged", "failed"))
+        """Epochs that it cost: those on its curve, and the one in which it diverged or failed.
+
+        What has failed with metrics has failed by them, when all epochs were trained.
+        """
+        return len(self.curve) + (self.status == "diverged" or (self.status == "failed" and not self.metrics))
 
     @property
     def reason(self) -> str:

@@ -84,7 +84,7 @@ def export_best(
         "params": final.params,
         "architecture": {**config.task.arguments, **architecture},
         "recipe": {**replace(task, recipe=recipe).recipe_settings, "epochs": config.training.epochs},
-        **{part: arguments for part in ("optimizer", "loss") if (arguments := destined[part])},
+        **{part: arguments for part in ("schedule", "optimizer", "loss") if (arguments := destined[part])},
         "inputs": task.data.expected_inputs(),
         "measured": measured,
         "run": noted,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction
+from deap_hpo.evaluation import Direction, sign_of
 
 GOALS = {"objective", "direction", "constraints"}
 """The settings that say goals; a task of one's own has these of all the settings of a task."""
@@ -144,6 +144,16 @@ class Goals:
             if known is not None and name not in known:
                 raise InputError(f"{argument} must name what is measured ({', '.join(known)}); got {name!r}.")
         return cls(objectives, directions, bounds)
+
+    @property
+    def worst(self) -> tuple[float, ...]:
+        """The values of what did not end well: infinite, on the bad side of each objective.
+
+        Example:
+            >>> Goals.of(["loss", "accuracy"], ["minimize", "maximize"]).worst
+            (inf, -inf)
+        """
+        return tuple(sign_of(direction) * math.inf for direction in self.directions)
 
     def judge(self, measured: Mapping[str, float]) -> tuple[tuple[float, ...], dict[str, float], float]:
         """Give the objectives' values, the other measurements, and the violation of all constraints together."""

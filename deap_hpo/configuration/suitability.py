@@ -53,12 +53,14 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
     _warn_of_directions(task)
     middle = space.decode([0.5] * len(space))
     working = _working(task, space, middle)
+    every = {name: one.decode(0.5) for name, one in space.items()}  # those that are not in use there, too
     for name, one in space.items():
+        needed = {other: choices[0] for other, choices in space.conditions.required([name]).items()}
         for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
-            task.configure({**middle, name: value})
+            task.configure(space.conditions.in_use({**every, **needed, name: value}))
             parts = task.destinations.split({name: value})
-            if parts["loss"] or parts["optimizer"]:
-                task.check({**working, name: value})
+            if parts["loss"] or parts["optimizer"] or parts["schedule"]:
+                task.check(space.conditions.in_use({**every, **working, **needed, name: value}))
     return working
 
 
@@ -119,11 +121,11 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
     """
     reference = trainer.reference
     recipe, one = trainer.task.recipe, space.get("schedule")
-    searched = one.choices if isinstance(one, Categorical) else []
+    searched = list(map(str, one.choices)) if isinstance(one, Categorical) else []
     always = one is not None and "schedule" not in space.conditions.allowed
     for schedule in [*searched, *([] if always else [recipe.schedule])]:
         longest = _longest(space, evolution, trainer.epochs)
-        reference.added_epochs(replace(recipe, schedule=str(schedule)), None, longest)
+        reference.added_epochs(replace(recipe, schedule=schedule), None, longest)
 
 
 def _longest(space: Space, evolution: EvolutionConfig, epochs: int) -> int:

@@ -1,4 +1,4 @@
-"""Where the hyperparameters of a task go: into its recipe, to its optimiser, its network's factory, or its loss."""
+"""Where the hyperparameters of a task go: into its recipe, to its schedule, optimiser, network's factory, or loss."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from deap_hpo.errors import InputError, nearest
+from deap_hpo.training.learning_rates import FUNCTIONS, LrSchedule, arguments_of
 from deap_hpo.training.measures import Measure
 from deap_hpo.training.optimizers import OptimizerFactory
 from deap_hpo.training.recipe import LATER_FIELDS, OPTIMIZER_FIELDS, RECIPE_FIELDS
@@ -17,65 +18,81 @@ _ALSO_CALLED = {"learning_rate": "lr", "l2": "weight_decay", "wd": "weight_decay
 
 
 class Destinations:
-    """The names that a task's recipe, optimiser, factory and loss take; whoever comes first gets a hyperparameter.
+    """The names that a task's recipe, schedule, optimiser, factory and loss take; each goes to whoever has it.
+
+    Arguments of schedules that the recipe does not name may be hyperparameters, too, if nobody else has them: schedules
+    may be searched.
 
     Args:
         model: Factory of the network.
         loss: The loss; its arguments after outputs and targets are meant.
         optimizer: Factory of an optimiser of one's own, whose arguments after the network are meant; None where the
             recipe names one.
+        schedule: The recipe's schedule of the learning rate.
 
     Example:
         >>> from torch.nn.functional import cross_entropy
         >>> from deap_hpo.training.models import MLP
         >>> Destinations(MLP, cross_entropy).split({"lr": 0.1, "width": 32, "label_smoothing": 0.05})
-        {'recipe': {'lr': 0.1}, 'optimizer': {}, 'model': {'width': 32}, 'loss': {'label_smoothing': 0.05}}
+        {'recipe': {'lr': 0.1}, 'schedule': {}, 'optimizer': {}, 'model': {'width': 32}, 'loss': {'label_smoothing': \
+0.05}}
     """
 
     def __init__(
-        self, model: Callable[..., nn.Module], loss: Measure, optimizer: OptimizerFactory | None = None
+        self,
+        model: Callable[..., nn.Module],
+        loss: Measure,
+        optimizer: OptimizerFactory | None = None,
+        schedule: str | LrSchedule = "constant",
     ) -> None:
         self._recipe = RECIPE_FIELDS if optimizer is None else RECIPE_FIELDS - OPTIMIZER_FIELDS
         self._has_own = optimizer is not None
+        self._has_own_schedule = callable(schedule)
         self._optimizer = frozenset[str]() if optimizer is None else keywords(optimizer, after=1)
         self._model = inspect.signature(model).parameters
         self._any = any(argument.kind is argument.VAR_KEYWORD for argument in self._model.values())
         self._loss = keywords(loss, after=2) - self._model.keys() if not self._any else frozenset[str]()
+        own = schedule if callable(schedule) else FUNCTIONS.get(schedule)
+        self._schedule = frozenset[str]() if own is None else arguments_of(own)
+        if not self._any:
+            others = frozenset[str]().union(*map(arguments_of, FUNCTIONS.values()))
+            self._schedule |= others - self._recipe - self._optimizer - self._model.keys() - self._loss
 
     def split(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Give hyperparameters by where they go: "recipe", "optimizer", "model" or "loss"."""
-        parts: dict[str, dict[str, Any]] = {"recipe": {}, "optimizer": {}, "model": {}, "loss": {}}
+        """Give hyperparameters by where they go: "recipe", "schedule", "optimizer", "model" or "loss"."""
+        parts: dict[str, dict[str, Any]] = {"recipe": {}, "schedule": {}, "optimizer": {}, "model": {}, "loss": {}}
         for name, value in params.items():
             parts[self._of(name)][name] = value
         return parts
 
     def _of(self, name: str) -> str:
-        for part, names in (("recipe", self._recipe), ("optimizer", self._optimizer), ("loss", self._loss)):
-            if name in names:
-                return part
-        return "model"
+        taken = {"recipe": self._recipe, "schedule": self._schedule, "optimizer": self._optimizer, "loss": self._loss}
+        return next((part for part, names in taken.items() if name in names), "model")
 
     def check(self, names: Iterable[str]) -> None:
         """Refuse hyperparameters that have nowhere to go, or two places.
 
         Raises:
-            InputError: Nobody has an argument of this name; or both the recipe and the loss have, or the optimiser
-                and another; or the recipe has what was once an argument of the factory.
+            InputError: Nobody has an argument of this name; or both the recipe and the loss have, or the schedule or
+                the optimiser and another; or the recipe has what was once an argument of the factory.
         """
         # A factory was given what is a setting now: it is not to be without it in silence, in a record that goes on.
-        both = dict.fromkeys(LATER_FIELDS.keys() & self._recipe & self._model.keys(), ("a training setting", "model"))
-        both |= dict.fromkeys(self._recipe & self._loss, ("a training setting", "loss"))
-        both |= dict.fromkeys(self._recipe & self._optimizer, ("a training setting", "optimizer"))
-        both |= dict.fromkeys(self._optimizer & self._model.keys(), ("an argument of the optimizer", "model"))
-        both |= dict.fromkeys(self._optimizer & self._loss, ("an argument of the optimizer", "loss"))
+        setting, arguments = "a training setting", {"optimizer": self._optimizer, "schedule": self._schedule}
+        both = dict.fromkeys(LATER_FIELDS.keys() & self._recipe & self._model.keys(), (setting, "model"))
+        both |= dict.fromkeys(self._recipe & self._loss, (setting, "loss"))
+        both |= dict.fromkeys(self._optimizer & self._schedule, ("an argument of the optimizer", "schedule"))
+        for one, taken in arguments.items():
+            both |= dict.fromkeys(self._recipe & taken, (setting, one))
+            both |= dict.fromkeys(taken & self._model.keys(), (f"an argument of the {one}", "model"))
+            both |= dict.fromkeys(taken & self._loss, (f"an argument of the {one}", "loss"))
         for name in names:
             if name in both:
-                one, other = both[name]
+                first, other = both[name]
                 raise InputError(
-                    f"hyperparameter {name!r} is {one} and an argument of the {other}; give that of the {other} "
+                    f"hyperparameter {name!r} is {first} and an argument of the {other}; give that of the {other} "
                     "another name."
                 )
-            if name not in self._recipe | self._optimizer | self._model.keys() | self._loss and not self._any:
+            if self._of(name) == "model" and name not in self._model and not self._any:
                 raise InputError(self._unknown(name))
 
     def _unknown(self, name: str) -> str:
@@ -84,7 +101,8 @@ class Destinations:
 
         own = "it takes none by name"
         optimizer = f" or of the optimizer ({', '.join(sorted(self._optimizer)) or own})" if self._has_own else ""
-        known = self._recipe.union(self._optimizer, self._model, self._loss)
+        schedule = f" or of the schedule ({', '.join(sorted(self._schedule))})" if self._has_own_schedule else ""
+        known = self._recipe.union(self._schedule, self._optimizer, self._model, self._loss)
         near = _ALSO_CALLED.get(name.lower())
         near = near if near in known else nearest(name, known)
         hint = f" Did you mean {near!r}?" if near else ""
@@ -94,8 +112,8 @@ class Destinations:
             hint = " Epochs are the trainer's, make_trainer(epochs=...); hyperband and its kin vary them."
         return (
             f"hyperparameter {name!r} must be a training setting ({', '.join(sorted(self._recipe))}) or an argument of "
-            f"the model ({names(self._model)}){optimizer} or of the loss ({names(sorted(self._loss))}); it is neither."
-            f"{hint}"
+            f"the model ({names(self._model)}){schedule}{optimizer} or of the loss ({names(sorted(self._loss))}); it "
+            f"is neither.{hint}"
         )
 
 

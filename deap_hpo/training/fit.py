@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ def check_fit(
     architecture: Mapping[str, Any],
     data: Data,
     measures: Mapping[str, Measure],
-    loss_arguments: Mapping[str, Any] | None = None,
+    loss_arguments: Mapping[str, Any] = MappingProxyType({}),
     optimizer_of: Callable[[nn.Module], Any] | None = None,
 ) -> None:
     """Build a network, and measure it on two examples.
@@ -79,9 +80,10 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             if optimizer_of is not None:
                 step, misfit = "could not be trained by its optimizer", ""
                 optimizer = optimizer_of(network)
+                network.train()  # in which it may be another function
                 with torch.enable_grad():
                     output = widened(call(network, data.normalized(examples.inputs)))
-                    measures["loss"](output, examples.targets).backward()
+                    measures["loss"](output, examples.targets, **loss_arguments).backward()
                 optimizer.step()
                 del optimizer
             step, misfit = "could not be trained", ""

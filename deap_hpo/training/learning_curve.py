@@ -68,8 +68,7 @@ class LearningCurve:
         """
         curve = tuple(self._epochs)
         if not self.finished:
-            worst = (math.inf,) * len(self._goals.objectives)
-            return Evaluation(worst, "diverged", curve, seconds=seconds, environment=environment)
+            return Evaluation(self._goals.worst, "diverged", curve, seconds=seconds, environment=environment)
         kept = self._kept
         measured = {**kept.metrics, "loss": kept.validation_loss, "parameters": float(parameters)}
         if self._keep_best:

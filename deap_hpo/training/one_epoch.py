@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ def train_epoch(
     epoch: int,
     first_step: int,
     epochs: int,
+    losses: Sequence[float] = (),
 ) -> float:
     """Train a network on every batch of an epoch.
 
@@ -47,6 +48,7 @@ def train_epoch(
         epoch: Epochs trained so far, from 0.
         first_step: Steps trained so far.
         epochs: Length of the learning rate's schedule.
+        losses: Validation losses after each epoch so far.
 
     Returns:
         The mean loss per example, or the first non-finite loss met, where it ends.
@@ -71,8 +73,8 @@ def train_epoch(
     interval = _STEPS_BETWEEN_CHECKS.get(device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
     total = torch.zeros((), device=device, dtype=torch.float64)
     model.train()
-    for i, batch in enumerate(batches):
-        factor = recipe.lr_factor(epoch * len(batches) + i, len(batches), epochs)
+    factors = recipe.lr_factors(epoch, len(batches), epochs, losses)
+    for i, (batch, factor) in enumerate(zip(batches, factors, strict=True)):
         for group in optimizer.param_groups:
             group["lr"] = group[BASE_RATE] * factor
         examples = training[batch]

@@ -78,7 +78,7 @@ def make_optimizer(
         optimizer = factory(network.parameters() if _is_class(factory) else network, **arguments)
         _check(optimizer, network)
     for group in optimizer.param_groups:
-        group.setdefault(BASE_RATE, group["lr"])
+        group[BASE_RATE] = group["lr"]
     _AS_MADE[optimizer] = [
         {name: copied(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
     ]
@@ -135,6 +135,11 @@ def _check(optimizer: Any, network: nn.Module) -> None:
         raise InputError("optimizer must have parameters that are trained; it has none but frozen ones.")
     if len(set(names)) < len(names):
         raise InputError("optimizer must have each parameter once; it has one of them twice.")
+    if any(BASE_RATE in group for group in optimizer.param_groups):
+        raise InputError(
+            "optimizer must have no scheduler: those of torch change learning rates as they are made, and would not be "
+            "stepped. The recipe has the schedule instead, as in Recipe(schedule=lambda step, steps: 1 - step / steps)."
+        )
     if any(group.get("lr") is None for group in optimizer.param_groups):
         raise InputError(f"optimizer must have a learning rate, lr, in each group of parameters; {kind} has none.")
 

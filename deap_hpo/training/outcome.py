@@ -99,20 +99,22 @@ def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
         return None
     measured = {"parameters": float(task.count_parameters(params))}
     violation = goals.violation(measured)
-    worst = (math.inf,) * len(goals.objectives)
-    return Evaluation(worst, "infeasible", metrics=measured, violation=violation) if violation > 0 else None
+    return Evaluation(goals.worst, "infeasible", metrics=measured, violation=violation) if violation > 0 else None
 
 
 def judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:
     """Give an evaluation with the values, metrics and violation that goals make of what was measured.
 
-    Where a value is not finite it has "diverged" in its last epoch: a metric of a user's own may be 0 / 0.
+    Where an objective is not finite, although losses were, it has "failed": a metric of the user's own may be 0 / 0.
     """
     values, metrics, violation = goals.judge({**measured, "seconds": seconds})
     metrics.pop("seconds", None)  # an evaluation has them in any case
-    if not all(map(math.isfinite, values)):
-        worst = (math.inf,) * len(values)
-        return replace(evaluation, values=worst, status="diverged", curve=evaluation.curve[:-1], seconds=seconds)
+    for name, value in zip(goals.objectives, values, strict=True):
+        if not math.isfinite(value):
+            error = f"ValueError: the objective {name!r} was {value} although the training ended well"
+            return replace(
+                evaluation, values=goals.worst, status="failed", metrics=metrics, seconds=seconds, error=error
+            )
     return replace(evaluation, values=values, metrics=metrics, seconds=seconds, violation=violation)
 
 
@@ -149,7 +151,7 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
         for evaluation in evaluations:
             if evaluation.status == status:
                 shortest = zip(*(one.curve for one in evaluations), strict=False)
-                return replace(evaluation, curve=tuple(map(_mean_epoch, shortest)), metrics={}, seconds=seconds)
+                return replace(evaluation, curve=tuple(map(_mean_epoch, shortest)), seconds=seconds)
     longest = max(len(one.curve) for one in evaluations)
     curve = tuple(map(_mean_epoch, zip(*(_prolonged(one.curve, longest) for one in evaluations), strict=True)))
     columns = {name: [one[name] for one in measured] for name in measured[0] if name != "seconds"}

@@ -280,6 +280,8 @@ class PopulationTrainer(BatchEvaluator):
                 finite = [one for one in measured if math.isfinite(one[0])]
                 for member, training_loss, (loss, metrics) in zip(stack.members, stack.losses, finite, strict=True):
                     curves[member].add(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
+                for known, (loss, _) in zip(stack.validation_losses, finite, strict=True):
+                    known.append(loss)
                 if epoch + 1 < epochs.stop:
                     decided += stack.drop([not curves[member].finished for member in stack.members])
                 for member in decided:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from deap_hpo.checks import check_integer, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.search_space.scales import plain
+from deap_hpo.training.learning_rates import FUNCTIONS, LrSchedule, arguments_of, factors, name_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Recipe:
         eps: Term that keeps the denominator of Adam and RMSprop from zero, >= 0.
         batch_size: Examples per training step, >= 1; the last batch of an epoch may be smaller.
         schedule: "constant", "step" (times `gamma` every `step_size` epochs), "cosine" or "linear" (either to zero
-            after the last step).
+            after the last step); "one_cycle", "plateau", "warmup_linear" or "warmup_cosine", whose arguments may be
+            hyperparameters (see `deap_hpo.training.learning_rates`); or a function (step, steps, ...) of the user's
+            own, which gives what the learning rate is multiplied by; see `LrSchedule` there.
         gamma: Factor of the step schedule, >= 0.
         step_size: Epochs between two factors of the step schedule, >= 1.
         warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.
@@ -61,16 +65,19 @@ class Recipe:
     alpha: float = 0.99
     eps: float = 1e-8
     batch_size: int = 64
-    schedule: str = "constant"
+    schedule: str | LrSchedule = "constant"
     gamma: float = 0.7
     step_size: int = 1
     warmup: float = 0.0
     max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for name, table in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(self, name) not in table:
-                raise InputError(f"{name} must be one of {', '.join(sorted(table))}; got {getattr(self, name)!r}.")
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"optimizer must be one of {', '.join(sorted(OPTIMIZERS))}; got {self.optimizer!r}.")
+        if not callable(self.schedule) and self.schedule not in _SCHEDULE_NAMES:
+            raise InputError(
+                f"schedule must be one of {', '.join(sorted(_SCHEDULE_NAMES))}, or a function; got {self.schedule!r}."
+            )
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if not _is_within(value, low, high):
@@ -83,7 +90,7 @@ class Recipe:
             raise InputError(f"max_grad_norm must be a finite number above 0, or None; got {bound!r}.")
         for name in ("batch_size", "step_size"):
             check_integer(name, getattr(self, name), 1)
-        for name, value in asdict(self).items():
+        for name, value in self._values().items():
             object.__setattr__(self, name, plain(value))  # numpy's numbers cannot be put on record
 
     @property
@@ -95,23 +102,70 @@ class Recipe:
             (False, 1.0)
         """
         unset = {name for name, default in LATER_FIELDS.items() if getattr(self, name) == default}
-        return {name: value for name, value in asdict(self).items() if name not in unset}
+        named = {**self._values(), "schedule": name_of(self.schedule)}
+        return {name: value for name, value in named.items() if name not in unset}
 
-    def lr_factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        """Give what the learning rate is multiplied by at a step.
+    def _values(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
-        Args:
-            step: Steps trained so far, from 0.
-            steps_per_epoch: Training steps in an epoch.
-            epochs: Length of the whole schedule in epochs (used by "cosine" and "linear").
+    @property
+    def ends(self) -> bool:
+        """Whether the schedule ends near zero, beyond which there is nothing to train."""
+        return name_of(self.schedule) in _ENDING
+
+    def with_schedule_arguments(self, arguments: Mapping[str, Any]) -> Recipe:
+        """Give the recipe whose schedule has hyperparameters as its arguments.
+
+        Raises:
+            InputError: The schedule has no such argument.
 
         Example:
-            >>> [round(Recipe(schedule="step", gamma=0.7).lr_factor(step, 10, 3), 2) for step in (0, 9, 10, 20)]
-            [1.0, 1.0, 0.7, 0.49]
+            >>> recipe = Recipe(schedule="one_cycle").with_schedule_arguments({"div_factor": 10.0})
+            >>> round(recipe.lr_factors(0, 5, epochs=2)[0], 3)
+            0.1
         """
-        factor = SCHEDULES[self.schedule](self, step, steps_per_epoch, epochs)
+        if not arguments:
+            return self
+        function = self._function
+        for name in arguments:
+            if function is None or name not in arguments_of(function):
+                raise InputError(
+                    f"hyperparameter {name!r} must be an argument of the schedule, {name_of(self.schedule)}, which has "
+                    "none of that name; where schedules are searched, make it conditional on one that has it."
+                )
+        return replace(self, schedule=partial(function, **arguments) if function else self.schedule)
+
+    @property
+    def _function(self) -> LrSchedule | None:
+        return self.schedule if callable(self.schedule) else FUNCTIONS.get(self.schedule)
+
+    def lr_factors(self, epoch: int, steps_per_epoch: int, epochs: int, losses: Sequence[float] = ()) -> list[float]:
+        """Give what the learning rate is multiplied by at each step of an epoch.
+
+        Args:
+            epoch: Epochs trained so far, from 0.
+            steps_per_epoch: Training steps in an epoch.
+            epochs: Length of the whole schedule in epochs.
+            losses: Validation losses after each epoch so far, which some schedules go by.
+
+        Raises:
+            InputError: A function of the user's own gives none.
+
+        Example:
+            >>> recipe = Recipe(schedule="step", gamma=0.7)
+            >>> [[round(factor, 2) for factor in recipe.lr_factors(epoch, 2, epochs=3)] for epoch in range(3)]
+            [[1.0, 1.0], [0.7, 0.7], [0.49, 0.49]]
+        """
+        within = range(epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch)
+        if self._function is None:
+            factor = SCHEDULES[str(self.schedule)]
+            found = [factor(self, step, steps_per_epoch, epochs) for step in within]
+        else:
+            found = factors(self._function, within, steps_per_epoch * epochs, losses)
         ramp = self.warmup * steps_per_epoch
-        return factor * min(1.0, (step + 1) / ramp) if ramp > 0 else factor
+        return (
+            [one * min(1.0, (step + 1) / ramp) for step, one in zip(within, found, strict=True)] if ramp > 0 else found
+        )
 
 
 _UNBOUNDED = sys.float_info.max
@@ -188,8 +242,8 @@ SCHEDULES: dict[str, Callable[[Recipe, int, int, int], float]] = {
     "linear": _linear,
     "constant": _constant,
 }
-ENDING_SCHEDULES = frozenset({"cosine", "linear"})
-"""Schedules that end at zero, beyond which there is nothing to train."""
+_SCHEDULE_NAMES = SCHEDULES.keys() | FUNCTIONS.keys()
+_ENDING = frozenset({"cosine", "linear", "one_cycle", "warmup_linear", "warmup_cosine"})
 RECIPE_FIELDS = frozenset(field.name for field in fields(Recipe))
 OPTIMIZER_FIELDS = frozenset(
     {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "beta1", "beta2", "alpha", "eps"}

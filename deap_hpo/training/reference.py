@@ -56,10 +56,9 @@ class ReferenceTrainer(Evaluator):
     """Trains the network of a task with given hyperparameters; the objective is its validation loss after that.
 
     Where the task names other objectives, those are the values. A network that breaks the task's constraints by its
-    number of parameters is not trained.
-
-    The result is a function of (hyperparameters, seed, epochs): on a CPU bit for bit, whatever else runs.
-    A training whose loss stops being finite ends there, with status "diverged" and the value ``inf``.
+    number of parameters is not trained. The result is a function of (hyperparameters, seed, epochs): on a CPU bit for
+    bit, whatever else runs. A training whose loss stops being finite ends there, with status "diverged" and the worst
+    value, ``inf`` or ``-inf``.
 
     Args:
         task: What to train.
@@ -161,8 +160,7 @@ class ReferenceTrainer(Evaluator):
         start = training_clock()
         if refused := infeasible(self.task, request.params):
             return refused
-        seeds = repeat_seeds(request.seed, self.repeats)
-        starts = zip(self.start_states(request), seeds, strict=True)
+        starts = zip(self.start_states(request), repeat_seeds(request.seed, self.repeats), strict=True)
         done = [self.train_on(state, request.params, seed, request.epochs) for state, seed in starts]
         evaluation = combine([one[1] for one in done], perf_counter() - start, self.task.goals)
         return self.with_checkpoint(request, evaluation, [one[2] for one in done])
@@ -222,7 +220,7 @@ class ReferenceTrainer(Evaluator):
         start = training_clock()
         recipe, architecture = self.task.configure(params)
         added = self.added_epochs(recipe, state, epochs)
-        steps = state.steps if state else 0
+        steps, losses = (state.steps, [*state.losses]) if state else (0, [])
         curve, kept = self.new_curve(len(added)), {}
         task = with_own_measures(self.placed)
         with computing(self.device, self.precision):
@@ -244,6 +242,7 @@ class ReferenceTrainer(Evaluator):
                         epoch=epoch,
                         first_step=steps,
                         epochs=self.epochs,
+                        losses=losses,
                     )
                     steps += math.ceil(len(self.data.training) / recipe.batch_size)
                     if not math.isfinite(loss):
@@ -251,12 +250,13 @@ class ReferenceTrainer(Evaluator):
                     validation_loss, metrics = self._measured(task, model, self.data.validation)
                 if not math.isfinite(validation_loss):
                     break
+                losses.append(validation_loss)
                 measured = Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start)
                 if curve.add(measured) and self.keep_best:
                     kept = copied_tensors(model)
                 if curve.finished:
                     break
-        ended = capture(model, optimizer, epoch + 1, steps)
+        ended = capture(model, optimizer, epoch + 1, steps, losses)
         put_back(model, kept if curve.finished else {})
         about = environment(self.device, self.precision)
         return model, curve.evaluation(trainable_parameters(model), perf_counter() - start, about), ended
@@ -276,7 +276,7 @@ class ReferenceTrainer(Evaluator):
         """Give the epochs that a training adds to a state; see `state.added_epochs`."""
         if self.whole_trainings and (state is not None or epochs not in (None, self.epochs)):
             raise InputError("keep_best and patience are for whole trainings; this one is a part.")
-        return added_epochs(state, epochs, self.epochs, recipe.schedule)
+        return added_epochs(state, epochs, self.epochs, recipe)
 
     def loss(self, model: nn.Module, examples: Split, loss: Measure | None = None) -> Tensor:
         """Give a network's loss on stored examples, as a training step differentiates it; by default the task's."""

@@ -52,6 +52,7 @@ class Stack:
     Attributes:
         members: The members that are still trained, aligned with the first dimension of all tensors.
         losses: Mean training loss of each member in the last epoch.
+        validation_losses: Those of each member after each epoch, as far as they were told to the stack.
         parameters: Trainable parameters of each.
 
     Raises:
@@ -68,6 +69,7 @@ class Stack:
         self.task, self.data, self.epochs, self.precision = with_own_measures(task), data, epochs, precision
         self.members = list(members)
         self.losses = [math.nan] * len(members)
+        self.validation_losses = [[*member.state.losses] if member.state else [] for member in members]
         self._judges = [with_own_measures(task) for _ in members]  # by which each is measured
         self._losses = [task.loss_arguments(member.params) for member in members]  # and how each is trained
         self.device = data.training.device
@@ -119,7 +121,8 @@ class Stack:
         for i in range(len(self.members)):
             buffers = {name: tensor[i] for name, tensor in self.buffers.items()}
             weights = {**named_views(self.weights[i], self.shapes), **buffers}
-            states.append(TrainingState(epochs, steps, weights, self.updates.moments(i, steps)))
+            losses = tuple(self.validation_losses[i])
+            states.append(TrainingState(epochs, steps, weights, self.updates.moments(i, steps), losses))
         return states
 
     def _advance(self, order: Tensor, rates: Tensor) -> None:
@@ -190,7 +193,13 @@ class Stack:
         self.network.train()
         self._unchanged.check()
         tables = epoch_tables(
-            self.members, self.updates.rates, self.shared, len(self.data.training), epoch, self.epochs
+            self.members,
+            self.updates.rates,
+            self.validation_losses,
+            shared=self.shared,
+            size=len(self.data.training),
+            epoch=epoch,
+            epochs=self.epochs,
         )
         types = torch.int64, self.weights.dtype, torch.int64, self.weights.dtype
         plan = [table.contiguous().to(self.device, one) for table, one in zip(tables, types, strict=True)]
@@ -213,6 +222,7 @@ class Stack:
         self.members = [self.members[i] for i in kept]
         self.weights, self.totals = self.weights[index], self.totals[index]
         self.losses, self._judges = [self.losses[i] for i in kept], [self._judges[i] for i in kept]
+        self.validation_losses = [self.validation_losses[i] for i in kept]
         self._losses = [self._losses[i] for i in kept]
         self.buffers = {name: tensor[index] for name, tensor in self.buffers.items()}
         self.dropout_rates = {name: tensor[index] for name, tensor in self.dropout_rates.items()}

@@ -12,13 +12,20 @@ from deap_hpo.training.structure import Member
 
 
 def epoch_tables(
-    members: Sequence[Member], rates: Sequence[Sequence[float]], shared: bool, size: int, epoch: int, epochs: int
+    members: Sequence[Member],
+    rates: Sequence[Sequence[float]],
+    losses: Sequence[Sequence[float]],
+    shared: bool,
+    size: int,
+    epoch: int,
+    epochs: int,
 ) -> list[Tensor]:
     """Lay out an epoch.
 
     Args:
         members: Members of one batch size B, P of them.
         rates: Their learning rates before any schedule, of each group of parameters.
+        losses: Their validation losses after each epoch so far.
         shared: Whether they have one seed, and so the same batches.
         size: Training examples.
         epoch: Epochs trained so far, from 0.
@@ -37,8 +44,7 @@ def epoch_tables(
     if shared:
         order, last_order = order[:, 0], last_order[:, 0]
     factors = [
-        [[member.recipe.lr_factor(step, steps, epochs)] for member in members]
-        for step in range(epoch * steps, (epoch + 1) * steps)
+        member.recipe.lr_factors(epoch, steps, epochs, known) for member, known in zip(members, losses, strict=True)
     ]
-    table = torch.tensor(factors, dtype=torch.float64) * torch.tensor(rates, dtype=torch.float64)
+    table = torch.tensor(factors, dtype=torch.float64).T.unsqueeze(2) * torch.tensor(rates, dtype=torch.float64)
     return [order, table[:full], last_order, table[full:]]

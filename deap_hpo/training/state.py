@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 from deap_hpo.errors import InputError
 from deap_hpo.training.moments import Moments, capture_moments, restore_moments
 from deap_hpo.training.nested import flattened, rebuilt
-from deap_hpo.training.recipe import ENDING_SCHEDULES
+from deap_hpo.training.recipe import Recipe
 
 _COUNTERS = "counters"
 _COUNTS = "updates"
 _OTHERS = "optimizer"
+_LOSSES = "losses"
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class TrainingState:
         steps: Training steps so far.
         weights: Parameters and buffers of the network, by name.
         moments: What the optimiser keeps.
+        losses: Validation losses after each epoch.
     """
 
     epochs: int
     steps: int
     weights: Mapping[str, Tensor]
     moments: Moments = field(default_factory=Moments)
+    losses: tuple[float, ...] = ()
 
 
 def trainable_parameters(model: nn.Module) -> int:
@@ -49,26 +52,27 @@ def trainable_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def added_epochs(state: TrainingState | None, total: int | None, length: int, schedule: str) -> range:
+def added_epochs(state: TrainingState | None, total: int | None, length: int, recipe: Recipe) -> range:
     """Give the epochs, from 0, that a training adds to a state.
 
     Args:
         state: Where it goes on from; None for its beginning.
         total: Epochs trained at the end; None for the length of the schedule.
         length: Epochs over which the schedule of the learning rate is laid out.
-        schedule: Its name.
+        recipe: Has the schedule.
 
     Raises:
         InputError: There is none to add, or the schedule ends before.
 
     Example:
-        >>> added_epochs(None, 3, length=5, schedule="cosine")
+        >>> added_epochs(None, 3, length=5, recipe=Recipe(schedule="cosine"))
         range(0, 3)
     """
     trained, total = state.epochs if state else 0, length if total is None else total
     if total <= trained:
         raise InputError(f"epochs must be more than the {trained} trained before; got {total}.")
-    if total > length and schedule in ENDING_SCHEDULES:
+    if total > length and recipe.ends:
+        schedule = recipe.settings["schedule"]
         raise InputError(
             f"epochs must be at most {length}, where the trainer's {schedule} schedule ends; got {total}. "
             "Give the trainer (training.epochs) the epochs of the longest training."
@@ -95,10 +99,12 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             own[name].copy_(tensor)
 
 
-def capture(model: nn.Module, optimizer: Optimizer, epochs: int, steps: int) -> TrainingState:
+def capture(
+    model: nn.Module, optimizer: Optimizer, epochs: int, steps: int, losses: Sequence[float] = ()
+) -> TrainingState:
     """Copy the state of a training."""
     moments = capture_moments(optimizer, dict(model.named_parameters()))
-    return TrainingState(epochs, steps, copied_tensors(model), moments)
+    return TrainingState(epochs, steps, copied_tensors(model), moments, tuple(losses))
 
 
 @torch.no_grad()
@@ -134,6 +140,7 @@ def pack(states: Sequence[TrainingState]) -> dict[str, Tensor]:
     for i, state in enumerate(states):
         kept = state.moments
         tensors[f"{i}/{_COUNTERS}"] = torch.tensor([state.epochs, state.steps, kept.updates])
+        tensors[f"{i}/{_LOSSES}"] = torch.tensor(state.losses, dtype=torch.float64)
         counts = {name: torch.tensor(count) for name, count in kept.counts.items()}
         for kind, named in {"weights": state.weights, **kept.named, _COUNTS: counts}.items():
             tensors |= {f"{i}/{kind}/{name}": tensor for name, tensor in named.items()}
@@ -160,6 +167,7 @@ def unpack(tensors: Mapping[str, Tensor]) -> list[TrainingState]:
         epochs, steps, updates = named.pop(_COUNTERS)[""].tolist()
         counts = {name: int(count) for name, count in named.pop(_COUNTS, {}).items()}
         others = rebuilt(f"{position}/{_OTHERS}", tensors) if named.pop(_OTHERS, None) else {}
+        losses = named.pop(_LOSSES, {"": torch.tensor(())})[""].tolist()  # of before they were kept: none
         weights = named.pop("weights", {})
-        states.append(TrainingState(epochs, steps, weights, Moments(updates, named, counts, others)))
+        states.append(TrainingState(epochs, steps, weights, Moments(updates, named, counts, others), tuple(losses)))
     return states

@@ -19,13 +19,7 @@ from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
 from deap_hpo.training.destinations import Destinations
 from deap_hpo.training.fit import check_fit
-from deap_hpo.training.measures import (
-    Measure,
-    accuracy,
-    check_measure,
-    mean_absolute_error,
-    mean_squared_error,
-)
+from deap_hpo.training.measures import Measure, accuracy, check_measure, mean_absolute_error, mean_squared_error
 from deap_hpo.training.normalization import Normalize
 from deap_hpo.training.optimizers import OptimizerFactory, check_factory, make_optimizer
 from deap_hpo.training.recipe import OPTIMIZER_FIELDS, Recipe
@@ -128,7 +122,8 @@ class Task:
     @property
     def parts(self) -> Mapping[str, Any]:
         """What it is made of, but for data and recipe, whose settings tell them apart."""
-        own = {} if self.optimizer is None else {"optimizer": self.optimizer}
+        own: dict[str, Any] = {} if self.optimizer is None else {"optimizer": self.optimizer}
+        own |= {"schedule": self.recipe.schedule} if callable(self.recipe.schedule) else {}
         return {"model": self.model, "loss": self.loss, "metrics": dict(self.metrics), **own}
 
     @property
@@ -230,17 +225,18 @@ class Task:
     @property
     def destinations(self) -> Destinations:
         """Where its hyperparameters go."""
-        return Destinations(self.model, self.loss, self.optimizer)
+        return Destinations(self.model, self.loss, self.optimizer, self.recipe.schedule)
 
     def configure(self, params: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
         """Tell training settings from architecture: (the task's recipe with `params`, keywords for the factory).
 
         Raises:
-            InputError: A name is neither a setting of the recipe nor an argument of optimiser, factory or loss.
+            InputError: A name is none of the recipe's, nor an argument of schedule, optimiser, factory or loss.
         """
         self.check_names(params)
         parts = self.destinations.split(params)
-        return replace(self.recipe, **parts["recipe"]), parts["model"]
+        recipe = replace(self.recipe, **parts["recipe"]).with_schedule_arguments(parts["schedule"])
+        return recipe, parts["model"]
 
     def optimizer_of(self, network: nn.Module, params: Mapping[str, Any]) -> torch.optim.Optimizer:
         """Make the optimiser of a network.
@@ -285,7 +281,8 @@ class Task:
         Raises:
             InputError: A hyperparameter is unknown, or network, data, optimiser, loss and metrics do not fit together.
         """
-        _, architecture = self.configure(params)
+        recipe, architecture = self.configure(params)
+        recipe.lr_factors(0, 1, epochs=1)
         measures = {"loss": self.loss, **self.metrics}
         optimizer_of = self.optimizer and partial(self.optimizer_of, params=params)
         check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params), optimizer_of)

@@ -95,8 +95,8 @@ def test_best_is_by_the_first_objective_that_epochs_differ_in(objectives, direct
 def test_an_epoch_without_a_number_is_never_the_best() -> None:
     goals = Goals(("accuracy",), ("maximize",))
     assert evaluated(curve_of([math.nan, 5.0, math.nan, 6.0], goals, epochs=4, keep_best=True)).value == -5.0
-    assert evaluated(curve_of([math.nan, math.nan], goals, epochs=2, keep_best=True)).status == "diverged"
-    assert len(evaluated(curve_of([math.nan] * 9, goals, patience=3)).curve) == 3  # four, of which the last diverged
+    assert evaluated(curve_of([math.nan, math.nan], goals, epochs=2, keep_best=True)).status == "failed"
+    assert len(evaluated(curve_of([math.nan] * 9, goals, patience=3)).curve) == 4
 
 
 def test_what_ends_before_its_time_has_diverged_whatever_its_best_epoch_was() -> None:

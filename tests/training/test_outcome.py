@@ -45,7 +45,7 @@ def test_repeats_mean_the_same_in_both_trainers():
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_an_objective_that_is_not_finite_has_diverged(trainer, repeats):
+def test_an_objective_that_is_not_finite_has_failed_and_says_which(trainer, repeats):
     def share(output, target):  # 0 / 0 where no output is large
         large = (output > 100).float()
         return (large * (output > 101)).sum() / large.sum()
@@ -53,7 +53,18 @@ def test_an_objective_that_is_not_finite_has_diverged(trainer, repeats):
     task = replace(small_task(batch_size=16), metrics={"share": share}, objective="share", direction="maximize")
     made = trainer(task, epochs=2, device="cpu", repeats=repeats)
     ((_, one),) = SerialExecutor().run(made, [Request(0, {}, 3)])
-    assert (one.status, one.values, one.trained_epochs) == ("diverged", (math.inf,), 2)
+    assert (one.status, one.values, one.trained_epochs) == ("failed", (-math.inf,), 2)
+    assert one.reason == "ValueError: the objective 'share' was nan although the training ended well"
+    assert math.isfinite(one.metrics["loss"])
+    assert len(one.curve) == 2
+    assert made({}, seed=3).value == -math.inf, "as of what is called directly"
+
+
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+def test_what_diverges_is_the_worst_for_what_is_maximised(trainer):
+    made = trainer(replace(small_task(), objective=["accuracy", "loss"]), device="cpu")
+    diverged = made({"lr": 1e30}, seed=3)
+    assert (diverged.status, diverged.values) == ("diverged", (-math.inf, math.inf))
 
 
 def test_seeds_of_repeats_come_from_the_requests_seed():

@@ -322,12 +322,6 @@ def stepping(network: Plain, lr: float = 0.05, times: int = 1) -> Optimizer:
     return optimizer
 
 
-def scheduled(network: Plain, lr: float = 0.05, start: float = 0.5) -> Optimizer:
-    optimizer = SGD(network.parameters(), lr=lr)
-    torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=start, total_iters=5)
-    return optimizer
-
-
 def drawing(network: Plain, lr: float = 0.05) -> Optimizer:
     return SGD(network.parameters(), lr=lr * float(1 + torch.rand(())))
 
@@ -347,7 +341,6 @@ def with_frozen(network: Plain, lr: float = 0.05, kind: str = "adamw") -> Optimi
         (scaling, [{"scale": scale, "kind": "nadam", "lr": 0.01} for scale in (0.5, 2.0, 1.0)], [3, 3, 3]),
         (clamped, [{"bound": 0.1}, {"bound": 0.05}, {}], [3, 3, 3]),
         (stepping, [{"times": 1}, {"times": 2}, {"times": 3, "lr": 0.01}], [3, 3, 3]),
-        (scheduled, [{"start": 0.5}, {"start": 0.1}, {"lr": 0.1}], [3, 3, 3]),
         (drawing, [{"lr": 0.05}, {"lr": 0.01}, {"lr": 0.1}], [3, 3, 3]),
         (with_frozen, [{"lr": 0.01}, {"lr": 0.003}, {"lr": 0.001}], [3, 3, 3]),
         (with_frozen, [{"lr": lr, "kind": "nadam"} for lr in (0.01, 0.003, 0.001)], [3, 3, 3]),
@@ -669,6 +662,34 @@ def needs_lr(network: nn.Module, lr: float) -> Optimizer:
 def test_what_cannot_work_is_said_before_anything_is_trained(optimizer: Any, params: Any, said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         task_of(optimizer).check(params)
+
+
+def test_a_scheduler_of_torch_is_refused_and_told_where_schedules_are() -> None:
+    def scheduled(network: nn.Module, lr: float = 0.05) -> Optimizer:
+        optimizer = SGD(network.parameters(), lr=lr)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=lr, total_steps=40)
+        optimizer.register_step_post_hook(lambda *_: scheduler.step())
+        return optimizer
+
+    with pytest.raises(InputError, match=r"optimizer must have no scheduler.*Recipe\(schedule="):
+        task_of(scheduled).check({})
+
+
+def test_what_is_another_function_in_training_is_tried_as_in_training() -> None:
+    class Averaging(nn.Module):
+        """Evaluates by an average, which has no gradients."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(64, 10)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                return self.layer(inputs.flatten(1))
+            with torch.no_grad():
+                return self.layer(inputs.flatten(1))
+
+    task_of(lambda network, lr=0.1: SGD(network.parameters(), lr=lr), Averaging).check({"lr": 0.05})
 
 
 def test_names_that_two_would_take_are_refused() -> None:

@@ -1,9 +1,13 @@
+import math
+from functools import partial
+
 import pytest
 import torch
 from networks import small_task
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, StepLR
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LambdaLR, LinearLR, OneCycleLR, StepLR
 
 from deap_hpo.errors import InputError
+from deap_hpo.training.learning_rates import one_cycle
 from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.reference import ReferenceTrainer
 
@@ -23,12 +27,41 @@ def rates_of_torch(make_scheduler, every=1):
     return rates
 
 
+def of_transformers(after, warmup_steps=6):
+    """`transformers.optimization.get_linear_schedule_with_warmup`, or `get_cosine_schedule_with_warmup`."""
+
+    def factor(step):
+        if step < warmup_steps:
+            return step / max(1, warmup_steps)
+        return after((step - warmup_steps) / max(1, STEPS * EPOCHS - warmup_steps))
+
+    return factor
+
+
+def all_factors(recipe):
+    return [factor for epoch in range(EPOCHS) for factor in recipe.lr_factors(epoch, STEPS, EPOCHS)]
+
+
 @pytest.mark.parametrize(
     ("settings", "make_scheduler", "every"),
     [
         ({"schedule": "step", "gamma": 0.7}, lambda o: StepLR(o, 1, 0.7), STEPS),
         ({"schedule": "step", "gamma": 0.5, "step_size": 2}, lambda o: StepLR(o, 2, 0.5), STEPS),
         ({"schedule": "cosine"}, lambda o: CosineAnnealingLR(o, STEPS * EPOCHS), 1),
+        ({"schedule": "one_cycle"}, lambda o: OneCycleLR(o, 1.0, STEPS * EPOCHS, cycle_momentum=False), 1),
+        ({"schedule": "warmup_linear"}, lambda o: LambdaLR(o, of_transformers(lambda share: 1 - share)), 1),
+        (
+            {"schedule": "warmup_cosine"},
+            lambda o: LambdaLR(o, of_transformers(lambda share: 0.5 * (1 + math.cos(math.pi * share)))),
+            1,
+        ),
+        (
+            {"schedule": partial(one_cycle, pct_start=0.1, div_factor=5.0, final_div_factor=10.0)},
+            lambda o: OneCycleLR(
+                o, 1.0, STEPS * EPOCHS, pct_start=0.1, cycle_momentum=False, div_factor=5.0, final_div_factor=10.0
+            ),
+            1,
+        ),
         ({"schedule": "linear"}, lambda o: LinearLR(o, 1.0, 0.0, STEPS * EPOCHS), 1),
         ({"schedule": "constant"}, lambda o: ConstantLR(o, 1.0), 1),
         ({"schedule": "constant", "warmup": 1.5}, lambda o: LinearLR(o, 1 / 15, 1.0, 14), 1),
@@ -36,22 +69,23 @@ def rates_of_torch(make_scheduler, every=1):
 )
 def test_schedules_are_those_of_torch(settings, make_scheduler, every):
     recipe = Recipe(**settings)
-    factors = [recipe.lr_factor(step, STEPS, EPOCHS) for step in range(STEPS * EPOCHS)]
-    assert factors == pytest.approx(rates_of_torch(make_scheduler, every), abs=1e-12)
+    assert all_factors(recipe) == pytest.approx(rates_of_torch(make_scheduler, every), abs=1e-12)
 
 
 def test_warm_up_multiplies_any_schedule():
-    plain, warm = Recipe(schedule="cosine"), Recipe(schedule="cosine", warmup=2)
-    for step in range(STEPS * EPOCHS):
-        ramp = min(1.0, (step + 1) / 20)
-        assert warm.lr_factor(step, STEPS, EPOCHS) == pytest.approx(ramp * plain.lr_factor(step, STEPS, EPOCHS))
+    for schedule in ("cosine", "one_cycle", lambda step, steps: 0.5):
+        plain, warm = (all_factors(Recipe(schedule=schedule, warmup=warmup)) for warmup in (0, 2))
+        assert warm == pytest.approx([min(1.0, (step + 1) / 20) * factor for step, factor in enumerate(plain)])
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"optimizer": "sdg"}, "optimizer must be one of adam, adamw, rmsprop, sgd; got 'sdg'"),
-        ({"schedule": "exp"}, "schedule must be one of constant, cosine, linear, step; got 'exp'"),
+        (
+            {"schedule": "exp"},
+            "schedule must be one of constant, cosine, linear, one_cycle, plateau, step, warmup_cosine, warmup_li",
+        ),
         ({"lr": -0.1}, "lr must be a finite number from 0"),
         ({"lr": float("nan")}, "lr must be a finite number from 0"),
         ({"momentum": 1.5}, "momentum must be a finite number from 0 to 1; got 1.5"),

@@ -36,7 +36,7 @@ def trained_by_torch(recipe, start, targets, steps):
     weights = torch.nn.Parameter(start.clone())
     optimizer = OPTIMIZERS[recipe.optimizer](recipe, [weights])
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = recipe.lr * recipe.lr_factor(step, 10, 3)
+        optimizer.param_groups[0]["lr"] = recipe.lr * recipe.lr_factors(step // 10, 10, 3)[step % 10]
         optimizer.zero_grad()
         ((weights - targets[step]) ** 4).sum().backward()
         if recipe.max_grad_norm is not None:
@@ -62,7 +62,9 @@ def test_each_member_is_updated_as_torch_does(optimizer, nesterov, dtype, tolera
     weights = start.repeat(len(recipes), 1)
     stacked, clipping = stacked_of(recipes, weights)
     for step in range(30):
-        rate = torch.tensor([[recipe.lr * recipe.lr_factor(step, 10, 3)] for recipe in recipes], dtype=dtype)
+        rate = torch.tensor(
+            [[recipe.lr * recipe.lr_factors(step // 10, 10, 3)[step % 10]] for recipe in recipes], dtype=dtype
+        )
         gradient = clipping(4 * (weights - targets[step]) ** 3)
         stacked.update(weights, gradient, rate, torch.tensor(step, dtype=torch.int32))
     expected = torch.stack([trained_by_torch(recipe, start, targets, 30) for recipe in recipes])
