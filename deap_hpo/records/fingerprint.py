@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import dis
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from deap_hpo.records.written_to import ANYTHING, stored, written_to
+
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
+_CONTAINERS = (list, tuple, set, frozenset, Mapping)
 _LIBRARIES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
 # Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
-_INTO = frozenset({"STORE_SUBSCR", "STORE_SLICE"})  # the instructions that put something into a container
-_LOOKED_AT = 2**25  # bytes at each end of an array that is larger
 _OF_LIBRARIES = frozenset({"site-packages", "dist-packages"})
+_LOOKED_AT = 2**25  # bytes at each end of an array that is larger
+_MOST_ITEMS = 10_000  # of a container
+_SCHEME = "b"  # changes with what is looked at: digests of another scheme are not compared
 
 
 def described(made_of: Any) -> Any:
     """Name a function, a class or an object; of a `partial`, its arguments too, where they are simple.
 
     Args:
-        made_of: It, or several of them by name.
+        made_of: The thing, or a mapping of things by name.
 
     Returns:
         A name, or names by name.
@@ -53,7 +58,8 @@ def code_digest(made_of: Any) -> str:
     """Give a digest of what a function, a class or an object does, as far as it is the user's own code.
 
     It depends on the bytecode of functions and methods and of the functions and classes that they refer to by name, on
-    their defaults and simple constants, and on arrays and tensors, unless they write into any; not on comments, nor on
+    their defaults, and on the values that they use: numbers and texts, arrays, tensors and tables, containers and
+    objects of them, trainers and tasks; unless they write into any of these. It does not depend on comments, nor on
     what they count or store while they run, nor on files that they read. Of libraries only names count. Another version
     of Python gives another digest.
 
@@ -78,7 +84,7 @@ def code_digest(made_of: Any) -> str:
             facts, parts = _facts_and_parts(thing)
         digest.update(repr((facts, len(parts))).encode(errors="surrogatepass"))
         waiting += reversed(parts)
-    return f"{sys.version_info.major}.{sys.version_info.minor}-{digest.hexdigest()}"
+    return f"{sys.version_info.major}.{sys.version_info.minor}{_SCHEME}-{digest.hexdigest()}"
 
 
 def _facts_and_parts(thing: Any) -> tuple[list[Any], list[Any]]:
@@ -87,47 +93,70 @@ def _facts_and_parts(thing: Any) -> tuple[list[Any], list[Any]]:
         return ["partial"], [thing.func, thing.args, thing.keywords]
     if _is_array(thing):
         return [type(thing).__name__, str(thing.dtype), *_content(thing)], []
+    if _is_table(thing):
+        return [type(thing).__name__, *_content_of_table(thing)], []
     if isinstance(thing, MethodType):
         return ["method"], [thing.__func__, thing.__self__]
     if isinstance(thing, (list, tuple)):
-        return [type(thing).__name__], list(thing)
+        return [type(thing).__name__, len(thing)], list(thing[:_MOST_ITEMS])
+    if isinstance(thing, (set, frozenset)):
+        return [type(thing).__name__, *sorted(map(_shown, thing))[:_MOST_ITEMS]], []
     if isinstance(thing, Mapping):
-        names = {_shown(name): value for name, value in thing.items()}
-        return [type(thing).__name__, *sorted(names)], [names[name] for name in sorted(names)]
+        names = {_shown(name): value for name, value in islice(thing.items(), _MOST_ITEMS)}
+        return [type(thing).__name__, len(thing), *sorted(names)], [names[name] for name in sorted(names)]
     if isinstance(thing, FunctionType):
         return _of_function(thing) if _is_users(thing.__module__) else ([described(thing)], [])
     if isinstance(thing, type):
         named = dict(_members(thing)) if _is_users(thing.__module__) else {}
         bases = thing.__bases__ if _is_users(thing.__module__) else ()
         return [described(thing), *named], [*bases, *named.values()]
+    if _is_ours(type(thing).__module__):
+        return _of_ours(thing)
     own = [kind for kind in type(thing).__mro__ if kind is type(thing) or _is_users(kind.__module__)]
     methods = [one for kind in own for _, one in _members(kind)]
-    changing = {name for one in methods for name in _stored(one, "STORE_ATTR")}
-    writes = _is_users(type(thing).__module__) and any(map(_writes, methods))
-    attributes = getattr(thing, "__dict__", {}) if not _is_ours(type(thing).__module__) else {}
+    changing = {name for one in methods for name in stored(one, "STORE_ATTR")}
+    users = _is_users(type(thing).__module__)
+    used, writes = _is_data if users else _holds_arrays, users and any(ANYTHING in written_to(one) for one in methods)
+    attributes = getattr(thing, "__dict__", {})
     kept = {
         name: value
         for name, value in sorted(attributes.items())
-        if name not in changing
-        and (isinstance(value, _SIMPLE) or callable(value) or (_holds_arrays(value) and not writes))
+        if name not in changing and (isinstance(value, _SIMPLE) or callable(value) or (used(value) and not writes))
     }
     kept |= {name: attributes[name] for name in ("_modules",) if attributes.get(name)}  # of torch
     return [described(thing), *kept], [type(thing), *kept.values()]
 
 
+def _of_ours(thing: Any) -> tuple[list[Any], list[Any]]:
+    """An object of this package: of what evaluates, its settings and parts; of a dataclass, such as a task, its fields.
+
+    The device is where it happens to be computed.
+    """
+    if isinstance(settings := getattr(thing, "settings", None), Mapping) and hasattr(thing, "parts"):
+        return [described(thing)], [{**settings, "device": None}, thing.parts]
+    if is_dataclass(thing):
+        return [described(thing)], [getattr(thing, field.name, None) for field in fields(thing)]
+    return [described(thing)], []
+
+
 def _of_function(function: FunctionType) -> tuple[list[Any], list[Any]]:
     code = function.__code__
     names, closed = _names(code), zip(code.co_freevars, function.__closure__ or (), strict=True)
-    counted = _stored(function, "STORE_DEREF") | _stored(function, "STORE_GLOBAL")
+    counted = stored(function, "STORE_DEREF") | stored(function, "STORE_GLOBAL")
     used = {name: cell.cell_contents for name, cell in closed if _has_value(cell)}
     used |= {name: function.__globals__[name] for name in names if name in function.__globals__}
     for module in [value for value in used.values() if isinstance(value, ModuleType) and _is_users(value.__name__)]:
         used |= {f"{module.__name__}.{name}": vars(module)[name] for name in names if name in vars(module)}
-    kinds = (*_SIMPLE, FunctionType, type, partial, MethodType)
+    kinds, written = (*_SIMPLE, FunctionType, type, partial, MethodType), written_to(function)
+    sets_attributes = bool(stored(function, "STORE_ATTR"))  # of whichever object
+
+    def is_read_only(name: str, value: Any) -> bool:
+        return written.isdisjoint((name, ANYTHING)) and not (sets_attributes and hasattr(value, "__dict__"))
+
     used = {
         name: value
         for name, value in used.items()
-        if name not in counted and (isinstance(value, kinds) or (_holds_arrays(value) and not _writes(function)))
+        if name not in counted and (isinstance(value, kinds) or (_is_data(value) and is_read_only(name, value)))
     }
     facts = [described(function), *_facts_of_code(code, function.__doc__), *used]
     return facts, [function.__defaults__ or (), function.__kwdefaults__ or {}, *used.values()]
@@ -145,12 +174,16 @@ def _holds_arrays(thing: Any) -> bool:
     return _is_array(thing)
 
 
-def _writes(function: Any) -> bool:
-    """Tell whether a function puts something into arrays or containers: what it uses may be what it counts in."""
-    if not isinstance(function, FunctionType) or function.__name__ in ("__init__", "__post_init__"):
-        return False
-    in_place = any(name.endswith("_") and not name.startswith("_") for name in _names(function.__code__))
-    return in_place or any(kind in _INTO for kind, _ in _stores(function.__code__))
+def _is_table(thing: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(thing, (pandas.DataFrame, pandas.Series))
+
+
+def _is_data(thing: Any) -> bool:
+    """Tell values that code may go by, other than simple ones: arrays, containers, objects of the user's or ours."""
+    module = type(thing).__module__
+    known = isinstance(thing, _CONTAINERS) or _is_array(thing) or _is_table(thing)
+    return known or _is_users(module) or module.startswith("deap_hpo.")
 
 
 def _content(array: Any) -> list[Any]:
@@ -169,6 +202,15 @@ def _content(array: Any) -> list[Any]:
     if len(numbers) > 2 * _LOOKED_AT:
         digest.update(numbers[-_LOOKED_AT:])
     return [shape, digest.hexdigest()]
+
+
+def _content_of_table(table: Any) -> list[Any]:
+    """Give the columns of a table of pandas and a digest of its values; or nothing, where they are of no plain type."""
+    try:
+        values = sys.modules["pandas"].util.hash_pandas_object(table).to_numpy()
+    except (TypeError, ValueError):
+        return []
+    return [list(map(str, getattr(table, "columns", []))), *_content(values)]
 
 
 def _facts_of_code(code: CodeType, doc: str | None = None) -> Iterator[Any]:
@@ -196,20 +238,6 @@ def _members(kind: type) -> list[tuple[str, Any]]:
         if isinstance(value, FunctionType) or constant:
             found.append((name, value))
     return found
-
-
-def _stored(function: Any, instruction: str) -> frozenset[str]:
-    """Names to which a function other than a constructor gives new values: what it counts, or keeps for later."""
-    if not isinstance(function, FunctionType) or function.__name__ in ("__init__", "__post_init__"):
-        return frozenset()
-    return frozenset(name for kind, name in _stores(function.__code__) if kind == instruction)
-
-
-@cache
-def _stores(code: CodeType) -> frozenset[tuple[str, str]]:
-    """Each kind of storing instruction with what it stores to; of code that is asked for several times."""
-    instructions = dis.get_instructions(code)
-    return frozenset((one.opname, str(one.argval)) for one in instructions if one.opname.startswith("STORE_"))
 
 
 def _has_value(cell: Any) -> bool:

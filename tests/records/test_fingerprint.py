@@ -9,17 +9,19 @@ import sys
 import textwrap
 import types
 import warnings
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from deap_hpo import Float, Objective, Space, Study, Task, make_trainer, optimize
+from deap_hpo import Float, Objective, Recipe, Space, Study, Task, make_trainer, optimize
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.recorded import load_study, note
 from deap_hpo.records import fingerprint
@@ -192,11 +194,6 @@ def test_modules_within_a_loss_and_mixed_containers() -> None:
         return torch.nn.Sequential(torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, weight])))
 
     assert code_digest(loss(1.0)) == code_digest(loss(1.0)) != code_digest(loss(2.0))
-    names: dict[str, Any] = {"__name__": "script", "state": {"a": np.ones(2), "n": 1}}
-    exec("def model(): return state", names)
-    before = code_digest(names["model"])
-    names["state"]["n"] = 2
-    assert code_digest(names["model"]) == before, "what also holds numbers may be a count"
     assert code_digest(partial(max, np.zeros((2, 3)))) != code_digest(partial(max, np.zeros((3, 2))))
     lazy = torch.nn.parameter.UninitializedParameter()
     assert code_digest(partial(max, lazy)) == code_digest(partial(max, lazy))
@@ -217,6 +214,84 @@ def test_of_very_large_arrays_both_ends_are_looked_at(monkeypatch: pytest.Monkey
         digests.append(code_digest(weighted(array)["global"]))
     assert digests[0] == digests[2]
     assert len(set(digests)) == 3
+
+
+class Settings:
+    def __init__(self, rate: float, sizes: list[int]) -> None:
+        self.rate, self.sizes = rate, sizes
+
+
+@dataclass
+class Folds:
+    number: int = 3
+    used: dict[str, list[int]] = field(default_factory=dict)
+
+
+def trainer_of(epochs: int = 1, lr: float = 0.1, shift: float = 0.0) -> Any:
+    data = load_digits(training_size=50, validation_size=20)
+    data = replace(data, training=replace(data.training, inputs=data.training.inputs + int(shift)))
+    return make_trainer(Task("digits", MLP, data, recipe=Recipe(lr=lr)), epochs=epochs, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([1, 2], [1, 3]),
+        ({"a": 1.0}, {"a": 2.0}),
+        ({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}),
+        ({1, 2}, {1, 3}),
+        ((1, "a"), (1, "b")),
+        (Settings(0.1, [8]), Settings(0.2, [8])),
+        (Settings(0.1, [8]), Settings(0.1, [16])),
+        (Folds(3), Folds(5)),
+        (Folds(3, {"a": [1]}), Folds(3, {"a": [2]})),
+        (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 3]})),
+        (pd.DataFrame({"a": ["x", "y"]}), pd.DataFrame({"b": ["x", "y"]})),
+        (trainer_of(), trainer_of(epochs=2)),
+        (trainer_of(), trainer_of(lr=0.2)),
+        ([trainer_of()], [trainer_of(), trainer_of()]),
+        (trainer_of().task, trainer_of(lr=0.2).task),
+        (trainer_of().task, trainer_of(shift=1).task),
+        ({"a": lambda x: x}, {"a": lambda x: x + 1}),
+    ],
+)
+@pytest.mark.parametrize("how", ["closure", "global", "list appended to"])
+def test_values_that_a_function_goes_by_are_noticed(how: str, one: Any, other: Any) -> None:
+    """As the settings of a cross-validation: the trainers of its folds, a table of settings."""
+
+    def using(value: Any) -> Any:
+        names: dict[str, Any] = {"__name__": "script", "value": value}
+        exec(
+            "def g(x):\n    return value, x\ndef h(x):\n    found = []\n    found.append(value)\n    return found",
+            names,
+        )
+
+        def f(x: float) -> Any:
+            return value, x
+
+        return {"closure": f, "global": names["g"], "list appended to": names["h"]}[how]
+
+    assert code_digest(using(one)) == code_digest(using(one)) == code_digest(using(deepcopy(one)))
+    assert code_digest(using(one)) != code_digest(using(other))
+
+
+def test_of_very_long_containers_the_beginning_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "_MOST_ITEMS", 3)
+    digests = [code_digest(partial(max, values)) for values in ([1, 2, 3, 4], [1, 2, 3, 5], [1, 2, 0, 4], [1, 2, 3])]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_objects_whose_attributes_a_function_sets_are_not_what_it_is() -> None:
+    settings = Settings(0.1, [8])
+
+    def counting(x: float) -> float:
+        settings.rate += x
+        return x
+
+    before = code_digest(counting)
+    counting(1.0)
+    assert code_digest(counting) == before
 
 
 def test_a_container_that_may_be_a_cache_is_not_looked_at() -> None:
