@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError
 from deap_hpo.records.entries import Entry
 
@@ -20,10 +21,20 @@ class Callback(Protocol):
 
 
 def tell(callbacks: Iterable[Any], event: str, study: Any, argument: Any) -> None:
-    """Tell those callbacks of an event that have a method of its name."""
+    """Tell those callbacks of an event that have a method of its name.
+
+    Raises:
+        BudgetSpent: One of them ends the study with that; the others are told before.
+    """
+    ending: BudgetSpent | None = None
     for callback in callbacks:
         if hasattr(callback, event):
-            getattr(callback, event)(study, argument)
+            try:
+                getattr(callback, event)(study, argument)
+            except BudgetSpent as stop:
+                ending = ending or stop
+    if ending is not None:
+        raise ending
 
 
 def check_callbacks(callbacks: Iterable[Any]) -> list[Any]:

@@ -16,12 +16,13 @@ from deap_hpo.configuration.config import make_config
 from deap_hpo.configuration.demands import (
     agreed_directions,
     check_suits,
+    ends_by_time_alone,
     evaluator_of,
     trains_in_parts,
     with_lasting_checkpoints,
 )
 from deap_hpo.configuration.enqueueing import plain_configurations
-from deap_hpo.configuration.settings import OF_TRUNCATION, EvolutionConfig
+from deap_hpo.configuration.settings import OF_TRUNCATION, EvolutionConfig, Section, StudyConfig, TrainingConfig
 from deap_hpo.configuration.workload import workload
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import Direction
@@ -39,6 +40,9 @@ from deap_hpo.study import Study
 from deap_hpo.vocabulary import hinting
 
 _ARGUMENTS_OF_TRUNCATION = (*OF_TRUNCATION, "stages", "stopping")
+_IN_ANY_TIME = 10_000  # generations, where the time alone ends a run
+_SECTIONS: dict[str, type[Section]] = {"evolution": EvolutionConfig, "training": TrainingConfig, "study": StudyConfig}
+_SETTINGS = "|".join(rf"{section}\.(?={name}\b)" for section, kind in _SECTIONS.items() for name in kind.model_fields)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -116,8 +120,8 @@ def optimize(
             "nsga-ii" (then the default) or "nsga-iii".
         population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
             generation half as many.
-        generations: Generations in all, at least 1; by default as many as `max_evaluations` or `max_epochs` take, or
-            else 10.
+        generations: Generations in all, at least 1; by default as many as `max_evaluations`, `max_epochs` or
+            `max_seconds` take, or else 10. ("grid" and methods that train in parts have 10 with `max_seconds` alone.)
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
             `mutation`, and for what has epochs `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
             `deap_hpo.evolution.pareto.NSGASettings`.
@@ -168,6 +172,9 @@ def optimize(
     evaluator = evaluator_of(objective, space, **goals, epochs=epochs, folder=folder)
     directions = agreed_directions(evaluator, direction)
     algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
+    by_time = ends_by_time_alone(algorithm, max_seconds, generations, max_evaluations, max_epochs)
+    if by_time:
+        generations = _IN_ANY_TIME
     evolution = _evolution(
         space,
         {
@@ -184,7 +191,9 @@ def optimize(
         evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
     not_all_failed, stages = NotAllFailed(storage), len(evolution.stages) or 1
-    stops = early_stopping(target, patience, stages=stages, budget=max_evaluations or max_epochs)
+    stops = early_stopping(
+        target, patience, stages=stages, budget=max_evaluations or max_epochs or (max_seconds if by_time else None)
+    )
     whole = evaluator.epochs
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
@@ -195,7 +204,8 @@ def optimize(
             work = workload(space, evolution, epochs=whole, continues=continues, seed=seed)
         if check_flag("progress", progress):
             in_epochs = whole is not None or trains_in_parts(evolution)
-            shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, lines=True)))
+            seconds = max_seconds if by_time else None
+            shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, seconds=seconds, lines=True)))
         # Before the study is on record, for which its name could not be used again with other arguments.
         with _named_as_arguments():
             made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator)
@@ -247,7 +257,7 @@ def _named_as_arguments() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(re.sub(r"\b(evolution|training|study)\.(?=[a-z_]+\b)", "", str(error))) from None
+        raise InputError(re.sub(rf"\b({_SETTINGS})", "", str(error))) from None
 
 
 @contextmanager

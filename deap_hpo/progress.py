@@ -19,6 +19,10 @@ from deap_hpo.study import Study
 from deap_hpo.wording import format_value
 
 _WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the time elapsed, also after days
+_FIRST_LINES = (
+    20  # generations that have a line each, where there is no terminal; of later ones those that take long enough
+)
+_SECONDS_BETWEEN_LINES = 1.0
 
 
 class ProgressDisplay:
@@ -32,6 +36,7 @@ class ProgressDisplay:
     Args:
         work: What the run will ask for.
         epochs: Whether the evaluator has epochs; if not, only evaluations are counted.
+        seconds: How long the run may take, where nothing else ends it: then no total is shown but that.
         lines: Whether to write lines where there is neither a terminal nor a notebook.
         console: Where it is shown; standard error where None.
         clock: Gives seconds.
@@ -47,17 +52,20 @@ class ProgressDisplay:
         work: Workload,
         *,
         epochs: bool = True,
+        seconds: float | None = None,
         lines: bool = False,
         console: Console | None = None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._work = work
         self._epochs = epochs
+        self._seconds = seconds
         self._best = math.nan
         self._evaluations = self._cost = 0  # of the batches that are complete
         self._new = Work(0, 0)  # of the batch that is not
         self._ill: dict[int, str] = {}  # how evaluations ended that failed or diverged, by number
         self._generation = 0  # batches that are complete
+        self._written_at, self._unwritten = -math.inf, 0  # when the last line was, and a generation without one since
         self._left = work.left()
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
         self._begun = self._since
@@ -88,6 +96,8 @@ class ProgressDisplay:
         self._progress.stop()
         if any(self._new):  # of a generation that a budget or an interruption has ended
             self._write_line(self._generation // self._work.stages + 1)
+        elif self._unwritten:
+            self._write_line(self._unwritten)
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Count a new evaluation."""
@@ -113,7 +123,11 @@ class ProgressDisplay:
         self._note(study, entries)
         self._update(study.generation)
         if not replayed and study.generation % self._work.stages == 0:
-            self._write_line(study.generation // self._work.stages)
+            generation = study.generation // self._work.stages
+            if generation <= _FIRST_LINES or self._clock() - self._written_at >= _SECONDS_BETWEEN_LINES:
+                self._write_line(generation)
+            else:
+                self._unwritten = generation
 
     def _update(self, generation: int) -> None:
         """Show the state after so many complete batches."""
@@ -125,15 +139,23 @@ class ProgressDisplay:
         counts = f"{evaluations}/{expected} evaluations"
         complete = generation // self._work.stages
         generations = max(self._work.generations, complete)  # more, where earlier evaluations answer for many
-        self._progress.update(
-            self._task,
-            completed=cost,
-            total=total,
-            generation=f"{min(generations, complete + 1)}/{generations}",
-            counts=f"{counts}, {cost}/{total} epochs" if self._epochs_shown else counts,
-            best="-" if math.isnan(self._best) else format_value(self._best),
-            left=self._time_left(cost, total),
-        )
+        shown: dict[str, Any] = {
+            "completed": cost,
+            "total": total,
+            "generation": f"{min(generations, complete + 1)}/{generations}",
+            "counts": f"{counts}, {cost}/{total} epochs" if self._epochs_shown else counts,
+            "left": self._time_left(cost, total),
+        }
+        if self._seconds is not None:
+            gone = min(self._clock() - self._begun, self._seconds)
+            shown |= {
+                "completed": gone,
+                "total": self._seconds,
+                "generation": f"{complete + 1}",
+                "counts": f"{evaluations} evaluations" + (f", {cost} epochs" if self._epochs_shown else ""),
+                "left": f"· {timedelta(seconds=round(self._seconds - gone))} left",
+            }
+        self._progress.update(self._task, best="-" if math.isnan(self._best) else format_value(self._best), **shown)
         if self._notebook:
             self._notebook.show(self._progress.tasks[0])
 
@@ -143,10 +165,11 @@ class ProgressDisplay:
         shown = self._progress.tasks[0].fields
         ended = Counter(self._ill.values())
         ill = "".join(f", {ended[status]} {status}" for status in ("failed", "diverged") if ended[status])
-        gone = timedelta(seconds=round(self._clock() - self._begun))
-        generations = max(generation, self._work.generations)
+        self._written_at, self._unwritten = self._clock(), 0
+        gone = timedelta(seconds=round(self._written_at - self._begun))
+        of_all = "" if self._seconds is not None else f"/{max(generation, self._work.generations)}"
         self._lines.print(
-            f"generation {generation}/{generations}: {shown['counts']}, best {shown['best']}{ill}, {gone}",
+            f"generation {generation}{of_all}: {shown['counts']}, best {shown['best']}{ill}, {gone}",
             soft_wrap=True,
             highlight=False,
         )

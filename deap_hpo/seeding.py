@@ -45,27 +45,33 @@ def seed_evolution(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of `random`, numpy and torch; torch's too if it is imported only inside.
+    """Seed the global generators of `random`, numpy and torch inside, and put them back afterwards.
+
+    Torch's are seeded even if it is imported only inside; then nothing was drawn from them before.
 
     Example:
+        >>> before = random.getstate()
         >>> with seeded(1):
         ...     first = random.random(), np.random.random()
         >>> with seeded(1):
         ...     (random.random(), np.random.random()) == first
         True
+        >>> random.getstate() == before
+        True
     """
-    random.seed(seed)
-    np.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
-        yield
-        return
-    finder = _SeedsTorch(seed)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
+    with generators_kept():
+        random.seed(seed)
+        np.random.seed(seed)
+        if "torch" in sys.modules:
+            sys.modules["torch"].manual_seed(seed)
+            yield
+            return
+        finder = _SeedsTorch(seed)
+        sys.meta_path.insert(0, finder)
+        try:
+            yield
+        finally:
+            sys.meta_path.remove(finder)
 
 
 class _SeedsTorch(MetaPathFinder):

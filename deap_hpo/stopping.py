@@ -21,7 +21,7 @@ class EarlyStopping:
     """A study's callback that ends it, after a whole generation, by raising `StoppedEarly` from `Study.map`.
 
     It is told of replayed generations as well, and so stops a resumed study where it stopped it before; with another
-    target or patience, the study goes on. It has to be the last of the callbacks: those after it would miss the end.
+    target or patience, the study goes on. The other callbacks are told of that generation before it ends.
 
     Args:
         target: A value of the first objective to be reached, or None.
@@ -128,7 +128,7 @@ class Exhaustion:
 
 
 def early_stopping(
-    target: float | None, patience: int | None, *, stages: int = 1, budget: int | None = None
+    target: float | None, patience: int | None, *, stages: int = 1, budget: float | None = None
 ) -> list[EarlyStopping | Exhaustion]:
     """Give the callbacks that stop a study early.
 
@@ -136,7 +136,7 @@ def early_stopping(
         target: See `EarlyStopping`; without it and `patience`, there is none.
         patience: See `EarlyStopping`.
         stages: See `EarlyStopping`.
-        budget: Evaluations or epochs of the study, if their number is given: then it ends where all is evaluated.
+        budget: Evaluations, epochs or seconds of the study, if given: then it ends where all is evaluated.
 
     Raises:
         InputError: See `EarlyStopping`.

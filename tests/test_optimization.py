@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -347,6 +348,58 @@ def test_without_generations_the_budget_is_used_up() -> None:
         study = quick(bowl, SPACE, algorithm=algorithm, generations=None, max_evaluations=30)
         assert sum(entry.duplicate_of is None for entry in study.record) == 30
     assert len(quick(bowl, SPACE, algorithm="random", generations=None).record) == 80
+
+
+@pytest.mark.parametrize(("algorithm", "ends"), [("random", False), ("de", False), ("grid", True)])
+def test_the_time_alone_ends_a_run(algorithm: str, ends: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for a grid, which divides its budget."""
+
+    def slow(params: dict[str, Any]) -> float:
+        time.sleep(0.001)
+        return params["x"]
+
+    study = optimize(slow, SPACE, algorithm=algorithm, population=4, max_seconds=0.5)
+    assert (len(study.entries) <= 40) == ends
+    last = capsys.readouterr().err.splitlines()[-1]
+    if not ends:
+        assert re.match(rf"generation \d+: {len(study.entries)} evaluations, best ", last), last
+
+
+def test_a_run_by_time_ends_where_nothing_is_left() -> None:
+    began = time.perf_counter()
+    study = optimize(lambda params: params["x"], {"x": Int(0, 3)}, algorithm="random", max_seconds=60, progress=False)
+    assert {entry.genes for entry in study.entries} == {entry.genes for entry in study.entries[:40]}
+    assert time.perf_counter() - began < 30
+
+
+def test_callbacks_are_told_of_the_generation_in_which_another_one_ends_the_study() -> None:
+    class Told:
+        generations = 0
+
+        def on_generation(self, study: Study, entries: Any) -> None:
+            self.generations += 1
+
+    before, after = Told(), Told()
+    quick(lambda params: params["x"], SPACE, callbacks=[before, EarlyStopping(target=5.0), after])
+    assert before.generations == after.generations == 1
+
+
+def test_an_objective_that_is_called_leaves_the_generators_as_they_were() -> None:
+    """As in a loop of DEAP's, whose operators draw from them."""
+    objective = Objective(lambda params: random.random() + np.random.random() + torch.rand(()).item())
+    states = []
+    for seed in (1, 2):
+        random.seed(seed)
+        objective({"x": 1.0})
+        states.append(random.random())
+    assert states[0] != states[1]
+
+
+def test_names_of_the_user_that_look_like_settings_are_left_alone() -> None:
+    with pytest.raises(InputError, match=r"one of \['training.csv', 'b'\]; got 'study.csv'"):
+        quick(lambda params: 0.0, {"data": Categorical(["training.csv", "b"])}, enqueue=[{"data": "study.csv"}])
+    with pytest.raises(InputError, match="^population must be at least 4"):
+        optimize(lambda params: 0.0, SPACE, algorithm="truncation", population=2)
 
 
 def test_objective_and_space_in_the_other_order_are_noticed() -> None:

@@ -200,5 +200,5 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
         about = str(error).partition(" ")[0]
         if about not in _SETTINGS or about in evolution.arguments:
             raise
-        raise InputError(f"{error} The strategy {evolution.algorithm} takes it from {_SETTINGS[about]}.") from None
+        raise InputError(f"{_SETTINGS[about]}{str(error).removeprefix(about)}") from None
     return Enqueued(strategy, genomes_of(space, evolution.enqueue, seed)) if evolution.enqueue else strategy

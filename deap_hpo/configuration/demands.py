@@ -16,6 +16,7 @@ from deap_hpo.functions.objective import Objective, offered_parameters
 from deap_hpo.goals import Goals, check_directions
 from deap_hpo.pruning import Pruner
 from deap_hpo.search_space.space import Space
+from deap_hpo.strategies import STRATEGIES, argument_names
 
 # torch is imported where a trainer or a checkpoint needs it: a function may do without, and it takes seconds.
 
@@ -138,6 +139,24 @@ def with_lasting_checkpoints(evaluator: Evaluator, folder: Path | None, executor
     if lasting or (folder is None and in_this_process(executor)):
         return evaluator
     return evaluator.with_checkpoints(TemporaryCheckpoints() if folder is None else FolderCheckpoints(folder))
+
+
+def ends_by_time_alone(algorithm: str, max_seconds: float | None, *others: int | None) -> bool:
+    """Tell whether only `max_seconds` ends a run: nothing else does, and its method asks for more as long as it may.
+
+    Those that train in parts, or lay out a grid, divide a budget that has to be known.
+
+    Args:
+        algorithm: Its name.
+        max_seconds: Seconds after which the run ends, or None.
+        others: What else would end it, as far as it is given.
+
+    Example:
+        >>> ends_by_time_alone("random", 60.0, None), ends_by_time_alone("random", 60.0, 100)
+        (True, False)
+    """
+    divides = algorithm in IN_PARTS or (algorithm in STRATEGIES and "budget" in argument_names(algorithm))
+    return max_seconds is not None and all(one is None for one in others) and not divides
 
 
 def trains_in_parts(evolution: EvolutionConfig) -> bool:

@@ -23,11 +23,11 @@ SPACE = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
 @pytest.mark.parametrize(
     ("evolution", "said"),
     [
-        ({"algorithm": "cma", "population": 2}, "got 2. The strategy cma takes it from evolution.population"),
-        ({"algorithm": "halving", "population": 2}, "got 2. The strategy halving takes it from evolution.population"),
+        ({"algorithm": "cma", "population": 2}, r"^evolution.population must be .*got 2\.$"),
+        ({"algorithm": "halving", "population": 2}, r"^evolution.population must be .*got 2\.$"),
         (
             {"algorithm": "hyperband", "arguments": {"min_epochs": 9}},
-            "at least min_epochs, 9; got 4. The strategy hyperband takes it from training.epochs",
+            r"^training.epochs must be at least min_epochs, 9; got 4\.$",
         ),
     ],
 )
@@ -41,8 +41,7 @@ def test_what_the_user_named_is_not_said_to_come_from_elsewhere(arguments: dict)
     evolution = EvolutionConfig(algorithm="cma", generations=3, arguments=arguments)
     with pytest.raises(InputError) as caught:
         strategy_for(SPACE, evolution, seed=1)
-    assert next(iter(arguments)) in str(caught.value)
-    assert "takes it from" not in str(caught.value)
+    assert str(caught.value).startswith(next(iter(arguments)))
 
 
 def test_evolve_stops_at_the_target_of_its_configuration(digits_task: Task, tmp_path: Path) -> None:

@@ -572,7 +572,7 @@ def test_epochs_count_from_1_where_there_is_a_checkpoint() -> None:
         ({"epochs": 9, "max_epochs": 4, "algorithm": "random"}, "^max_epochs must be at least 9"),
         (
             {"epochs": 2, "arguments": {"min_epochs": 5}, "algorithm": "hyperband"},
-            "got 2. The strategy hyperband takes it from epochs.$",
+            r"^epochs must be at least min_epochs, 5; got 2\.$",
         ),
     ],
 )
