@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
     from deap_hpo.ask_tell import AskTell as AskTell
+    from deap_hpo.budget import BudgetSpent as BudgetSpent
     from deap_hpo.deletion import delete_study as delete_study
+    from deap_hpo.errors import InputError as InputError
     from deap_hpo.evaluation import Evaluation as Evaluation
     from deap_hpo.evolution.algorithms import eaTruncation as eaTruncation
     from deap_hpo.evolution.individual import Individual as Individual
@@ -19,6 +21,7 @@ if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
     from deap_hpo.evolution.pareto import eaNSGA as eaNSGA
     from deap_hpo.execution.executors import ProcessExecutor as ProcessExecutor
     from deap_hpo.functions.objective import Objective as Objective
+    from deap_hpo.optimization import Interrupted as Interrupted
     from deap_hpo.optimization import optimize as optimize
     from deap_hpo.pruning import MedianPruner as MedianPruner
     from deap_hpo.recorded import load_study as load_study
@@ -37,13 +40,16 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AskTell": "deap_hpo.ask_tell",
+    "BudgetSpent": "deap_hpo.budget",
     "Categorical": "deap_hpo.search_space.space",
     "EarlyStopping": "deap_hpo.stopping",
     "Evaluation": "deap_hpo.evaluation",
     "EvolutionSearchCV": "deap_hpo.search_cv",
     "Float": "deap_hpo.search_space.space",
+    "InputError": "deap_hpo.errors",
     "Individual": "deap_hpo.evolution.individual",
     "Int": "deap_hpo.search_space.space",
+    "Interrupted": "deap_hpo.optimization",
     "MedianPruner": "deap_hpo.pruning",
     "Objective": "deap_hpo.functions.objective",
     "ProcessExecutor": "deap_hpo.execution.executors",

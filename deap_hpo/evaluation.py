@@ -121,7 +121,12 @@ class Evaluation:
 
     @property
     def kept_epoch(self) -> Epoch | None:
-        """The epoch that its network is judged after: the last, or the best where the trainer keeps that one."""
+        """The epoch that its network is judged after: the last, or the best where the trainer keeps that one.
+
+        None where there are none, or of several trainings each has a best one of its own.
+        """
+        if f"{BEST_EPOCH}_std" in self.metrics:
+            return None
         best = self.metrics.get(BEST_EPOCH)
         return next((epoch for epoch in self.curve if epoch.epoch == best), self.curve[-1] if self.curve else None)
 

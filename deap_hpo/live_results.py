@@ -57,6 +57,11 @@ class LiveResults(Results):
         return self.record.name
 
     @property
+    def storage(self) -> str | None:  # type: ignore[override]
+        """Path or URL of its record; None where that is in memory."""
+        return self.record.storage
+
+    @property
     def entries(self) -> tuple[Entry, ...]:
         """The evaluations on record, by number."""
         return tuple(self.record)

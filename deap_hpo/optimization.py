@@ -166,6 +166,8 @@ def optimize(
     seed = check_integer("seed", seed, 0)
     if isinstance(objective, Mapping) and callable(space):
         raise InputError("optimize takes the objective first, then the space; got them in the other order.")
+    if not isinstance(arguments, Mapping | None):
+        raise InputError(f"arguments must be a mapping of the algorithm's arguments by name; got {arguments!r}.")
     space = Space.of(space)
     folder = None if storage is None else states_folder(name, storage)
     goals: Any = {"metric": metric, "direction": direction, "constraints": constraints}

@@ -12,6 +12,7 @@ import numpy as np
 from deap_hpo.checks import check_integer, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
+from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.entries import Entry
 
 
@@ -78,6 +79,23 @@ class MedianPruner:
                 values[epoch.epoch].append(epoch.validation_loss)
         quantile = self.quantile if direction == "minimize" else 1 - self.quantile
         return {epoch: float(np.quantile(values[epoch], quantile)) for epoch in sorted(values) if epoch > self.warmup}
+
+
+def check_reports(pruner: Pruner | None, evaluator: Evaluator) -> None:
+    """Check that what is evaluated reports to a pruner, where there is one.
+
+    Raises:
+        InputError: It is a trainer, which does not.
+
+    Example:
+        >>> from deap_hpo.functions.objective import Objective
+        >>> check_reports(MedianPruner(), Objective(lambda params, report: 0.5))
+    """
+    if pruner is not None and evaluator.task is not None:
+        raise InputError(
+            "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
+            f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
+        )
 
 
 def check_pruner(pruner: Pruner, objectives: int) -> Pruner:

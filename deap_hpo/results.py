@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import check_integer
@@ -132,6 +132,18 @@ class Results(TrainedResults):
         return hypervolumes(self.entries, self.directions, reference)
 
     @property
+    def evolution(self) -> Mapping[str, Any]:
+        """Settings of the algorithm by name, as far as the run noted them: `algorithm`, `population`, ..."""
+        settings: Mapping[str, Any] = self.attributes.get("settings") or {}
+        found: Mapping[str, Any] | None = settings.get("evolution") or (self.attributes.get("config") or {}).get("evolution")
+        return found or {}
+
+    @property
+    def stages(self) -> int:
+        """Batches of a generation: more than one where trainings end in stages."""
+        return len(self.evolution.get("stages") or ()) or 1
+
+    @property
     def objective_names(self) -> list[str]:
         """Names of the objectives, as the evaluator says them."""
         return names_of_objectives(self.attributes, len(self.directions))
@@ -146,6 +158,7 @@ class Results(TrainedResults):
             self.directions[0],
             objectives=given_names(self.attributes, len(self.directions)),
             constrained=bool((self.attributes.get("evaluator") or {}).get("constraints")),
+            stages=self.stages,
         )
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ from deap_hpo.functions.undone import UndoneWarning
 from deap_hpo.goals import check_agreement, check_directions
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.live_results import LiveResults
-from deap_hpo.pruning import Pruner, check_pruner
+from deap_hpo.pruning import Pruner, check_pruner, check_reports
 from deap_hpo.records.entries import Entry, check_unchanged, genes_of, tell_outcome, values_for, with_worst_values
 from deap_hpo.records.provenance import Provenance
 from deap_hpo.records.record import Record
@@ -196,6 +196,7 @@ class Study(LiveResults):
         evaluate = unwrapped(evaluate)  # what executors are given
         self.evaluator = as_evaluator(evaluate)
         check_agreement(self.evaluator.goals, self.directions)
+        check_reports(self.pruner, self.evaluator)
         self.provenance.use(self.evaluator, replaying=self.record.goes_on(self._count))
         self._continuations.use(self.evaluator)
         return evaluate

@@ -77,6 +77,7 @@ def plot_intermediate_values(study: Results, metric: str | None = None) -> Figur
         raise InputError(f"The study {study.name!r} has no learning curves: nothing was reported while it evaluated.")
     metric, of_what, direction = shown_by_epoch(study, metric)
     evaluation = study.best.evaluation
+    kept = evaluation.kept_epoch
     return trials_drawn.plot_intermediate_values(
         curves_table(study.entries, best, metric),
         best,
@@ -84,7 +85,7 @@ def plot_intermediate_values(study: Results, metric: str | None = None) -> Figur
         direction=direction,
         objective=value_name(study),
         metric=metric,
-        kept=None if f"{BEST_EPOCH}_std" in evaluation.metrics else evaluation.metrics.get(BEST_EPOCH),
+        kept=kept.epoch if kept and BEST_EPOCH in evaluation.metrics else None,
     )
 
 

@@ -377,7 +377,7 @@ def test_a_dry_run_refuses_what_a_run_refuses(here: Path) -> None:
     for setting, said in (
         ("evolution.stages=[2,1]", "evolution.stages must be growing numbers of epochs, at least 1; got [2, 1]."),
         ("evolution.algorithm=nsga-ii", "nsga-ii needs at least 2 objectives; got 1."),
-        ("evolution.target=nan", "evolution.target: Input should be a finite number; got nan."),
+        ("evolution.target=nan", "evolution.target must be a finite number; got nan."),
     ):
         assert said in refused("run", "small.toml", "--dry-run", "--set", setting)
     for settings, said in (

@@ -249,7 +249,7 @@ def test_wrong_input_is_named(here: Path) -> None:  # noqa: F811
         ("hyperband:eta=1", "eta must be an integer of at least 2; got 1"),
         ("nsga-ii", "The method 'nsga-ii' cannot run: nsga-ii needs at least 2 objectives; got 1."),
         ("staged=truncation:stages=[3,1]", "stages must be growing numbers of epochs, at least 1; got [3, 1]."),
-        ("truncation:mutation=self", "evolution.mutation: Input should be 'resample' or 'self-adaptive'"),
+        ("truncation:mutation=self", "evolution.mutation must be 'resample' or 'self-adaptive'"),
     ],
 )
 def test_arguments_of_all_methods_are_checked_before_anything_is_trained(

@@ -22,10 +22,11 @@ from deap_hpo.recorded import load_study
 from deap_hpo.search_space.space import Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.training.data import load_digits
+from deap_hpo.training.measures import accuracy, mean_squared_error
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.task import Task, accuracy, mean_squared_error
+from deap_hpo.training.task import Task
 
 NAMES = ["loss", "parameters", "seconds", "accuracy"]
 

@@ -17,6 +17,7 @@ from test_cli import call
 from torch import nn
 
 from deap_hpo import Float, Int, Study, Task, load_study, make_trainer, optimize
+from deap_hpo.analysis.runs import generations_table
 from deap_hpo.errors import InputError
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.optimization import optimize as run
@@ -148,3 +149,24 @@ def test_what_did_not_end_well_has_no_network_to_give(digits_task: Task) -> None
     beforehand = replace(good, evaluation=replace(good.evaluation, status="infeasible"))  # it was not trained
     with pytest.raises(InputError, match=r"its training ended as infeasible\."):
         study.model_of(beforehand)
+
+
+def test_trainings_in_stages_are_of_one_generation(digits_task: Task, tmp_path: Path) -> None:
+    made = run(
+        make_trainer(digits_task, epochs=3, device="cpu"),
+        {"lr": Float(0.01, 1.0, log=True)},
+        algorithm="truncation",
+        population=4,
+        generations=2,
+        arguments={"stages": [1, 2, 3]},
+        storage=f"{tmp_path}/a.db",
+        seed=1,
+        progress=False,
+    )
+    for study in (made, load_study("study", f"{tmp_path}/a.db")):
+        assert sorted(set(study.trials_dataframe()["generation"])) == [0, 1]
+        assert " in 2 generations" in study._repr_html_()
+    table = generations_table(load_study("study", f"{tmp_path}/a.db"))
+    assert table["generation"].tolist() == [0, 1]
+    assert table["diversity"].notna().all()
+    assert " in 2 generations: " in call("show", "study", "--storage", f"{tmp_path}/a.db").output

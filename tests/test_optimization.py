@@ -281,8 +281,8 @@ def test_what_a_user_of_optuna_or_of_a_network_brings_is_told_what_to_bring_here
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ({"population": "10"}, "^population: Input should be a number, not a text; got '10'"),
-        ({"max_evaluations": "10"}, "^max_evaluations: Input should be a number, not a text; got '10'"),
+        ({"population": "10"}, "^population must be a number, not a text; got '10'"),
+        ({"max_evaluations": "10"}, "^max_evaluations must be a number, not a text; got '10'"),
         ({"resume": "yes"}, "^resume must be True or False; got 'yes'"),
         ({"progress": "off"}, "^progress must be True or False; got 'off'"),
         ({"storage": 7}, "^storage must be the path of an SQLite file, the URL of a database, or None; got 7"),
@@ -398,7 +398,7 @@ def test_an_objective_that_is_called_leaves_the_generators_as_they_were() -> Non
 def test_names_of_the_user_that_look_like_settings_are_left_alone() -> None:
     with pytest.raises(InputError, match=r"one of \['training.csv', 'b'\]; got 'study.csv'"):
         quick(lambda params: 0.0, {"data": Categorical(["training.csv", "b"])}, enqueue=[{"data": "study.csv"}])
-    with pytest.raises(InputError, match="^population must be at least 4"):
+    with pytest.raises(InputError, match=r"^population must be at least 4"):
         optimize(lambda params: 0.0, SPACE, algorithm="truncation", population=2)
 
 
@@ -465,16 +465,16 @@ def test_a_mistyped_argument_leaves_the_name_free(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"algorithm": "surogate"}, "Did you mean 'surrogate'"),
-        ({"population": 0}, "^population: Input should be greater than or equal to 1; got 0"),
-        ({"generations": 0}, "^generations: "),
-        ({"generations": True}, "^generations: Input should be a number, not true or false; got True"),
+        ({"population": 0}, "^population must be at least 1; got 0"),
+        ({"generations": 0}, "^generations must be at least 1"),
+        ({"generations": True}, "^generations must be a number, not true or false; got True"),
         ({"seed": -1}, "^seed must be an integer of at least 0; got -1"),
         ({"space": {"x": 1.0}}, "x must be a Float, Int or Categorical; got 1.0"),
         ({"algorithm": "truncation", "arguments": {"cxbp": 0.1}}, "truncation has no 'cxbp'. Did you mean 'cxpb'"),
         ({"algorithm": "truncation", "arguments": {"population": 8}}, "arguments: truncation has no 'population'"),
         ({"algorithm": "truncation", "arguments": {"algorithm": "random"}}, "truncation has no 'algorithm'"),
         ({"algorithm": "truncation", "arguments": {"target": 1.0}}, "truncation has no 'target'"),
-        ({"algorithm": "truncation", "arguments": {"cxpb": 2.0}}, "^cxpb: Input should be less than"),
+        ({"algorithm": "truncation", "arguments": {"cxpb": 2.0}}, "^cxpb must be at most"),
         ({"algorithm": "random", "arguments": {"cxpb": 0.1}}, "no argument 'cxpb'"),
         ({"objective": lambda: 0}, "must take the hyperparameters"),
         ({"algorithm": "pbt"}, r"'pbt' asks for trainings in parts. That takes a trainer .*; got <function bowl"),

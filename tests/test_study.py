@@ -35,6 +35,8 @@ from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.record import ReplayError
 from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
+from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import make_trainer
 
 SPACE = Space({"x": Float(-5.0, 5.0), "y": Float(0.1, 10.0, log=True), "n": Int(1, 4), "kind": Categorical(["a", "b"])})
 
@@ -660,3 +662,19 @@ def test_an_evaluation_that_changes_its_individual_is_refused() -> None:
 def test_a_flag_is_no_text() -> None:
     with pytest.raises(InputError, match="common_random_numbers must be True or False; got 'no'"):
         Study(SPACE, common_random_numbers="no")  # type: ignore[arg-type]
+
+
+def test_a_study_knows_where_it_is_recorded(tmp_path: Path) -> None:
+    with Study(SPACE, storage=tmp_path / "a.db") as study:
+        assert study.storage == str(tmp_path / "a.db")
+    with Study(SPACE) as study:
+        assert study.storage is None
+
+
+def test_a_pruner_to_which_nothing_reports_is_refused(digits_task: Task) -> None:
+    with (
+        Study({"lr": Float(0.01, 0.1)}, pruner=MedianPruner()) as study,
+        pytest.raises(InputError, match="pruner is for functions, which report to it"),
+    ):
+        study.map(make_trainer(digits_task, device="cpu"), [Individual([0.5])])
+    assert len(study.record) == 0

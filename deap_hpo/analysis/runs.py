@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -102,10 +101,13 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
     """
     sign = sign_of(recorded.directions[0])
     kind = individual_type((-sign,))
-    survives = (recorded.attributes.get("config") or {}).get("evolution", {}).get("algorithm") == "truncation"
+    survives = recorded.evolution.get("algorithm") == "truncation"
     trainings, best, rows = 0, np.nan, []
     population: list[Any] = []
-    by_generation = attrgetter("generation")
+
+    def by_generation(entry: Entry) -> int:
+        return entry.generation // recorded.stages
+
     for generation, entries in groupby(sorted(recorded.entries, key=by_generation), by_generation):
         batch = list(entries)
         survivors = selTruncation(population, len(population) // 2) if survives else []

@@ -20,6 +20,7 @@ def trials_table(
     *,
     objectives: Sequence[str] = (),
     constrained: bool = False,
+    stages: int = 1,
 ) -> pd.DataFrame:
     """One row for each evaluation, in order.
 
@@ -35,6 +36,7 @@ def trials_table(
         direction: Which values of the first objective are the better ones.
         objectives: Names of several objectives, for the columns `values_*`; by default they are numbered.
         constrained: Whether there are constraints; there are where one was broken.
+        stages: Batches of a generation.
 
     Example:
         >>> from deap_hpo import Evaluation, Float
@@ -55,7 +57,7 @@ def trials_table(
         rows.append(
             {
                 "number": entry.number,
-                "generation": entry.generation,
+                "generation": entry.generation // stages,
                 **({"epochs": entry.epochs} if in_parts else {}),
                 "value": evaluation.value,
                 **_by_objective(evaluation.values, objectives),
@@ -135,8 +137,8 @@ def epochs_table(entries: Sequence[Entry]) -> pd.DataFrame:
     )
 
 
-def summary(entries: Sequence[Entry]) -> dict[str, int | float]:
-    """Count what came of evaluations.
+def summary(entries: Sequence[Entry], stages: int = 1) -> dict[str, int | float]:
+    """Count what came of evaluations; each generation has so many batches of them.
 
     Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `infeasible` (that break a constraint,
     trained or not), `pruned`, `diverged`, `failed`, `timed_out` (of the failed ones), `retries` (because a worker was
@@ -154,6 +156,6 @@ def summary(entries: Sequence[Entry]) -> dict[str, int | float]:
         "failed": sum(entry.evaluation.status == "failed" for entry in trained),
         "timed_out": sum(entry.evaluation.timed_out for entry in trained),
         "retries": sum(entry.evaluation.retries for entry in trained),
-        "generations": len({entry.generation for entry in entries}),
+        "generations": len({entry.generation // stages for entry in entries}),
         "seconds": sum(entry.evaluation.seconds for entry in trained),
     }

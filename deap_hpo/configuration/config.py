@@ -214,9 +214,10 @@ def _sentence(error: ValidationError) -> str:
     if mistake["type"] == "missing":
         return f"{where} must be given."
     message = mistake["msg"].removeprefix("Value error, ")
-    return (
-        f"{where}.{message}" if mistake["type"] == "value_error" else f"{where}: {message}; got {mistake['input']!r}."
-    )
+    if mistake["type"] == "value_error":
+        return f"{where}.{message}"
+    asked = message.replace("Input should be", "must be").replace("greater than or equal to", "at least")
+    return f"{where} {asked.replace('less than or equal to', 'at most')}; got {mistake['input']!r}."
 
 
 def _known_names(path: tuple[int | str, ...]) -> list[str]:

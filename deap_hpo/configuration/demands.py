@@ -14,7 +14,7 @@ from deap_hpo.evaluator import Evaluate, Evaluator
 from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.functions.objective import Objective, offered_parameters
 from deap_hpo.goals import Goals, check_directions
-from deap_hpo.pruning import Pruner
+from deap_hpo.pruning import Pruner, check_reports
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies import STRATEGIES, argument_names
 
@@ -219,11 +219,7 @@ parameter named checkpoint; got <function <lambda> at ...>.
             f"pruner is for whole trainings; the algorithm {evolution.algorithm!r} itself ends hopeless ones. "
             f"Got {pruner!r}."
         )
-    if pruner is not None and evaluator.task is not None:
-        raise InputError(
-            "pruner is for functions, which report to it; trainings of a trainer end early with the algorithm "
-            f"'hyperband' and its kin, or with `stages`, an argument of 'truncation'. Got {pruner!r}."
-        )
+    check_reports(pruner, evaluator)
 
 
 def check_lengths(evaluator: Evaluator | None, space: Space, evolution: EvolutionConfig) -> None:

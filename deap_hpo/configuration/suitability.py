@@ -13,10 +13,14 @@ from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import InputError, warn
 from deap_hpo.interruption import undisturbed
 from deap_hpo.search_space.space import Categorical, Space
+from deap_hpo.training.fit import loss_is_a_mean
+from deap_hpo.training.learning_rates import name_of
 from deap_hpo.training.measures import AVERAGED
+from deap_hpo.training.recipe import OPTIMIZERS, SCHEDULES, USED_BY
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
+_MOSTLY_MINIMISED = ("loss", "error", "mse", "mae", "nll", "perplexity")  # in the names of metrics
 _PLACES = 8  # of a space where its network is tried, if it does not work in the middle
 
 
@@ -35,7 +39,8 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
             has nowhere to go or an invalid value.
 
     Warns:
-        DeapHPOWarning: The objective is a metric of the user's own, and no direction is given.
+        DeapHPOWarning: The objective is a metric of the user's own, and no direction is given; a hyperparameter does
+            nothing; or the validation loss depends on the size of the batches in which it is measured.
 
     Example:
         >>> from functools import partial
@@ -51,8 +56,10 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
         deap_hpo.errors.InputError: momentum must be a finite number from 0 to 1; got 1.5.
     """
     _warn_of_directions(task)
+    _warn_of_unused(task, space)
     middle = space.decode([0.5] * len(space))
     working = _working(task, space, middle)
+    _warn_of_batches(task, working)
     every = {name: one.decode(0.5) for name, one in space.items()}  # those that are not in use there, too
     for name, one in space.items():
         needed = {other: choices[0] for other, choices in space.conditions.required([name]).items()}
@@ -66,10 +73,40 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
 
 def _warn_of_directions(task: Task) -> None:
     """Tell of an objective of the user's own that is minimised because nobody has said which way is better."""
-    own = [name for name in task.goals.objectives if name in task.metrics and task.metrics[name] not in AVERAGED]
+    own = [
+        name
+        for name in task.goals.objectives
+        if name in task.metrics
+        and task.metrics[name] not in AVERAGED
+        and not any(word in name.lower() for word in _MOSTLY_MINIMISED)
+    ]
     if own and task.direction is None:
         one, other = ('"maximize"', '"minimize"') if isinstance(task.objective, str) else ("one each", "that")
         warn(f"{own[0]!r} is minimised; if more of it is better, give the task a direction ({one}), else say {other}")
+
+
+def _warn_of_batches(task: Task, params: dict[str, Any]) -> None:
+    """Tell of a loss that is no mean over the examples of a batch, where it is measured in several batches."""
+    examples, size = len(task.data.validation), task.evaluation_batch_size
+    if examples > size and not loss_is_a_mean(task.model, task.configure(params)[1], task.data, task.loss):
+        warn(
+            f"the loss of the task {task.name!r} is no mean over the examples of a batch, so its mean over batches of "
+            f"{size} depends on these; with evaluation_batch_size={examples} it is measured on all at once"
+        )
+
+
+def _warn_of_unused(task: Task, space: Space) -> None:
+    """Tell of hyperparameters that no optimiser, or schedule, of the space goes by."""
+    for setting in ("optimizer", "schedule"):
+        one = space.get(setting)
+        names = {name_of(getattr(task.recipe, setting)), *(one.choices if isinstance(one, Categorical) else ())}
+        own = setting == "optimizer" and task.optimizer is not None
+        of_all = (OPTIMIZERS if setting == "optimizer" else SCHEDULES).keys() & USED_BY.keys()
+        used = frozenset[str]().union(*(USED_BY.get(str(name), ()) for name in names))
+        useless = [name for name in space if name not in used and any(name in USED_BY[other] for other in of_all)]
+        if useless and not own:
+            said = ", ".join(sorted(map(str, names)))
+            warn(f"hyperparameter {useless[0]!r} does nothing: {setting} {said} does not go by it")
 
 
 def _working(task: Task, space: Space, middle: dict[str, Any]) -> dict[str, Any]:

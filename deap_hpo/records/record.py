@@ -74,6 +74,7 @@ class Record:
         self._distributions = distributions(space) if space else {}
         self._retries: list[list[int]] | None = None  # to be noted before the first evaluation begins
         self._at_the_end: Mapping[str, Any] | None = None  # the attributes, when it was closed
+        self.storage = None if storage is None else str(storage)
         self._backend = backend = open_storage(storage)
         try:
             self._lock = DriverLock(storage, name)

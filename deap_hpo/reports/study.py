@@ -32,7 +32,7 @@ def describe(recorded: Recorded) -> dict[str, Any]:
         "space": recorded.space.to_dict() if recorded.space else None,
         "objectives": recorded.objective_names,
         "directions": list(recorded.directions),
-        "counts": summary(recorded.entries) | {"superseded": len(recorded.superseded)},
+        "counts": summary(recorded.entries, recorded.stages) | {"superseded": len(recorded.superseded)},
         "best": best
         and {
             "number": best.number,
@@ -151,7 +151,7 @@ def counts_sentence(recorded: Recorded) -> str:
     Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers, a space
     that has nothing left.
     """
-    counts = summary(recorded.entries)
+    counts = summary(recorded.entries, recorded.stages)
     trained, training = ("trained", "training") if trains_networks(recorded) else ("computed", "computing")
     done = f"{plural(counts['evaluations'], 'evaluation')} in {plural(counts['generations'], 'generation')}"
     refused = counts["evaluations"] - counts["trained"] - counts["cached"]

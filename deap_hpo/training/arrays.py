@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from deap_hpo.checks import check_flag, is_integer, is_number
+from deap_hpo.checks import check_flag, check_integer, is_integer, is_number
 from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.training.data import Data, Split, split_data
@@ -49,6 +49,7 @@ def read_data(
         >>> len(data.training), len(data.validation), data.prepare(data.training.inputs).dtype
         (7, 3, torch.int64)
     """
+    check_integer("split_seed", split_seed, 0)
     whole = development = _read("data", data)
     unseen: Split | None
     if is_number(test) or isinstance(test, bool):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from copy import deepcopy
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -17,9 +20,11 @@ from deap_hpo.training.data import Data, Split
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
 from deap_hpo.training.measures import AVERAGED, Measure, one_number
-from deap_hpo.training.outputs import Outputs, unshared, widened
+from deap_hpo.training.outputs import Outputs, mapped, unshared, widened
 from deap_hpo.training.outputs import described as outputs_described
 from deap_hpo.training.state import trainable_parameters
+
+_FEW = 60  # examples by which a loss is looked at
 
 
 def check_fit(
@@ -96,6 +101,42 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             kind = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""
             said = f"{kind}{str(error).strip().removesuffix('.')}.{_hint(data, misfit, error, output)}"
             raise InputError(f"The network of the task {task!r} {step}: {said}") from error
+
+
+def loss_is_a_mean(model: Callable[..., nn.Module], architecture: Mapping[str, Any], data: Data, loss: Measure) -> bool:
+    """Tell whether a loss on some examples is the mean of its values on parts of them, as of a network untrained.
+
+    One with class weights, of a square root or a sum is not. Where it cannot be told, it is taken for one.
+
+    Args:
+        model: Factory of the network.
+        architecture: Its arguments.
+        data: What it is trained on; some validation examples are looked at.
+        loss: The loss.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> weighted = nn.CrossEntropyLoss(weight=torch.arange(1.0, 11.0))
+        >>> network = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> [loss_is_a_mean(network, {}, load_digits(), loss) for loss in (F.cross_entropy, weighted)]
+        [True, False]
+    """
+    examples = data.validation[:_FEW]
+    cut = len(examples) // 3
+    loss = deepcopy(loss) if isinstance(loss, nn.Module) else loss  # which may count
+
+    def loss_of(outputs: Outputs, part: slice) -> float:
+        of_part = mapped(lambda one: one[part], outputs)
+        return float(loss(unshared(of_part), unshared(examples[part].targets)))
+
+    with suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad():
+        outputs = widened(call(model(**architecture).eval(), data.normalized(examples.inputs)))
+        # Those of an untrained network hardly differ, and so do not losses: larger ones do.
+        outputs = mapped(lambda one: 5 * one if one.is_floating_point() else one, outputs)
+        whole, first, rest = (loss_of(outputs, slice(*ends)) for ends in ((None,), (cut,), (cut, None)))
+        mean = (first * cut + rest * (len(examples) - cut)) / len(examples)
+        return math.isclose(mean, whole, rel_tol=1e-4, abs_tol=1e-6)
+    return True
 
 
 def _shapes(part: Inputs | Targets) -> str:

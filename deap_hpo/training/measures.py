@@ -8,7 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
+from deap_hpo.training.inputs import Targets
 
 Measure = Callable[[Any, Any], Any]
 """Of (outputs, targets), a single number: each is a tensor, or several, as the network gives and the data have them.
@@ -36,6 +37,40 @@ def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
 
 AVERAGED: tuple[Measure, ...] = (accuracy, mean_squared_error, mean_absolute_error)
 """Metrics whose mean over batches is that over all examples: they are measured as the loss is, and keep no outputs."""
+
+
+def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[Measure, dict[str, Measure]]:
+    """Give the loss and the metrics of a task that does not say otherwise.
+
+    Args:
+        task: Its name.
+        targets: Those that it trains on: classes where they are whole numbers, else those of a regression.
+        loss: The loss that it names, or None.
+
+    Raises:
+        InputError: There are several targets, and no loss.
+
+    Warns:
+        DeapHPOWarning: Targets of a regression are all 0 and 1.
+
+    Example:
+        >>> import torch
+        >>> loss, metrics = usual_measures("digits", torch.arange(10), None)
+        >>> loss.__name__, list(metrics)
+        ('cross_entropy', ['accuracy'])
+    """
+    if isinstance(targets, dict):
+        if loss is None:
+            raise InputError(f"loss must be given where there are several targets; got those of {', '.join(targets)}.")
+        return loss, {}
+    if not targets.is_floating_point():
+        return loss or F.cross_entropy, {"accuracy": accuracy}
+    if loss is None and ((targets == 0) | (targets == 1)).all():
+        warn(
+            f"the targets of the task {task!r}, 0.0 and 1.0, are taken for a regression; for labels, give a loss such "
+            "as torch.nn.BCEWithLogitsLoss(), or classes as whole numbers"
+        )
+    return loss or mean_squared_error, {"mean_absolute_error": mean_absolute_error}
 
 
 def one_number(name: str, value: Any) -> float:

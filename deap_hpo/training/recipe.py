@@ -230,6 +230,14 @@ def _constant(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> f
     return 1.0
 
 
+USED_BY: dict[str, frozenset[str]] = {
+    "sgd": frozenset({"lr", "momentum", "nesterov", "weight_decay"}),
+    "rmsprop": frozenset({"lr", "alpha", "eps", "momentum", "weight_decay"}),
+    "adam": frozenset({"lr", "beta1", "beta2", "eps", "weight_decay"}),
+    "adamw": frozenset({"lr", "beta1", "beta2", "eps", "weight_decay"}),
+    "step": frozenset({"gamma", "step_size"}),
+}
+"""Which fields an optimiser or a schedule goes by, of those that some do."""
 OPTIMIZERS: dict[str, Callable[[Recipe, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "rmsprop": _rmsprop,

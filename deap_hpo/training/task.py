@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.goals import Goals
@@ -19,7 +20,7 @@ from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
 from deap_hpo.training.destinations import Destinations
 from deap_hpo.training.fit import check_fit
-from deap_hpo.training.measures import Measure, accuracy, check_measure, mean_absolute_error, mean_squared_error
+from deap_hpo.training.measures import Measure, accuracy, check_measure, usual_measures
 from deap_hpo.training.normalization import Normalize
 from deap_hpo.training.optimizers import OptimizerFactory, check_factory, make_optimizer
 from deap_hpo.training.recipe import OPTIMIZER_FIELDS, Recipe
@@ -65,8 +66,8 @@ class Task:
             names: with groups of parameters, say, or of another kind. Its further arguments, as `lr`, are
             hyperparameters; or they have their defaults, whatever the recipe's. The schedule multiplies the learning
             rates of all groups. A class, as `torch.optim.NAdam`, is given the network's parameters.
-        evaluation_batch_size: Examples per batch when measuring. It changes speed only, unless what the network gives
-            for an example depends on the others of its batch.
+        evaluation_batch_size: Examples per batch when measuring. It changes speed only, unless what network or loss
+            make of an example depends on the others of its batch: that of a loss with class weights does, a little.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -95,10 +96,11 @@ class Task:
                 "model must be a class or a function that makes a fresh network for each training; got a network "
                 f"itself, a {type(self.model).__name__}."
             )
+        if not callable(self.model):
+            raise InputError(f"model must be a class or a function that makes a network; got {self.model!r}.")
+        check_integer("evaluation_batch_size", self.evaluation_batch_size, 1)
         if not isinstance(self.metrics, Mapping):
-            raise InputError(
-                f"metrics must be functions by name, such as {{'accuracy': accuracy}}; got {self.metrics!r}."
-            )
+            raise InputError(f"metrics must be a dict of functions by name; got {self.metrics!r}.")
         if not isinstance(self.recipe, Recipe):
             raise InputError(f"recipe must be a Recipe, such as Recipe(batch_size=64); got {self.recipe!r}.")
         if self.optimizer is not None:
@@ -152,6 +154,7 @@ class Task:
         constraints: Sequence[str] = (),
         recipe: Recipe | None = None,
         optimizer: OptimizerFactory | None = None,
+        evaluation_batch_size: int = 1000,
     ) -> Task:
         """Make a task of a network and of data in about any form.
 
@@ -178,9 +181,13 @@ class Task:
             constraints: What has to hold; see `Task`.
             recipe: Training settings that are not searched.
             optimizer: Makes the optimiser of a network, in place of the recipe's; see `Task`.
+            evaluation_batch_size: Examples per batch when measuring; see `Task`.
 
         Raises:
             InputError: The data cannot be read as examples and targets, or a setting is out of its range.
+
+        Warns:
+            DeapHPOWarning: Targets of a regression are all 0 and 1; or examples of a dataset are drawn at random.
 
         Example:
             >>> import numpy as np
@@ -198,20 +205,16 @@ class Task:
             stratify=stratify,
             normalize=normalize,
         )
-        targets = read.training.targets
-        if isinstance(targets, dict) and loss is None:
-            raise InputError(f"loss must be given where there are several targets; got those of {', '.join(targets)}.")
-        classes = isinstance(targets, Tensor) and not targets.is_floating_point()
-        if metrics is None and isinstance(targets, Tensor):
-            metrics = {"accuracy": accuracy} if classes else {"mean_absolute_error": mean_absolute_error}
+        usual_loss, usual_metrics = usual_measures(name, read.training.targets, loss)
         return cls(
             name=name,
             model=model,
             data=read,
-            loss=loss or (F.cross_entropy if classes else mean_squared_error),
-            metrics=metrics or {},
+            loss=usual_loss,
+            metrics=usual_metrics if metrics is None else metrics,
             recipe=recipe or Recipe(),
             optimizer=optimizer,
+            evaluation_batch_size=evaluation_batch_size,
             objective=objective,
             direction=direction,
             constraints=constraints,

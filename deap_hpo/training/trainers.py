@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from deap_hpo.checks import check_optional_integer
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, shown
 from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.engines import check_engine
 from deap_hpo.training.hardware import resolve_device
@@ -74,6 +74,8 @@ def make_trainer(
         >>> type(make_trainer(task, device="cpu", epochs=2)).__name__
         'ReferenceTrainer'
     """
+    if not isinstance(task, Task):
+        raise InputError(f"task must be a Task, such as Task.from_data(network, data); got {shown(task)}.")
     if trainer == "auto":
         trainer = "reference" if resolve_device(device).type == "cpu" else "population"
     if trainer not in TRAINERS:

@@ -89,18 +89,18 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("evolution.population=0", "evolution.population: Input should be greater than or equal to 1; got 0."),
+        ("evolution.population=0", "evolution.population must be at least 1; got 0."),
         ("evolution.popluation=8", "evolution.popluation is not a setting. Did you mean 'population'?"),
         ("evolution.max_seconds=3", "evolution.max_seconds is not a setting; execution.max_seconds is."),
         ("generations=3", "generations is not a setting; evolution.generations is."),
         ("evolution.algorithm=TPE", "evolution.algorithm has no 'TPE'. Did you mean 'tpe'?"),
         ("evolutoin.population=8", "evolutoin is not a setting. Did you mean 'evolution'?"),
-        ("evolution.indpb=1.5", "evolution.indpb: Input should be less than or equal to 1; got 1.5."),
+        ("evolution.indpb=1.5", "evolution.indpb must be at most 1; got 1.5."),
         ("space.lr.low=2.0", "space.lr: low must be at most high; got low=2.0, high=0.3."),
         ("space.lr.low=0", "space.lr: low must be greater than 0 on a logarithmic scale; got low=0"),
         ("space.lr.lwo=1", "space.lr: unknown key 'lwo' (did you mean 'low'?)"),
         ("space={}", "space"),
-        ("training.epochs=many", "training.epochs: Input should be a number, not a text; got 'many'"),
+        ("training.epochs=many", "training.epochs must be a number, not a text; got 'many'"),
         (
             "evolution.algorithm=xyz",
             "evolution.algorithm has no 'xyz'. There are: truncation, pbt, nsga-ii, nsga-iii, cma",
@@ -108,14 +108,14 @@ def test_identity_leaves_out_what_does_not_change_results() -> None:
         ("evolution.algorithm=randm", "evolution.algorithm has no 'randm'. Did you mean 'random'?"),
         ("evolution.population", "--set needs SECTION.KEY=VALUE"),
         ("study.seed.x=1", "study.seed"),
-        ("evolution.generations=true", "evolution.generations: Input should be a number, not true or false; got True."),
-        ("evolution.patience=true", "evolution.patience: Input should be a number, not true or false; got True."),
-        ("evolution.indpb=false", "evolution.indpb: Input should be a number, not true or false; got False."),
-        ("evolution.target=true", "evolution.target: Input should be a number, not true or false; got True."),
-        ("execution.timeout=true", "execution.timeout: Input should be a number, not true or false; got True."),
+        ("evolution.generations=true", "evolution.generations must be a number, not true or false; got True."),
+        ("evolution.patience=true", "evolution.patience must be a number, not true or false; got True."),
+        ("evolution.indpb=false", "evolution.indpb must be a number, not true or false; got False."),
+        ("evolution.target=true", "evolution.target must be a number, not true or false; got True."),
+        ("execution.timeout=true", "execution.timeout must be a number, not true or false; got True."),
         (
             "evolution.stages=[true, 3]",
-            "evolution.stages: Input should be a list of numbers, not true or false; got [True, 3].",
+            "evolution.stages must be a list of numbers, not true or false; got [True, 3].",
         ),
     ],
 )
@@ -195,9 +195,7 @@ def test_without_generations_a_budget_is_used_up(evolution: dict[str, int], gene
 
 def test_a_budget_out_of_range_is_named_itself() -> None:
     space = {"lr": {"type": "float", "low": 0.1, "high": 0.2}}
-    with pytest.raises(
-        InputError, match=r"evolution\.max_evaluations: Input should be greater than or equal to 1; got 0"
-    ):
+    with pytest.raises(InputError, match=r"evolution\.max_evaluations must be at least 1; got 0"):
         make_config({"space": space, "evolution": {"max_evaluations": 0}})
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from deap_hpo import Categorical, Float, Int, Space, Task, make_trainer, optimize
+from deap_hpo import Categorical, Float, Int, Recipe, Space, Task, make_trainer, optimize
 from deap_hpo.configuration.suitability import check_space
 from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.training.measures import accuracy
@@ -142,6 +142,7 @@ def test_an_objective_of_ones_own_that_nobody_gave_a_direction_is_warned_of(digi
         replace(own, direction="maximize"),
         replace(own, direction="minimize"),
         replace(own, objective="accuracy"),
+        replace(own, metrics={"top_5_error": f1}, objective="top_5_error"),
         replace(own, objective=["loss", "parameters"]),
     ):
         with warnings.catch_warnings():
@@ -149,3 +150,103 @@ def test_an_objective_of_ones_own_that_nobody_gave_a_direction_is_warned_of(digi
             check_space(known, space)
     with pytest.raises(InputError, match=r"A task has its own: Task\.from_data\(\.\.\., direction=\.\.\.\)"):
         optimize(make_trainer(own, device="cpu"), space, direction="maximize", population=2, generations=1)
+
+
+def warned_of(made: Task, **space: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_space(made, Space(space))
+    return [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "space", "said"),
+    [
+        (
+            {"optimizer": "adam"},
+            {"momentum": Float(0.0, 0.9)},
+            "'momentum' does nothing: optimizer adam does not go by",
+        ),
+        ({}, {"beta1": Float(0.0, 0.9)}, "'beta1' does nothing: optimizer sgd does not go by it"),
+        ({}, {"gamma": Float(0.1, 0.9)}, "'gamma' does nothing: schedule constant does not go by it"),
+        (
+            {"schedule": "step"},
+            {"schedule": Categorical(["cosine", "linear"]), "step_size": Int(1, 3)},
+            None,
+        ),
+        ({}, {"schedule": Categorical(["cosine", "linear"]), "step_size": Int(1, 3)}, "'step_size' does nothing: sch"),
+        ({"optimizer": "adam"}, {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 0.9)}, None),
+        (
+            {"schedule": "step"},
+            {"gamma": Float(0.1, 0.9), "lr": Float(0.1, 0.2), "weight_decay": Float(0.0, 1.0)},
+            None,
+        ),
+        ({"optimizer": "rmsprop"}, {"alpha": Float(0.1, 0.9), "momentum": Float(0.0, 0.9)}, None),
+    ],
+)
+def test_a_hyperparameter_that_does_nothing_is_warned_of(recipe: Any, space: Any, said: str | None) -> None:
+    messages = warned_of(replace(task(), recipe=Recipe(**recipe)), **space)
+    assert len(messages) == (said is not None)
+    assert said is None or said in messages[0]
+
+
+def root(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return nn.functional.cross_entropy(outputs, targets) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("loss", "is_mean"),
+    [
+        (nn.functional.cross_entropy, True),
+        (nn.CrossEntropyLoss(label_smoothing=0.1), True),
+        (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 10.0, 0.1])), False),
+        (nn.CrossEntropyLoss(reduction="sum"), False),
+        (root, False),
+    ],
+)
+def test_a_loss_that_is_no_mean_is_warned_of_where_it_is_measured_in_batches(loss: Any, is_mean: bool) -> None:
+    one = Task.from_data(network, (TABLE, CLASSES), loss=loss, validation=0.5, evaluation_batch_size=10)
+    messages = warned_of(one, lr=Float(0.01, 0.1))
+    assert bool(messages) != is_mean
+    assert is_mean or "with evaluation_batch_size=30 it is measured on all at once" in messages[0]
+    assert warned_of(replace(one, evaluation_batch_size=30), lr=Float(0.01, 0.1)) == []
+
+
+def test_labels_that_nobody_named_so_are_warned_of() -> None:
+    labels = np.stack([CLASSES == 0, CLASSES == 1], 1).astype(float)
+    with pytest.warns(DeapHPOWarning, match=r"targets of the task 'task', 0.0 and 1.0, are taken for a regression"):
+        Task.from_data(network, (TABLE, labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Task.from_data(network, (TABLE, labels), loss=nn.BCEWithLogitsLoss())
+        Task.from_data(network, (TABLE, labels + 1))
+
+
+def made(**arguments: Any) -> Task:
+    return Task.from_data(network, (TABLE, CLASSES), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: make_trainer(nn.Linear), r"task must be a Task, such as Task.from_data\(network, data\); got <class"),
+        (lambda: Task.from_data(None, (TABLE, CLASSES)), "model must be a class or a function .*; got None"),
+        (
+            lambda: Task.from_data(network, (TABLE, CLASSES), split_seed="x"),
+            "split_seed must be an integer of at least 0",
+        ),
+        (
+            lambda: Task.from_data(network, (TABLE, CLASSES), split_seed=-1),
+            "split_seed must be an integer of at least 0",
+        ),
+        (
+            lambda: Task.from_data(network, (TABLE, CLASSES), evaluation_batch_size=0),
+            "evaluation_batch_size must be an int",
+        ),
+        (lambda: optimize(len, {"x": Float(0.0, 1.0)}, arguments=[3]), "arguments must be a mapping .*; got .3."),
+        (lambda: optimize(len, {"x": Float(0.0, 1.0)}, arguments="cxpb"), "arguments must be a mapping .*; got 'cxpb'"),
+    ],
+)
+def test_what_is_of_another_type_is_named(call: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        call()

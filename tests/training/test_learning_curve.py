@@ -288,3 +288,9 @@ def test_a_metric_must_not_have_the_name_of_the_best_epoch(task: Task) -> None:
     assert make_trainer(named, device="cpu").keep_best is False
     with pytest.raises(InputError, match="metrics must not have the name 'best_epoch'"):
         make_trainer(named, device="cpu", keep_best=True)
+
+
+def test_of_several_trainings_no_epoch_is_the_one_that_was_kept(task: Task) -> None:
+    evaluation = ReferenceTrainer(task, epochs=6, device="cpu", keep_best=True, repeats=2)(ROUGH, seed=3)
+    assert evaluation.metrics["best_epoch_std"] > 0
+    assert evaluation.kept_epoch is None
