@@ -109,6 +109,7 @@ class AskTell:
         }
         self._retry = check_flag("retry_failed", retry_failed)
         self._open: dict[int, Request] = {}
+        self._known = 0  # evaluations on record, from which what is open follows
         self._go_on({})
 
     def ask(self) -> list[Request]:
@@ -118,7 +119,8 @@ class AskTell:
             Each has a `number`, by which its result is told, its hyperparameters, `params`, and a `seed` for what is
             random in it. None when the search is over.
         """
-        self._go_on({})
+        if self._recorded() != self._known:  # else what was open is open
+            self._go_on({})
         return list(self._open.values())
 
     def tell(self, number: int, result: Any = None, *, failed: str | None = None) -> None:
@@ -184,6 +186,11 @@ class AskTell:
         except ResultError as error:
             raise InputError(f"The result of evaluation {number} cannot be recorded. {error}") from None
 
+    def _recorded(self) -> int:
+        """Count what is on record, by this process and others."""
+        study = self.study
+        return len(study.entries) + len(study.superseded)
+
     def _go_on(self, answers: dict[int, Evaluation]) -> list[int]:
         """Run the search up to what has no answer; give the numbers of the answers that it did not ask for."""
         executor = _Answering(answers)
@@ -196,6 +203,7 @@ class AskTell:
             except _Unanswered as asked:
                 self._open = {request.number: request for request in asked.requests}
         self._retry &= not executor.told  # else what has failed since would be asked for again
+        self._known = self._recorded()
         return list(executor.answers)
 
 

@@ -134,9 +134,8 @@ class Results(TrainedResults):
     @property
     def evolution(self) -> Mapping[str, Any]:
         """Settings of the algorithm by name, as far as the run noted them: `algorithm`, `population`, ..."""
-        settings: Mapping[str, Any] = self.attributes.get("settings") or {}
-        found: Mapping[str, Any] | None = settings.get("evolution") or (self.attributes.get("config") or {}).get("evolution")
-        return found or {}
+        noted = (self.attributes.get(where) or {} for where in ("settings", "config"))
+        return next((settings["evolution"] for settings in noted if settings.get("evolution")), {})
 
     @property
     def stages(self) -> int:

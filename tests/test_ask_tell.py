@@ -218,3 +218,24 @@ def test_while_another_process_tells_it_says_so(made: Callable[..., AskTell], tm
         told.tell(1, 1.0)
     told.tell(1, 1.0)
     assert len(told.study.entries) == 2
+
+
+def test_what_is_open_is_worked_out_once(made: Callable[..., AskTell], monkeypatch: pytest.MonkeyPatch) -> None:
+    lab, runs = made(algorithm="random", population=4, generations=2), list[int]()
+
+    def counted(*given: Any, **named: Any) -> Study:
+        runs.append(1)
+        return optimize(*given, **named)
+
+    monkeypatch.setattr("deap_hpo.ask_tell.optimize", counted)
+    first = lab.ask()
+    assert [question.number for question in lab.ask()] == [question.number for question in first] == [0, 1, 2, 3]
+    assert runs == []
+    lab.tell(0, 0.5)
+    assert [question.number for question in lab.ask()] == [1, 2, 3]
+    assert len(runs) == 1
+    other = made(algorithm="random", population=4, generations=2)
+    other.tell(1, 0.25)
+    runs.clear()
+    assert [question.number for question in lab.ask()] == [2, 3], "what another one told is noticed"
+    assert len(runs) == 1
