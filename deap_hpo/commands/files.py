@@ -46,8 +46,10 @@ def export(
     torch.export.load("best.pt2").module()(inputs), several inputs by name.
 
     best.safetensors has the weights, which expect normalised inputs;
-    best.toml has how these are normalised, and what else is known;
-    best.json has the measurements, for programs.
+    best.toml has how these are normalised, what was measured, and what else is known;
+    best.json has the measurements of the best, for programs.
+
+    Those of another evaluation are called evaluation-NUMBER instead of best.
     """
     from deap_hpo.export import export_best
     from deap_hpo.records.storage import run_folder

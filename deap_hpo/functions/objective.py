@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,6 @@ from deap_hpo.functions.checkpoint import Checkpoint
 from deap_hpo.functions.reporter import Ended, Reporter
 from deap_hpo.functions.undone import NOTE
 from deap_hpo.goals import Goals
-from deap_hpo.records.entries import worst_values
 from deap_hpo.seeding import seeded
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Objective(Evaluator):
     learning curve, and ends the evaluation where the study's pruner says so; so does ``raise optuna.TrialPruned``. If
     it has one named `seed`, that is the evaluation's seed; `random`, numpy and torch are seeded with it anyway. One
     named `number` is the evaluation's running number, for the names of files. Texts among the metrics, such as the path
-    of a file, are recorded as notes.
+    of a file, are recorded as notes; so are lists, dicts and arrays, as JSON.
 
     Methods that train in parts (`hyperband`, `pbt`, ...) need a parameter named `epochs`: how many epochs (or trees, or
     steps) the training has had when the function returns. With one named `checkpoint`, a `Checkpoint`, it goes on where
@@ -161,8 +162,8 @@ class Objective(Evaluator):
             with seeded(request.seed):
                 result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
             if isinstance(result, Mapping):
-                notes = {str(name): value for name, value in result.items() if isinstance(value, str)}
-                result = {name: value for name, value in result.items() if not isinstance(value, str)}
+                notes = {str(name): text for name, value in result.items() if (text := _text(value)) is not None}
+                result = {name: value for name, value in result.items() if str(name) not in notes}
             values, metrics, violation = self._read(result)
             metrics = {**reporter.metrics, **metrics}  # those of the last epoch, unless they are returned
         except BaseException as end:
@@ -172,10 +173,10 @@ class Objective(Evaluator):
             reporter.status = "pruned" if pruned else reporter.status
             values, metrics = (reporter.value,), {**reporter.metrics}
             if pruned and (not reporter.curve or len(self.goals.objectives) > 1):  # it has no value
-                values = worst_values(self.goals.directions)
+                values = self.goals.worst
             violation = self.goals.violation(metrics)
         if reporter.status != "pruned" and not all(map(math.isfinite, values)):
-            reporter.status, values = "diverged", (math.inf,) * len(self.goals.objectives)
+            reporter.status, values = "diverged", self.goals.worst
             metrics, violation = {}, 0.0
         reference = None
         if checkpoint and epochs and reporter.status == "ok":
@@ -223,12 +224,24 @@ class Objective(Evaluator):
         return goals.judge(measured)
 
 
+def _text(value: Any) -> str | None:
+    """Give a text that an objective returned, or several values, such as a table of confusions, as JSON; else None."""
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "tolist") and getattr(value, "ndim", None) and math.prod(value.shape) != 1:
+        value = value.tolist()
+    if isinstance(value, (list, tuple, dict)):
+        with suppress(TypeError, ValueError):
+            return json.dumps(value)
+    return None
+
+
 def _number(name: object, value: Any) -> float:
     try:
         if isinstance(value, (str, bytes)):  # "0.5", which is a number only by accident
             raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
         raise ResultError(f"The objective must return numbers; {name} is {value!r}.") from None
 
 

@@ -13,7 +13,7 @@ import optuna
 import pytest
 import torch
 
-from deap_hpo.errors import DeapHPOWarning, InputError
+from deap_hpo.errors import DeapHPOWarning, InputError, ResultError
 from deap_hpo.evaluation import Request
 from deap_hpo.evaluator import evaluate_one
 from deap_hpo.functions.objective import Objective
@@ -55,7 +55,7 @@ def test_what_may_be_returned(result: Any, metric: str | None, value: float, met
         (None, None, "it returned None"),
         ({"loss": 1, "accuracy": 1}, None, r"metric must name one .*\(loss, accuracy\); got None"),
         ({"loss": 1}, "los", "got 'los'"),
-        ({"loss": 1, "sizes": [1, 2]}, "loss", r"must return numbers; sizes is \[1, 2\]"),
+        ({"loss": 1, "sizes": [object()]}, "loss", r"must return numbers; sizes is \[<object"),
         (np.array([0.25, 3.0]), None, r"must return a number .*it returned \[0.25, 3.0\]"),
     ],
 )
@@ -215,3 +215,32 @@ def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: A
     with pytest.raises(InputError, match=r"must be a function .* A task is trained by a trainer: make_trainer") as told:
         optimize(digits_task, {"lr": Float(0.01, 0.1)})
     assert len(str(told.value)) < 400, "without its tensors"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([[3, 1], [0, 4]], "[[3, 1], [0, 4]]"),
+        (np.array([[3, 1], [0, 4]]), "[[3, 1], [0, 4]]"),
+        (torch.tensor([0.5, 0.25]), "[0.5, 0.25]"),
+        ({"a": 1}, '{"a": 1}'),
+        ("a.pt", "a.pt"),
+    ],
+)
+def test_what_is_several_values_is_noted_as_json(value: Any, text: str) -> None:
+    evaluation = Objective(lambda params: {"loss": 0.5, "more": value}, metric="loss")({"x": 1.0})
+    assert (evaluation.values, dict(evaluation.notes), dict(evaluation.metrics)) == ((0.5,), {"more": text}, {})
+
+
+def test_one_number_is_a_metric_whatever_it_comes_in() -> None:
+    one = Objective(lambda params: {"loss": np.array([0.5]), "more": torch.ones(1)}, metric="loss")({"x": 1.0})
+    assert (one.values, dict(one.metrics), dict(one.notes)) == ((0.5,), {"more": 1.0}, {})
+    with pytest.raises(ResultError, match="metric must name one of those that the objective returns"):
+        Objective(lambda params: {"loss": [0.5, 1.0], "more": 1.0}, metric="loss")({"x": 1.0})
+    with pytest.raises(ResultError, match="must return numbers; more is"):
+        Objective(lambda params: {"loss": 0.5, "more": [object()]}, metric="loss")({"x": 1.0})
+
+
+def test_what_diverged_is_the_worst_for_what_is_maximised() -> None:
+    evaluation = Objective(lambda params: math.nan, direction="maximize")({"x": 1.0})
+    assert (evaluation.status, evaluation.values) == ("diverged", (-math.inf,))
