@@ -274,19 +274,18 @@ class PopulationTrainer(BatchEvaluator):
                 epoch_start = perf_counter()
                 with computing(self.device, self.precision), refusing_draws():
                     decided = stack.train_epoch(epoch)
-                    measured = stack.measure(task.data.validation) if stack.members else []
+                    measured = stack.measure(task.data.validation) if stack.rows else []
                     decided += stack.drop([math.isfinite(loss) for loss, _ in measured])
                 seconds = perf_counter() - epoch_start
                 finite = [one for one in measured if math.isfinite(one[0])]
-                for member, training_loss, (loss, metrics) in zip(stack.members, stack.losses, finite, strict=True):
-                    curves[member].add(Epoch(epoch + 1, training_loss, loss, metrics, seconds))
-                for known, (loss, _) in zip(stack.validation_losses, finite, strict=True):
-                    known.append(loss)
+                for row, (loss, metrics) in zip(stack.rows, finite, strict=True):
+                    curves[row.member].add(Epoch(epoch + 1, row.training_loss, loss, metrics, seconds))
+                    row.validation_losses.append(loss)
                 if epoch + 1 < epochs.stop:
                     decided += stack.drop([not curves[member].finished for member in stack.members])
                 for member in decided:
                     yield member, concluded(member), None
-                if not stack.members:
+                if not stack.rows:
                     return
             for member, state in zip(stack.members, stack.states(epochs.stop), strict=True):
                 yield member, concluded(member), state

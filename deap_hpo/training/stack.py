@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +37,31 @@ from deap_hpo.training.structure import Member, plain_attributes
 from deap_hpo.training.task import Task
 
 
+@dataclass
+class Row:
+    """What a member has of its own in a stack, besides its rows of tensors.
+
+    Attributes:
+        member: The member.
+        task: The task with a loss and metrics of its own, by which it is measured.
+        loss_arguments: Hyperparameters of the loss that it is trained by.
+        validation_losses: After each epoch so far, those of its state included; whoever measures adds them.
+        training_loss: Mean training loss in the last epoch.
+    """
+
+    member: Member
+    task: Task
+    loss_arguments: dict[str, Any]
+    validation_losses: list[float]
+    training_loss: float = math.nan
+
+    @classmethod
+    def of(cls, member: Member, task: Task) -> Row:
+        """Give that of a member as it begins."""
+        losses = [*member.state.losses] if member.state else []
+        return cls(member, with_own_measures(task), task.loss_arguments(member.params), losses)
+
+
 class Stack:
     """The members' networks, and how they are trained and measured together.
 
@@ -50,9 +77,8 @@ class Stack:
         engine: How a step is run; see `engines`.
 
     Attributes:
-        members: The members that are still trained, aligned with the first dimension of all tensors.
-        losses: Mean training loss of each member in the last epoch.
-        validation_losses: Those of each member after each epoch, as far as they were told to the stack.
+        rows: The members that are still trained, each with what is its own, in the order of the first dimension of all
+            tensors.
         parameters: Trainable parameters of each.
 
     Raises:
@@ -67,11 +93,7 @@ class Stack:
         self, task: Task, data: Data, members: Sequence[Member], *, epochs: int, precision: str, engine: str = "eager"
     ) -> None:
         self.task, self.data, self.epochs, self.precision = with_own_measures(task), data, epochs, precision
-        self.members = list(members)
-        self.losses = [math.nan] * len(members)
-        self.validation_losses = [[*member.state.losses] if member.state else [] for member in members]
-        self._judges = [with_own_measures(task) for _ in members]  # by which each is measured
-        self._losses = [task.loss_arguments(member.params) for member in members]  # and how each is trained
+        self.rows = [Row.of(member, task) for member in members]
         self.device = data.training.device
         self._engine = engine
         self._step: Step | None = None
@@ -94,6 +116,11 @@ class Stack:
         self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
         self._gradients = self._new_gradients()
 
+    @property
+    def members(self) -> list[Member]:
+        """The members that are still trained."""
+        return [row.member for row in self.rows]
+
     def _stack_networks(self) -> None:
         networks, optimizers = build_networks(self.task, self.members, self.device)
         # The code and the plain attributes that all share; its own parameters are never used.
@@ -110,19 +137,20 @@ class Stack:
         self._unchanged = Unchanged(self.network, self.dropout_rates, self.task.loss)
 
     def _new_gradients(self) -> Gradients:
-        alike = all(one == self._losses[0] for one in self._losses)
-        losses = [partial(self.task.loss, **one) for one in (self._losses[:1] if alike else self._losses)]
+        arguments = [row.loss_arguments for row in self.rows]
+        alike = all(one == arguments[0] for one in arguments)
+        losses = [partial(self.task.loss, **one) for one in (arguments[:1] if alike else arguments)]
         return self._forward.gradients(losses, shared=self.shared)
 
     def states(self, epochs: int) -> list[TrainingState]:
         """Give the members' states after so many epochs, as views of the stack's tensors."""
         steps = int(self.trained)
         states = []
-        for i in range(len(self.members)):
+        for i, row in enumerate(self.rows):
             buffers = {name: tensor[i] for name, tensor in self.buffers.items()}
             weights = {**named_views(self.weights[i], self.shapes), **buffers}
-            losses = tuple(self.validation_losses[i])
-            states.append(TrainingState(epochs, steps, weights, self.updates.moments(i, steps), losses))
+            moments = self.updates.moments(i, steps)
+            states.append(TrainingState(epochs, steps, weights, moments, tuple(row.validation_losses)))
         return states
 
     def _advance(self, order: Tensor, rates: Tensor) -> None:
@@ -167,10 +195,11 @@ class Stack:
             if finite is not None and not all(finite):
                 dropped += self.drop(finite)
                 watch = Watch(self.device)
-                if not self.members:
+                if not self.rows:
                     return dropped
         dropped += self.drop(torch.isfinite(self.totals).tolist())
-        self.losses = (self.totals / len(self.data.training)).tolist()
+        for row, loss in zip(self.rows, (self.totals / len(self.data.training)).tolist(), strict=True):
+            row.training_loss = loss
         return dropped
 
     def train_batch(self, i: int) -> None:
@@ -195,7 +224,7 @@ class Stack:
         tables = epoch_tables(
             self.members,
             self.updates.rates,
-            self.validation_losses,
+            [row.validation_losses for row in self.rows],
             shared=self.shared,
             size=len(self.data.training),
             epoch=epoch,
@@ -218,12 +247,9 @@ class Stack:
             return []
         kept = [i for i, one in enumerate(going_on) if one]
         index = torch.tensor(kept, dtype=torch.int64, device=self.device)
-        dropped = [member for member, one in zip(self.members, going_on, strict=True) if not one]
-        self.members = [self.members[i] for i in kept]
+        dropped = [row.member for row, one in zip(self.rows, going_on, strict=True) if not one]
+        self.rows = [self.rows[i] for i in kept]
         self.weights, self.totals = self.weights[index], self.totals[index]
-        self.losses, self._judges = [self.losses[i] for i in kept], [self._judges[i] for i in kept]
-        self.validation_losses = [self.validation_losses[i] for i in kept]
-        self._losses = [self._losses[i] for i in kept]
         self.buffers = {name: tensor[index] for name, tensor in self.buffers.items()}
         self.dropout_rates = {name: tensor[index] for name, tensor in self.dropout_rates.items()}
         self._clipping.keep(index)
@@ -262,7 +288,8 @@ class Stack:
             return output
 
         before = plain_attributes(self.network)
-        measured = measure(self._judges, split, partial(self._parts, outputs, members=len(self.members)))
+        tasks = [row.task for row in self.rows]
+        measured = measure(tasks, split, partial(self._parts, outputs, members=len(tasks)))
         if plain_attributes(self.network) != before:
             raise NotStackable("the network counts its calls in measuring, which a stack does in parts")
         return measured
