@@ -47,8 +47,8 @@ from deap_hpo.training.hardware import computing, device_name
 from deap_hpo.training.models import PaperCNN
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.stack import Stack
-from deap_hpo.training.structure import Member
+from deap_hpo.training.stacking.stack import Stack
+from deap_hpo.training.stacking.structure import Member
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer, make_trainer
 

@@ -16,8 +16,8 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.training import reference
 from deap_hpo.training.hardware import use_channels_last
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.stack import Stack
-from deap_hpo.training.stacked_forward import StackedForward
+from deap_hpo.training.stacking.forward import StackedForward
+from deap_hpo.training.stacking.stack import Stack
 
 
 class ProductConvolutions(TorchFunctionMode):

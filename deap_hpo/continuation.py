@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def check_whole(evaluator: Evaluator, asked_by: str) -> None:
-    """Check that what evaluates may train in parts, for all that it says of itself.
+    """Check that what evaluates may train in parts.
 
     Raises:
         InputError: It looks at whole trainings.

@@ -32,7 +32,7 @@ class Evaluator(ABC):
         goals: Its objectives, which way is better for each, and its constraints; None where it does not know them.
         epochs: Epochs of an evaluation whose request names none; None where it has no epochs.
         takes_epochs: Whether it does what ``request.epochs`` asks for, although it may keep no checkpoints.
-        whole_trainings: Whether it can train in no parts, as a trainer that keeps the network of the best epoch cannot.
+        whole_trainings: Whether trainings have to run from beginning to end, as those of which the best epoch is kept.
         checkpoints: Where evaluations that others may go on from leave their state; None where it cannot go on.
         task: What it trains, where it is a trainer.
         device: Where it computes, as torch names it; None where it does not say.

@@ -12,7 +12,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, sign_of
 
 GOALS = {"objective", "direction", "constraints"}
-"""The settings that say goals; a task of one's own has these of all the settings of a task."""
+"""The settings that describe goals; of the settings of a task, those that one of the user's own has, too."""
 
 JUDGED_BY = "judged_by"
 """The attribute that names the one objective of a study that is judged by another than its own."""

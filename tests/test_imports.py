@@ -82,6 +82,14 @@ def test_training_and_execution_know_nothing_of_deap() -> None:
                 assert not uses(other, "deap", "optuna"), (module, other)
 
 
+def test_only_the_population_is_trained_in_stacks() -> None:
+    stacks = "deap_hpo.training.stacking"
+    assert {module for module in MODULES if uses(module, stacks) and not module.startswith(stacks)} == {
+        "deap_hpo.training.population",
+        "deap_hpo.training.trainers",  # which checks an argument for it
+    }
+
+
 def test_spaces_and_evolution_know_nothing_of_networks_records_and_workers() -> None:
     for module in MODULES:
         if module.startswith(("deap_hpo.search_space", "deap_hpo.evolution")):

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from deap_hpo.interruption import undisturbed
-from deap_hpo.training.stackable import NotStackable
 
 
 def derive_key(*parts: object) -> int:
@@ -39,8 +38,19 @@ def gpus_in_use() -> list[int]:
 
 
 @contextmanager
-def _restored(gpus: Sequence[int]) -> Iterator[None]:
-    """Put the generators of torch, numpy and Python back afterwards."""
+def generators_restored(gpus: Sequence[int]) -> Iterator[None]:
+    """Put the generators of torch, numpy and Python back afterwards.
+
+    Args:
+        gpus: Numbers of the GPUs whose generators are, too; see `gpus_in_use`.
+
+    Example:
+        >>> before = random.getstate()
+        >>> with generators_restored(gpus_in_use()):
+        ...     number = random.random()
+        >>> random.getstate() == before
+        True
+    """
     of_python, of_numpy = random.getstate(), np.random.get_state()
     with undisturbed(), torch.random.fork_rng(devices=gpus):
         try:
@@ -57,42 +67,13 @@ def _seeded(seed: int) -> Iterator[None]:
     Those of CUDA only where CUDA is in use: elsewhere `torch.manual_seed` would note a seed for when it will be.
     """
     gpus = gpus_in_use()
-    with _restored(gpus):
+    with generators_restored(gpus):
         torch.default_generator.manual_seed(seed)
         if gpus:
             torch.cuda.manual_seed_all(seed)
         random.seed(seed)
         np.random.seed(seed)
         yield
-
-
-@contextmanager
-def refusing_draws() -> Iterator[None]:
-    """Refuse to have anything drawn from the generators of torch, numpy and Python; they are put back afterwards.
-
-    Raises:
-        NotStackable: At the end: a network, the loss or a metric has drawn something, which members would share.
-
-    Example:
-        >>> with refusing_draws():
-        ...     number = random.random()
-        Traceback (most recent call last):
-            ...
-        deap_hpo.training.stackable.NotStackable: the network, the loss or a metric draws random numbers
-    """
-    gpus = gpus_in_use()
-    before = _positions(gpus)
-    with _restored(gpus):
-        yield
-        after = _positions(gpus)
-    if after != before:
-        raise NotStackable("the network, the loss or a metric draws random numbers")
-
-
-def _positions(gpus: Sequence[int]) -> list[object]:
-    """Give where all generators stand, to be compared."""
-    of_torch = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
-    return [random.getstate(), repr(np.random.get_state(legacy=False)), [state.tolist() for state in of_torch]]
 
 
 def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -17,18 +17,19 @@ from deap_hpo.errors import warn
 from deap_hpo.evaluation import Epoch, Evaluation, Request, failure
 from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.training.checkpoints import CheckpointStore
-from deap_hpo.training.engines import resolve_engine
 from deap_hpo.training.hardware import computing, environment, training_clock
-from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys, refusing_draws
+from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
 from deap_hpo.training.outcome import combine, infeasible, repeat_seeds
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.stack import Stack
-from deap_hpo.training.stackable import NotStackable
+from deap_hpo.training.stacking.draws import refusing_draws
+from deap_hpo.training.stacking.engines import resolve_engine
+from deap_hpo.training.stacking.stack import Stack
+from deap_hpo.training.stacking.stackable import NotStackable
+from deap_hpo.training.stacking.structure import Member, member_structure, training_structure
 from deap_hpo.training.state import TrainingState
-from deap_hpo.training.structure import Member, member_structure, training_structure
 from deap_hpo.training.task import Task
 
 # Beyond this a CPU gains nothing, and its caches lose.

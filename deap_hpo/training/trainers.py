@@ -9,11 +9,11 @@ import torch
 from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError, shown
 from deap_hpo.training.checkpoints import CheckpointStore
-from deap_hpo.training.engines import check_engine
 from deap_hpo.training.hardware import resolve_device
 from deap_hpo.training.leak import LeakingTrainer
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.stacking.engines import check_engine
 from deap_hpo.training.task import Task
 from deap_hpo.vocabulary import hinting
 

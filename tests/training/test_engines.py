@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from deap_hpo.errors import InputError
-from deap_hpo.training import engines, stack, stacked_forward
 from deap_hpo.training.data import Split
-from deap_hpo.training.engines import RecordedStep, Watch, capture_cuda_graph, make_step, resolve_engine
 from deap_hpo.training.population import PopulationTrainer
-from deap_hpo.training.structure import Member
+from deap_hpo.training.stacking import engines, forward, stack
+from deap_hpo.training.stacking.engines import RecordedStep, Watch, capture_cuda_graph, make_step, resolve_engine
+from deap_hpo.training.stacking.structure import Member
 
 CPU = torch.device("cpu")
 
@@ -159,7 +159,7 @@ def assert_steps_need_no_host(task, params, seeds):
 @pytest.mark.parametrize("network", [*STACKABLE, "losses"])
 def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, network, optimizer, seeds):
     # Either would break a CUDA graph, and stall a GPU.
-    monkeypatch.setattr(stacked_forward, "autocast", lambda device, precision: nullcontext())
+    monkeypatch.setattr(forward, "autocast", lambda device, precision: nullcontext())
     model, data = STACKABLE["mlp" if network == "losses" else network]
     task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # which leaves a smaller last batch
     own = {"mlp": "dropout", "losses": "label_smoothing"}.get(network)
@@ -190,7 +190,7 @@ def _both(outputs, targets):
 @pytest.mark.parametrize("seeds", [[3, 3, 3], [3, 4, 5]])
 @pytest.mark.parametrize("what", ["groups", "several outputs and targets"])
 def test_nor_does_one_with_groups_or_with_several_outputs_and_targets(monkeypatch, what, seeds):
-    monkeypatch.setattr(stacked_forward, "autocast", lambda device, precision: nullcontext())
+    monkeypatch.setattr(forward, "autocast", lambda device, precision: nullcontext())
     task = replace(small_task(batch_size=6), optimizer=_by_groups)
     if what != "groups":
         data = {

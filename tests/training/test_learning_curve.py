@@ -169,7 +169,7 @@ def test_a_stack_gives_what_the_reference_gives(task: Task, settings: dict[str, 
 
 
 def test_a_training_that_is_over_leaves_its_stack(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deap_hpo.training.stack import Stack
+    from deap_hpo.training.stacking.stack import Stack
 
     sizes = []
     train_epoch = Stack.train_epoch

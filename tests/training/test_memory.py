@@ -10,13 +10,13 @@ from networks import small_task
 from test_population import MEMBERS, assert_same_curves, curves, evaluate, requests_of
 
 from deap_hpo.errors import InputError
-from deap_hpo.training import stack
 from deap_hpo.training.memory import is_out_of_memory, step_memory
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.stacked_forward import StackedForward
-from deap_hpo.training.structure import Member
+from deap_hpo.training.stacking import stack
+from deap_hpo.training.stacking.forward import StackedForward
+from deap_hpo.training.stacking.structure import Member
 
 
 @pytest.fixture

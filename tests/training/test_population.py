@@ -160,7 +160,7 @@ def test_seeds_matter():
 
 
 def test_diverged_members_are_dropped_and_nobody_else_is_touched(monkeypatch):
-    from deap_hpo.training import stack
+    from deap_hpo.training.stacking import stack
 
     sizes = []
     advance = stack.Stack._advance

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from deap_hpo.training.clipping import Clipping, row_norms
 from deap_hpo.training.recipe import OPTIMIZERS, Recipe
-from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS
+from deap_hpo.training.stacking.clipping import Clipping, row_norms
+from deap_hpo.training.stacking.optimizers import STACKED_OPTIMIZERS
 
 SETTINGS = {
     "sgd": [

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrizations
 
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
-from deap_hpo.training.structure import network_structure
+from deap_hpo.training.stacking.structure import network_structure
 
 
 class Body(nn.Module):

@@ -9,8 +9,8 @@ import torch
 from networks import STACKABLE, small_task
 from test_population import MEMBERS
 
-from deap_hpo.training.stack import Stack
-from deap_hpo.training.structure import Member
+from deap_hpo.training.stacking.stack import Stack
+from deap_hpo.training.stacking.structure import Member
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

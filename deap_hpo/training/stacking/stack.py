@@ -12,28 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from deap_hpo.interruption import raise_kept
-from deap_hpo.training.clipping import Clipping
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.engines import Step, Watch, make_step
 from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.keyed import member_keys, step_keys
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.optimizers import parameter_names
 from deap_hpo.training.outcome import measure, with_own_measures
 from deap_hpo.training.outputs import Outputs, leaves
-from deap_hpo.training.stackable import NotStackable
-from deap_hpo.training.stacked_batches import epoch_tables
-from deap_hpo.training.stacked_forward import Gradients, StackedForward
-from deap_hpo.training.stacked_networks import (
+from deap_hpo.training.stacking.batches import epoch_tables
+from deap_hpo.training.stacking.clipping import Clipping
+from deap_hpo.training.stacking.engines import Step, Watch, make_step
+from deap_hpo.training.stacking.forward import Gradients, StackedForward
+from deap_hpo.training.stacking.networks import (
     Unchanged,
     build_networks,
     named_views,
     stacked_rates,
     stacked_tensors,
 )
-from deap_hpo.training.stacked_updates import make_updates
+from deap_hpo.training.stacking.stackable import NotStackable
+from deap_hpo.training.stacking.structure import Member, plain_attributes
+from deap_hpo.training.stacking.updates import make_updates
 from deap_hpo.training.state import TrainingState
-from deap_hpo.training.structure import Member, plain_attributes
 from deap_hpo.training.task import Task
 
 

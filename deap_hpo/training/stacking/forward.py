@@ -16,7 +16,7 @@ from deap_hpo.training.keyed_dropout import KeyedDropout, Undropped
 from deap_hpo.training.measures import Measure
 from deap_hpo.training.outputs import Outputs, mapped, unshared, widened
 from deap_hpo.training.plain_layers import PlainLayers
-from deap_hpo.training.stacked_networks import Shapes, assigned_anew, given_rates, named_views
+from deap_hpo.training.stacking.networks import Shapes, assigned_anew, given_rates, named_views
 
 Tensors = dict[str, Tensor]
 Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Targets], tuple[Tensor, tuple[Tensor, Tensors]]]

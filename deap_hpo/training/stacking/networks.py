@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.keyed import keyed_generators, keyed_model
-from deap_hpo.training.stackable import HOOKS, NotStackable, obstacle
+from deap_hpo.training.stacking.stackable import HOOKS, NotStackable, obstacle
+from deap_hpo.training.stacking.structure import RATES, Member, plain_attributes
 from deap_hpo.training.state import fitting, network_tensors
-from deap_hpo.training.structure import RATES, Member, plain_attributes
 from deap_hpo.training.task import Task
 
 Shapes = Sequence[tuple[str, torch.Size]]

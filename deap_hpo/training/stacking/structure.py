@@ -13,10 +13,10 @@ from torch import nn
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.optimizers import update_structure
 from deap_hpo.training.recipe import Recipe
-from deap_hpo.training.stackable import HOOKS, obstacle
+from deap_hpo.training.stacking.stackable import HOOKS, obstacle
+from deap_hpo.training.stacking.tokens import PLAIN, Tokens
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.task import Task
-from deap_hpo.training.tokens import PLAIN, Tokens
 
 # What has a rate that may differ between the members of a stack, and its name: `KeyedDropout` takes one for each.
 RATES: dict[type[nn.Module], str] = {

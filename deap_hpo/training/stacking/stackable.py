@@ -21,7 +21,7 @@ class NotStackable(Exception):
 
 
 def obstacle(network: nn.Module) -> str | None:
-    """Say why a stack would train a network otherwise than it is trained alone; None where nothing tells.
+    """Say why a stack would train a network otherwise than it is trained alone; None if no obstacle is found.
 
     A stack hands each member's tensors to the network by their names. What reaches a parameter by another way (a list
     of parameters, memory that two tensors share) still finds the one that the network was made with, and a hook on a

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from deap_hpo.training.moments import Moments, capture_moments, kinds_kept, restore_moments
 from deap_hpo.training.optimizers import BASE_RATE, as_made, form_of, parameter_names
-from deap_hpo.training.stackable import NotStackable
-from deap_hpo.training.stacked_networks import Shapes, named_views
-from deap_hpo.training.stacked_optimizers import STACKED_OPTIMIZERS, Options, StackedOptimizer
+from deap_hpo.training.stacking.networks import Shapes, named_views
+from deap_hpo.training.stacking.optimizers import STACKED_OPTIMIZERS, Options, StackedOptimizer
+from deap_hpo.training.stacking.stackable import NotStackable
 from deap_hpo.training.state import TrainingState
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.training.keyed import keyed_permutation
-from deap_hpo.training.structure import Member
+from deap_hpo.training.stacking.structure import Member
 
 
 def epoch_tables(

@@ -128,7 +128,7 @@ class Watch:
 
     Args:
         device: Where the losses are.
-        interval: Steps between two looks; None takes 1 on a CPU, where looking is free, and 50 elsewhere.
+        interval: Steps between two looks; None takes 50 on CUDA, where a look waits for the device, and 1 elsewhere.
     """
 
     def __init__(self, device: torch.device, interval: int | None = None) -> None:

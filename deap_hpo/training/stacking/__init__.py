@@ -1,0 +1,1 @@
+"""Stacks: networks of equal structure, trained together as one program. The population trainer has them."""

@@ -1,0 +1,42 @@
+"""Random numbers that no stack can draw: those of the global generators, which all members would share."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from deap_hpo.training.keyed import generators_restored, gpus_in_use
+from deap_hpo.training.stacking.stackable import NotStackable
+
+
+@contextmanager
+def refusing_draws() -> Iterator[None]:
+    """Refuse to have anything drawn from the generators of torch, numpy and Python; they are put back afterwards.
+
+    Raises:
+        NotStackable: At the end: a network, the loss or a metric has drawn something, which members would share.
+
+    Example:
+        >>> with refusing_draws():
+        ...     number = random.random()
+        Traceback (most recent call last):
+            ...
+        deap_hpo.training.stacking.stackable.NotStackable: the network, the loss or a metric draws random numbers
+    """
+    gpus = gpus_in_use()
+    before = _positions(gpus)
+    with generators_restored(gpus):
+        yield
+        after = _positions(gpus)
+    if after != before:
+        raise NotStackable("the network, the loss or a metric draws random numbers")
+
+
+def _positions(gpus: Sequence[int]) -> list[object]:
+    """Give where all generators stand, to be compared."""
+    of_torch = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
+    return [random.getstate(), repr(np.random.get_state(legacy=False)), [state.tolist() for state in of_torch]]
