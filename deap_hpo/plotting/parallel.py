@@ -31,7 +31,7 @@ def plot_parallel_coordinate(
 
     Each hyperparameter has an axis of its own, on its scale; below it pass those in which it is not in use. The value's
     is logarithmic where all are positive and small ones are the good ones. What has no value, breaks a constraint,
-    repeats another or was pruned is left out.
+    repeats another or was pruned is left out; of trainings in parts, what had fewer epochs than others.
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
@@ -48,7 +48,10 @@ def plot_parallel_coordinate(
 
     Source: Inselberg, "The plane with parallel coordinates", The Visual Computer 1, 1985.
     """
-    whole = trials[kinds(trials).eq("evaluation")]
+    whole, title = trials[kinds(trials).eq("evaluation")], "Hyperparameters of every evaluation"
+    if "epochs" in whole and whole["epochs"].nunique() > 1:
+        longest = whole["epochs"].max()
+        whole, title = whole[whole["epochs"].eq(longest)], f"Hyperparameters of trainings of {longest} epochs"
     # The best comes last, on top; of equal ones the first.
     rows = whole.iloc[::-1].sort_values("value", ascending=direction == "maximize", kind="stable")
     values = rows["value"].to_numpy(float)
@@ -74,7 +77,7 @@ def plot_parallel_coordinate(
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    axes.set_title("Hyperparameters of every evaluation")
+    axes.set_title(title)
     figure.legend(loc="outside lower center")
     return figure
 
@@ -114,5 +117,5 @@ def _draw_axis(axes: Axes, at: int, heights: Sequence[float], names: Sequence[st
     axes.plot([at, at], [0, 1], color="0.3", lw=1, zorder=2)
     for height, name in zip(heights, names, strict=True):
         axes.plot([at - 0.03, at], [height, height], color="0.3", lw=1, zorder=2)
-        box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75}
+        box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.9}
         axes.text(at - 0.05, height, name, ha="right", va="center", fontsize=7, bbox=box, zorder=4)

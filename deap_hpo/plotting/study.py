@@ -46,6 +46,8 @@ def plot_optimization_history(
 ) -> Figure:
     """Draw the value of every evaluation and the best so far; of up to 200 generations, every other is shaded.
 
+    Of trainings in parts, those that have not had all epochs yet are pale.
+
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
         value_name: What the objective is called.
@@ -56,7 +58,14 @@ def plot_optimization_history(
     of_kind = kinds(trials)
     for kind, look in _LOOKS.items():
         rows = trials[of_kind.eq(kind)]
-        if len(rows) or kind == "evaluation":
+        if kind == "evaluation" and _has_parts(trials):
+            longest = trials["epochs"].max()
+            early = rows["epochs"].lt(longest)
+            axes.plot(
+                rows["number"][early], rows["value"][early], ls="", ms=5, label="fewer epochs", alpha=0.35, **look
+            )
+            axes.plot(rows["number"][~early], rows["value"][~early], ls="", ms=5, label=f"{longest} epochs", **look)
+        elif len(rows) or kind == "evaluation":
             axes.plot(rows["number"], rows["value"], ls="", ms=5, label=kind, **look)
     axes.step(trials["number"], trials["best"], where="post", color=COLORS[1], lw=2, label="best so far")
     bad = without_value(trials)
@@ -126,7 +135,7 @@ def plot_slice(
     value_name: str = "validation loss",
     direction: Direction = "minimize",
 ) -> Figure:
-    """Draw each hyperparameter against the value, one panel each, coloured by generation.
+    """Draw each hyperparameter against the value, one panel each, coloured by generation; trainings in parts by epochs.
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
@@ -142,7 +151,8 @@ def plot_slice(
     bad = without_value(trials)
     panels = grid.ravel()
     area = max(5.0, 25 * min(1.0, 200 / len(trials)))  # of thousands, the latest would cover all others
-    colours = Normalize(trials["generation"].min(), trials["generation"].max())  # the same in all panels
+    by = "epochs" if _has_parts(trials) else "generation"
+    colours = Normalize(trials[by].min(), trials[by].max())  # the same in all panels
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):
         column = f"params_{name}"
         scale_axis(axes, hyperparameter)
@@ -151,7 +161,7 @@ def plot_slice(
             if kind != "evaluation" and not len(rows):
                 continue
             points = axes.scatter(
-                places(rows[column], hyperparameter), rows["value"], c=rows["generation"], norm=colours, s=area,
+                places(rows[column], hyperparameter), rows["value"], c=rows[by].astype(float), norm=colours, s=area,
                 ec="0.3", lw=0.3, marker=_LOOKS[kind]["marker"], label=None if kind == "evaluation" else kind,
             )  # fmt: skip
         at = places(rows_in_use(bad, column)[column], hyperparameter)
@@ -167,7 +177,7 @@ def plot_slice(
     if marks:
         figure.legend(marks.values(), marks.keys(), loc="outside lower left", ncols=2)
     if colours.vmin != colours.vmax:
-        bar = figure.colorbar(points, ax=panels.tolist(), label="generation", shrink=min(1.0, 2 / len(grid)))
+        bar = figure.colorbar(points, ax=panels.tolist(), label=by, shrink=min(1.0, 2 / len(grid)))
         bar.locator = MaxNLocator(integer=True)
         bar.update_ticks()
     figure.suptitle("Hyperparameters against the objective")
@@ -175,9 +185,17 @@ def plot_slice(
     return figure
 
 
+def _has_parts(trials: pd.DataFrame) -> bool:
+    """Tell whether trainings were evaluated after different numbers of epochs."""
+    return "epochs" in trials and trials["epochs"].nunique() > 1
+
+
 def _shade_generations(axes: Axes, trials: pd.DataFrame) -> None:
     if trials["generation"].nunique() > _MOST_SHADES:
         return
+    label: str | None = "every other generation"
     for generation, batch in trials.groupby("generation"):
         if int(generation) % 2 == 1:
-            axes.axvspan(batch["number"].min() - 0.5, batch["number"].max() + 0.5, color="0.95", lw=0, zorder=0)
+            ends = batch["number"].min() - 0.5, batch["number"].max() + 0.5
+            axes.axvspan(*ends, color="0.95", lw=0, zorder=0, label=label)
+            label = None

@@ -6,6 +6,7 @@ import math
 import random
 import re
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from deap_hpo.evaluation import Direction, Epoch, Evaluation
 from deap_hpo.plotting import style
 from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.plotting.lineage import plot_lineage
+from deap_hpo.plotting.parallel import plot_parallel_coordinate
 from deap_hpo.plotting.study import plot_intermediate_values, plot_optimization_history, plot_slice
 from deap_hpo.plotting.style import save
 from deap_hpo.records.entries import Entry
@@ -443,3 +445,32 @@ def test_of_one_hyperparameter_nothing_is_averaged_and_the_title_has_room() -> N
         assert extent.x0 >= 0
         assert extent.x1 <= width
     plt.close(figure)
+
+
+def in_parts() -> list[Entry]:
+    """Two trainings of one epoch, of which the better one has gone on to three."""
+    first = [Entry(i, 0, (0.2 + 0.4 * i, 0.7), Evaluation((value,)), 0, epochs=1) for i, value in enumerate((0.9, 0.5))]
+    return [*first, Entry(2, 1, (0.6, 0.7), Evaluation((0.3,)), 0, epochs=3, start_from=1)]
+
+
+def test_trainings_in_parts_are_told_apart_by_their_epochs() -> None:
+    table = trials_table(in_parts(), SPACE)
+    drawn = {line.get_label(): line for line in plot_optimization_history(table).axes[0].lines}
+    assert drawn["fewer epochs"].get_xydata().tolist() == [[0, 0.9], [1, 0.5]]
+    assert drawn["3 epochs"].get_xydata().tolist() == [[2, 0.3]]
+    assert drawn["fewer epochs"].get_alpha() < 1
+    slices = plot_slice(table, SPACE)
+    assert sorted(slices.axes[0].collections[0].get_array().tolist()) == [1, 1, 3]
+    assert slices.axes[-1].get_ylabel() == "epochs"
+    parallel = plot_parallel_coordinate(table, SPACE)
+    assert len(parallel.axes[0].collections[0].get_segments()) == 1
+    assert parallel.axes[0].get_title() == "Hyperparameters of trainings of 3 epochs"
+
+
+def test_where_all_have_as_many_epochs_generations_are_told_apart() -> None:
+    table = trials_table([replace(entry, epochs=3) for entry in in_parts()], SPACE)
+    history = plot_optimization_history(table)
+    assert "evaluation" in [line.get_label() for line in history.axes[0].lines]
+    assert "every other generation" in [text.get_text() for text in history.legends[0].get_texts()]
+    assert plot_slice(table, SPACE).axes[-1].get_ylabel() == "generation"
+    assert plot_parallel_coordinate(table, SPACE).axes[0].get_title() == "Hyperparameters of every evaluation"
