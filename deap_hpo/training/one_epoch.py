@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from deap_hpo.interruption import raise_kept
+from deap_hpo.training.averaging import WeightAverage
 from deap_hpo.training.data import Split
 from deap_hpo.training.keyed import keyed_permutation, member_keys, step_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
@@ -34,6 +35,7 @@ def train_epoch(
     first_step: int,
     epochs: int,
     losses: Sequence[float] = (),
+    average: WeightAverage | None = None,
 ) -> float:
     """Train a network on every batch of an epoch.
 
@@ -49,6 +51,7 @@ def train_epoch(
         first_step: Steps trained so far.
         epochs: Length of the learning rate's schedule.
         losses: Validation losses after each epoch so far.
+        average: Takes in the parameters after each step.
 
     Returns:
         The mean loss per example, or the first non-finite loss met, where it ends.
@@ -85,6 +88,8 @@ def train_epoch(
         if recipe.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
         optimizer.step()
+        if average is not None:
+            average.update(first=first_step + i == 0)
         total += loss.detach() * len(batch)
         raise_kept()
         if (i + 1) % interval == 0 and not math.isfinite(total.item()):

@@ -246,8 +246,9 @@ class PopulationTrainer(BatchEvaluator):
             # A recorded step keeps its memory; the smaller last batch of an epoch takes its own in addition.
             last = len(self.reference.data.training) % member.recipe.batch_size
             step += step * last // member.recipe.batch_size
-        # Weights, gradient as it is made and as a row, two moments, and what the update holds for a moment.
-        fitting = fitting_members(step + 6 * weights, self.memory_limit or free_memory(self.device))
+        # Weights, gradient as it is made and as a row, two moments, and what the update holds for a moment; an average.
+        rows = 6 if member.recipe.ema is None else 7
+        fitting = fitting_members(step + rows * weights, self.memory_limit or free_memory(self.device))
         return min(fitting, self.stack_size or fitting)
 
     def _smaller_size(self, size: int, error: Exception) -> tuple[int, str]:

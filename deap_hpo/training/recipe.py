@@ -42,6 +42,9 @@ class Recipe:
         warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.
         max_grad_norm: Bound of the gradient's norm (L2, over all parameters of the network), > 0: a gradient beyond it
             is scaled down to it, as `torch.nn.utils.clip_grad_norm_` does. None for no bound.
+        ema: Decay of an exponential moving average of the weights, in [0, 1), mostly 0.99 and more: then a network is
+            measured, kept and given with the average, while it is trained without; see `deap_hpo.training.averaging`.
+            None for no average.
 
     Raises:
         InputError: A value is out of its range.
@@ -70,6 +73,7 @@ class Recipe:
     step_size: int = 1
     warmup: float = 0.0
     max_grad_norm: float | None = None
+    ema: float | None = None
 
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
@@ -88,6 +92,8 @@ class Recipe:
         bound = self.max_grad_norm
         if bound is not None and not (_is_within(bound, 0.0, _UNBOUNDED) and bound > 0):
             raise InputError(f"max_grad_norm must be a finite number above 0, or None; got {bound!r}.")
+        if self.ema is not None and not (_is_within(self.ema, 0.0, 1.0) and self.ema < 1):
+            raise InputError(f"ema must be a number from 0 to less than 1, or None; got {self.ema!r}.")
         for name in ("batch_size", "step_size"):
             check_integer(name, getattr(self, name), 1)
         for name, value in self._values().items():
@@ -95,7 +101,7 @@ class Recipe:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All values by name, as they are recorded; of `max_grad_norm` and `alpha` only what is not the default.
+        """All values by name, as they are recorded; of those that came later only what is not the default.
 
         Example:
             >>> "max_grad_norm" in Recipe().settings, Recipe(max_grad_norm=1.0).settings["max_grad_norm"]
@@ -170,7 +176,7 @@ class Recipe:
 
 _UNBOUNDED = sys.float_info.max
 # Fields that came later: records of before go on, for which they have to be what a recipe without them says.
-LATER_FIELDS = {"max_grad_norm": None, "alpha": 0.99}
+LATER_FIELDS = {"max_grad_norm": None, "alpha": 0.99, "ema": None}
 _RANGES = {
     "lr": (0.0, _UNBOUNDED),
     "momentum": (0.0, 1.0),

@@ -17,6 +17,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BEST_EPOCH, Epoch, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.training.allocator import keep_memory
+from deap_hpo.training.averaging import WeightAverage
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.freshness import Freshness
@@ -222,41 +223,38 @@ class ReferenceTrainer(Evaluator):
         added = self.added_epochs(recipe, state, epochs)
         steps, losses = (state.steps, [*state.losses]) if state else (0, [])
         curve, kept = self.new_curve(len(added)), {}
-        task = with_own_measures(self.placed)
+        task, training = with_own_measures(self.placed), self.data.training
         with computing(self.device, self.precision):
             model = self._new_model(architecture, seed)
             with keyed_generators(seed):
                 optimizer = self.task.optimizer_of(model, params)
             if state is not None:
                 restore(state, model, optimizer)
+            loss_on = partial(self.loss, model, loss=task.training_loss(params))
+            average = WeightAverage(model, recipe.ema, state.averaged if state else None)
             for epoch in added:
                 epoch_start = perf_counter()
                 with keyed_generators(seed, epoch):
+                    so_far: Any = {"epoch": epoch, "first_step": steps, "losses": losses, "average": average}
                     loss = train_epoch(
-                        model,
-                        optimizer,
-                        partial(self.loss, model, loss=task.training_loss(params)),
-                        self.data.training,
-                        recipe,
-                        seed=seed,
-                        epoch=epoch,
-                        first_step=steps,
-                        epochs=self.epochs,
-                        losses=losses,
+                        model, optimizer, loss_on, training, recipe, seed=seed, epochs=self.epochs, **so_far
                     )
-                    steps += math.ceil(len(self.data.training) / recipe.batch_size)
+                    steps += math.ceil(len(training) / recipe.batch_size)
                     if not math.isfinite(loss):
                         break
-                    validation_loss, metrics = self._measured(task, model, self.data.validation)
+                    with average.applied():
+                        validation_loss, metrics = self._measured(task, model, self.data.validation)
+                        as_measured = copied_tensors(model) if self.keep_best else {}
                 if not math.isfinite(validation_loss):
                     break
                 losses.append(validation_loss)
                 measured = Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start)
-                if curve.add(measured) and self.keep_best:
-                    kept = copied_tensors(model)
+                if curve.add(measured):
+                    kept = as_measured
                 if curve.finished:
                     break
-        ended = capture(model, optimizer, epoch + 1, steps, losses)
+        ended = capture(model, optimizer, epoch + 1, steps, losses, average.tensors)
+        average.apply()
         put_back(model, kept if curve.finished else {})
         about = environment(self.device, self.precision)
         return model, curve.evaluation(trainable_parameters(model), perf_counter() - start, about), ended

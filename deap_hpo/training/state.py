@@ -18,6 +18,7 @@ _COUNTERS = "counters"
 _COUNTS = "updates"
 _OTHERS = "optimizer"
 _LOSSES = "losses"
+_AVERAGED = "averaged"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class TrainingState:
         weights: Parameters and buffers of the network, by name.
         moments: What the optimiser keeps.
         losses: Validation losses after each epoch.
+        averaged: The moving average of the parameters by name, where there is one.
     """
 
     epochs: int
@@ -40,6 +42,7 @@ class TrainingState:
     weights: Mapping[str, Tensor]
     moments: Moments = field(default_factory=Moments)
     losses: tuple[float, ...] = ()
+    averaged: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def trainable_parameters(model: nn.Module) -> int:
@@ -100,11 +103,17 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def capture(
-    model: nn.Module, optimizer: Optimizer, epochs: int, steps: int, losses: Sequence[float] = ()
+    model: nn.Module,
+    optimizer: Optimizer,
+    epochs: int,
+    steps: int,
+    losses: Sequence[float] = (),
+    averaged: Mapping[str, Tensor] | None = None,
 ) -> TrainingState:
     """Copy the state of a training."""
     moments = capture_moments(optimizer, dict(model.named_parameters()))
-    return TrainingState(epochs, steps, copied_tensors(model), moments, tuple(losses))
+    average = {name: tensor.clone() for name, tensor in (averaged or {}).items()}
+    return TrainingState(epochs, steps, copied_tensors(model), moments, tuple(losses), average)
 
 
 @torch.no_grad()
@@ -142,7 +151,7 @@ def pack(states: Sequence[TrainingState]) -> dict[str, Tensor]:
         tensors[f"{i}/{_COUNTERS}"] = torch.tensor([state.epochs, state.steps, kept.updates])
         tensors[f"{i}/{_LOSSES}"] = torch.tensor(state.losses, dtype=torch.float64)
         counts = {name: torch.tensor(count) for name, count in kept.counts.items()}
-        for kind, named in {"weights": state.weights, **kept.named, _COUNTS: counts}.items():
+        for kind, named in {"weights": state.weights, _AVERAGED: state.averaged, **kept.named, _COUNTS: counts}.items():
             tensors |= {f"{i}/{kind}/{name}": tensor for name, tensor in named.items()}
         if kept.others:
             tensors |= flattened(f"{i}/{_OTHERS}", kept.others)
@@ -168,6 +177,7 @@ def unpack(tensors: Mapping[str, Tensor]) -> list[TrainingState]:
         counts = {name: int(count) for name, count in named.pop(_COUNTS, {}).items()}
         others = rebuilt(f"{position}/{_OTHERS}", tensors) if named.pop(_OTHERS, None) else {}
         losses = named.pop(_LOSSES, {"": torch.tensor(())})[""].tolist()  # of before they were kept: none
-        weights = named.pop("weights", {})
-        states.append(TrainingState(epochs, steps, weights, Moments(updates, named, counts, others), tuple(losses)))
+        weights, averaged = named.pop("weights", {}), named.pop(_AVERAGED, {})
+        moments = Moments(updates, named, counts, others)
+        states.append(TrainingState(epochs, steps, weights, moments, tuple(losses), averaged))
     return states

@@ -188,17 +188,23 @@ def _both(outputs, targets):
 
 
 @pytest.mark.parametrize("seeds", [[3, 3, 3], [3, 4, 5]])
-@pytest.mark.parametrize("what", ["groups", "several outputs and targets"])
-def test_nor_does_one_with_groups_or_with_several_outputs_and_targets(monkeypatch, what, seeds):
+@pytest.mark.parametrize("what", ["groups", "several outputs and targets", "averages and schedules"])
+def test_nor_does_one_with_groups_outputs_and_targets_averages_or_schedules(monkeypatch, what, seeds):
     monkeypatch.setattr(forward, "autocast", lambda device, precision: nullcontext())
     task = replace(small_task(batch_size=6), optimizer=_by_groups)
-    if what != "groups":
+    if what == "several outputs and targets":
         data = {
             split: Split(part.inputs, {"kind": part.targets, "size": part.targets.float()})
             for split, part in (("training", task.data.training), ("validation", task.data.validation))
         }
         task = replace(task, model=_TwoHeads, data=replace(task.data, test=None, **data), loss=_both, metrics={})
     params = [{"lr": 0.1, "max_grad_norm": 0.1}, {"lr": 0.01, "momentum": 0.0}, {"momentum": 0.5}]
+    if what == "averages and schedules":
+        params = [
+            {**params[0], "ema": 0.9},
+            {**params[1], "schedule": "one_cycle"},
+            {**params[2], "schedule": "plateau"},
+        ]
     assert_steps_need_no_host(task, params, seeds)
 
 

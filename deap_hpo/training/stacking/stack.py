@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from deap_hpo.training.memory import Parts
 from deap_hpo.training.optimizers import parameter_names
 from deap_hpo.training.outcome import measure, with_own_measures
 from deap_hpo.training.outputs import Outputs, leaves
+from deap_hpo.training.stacking.averages import Averages
 from deap_hpo.training.stacking.batches import epoch_tables
 from deap_hpo.training.stacking.clipping import Clipping
 from deap_hpo.training.stacking.engines import Step, Watch, make_step
@@ -30,36 +29,12 @@ from deap_hpo.training.stacking.networks import (
     stacked_rates,
     stacked_tensors,
 )
+from deap_hpo.training.stacking.row import Row
 from deap_hpo.training.stacking.stackable import NotStackable
 from deap_hpo.training.stacking.structure import Member, plain_attributes
 from deap_hpo.training.stacking.updates import make_updates
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.task import Task
-
-
-@dataclass
-class Row:
-    """What a member has of its own in a stack, besides its rows of tensors.
-
-    Attributes:
-        member: The member.
-        task: The task with a loss and metrics of its own, by which it is measured.
-        loss_arguments: Hyperparameters of the loss that it is trained by.
-        validation_losses: After each epoch so far, those of its state included; whoever measures adds them.
-        training_loss: Mean training loss in the last epoch.
-    """
-
-    member: Member
-    task: Task
-    loss_arguments: dict[str, Any]
-    validation_losses: list[float]
-    training_loss: float = math.nan
-
-    @classmethod
-    def of(cls, member: Member, task: Task) -> Row:
-        """Give that of a member as it begins."""
-        losses = [*member.state.losses] if member.state else []
-        return cls(member, with_own_measures(task), task.loss_arguments(member.params), losses)
 
 
 class Stack:
@@ -128,9 +103,12 @@ class Stack:
         by_group = [name for names in parameter_names(optimizers[0], networks[0]) for name in names]
         self.shapes, self.weights, self.buffers = stacked_tensors(self.members, networks, by_group, self.device)
         self.updates = make_updates(networks, optimizers, self.shapes, self.weights)
+        self.averages = Averages([member.recipe.ema for member in self.members], self.weights)
         for i, member in enumerate(self.members):
             if member.state is not None:
                 self.updates.restore(i, member.state)
+                if averaged := member.state.averaged:
+                    self.averages.restore(i, torch.cat([averaged[name].flatten() for name, _ in self.shapes]))
         self.dropout_rates = stacked_rates(networks, self.device)
         self.parameters = sum(shape.numel() for _, shape in self.shapes)
         self._forward = self.forward_type(self.network, self.shapes, self.device, self.precision)
@@ -149,8 +127,10 @@ class Stack:
         for i, row in enumerate(self.rows):
             buffers = {name: tensor[i] for name, tensor in self.buffers.items()}
             weights = {**named_views(self.weights[i], self.shapes), **buffers}
-            moments = self.updates.moments(i, steps)
-            states.append(TrainingState(epochs, steps, weights, moments, tuple(row.validation_losses)))
+            moments, losses = self.updates.moments(i, steps), tuple(row.validation_losses)
+            has_average = row.member.recipe.ema is not None
+            averaged = named_views(self.averages.of(self.weights)[i], self.shapes) if has_average else {}
+            states.append(TrainingState(epochs, steps, weights, moments, losses, averaged))
         return states
 
     def _advance(self, order: Tensor, rates: Tensor) -> None:
@@ -170,6 +150,7 @@ class Stack:
             self.buffers[name].copy_(tensor)  # in place: a recorded step reads these very tensors
         rates_now = rates.index_select(0, self.row)[0]
         self.updates.update(self.weights, self._clipping(gradient), rates_now, self.trained)
+        self.averages.update(self.weights, self.trained)
         self.totals += losses.detach() * batch.shape[-1]
         self.trained += 1
         self.row += 1
@@ -254,6 +235,7 @@ class Stack:
         self.dropout_rates = {name: tensor[index] for name, tensor in self.dropout_rates.items()}
         self._clipping.keep(index)
         self.updates.keep(kept, self.weights)
+        self.averages.keep(index)
         order, rates, last_order, last_rates = self._epoch_plan
         if not self.shared:
             self.keys, order, last_order = self.keys[index], order[:, index], last_order[:, index]
@@ -276,14 +258,16 @@ class Stack:
         self.network.eval()
         self._unchanged.check()
 
+        weights = self.averages.of(self.weights)
+
         def outputs(rows: slice, inputs: Inputs) -> Outputs:
             buffers, rates = (
                 {name: tensor[rows] for name, tensor in one.items()} for one in (self.buffers, self.dropout_rates)
             )
-            output, assigned = self._forward.measured(self.weights[rows], buffers, rates, self.data.normalized(inputs))
+            output, assigned = self._forward.measured(weights[rows], buffers, rates, self.data.normalized(inputs))
             for name, tensor in assigned.items():
                 buffers[name].copy_(tensor)
-            if any(len(one) != len(self.weights[rows]) for one in leaves(output)):
+            if any(len(one) != len(weights[rows]) for one in leaves(output)):
                 raise NotStackable("the network keeps a tensor from a call before, which is of all members")
             return output
 

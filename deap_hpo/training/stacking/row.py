@@ -1,0 +1,36 @@
+"""What a member has of its own in a stack, besides its rows of tensors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from deap_hpo.training.outcome import with_own_measures
+from deap_hpo.training.stacking.structure import Member
+from deap_hpo.training.task import Task
+
+
+@dataclass
+class Row:
+    """One member of a stack.
+
+    Attributes:
+        member: The member.
+        task: The task with a loss and metrics of its own, by which it is measured.
+        loss_arguments: Hyperparameters of the loss that it is trained by.
+        validation_losses: After each epoch so far, those of its state included; whoever measures adds them.
+        training_loss: Mean training loss in the last epoch.
+    """
+
+    member: Member
+    task: Task
+    loss_arguments: dict[str, Any]
+    validation_losses: list[float]
+    training_loss: float = math.nan
+
+    @classmethod
+    def of(cls, member: Member, task: Task) -> Row:
+        """Give that of a member as it begins."""
+        losses = [*member.state.losses] if member.state else []
+        return cls(member, with_own_measures(task), task.loss_arguments(member.params), losses)
