@@ -141,3 +141,12 @@ def test_a_search_finds_and_gives_networks_with_their_averages() -> None:
 def test_a_decay_out_of_its_range_is_refused(ema: Any) -> None:
     with pytest.raises(InputError, match="ema must be a number from 0 to less than 1, or None; got"):
         Recipe(ema=ema)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_on_cuda_averages_and_schedules_are_those_of_the_cpu(engine: str) -> None:
+    members = [{**MEMBERS[0], "schedule": "one_cycle"}, {**MEMBERS[1], "schedule": "plateau"}, MEMBERS[2]]
+    here = losses(evaluated(ReferenceTrainer(small_task(batch_size=100), epochs=4, device="cpu"), members))
+    there = PopulationTrainer(small_task(batch_size=100), epochs=4, device="cuda", engine=engine)
+    torch.testing.assert_close(losses(evaluated(there, members)), here, rtol=1e-3, atol=1e-5)
