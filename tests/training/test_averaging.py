@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from evaluated import evaluated, losses
 from networks import NormalisedCNN, small_task
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -16,7 +16,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deap_hpo import Categorical, Float, Recipe, Space, Task, make_trainer, optimize
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.keyed import keyed_model, keyed_permutation
 from deap_hpo.training.models import MLP
@@ -32,19 +31,6 @@ MEMBERS: list[dict[str, Any]] = [
 ]
 # What falls back on the reference would give its results, and show nothing.
 pytestmark = pytest.mark.filterwarnings("error:networks of the task")
-
-
-def evaluated(trainer: Any, members: Sequence[dict[str, Any]], starts: Any = (), **changed: Any) -> list[Evaluation]:
-    starts = starts or [None] * len(members)
-    requests = [Request(i, one, 3, start_from=starts[i], **changed) for i, one in enumerate(members)]
-    if isinstance(trainer, PopulationTrainer):
-        return [evaluation for _, evaluation in sorted(trainer.evaluate_batch(requests))]
-    return [trainer.evaluate(request) for request in requests]
-
-
-def losses(evaluations: Sequence[Evaluation]) -> list[list[float]]:
-    assert {one.status for one in evaluations} == {"ok"}
-    return [[epoch.validation_loss for epoch in one.curve] for one in evaluations]
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.95])

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from evaluated import evaluated, losses
 from networks import digits, small_task
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from deap_hpo import Categorical, Float, Int, ProcessExecutor, Recipe, Space, Task, make_trainer, optimize
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluation import Request
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.keyed import keyed_model, keyed_permutation
 from deap_hpo.training.learning_rates import LrSchedule, plateau
@@ -59,18 +60,6 @@ def task_with(schedule: str | LrSchedule, **changed: Any) -> Task:
     return small_task(schedule=schedule, batch_size=100, **changed)
 
 
-def evaluated(trainer: Any, members: Sequence[dict[str, Any]], **changed: Any) -> list[Evaluation]:
-    requests = [Request(i, params, seed=3, **changed) for i, params in enumerate(members)]
-    if isinstance(trainer, PopulationTrainer):
-        return [evaluation for _, evaluation in sorted(trainer.evaluate_batch(requests))]
-    return [trainer.evaluate(request) for request in requests]
-
-
-def losses(evaluations: Sequence[Evaluation]) -> list[list[float]]:
-    assert {one.status for one in evaluations} == {"ok"}
-    return [[epoch.validation_loss for epoch in one.curve] for one in evaluations]
-
-
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_stack_is_trained_as_each_alone(schedule: str) -> None:
     function, members = SCHEDULES[schedule]
@@ -94,12 +83,7 @@ def test_a_pause_changes_nothing(schedule: str, trainer: type, tmp_path: Any) ->
     one = trainer(task_with(function), epochs=6, device="cpu", checkpoints=FolderCheckpoints(tmp_path))
     whole = evaluated(one, members)
     first = evaluated(one, members, epochs=3, keep=True)
-    requests = [Request(i, params, 3, start_from=first[i].checkpoint) for i, params in enumerate(members)]
-    rest = (
-        [evaluation for _, evaluation in sorted(one.evaluate_batch(requests))]
-        if trainer is PopulationTrainer
-        else [one.evaluate(request) for request in requests]
-    )
+    rest = evaluated(one, members, [evaluation.checkpoint for evaluation in first])
     assert [a + b for a, b in zip(losses(first), losses(rest), strict=True)] == losses(whole)
 
 
