@@ -20,10 +20,11 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.keyed import keyed_model, keyed_permutation
-from deap_hpo.training.learning_rates import LrSchedule, plateau
+from deap_hpo.training.learning_rates import LrSchedule, one_cycle, plateau, warmup_cosine, warmup_linear
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.state import TrainingState, pack, unpack
 
 NETWORK = partial(MLP, inputs=64)
 TRAINERS = [ReferenceTrainer, PopulationTrainer]
@@ -105,10 +106,13 @@ def test_the_reference_is_plain_torch_with_lambda_lr() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("falls", ["much", "hardly"])
 @pytest.mark.parametrize(("factor", "patience"), [(0.1, 10), (0.5, 0), (0.3, 2)])
-def test_plateau_is_that_of_torch(factor: float, patience: int) -> None:
+def test_plateau_is_that_of_torch(factor: float, patience: int, falls: str) -> None:
     generator = torch.Generator().manual_seed(0)
     found = (torch.rand(60, generator=generator).cumsum(0) * 0.01 + 1 / torch.arange(1, 61)).tolist()
+    if falls == "hardly":
+        found = [1 - 1e-6 * i for i in range(60)]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience, eps=0.0)
     rates = []
@@ -118,6 +122,23 @@ def test_plateau_is_that_of_torch(factor: float, patience: int) -> None:
     ours = [plateau(0, 1, found[:epoch], factor, patience) for epoch in range(60)]
     assert ours == pytest.approx(rates)
     assert len(set(ours)) > 2
+
+
+def test_short_trainings_have_a_top_too() -> None:
+    assert one_cycle(0, 10, pct_start=0.1) == 1.0, "which is the first step"
+    assert one_cycle(0, 1) < one_cycle(1, 10, pct_start=0.2) == 1.0
+    assert [warmup_linear(step, 10, warmup_ratio=0.25) for step in range(4)] == [0.0, 1 / 3, 2 / 3, 1.0]
+    assert warmup_linear(0, 10, warmup_ratio=0.0) == 1.0
+    assert warmup_cosine(10, 10, warmup_ratio=1.0) == 1.0
+    with pytest.raises(InputError, match=r"warmup_ratio must be a number from 0 to 1; got 1\.5"):
+        warmup_linear(0, 10, warmup_ratio=1.5)
+
+
+def test_a_checkpoint_of_before_losses_and_averages_were_kept_goes_on() -> None:
+    (state,) = unpack(pack([TrainingState(2, 10, {"bias": torch.zeros(3)}, losses=(0.5, 0.25))]))
+    assert (state.losses, state.averaged) == ((0.5, 0.25), {})
+    tensors = {name: one for name, one in pack([state]).items() if "losses" not in name}
+    assert unpack(tensors)[0].losses == ()
 
 
 def test_its_arguments_and_schedules_themselves_are_searched() -> None:

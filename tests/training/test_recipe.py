@@ -49,6 +49,11 @@ def all_factors(recipe):
         ({"schedule": "step", "gamma": 0.5, "step_size": 2}, lambda o: StepLR(o, 2, 0.5), STEPS),
         ({"schedule": "cosine"}, lambda o: CosineAnnealingLR(o, STEPS * EPOCHS), 1),
         ({"schedule": "one_cycle"}, lambda o: OneCycleLR(o, 1.0, STEPS * EPOCHS, cycle_momentum=False), 1),
+        (
+            {"schedule": partial(one_cycle, pct_start=0.0)},
+            lambda o: OneCycleLR(o, 1.0, STEPS * EPOCHS, pct_start=0.0, cycle_momentum=False),
+            1,
+        ),
         ({"schedule": "warmup_linear"}, lambda o: LambdaLR(o, of_transformers(lambda share: 1 - share)), 1),
         (
             {"schedule": "warmup_cosine"},
