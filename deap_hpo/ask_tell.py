@@ -109,7 +109,6 @@ class AskTell:
         }
         self._retry = check_flag("retry_failed", retry_failed)
         self._open: dict[int, Request] = {}
-        self._known = 0  # evaluations on record, from which what is open follows
         self._go_on({})
 
     def ask(self) -> list[Request]:
@@ -119,7 +118,7 @@ class AskTell:
             Each has a `number`, by which its result is told, its hyperparameters, `params`, and a `seed` for what is
             random in it. None when the search is over.
         """
-        if self._recorded() != self._known:  # else what was open is open
+        if not self._is_as_known():
             self._go_on({})
         return list(self._open.values())
 
@@ -186,10 +185,9 @@ class AskTell:
         except ResultError as error:
             raise InputError(f"The result of evaluation {number} cannot be recorded. {error}") from None
 
-    def _recorded(self) -> int:
-        """Count what is on record, by this process and others."""
-        study = self.study
-        return len(study.entries) + len(study.superseded)
+    def _is_as_known(self) -> bool:
+        """Tell whether what was open still is: no other process has told any of it. Over, it may have gone on."""
+        return bool(self._open) and not any(entry.number in self._open for entry in self.study.entries)
 
     def _go_on(self, answers: dict[int, Evaluation]) -> list[int]:
         """Run the search up to what has no answer; give the numbers of the answers that it did not ask for."""
@@ -203,7 +201,6 @@ class AskTell:
             except _Unanswered as asked:
                 self._open = {request.number: request for request in asked.requests}
         self._retry &= not executor.told  # else what has failed since would be asked for again
-        self._known = self._recorded()
         return list(executor.answers)
 
 

@@ -75,7 +75,8 @@ class Evaluation:
         metrics: Final metrics besides the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
         environment: Where it ran: device, precision, number of threads, and the like.
-        error: Why a failed evaluation failed, usually a traceback; else an empty string.
+        error: Why a failed evaluation failed, usually a traceback; or which objective of a training that ended well
+            is no finite number; else an empty string.
         retries: How often it was started again because the process or machine that did it was lost.
         checkpoint: Reference of the checkpoint that it left, if it was asked to.
         violation: How far it breaks its constraints, at least 0: the sum of the relative excesses; 0 where it keeps
@@ -139,9 +140,9 @@ class Evaluation:
     def trained_epochs(self) -> int:
         """Epochs that it cost: those on its curve, and the one in which it diverged or failed.
 
-        What has failed with metrics has failed by them, when all epochs were trained.
+        What has metrics all the same had all its epochs: one of them is no finite number.
         """
-        return len(self.curve) + (self.status == "diverged" or (self.status == "failed" and not self.metrics))
+        return len(self.curve) + (self.status in ("diverged", "failed") and not self.metrics)
 
     @property
     def reason(self) -> str:

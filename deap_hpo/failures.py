@@ -15,10 +15,13 @@ _ENOUGH = 5  # to tell that it is not the hyperparameters
 
 
 class FailureWarning:
-    """A study's callback that warns of its first new evaluation that failed, and if none of the first has a value."""
+    """A study's callback that warns of its first new evaluation that failed, or has no value although it did not.
+
+    It warns, too, if none of the first has a value.
+    """
 
     def __init__(self) -> None:
-        self._warned = False
+        self._warned = self._told = False
         self._diverged = 0  # of the first evaluations, as long as there is no other
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
@@ -28,6 +31,12 @@ class FailureWarning:
             warn(
                 f"the first {_ENOUGH} evaluations of the study {study.name!r} all ended without a finite value "
                 "(diverged): is it the objective, or are the ranges too wide?"
+            )
+        if entry.evaluation.status == "diverged" and entry.evaluation.error and not self._told:
+            self._told = True
+            warn(
+                f"evaluation {entry.number} of the study {study.name!r} counts as the worst: {entry.evaluation.error} "
+                "(further ones are recorded without a warning)"
             )
         if entry.evaluation.status != "failed" or self._warned:
             return

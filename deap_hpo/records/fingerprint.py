@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from deap_hpo.records.written_to import ANYTHING, stored, written_to
+from deap_hpo.records.written_to import ANYTHING, read_globals, read_keys, stored, written_to
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 _CONTAINERS = (list, tuple, set, frozenset, Mapping)
@@ -144,7 +144,7 @@ def _of_function(function: FunctionType) -> tuple[list[Any], list[Any]]:
     names, closed = _names(code), zip(code.co_freevars, function.__closure__ or (), strict=True)
     counted = stored(function, "STORE_DEREF") | stored(function, "STORE_GLOBAL")
     used = {name: cell.cell_contents for name, cell in closed if _has_value(cell)}
-    used |= {name: function.__globals__[name] for name in names if name in function.__globals__}
+    used |= {name: function.__globals__[name] for name in read_globals(code) if name in function.__globals__}
     for module in [value for value in used.values() if isinstance(value, ModuleType) and _is_users(value.__name__)]:
         used |= {f"{module.__name__}.{name}": vars(module)[name] for name in names if name in vars(module)}
     kinds, written = (*_SIMPLE, FunctionType, type, partial, MethodType), written_to(function)
@@ -158,8 +158,15 @@ def _of_function(function: FunctionType) -> tuple[list[Any], list[Any]]:
         for name, value in used.items()
         if name not in counted and (isinstance(value, kinds) or (_is_data(value) and is_read_only(name, value)))
     }
+    used = {name: _part_read(function, name, value) for name, value in used.items()}
     facts = [described(function), *_facts_of_code(code, function.__doc__), *used]
     return facts, [function.__defaults__ or (), function.__kwdefaults__ or {}, *used.values()]
+
+
+def _part_read(function: FunctionType, name: str, value: Any) -> Any:
+    """Of a mapping what a function reads by its keys: others, as of the arguments of a script, may change."""
+    keys = read_keys(function, name) if type(value) is dict else None
+    return value if keys is None else {key: value[key] for key in sorted(keys) if key in value}
 
 
 def _is_array(thing: Any) -> bool:

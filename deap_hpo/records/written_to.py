@@ -1,4 +1,4 @@
-"""What a function writes into, by its bytecode: what it counts in or caches, rather than what it goes by."""
+"""What a function reads and writes, by its bytecode: what it counts in or caches, rather than what it goes by."""
 
 from __future__ import annotations
 
@@ -54,6 +54,51 @@ def written_to(function: Any) -> frozenset[str]:
     return _written_to(function.__code__) if _can_write(function) else frozenset()
 
 
+def read_globals(code: CodeType) -> list[str]:
+    """Give the global names that code reads, that of functions inside included, in order; attributes are none.
+
+    Example:
+        >>> read_globals((lambda x: max(x, 1).real).__code__)
+        ['max']
+    """
+    own = [one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+    return list(dict.fromkeys([*own, *(name for inner in _inner(code) for name in read_globals(inner))]))
+
+
+def read_keys(function: FunctionType, name: str) -> frozenset[str] | None:
+    """Give the keys of a mapping from outside that a function reads; None where it may read any.
+
+    Args:
+        function: The function.
+        name: By which it knows the mapping.
+
+    Example:
+        >>> config = {"rate": 0.1, "verbose": True}
+        >>> read_keys(lambda x: x * config["rate"], "config"), read_keys(lambda x: dict(config), "config")
+        (frozenset({'rate'}), None)
+    """
+    return _read_keys(function.__code__, name)
+
+
+@cache
+def _read_keys(code: CodeType, name: str) -> frozenset[str] | None:
+    instructions = _meaningful(code)
+    found: set[str] = set()
+    for i, one in enumerate(instructions):
+        if one.opname in _OUTER and one.argval == name:
+            key, use = (instructions[i + 1 : i + 3] + [None, None])[:2]
+            subscript = use is not None and (use.opname == "BINARY_SUBSCR" or use.argrepr == "[]")
+            if key is None or key.opname != "LOAD_CONST" or not isinstance(key.argval, str) or not subscript:
+                return None
+            found.add(key.argval)
+    for inner in _inner(code):
+        keys = _read_keys(inner, name)
+        if keys is None:
+            return None
+        found |= keys
+    return frozenset(found)
+
+
 def _can_write(function: Any) -> bool:
     return isinstance(function, FunctionType) and function.__name__ not in ("__init__", "__post_init__")
 
@@ -66,7 +111,7 @@ def _stores(code: CodeType) -> frozenset[tuple[str, str]]:
 
 @cache
 def _written_to(code: CodeType) -> frozenset[str]:
-    instructions = [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "NOP", "EXTENDED_ARG")]
+    instructions = _meaningful(code)
     found: set[str] = set()
     for i, one in enumerate(instructions):
         if one.opname in _INTO:
@@ -74,6 +119,10 @@ def _written_to(code: CodeType) -> frozenset[str]:
         elif one.opname in _ATTRIBUTE and (one.argval in _WRITING or _in_place(one.argval)):
             found |= _base(instructions[:i])
     return frozenset(found.union(*map(_written_to, _inner(code))))
+
+
+def _meaningful(code: CodeType) -> list[dis.Instruction]:
+    return [one for one in dis.get_instructions(code) if one.opname not in ("CACHE", "NOP", "EXTENDED_ARG")]
 
 
 def _inner(code: CodeType) -> list[CodeType]:

@@ -105,15 +105,16 @@ def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
 def judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:
     """Give an evaluation with the values, metrics and violation that goals make of what was measured.
 
-    Where an objective is not finite, although losses were, it has "failed": a metric of the user's own may be 0 / 0.
+    Where an objective is not finite, although losses were, it has "diverged", and its error says which: a metric of the
+    user's own may be 0 / 0. What was measured is kept.
     """
     values, metrics, violation = goals.judge({**measured, "seconds": seconds})
     metrics.pop("seconds", None)  # an evaluation has them in any case
     for name, value in zip(goals.objectives, values, strict=True):
         if not math.isfinite(value):
-            error = f"ValueError: the objective {name!r} was {value} although the training ended well"
+            error = f"the objective {name!r} was {value}, although the training ended well"
             return replace(
-                evaluation, values=goals.worst, status="failed", metrics=metrics, seconds=seconds, error=error
+                evaluation, values=goals.worst, status="diverged", metrics=metrics, seconds=seconds, error=error
             )
     return replace(evaluation, values=values, metrics=metrics, seconds=seconds, violation=violation)
 

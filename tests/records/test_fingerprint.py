@@ -282,6 +282,24 @@ def test_of_very_long_containers_the_beginning_is_looked_at(monkeypatch: pytest.
     assert len(set(digests)) == 3
 
 
+def test_of_a_mapping_only_the_keys_that_are_read_matter() -> None:
+    """A script's arguments have how long it is to go on, too."""
+
+    def using(**config: Any) -> Any:
+        return lambda params: params["x"] * config["scale"]
+
+    assert code_digest(using(scale=1.0, generations=1)) == code_digest(using(scale=1.0, generations=2))
+    assert code_digest(using(scale=1.0, generations=1)) != code_digest(using(scale=2.0, generations=1))
+
+
+def test_a_global_that_is_called_as_an_attribute_is_does_not_matter() -> None:
+    names: dict[str, Any] = {"__name__": "script", "history": []}
+    exec("def objective(params): return params.history[-1]", names)
+    before = code_digest(names["objective"])
+    names["history"].append(0.5)
+    assert code_digest(names["objective"]) == before
+
+
 def test_objects_whose_attributes_a_function_sets_are_not_what_it_is() -> None:
     settings = Settings(0.1, [8])
 

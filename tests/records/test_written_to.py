@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deap_hpo.records.written_to import ANYTHING, stored, written_to
+from deap_hpo.records.written_to import ANYTHING, read_globals, read_keys, stored, written_to
 
 READING = """
 def items(x): return config["a"] + config["b"][0]
@@ -65,6 +65,38 @@ def test_what_is_written_into_is_named_or_anything_is(name: str) -> None:
     found = written_to(functions(WRITING)[name])
     assert found
     assert found <= {"config", ANYTHING}
+
+
+KEYS = """
+def one(x): return config["a"] + config["b"]
+def nested(x): return [config["a"] for _ in range(x)] + [config["b"] for _ in range(x)]
+def none(x): return x.config
+def whole(x): return train(config)
+def looped(x): return [config[key] for key in x]
+def both(x): return config["a"] + sum(config.values())
+def inside(x):
+    def inner(y): return dict(config)
+    return config["a"], inner
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("one", {"a", "b"}),
+        ("nested", {"a", "b"}),
+        ("none", set()),
+        *((n, None) for n in ("whole", "looped", "both", "inside")),
+    ],
+)
+def test_keys_that_are_read_are_named_unless_any_may_be(name: str, keys: set[str] | None) -> None:
+    assert read_keys(functions(KEYS)[name], "config") == keys
+
+
+def test_attributes_are_no_globals() -> None:
+    names = functions("def f(x): return x.history[-1] + history2\ndef g(): return [other for _ in history2]")
+    assert read_globals(names["f"].__code__) == ["history2"]
+    assert set(read_globals(names["g"].__code__)) == {"history2", "other"}
 
 
 def test_names_that_are_given_new_values() -> None:

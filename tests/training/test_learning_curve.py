@@ -95,7 +95,7 @@ def test_best_is_by_the_first_objective_that_epochs_differ_in(objectives, direct
 def test_an_epoch_without_a_number_is_never_the_best() -> None:
     goals = Goals(("accuracy",), ("maximize",))
     assert evaluated(curve_of([math.nan, 5.0, math.nan, 6.0], goals, epochs=4, keep_best=True)).value == -5.0
-    assert evaluated(curve_of([math.nan, math.nan], goals, epochs=2, keep_best=True)).status == "failed"
+    assert evaluated(curve_of([math.nan, math.nan], goals, epochs=2, keep_best=True)).status == "diverged"
     assert len(evaluated(curve_of([math.nan] * 9, goals, patience=3)).curve) == 4
 
 

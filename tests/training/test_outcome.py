@@ -5,6 +5,8 @@ import pytest
 from networks import small_task
 from test_population import CLIPPED, MEMBERS, assert_same_curves, curves, evaluate
 
+from deap_hpo import Float, optimize
+from deap_hpo.errors import DeapHPOWarning
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.training.outcome import combine, repeat_seeds
@@ -45,7 +47,7 @@ def test_repeats_mean_the_same_in_both_trainers():
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_an_objective_that_is_not_finite_has_failed_and_says_which(trainer, repeats):
+def test_an_objective_that_is_not_finite_has_diverged_and_says_which(trainer, repeats):
     def share(output, target):  # 0 / 0 where no output is large
         large = (output > 100).float()
         return (large * (output > 101)).sum() / large.sum()
@@ -53,11 +55,17 @@ def test_an_objective_that_is_not_finite_has_failed_and_says_which(trainer, repe
     task = replace(small_task(batch_size=16), metrics={"share": share}, objective="share", direction="maximize")
     made = trainer(task, epochs=2, device="cpu", repeats=repeats)
     ((_, one),) = SerialExecutor().run(made, [Request(0, {}, 3)])
-    assert (one.status, one.values, one.trained_epochs) == ("failed", (-math.inf,), 2)
-    assert one.reason == "ValueError: the objective 'share' was nan although the training ended well"
+    assert (one.status, one.values, one.trained_epochs) == ("diverged", (-math.inf,), 2)
+    assert one.error == "the objective 'share' was nan, although the training ended well"
     assert math.isfinite(one.metrics["loss"])
     assert len(one.curve) == 2
     assert made({}, seed=3).value == -math.inf, "as of what is called directly"
+    with pytest.warns(
+        DeapHPOWarning, match=r"evaluation 0 of the study 'study' counts as the worst: the objective 'sha"
+    ):
+        study = optimize(made, {"lr": Float(0.001, 0.002)}, algorithm="random", population=2, generations=2, seed=1)
+    assert {entry.evaluation.status for entry in study.entries} == {"diverged"}, "the search goes on"
+    assert study.trials_dataframe()["metrics_loss"].notna().all()
 
 
 @pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
