@@ -143,7 +143,7 @@ def optimize(
         patience: Generations without a better value after which to stop.
         max_evaluations: Evaluations after which to stop.
         max_epochs: Epochs, of all evaluations, after which to stop.
-        max_seconds: Seconds after which to stop, resumably.
+        max_seconds: Seconds after which to stop, resumably; they run from the first evaluation that is not on record.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
         progress: Whether to show how far it is: on a terminal and in a notebook in one line that moves, elsewhere in a
             line after each generation, on standard error.

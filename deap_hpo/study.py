@@ -264,7 +264,7 @@ class Study(LiveResults):
         """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""
         missing = [(entry, individual) for entry, individual in planned if entry.number not in self.record]
         duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]
-        if self.budget.time_is_up:
+        if not missing or self.budget.time_is_up:  # which runs from the first that is not on record
             return
         asked = [one for one in missing if one[0].duplicate_of is None and not self._answer(one[0])]
         requests = WhileTimeLasts(self._requests(asked), self.budget)

@@ -723,3 +723,11 @@ def test_noise_is_drawn_anew_where_it_is_asked_for() -> None:
         )
     ]
     assert (len(values[0]), len(values[1])) == (1, 100)
+
+
+def test_of_many_quick_generations_the_first_and_the_last_have_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    optimize(lambda params: params["x"], SPACE, algorithm="random", population=2, generations=60, seed=1)
+    told = [int(re.match(r"generation (\d+)/60: ", line)[1]) for line in capsys.readouterr().err.splitlines()]  # type: ignore[index]
+    assert told[:20] == list(range(1, 21))
+    assert told[-1] == 60
+    assert len(told) < 30

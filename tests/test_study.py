@@ -678,3 +678,18 @@ def test_a_pruner_to_which_nothing_reports_is_refused(digits_task: Task) -> None
     ):
         study.map(make_trainer(digits_task, device="cpu"), [Individual([0.5])])
     assert len(study.record) == 0
+
+
+def test_what_is_replayed_takes_none_of_the_time(tmp_path: Path) -> None:
+    """Proposals are made again, which may take longer than all the time that there is."""
+
+    def go_on(generations: int, **limits: Any) -> int:
+        with Study(SPACE, storage=tmp_path / "a.db", resume=True, **limits) as study:
+            for i in range(generations):
+                if limits:
+                    time.sleep(0.2)
+                study.map(lambda params: params["x"], [Individual([0.1 * (i + 1)] * 4)])
+            return len(study.record)
+
+    assert go_on(3) == 3
+    assert go_on(4, max_seconds=0.15) == 4
