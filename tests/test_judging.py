@@ -12,7 +12,7 @@ from recorded import SPACE, entries
 from sklearn.datasets import load_digits
 from torch import nn
 
-from deap_hpo import Float, Int, Study, Task, load_study, make_trainer, optimize
+from deap_hpo import Float, Int, MedianPruner, Study, Task, load_study, make_trainer, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
 from deap_hpo.visualization import plot_intermediate_values, plot_optimization_history, plot_slice
@@ -128,3 +128,37 @@ def test_what_nobody_measured_or_ranked_is_refused(name: str, direction: Any, sa
     with pytest.raises(InputError) as caught:
         study.judged_by(name, direction)
     assert str(caught.value) == said
+
+
+def test_pruned_evaluations_keep_what_they_had_measured() -> None:
+    def reporting(params: dict[str, Any], report: Any) -> dict[str, float]:
+        for epoch in range(1, 4):
+            report(epoch, params["x"] / epoch, size=params["y"])
+        return {"loss": params["x"], "size": params["y"]}
+
+    study = optimize(
+        reporting, PLANE, metric="loss", pruner=MedianPruner(startup=3), algorithm="random", max_evaluations=20, seed=1
+    )
+    judged = study.judged_by("size", "minimize")
+    pruned = [entry for entry in judged.entries if entry.evaluation.status == "pruned"]
+    assert pruned
+    assert all(math.isfinite(entry.evaluation.value) for entry in pruned)
+    assert judged.best.evaluation.status == "ok"
+
+
+def test_what_an_objective_saved_is_had_of_the_best_by_another(tmp_path: Path) -> None:
+    def saving(params: dict[str, Any], checkpoint: Any, epochs: int = 1) -> dict[str, float]:
+        checkpoint.save({"y": params["y"]})
+        return {"loss": params["x"], "size": params["y"]}
+
+    goals: dict[str, Any] = {"metric": ["loss", "size"], "direction": ["minimize"] * 2}
+    study = optimize(saving, PLANE, **goals, algorithm="random", max_evaluations=20, seed=1)
+    view = study.judged_by("size")
+    assert view.best_state() == {"y": view.best_params["y"]}
+
+
+def test_an_epoch_is_no_objective(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=2, device="cpu", keep_best=True)
+    study = optimize(trainer, {"lr": Float(0.01, 0.1)}, algorithm="random", population=2, generations=1)
+    with pytest.raises(InputError, match="got 'best_epoch'"):
+        study.judged_by("best_epoch", "minimize")

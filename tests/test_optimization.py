@@ -24,7 +24,18 @@ import pytest
 import torch
 from evaluators import report_curve
 
-from deap_hpo import EarlyStopping, Float, Int, MedianPruner, ProcessExecutor, Study, Task, make_trainer, optimize
+from deap_hpo import (
+    BudgetSpent,
+    EarlyStopping,
+    Float,
+    Int,
+    MedianPruner,
+    ProcessExecutor,
+    Study,
+    Task,
+    make_trainer,
+    optimize,
+)
 from deap_hpo.configuration.algorithm import algorithm_of
 from deap_hpo.configuration.demands import evaluator_of
 from deap_hpo.configuration.settings import EvolutionConfig
@@ -731,3 +742,15 @@ def test_of_many_quick_generations_the_first_and_the_last_have_lines(capsys: pyt
     assert told[:20] == list(range(1, 21))
     assert told[-1] == 60
     assert len(told) < 30
+
+
+def test_of_two_callbacks_that_end_a_study_the_first_is_heard() -> None:
+    class Ends:
+        def __init__(self, why: str) -> None:
+            self.why = why
+
+        def on_generation(self, study: Study, entries: Any) -> None:
+            raise BudgetSpent(self.why, "stop")
+
+    with Study(SPACE, callbacks=[Ends("first"), Ends("second")]) as study, pytest.raises(BudgetSpent, match="first"):
+        study.map(lambda params: params["x"], [[0.5, 0.5]])

@@ -190,6 +190,18 @@ def test_a_hyperparameter_that_does_nothing_is_warned_of(recipe: Any, space: Any
     assert said is None or said in messages[0]
 
 
+def test_what_an_optimizer_of_ones_own_takes_is_used() -> None:
+    own = replace(task(), optimizer=torch.optim.NAdam)
+    assert warned_of(own, lr=Float(0.001, 0.1), momentum_decay=Float(0.001, 0.01), weight_decay=Float(0.0, 0.1)) == []
+
+
+def test_bounds_are_tried_where_a_hyperparameter_is_in_use() -> None:
+    kinds = {"optimizer": Categorical(["sgd", "adam", "adamw"]), "momentum": Float(0.0, 1.5)}
+    for used_with in ("sgd", "adamw"):
+        with pytest.raises(InputError, match=r"momentum must be a finite number from 0 to 1; got 1\.5"):
+            check_space(task(), Space(kinds, when={"momentum": {"optimizer": used_with}}))
+
+
 def root(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(outputs, targets) ** 0.5
 

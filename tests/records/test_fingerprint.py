@@ -282,6 +282,15 @@ def test_of_very_long_containers_the_beginning_is_looked_at(monkeypatch: pytest.
     assert len(set(digests)) == 3
 
 
+def test_where_a_trainer_computes_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = trainer_of(), trainer_of()
+    other.device = torch.device("meta")
+    assert other.settings["device"] != one.settings["device"]
+    assert code_digest(lambda params: one(params)) == code_digest(lambda params: one(params))
+    digests = [code_digest({"trainer": trainer}) for trainer in (one, other)]
+    assert digests[0] == digests[1]
+
+
 def test_of_a_mapping_only_the_keys_that_are_read_matter() -> None:
     """A script's arguments have how long it is to go on, too."""
 
