@@ -139,6 +139,7 @@ class Study(LiveResults):
     def close(self) -> None:
         """End the executor's workers, and let another process write to the study."""
         self.executor.close()
+        self.provenance.end()
         self.record.close()
 
     def stop(self) -> None:
@@ -273,9 +274,7 @@ class Study(LiveResults):
             self._acknowledge(replace(asked[i][0], evaluation=with_worst_values(evaluation, self.directions)))
             if self.budget.time_is_up:
                 requests.clear()
-        if self.budget.time_is_up:
-            return
-        for entry in duplicates:
+        for entry in () if self.budget.time_is_up else duplicates:
             self._answer(entry)
 
     def _answer(self, entry: Entry) -> bool:

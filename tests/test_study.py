@@ -226,7 +226,7 @@ def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: py
 
         study.map(look, [Individual([0.123, 0.5, 0.5, 0.5])])
     for one in (before, *noted):
-        one.pop("code")  # `look` is another function, which is said elsewhere
+        one.pop("fingerprint")  # `look` is another function, which is said elsewhere
     changed = {**before, "config": {"generations": 9}, "version": "99.0"}
     assert noted == [changed], "it is on record before what is added has ended"
 

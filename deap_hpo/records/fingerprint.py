@@ -1,250 +1,215 @@
-"""What evaluates, by name and as a digest of its code, so that a resumed study notices when it has changed."""
+"""What evaluates, as facts by name: its code and the values that it goes by; a resumed study notices others."""
 
 from __future__ import annotations
 
 import sys
-import sysconfig
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from functools import cache, partial
+from argparse import Namespace
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from functools import cached_property, partial
 from hashlib import blake2b
-from itertools import islice
-from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
+from deap_hpo.records.content import content_digest, described, parts_of
+from deap_hpo.records.users_code import inner_code, is_users, names_in, read_globals, read_parts
 
-from deap_hpo.records.written_to import ANYTHING, read_globals, read_keys, stored, written_to
-
-_SIMPLE = (bool, int, float, complex, str, bytes, type(None))
-_CONTAINERS = (list, tuple, set, frozenset, Mapping)
-_LIBRARIES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
-# Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
-_OF_LIBRARIES = frozenset({"site-packages", "dist-packages"})
-_LOOKED_AT = 2**25  # bytes at each end of an array that is larger
-_MOST_ITEMS = 10_000  # of a container
-_SCHEME = "b"  # changes with what is looked at: digests of another scheme are not compared
+_SCHEME = "c"  # changes with what is looked at: digests of another scheme are not compared
+_MOST_FACTS = 600  # by names of their own: all are in one row of a database
+_MOST_PARTS = 50  # of a container or an object whose parts are facts of their own
+_DEEPEST = 2  # parts of parts that are facts of their own
+_BY_NAME = (dict, OrderedDict, defaultdict, MappingProxyType)  # whose items are, where all keys are texts
 
 
-def described(made_of: Any) -> Any:
-    """Name a function, a class or an object; of a `partial`, its arguments too, where they are simple.
+def fingerprint(made_of: Any) -> dict[str, str]:
+    """Give what a function, a class or an object does and goes by, as digests by name.
+
+    There is a fact for the code of each function and class of the user's that it leads to by name (bytecode, constants,
+    the names that it refers to), and for each value that they go by: globals, closures, defaults, constants of classes,
+    attributes of objects, items of dicts (of the last two only those that are read, where all are read by name). Of
+    libraries only names count. Comments and files that it reads do not.
 
     Args:
         made_of: The thing, or a mapping of things by name.
 
     Returns:
-        A name, or names by name.
+        Digests by name: ``train()`` is code, which differs between versions of Python, and ``weights in train`` or
+        ``config['rate'] in train`` a value. Whatever cannot be looked at is left out; nothing is raised.
 
     Example:
-        >>> described({"loss": partial(max, 0, key=len), "model": Path("a")})
-        {'loss': 'partial(max, 0, key=len)', 'model': 'PosixPath'}
+        >>> def made(factor):
+        ...     return lambda x: x * factor
+        >>> made.__module__ = "script"  # rather than this package, whose code is not looked at
+        >>> two, three = fingerprint(partial(made, 2)), fingerprint(partial(made, 3))
+        >>> list(two), [name for name in two if two[name] != three[name]]
+        (['made()', 'argument 1 of made'], ['argument 1 of made'])
     """
-    if isinstance(made_of, Mapping):
-        return {name: described(one) for name, one in made_of.items()}
-    if isinstance(made_of, partial):
-        arguments = [*map(_shown, made_of.args), *(f"{name}={_shown(one)}" for name, one in made_of.keywords.items())]
-        return f"partial({', '.join([described(made_of.func), *arguments])})"
-    return str(getattr(made_of, "__qualname__", type(made_of).__qualname__))
+    return _Walk(made_of).facts
 
 
-def _shown(argument: Any) -> str:
-    if isinstance(argument, Mapping):
-        return type(argument).__name__
-    return repr(argument) if isinstance(argument, _SIMPLE) else described(argument)
+class _Walk:
+    """From what evaluates to all that it uses, each thing once, by a queue: code refers to code many functions deep."""
+
+    def __init__(self, made_of: Any) -> None:
+        self.facts: dict[str, str] = {}
+        self._seen: dict[int, Any] = {}  # the things too, so that no other gets the id of one
+        start = dict(made_of) if issubclass(type(made_of), Mapping) else {"": made_of}
+        self._waiting = deque((name, thing, 0) for name, thing in start.items())
+        while self._waiting:
+            self._look(*self._waiting.popleft())
+
+    def _look(self, name: str, thing: Any, depth: int) -> None:
+        try:
+            for part in self._facts_and_parts(name, thing, depth):
+                self._waiting.append(part)
+        except Exception:
+            pass
+
+    def _facts_and_parts(self, name: str, thing: Any, depth: int) -> Iterator[tuple[str, Any, int]]:
+        """Note what there is to say of a thing by itself, and give the things that it leads to."""
+        kind = type(thing)
+        wraps = "__wrapped__" in getattr(thing, "__dict__", ()) and not issubclass(kind, FunctionType)
+        if not wraps and not issubclass(kind, (FunctionType, MethodType, partial, type)):
+            yield from self._of_value(name or described(thing), thing, depth)
+            return
+        if name:
+            self._note(name, described(thing))
+        if id(thing) in self._seen:
+            return
+        self._seen[id(thing)] = thing
+        if issubclass(kind, FunctionType):
+            yield from self._of_function(thing)
+        elif issubclass(kind, type):
+            yield from self._of_class(thing)
+        elif issubclass(kind, MethodType):
+            yield "", thing.__func__, depth
+            yield name, thing.__self__, depth
+        elif issubclass(kind, partial):
+            yield "", thing.func, depth
+            of = _short(described(thing.func))
+            yield from ((f"{part} of {of}", one, depth) for part, one in parts_of(thing).items() if part != "()")
+        else:  # as by `lru_cache`
+            yield "", thing.__wrapped__, depth
+
+    def _of_value(self, name: str, value: Any, depth: int) -> Iterator[tuple[str, Any, int]]:
+        """A value whose parts have names is as many facts, so that one of them may change while the others do not."""
+        kind, parts = type(value), {}
+        if issubclass(kind, _BY_NAME) and all(type(key) is str for key in value):
+            parts = {f"[{key!r}]": one for key, one in value.items()}
+        elif is_users(kind.__module__) or kind in (SimpleNamespace, Namespace):
+            yield "", kind, 0
+            parts = parts_of(value) if not issubclass(kind, Enum) else {}
+        if not parts or len(parts) > _MOST_PARTS or depth >= _DEEPEST:
+            found: list[Any] = []
+            self._note(name, content_digest(value, found.append))
+            yield from (("", one, 0) for one in found)
+            return
+        self._note(name, kind.__qualname__, sorted(parts))
+        what, _, where = name.partition(" ")
+        for part, one in sorted(parts.items()):
+            yield f"{what}{part}{' ' * bool(where)}{where}", one, depth + 1
+
+    def _of_function(self, function: FunctionType) -> Iterator[tuple[str, Any, int]]:
+        if not is_users(function.__module__):
+            return
+        code, of = function.__code__, _short(described(function))
+        self._note(f"{of}()", *_facts_of_code(code, function.__doc__), code=True)
+        for name, value in _used_by(function):
+            known = issubclass(type(value), (FunctionType, type)) and _short(described(value)) == name
+            yield "" if known else f"{name} in {of}", value, 0
+        defaults = function.__defaults__ or ()
+        with_default = code.co_varnames[: code.co_argcount][code.co_argcount - len(defaults) :]
+        for name, value in (*zip(with_default, defaults, strict=True), *(function.__kwdefaults__ or {}).items()):
+            yield f"{name} in {of}", value, 0
+
+    def _of_class(self, kind: type) -> Iterator[tuple[str, Any, int]]:
+        if not is_users(kind.__module__):
+            return
+        of = _short(described(kind))
+        self._note(of, *map(described, kind.__bases__))
+        for base in kind.__bases__:
+            yield "", base, 0
+        members = {name: one.value for name, one in kind.__members__.items()} if issubclass(kind, Enum) else {}
+        for name, value in sorted({**vars(kind), **members}.items()):
+            value = _underlying(value)
+            if issubclass(type(value), FunctionType):
+                yield "", value, 0
+            elif not name.startswith("_") and not hasattr(type(value), "__get__"):
+                yield f"{of}.{name}", value, 0
+
+    def _note(self, name: str, *facts: Any, code: bool = False) -> None:
+        """Note facts under a name; where two things share it, those of both."""
+        if name not in self.facts and len(self.facts) >= _MOST_FACTS:
+            name = "further functions()" if code else "further values"
+        digest = blake2b(self.facts.get(name, "").encode(), digest_size=6)
+        digest.update(repr(facts).encode(errors="surrogatepass"))
+        python = f"{sys.version_info.major}.{sys.version_info.minor}" if code else ""
+        self.facts[name] = f"{python}{_SCHEME}-{digest.hexdigest()}"
 
 
-def code_digest(made_of: Any) -> str:
-    """Give a digest of what a function, a class or an object does, as far as it is the user's own code.
-
-    It depends on the bytecode of functions and methods and of the functions and classes that they refer to by name, on
-    their defaults, and on the values that they use: numbers and texts, arrays, tensors and tables, containers and
-    objects of them, trainers and tasks; unless they write into any of these. It does not depend on comments, nor on
-    what they count or store while they run, nor on files that they read. Of libraries only names count. Another version
-    of Python gives another digest.
-
-    Example:
-        >>> __name__ = "script"  # rather than this package, whose code is not looked at
-        >>> code_digest(lambda x: x + 1) == code_digest(lambda x: x + 1)
-        True
-        >>> code_digest(lambda x: x + 1) == code_digest(lambda x: x + 2)
-        False
-    """
-    digest = blake2b(digest_size=8)
-    seen: dict[int, tuple[int, Any]] = {}
-    waiting = [made_of]  # rather than by recursion: code refers to code many functions deep
-    while waiting:
-        thing = waiting.pop()
-        facts: list[Any] = [type(thing).__name__, thing]
-        parts: list[Any] = []
-        if id(thing) in seen:
-            facts = [seen[id(thing)][0]]
-        elif not isinstance(thing, _SIMPLE):
-            seen[id(thing)] = len(seen), thing  # the thing too, so that no other gets its id
-            facts, parts = _facts_and_parts(thing)
-        digest.update(repr((facts, len(parts))).encode(errors="surrogatepass"))
-        waiting += reversed(parts)
-    return f"{sys.version_info.major}.{sys.version_info.minor}{_SCHEME}-{digest.hexdigest()}"
-
-
-def _facts_and_parts(thing: Any) -> tuple[list[Any], list[Any]]:
-    """What there is to say of something by itself, and the things that it is made of."""
-    if isinstance(thing, partial):
-        return ["partial"], [thing.func, thing.args, thing.keywords]
-    if _is_array(thing):
-        return [type(thing).__name__, str(thing.dtype), *_content(thing)], []
-    if _is_table(thing):
-        return [type(thing).__name__, *_content_of_table(thing)], []
-    if isinstance(thing, MethodType):
-        return ["method"], [thing.__func__, thing.__self__]
-    if isinstance(thing, (list, tuple)):
-        return [type(thing).__name__, len(thing)], list(thing[:_MOST_ITEMS])
-    if isinstance(thing, (set, frozenset)):
-        return [type(thing).__name__, *sorted(map(_shown, thing))[:_MOST_ITEMS]], []
-    if isinstance(thing, Mapping):
-        names = {_shown(name): value for name, value in islice(thing.items(), _MOST_ITEMS)}
-        return [type(thing).__name__, len(thing), *sorted(names)], [names[name] for name in sorted(names)]
-    if isinstance(thing, FunctionType):
-        return _of_function(thing) if _is_users(thing.__module__) else ([described(thing)], [])
-    if isinstance(thing, type):
-        named = dict(_members(thing)) if _is_users(thing.__module__) else {}
-        bases = thing.__bases__ if _is_users(thing.__module__) else ()
-        return [described(thing), *named], [*bases, *named.values()]
-    if _is_ours(type(thing).__module__):
-        return _of_ours(thing)
-    own = [kind for kind in type(thing).__mro__ if kind is type(thing) or _is_users(kind.__module__)]
-    methods = [one for kind in own for _, one in _members(kind)]
-    changing = {name for one in methods for name in stored(one, "STORE_ATTR")}
-    users = _is_users(type(thing).__module__)
-    used, writes = _is_data if users else _holds_arrays, users and any(ANYTHING in written_to(one) for one in methods)
-    attributes = getattr(thing, "__dict__", {})
-    kept = {
-        name: value
-        for name, value in sorted(attributes.items())
-        if name not in changing and (isinstance(value, _SIMPLE) or callable(value) or (used(value) and not writes))
-    }
-    kept |= {name: attributes[name] for name in ("_modules",) if attributes.get(name)}  # of torch
-    return [described(thing), *kept], [type(thing), *kept.values()]
-
-
-def _of_ours(thing: Any) -> tuple[list[Any], list[Any]]:
-    """An object of this package: of what evaluates, its settings and parts; of a dataclass, such as a task, its fields.
-
-    The device is where it happens to be computed.
-    """
-    if isinstance(settings := getattr(thing, "settings", None), Mapping) and hasattr(thing, "parts"):
-        return [described(thing)], [{**settings, "device": None}, thing.parts]
-    if is_dataclass(thing):
-        return [described(thing)], [getattr(thing, field.name, None) for field in fields(thing)]
-    return [described(thing)], []
-
-
-def _of_function(function: FunctionType) -> tuple[list[Any], list[Any]]:
-    code = function.__code__
-    names, closed = _names(code), zip(code.co_freevars, function.__closure__ or (), strict=True)
-    counted = stored(function, "STORE_DEREF") | stored(function, "STORE_GLOBAL")
+def _used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """The values that a function goes by, by the names of what it reads of them."""
+    code, names = function.__code__, names_in(function.__code__)
+    closed = zip(code.co_freevars, function.__closure__ or (), strict=True)
     used = {name: cell.cell_contents for name, cell in closed if _has_value(cell)}
     used |= {name: function.__globals__[name] for name in read_globals(code) if name in function.__globals__}
-    for module in [value for value in used.values() if isinstance(value, ModuleType) and _is_users(value.__name__)]:
-        used |= {f"{module.__name__}.{name}": vars(module)[name] for name in names if name in vars(module)}
-    kinds, written = (*_SIMPLE, FunctionType, type, partial, MethodType), written_to(function)
-    sets_attributes = bool(stored(function, "STORE_ATTR"))  # of whichever object
-
-    def is_read_only(name: str, value: Any) -> bool:
-        return written.isdisjoint((name, ANYTHING)) and not (sets_attributes and hasattr(value, "__dict__"))
-
-    used = {
-        name: value
-        for name, value in used.items()
-        if name not in counted and (isinstance(value, kinds) or (_is_data(value) and is_read_only(name, value)))
-    }
-    used = {name: _part_read(function, name, value) for name, value in used.items()}
-    facts = [described(function), *_facts_of_code(code, function.__doc__), *used]
-    return facts, [function.__defaults__ or (), function.__kwdefaults__ or {}, *used.values()]
+    for name, value in used.items():
+        try:
+            yield from _read_of(name, value, read_parts(code, name), names)
+        except Exception:
+            yield name, value
 
 
-def _part_read(function: FunctionType, name: str, value: Any) -> Any:
-    """Of a mapping what a function reads by its keys: others, as of the arguments of a script, may change."""
-    keys = read_keys(function, name) if type(value) is dict else None
-    return value if keys is None else {key: value[key] for key in sorted(keys) if key in value}
+def _read_of(name: str, value: Any, read: frozenset[str] | None, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """What is read of a value, where that is known, or else all of it."""
+    kind = type(value)
+    if issubclass(kind, ModuleType):
+        if is_users(value.__name__):
+            within = names if read is None else [one[1:] for one in sorted(read)]
+            yield from ((f"{name}.{one}", vars(value)[one]) for one in within if one in vars(value))
+        return
+    parts = _parts_by_name(value) if read else {}
+    if parts and read is not None and all(one in parts for one in read):
+        yield from ((f"{name}{one}", parts[one]) for one in sorted(read))
+    else:
+        yield name, value
 
 
-def _is_array(thing: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return isinstance(thing, np.ndarray) or (torch is not None and isinstance(thing, torch.Tensor))
+def _parts_by_name(value: Any) -> Mapping[str, Any]:
+    """What can be read of a value by keys or attributes of its own; of a class, what is no function."""
+    kind = type(value)
+    if issubclass(kind, _BY_NAME):
+        return {f"[{key!r}]": one for key, one in value.items() if isinstance(key, str)}
+    if issubclass(kind, type):
+        return {f".{name}": one for name, one in vars(value).items() if not hasattr(one, "__get__")}
+    if is_users(kind.__module__) or kind in (SimpleNamespace, Namespace):
+        return parts_of(value)
+    return {}
 
 
-def _holds_arrays(thing: Any) -> bool:
-    """Tell arrays, and what holds nothing but arrays by name, as a `state_dict`: other containers may be caches."""
-    if isinstance(thing, Mapping):
-        return bool(thing) and all(map(_is_array, thing.values()))
-    return _is_array(thing)
+def _underlying(member: Any) -> Any:
+    """The function of a static or class method or of a property; else the member of a class itself."""
+    if isinstance(member, (staticmethod, classmethod)):
+        return member.__func__
+    if isinstance(member, property):
+        return member.fget
+    return member.func if isinstance(member, cached_property) else member
 
 
-def _is_table(thing: Any) -> bool:
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(thing, (pandas.DataFrame, pandas.Series))
-
-
-def _is_data(thing: Any) -> bool:
-    """Tell values that code may go by, other than simple ones: arrays, containers, objects of the user's or ours."""
-    module = type(thing).__module__
-    known = isinstance(thing, _CONTAINERS) or _is_array(thing) or _is_table(thing)
-    return known or _is_users(module) or module.startswith("deap_hpo.")
-
-
-def _content(array: Any) -> list[Any]:
-    """Give an array's shape and a digest of its numbers, of very many of the first and the last; or nothing."""
-    try:
-        shape = tuple(array.shape)
-        if not isinstance(array, np.ndarray):  # a tensor, which numpy may have no type for
-            array = array.detach().cpu().contiguous().view(-1).view(sys.modules["torch"].uint8).numpy()
-        if array.dtype.hasobject:
-            return []
-        numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):
-        # It has no numbers at hand, as sparse, nested or uninitialised tensors: its type is all that is told.
-        return []
-    digest = blake2b(numbers if len(numbers) <= 2 * _LOOKED_AT else numbers[:_LOOKED_AT], digest_size=8)
-    if len(numbers) > 2 * _LOOKED_AT:
-        digest.update(numbers[-_LOOKED_AT:])
-    return [shape, digest.hexdigest()]
-
-
-def _content_of_table(table: Any) -> list[Any]:
-    """Give the columns of a table of pandas and a digest of its values; or nothing, where they are of no plain type."""
-    try:
-        values = sys.modules["pandas"].util.hash_pandas_object(table).to_numpy()
-    except (TypeError, ValueError):
-        return []
-    return [list(map(str, getattr(table, "columns", []))), *_content(values)]
+def _short(name: str) -> str:
+    """The name of a function without those that it was made in."""
+    return name.rpartition("<locals>.")[2]
 
 
 def _facts_of_code(code: CodeType, doc: str | None = None) -> Iterator[Any]:
     yield code.co_code
-    yield _names(code)
+    yield names_in(code)
     for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _facts_of_code(constant)
-        elif constant != doc:
+        if not isinstance(constant, CodeType) and constant != doc:
             yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
-
-
-def _names(code: CodeType) -> list[str]:
-    """The names that code refers to, that of functions inside included, in order."""
-    inner = [name for constant in code.co_consts if isinstance(constant, CodeType) for name in _names(constant)]
-    return list(dict.fromkeys([*code.co_names, *inner]))
-
-
-def _members(kind: type) -> list[tuple[str, Any]]:
-    """The functions and simple constants of a class, by name."""
-    found = []
-    for name, value in sorted(vars(kind).items()):
-        value = getattr(value, "__func__", getattr(value, "fget", value))  # of static and class methods, properties
-        constant = isinstance(value, _SIMPLE) and not name.startswith("__")
-        if isinstance(value, FunctionType) or constant:
-            found.append((name, value))
-    return found
+    for inner in inner_code(code):
+        yield from _facts_of_code(inner)
 
 
 def _has_value(cell: Any) -> bool:
@@ -253,24 +218,3 @@ def _has_value(cell: Any) -> bool:
     except ValueError:  # of a variable that has no value yet
         return False
     return True
-
-
-def _is_ours(module_name: str) -> bool:
-    return module_name.partition(".")[0] in ("deap_hpo", "builtins")
-
-
-def _is_users(module_name: str | None) -> bool:
-    """Whether a module is neither of a library nor of this package."""
-    name = module_name or ""
-    if _is_ours(name):
-        return False
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if file is None:
-        return name == "__main__" or name not in sys.modules
-    return not _is_of_a_library(file)
-
-
-@cache
-def _is_of_a_library(file: str) -> bool:
-    path = Path(file).resolve()
-    return not _OF_LIBRARIES.isdisjoint(path.parts) or any(path.is_relative_to(library) for library in _LIBRARIES)

@@ -206,7 +206,7 @@ def test_interrupted_and_resumed_it_ends_the_same_checkpoints_lost_or_not(
     assert len(load_study("run", tmp_path / "studies.db").entries) < len(whole.entries)
     if lost:
         shutil.rmtree(tmp_path / "run" / "states")
-    with pytest.warns(RuntimeWarning, match="made by other code"):
+    with pytest.warns(RuntimeWarning, match="what evaluates has changed since"):
         resumed = quick(train, resume=True, **recorded)
     assert outcomes(resumed) == outcomes(whole)
     assert any(entry.start_from is not None for entry in whole.entries)

@@ -304,7 +304,7 @@ def test_of_other_code_there_is_a_warning_where_what_gave_way_answers(tmp_path: 
     fragile.__name__ = mended.__name__
     settings = options(generations=1, storage=tmp_path / "a.db")
     optimize(fragile, SPACE, **settings)
-    with pytest.warns(DeapHPOWarning, match="made by other code than what evaluates now"):
+    with pytest.warns(DeapHPOWarning, match="what evaluates has changed since"):
         optimize(mended, SPACE, **settings, **RETRY)
 
 

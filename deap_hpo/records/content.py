@@ -1,0 +1,237 @@
+"""A digest of what a value is: the same in another process, different where numbers, texts or parts are others."""
+
+from __future__ import annotations
+
+import marshal
+import sys
+from argparse import Namespace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import partial
+from hashlib import blake2b
+from itertools import islice
+from pathlib import PurePath
+from types import FunctionType, MappingProxyType, MethodType, SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from deap_hpo.records.users_code import is_ours, is_users
+
+SIMPLE = (bool, int, float, complex, str, bytes, type(None))
+_SHOWN = (PurePath, date, time, timedelta, Decimal, Fraction, UUID, range, slice, np.dtype)  # `repr` says all
+_LOOKED_AT = 2**25  # bytes at each end of an array that is larger
+_MOST_ITEMS = 100_000  # of a value, arrays and plain lists of numbers counting as one; then only types are told
+_DEEPEST = 40  # containers within each other
+
+
+def described(made_of: Any) -> Any:
+    """Name a function, a class or an object; of a `partial`, its arguments too, where they are simple.
+
+    Args:
+        made_of: The thing, or a mapping of things by name.
+
+    Returns:
+        A name, or names by name.
+
+    Example:
+        >>> described({"loss": partial(max, 0, key=len), "model": PurePath("a")})
+        {'loss': 'partial(max, 0, key=len)', 'model': 'PurePosixPath'}
+    """
+    kind = type(made_of)
+    if issubclass(kind, Mapping):
+        return {name: described(one) for name, one in made_of.items()}
+    if issubclass(kind, partial):
+        arguments = [*map(_shown, made_of.args), *(f"{name}={_shown(one)}" for name, one in made_of.keywords.items())]
+        return f"partial({', '.join([described(made_of.func), *arguments])})"
+    try:
+        return str(getattr(made_of, "__qualname__", kind.__qualname__))
+    except Exception:
+        return kind.__qualname__
+
+
+def _shown(argument: Any) -> str:
+    if issubclass(type(argument), Mapping):
+        return type(argument).__name__
+    return repr(argument) if type(argument) in SIMPLE else described(argument)
+
+
+def content_digest(value: Any, tell: Callable[[Any], None] = lambda code: None) -> str:
+    """Give a digest of a value: of numbers, texts, arrays, tables, and of what containers and objects hold.
+
+    Of functions and classes there are only the names, of objects of libraries what they hold under public names.
+    Whatever cannot be looked at counts by its type: nothing is raised.
+
+    Args:
+        value: What to look at; it is not changed.
+        tell: Is called with each function and class that is found, whose code is not part of the digest.
+
+    Example:
+        >>> content_digest([1, {"a": np.ones(2)}]) == content_digest([1, {"a": np.ones(2)}])
+        True
+        >>> content_digest([1, {"a": np.ones(2)}]) == content_digest([1, {"a": np.zeros(2)}])
+        False
+    """
+    return _Looking(tell).at(value).hex()
+
+
+class _Looking:
+    """One look at a value and all that is in it."""
+
+    def __init__(self, tell: Callable[[Any], None]) -> None:
+        self._tell, self._left, self._within = tell, _MOST_ITEMS, set[int]()
+
+    def at(self, thing: Any) -> bytes:
+        """Give the digest of a thing, which depends on no order that Python does not promise."""
+        kind = type(thing)
+        self._left -= 1
+        digest = blake2b(kind.__qualname__.encode(errors="surrogatepass"), digest_size=8)
+        if self._left < 0 or len(self._within) > _DEEPEST or id(thing) in self._within:
+            return digest.digest()
+        self._within.add(id(thing))
+        try:
+            for fact in self._facts(kind, thing):
+                digest.update(
+                    fact if isinstance(fact, (bytes, memoryview)) else repr(fact).encode(errors="surrogatepass")
+                )
+                digest.update(b";")
+        except Exception:
+            pass
+        finally:
+            self._within.discard(id(thing))
+        return digest.digest()
+
+    def _facts(self, kind: type, thing: Any) -> Iterator[Any]:
+        if kind in SIMPLE:
+            yield hex(thing) if kind is int else thing  # of a number of thousands of digits there is no `repr`
+        elif issubclass(kind, (np.generic, np.ndarray)) or is_tensor(thing):
+            yield from self._of_array(thing)
+        elif issubclass(kind, Enum):
+            yield thing.name
+        elif issubclass(kind, _SHOWN) or (kind.__module__ == "torch" and kind.__name__ in ("device", "dtype")):
+            yield repr(thing)
+        elif any(issubclass(kind, one) for one in SIMPLE):
+            base: Any = next(one for one in SIMPLE if issubclass(kind, one))
+            yield self.at(base.__new__(base, thing))  # without what a subclass makes of `repr`
+        elif issubclass(kind, bytearray):
+            yield bytes(thing)
+        elif _is_table(thing):
+            yield from self._of_table(thing)
+        elif issubclass(kind, (partial, MethodType)):
+            yield from map(self.at, parts_of(thing).values())
+        elif issubclass(kind, (list, tuple, deque, set, frozenset, dict, MappingProxyType)):
+            yield from self._of_container(kind, thing)
+        else:
+            if callable(thing):
+                yield described(thing)
+            if issubclass(kind, (FunctionType, type)):
+                self._tell(thing)
+            else:
+                self._tell(kind)
+                for name, part in sorted(parts_of(thing).items()):
+                    yield name
+                    yield self.at(part)
+
+    def _of_container(self, kind: type, thing: Any) -> Iterator[Any]:
+        """The items; by the methods of the built-in types, as those of a subclass may do anything."""
+        base: Any = next(one for one in (list, tuple, deque, set, frozenset, dict, object) if issubclass(kind, one))
+        if issubclass(base, (set, frozenset)):
+            yield from sorted(map(self.at, islice(base.__iter__(thing), max(self._left, 0))))
+        elif base in (dict, object):  # or the proxy of one
+            items = dict.items(thing) if base is dict else thing.items()
+            yield len(items)
+            yield from sorted(self.at(key) + self.at(one) for key, one in islice(items, max(self._left, 0)))
+        else:
+            yield base.__len__(thing)
+            items = base.__iter__(thing)
+            if set(map(type, base.__iter__(thing))) <= {float, int, bool, str, type(None)}:
+                yield marshal.dumps(list(items), 2)  # a hundred times as fast as one by one
+            else:
+                yield from map(self.at, islice(items, max(self._left, 0)))
+
+    def _of_array(self, array: Any) -> Iterator[Any]:
+        """The type, the shape and the numbers, of very many the first and the last; as far as they are at hand."""
+        yield str(array.dtype)
+        yield [length if type(length) is int else None for length in array.shape]  # of nested tensors some are symbols
+        if is_tensor(array):  # which numpy may have no type for
+            array = array.detach().cpu().contiguous().view(-1).view(sys.modules["torch"].uint8).numpy()
+        array = np.asarray(array)
+        if array.dtype.hasobject:
+            yield self.at(array.tolist())
+            return
+        numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        yield from (numbers,) if len(numbers) <= 2 * _LOOKED_AT else (numbers[:_LOOKED_AT], numbers[-_LOOKED_AT:])
+
+    def _of_table(self, table: Any) -> Iterator[Any]:
+        pandas = sys.modules["pandas"]
+        columns = getattr(table, "columns", [getattr(table, "name", None)])
+        types = list(table.dtypes) if hasattr(table, "columns") else [table.dtype]
+        yield list(map(str, columns)), list(map(str, types))
+        if not any(one.hasobject for one in types if isinstance(one, np.dtype)):
+            yield pandas.util.hash_pandas_object(table).to_numpy().tobytes()
+            return
+        yield self.at(table.index if hasattr(table, "index") else None)
+        whole = table.to_numpy().T  # by columns: of one type, they are faster to look at
+        yield from (self.at(column.tolist()) for column in (whole if whole.ndim == 2 else [whole]))
+
+
+def parts_of(thing: Any) -> dict[str, Any]:
+    """Give what an object is made of, by name: as ``.attribute``, or the arguments of a `partial`.
+
+    Of an object of a library it is what has a public name, and of one of this package what it computes with, which is
+    not the device.
+
+    Raises:
+        Exception: Whatever the object raises when it is asked.
+    """
+    kind = type(thing)
+    if issubclass(kind, partial):
+        return {"()": thing.func, **{f"argument {i}": one for i, one in enumerate(thing.args, 1)}, **thing.keywords}
+    if issubclass(kind, MethodType):
+        return {"()": thing.__func__, ".": thing.__self__}
+    if is_ours(kind.__module__):
+        return _parts_of_ours(thing)
+    attributes = dict(getattr(thing, "__dict__", {}))
+    attributes |= {name: getattr(thing, name) for name in _slots(kind) if hasattr(thing, name)}
+    users = is_users(kind.__module__) or issubclass(kind, (SimpleNamespace, Namespace))
+    of_torch = ("_modules", "_parameters", "_buffers")
+    return {
+        f".{name}": value
+        for name, value in attributes.items()
+        if not name.startswith("__") or name == "__wrapped__"
+        if users or not name.startswith("_") or (name in of_torch and value) or name == "__wrapped__"
+    }
+
+
+def _parts_of_ours(thing: Any) -> dict[str, Any]:
+    """Of what evaluates, its settings and parts; of a dataclass, such as a task, its fields."""
+    if issubclass(type(thing), type):
+        return {}
+    if isinstance(settings := getattr(thing, "settings", None), Mapping) and hasattr(thing, "parts"):
+        return {".settings": {**settings, "device": None}, ".parts": dict(thing.parts)}
+    if is_dataclass(thing):
+        return {f".{field.name}": getattr(thing, field.name, None) for field in fields(thing)}
+    return {}
+
+
+def _slots(kind: type) -> Iterator[str]:
+    for one in kind.__mro__:
+        slots: Iterable[str] = vars(one).get("__slots__", ())
+        yield from (slots,) if isinstance(slots, str) else slots
+
+
+def is_tensor(thing: Any) -> bool:
+    """Whether it is a tensor of torch, which need not have been imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and issubclass(type(thing), torch.Tensor)
+
+
+def _is_table(thing: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and issubclass(type(thing), (pandas.DataFrame, pandas.Series, pandas.Index))
