@@ -40,7 +40,7 @@ from deap_hpo.study import Study
 from deap_hpo.vocabulary import hinting
 
 _ARGUMENTS_OF_TRUNCATION = (*OF_TRUNCATION, "stages", "stopping")
-_IN_ANY_TIME = 10_000  # generations, where the time alone ends a run
+_IN_ANY_TIME = 100_000  # generations, where the time alone ends a run
 _SECTIONS: dict[str, type[Section]] = {"evolution": EvolutionConfig, "training": TrainingConfig, "study": StudyConfig}
 _SETTINGS = "|".join(rf"{section}\.(?={name}\b)" for section, kind in _SECTIONS.items() for name in kind.model_fields)
 
@@ -144,6 +144,7 @@ def optimize(
         max_evaluations: Evaluations after which to stop.
         max_epochs: Epochs, of all evaluations, after which to stop.
         max_seconds: Seconds after which to stop, resumably; they run from the first evaluation that is not on record.
+            Alone, they end the run (at the latest after 100,000 generations), but for "grid" and what trains in parts.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
         progress: Whether to show how far it is: on a terminal and in a notebook in one line that moves, elsewhere in a
             line after each generation, on standard error.

@@ -135,12 +135,14 @@ class Results(TrainedResults):
     def evolution(self) -> Mapping[str, Any]:
         """Settings of the algorithm by name, as far as the run noted them: `algorithm`, `population`, ..."""
         noted = (self.attributes.get(where) or {} for where in ("settings", "config"))
-        return next((settings["evolution"] for settings in noted if settings.get("evolution")), {})
+        found = (settings.get("evolution") for settings in noted)  # which may be the user's own, and anything
+        return next((one for one in found if isinstance(one, Mapping) and "algorithm" in one), {})
 
     @property
     def stages(self) -> int:
         """Batches of a generation: more than one where trainings end in stages."""
-        return len(self.evolution.get("stages") or ()) or 1
+        stages = self.evolution.get("stages")
+        return len(stages) if stages and isinstance(stages, list) else 1
 
     @property
     def objective_names(self) -> list[str]:

@@ -693,3 +693,11 @@ def test_what_is_replayed_takes_none_of_the_time(tmp_path: Path) -> None:
 
     assert go_on(3) == 3
     assert go_on(4, max_seconds=0.15) == 4
+
+
+@pytest.mark.parametrize("settings", ["text", ["x"], {"stages": [1, 2]}, {"algorithm": "mine", "stages": 3}])
+def test_settings_of_the_users_own_are_not_taken_for_those_of_an_algorithm(settings: Any) -> None:
+    with Study(SPACE, settings={"evolution": settings}) as study:
+        truncation(study, objective)
+    assert (study.stages, len(study.trials_dataframe())) == (1, len(study.entries))
+    assert study.evolution == (settings if isinstance(settings, dict) and "algorithm" in settings else {})

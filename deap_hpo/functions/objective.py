@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from deap_hpo.errors import InputError, ResultError, shown
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.functions.checkpoint import Checkpoint
+from deap_hpo.functions.notes import note_of
 from deap_hpo.functions.reporter import Ended, Reporter
 from deap_hpo.functions.undone import NOTE
 from deap_hpo.goals import Goals
@@ -162,7 +161,9 @@ class Objective(Evaluator):
             with seeded(request.seed):
                 result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
             if isinstance(result, Mapping):
-                notes = {str(name): text for name, value in result.items() if (text := _text(value)) is not None}
+                counting = {*self.goals.objectives, *(one.metric for one in self.goals.constraints)}
+                texts = {str(name): note_of(value) for name, value in result.items() if str(name) not in counting}
+                notes = {name: text for name, text in texts.items() if text is not None}
                 result = {name: value for name, value in result.items() if str(name) not in notes}
             values, metrics, violation = self._read(result)
             metrics = {**reporter.metrics, **metrics}  # those of the last epoch, unless they are returned
@@ -222,18 +223,6 @@ class Objective(Evaluator):
                     f"got {str(constraint)!r}."
                 )
         return goals.judge(measured)
-
-
-def _text(value: Any) -> str | None:
-    """Give a text that an objective returned, or several values, such as a table of confusions, as JSON; else None."""
-    if isinstance(value, str):
-        return value
-    if hasattr(value, "tolist") and getattr(value, "ndim", None) and math.prod(value.shape) != 1:
-        value = value.tolist()
-    if isinstance(value, (list, tuple, dict)):
-        with suppress(TypeError, ValueError):
-            return json.dumps(value)
-    return None
 
 
 def _number(name: object, value: Any) -> float:

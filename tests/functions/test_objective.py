@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 import torch
 
@@ -217,6 +218,10 @@ def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: A
     assert len(str(told.value)) < 400, "without its tensors"
 
 
+HOLDS_ITSELF: list[Any] = []
+HOLDS_ITSELF.append(HOLDS_ITSELF)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -225,6 +230,17 @@ def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: A
         (torch.tensor([0.5, 0.25]), "[0.5, 0.25]"),
         ({"a": 1}, '{"a": 1}'),
         ("a.pt", "a.pt"),
+        (list(np.bincount([0, 1, 1])), "[1, 2]"),
+        ([np.array([1, 2]), torch.tensor([3, 4])], "[[1, 2], [3, 4]]"),
+        (dict(zip(*np.unique([1, 1, 2], return_counts=True), strict=True)), '{"1": 2, "2": 1}'),
+        ([math.nan, 1.0, -math.inf], "[null, 1.0, null]"),
+        (pd.DataFrame({"a": [1, 2]}), '{"a": [1, 2]}'),
+        (pd.Series([1, 2]), "[1, 2]"),
+        ({2, 1}, "[1, 2]"),
+        ([np.datetime64("2020-01-01"), Path("a.pt")], '["2020-01-01", "a.pt"]'),
+        (HOLDS_ITSELF, '["..."]'),
+        (np.zeros((1000, 1000)), "ndarray of shape [1000, 1000], too large to be recorded; give the path of a file"),
+        (["text"] * 20_000, "list of 20000 items, too large to be recorded; give the path of a file"),
     ],
 )
 def test_what_is_several_values_is_noted_as_json(value: Any, text: str) -> None:
@@ -235,8 +251,10 @@ def test_what_is_several_values_is_noted_as_json(value: Any, text: str) -> None:
 def test_one_number_is_a_metric_whatever_it_comes_in() -> None:
     one = Objective(lambda params: {"loss": np.array([0.5]), "more": torch.ones(1)}, metric="loss")({"x": 1.0})
     assert (one.values, dict(one.metrics), dict(one.notes)) == ((0.5,), {"more": 1.0}, {})
-    with pytest.raises(ResultError, match="metric must name one of those that the objective returns"):
+    with pytest.raises(ResultError, match=r"must return numbers; loss is \[0.5, 1.0\]"):
         Objective(lambda params: {"loss": [0.5, 1.0], "more": 1.0}, metric="loss")({"x": 1.0})
+    with pytest.raises(ResultError, match="must return numbers; size is 'small'"):
+        Objective(lambda params: {"loss": 0.5, "size": "small"}, metric="loss", constraints=["size <= 3"])({"x": 1.0})
     with pytest.raises(ResultError, match="must return numbers; more is"):
         Objective(lambda params: {"loss": 0.5, "more": [object()]}, metric="loss")({"x": 1.0})
 
