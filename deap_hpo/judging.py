@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deap_hpo.results import Results
 
 _SECONDS = "seconds"  # of every evaluation
+_SAID = "directions"  # the attribute: of the objectives before, by name
 _USUAL: dict[str, Direction] = {
     "loss": "minimize",
     "parameters": "minimize",
@@ -50,7 +51,8 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
     known.pop(BEST_EPOCH, None)
     if objective not in known:
         raise InputError(f"objective must be what evaluations measured; got {objective!r}. {hint(objective, known)}")
-    direction = direction or dict(zip(names, study.directions, strict=True)).get(objective) or _USUAL.get(objective)
+    said = {**study.attributes.get(_SAID, {}), **dict(zip(names, study.directions, strict=True))}
+    direction = direction or said.get(objective) or _USUAL.get(objective)
     if direction is None:
         raise InputError(f"direction must be given, 'minimize' or 'maximize': nobody has said it of {objective!r}.")
     directions = check_directions(direction)
@@ -58,7 +60,7 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
     return {
         "directions": directions,
         "entries": tuple(_judged(entry, names, objective, directions) for entry in study.entries),
-        "attributes": {**attributes, JUDGED_BY: objective},
+        "attributes": {**attributes, JUDGED_BY: objective, _SAID: said},
     }
 
 

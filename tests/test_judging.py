@@ -45,6 +45,8 @@ def test_one_of_several_objectives_or_a_metric_decides() -> None:
     assert by_score.best_params == max(ended(study), key=lambda params: params["x"] + params["y"])
     assert study.judged_by("score", "minimize").best_params == min(ended(study), key=lambda p: p["x"] + p["y"])
     assert by_size.directions == ("minimize",)
+    again = searched(direction=["maximize", "minimize"]).judged_by("size").judged_by("loss")
+    assert again.directions == ("maximize",), "as the study said"
     assert by_size.objective_names == ["size"]
     assert [study.judged_by(name).importances()["hyperparameter"][0] for name in ("loss", "size")] == ["x", "y"]
 

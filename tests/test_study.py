@@ -680,6 +680,19 @@ def test_a_pruner_to_which_nothing_reports_is_refused(digits_task: Task) -> None
     assert len(study.record) == 0
 
 
+def test_a_record_of_before_such_a_pruner_was_refused_goes_on(
+    digits_task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainer, options = make_trainer(digits_task, device="cpu"), {"pruner": MedianPruner(), "storage": tmp_path / "a.db"}
+    with monkeypatch.context() as patch, Study({"lr": Float(0.01, 0.1)}, **options) as study:
+        patch.setattr("deap_hpo.study.check_reports", lambda *_: None)
+        study.map(trainer, [Individual([0.5])])
+    with Study({"lr": Float(0.01, 0.1)}, **options, resume=True) as study:
+        study.map(trainer, [Individual([0.5])])
+        study.map(trainer, [Individual([0.25])])
+    assert [entry.evaluation.status for entry in study.entries] == ["ok", "ok"]
+
+
 def test_what_is_replayed_takes_none_of_the_time(tmp_path: Path) -> None:
     """Proposals are made again, which may take longer than all the time that there is."""
 

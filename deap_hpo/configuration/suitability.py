@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import replace
 from traceback import clear_frames
 from typing import Any
@@ -57,17 +57,21 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
     """
     _warn_of_directions(task)
     _warn_of_unused(task, space)
-    middle = space.decode([0.5] * len(space))
-    working = _working(task, space, middle)
+    places = _places(space)
+    working = _working(task, space, places)
     _warn_of_batches(task, working)
-    every = {name: one.decode(0.5) for name, one in space.items()}  # those that are not in use there, too
     for name, one in space.items():
-        needed = {other: choices[0] for other, choices in space.conditions.required([name]).items()}
+        required = space.conditions.required([name])
+        if not all(required.values()):
+            warn(f"hyperparameter {name!r} is never in use: what it depends on cannot all be as it needs to be")
+            continue
+        needed = {other: choices[0] for other, choices in required.items()}
+        tried = [{**place, **needed} for place in ({**places[0], **working}, *places)]
         for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
-            task.configure(space.conditions.in_use({**every, **needed, name: value}))
+            task.configure(space.conditions.in_use({**tried[0], name: value}))
             parts = task.destinations.split({name: value})
             if parts["loss"] or parts["optimizer"] or parts["schedule"]:
-                task.check(space.conditions.in_use({**every, **working, **needed, name: value}))
+                _check_value(task, space, name, value, tried)
     return working
 
 
@@ -98,8 +102,9 @@ def _warn_of_batches(task: Task, params: dict[str, Any]) -> None:
 def _warn_of_unused(task: Task, space: Space) -> None:
     """Tell of hyperparameters that no optimiser, or schedule, of the space goes by."""
     for setting in ("optimizer", "schedule"):
-        one = space.get(setting)
-        names = {name_of(getattr(task.recipe, setting)), *(one.choices if isinstance(one, Categorical) else ())}
+        one, always = space.get(setting), setting in space and setting not in space.conditions.allowed
+        names = {*(one.choices if isinstance(one, Categorical) else ())}
+        names |= set() if always else {name_of(getattr(task.recipe, setting))}
         own = setting == "optimizer" and task.optimizer is not None
         of_all = (OPTIMIZERS if setting == "optimizer" else SCHEDULES).keys() & USED_BY.keys()
         used = frozenset[str]().union(*(USED_BY.get(str(name), ()) for name in names))
@@ -109,31 +114,67 @@ def _warn_of_unused(task: Task, space: Space) -> None:
             warn(f"hyperparameter {useless[0]!r} does nothing: {setting} {said} does not go by it")
 
 
-def _working(task: Task, space: Space, middle: dict[str, Any]) -> dict[str, Any]:
+def _working(task: Task, space: Space, places: list[dict[str, Any]]) -> dict[str, Any]:
     """Give hyperparameters with which network and data fit together: the middle, or else the first that do."""
+    tried: list[dict[str, Any]] = []
+    errors: list[InputError] = []
+    for place in places:
+        params = space.conditions.in_use(place)
+        _, architecture = task.configure(params)
+        if architecture not in tried:
+            tried.append(architecture)
+            error = _error_of(task, params)
+            if error is None:
+                return params
+            errors.append(error)
+    raise errors[0]
+
+
+def _check_value(task: Task, space: Space, name: str, value: Any, places: list[dict[str, Any]]) -> None:
+    """Check that loss, optimiser or schedule take a value somewhere; where the network works nowhere, nobody can tell.
+
+    Raises:
+        InputError: They do not, although they take the value in the middle.
+    """
+
+    def errors(value: Any) -> Iterator[InputError | None]:
+        return (_error_of(task, space.conditions.in_use({**place, name: value})) for place in places)
+
+    found = []
+    for error in errors(value):
+        if error is None:
+            return
+        found.append(error)
+    for error, in_the_middle in zip(found, errors(space[name].decode(0.5)), strict=True):
+        if in_the_middle is None:
+            raise error
+
+
+def _error_of(task: Task, params: dict[str, Any]) -> InputError | None:
+    """What is wrong with hyperparameters, if anything is."""
     try:
-        task.check(middle)
-        return middle
+        task.check(params)
     except InputError as error:
         # Else the network that did not work would stay in memory beside those that are tried next.
         for raised in (error, error.__cause__):
             clear_frames(raised.__traceback__ if raised else None)
-        tried = [task.configure(middle)[1]]
-        for params in _places(space):
-            _, architecture = task.configure(params)
-            if architecture not in tried:
-                tried.append(architecture)
-                with suppress(InputError):
-                    task.check(params)
-                    return params
-        raise
+        return error
+    return None
 
 
 def _places(space: Space) -> list[dict[str, Any]]:
-    """Give configurations all over a space, always the same: a Latin hypercube, which takes choices by turns."""
+    """Give values of all hyperparameters, whether in use or not, in the middle, then all over a space.
+
+    These are always the same: a Latin hypercube, which takes choices by turns.
+    """
     rng = random.Random(0)
     columns = [rng.sample(range(_PLACES), _PLACES) for _ in space]
-    return [space.decode([(level + 0.5) / _PLACES for level in levels]) for levels in zip(*columns, strict=True)]
+    genomes = [[(level + 0.5) / _PLACES for level in levels] for levels in zip(*columns, strict=True)]
+    middle = [0.5] * len(space)
+    return [
+        {name: one.decode(gene) for (name, one), gene in zip(space.items(), genome, strict=True)}
+        for genome in (middle, *genomes)
+    ]
 
 
 def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:

@@ -65,6 +65,6 @@ def _plain(value: Any, within: tuple[int, ...] = ()) -> Any:
         return None
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if type(value).__repr__ is object.__repr__ and type(value).__str__ is object.__str__:
+    if not {"__repr__", "__str__"} & {name for kind in type(value).__mro__[:-1] for name in vars(kind)}:
         raise TypeError("an address would be other in each process")
     return str(value)

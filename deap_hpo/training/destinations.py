@@ -54,9 +54,8 @@ class Destinations:
         self._loss = keywords(loss, after=2) - self._model.keys() if not self._any else frozenset[str]()
         own = schedule if callable(schedule) else FUNCTIONS.get(schedule)
         self._schedule = frozenset[str]() if own is None else arguments_of(own)
-        if not self._any:
-            others = frozenset[str]().union(*map(arguments_of, FUNCTIONS.values()))
-            self._schedule |= others - self._recipe - self._optimizer - self._model.keys() - self._loss
+        others = frozenset[str]().union(*map(arguments_of, FUNCTIONS.values()))
+        self._schedule |= others - self._recipe - self._optimizer - self._model.keys() - self._loss
 
     def split(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Give hyperparameters by where they go: "recipe", "schedule", "optimizer", "model" or "loss"."""

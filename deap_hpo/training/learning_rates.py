@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -153,7 +153,17 @@ def arguments_of(schedule: LrSchedule) -> frozenset[str]:
         >>> sorted(arguments_of(plateau))
         ['plateau_factor', 'plateau_patience']
     """
-    return frozenset(list(inspect.signature(schedule).parameters)[2:]) - {LOSSES}
+    return frozenset(list(_parameters(schedule))[2:]) - {LOSSES}
+
+
+def _parameters(schedule: LrSchedule) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(schedule).parameters
+    except (TypeError, ValueError):  # some functions written in C
+        raise InputError(
+            "schedule must be a function (step, steps), or of further hyperparameters; "
+            f"those of {name_of(schedule)} cannot be told."
+        ) from None
 
 
 def name_of(schedule: str | LrSchedule) -> str:
@@ -186,7 +196,7 @@ def factors(schedule: LrSchedule, within: range, steps: int, losses: Sequence[fl
         >>> factors(lambda step, steps: 1 - step / steps, range(2, 4), 4, ())
         [0.5, 0.25]
     """
-    given = {LOSSES: tuple(losses)} if LOSSES in inspect.signature(schedule).parameters else {}
+    given = {LOSSES: tuple(losses)} if LOSSES in _parameters(schedule) else {}
     try:
         found = [plain(schedule(step, steps, **given)) for step in within]
     except InputError:

@@ -135,7 +135,7 @@ def _check(optimizer: Any, network: nn.Module) -> None:
         raise InputError("optimizer must have parameters that are trained; it has none but frozen ones.")
     if len(set(names)) < len(names):
         raise InputError("optimizer must have each parameter once; it has one of them twice.")
-    if any(BASE_RATE in group for group in optimizer.param_groups):
+    if "step" in vars(optimizer) and any(BASE_RATE in group for group in optimizer.param_groups):
         raise InputError(
             "optimizer must have no scheduler: those of torch change learning rates as they are made, and would not be "
             "stepped. The recipe has the schedule instead, as in Recipe(schedule=lambda step, steps: 1 - step / steps)."

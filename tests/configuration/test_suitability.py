@@ -172,7 +172,7 @@ def warned_of(made: Task, **space: Any) -> list[str]:
         (
             {"schedule": "step"},
             {"schedule": Categorical(["cosine", "linear"]), "step_size": Int(1, 3)},
-            None,
+            "'step_size' does nothing: schedule cosine, linear does not go by it",
         ),
         ({}, {"schedule": Categorical(["cosine", "linear"]), "step_size": Int(1, 3)}, "'step_size' does nothing: sch"),
         ({"optimizer": "adam"}, {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 0.9)}, None),
@@ -202,6 +202,57 @@ def test_bounds_are_tried_where_a_hyperparameter_is_in_use() -> None:
             check_space(task(), Space(kinds, when={"momentum": {"optimizer": used_with}}))
 
 
+def test_what_is_in_use_beside_a_schedule_of_the_recipe_does_something() -> None:
+    """The recipe's schedule holds where none is searched."""
+    names = {"searched": Categorical([True, False]), "schedule": Categorical(["cosine"]), "step_size": Int(1, 3)}
+    space = Space(names, when={"schedule": {"searched": [True]}, "step_size": {"searched": [False]}})
+    scheduled = replace(task(lambda searched: network()), recipe=Recipe(schedule="step"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_space(scheduled, space)
+
+
+def gated(outputs: torch.Tensor, targets: torch.Tensor, gate: float = 0.0) -> torch.Tensor:
+    if gate >= 1:
+        raise ValueError("the gate must be below 1")
+    return nn.functional.cross_entropy(outputs, targets) * (1 + gate)
+
+
+def shallow(kind: str = "x", depth: int = 1) -> nn.Module:
+    if kind == "y" and depth > 2:
+        raise ValueError("y is shallow")
+    return network()
+
+
+@pytest.mark.parametrize("first", ["kind", "depth"])
+def test_bounds_are_tried_where_the_network_works(first: str) -> None:
+    """With `gate`, the middle is a network that cannot be built."""
+    names = {"kind": Categorical(["y", "x"]), "depth": Int(1, 5)}
+    names = {name: names[name] for name in (first, *names)}
+    gated_task = replace(task(shallow), loss=gated)
+    space = Space({**names, "gate": Float(0.0, 0.9)}, when={"gate": {"kind": ["y"]}})
+    assert check_space(gated_task, space)
+    with pytest.raises(InputError, match="the gate must be below 1"):
+        check_space(gated_task, Space({**names, "gate": Float(0.0, 1.0)}, when={"gate": {"kind": ["y"]}}))
+
+
+def test_where_no_network_works_with_it_nothing_can_be_said_of_a_bound() -> None:
+    def only_x(kind: str = "x") -> nn.Module:
+        if kind == "y":
+            raise ValueError("there is no y")
+        return network()
+
+    names = {"kind": Categorical(["x", "y"]), "gate": Float(0.0, 1.0)}
+    assert check_space(replace(task(only_x), loss=gated), Space(names, when={"gate": {"kind": ["y"]}})) == {"kind": "x"}
+
+
+def test_conditions_that_contradict_each_other_are_warned_of() -> None:
+    names = {one: Categorical([1, 2]) for one in "abc"}
+    space = Space(names, when={"b": {"a": 1}, "c": {"a": 2, "b": 1}})
+    with pytest.warns(DeapHPOWarning, match="hyperparameter 'c' is never in use"):
+        check_space(task(lambda a=1, b=1, c=1: network()), space)
+
+
 def root(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return nn.functional.cross_entropy(outputs, targets) ** 0.5
 
@@ -214,6 +265,9 @@ def root(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 10.0, 0.1])), False),
         (nn.CrossEntropyLoss(reduction="sum"), False),
         (root, False),
+        (lambda outputs, targets: nn.functional.nll_loss(torch.log(outputs.softmax(1)), targets), True),
+        (lambda outputs, targets: nn.functional.cross_entropy(outputs + torch.rand(()), targets), True),
+        (lambda outputs, targets: torch.rand(()) * outputs.mean(), True),
     ],
 )
 def test_a_loss_that_is_no_mean_is_warned_of_where_it_is_measured_in_batches(loss: Any, is_mean: bool) -> None:
@@ -262,3 +316,23 @@ def made(**arguments: Any) -> Task:
 def test_what_is_of_another_type_is_named(call: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         call()
+
+
+class Probabilities(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.layer(inputs)).squeeze(1)
+
+
+def logarithmic(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return -(targets * outputs.log() + (1 - targets) * (1 - outputs).log()).mean()
+
+
+@pytest.mark.parametrize("loss", [nn.BCELoss(), logarithmic, lambda p, t: torch.sqrt(1 - p * (1 - t)).mean()])
+def test_losses_of_what_has_bounds_may_be_means(loss: Any) -> None:
+    labels = (CLASSES == 0).astype("float32")
+    one = Task.from_data(Probabilities, (TABLE, labels), loss=loss, validation=0.5, evaluation_batch_size=10)
+    assert warned_of(one, lr=Float(0.01, 0.1)) == []

@@ -406,6 +406,25 @@ print(len({entry.evaluation.value for entry in study.entries}), "torch" in sys.m
     assert done.stdout.split() == ["1", "True", "True"]
 
 
+def test_torch_is_seeded_alike_around_what_imports_it() -> None:
+    script = """
+import sys
+from deap_hpo.seeding import seeded
+
+def outer():
+    with seeded(1):
+        with seeded(2):
+            import torch
+            torch.rand(1)
+        return float(torch.rand(1))
+
+assert "torch" not in sys.modules
+print(outer() == outer() == outer())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"]
+
+
 def half(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
     """The state is the value."""
     checkpoint.save(params["lr"])

@@ -206,6 +206,11 @@ def test_what_is_on_record_tells_schedules_apart() -> None:
         (lambda step, steps: math.nan, {}, r"a finite number of at least 0; <lambda>\(\) gives nan"),
         (lambda step: 1.0, {}, r"schedule <lambda>\(\) raised TypeError"),
         (lambda step, steps: 1 / step, {}, r"schedule <lambda>\(\) raised ZeroDivisionError"),
+        (
+            max,
+            {},
+            r"schedule must be a function \(step, steps\), or of further .* those of max\(\) cannot",
+        ),
         ("one_cycle", {"pct_start": 1.5}, "pct_start must be a number from 0 to 1; got 1.5"),
         ("one_cycle", {"div_factor": 0}, "div_factor must be a number above 0; got 0"),
         ("plateau", {"plateau_factor": 1.0}, "plateau_factor must be a number between 0 and 1; got 1.0"),
@@ -217,6 +222,30 @@ def test_what_cannot_work_is_said_before_anything_is_trained(
 ) -> None:
     with pytest.raises(InputError, match=said):
         task_with(schedule, model=NETWORK).check(params)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda step, steps: 1 - step / (steps - 1),
+        lambda step, steps: 1 - math.log(1 + step) / math.log(steps),
+        lambda step, steps: min(1.0, step / int(0.1 * steps)),
+    ],
+)
+def test_schedules_of_more_steps_than_one_are_tried_with_as_many(schedule: LrSchedule) -> None:
+    task_with(schedule, model=NETWORK).check({})
+
+
+def test_arguments_of_searched_schedules_are_not_for_a_factory_that_takes_anything() -> None:
+    def network(**anything: Any) -> MLP:
+        built.append(anything)
+        return NETWORK()
+
+    built: list[dict[str, Any]] = []
+    task_with("one_cycle", model=network).check({"pct_start": 0.5, "depth": 3})
+    task_with("constant", model=network).check({"schedule": "one_cycle", "pct_start": 0.5, "depth": 3})
+    assert built
+    assert all(one == {"depth": 3} for one in built)
 
 
 def test_schedules_that_end_have_an_end() -> None:

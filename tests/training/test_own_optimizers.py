@@ -674,6 +674,11 @@ def test_a_scheduler_of_torch_is_refused_and_told_where_schedules_are() -> None:
     with pytest.raises(InputError, match=r"optimizer must have no scheduler.*Recipe\(schedule="):
         task_of(scheduled).check({})
 
+    def noted(network: nn.Module, lr: float = 0.05) -> Optimizer:
+        return SGD([{"params": list(network.parameters()), "initial_lr": lr}], lr=lr)
+
+    task_of(noted).check({})  # a number that it would start from is no scheduler
+
 
 def test_what_is_another_function_in_training_is_tried_as_in_training() -> None:
     class Averaging(nn.Module):
