@@ -18,6 +18,7 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.training.data import Data, Split, split_data
 from deap_hpo.training.inputs import Inputs, Targets, described, each, tensors
+from deap_hpo.training.measures import IGNORED
 from deap_hpo.training.normalization import Normalize, recorded, statistics_for
 from deap_hpo.training.reading import as_tensor, image_pixels
 
@@ -128,10 +129,11 @@ def _read(argument: str, data: Any) -> Split:
                     f"{argument} must hold finite {what}; some{which} are NaN or infinite. {remedy} first."
                 )
     for one in tensors(targets):
-        if not one.is_floating_point() and int(one.min()) < 0:
+        below = one[(one < 0) & (one != IGNORED)] if not one.is_floating_point() else one[:0]
+        if below.numel():
             raise InputError(
-                f"{argument} must hold classes from 0 on as targets; got {int(one.min())}. For a regression, give "
-                "targets of a floating-point type."
+                f"{argument} must hold classes from 0 on as targets, or {IGNORED} for none; got {int(below.min())}. "
+                "For a regression, give targets of a floating-point type."
             )
     return Split(inputs if isinstance(inputs, dict) else _counted(inputs), each(_counted, targets))
 

@@ -20,9 +20,21 @@ gradients on the device of the training, and gives a tensor of one element, a fl
 """
 
 
+IGNORED = -100
+"""The target, among classes, of what has no label, such as padding: torch's cross-entropy leaves it out, too."""
+
+
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """Give the share of rows of `output` [N, C] whose largest entry is at `target` [N], as a 0-dim float tensor."""
-    return (output.argmax(1) == target).float().mean()
+    """Give the share of rows of `output` [N, C] whose largest entry is at `target` [N], as a 0-dim float tensor.
+
+    More dimensions, as of pixels or tokens, come after these. Targets of -100 do not count.
+
+    Example:
+        >>> import torch
+        >>> accuracy(torch.eye(4), torch.tensor([0, 1, 3, -100]))
+        tensor(0.6667)
+    """
+    return (output.argmax(1) == target).float().mean() / (target != IGNORED).float().mean()
 
 
 def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:

@@ -288,7 +288,7 @@ with_nan[3, 1] = np.nan
         (3, {}, "got int"),
         ((TABLE, CLASSES[:-1]), {}, "same number of examples.*60 and 59"),
         ((TABLE, np.array(["cat"] * 60)), {}, "data must hold numbers; got <U3. Encode"),
-        ((TABLE, CLASSES - 1), {}, "classes from 0 on as targets; got -1"),
+        ((TABLE, CLASSES - 1), {}, "classes from 0 on as targets, or -100 for none; got -1"),
         ((with_nan, CLASSES), {}, "finite inputs; some are NaN"),
         ((TABLE, with_nan[:, 1]), {}, "finite targets"),
         ([(TABLE[0], 1), (TABLE[0][:2], 0)], {}, "one shape and type"),

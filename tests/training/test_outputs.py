@@ -291,7 +291,7 @@ def test_a_check_sees_different_examples_of_all_targets() -> None:
 def test_every_target_tells_data_apart_and_is_checked() -> None:
     one, other = (read_data("one", (INPUTS, {"a": KINDS, "b": sizes})) for sizes in (SIZES, SIZES + 1))
     assert one.description["sha256"] != other.description["sha256"]
-    with pytest.raises(InputError, match="classes from 0 on as targets; got -1"):
+    with pytest.raises(InputError, match="classes from 0 on as targets, or -100 for none; got -1"):
         read_data("one", (INPUTS, {"a": KINDS, "b": KINDS - 1}))
 
 

@@ -1,0 +1,80 @@
+"""Targets of -100 have no label, as padding among tokens: nothing is learnt from them, and they do not count."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deap_hpo import Float, Space, Task, make_trainer, optimize
+from deap_hpo.configuration.suitability import check_space
+from deap_hpo.errors import DeapHPOWarning, InputError
+from deap_hpo.training.measures import accuracy
+
+rng = np.random.default_rng(0)
+TOKENS = rng.integers(1, 10, size=(120, 6))
+LABELS = np.where(rng.random(TOKENS.shape) < 0.4, -100, TOKENS % 3)
+pytestmark = pytest.mark.filterwarnings("error:networks of the task")
+
+
+class Tagger(nn.Module):
+    """An output for each class and token, [N, classes, tokens]."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(10, width), nn.Linear(width, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.embedding(tokens)).transpose(1, 2)
+
+
+@pytest.mark.parametrize("trainer", ["reference", "population"])
+def test_nothing_is_learnt_from_what_has_no_label(trainer: str) -> None:
+    """What their targets would have been makes no difference, and what their inputs are does not either."""
+    task = Task.from_data(Tagger, (TOKENS, LABELS))
+    other = Task.from_data(Tagger, (np.where(LABELS == -100, 9, TOKENS), LABELS))
+    one, another = (make_trainer(one, epochs=2, device="cpu", trainer=trainer)({"lr": 0.5}) for one in (task, other))
+    assert one.value == another.value
+    assert one.metrics["accuracy"] == another.metrics["accuracy"] > 0.5
+
+
+def test_it_is_trained_in_a_stack_as_alone_and_measured_as_torch_would() -> None:
+    task = Task.from_data(Tagger, (TOKENS, LABELS))
+    trainer = make_trainer(task, epochs=2, device="cpu", trainer="population")
+    options: Any = {"algorithm": "random", "population": 3, "generations": 1, "seed": 1, "progress": False}
+    study = optimize(trainer, {"lr": Float(0.1, 1.0)}, **options)
+    alone = optimize(
+        make_trainer(task, epochs=2, device="cpu", trainer="reference"), {"lr": Float(0.1, 1.0)}, **options
+    )
+    values, others = ([entry.evaluation.value for entry in one.entries] for one in (study, alone))
+    assert values == pytest.approx(others, rel=1e-5)
+
+    outputs, targets = study.best_model()(task.data.validation.inputs), task.data.validation.targets
+    right = (outputs.argmax(1) == targets)[targets != -100].float().mean().item()
+    assert study.best_value == pytest.approx(F.cross_entropy(outputs, targets).item(), rel=1e-5)
+    assert study.best.evaluation.metrics["accuracy"] == pytest.approx(right)
+
+
+def test_batches_have_different_numbers_of_labels_which_a_warning_tells() -> None:
+    space = Space({"lr": Float(0.1, 0.5)})
+    with pytest.warns(DeapHPOWarning, match="no mean over the examples of a batch"):
+        check_space(Task.from_data(Tagger, (TOKENS, LABELS), evaluation_batch_size=10), space)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_space(Task.from_data(Tagger, (TOKENS, LABELS)), space)
+        check_space(Task.from_data(Tagger, (TOKENS, TOKENS % 3), evaluation_batch_size=10), space)
+
+
+def test_other_numbers_below_zero_are_mistakes() -> None:
+    with pytest.raises(InputError, match="classes from 0 on as targets, or -100 for none; got -2"):
+        Task.from_data(Tagger, (TOKENS, np.where(LABELS == -100, -2, LABELS)))
+
+
+def test_accuracy_of_what_has_labels_only_is_as_it_was() -> None:
+    outputs, targets = torch.randn(1000, 7), torch.randint(7, (1000,))
+    assert accuracy(outputs, targets).item() == (outputs.argmax(1) == targets).float().mean().item()
