@@ -348,6 +348,16 @@ def test_hyperparameters_of_the_loss_are_searched_and_exported(here: Path) -> No
     assert facts["loss"].keys().isdisjoint(facts["architecture"])
 
 
+def test_arguments_of_a_schedule_are_searched_and_exported(here: Path) -> None:
+    ratio = "[space]\nwarmup_ratio = { type = 'float', low = 0.1, high = 0.3 }"
+    Path("warm.toml").write_text(CONFIG.replace("[space]", ratio))
+    assert call("run", "warm.toml", "--set", "training.recipe.schedule=warmup_linear").exit_code == 0
+    assert call("export", "warm").exit_code == 0
+    facts = tomllib.loads(Path("runs/warm/best.toml").read_text())
+    assert facts["schedule"] == {"warmup_ratio": facts["params"]["warmup_ratio"]}
+    assert facts["schedule"].keys().isdisjoint(facts["architecture"])
+
+
 @pytest.mark.parametrize("source", [False, True])
 def test_a_run_goes_on_by_the_schedule_that_was_the_default_when_it_began(here: Path, source: bool) -> None:
     made = (

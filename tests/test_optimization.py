@@ -376,6 +376,11 @@ def test_the_time_alone_ends_a_run(algorithm: str, ends: bool, capsys: pytest.Ca
         assert re.match(rf"generation \d+: {len(study.entries)} evaluations, best ", last), last
 
 
+def test_the_time_is_not_over_after_some_number_of_generations() -> None:
+    study = optimize(lambda params: params["x"], SPACE, algorithm="random", population=1, max_seconds=2, progress=False)
+    assert len(study.entries) > 300
+
+
 def test_a_run_by_time_ends_where_nothing_is_left() -> None:
     began = time.perf_counter()
     study = optimize(lambda params: params["x"], {"x": Int(0, 3)}, algorithm="random", max_seconds=60, progress=False)

@@ -286,6 +286,7 @@ def test_labels_that_nobody_named_so_are_warned_of() -> None:
         warnings.simplefilter("error")
         Task.from_data(network, (TABLE, labels), loss=nn.BCEWithLogitsLoss())
         Task.from_data(network, (TABLE, labels + 1))
+        Task.from_data(network, (TABLE, labels * [1.0, 0.5]))
 
 
 def made(**arguments: Any) -> Task:

@@ -248,8 +248,12 @@ def test_arguments_of_searched_schedules_are_not_for_a_factory_that_takes_anythi
     assert all(one == {"depth": 3} for one in built)
 
 
-def test_schedules_that_end_have_an_end() -> None:
-    trainer = ReferenceTrainer(task_with("one_cycle"), epochs=2, device="cpu")
-    with pytest.raises(InputError, match="at most 2, where the trainer's one_cycle schedule ends; got 3"):
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "one_cycle", "warmup_linear", "warmup_cosine"])
+def test_schedules_that_end_have_an_end(schedule: str) -> None:
+    trainer = ReferenceTrainer(task_with(schedule), epochs=2, device="cpu")
+    with pytest.raises(InputError, match=f"at most 2, where the trainer's {schedule} schedule ends; got 3"):
         trainer.train_on(None, {"lr": 0.1}, epochs=3)
+
+
+def test_others_go_on() -> None:
     assert ReferenceTrainer(task_with(jumpy), epochs=2, device="cpu").train_on(None, {}, epochs=3)[1].status == "ok"

@@ -60,6 +60,8 @@ def test_an_objective_that_is_not_finite_has_diverged_and_says_which(trainer, re
     assert math.isfinite(one.metrics["loss"])
     assert len(one.curve) == 2
     assert made({}, seed=3).value == -math.inf, "as of what is called directly"
+    unbounded = replace(task, metrics={"share": lambda output, target: math.inf})
+    assert trainer(unbounded, epochs=1, device="cpu", repeats=repeats)({}, seed=3).status == "diverged"
     with pytest.warns(
         DeapHPOWarning, match=r"evaluation 0 of the study 'study' counts as the worst: the objective 'sha"
     ):
