@@ -52,7 +52,7 @@ def described(made_of: Any) -> Any:
         return f"partial({', '.join([described(made_of.func), *arguments])})"
     try:
         return str(getattr(made_of, "__qualname__", kind.__qualname__))
-    except Exception:
+    except Exception:  # objects may raise anything when they are asked for an attribute
         return kind.__qualname__
 
 
@@ -101,7 +101,7 @@ class _Looking:
                     fact if isinstance(fact, (bytes, memoryview)) else repr(fact).encode(errors="surrogatepass")
                 )
                 digest.update(b";")
-        except Exception:
+        except Exception:  # as above; what was found until then counts
             pass
         finally:
             self._within.discard(id(thing))
@@ -192,7 +192,7 @@ def parts_of(thing: Any) -> dict[str, Any]:
     """
     kind = type(thing)
     if issubclass(kind, partial):
-        return {"()": thing.func, **{f"argument {i}": one for i, one in enumerate(thing.args, 1)}, **thing.keywords}
+        return {"()": thing.func, **{f"args[{i}]": one for i, one in enumerate(thing.args)}, **thing.keywords}
     if issubclass(kind, MethodType):
         return {"()": thing.__func__, ".": thing.__self__}
     if is_ours(kind.__module__):

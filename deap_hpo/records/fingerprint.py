@@ -43,7 +43,7 @@ def fingerprint(made_of: Any) -> dict[str, str]:
         >>> made.__module__ = "script"  # rather than this package, whose code is not looked at
         >>> two, three = fingerprint(partial(made, 2)), fingerprint(partial(made, 3))
         >>> list(two), [name for name in two if two[name] != three[name]]
-        (['made()', 'argument 1 of made'], ['argument 1 of made'])
+        (['made()', 'args[0] of made'], ['args[0] of made'])
     """
     return _Walk(made_of).facts
 
@@ -63,7 +63,7 @@ class _Walk:
         try:
             for part in self._facts_and_parts(name, thing, depth):
                 self._waiting.append(part)
-        except Exception:
+        except Exception:  # objects may raise anything when they are looked into, and a run must begin
             pass
 
     def _facts_and_parts(self, name: str, thing: Any, depth: int) -> Iterator[tuple[str, Any, int]]:
@@ -157,7 +157,7 @@ def _used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
     for name, value in used.items():
         try:
             yield from _read_of(name, value, read_parts(code, name), names)
-        except Exception:
+        except Exception:  # as above; the other names are still looked at
             yield name, value
 
 
