@@ -113,6 +113,9 @@ class TrainingConfig(Section):
     trainer: str = Field("auto", description="auto, population (on an accelerator) or reference (on a CPU).")
     epochs: int = Field(5, ge=1, description="Epochs of one evaluation.")
     repeats: int = Field(1, ge=1, description="Trainings of one evaluation, with a seed each; the value is their mean.")
+    folds: int | None = Field(
+        None, ge=2, description="Trainings of one evaluation, each judged by another part of the data."
+    )
     keep_best: bool = Field(False, description="Whether a network is that of its best epoch, not of its last.")
     patience: int | None = Field(None, ge=1, description="Epochs without a better one after which a training ends.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")

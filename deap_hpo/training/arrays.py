@@ -131,10 +131,8 @@ def _read(argument: str, data: Any) -> Split:
     for one in tensors(targets):
         below = one[(one < 0) & (one != IGNORED)] if not one.is_floating_point() else one[:0]
         if below.numel():
-            raise InputError(
-                f"{argument} must hold classes from 0 on as targets, or {IGNORED} for none; got {int(below.min())}. "
-                "For a regression, give targets of a floating-point type."
-            )
+            got = f"got {int(below.min())}. For a regression, give targets of a floating-point type"
+            raise InputError(f"{argument} must hold classes from 0 on as targets, or {IGNORED} for none; {got}.")
     return Split(inputs if isinstance(inputs, dict) else _counted(inputs), each(_counted, targets))
 
 

@@ -6,7 +6,6 @@ import math
 import traceback
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -18,14 +17,13 @@ from deap_hpo.evaluation import Epoch, Evaluation, Request, failure
 from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.training.checkpoints import CheckpointStore
 from deap_hpo.training.hardware import computing, environment, training_clock
-from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys
-from deap_hpo.training.keyed_dropout import KeyedDropout
-from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory, step_memory
+from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory
 from deap_hpo.training.outcome import combine, infeasible, repeat_seeds
-from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.resumption import start_states, with_checkpoint
 from deap_hpo.training.stacking.draws import refusing_draws
 from deap_hpo.training.stacking.engines import resolve_engine
+from deap_hpo.training.stacking.footprint import member_bytes
 from deap_hpo.training.stacking.stack import Stack
 from deap_hpo.training.stacking.stackable import NotStackable
 from deap_hpo.training.stacking.structure import Member, member_structure, training_structure
@@ -52,7 +50,8 @@ class PopulationTrainer(BatchEvaluator):
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
         precision: "fp32", "bf16", or "auto" (bf16 where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1; see `ReferenceTrainer`, as for
-            the next two.
+            the next three.
+        folds: As many trainings, each judged by another part of the data, or None. There is a stack for each part.
         keep_best: Whether a network is that of its best epoch.
         patience: Epochs without a better one after which a training ends; the others of its stack go on without it.
         checkpoints: Where trainings that others may go on from leave their state; in memory by default, and then on the
@@ -86,6 +85,7 @@ class PopulationTrainer(BatchEvaluator):
         device: str | torch.device = "auto",
         precision: str = "fp32",
         repeats: int = 1,
+        folds: int | None = None,
         keep_best: bool = False,
         patience: int | None = None,
         checkpoints: CheckpointStore | None = None,
@@ -99,6 +99,7 @@ class PopulationTrainer(BatchEvaluator):
             device=device,
             precision=precision,
             repeats=repeats,
+            folds=folds,
             keep_best=keep_best,
             patience=patience,
             checkpoints=checkpoints,
@@ -108,7 +109,7 @@ class PopulationTrainer(BatchEvaluator):
         self.task: Task = task
         self.goals = task.goals
         self.epochs: int = epochs
-        self.repeats = repeats
+        self.repeats = self.reference.repeats
         self.whole_trainings = self.reference.whole_trainings
         self.checkpoints: CheckpointStore = self.reference.checkpoints
         self.device: torch.device = self.reference.device
@@ -174,7 +175,7 @@ class PopulationTrainer(BatchEvaluator):
                     _, evaluations, states = zip(*(repeats[i] for i in range(self.repeats)), strict=True)
                     evaluation = combine(evaluations, max(one.seconds for one in evaluations), self.task.goals)
                     try:
-                        evaluation = self.reference.with_checkpoint(requests[member.position], evaluation, states)
+                        evaluation = with_checkpoint(requests[member.position], evaluation, states, self.checkpoints)
                     except Exception:  # which is of this one alone, such as a tensor that no file can hold
                         evaluation = failure(traceback.format_exc())
                     yield member.position, evaluation
@@ -183,11 +184,12 @@ class PopulationTrainer(BatchEvaluator):
         """Give the trainings of a request, each with what has to be equal within a stack."""
         recipe, architecture = self.task.configure(request.params)
         members: list[tuple[Member, Hashable]] = []
-        states = self.reference.start_states(request)
+        states = start_states(request, self.checkpoints, self.repeats)
         for i, (seed, state) in enumerate(zip(repeat_seeds(request.seed, self.repeats), states, strict=True)):
             epochs = self.reference.added_epochs(recipe, state, request.epochs)
             member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)
-            members.append((member, (training_structure(member), self._structure(member))))
+            fold = i if self.reference.folds else 0  # whose data a stack has
+            members.append((member, (fold, training_structure(member), self._structure(member))))
         return members
 
     def _structure(self, member: Member) -> Hashable:
@@ -228,27 +230,9 @@ class PopulationTrainer(BatchEvaluator):
         return math.ceil(len(waiting) / math.ceil(len(waiting) / largest)) if largest else 0
 
     def _fitting(self, member: Member) -> int:
-        """Measure one training step of one member, and give how many members fit into memory.
-
-        Measuring counts for nothing: it takes as much for many members as for one, and less where that is not free.
-        """
-        with computing(self.device, self.precision), keyed_generators(member.seed):
-            model = keyed_model(partial(self.task.model, **member.architecture), member.seed).to(self.device)
-            examples = self.reference.data.training[: member.recipe.batch_size]
-            weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-            with KeyedDropout(member_keys([member.seed], self.device)[0]), PlainLayers(stacked=True):
-                step = step_memory(lambda: self.reference.loss(model, examples), self.device)
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad and parameter.grad is None:
-                # Torch's optimisers pass it by; a row of a stack is updated as a whole.
-                raise NotStackable(f"{name} has no gradient in the first step")
-        if self.engine == "graph":
-            # A recorded step keeps its memory; the smaller last batch of an epoch takes its own in addition.
-            last = len(self.reference.data.training) % member.recipe.batch_size
-            step += step * last // member.recipe.batch_size
-        # Weights, gradient as it is made and as a row, two moments, and what the update holds for a moment; an average.
-        rows = 6 if member.recipe.ema is None else 7
-        fitting = fitting_members(step + rows * weights, self.memory_limit or free_memory(self.device))
+        """Measure one training step of one member, and give how many members fit into memory."""
+        needed = member_bytes(self.reference.of_repeat(member.repeat), member, recorded=self.engine == "graph")
+        fitting = fitting_members(needed, self.memory_limit or free_memory(self.device))
         return min(fitting, self.stack_size or fitting)
 
     def _smaller_size(self, size: int, error: Exception) -> tuple[int, str]:
@@ -264,7 +248,7 @@ class PopulationTrainer(BatchEvaluator):
         about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
         epochs = members[0].epochs
         curves = {member: self.reference.new_curve(len(epochs)) for member in members}
-        task = self.reference.placed
+        task = self.reference.of_repeat(members[0].repeat).placed
         with computing(self.device, self.precision):
             stack = Stack(task, task.data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
 
@@ -295,6 +279,7 @@ class PopulationTrainer(BatchEvaluator):
     def _train_alone(self, member: Member) -> tuple[Evaluation, TrainingState | None]:
         """Leave a member to the reference, which also judges whether the network works at all."""
         try:
-            return self.reference.train_on(member.state, member.params, member.seed, member.epochs.stop)[1:]
+            reference = self.reference.of_repeat(member.repeat)
+            return reference.train_on(member.state, member.params, member.seed, member.epochs.stop)[1:]
         except Exception:
             return failure(traceback.format_exc()), None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from time import perf_counter
@@ -20,6 +20,7 @@ from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.averaging import WeightAverage
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
+from deap_hpo.training.folds import check_folds, other_folds
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.hardware import (
     computing,
@@ -39,16 +40,15 @@ from deap_hpo.training.one_epoch import train_epoch
 from deap_hpo.training.outcome import combine, infeasible, measure, repeat_seeds, with_own_measures
 from deap_hpo.training.outputs import Outputs, mapped
 from deap_hpo.training.recipe import Recipe
+from deap_hpo.training.resumption import start_states, with_checkpoint
 from deap_hpo.training.state import (
     TrainingState,
     added_epochs,
     capture,
     copied_tensors,
-    pack,
     put_back,
     restore,
     trainable_parameters,
-    unpack,
 )
 from deap_hpo.training.task import Task
 
@@ -69,6 +69,7 @@ class ReferenceTrainer(Evaluator):
         precision: "fp32", "bf16" (autocast), or "auto" (bf16 where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1. The value is their mean, the
             metrics tell their spread; see `outcome.combine`.
+        folds: As many trainings, each judged by another part of the data, at least 2; or None. See `other_folds`.
         keep_best: Whether the network is that of its best epoch, which a metric `best_epoch` tells, rather than of its
             last. Best is by the first objective that epochs differ in. As the best of several measurements on the same
             examples, its validation loss is a little too good, more so than without.
@@ -98,6 +99,7 @@ class ReferenceTrainer(Evaluator):
         device: str | torch.device = "auto",
         precision: str = "fp32",
         repeats: int = 1,
+        folds: int | None = None,
         keep_best: bool = False,
         patience: int | None = None,
         checkpoints: CheckpointStore | None = None,
@@ -105,7 +107,8 @@ class ReferenceTrainer(Evaluator):
         self.task: Task = task
         self.goals = task.goals
         self.epochs: int = check_integer("epochs", epochs, 1)
-        self.repeats = check_integer("repeats", repeats, 1)
+        self.folds = check_folds(task.data, folds, check_integer("repeats", repeats, 1))
+        self.repeats = self.folds or repeats
         self.keep_best = check_flag("keep_best", keep_best)
         self.patience = check_optional_integer("patience", patience, 1)
         if keep_best and BEST_EPOCH in task.metrics:
@@ -128,7 +131,8 @@ class ReferenceTrainer(Evaluator):
             "epochs": self.epochs,
             "device": self.device.type,
             "precision": self.precision,
-            "repeats": self.repeats,
+            "repeats": 1 if self.folds else self.repeats,
+            **({"folds": self.folds} if self.folds else {}),
             **({"keep_best": True} if self.keep_best else {}),
             **({"patience": self.patience} if self.patience is not None else {}),
         }
@@ -149,8 +153,20 @@ class ReferenceTrainer(Evaluator):
         """The data on the trainer's device."""
         return self.placed.data
 
+    def of_repeat(self, repeat: int) -> ReferenceTrainer:
+        """Give the trainer of one of the repeats: with folds, that whose data are the fold of this number."""
+        return self._of_folds[repeat - 1] if self.folds and repeat else self
+
+    @cached_property
+    def _of_folds(self) -> list[ReferenceTrainer]:
+        settings: Any = {
+            name: getattr(self, name) for name in ("epochs", "device", "precision", "keep_best", "patience")
+        }
+        others = other_folds(self.task.data, self.repeats)
+        return [ReferenceTrainer(replace(self.task, data=data), **settings) for data in others]
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "placed"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("placed", "_of_folds")}
 
     def prepare_worker(self) -> None:
         """Prepare a process that does nothing but evaluate."""
@@ -161,29 +177,11 @@ class ReferenceTrainer(Evaluator):
         start = training_clock()
         if refused := infeasible(self.task, request.params):
             return refused
-        starts = zip(self.start_states(request), repeat_seeds(request.seed, self.repeats), strict=True)
-        done = [self.train_on(state, request.params, seed, request.epochs) for state, seed in starts]
+        states = start_states(request, self.checkpoints, self.repeats)
+        starts = enumerate(zip(states, repeat_seeds(request.seed, self.repeats), strict=True))
+        done = [self.of_repeat(i).train_on(state, request.params, seed, request.epochs) for i, (state, seed) in starts]
         evaluation = combine([one[1] for one in done], perf_counter() - start, self.task.goals)
-        return self.with_checkpoint(request, evaluation, [one[2] for one in done])
-
-    def start_states(self, request: Request) -> list[TrainingState | None]:
-        """Give where each repeat of a request starts; None for its initial weights.
-
-        Raises:
-            InputError: The checkpoint is not there.
-        """
-        if request.start_from is None:
-            return [None] * self.repeats
-        return list(unpack(self.checkpoints.load(request.start_from)))
-
-    def with_checkpoint(
-        self, request: Request, evaluation: Evaluation, states: Sequence[TrainingState | None]
-    ) -> Evaluation:
-        """Keep the states that a request's repeats have ended in, if it asks for that and all went well."""
-        ended = [state for state in states if state is not None]
-        if not request.keep or evaluation.status != "ok" or len(ended) < self.repeats:
-            return evaluation
-        return replace(evaluation, checkpoint=self.checkpoints.save(pack(ended)))
+        return with_checkpoint(request, evaluation, [one[2] for one in done], self.checkpoints)
 
     def train(self, params: Mapping[str, Any], seed: int = 0) -> tuple[nn.Module, Evaluation]:
         """Train a network from scratch; give it, in evaluation mode on the trainer's device, and its evaluation.

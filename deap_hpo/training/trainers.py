@@ -34,6 +34,7 @@ def make_trainer(
     device: str | torch.device = "auto",
     precision: str = "fp32",
     repeats: int = 1,
+    folds: int | None = None,
     keep_best: bool = False,
     patience: int | None = None,
     checkpoints: CheckpointStore | None = None,
@@ -51,10 +52,11 @@ def make_trainer(
     Args:
         task: What to train.
         trainer: "auto", "population" or "reference"; "leaking" is a demonstration, see `LeakingTrainer`.
-        epochs: Epochs of an evaluation, at least 1; see `ReferenceTrainer`, as the next six.
+        epochs: Epochs of an evaluation, at least 1; see `ReferenceTrainer`, as the next seven.
         device: Where to train.
         precision: "fp32", "bf16" or "auto".
         repeats: Trainings of one evaluation, at least 1.
+        folds: As many trainings, each judged by another part of the data, at least 2; or None.
         keep_best: Whether a network is that of its best epoch, rather than of its last.
         patience: Epochs without a better one after which a training ends.
         checkpoints: Where trainings that others may go on from leave their state.
@@ -90,6 +92,7 @@ def make_trainer(
         device=device,
         precision=precision,
         repeats=repeats,
+        folds=folds,
         keep_best=keep_best,
         patience=patience,
         checkpoints=checkpoints,

@@ -1,0 +1,46 @@
+"""The memory that a member of a stack takes, measured by one training step of it alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from deap_hpo.training.hardware import computing
+from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys
+from deap_hpo.training.keyed_dropout import KeyedDropout
+from deap_hpo.training.memory import step_memory
+from deap_hpo.training.plain_layers import PlainLayers
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.stacking.stackable import NotStackable
+from deap_hpo.training.stacking.structure import Member
+
+
+def member_bytes(trainer: ReferenceTrainer, member: Member, *, recorded: bool) -> int:
+    """Give the bytes that a member takes in a stack.
+
+    Measuring counts for nothing: it takes as much for many members as for one, and less where that is not free.
+
+    Args:
+        trainer: Trains it alone.
+        member: The member.
+        recorded: Whether steps are recorded, as a CUDA graph.
+
+    Raises:
+        NotStackable: A parameter has no gradient.
+    """
+    with computing(trainer.device, trainer.precision), keyed_generators(member.seed):
+        model = keyed_model(partial(trainer.task.model, **member.architecture), member.seed).to(trainer.device)
+        examples = trainer.data.training[: member.recipe.batch_size]
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        with KeyedDropout(member_keys([member.seed], trainer.device)[0]), PlainLayers(stacked=True):
+            step = step_memory(lambda: trainer.loss(model, examples), trainer.device)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            # Torch's optimisers pass it by; a row of a stack is updated as a whole.
+            raise NotStackable(f"{name} has no gradient in the first step")
+    if recorded:
+        # A recorded step keeps its memory; the smaller last batch of an epoch takes its own in addition.
+        last = len(trainer.data.training) % member.recipe.batch_size
+        step += step * last // member.recipe.batch_size
+    # Weights, gradient as it is made and as a row, two moments, and what the update holds for a moment; an average.
+    rows = 6 if member.recipe.ema is None else 7
+    return step + rows * weights

@@ -1,0 +1,177 @@
+"""Cross-validation in folds: which examples are where, and that an evaluation is the mean of trainings on each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from evaluated import evaluated
+from torch import Tensor, nn
+
+from deap_hpo import Float, Interrupted, ProcessExecutor, Study, Task, make_trainer, optimize
+from deap_hpo.errors import InputError
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.records.record import ReplayError
+from deap_hpo.training.data import Data, load_digits
+from deap_hpo.training.folds import other_folds
+from deap_hpo.training.outcome import repeat_seeds
+from deap_hpo.training.reference import ReferenceTrainer
+
+rng = np.random.default_rng(0)
+INPUTS = (rng.normal(size=(103, 4)) * [1, 5, 1, 1] + np.arange(103)[:, None]).astype("float32")  # folds differ in mean
+CLASSES = (rng.random(103) < 0.2).astype(int)
+pytestmark = pytest.mark.filterwarnings("error:networks of the task")
+LR = {"lr": Float(0.01, 1.0, log=True)}
+
+
+def network(width: int = 8) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, 2))
+
+
+def task(**changed: Any) -> Task:
+    return Task.from_data(network, (INPUTS, CLASSES), **{"validation": 21, **changed})
+
+
+def all_folds(data: Data, folds: int) -> list[Data]:
+    return [data, *other_folds(data, folds)]
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 63])
+def test_each_example_is_for_validation_once_and_trained_on_in_the_other_folds(folds: int) -> None:
+    data = task(test=20).data
+    found = all_folds(data, folds)
+    assert len(found) == folds
+    everything = torch.cat([data.training.inputs, data.validation.inputs])
+    validated = torch.cat([fold.validation.inputs for fold in found])
+    assert torch.equal(validated.sort(0).values, everything.sort(0).values)
+    for fold in found:
+        both = torch.cat([fold.training.inputs, fold.validation.inputs])
+        assert torch.equal(both.sort(0).values, everything.sort(0).values)
+        assert fold.test is data.test
+    sizes = [len(fold.validation) for fold in found[1:]]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_targets_stay_with_their_inputs() -> None:
+    targets = {tuple(row.tolist()): int(kind) for row, kind in zip(torch.tensor(INPUTS), CLASSES, strict=True)}
+    for fold in all_folds(task().data, 4):
+        for split in (fold.training, fold.validation):
+            assert [targets[tuple(row.tolist())] for row in split.inputs] == split.targets.tolist()
+
+
+def test_classes_are_as_frequent_in_each_fold_where_the_split_was_stratified() -> None:
+    data = task(stratify=True).data
+    counts = [int(fold.validation.targets.sum()) for fold in all_folds(data, 5)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_inputs_are_normalised_by_the_training_examples_of_the_fold() -> None:
+    for fold in all_folds(task().data, 5):
+        seen = fold.normalized(fold.training.inputs)
+        assert torch.allclose(seen.mean(0), torch.zeros(4), atol=1e-5)
+    given = task(normalize=(1.0, 2.0)).data
+    assert {(fold.mean, fold.std) for fold in other_folds(given, 3)} == {(1.0, 2.0)}
+    assert [fold.mean for fold in other_folds(task(normalize=False).data, 3)] == [0.0, 0.0]
+    digits = load_digits(training_size=60, validation_size=30)
+    for fold in other_folds(digits, 3):
+        assert float(fold.normalized(fold.training.inputs).mean()) == pytest.approx(0.0, abs=1e-6)
+    own = Data("own", digits.training, digits.validation, None, mean=0.5, std=0.25)
+    assert {(fold.mean, fold.std) for fold in other_folds(own, 3)} == {(0.5, 0.25)}
+
+
+def test_several_inputs_and_targets_are_cut_alike() -> None:
+    data = Task.from_data(
+        lambda: nn.Linear(4, 2),
+        ({"x": INPUTS, "y": INPUTS[:, 0]}, {"a": CLASSES, "b": INPUTS[:, 1]}),
+        loss=lambda outputs, targets: outputs.mean(),
+        normalize=["x"],
+    ).data
+    for fold in other_folds(data, 4):
+        inputs, targets = fold.validation.inputs, fold.validation.targets
+        assert isinstance(inputs, dict)
+        assert isinstance(targets, dict)
+        assert torch.equal(inputs["x"][:, 0], inputs["y"])
+        assert torch.equal(inputs["x"][:, 1], targets["b"])
+        mean = fold.mean
+        assert isinstance(mean, dict)
+        assert isinstance(mean["x"], Tensor)
+        assert mean["y"] == 0.0
+
+
+@pytest.mark.parametrize("trainer", ["reference", "population"])
+def test_an_evaluation_is_the_mean_of_trainings_on_each_fold(trainer: str) -> None:
+    one = task()
+    made = make_trainer(one, epochs=3, device="cpu", trainer=trainer, folds=4)
+    members = [{"lr": 0.1}, {"lr": 0.5}]
+    for params, evaluation in zip(members, evaluated(made, members), strict=True):
+        alone = [
+            ReferenceTrainer(replace(one, data=data), epochs=3, device="cpu").train(params, seed)[1]
+            for data, seed in zip(all_folds(one.data, 4), repeat_seeds(3, 4), strict=True)
+        ]
+        values = [training.value for training in alone]
+        assert evaluation.value == pytest.approx(fmean(values), rel=1e-5)
+        assert evaluation.metrics["loss_std"] == pytest.approx(stdev(values), rel=1e-4)
+        assert evaluation.metrics["accuracy"] == pytest.approx(fmean(one.metrics["accuracy"] for one in alone))
+        assert len(evaluation.curve) == 3
+
+
+def test_the_same_in_processes_and_with_methods_that_go_on(tmp_path: Any) -> None:
+    made = make_trainer(task(), epochs=2, device="cpu", folds=3)
+    for algorithm in ("random", "pbt"):
+        options: Any = {"algorithm": algorithm, "population": 4, "generations": 2, "seed": 1, "progress": False}
+        serial = optimize(made, LR, **options)
+        processes = optimize(made, LR, **options, executor=ProcessExecutor(2), storage=tmp_path / f"{algorithm}.db")
+        values = [[entry.evaluation.value for entry in study.entries] for study in (serial, processes)]
+        assert values[0] == values[1]
+    stacked = optimize(make_trainer(task(), epochs=2, device="cpu", folds=3, trainer="population"), LR, **options)
+    assert [one.evaluation.value for one in stacked.entries] == pytest.approx(values[0], rel=1e-4)
+
+
+def test_it_goes_on_where_it_was_interrupted_and_not_with_other_folds(tmp_path: Any) -> None:
+    def study(folds: int | None, **changed: Any) -> Any:
+        made = make_trainer(task(), epochs=1, device="cpu", folds=folds)
+        options: Any = {"algorithm": "random", "population": 3, "generations": 2, "progress": False, "resume": True}
+        return optimize(made, LR, **options, storage=tmp_path / "a.db", **changed)
+
+    class Stop:
+        def on_evaluation(self, study: Study, entry: Any) -> None:
+            if entry.number == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        study(3, callbacks=[Stop()])
+    for other in (None, 4):
+        with pytest.raises(ReplayError, match=r"folds"):
+            study(other)
+    made = make_trainer(task(), epochs=1, device="cpu", folds=3)
+    whole = optimize(made, LR, algorithm="random", population=3, generations=2, progress=False)
+    assert [entry.evaluation.value for entry in study(3).entries] == [one.evaluation.value for one in whole.entries]
+
+
+def test_the_network_is_that_of_the_tasks_own_split() -> None:
+    made = make_trainer(task(), epochs=2, device="cpu", folds=3)
+    with Study(LR) as study:
+        study.map(made, [Individual([0.8])])
+    data = made.task.data
+    outputs = study.best_model()(data.prepare(data.validation.inputs))
+    alone = make_trainer(task(), epochs=2, device="cpu")(study.best_params, study.best.seed)
+    assert nn.functional.cross_entropy(outputs, data.validation.targets).item() == pytest.approx(alone.value, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"folds": 1}, "folds must be an integer of at least 2; got 1"),
+        ({"folds": 2.5}, "folds must be an integer"),
+        ({"folds": 84}, "folds must be at most 83, of one example each; got 84"),
+        ({"folds": 3, "repeats": 2}, "repeats must be 1 beside folds"),
+    ],
+)
+@pytest.mark.parametrize("trainer", ["reference", "population"])
+def test_what_cannot_be_is_refused(trainer: str, arguments: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make_trainer(task(), device="cpu", trainer=trainer, **arguments)
