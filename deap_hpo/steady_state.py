@@ -206,7 +206,8 @@ class SteadyStudy(Study):
         done = 0
         try:
             while not self.budget.time_is_up:
-                allowed = list(self._open)[: self._within_budget(list(self._open.values()))]
+                costs = ((number, self.cost_of(planned)) for number, planned in self._open.items())
+                allowed = list(self._open)[: self.budget.allowed(costs)]
                 to_begin = [one for one in waiting if one.duplicate_of is None and one.number in allowed]
                 known = [one for one in waiting if one.duplicate_of is not None] + to_begin
                 entry = next((one for one in known if self._answer(replace(one, generation=self.generation))), None)

@@ -61,8 +61,8 @@ class Study(LiveResults):
             what was on record from the first of them on is `superseded`.
         executor: How evaluations are done; in this process by default.
         common_random_numbers: Whether all evaluations get the same seed, derived from `seed`, so that configurations
-            are compared under equal luck, and a configuration is never evaluated twice. Otherwise evaluation number k
-            gets a seed derived from `seed` and k.
+            are compared under equal luck, and none is evaluated twice. Otherwise evaluation number k gets one of `seed`
+            and k.
         settings: Further facts (JSON values) that a resumed run has to share with the recorded one.
         max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`;
             those answered by an earlier one of the same configuration are not counted.
@@ -177,7 +177,7 @@ class Study(LiveResults):
         if self.budget.is_stopped:
             raise self.budget.spent(self.name, len(self.record))
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
-        allowed = planned[: self._within_budget(planned)]
+        allowed = planned[: self.budget.allowed((entry.number, self.cost_of(entry)) for entry in planned)]
         with interruptions_kept(), generators_kept():
             self._evaluate(evaluate, list(zip(allowed, individuals, strict=False)))
         entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
@@ -197,8 +197,7 @@ class Study(LiveResults):
         evaluate = unwrapped(evaluate)  # what executors are given
         self.evaluator = as_evaluator(evaluate)
         check_agreement(self.evaluator.goals, self.directions)
-        if self.record.is_new:  # a record of before went on without
-            check_reports(self.pruner, self.evaluator)
+        check_reports(self.pruner if self.record.is_new else None, self.evaluator)  # records of before go on
         self.provenance.use(self.evaluator, replaying=self.record.goes_on(self._count))
         self._continuations.use(self.evaluator)
         return evaluate
@@ -243,10 +242,6 @@ class Study(LiveResults):
         answered_by = self._continuations.answered_by(planned, configuration, common=self._common)
         return replace(planned, duplicate_of=answered_by)
 
-    def _within_budget(self, planned: Sequence[Entry]) -> int:
-        """Count the planned evaluations up to the first that the budget does not allow."""
-        return self.budget.allowed((entry.number, self.cost_of(entry)) for entry in planned)
-
     def _requests(self, planned: Sequence[tuple[Entry, Any]]) -> list[Request]:
         """Ask for what is not on record; whatever is has been replayed."""
         if planned:
@@ -268,15 +263,20 @@ class Study(LiveResults):
         duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]
         if not missing or self.budget.time_is_up:  # which runs from the first that is not on record
             return
-        asked = [one for one in missing if one[0].duplicate_of is None and not self._answer(one[0])]
+        asked = []
+        for entry, individual in missing:
+            if entry.duplicate_of is None and not self._answer(entry):
+                asked.append((entry, individual))
         requests = WhileTimeLasts(self._requests(asked), self.budget)
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
-            check_unchanged(asked[i][1], asked[i][0])
-            self._acknowledge(replace(asked[i][0], evaluation=with_worst_values(evaluation, self.directions)))
+            entry, individual = asked[i]
+            check_unchanged(individual, entry)
+            self._acknowledge(replace(entry, evaluation=with_worst_values(evaluation, self.directions)))
             if self.budget.time_is_up:
                 requests.clear()
-        for entry in () if self.budget.time_is_up else duplicates:
-            self._answer(entry)
+        if not self.budget.time_is_up:
+            for entry in duplicates:
+                self._answer(entry)
 
     def _answer(self, entry: Entry) -> bool:
         """Bring on record what is known already (but to a pruner, whose limits may be new), and say whether it was."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from traceback import clear_frames
 from typing import Any
@@ -40,7 +39,7 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
 
     Warns:
         DeapHPOWarning: The objective is a metric of the user's own, and no direction is given; a hyperparameter does
-            nothing; or the validation loss depends on the size of the batches in which it is measured.
+            nothing, or is never in use; or the validation loss depends on the batches in which it is measured.
 
     Example:
         >>> from functools import partial
@@ -57,8 +56,8 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
     """
     _warn_of_directions(task)
     _warn_of_unused(task, space)
-    places = _places(space)
-    working = _working(task, space, places)
+    middle, *others = _places(space)
+    working = _working(task, space, [middle, *others])
     _warn_of_batches(task, working)
     for name, one in space.items():
         required = space.conditions.required([name])
@@ -66,12 +65,12 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
             warn(f"hyperparameter {name!r} is never in use: what it depends on cannot all be as it needs to be")
             continue
         needed = {other: choices[0] for other, choices in required.items()}
-        tried = [{**place, **needed} for place in ({**places[0], **working}, *places)]
+        places = [{**place, **needed} for place in ({**middle, **working}, middle, *others)]
         for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
-            task.configure(space.conditions.in_use({**tried[0], name: value}))
+            task.configure(space.conditions.in_use({**places[0], name: value}))
             parts = task.destinations.split({name: value})
             if parts["loss"] or parts["optimizer"] or parts["schedule"]:
-                _check_value(task, space, name, value, tried)
+                _check_value(task, space, name, value, places)
     return working
 
 
@@ -101,17 +100,23 @@ def _warn_of_batches(task: Task, params: dict[str, Any]) -> None:
 
 def _warn_of_unused(task: Task, space: Space) -> None:
     """Tell of hyperparameters that no optimiser, or schedule, of the space goes by."""
-    for setting in ("optimizer", "schedule"):
-        one, always = space.get(setting), setting in space and setting not in space.conditions.allowed
-        names = {*(one.choices if isinstance(one, Categorical) else ())}
-        names |= set() if always else {name_of(getattr(task.recipe, setting))}
-        own = setting == "optimizer" and task.optimizer is not None
-        of_all = (OPTIMIZERS if setting == "optimizer" else SCHEDULES).keys() & USED_BY.keys()
-        used = frozenset[str]().union(*(USED_BY.get(str(name), ()) for name in names))
-        useless = [name for name in space if name not in used and any(name in USED_BY[other] for other in of_all)]
-        if useless and not own:
-            said = ", ".join(sorted(map(str, names)))
+    for setting, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        if setting == "optimizer" and task.optimizer is not None:
+            continue
+        possible = {name_of(one) for one in _possible(task, space, setting)}
+        used = frozenset[str]().union(*(USED_BY.get(name, ()) for name in possible))
+        of_others = frozenset[str]().union(*(USED_BY[kind] for kind in kinds.keys() & USED_BY.keys())) - used
+        if useless := [name for name in space if name in of_others]:
+            said = ", ".join(sorted(possible))
             warn(f"hyperparameter {useless[0]!r} does nothing: {setting} {said} does not go by it")
+
+
+def _possible(task: Task, space: Space, setting: str) -> list[Any]:
+    """The choices of a searched setting, and the recipe's value where the setting may not be in use."""
+    one = space.get(setting)
+    searched = list(one.choices) if isinstance(one, Categorical) else []
+    always = one is not None and setting not in space.conditions.allowed
+    return searched if always else [*searched, getattr(task.recipe, setting)]
 
 
 def _working(task: Task, space: Space, places: list[dict[str, Any]]) -> dict[str, Any]:
@@ -137,16 +142,17 @@ def _check_value(task: Task, space: Space, name: str, value: Any, places: list[d
         InputError: They do not, although they take the value in the middle.
     """
 
-    def errors(value: Any) -> Iterator[InputError | None]:
-        return (_error_of(task, space.conditions.in_use({**place, name: value})) for place in places)
+    def error_at(place: dict[str, Any], one: Any) -> InputError | None:
+        return _error_of(task, space.conditions.in_use({**place, name: one}))
 
-    found = []
-    for error in errors(value):
+    failed: list[tuple[dict[str, Any], InputError]] = []
+    for place in places:
+        error = error_at(place, value)
         if error is None:
             return
-        found.append(error)
-    for error, in_the_middle in zip(found, errors(space[name].decode(0.5)), strict=True):
-        if in_the_middle is None:
+        failed.append((place, error))
+    for place, error in failed:
+        if error_at(place, space[name].decode(0.5)) is None:  # so it is the value, not the place
             raise error
 
 
@@ -198,12 +204,9 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
         deap_hpo.errors.InputError: epochs must be at most 4, where the trainer's cosine schedule ends; got 5. ...
     """
     reference = trainer.reference
-    recipe, one = trainer.task.recipe, space.get("schedule")
-    searched = list(map(str, one.choices)) if isinstance(one, Categorical) else []
-    always = one is not None and "schedule" not in space.conditions.allowed
-    for schedule in [*searched, *([] if always else [recipe.schedule])]:
-        longest = _longest(space, evolution, trainer.epochs)
-        reference.added_epochs(replace(recipe, schedule=schedule), None, longest)
+    longest = _longest(space, evolution, trainer.epochs)
+    for schedule in _possible(trainer.task, space, "schedule"):
+        reference.added_epochs(replace(trainer.task.recipe, schedule=schedule), None, longest)
 
 
 def _longest(space: Space, evolution: EvolutionConfig, epochs: int) -> int:

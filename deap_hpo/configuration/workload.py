@@ -172,7 +172,8 @@ def _generations(
 ) -> Iterator[Batch]:
     whole = epochs or 1
     if loop := loop_of(space, evolution):
-        yield from (Batch(*batch) for batch in loop.schedule(whole))
+        yield from (Batch(*batch) for batch in loop.schedule(whole))  # without end
+        return
     if evolution.enqueue:
         yield Batch(len(evolution.enqueue), whole)
     with generators_kept():

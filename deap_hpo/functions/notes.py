@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-_MOST = 100_000  # characters; a record is no place for data
+_MOST = 100_000  # characters, and elements of an array: a record is no place for data
 _DEEPEST = 50
 
 
@@ -16,13 +16,13 @@ def note_of(value: Any) -> str | None:
     """Give a text as it is, and several values as JSON: lists, dicts, sets, arrays, tables of pandas.
 
     Numbers that are not finite are null in it, keys are texts, and what JSON has no type for is written as `str` gives
-    it. Of what has more than 100,000 characters only that is said.
+    it. Of several values with more than 100,000 characters, or elements of an array, only the size is told.
 
     Args:
         value: What was returned under a name.
 
     Returns:
-        The text; None for a number, what is to be one, and what holds objects that no text stands for.
+        The text; None for a number, an array of one, and what holds objects that no text stands for.
 
     Example:
         >>> import numpy as np
@@ -31,18 +31,18 @@ def note_of(value: Any) -> str | None:
     """
     if isinstance(value, str):
         return value
-    is_array = bool(getattr(value, "ndim", None)) and hasattr(value, "shape")
-    if not isinstance(value, (list, tuple, set, frozenset, Mapping)) and not (is_array and math.prod(value.shape) != 1):
+    elements = math.prod(value.shape) if getattr(value, "ndim", None) and hasattr(value, "shape") else None
+    if elements == 1 or (elements is None and not isinstance(value, (list, tuple, set, frozenset, Mapping))):
         return None
-    if is_array and math.prod(value.shape) > _MOST:
-        return f"{type(value).__name__} of shape {list(value.shape)}, too large to be recorded; give the path of a file"
-    try:
-        text = json.dumps(_plain(value))
-    except TypeError:
-        return None
-    if len(text) > _MOST:
-        return f"{type(value).__name__} of {len(value)} items, too large to be recorded; give the path of a file"
-    return text
+    if elements is None or elements <= _MOST:
+        try:
+            text = json.dumps(_plain(value))
+        except TypeError:
+            return None
+        if len(text) <= _MOST:
+            return text
+    size = f"of shape {list(value.shape)}" if elements else f"of {len(value)} items"
+    return f"{type(value).__name__} {size}, too large to be recorded; give the path of a file"
 
 
 def _plain(value: Any, within: tuple[int, ...] = ()) -> Any:
@@ -65,6 +65,6 @@ def _plain(value: Any, within: tuple[int, ...] = ()) -> Any:
         return None
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if not {"__repr__", "__str__"} & {name for kind in type(value).__mro__[:-1] for name in vars(kind)}:
-        raise TypeError("an address would be other in each process")
+    if not any({"__repr__", "__str__"} & vars(kind).keys() for kind in type(value).__mro__[:-1]):
+        raise TypeError("it would be written by its address, which is another one in each process")
     return str(value)

@@ -10,7 +10,7 @@ import deap_hpo
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.content import described
-from deap_hpo.records.fingerprint import fingerprint
+from deap_hpo.records.fingerprint import comparable, fingerprint, is_code
 from deap_hpo.records.record import Record
 
 _FACTS = "fingerprint"  # the attribute
@@ -29,8 +29,8 @@ class Provenance:
     Example:
         >>> facts = Provenance(Record("run", None, None, ["minimize"], {}))
         >>> facts.note("plan", "a grid of 5 by 5")
-        >>> facts.record.attributes["plan"], facts.record.attributes["version"]
-        ('a grid of 5 by 5', '0.1.0')
+        >>> facts.record.attributes["plan"], facts.record.attributes["version"] == deap_hpo.__version__
+        ('a grid of 5 by 5', True)
     """
 
     def __init__(self, record: Record) -> None:
@@ -38,7 +38,8 @@ class Provenance:
         self._waiting: dict[str, Any] = {}
         self._is_written = record.is_new
         self._facts = _Facts(record.attributes.get(_FACTS) or {})
-        self._evaluating: tuple[Any, Any] = (None, None)  # what the user has brought, and what is looked at of it
+        self._brought: Any = None
+        self._looked_at: Any = None  # that, or the parts that it is made of
         self.note("version", deap_hpo.__version__)
 
     def note(self, key: str, value: Any) -> None:
@@ -82,13 +83,13 @@ class Provenance:
         parts = dict(evaluate.parts)
         if evaluate.settings is not None:
             self.record.check("evaluator", evaluate.settings)
-        if evaluate.brought is self._evaluating[0]:
+        if evaluate.brought is self._brought:
             return
-        self._evaluating = evaluate.brought, parts or evaluate.brought
+        self._brought, self._looked_at = evaluate.brought, parts or evaluate.brought
         if parts or "parts" in self.record.attributes:
-            self.check("parts", described(parts))
+            self.check("parts", _names(parts))
         before = self._facts.as_json()
-        changed = self._facts.take(fingerprint(self._evaluating[1]), compare=replaying)
+        changed = self._facts.take(fingerprint(self._looked_at), compare=replaying)
         if changed:
             shown = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if changed[_SHOWN:] else "")
             warn(
@@ -100,30 +101,37 @@ class Provenance:
 
     def end(self) -> None:
         """Note which values have changed while they were used, such as caches and counts: they are not compared."""
-        if not self._is_written or self._evaluating[1] is None:
+        if not self._is_written or self._looked_at is None:
             return
         before = self._facts.as_json()
-        self._facts.take_again(fingerprint(self._evaluating[1]))
+        self._facts.exempt_what_changed(fingerprint(self._looked_at))
         if self._facts.as_json() != before:
             with suppress(InputError):  # of a disk that is full, say, which was told
                 self.record.note(_FACTS, self._facts.as_json())
+
+
+def _names(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of parts, and of those of parts that have several by names, as metrics."""
+    several = {name for name, one in parts.items() if isinstance(one, Mapping) and not callable(one)}
+    return {name: _names(one) if name in several else described(one) for name, one in parts.items()}
 
 
 class _Facts:
     """The digests by name of what has evaluated, on record and in this run: several where it was changed in between.
 
     What changes while a run goes on is what it counts, caches or learns, rather than what it goes by; and so it is in
-    the next run of this process, which may begin with what this one has counted.
+    the next run of the same code in this process, which may begin with what this one has counted.
 
     Args:
         recorded: Digests by name; None for what changes while a run goes on.
     """
 
-    changing: ClassVar[set[str]] = set()
+    changing: ClassVar[set[tuple[frozenset[str], str]]] = set()  # by the digests of the code, and by name
 
     def __init__(self, recorded: Mapping[str, list[str] | None]) -> None:
         self._known = {name: None if digests is None else list(digests) for name, digests in recorded.items()}
         self._now: dict[str, str] = {}
+        self._code = frozenset[str]()
 
     def as_json(self) -> dict[str, list[str] | None]:
         """Give the digests as they are recorded."""
@@ -131,26 +139,22 @@ class _Facts:
 
     def take(self, facts: Mapping[str, str], *, compare: bool) -> list[str]:
         """Add what evaluates from now on; give the names of what is not as it was, where that is asked for."""
+        self._code = frozenset(digest for name, digest in facts.items() if is_code(name))
+        self.exempt_what_changed(facts)
         changed = []
         for name, digest in facts.items():
-            known = self._known.setdefault(name, None if name in self.changing else [])
-            if self._changes(name, digest) or known is None or digest in known:
+            self._now.setdefault(name, digest)
+            known = self._known.setdefault(name, None if (self._code, name) in self.changing else [])
+            if known is None or digest in known:
                 continue
-            scheme = digest.partition("-")[0]
-            if compare and any(one.startswith(f"{scheme}-") for one in known):
+            if compare and any(comparable(one, digest) for one in known):
                 changed.append(name)
             known.append(digest)
         return changed
 
-    def take_again(self, facts: Mapping[str, str]) -> None:
-        """Tell what has changed since it was taken."""
+    def exempt_what_changed(self, facts: Mapping[str, str]) -> None:
+        """Compare values no more that have changed since they were taken."""
         for name in self._now.keys() & facts.keys():
-            self._changes(name, facts[name])
-
-    def _changes(self, name: str, digest: str) -> bool:
-        """Whether it is a value that has changed since it was taken; another function of the same name is no value."""
-        if self._now.setdefault(name, digest) == digest or name.endswith("()"):
-            return False
-        self._known[name] = None
-        self.changing.add(name)
-        return True
+            if facts[name] != self._now[name] and not is_code(name):
+                self._known[name] = None
+                self.changing.add((self._code, name))

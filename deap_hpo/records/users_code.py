@@ -10,27 +10,38 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-_LIBRARIES = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
+_INSTALLED_IN = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
 # Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
-_OF_LIBRARIES = frozenset({"site-packages", "dist-packages"})
-_OUTER = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"})  # of names from outside
+_LIBRARY_FOLDERS = frozenset({"site-packages", "dist-packages"})
+_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_OUTER = _GLOBAL | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}  # of names from outside
 _ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 
 
-def is_ours(module_name: Any) -> bool:
+def as_attribute(name: str) -> str:
+    """Give how an attribute is written after what has it."""
+    return f".{name}"
+
+
+def as_item(key: str) -> str:
+    """Give how the item of a key is written after what has it."""
+    return f"[{key!r}]"
+
+
+def is_ours_or_built_in(module_name: Any) -> bool:
     """Whether a module is of this package, or built into Python."""
     return str(module_name).partition(".")[0] in ("deap_hpo", "builtins")
 
 
 def is_users(module_name: Any) -> bool:
-    """Whether a module is neither of a library nor of this package.
+    """Whether a module is neither of a library nor of this package, as one that was never imported.
 
     Example:
         >>> is_users("script"), is_users("sys"), is_users("os.path"), is_users("deap_hpo")
         (True, False, False, False)
     """
     name = str(module_name)  # an own class may have None or a number there
-    if is_ours(name):
+    if is_ours_or_built_in(name):
         return False
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
@@ -41,7 +52,7 @@ def is_users(module_name: Any) -> bool:
 @cache
 def _is_of_a_library(file: str) -> bool:
     path = Path(file).resolve()
-    return not _OF_LIBRARIES.isdisjoint(path.parts) or any(path.is_relative_to(library) for library in _LIBRARIES)
+    return not _LIBRARY_FOLDERS.isdisjoint(path.parts) or any(path.is_relative_to(library) for library in _INSTALLED_IN)
 
 
 def inner_code(code: CodeType) -> list[CodeType]:
@@ -61,7 +72,7 @@ def read_globals(code: CodeType) -> list[str]:
         >>> read_globals((lambda x: max(x, 1).real).__code__)
         ['max']
     """
-    own = [one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+    own = [one.argval for one in dis.get_instructions(code) if one.opname in _GLOBAL]
     return list(dict.fromkeys([*own, *(name for inner in inner_code(code) for name in read_globals(inner))]))
 
 
@@ -83,11 +94,11 @@ def read_parts(code: CodeType, name: str) -> frozenset[str] | None:
         True
     """
     skipped = ("CACHE", "NOP", "EXTENDED_ARG")
-    instructions = [one for one in dis.get_instructions(code) if one.opname not in skipped]
+    instructions = [*(one for one in dis.get_instructions(code) if one.opname not in skipped), None, None]
     found: set[str] = set()
     for i, one in enumerate(instructions):
-        if one.opname in _OUTER and one.argval == name:
-            part = _part(*(instructions[i + 1 : i + 3] + [None, None])[:2])
+        if one is not None and one.opname in _OUTER and one.argval == name:
+            part = _part(instructions[i + 1], instructions[i + 2])
             if part is None:
                 return None
             found.add(part)
@@ -102,8 +113,8 @@ def read_parts(code: CodeType, name: str) -> frozenset[str] | None:
 def _part(use: dis.Instruction | None, after: dis.Instruction | None) -> str | None:
     """What is read of a thing that has just been loaded, by the two instructions that follow."""
     if use is not None and use.opname in _ATTRIBUTE:
-        return f".{use.argval}"
+        return as_attribute(use.argval)
     subscript = after is not None and (after.opname == "BINARY_SUBSCR" or after.argrepr == "[]")
     if use is None or use.opname != "LOAD_CONST" or not isinstance(use.argval, str) or not subscript:
         return None
-    return f"[{use.argval!r}]"
+    return as_item(use.argval)

@@ -125,12 +125,13 @@ def loss_is_a_mean(model: Callable[..., nn.Module], architecture: Mapping[str, A
     cut = len(examples) // 3
     loss = deepcopy(loss) if isinstance(loss, nn.Module) else loss  # which may count
 
-    def loss_of(outputs: Outputs, *ends: int | None) -> float:
-        of_part = mapped(lambda one: one[slice(*ends)], outputs)
-        return float(loss(unshared(of_part), unshared(examples[slice(*ends)].targets)))
+    def loss_of(outputs: Outputs, part: slice) -> float:
+        of_part = mapped(lambda one: one[part], outputs)
+        return float(loss(unshared(of_part), unshared(examples[part].targets)))
 
     def differs(outputs: Outputs, tolerance: float) -> bool:
-        whole, again, first, rest = (loss_of(outputs, *ends) for ends in ((None,), (None,), (cut,), (cut, None)))
+        parts = (slice(None), slice(None), slice(cut), slice(cut, None))  # the whole twice: a loss may draw, or count
+        whole, again, first, rest = (loss_of(outputs, part) for part in parts)
         mean = (first * cut + rest * (len(examples) - cut)) / len(examples)
         close = math.isclose(mean, whole, rel_tol=tolerance, abs_tol=tolerance / 100)
         return math.isfinite(mean) and math.isfinite(whole) and whole == again and not close

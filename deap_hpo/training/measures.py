@@ -48,7 +48,10 @@ def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 AVERAGED: tuple[Measure, ...] = (accuracy, mean_squared_error, mean_absolute_error)
-"""Metrics whose mean over batches is that over all examples: they are measured as the loss is, and keep no outputs."""
+"""Metrics that are measured batch by batch, as the loss is, and keep no outputs.
+
+Their mean over batches is that over all examples, but for accuracy where batches differ in how many targets are -100.
+"""
 
 
 def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[Measure, dict[str, Measure]]:

@@ -285,7 +285,7 @@ class Task:
             InputError: A hyperparameter is unknown, or network, data, optimiser, loss and metrics do not fit together.
         """
         recipe, architecture = self.configure(params)
-        recipe.lr_factors(0, -(-len(self.data.training) // recipe.batch_size), epochs=10)  # of schedules of some length
+        recipe.lr_factors(0, -(-len(self.data.training) // recipe.batch_size), epochs=10)  # for what it raises
         measures = {"loss": self.loss, **self.metrics}
         optimizer_of = self.optimizer and partial(self.optimizer_of, params=params)
         check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params), optimizer_of)

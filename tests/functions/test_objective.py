@@ -240,6 +240,7 @@ HOLDS_ITSELF.append(HOLDS_ITSELF)
         ([np.datetime64("2020-01-01"), Path("a.pt")], '["2020-01-01", "a.pt"]'),
         (HOLDS_ITSELF, '["..."]'),
         (np.zeros((1000, 1000)), "ndarray of shape [1000, 1000], too large to be recorded; give the path of a file"),
+        ("text" * 50_000, "text" * 50_000),
         (["text"] * 20_000, "list of 20000 items, too large to be recorded; give the path of a file"),
     ],
 )

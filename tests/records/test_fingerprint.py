@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import types
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -271,3 +272,38 @@ def test_a_library_is_one_wherever_it_is_installed(folder: str, tmp_path: Path) 
             patch.delitem(sys.modules, "a_library", raising=False)
             digests.append(fingerprint(importlib.import_module("a_library").scaled))
     assert digests[0] == digests[1]
+
+
+class Scorer(dict[str, float]):
+    """Settings that can be called."""
+
+    def __call__(self, params: dict[str, float]) -> float:
+        return params["x"] * self["weight"]
+
+
+class Endless(Mapping[str, float]):
+    def __getitem__(self, key: str) -> float:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("it cannot be listed")
+
+    def __len__(self) -> int:
+        return 1
+
+    def __call__(self, params: dict[str, float]) -> float:
+        return params["x"]
+
+
+def test_settings_that_can_be_called_are_things_not_names_of_things() -> None:
+    one, other = fingerprint(Scorer(weight=1.0)), fingerprint(Scorer(weight=2.0))
+    assert [name for name in one if one[name] != other[name]] == ["Scorer['weight']"]
+    assert "Scorer.__call__()" in one
+    assert described(partial(Scorer(weight=1.0))) == "partial(Scorer)"
+    assert "Endless.__call__()" in fingerprint(Endless())
+
+
+def test_names_may_have_blanks() -> None:
+    config = {"learning rate": {"first step": 1.0}}
+    assert "config['learning rate']['first step'] in <lambda>" in fingerprint(lambda params: dict(config))
+    assert "args[0]['a'] of max" in fingerprint(partial(max, {"a": 1}))

@@ -46,7 +46,8 @@ class Stack:
     Args:
         task: What to train.
         data: The task's data, on the device to train on.
-        members: Members of equal `structure`, at least one; each starts from its state where it has one.
+        members: Members of equal `training_structure` and `member_structure`, at least one; each starts from its state
+            where it has one.
         epochs: Length of the schedules.
         precision: "fp32" or "bf16".
         engine: How a step is run; see `engines`.
@@ -58,7 +59,6 @@ class Stack:
 
     Raises:
         NotStackable: A network would be trained otherwise than alone. What shows only later is raised then.
-        TypeError: The trained parameters have different types, or are complex.
         InputError: A state is that of another architecture.
     """
 
@@ -86,7 +86,7 @@ class Stack:
         seeds = [member.seed for member in members]
         self.keys = member_keys(seeds[:1], self.device)[0] if self.shared else member_keys(seeds, self.device)
         self.trained = torch.full((), members[0].steps, dtype=torch.int32, device=self.device)  # steps so far
-        self.row = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
+        self.step_in_epoch = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
         self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
         self._gradients = self._new_gradients()
@@ -134,13 +134,13 @@ class Stack:
         return states
 
     def _advance(self, order: Tensor, rates: Tensor) -> None:
-        """Train one step on the batch in row `row` of `order`; the host looks at no value.
+        """Train one step, on the batch of this step of the epoch in `order`; the host looks at no value.
 
         Args:
             order: Examples of the batches, [steps, B], or [steps, P, B] where seeds differ.
             rates: Learning rates, [steps, P, groups].
         """
-        batch = order.index_select(0, self.row)[0]
+        batch = order.index_select(0, self.step_in_epoch)[0]
         examples = self.data.training[batch]
         inputs, targets = self.data.normalized(examples.inputs), examples.targets
         keys = step_keys(self.keys, self.trained)
@@ -148,12 +148,12 @@ class Stack:
         gradient, (losses, assigned) = self._gradients(*stacked, keys, inputs, targets)
         for name, tensor in assigned.items():
             self.buffers[name].copy_(tensor)  # in place: a recorded step reads these very tensors
-        rates_now = rates.index_select(0, self.row)[0]
+        rates_now = rates.index_select(0, self.step_in_epoch)[0]
         self.updates.update(self.weights, self._clipping(gradient), rates_now, self.trained)
         self.averages.update(self.weights, self.trained)
         self.totals += losses.detach() * batch.shape[-1]
         self.trained += 1
-        self.row += 1
+        self.step_in_epoch += 1
 
     def train_epoch(self, epoch: int) -> list[Member]:
         """Train all members on every batch of an epoch.
@@ -191,7 +191,7 @@ class Stack:
             self._step = self._step or make_step(engine, partial(self._advance, order, rates), self._host_state)
             self._step()
         else:
-            self.row.zero_()
+            self.step_in_epoch.zero_()
             self._advance(last_order, last_rates)
 
     def _host_state(self) -> list[list[tuple[str, str, str]]]:
@@ -219,7 +219,7 @@ class Stack:
                 table.copy_(content)
         else:
             self._epoch_plan, self._step = plan, None
-        self.row.zero_()
+        self.step_in_epoch.zero_()
         self.totals.zero_()
 
     def drop(self, going_on: Sequence[bool]) -> list[Member]:
