@@ -87,7 +87,7 @@ def evolve(
                 evolution.target,
                 evolution.patience,
                 stages=len(evolution.stages) or 1,
-                budget=evolution.max_evaluations or evolution.max_epochs,
+                has_budget=bool(evolution.max_evaluations or evolution.max_epochs),
             ),
         ],
         resume=resume,

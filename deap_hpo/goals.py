@@ -17,8 +17,41 @@ GOALS = {"objective", "direction", "constraints"}
 JUDGED_BY = "judged_by"
 """The attribute that names the one objective of a study that is judged by another than its own."""
 
+_MINIMISED = (
+    "loss",
+    "error",
+    "err",
+    "mse",
+    "rmse",
+    "mae",
+    "mape",
+    "nll",
+    "perplexity",
+    "wer",
+    "cer",
+    "fid",
+    "regret",
+) + ("parameters", "seconds", "latency")
+_MAXIMISED = frozenset(
+    ("accuracy", "acc", "auc", "auroc", "auprc", "f1", "precision", "recall", "r2", "reward", "iou", "dice", "map")
+    + ("bleu", "rouge", "kappa", "mcc", "psnr", "ssim")
+)
+
 _CONSTRAINT = re.compile(r"\s*(.+?)\s*(<=|>=)\s*(\S+)\s*")
 _SIGNS = {"<=": 1, ">=": -1}
+
+
+def usual_direction(name: str) -> Direction | None:
+    """Give which way is better for a metric of a common name, by its words; None where the name does not tell.
+
+    Example:
+        >>> usual_direction("val_f1"), usual_direction("top_5_error"), usual_direction("score")
+        ('maximize', 'minimize', None)
+    """
+    words = set(re.findall("[a-z]+[0-9]*", name.lower()))
+    if any(word.endswith(_MINIMISED) for word in words):  # "valloss", "rmse"
+        return "minimize"
+    return "maximize" if words & _MAXIMISED else None
 
 
 @dataclass(frozen=True)

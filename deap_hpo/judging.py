@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evaluation import BEST_EPOCH, Direction
-from deap_hpo.goals import JUDGED_BY, check_directions
+from deap_hpo.goals import JUDGED_BY, check_directions, usual_direction
 from deap_hpo.records.entries import Entry, worst_values
 
 if TYPE_CHECKING:
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 
 _SECONDS = "seconds"  # of every evaluation
 _SAID = "directions"  # the attribute: of the objectives before, by name
-_USUAL: dict[str, Direction] = {
-    "loss": "minimize",
-    "parameters": "minimize",
-    _SECONDS: "minimize",
-    "accuracy": "maximize",
-}
-"""Which way is better, where nobody has to say it."""
 
 
 def judged_by(study: Results, objective: str, direction: Direction | None) -> dict[str, Any]:
@@ -52,7 +45,7 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
     if objective not in known:
         raise InputError(f"objective must be what evaluations measured; got {objective!r}. {hint(objective, known)}")
     said = {**study.attributes.get(_SAID, {}), **dict(zip(names, study.directions, strict=True))}
-    direction = direction or said.get(objective) or _USUAL.get(objective)
+    direction = direction or said.get(objective) or usual_direction(objective)
     if direction is None:
         raise InputError(f"direction must be given, 'minimize' or 'maximize': nobody has said it of {objective!r}.")
     directions = check_directions(direction)

@@ -40,9 +40,9 @@ from deap_hpo.study import Study
 from deap_hpo.vocabulary import hinting
 
 _ARGUMENTS_OF_TRUNCATION = (*OF_TRUNCATION, "stages", "stopping")
-_IN_ANY_TIME = 100_000  # generations, where the time alone ends a run
+_WITHOUT_END = 100_000  # generations, where the time alone ends a run
 _SECTIONS: dict[str, type[Section]] = {"evolution": EvolutionConfig, "training": TrainingConfig, "study": StudyConfig}
-_SETTINGS = "|".join(rf"{section}\.(?={name}\b)" for section, kind in _SECTIONS.items() for name in kind.model_fields)
+_PREFIXES = "|".join(rf"{section}\.(?={name}\b)" for section, kind in _SECTIONS.items() for name in kind.model_fields)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -177,7 +177,7 @@ def optimize(
     algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
     by_time = ends_by_time_alone(algorithm, max_seconds, generations, max_evaluations, max_epochs)
     if by_time:
-        generations = _IN_ANY_TIME
+        generations = _WITHOUT_END
     evolution = _evolution(
         space,
         {
@@ -194,9 +194,7 @@ def optimize(
         evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
     not_all_failed, stages = NotAllFailed(storage), len(evolution.stages) or 1
-    stops = early_stopping(
-        target, patience, stages=stages, budget=max_evaluations or max_epochs or (max_seconds if by_time else None)
-    )
+    stops = early_stopping(target, patience, stages=stages, has_budget=bool(max_evaluations or max_epochs or by_time))
     whole = evaluator.epochs
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
@@ -257,10 +255,11 @@ def _evolution(space: Space, settings: dict[str, Any]) -> EvolutionConfig:
 
 @contextmanager
 def _named_as_arguments() -> Iterator[None]:
+    """Have errors name settings as `optimize` names its arguments: `population` rather than `evolution.population`."""
     try:
         yield
     except InputError as error:
-        raise InputError(re.sub(rf"\b({_SETTINGS})", "", str(error))) from None
+        raise InputError(re.sub(rf"\b({_PREFIXES})", "", str(error))) from None
 
 
 @contextmanager

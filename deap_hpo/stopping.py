@@ -128,7 +128,7 @@ class Exhaustion:
 
 
 def early_stopping(
-    target: float | None, patience: int | None, *, stages: int = 1, budget: float | None = None
+    target: float | None, patience: int | None, *, stages: int = 1, has_budget: bool = False
 ) -> list[EarlyStopping | Exhaustion]:
     """Give the callbacks that stop a study early.
 
@@ -136,7 +136,7 @@ def early_stopping(
         target: See `EarlyStopping`; without it and `patience`, there is none.
         patience: See `EarlyStopping`.
         stages: See `EarlyStopping`.
-        budget: Evaluations, epochs or seconds of the study, if given: then it ends where all is evaluated.
+        has_budget: Whether the study has one, of evaluations, epochs or seconds: then it ends where all is evaluated.
 
     Raises:
         InputError: See `EarlyStopping`.
@@ -148,5 +148,5 @@ def early_stopping(
     asked = target is not None or patience is not None
     return [
         *([EarlyStopping(target, patience, stages=stages)] if asked else []),
-        *([] if budget is None else [Exhaustion()]),
+        *([Exhaustion()] if has_budget else []),
     ]

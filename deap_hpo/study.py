@@ -194,7 +194,7 @@ class Study(LiveResults):
 
     def _use(self, evaluate: Evaluate) -> Evaluate:
         self.record.check_open()
-        evaluate = unwrapped(evaluate)  # what executors are given
+        evaluate = unwrapped(evaluate)  # executors keep their workers as long as this is the same
         self.evaluator = as_evaluator(evaluate)
         check_agreement(self.evaluator.goals, self.directions)
         check_reports(self.pruner if self.record.is_new else None, self.evaluator)  # records of before go on

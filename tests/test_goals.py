@@ -16,7 +16,7 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import evaluate_one
 from deap_hpo.evolution.individual import individual_type
 from deap_hpo.functions.objective import Objective
-from deap_hpo.goals import Constraint, Goals
+from deap_hpo.goals import Constraint, Goals, usual_direction
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import load_study
 from deap_hpo.search_space.space import Float, Int, Space
@@ -297,3 +297,15 @@ def test_a_pruner_needs_one_objective() -> None:
 def test_a_violation_is_no_less_than_0(violation: float) -> None:
     with pytest.raises(ValueError, match="violation must be a number of at least 0; got"):
         Evaluation((1.0,), violation=violation)
+
+
+@pytest.mark.parametrize(
+    ("names", "direction"),
+    [
+        (["loss", "val_loss", "ValLoss", "crossentropyloss", "top_5_error", "rmse", "parameters"], "minimize"),
+        (["accuracy", "val_acc", "AUC", "test-auroc", "f1", "macro_f1", "R2", "mean_iou"], "maximize"),
+        (["score", "mapped", "accurate", "x"], None),
+    ],
+)
+def test_common_names_tell_which_way_is_better(names: list[str], direction: str | None) -> None:
+    assert {usual_direction(name) for name in names} == {direction}

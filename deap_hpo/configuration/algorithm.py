@@ -22,7 +22,7 @@ from deap_hpo.evolution.stages import StagedMap
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies import Strategy, argument_names, make_strategy
 
-_SETTINGS = {
+_SETTING_OF_ARGUMENT = {
     "batch_size": "evolution.population",
     "epochs": "training.epochs",
     "population_size": "evolution.population",
@@ -198,7 +198,7 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
         strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
     except InputError as error:
         about = str(error).partition(" ")[0]
-        if about not in _SETTINGS or about in evolution.arguments:
+        if about not in _SETTING_OF_ARGUMENT or about in evolution.arguments:
             raise
-        raise InputError(f"{_SETTINGS[about]}{str(error).removeprefix(about)}") from None
+        raise InputError(f"{_SETTING_OF_ARGUMENT[about]}{str(error).removeprefix(about)}") from None
     return Enqueued(strategy, genomes_of(space, evolution.enqueue, seed)) if evolution.enqueue else strategy

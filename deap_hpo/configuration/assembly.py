@@ -91,7 +91,7 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
 
 
 def check_algorithm(config: RunConfig, trainer: Trainer) -> None:
-    """Make what an algorithm needs, for nothing but that what cannot be made is said before anything is trained.
+    """Make the algorithm only to see that it can be made: before anything is trained.
 
     Raises:
         InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;

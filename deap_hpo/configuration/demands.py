@@ -13,14 +13,12 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluate, Evaluator
 from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.functions.objective import Objective, offered_parameters
-from deap_hpo.goals import Goals, check_directions
+from deap_hpo.goals import Goals, check_directions, usual_direction
 from deap_hpo.pruning import Pruner, check_reports
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies import STRATEGIES, argument_names
 
 # torch is imported where a trainer or a checkpoint needs it: a function may do without, and it takes seconds.
-
-_MOSTLY_MAXIMISED = ("accuracy", "acc", "auc", "f1", "precision", "r2", "recall", "reward", "val_accuracy", "val_acc")
 
 
 def evaluator_of(
@@ -61,7 +59,7 @@ def evaluator_of(
         raise InputError(f"objective must be an object, {objective.__name__}(...); got the class itself.")
     if not isinstance(objective, Evaluator):
         for name in [metric] if isinstance(metric, str) else metric or ():
-            if direction is None and str(name).lower() in _MOSTLY_MAXIMISED:
+            if direction is None and usual_direction(str(name)) == "maximize":
                 wanted = "'maximize'" if isinstance(metric, str) else "one for each, 'maximize' for it"
                 warn(f"metric {name!r} is minimised; if more of it is better, give a direction ({wanted})")
         checkpoints = None

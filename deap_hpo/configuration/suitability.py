@@ -10,6 +10,7 @@ from typing import Any
 from deap_hpo.configuration.loops import loop_of
 from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import InputError, warn
+from deap_hpo.goals import usual_direction
 from deap_hpo.interruption import undisturbed
 from deap_hpo.search_space.space import Categorical, Space
 from deap_hpo.training.fit import loss_is_a_mean
@@ -19,7 +20,6 @@ from deap_hpo.training.recipe import OPTIMIZERS, SCHEDULES, USED_BY
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
-_MOSTLY_MINIMISED = ("loss", "error", "mse", "mae", "nll", "perplexity")  # in the names of metrics
 _PLACES = 8  # of a space where its network is tried, if it does not work in the middle
 
 
@@ -79,9 +79,7 @@ def _warn_of_directions(task: Task) -> None:
     own = [
         name
         for name in task.goals.objectives
-        if name in task.metrics
-        and task.metrics[name] not in AVERAGED
-        and not any(word in name.lower() for word in _MOSTLY_MINIMISED)
+        if name in task.metrics and task.metrics[name] not in AVERAGED and usual_direction(name) != "minimize"
     ]
     if own and task.direction is None:
         one, other = ('"maximize"', '"minimize"') if isinstance(task.objective, str) else ("one each", "that")

@@ -28,7 +28,7 @@ def check_folds(data: Data, folds: int | None, repeats: int) -> int | None:
     """
     if folds is None:
         return None
-    check_integer("folds", folds, 2)
+    folds = check_integer("folds", folds, 2)
     if repeats > 1:
         raise InputError(
             f"repeats must be 1 beside folds, which are trained by a seed of their own each; got {repeats}."

@@ -193,7 +193,7 @@ class PopulationTrainer(BatchEvaluator):
         return members
 
     def _structure(self, member: Member) -> Hashable:
-        """Give `member_structure`, of members that differ in numbers alone once."""
+        """Give `member_structure`, worked out once for each architecture and seed."""
         if self.task.optimizer is not None:  # what it makes depends on numbers, too
             return member_structure(self.task, member)
         key = (repr(member.architecture), member.seed)
@@ -207,7 +207,7 @@ class PopulationTrainer(BatchEvaluator):
         while waiting:
             size = 0
             try:
-                size = self._stack_size(group, waiting)
+                size = self._next_size(group, waiting)
                 for member, evaluation, state in self._train_stack(waiting[:size]) if size else ():
                     waiting.remove(member)
                     yield member, evaluation, state
@@ -222,7 +222,7 @@ class PopulationTrainer(BatchEvaluator):
                     yield member, evaluation, state
                 return
 
-    def _stack_size(self, group: Hashable, waiting: Sequence[Member]) -> int:
+    def _next_size(self, group: Hashable, waiting: Sequence[Member]) -> int:
         """Give how many of the waiting members to train next: stacks of nearly equal size, none larger than fits."""
         if group not in self._sizes:
             self._sizes[group] = self._fitting(waiting[0])

@@ -107,7 +107,8 @@ class ReferenceTrainer(Evaluator):
         self.task: Task = task
         self.goals = task.goals
         self.epochs: int = check_integer("epochs", epochs, 1)
-        self.folds = check_folds(task.data, folds, check_integer("repeats", repeats, 1))
+        repeats = check_integer("repeats", repeats, 1)
+        self.folds = check_folds(task.data, folds, repeats)
         self.repeats = self.folds or repeats
         self.keep_best = check_flag("keep_best", keep_best)
         self.patience = check_optional_integer("patience", patience, 1)

@@ -175,3 +175,8 @@ def test_the_network_is_that_of_the_tasks_own_split() -> None:
 def test_what_cannot_be_is_refused(trainer: str, arguments: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         make_trainer(task(), device="cpu", trainer=trainer, **arguments)
+
+
+def test_a_number_of_numpy_is_as_good_as_pythons() -> None:
+    made = make_trainer(task(), device="cpu", folds=np.int64(3))
+    assert type(made.settings["folds"]) is int

@@ -107,13 +107,16 @@ class StackedForward:
         def of_one(
             weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs, targets: Targets
         ) -> tuple[Tensor, Tensors]:
-            then = lambda output: loss(unshared(output), unshared(targets))  # noqa: E731 - inside the context: a loss may drop out, too
-            return self._run(KeyedDropout(key), weights, buffers, rates, inputs, then)
+            def loss_of(output: Outputs) -> Tensor:  # within the context of the network: a loss may drop out, too
+                found: Tensor = loss(unshared(output), unshared(targets))
+                return found
+
+            return self._run(KeyedDropout(key), weights, buffers, rates, inputs, loss_of)
 
         return of_one
 
     def _losses_of_all(self, losses: Sequence[Measure], shared: bool) -> Callable[..., tuple[Tensor, object]]:
-        """Give the sum of all losses, by a row of whose gradient only that row's member has changed anything."""
+        """Give the sum of the losses of all members: row i of its gradient is that of loss i alone."""
 
         def outputs_of_one(
             weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs
