@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deap_hpo.results import Results
 
 _SECONDS = "seconds"  # of every evaluation
-_SAID = "directions"  # the attribute: of the objectives before, by name
+_SAID = "judged_from"  # the attribute: directions of the objectives before, by name
 
 
 def judged_by(study: Results, objective: str, direction: Direction | None) -> dict[str, Any]:

@@ -139,8 +139,7 @@ class Study(LiveResults):
     def close(self) -> None:
         """End the executor's workers, and let another process write to the study."""
         self.executor.close()
-        self.provenance.end()
-        self.record.close()
+        self.provenance.close()
 
     def stop(self) -> None:
         """Begin no further evaluation: `map` waits for those under way, which are recorded, and raises `BudgetSpent`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from traceback import clear_frames
 from typing import Any
@@ -66,11 +67,12 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
             continue
         needed = {other: choices[0] for other, choices in required.items()}
         places = [{**place, **needed} for place in ({**middle, **working}, middle, *others)]
-        for value in one.choices if isinstance(one, Categorical) else (one.low, one.high):
+        values = one.choices if isinstance(one, Categorical) else (one.low, one.high)
+        for value in values:
             task.configure(space.conditions.in_use({**places[0], name: value}))
-            parts = task.destinations.split({name: value})
-            if parts["loss"] or parts["optimizer"] or parts["schedule"]:
-                _check_value(task, space, name, value, places)
+        parts = task.destinations.split(space.conditions.in_use({**places[0], name: values[0]}))
+        if any(name in parts[part] for part in ("loss", "optimizer", "schedule")):
+            _check_values(task, space, name, [*values, one.decode(0.5)], places)
     return working
 
 
@@ -119,13 +121,13 @@ def _possible(task: Task, space: Space, setting: str) -> list[Any]:
 
 def _working(task: Task, space: Space, places: list[dict[str, Any]]) -> dict[str, Any]:
     """Give hyperparameters with which network and data fit together: the middle, or else the first that do."""
-    tried: list[dict[str, Any]] = []
+    tried: list[tuple[dict[str, Any], dict[str, Any]]] = []
     errors: list[InputError] = []
     for place in places:
         params = space.conditions.in_use(place)
-        _, architecture = task.configure(params)
-        if architecture not in tried:
-            tried.append(architecture)
+        parts = task.configure(params)[1], task.loss_arguments(params)
+        if parts not in tried:
+            tried.append(parts)
             error = _error_of(task, params)
             if error is None:
                 return params
@@ -133,25 +135,26 @@ def _working(task: Task, space: Space, places: list[dict[str, Any]]) -> dict[str
     raise errors[0]
 
 
-def _check_value(task: Task, space: Space, name: str, value: Any, places: list[dict[str, Any]]) -> None:
-    """Check that loss, optimiser or schedule take a value somewhere; where the network works nowhere, nobody can tell.
+def _check_values(task: Task, space: Space, name: str, values: Sequence[Any], places: Sequence[dict[str, Any]]) -> None:
+    """Check that loss, optimiser or schedule take values somewhere; where they take none, it may be the network.
 
     Raises:
-        InputError: They do not, although they take the value in the middle.
+        InputError: They take one nowhere, although another one works.
     """
-
-    def error_at(place: dict[str, Any], one: Any) -> InputError | None:
-        return _error_of(task, space.conditions.in_use({**place, name: one}))
-
-    failed: list[tuple[dict[str, Any], InputError]] = []
-    for place in places:
-        error = error_at(place, value)
-        if error is None:
-            return
-        failed.append((place, error))
-    for place, error in failed:
-        if error_at(place, space[name].decode(0.5)) is None:  # so it is the value, not the place
-            raise error
+    errors: dict[int, list[InputError]] = {}  # of values that work nowhere, by place
+    works: set[int] = set()  # places where one of the values does
+    for i, value in enumerate(values):
+        errors[i] = []
+        for at, place in enumerate(places):
+            error = _error_of(task, space.conditions.in_use({**place, name: value}))
+            if error is None:
+                works.add(at)
+                del errors[i]
+                break
+            errors[i].append(error)
+    for found in errors.values():
+        for at in sorted(works):  # so it is the value there, not the place
+            raise found[at]
 
 
 def _error_of(task: Task, params: dict[str, Any]) -> InputError | None:

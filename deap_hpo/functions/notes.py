@@ -8,15 +8,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-_MOST = 100_000  # characters, and elements of an array: a record is no place for data
+_MOST = 1_000_000  # characters: a record is no place for data
+_MOST_ITEMS = 200_000
 _DEEPEST = 50
+
+
+class _TooLarge(Exception):
+    """There are more items than are recorded."""
 
 
 def note_of(value: Any) -> str | None:
     """Give a text as it is, and several values as JSON: lists, dicts, sets, arrays, tables of pandas.
 
     Numbers that are not finite are null in it, keys are texts, and what JSON has no type for is written as `str` gives
-    it. Of several values with more than 100,000 characters, or elements of an array, only the size is told.
+    it. Of several values with more than 1,000,000 characters, or 200,000 items, only the size is told.
 
     Args:
         value: What was returned under a name.
@@ -31,40 +36,63 @@ def note_of(value: Any) -> str | None:
     """
     if isinstance(value, str):
         return value
-    elements = math.prod(value.shape) if getattr(value, "ndim", None) and hasattr(value, "shape") else None
-    if elements == 1 or (elements is None and not isinstance(value, (list, tuple, set, frozenset, Mapping))):
+    is_array = bool(getattr(value, "ndim", None)) and hasattr(value, "shape")
+    if is_array and math.prod(value.shape) == 1:
         return None
-    if elements is None or elements <= _MOST:
-        try:
-            text = json.dumps(_plain(value))
-        except TypeError:
-            return None
+    if not is_array and not isinstance(value, (list, tuple, set, frozenset, Mapping)):
+        return None
+    try:
+        text = json.dumps(_Conversion().of(value))
         if len(text) <= _MOST:
             return text
-    size = f"of shape {list(value.shape)}" if elements else f"of {len(value)} items"
+    except _TooLarge:
+        pass
+    except TypeError:
+        return None
+    size = f"of shape {list(value.shape)}" if is_array else f"of {len(value)} items"
     return f"{type(value).__name__} {size}, too large to be recorded; give the path of a file"
 
 
-def _plain(value: Any, within: tuple[int, ...] = ()) -> Any:
-    """What JSON has types for."""
-    if len(within) > _DEEPEST or id(value) in within:
-        return "..."
-    within = (*within, id(value))
-    with suppress(TypeError, RuntimeError, NotImplementedError):  # of sparse tensors, say
-        if getattr(value, "ndim", None) == 2 and hasattr(value, "to_dict"):
-            value = value.to_dict("list")
-        elif hasattr(value, "tolist"):  # arrays, tensors and their numbers
-            value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(_plain(key, within)): _plain(one, within) for key, one in value.items()}
-    if isinstance(value, (set, frozenset)):
-        return sorted((_plain(one, within) for one in value), key=str)
-    if isinstance(value, (list, tuple)):
-        return [_plain(one, within) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if not any({"__repr__", "__str__"} & vars(kind).keys() for kind in type(value).__mro__[:-1]):
-        raise TypeError("it would be written by its address, which is another one in each process")
-    return str(value)
+class _Conversion:
+    """What JSON has types for, as long as it is not too much."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_ITEMS
+
+    def of(self, value: Any, within: tuple[int, ...] = ()) -> Any:
+        """Convert a value; whatever holds itself ends there.
+
+        Raises:
+            _TooLarge: There are too many items.
+            TypeError: No text stands for it.
+        """
+        if len(within) > _DEEPEST or id(value) in within:
+            return "..."
+        within = (*within, id(value))
+        self._left -= math.prod(value.shape) if hasattr(value, "shape") else 1
+        if self._left < 0:
+            raise _TooLarge
+        with suppress(TypeError, RuntimeError, NotImplementedError):  # of sparse tensors, say
+            if getattr(value, "ndim", None) == 2 and hasattr(value, "to_dict"):
+                value = value.to_dict("list")
+            elif hasattr(value, "tolist"):  # arrays, tensors and their numbers
+                value = value.tolist()
+        if isinstance(value, Mapping):
+            return {str(self.of(key, within)): self.of(one, within) for key, one in value.items()}
+        if isinstance(value, (set, frozenset)):
+            return sorted((self.of(one, within) for one in value), key=str)
+        if isinstance(value, (list, tuple)):
+            return [self.of(one, within) for one in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return value if value is None or isinstance(value, (bool, int, float, str)) else _text(value)
+
+
+def _text(value: Any) -> str:
+    try:
+        text = str(value)
+    except Exception as error:
+        raise TypeError(f"it has no text: {error}") from error
+    if " at 0x" in text:
+        raise TypeError("an address is another one in each process")
+    return text

@@ -161,7 +161,8 @@ class Objective(Evaluator):
             with seeded(request.seed):
                 result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
             if isinstance(result, Mapping):
-                counting = {*self.goals.objectives, *(one.metric for one in self.goals.constraints)}
+                counting = {one.metric for one in self.goals.constraints}
+                counting |= set(self.goals.objectives if self.metric is not None else ())
                 texts = {str(name): note_of(value) for name, value in result.items() if str(name) not in counting}
                 notes = {name: text for name, text in texts.items() if text is not None}
                 result = {name: value for name, value in result.items() if str(name) not in notes}

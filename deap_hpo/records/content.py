@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import marshal
+import re
 import sys
-from argparse import Namespace
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from datetime import date, time, timedelta
+from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -16,7 +17,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import PurePath
-from types import FunctionType, MappingProxyType, MethodType, SimpleNamespace
+from types import FunctionType, MappingProxyType, MethodType
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,11 @@ import numpy as np
 from deap_hpo.records.users_code import as_attribute, is_ours_or_built_in, is_users
 
 SIMPLE = (bool, int, float, complex, str, bytes, type(None))
-_SHOWN = (PurePath, date, time, timedelta, Decimal, Fraction, UUID, range, slice, np.dtype)  # `repr` says all
+# Of these `repr` says all.
+_SHOWN = (PurePath, date, time, timedelta, tzinfo, Decimal, Fraction, UUID, range, slice, re.Pattern, np.dtype)
+_FLAT = frozenset({float, int, bool, str, type(None)})
+# Of whose objects the public attributes are settings and data: others may keep times, addresses, files and each other.
+_LIBRARIES = frozenset({"numpy", "scipy", "sklearn", "pandas", "torch", "torchvision", "types", "argparse"})
 _LOOKED_AT = 2**25  # bytes at each end of an array that is larger
 _MOST_ITEMS = 100_000  # of a value, arrays and plain lists of numbers counting as one; then only types are told
 _DEEPEST = 40  # containers within each other
@@ -109,7 +114,7 @@ class _Looking:
         elif any(issubclass(kind, one) for one in SIMPLE):
             base: Any = next(one for one in SIMPLE if issubclass(kind, one))
             yield self.at(base.__new__(base, thing))  # without what a subclass makes of `repr`
-        elif issubclass(kind, bytearray):
+        elif issubclass(kind, (bytearray, array)):
             yield bytes(thing)
         elif _is_table(thing):
             yield from self._of_table(thing)
@@ -120,6 +125,8 @@ class _Looking:
         else:
             if callable(thing):
                 yield described(thing)
+            if "__wrapped__" in getattr(thing, "__dict__", ()) and not issubclass(kind, (FunctionType, type)):
+                yield self.at(thing.__wrapped__)  # as by `lru_cache`
             if issubclass(kind, (FunctionType, type)):
                 self._tell(thing)
             else:
@@ -132,7 +139,11 @@ class _Looking:
         """The items; by the methods of the built-in types, as those of a subclass may do anything."""
         base: Any = next(one for one in (list, tuple, deque, set, frozenset, dict, object) if issubclass(kind, one))
         if issubclass(base, (set, frozenset)):
-            yield from sorted(map(self.at, islice(base.__iter__(thing), max(self._left, 0))))
+            yield base.__len__(thing)
+            if set(map(type, base.__iter__(thing))) <= _FLAT:
+                yield from sorted(map(repr, base.__iter__(thing)))
+            elif base.__len__(thing) <= self._left:  # a part of it would be another one in each process
+                yield from sorted(map(self.at, base.__iter__(thing)))
         elif base in (dict, object):  # or the proxy of one
             items = dict.items(thing) if base is dict else thing.items()
             yield len(items)
@@ -140,7 +151,7 @@ class _Looking:
         else:
             yield base.__len__(thing)
             items = base.__iter__(thing)
-            if set(map(type, base.__iter__(thing))) <= {float, int, bool, str, type(None)}:
+            if set(map(type, base.__iter__(thing))) <= _FLAT:
                 # A hundred times as fast as one by one; from version 3 on, equal lists would differ by shared items.
                 yield marshal.dumps(list(items), 2)
             else:
@@ -152,6 +163,7 @@ class _Looking:
         yield [length if type(length) is int else None for length in array.shape]  # of nested tensors some are symbols
         if is_tensor(array):  # which numpy may have no type for
             array = array.detach().cpu().contiguous().view(-1).view(sys.modules["torch"].uint8).numpy()
+        yield self.at(array.mask) if issubclass(type(array), np.ma.MaskedArray) else None
         array = np.asarray(array)
         if array.dtype.hasobject:
             yield self.at(array.tolist())
@@ -161,22 +173,22 @@ class _Looking:
 
     def _of_table(self, table: Any) -> Iterator[Any]:
         pandas = sys.modules["pandas"]
-        columns = getattr(table, "columns", [getattr(table, "name", None)])
-        types = list(table.dtypes) if hasattr(table, "columns") else [table.dtype]
-        yield list(map(str, columns)), list(map(str, types))
-        if not any(one.hasobject for one in types if isinstance(one, np.dtype)):
-            yield pandas.util.hash_pandas_object(table).to_numpy().tobytes()
-            return
-        yield self.at(table.index if hasattr(table, "index") else None)
-        whole = table.to_numpy().T  # by columns: of one type, they are faster to look at
-        yield from (self.at(column.tolist()) for column in (whole if whole.ndim == 2 else [whole]))
+        names = getattr(table, "columns", None)
+        yield [str(one) for one in ([table.name] if names is None else names)]
+        columns = [table] if names is None else [table.iloc[:, i] for i in range(len(names))]
+        for one in [*columns, *([table.index] if hasattr(table, "index") else [])]:
+            yield str(one.dtype)
+            if isinstance(one.dtype, np.dtype) and one.dtype.hasobject:
+                yield self.at(one.tolist())
+            else:
+                yield pandas.util.hash_pandas_object(one, index=False).to_numpy().tobytes()
 
 
 def parts_of(thing: Any) -> dict[str, Any]:
     """Give what an object is made of, by name: as ``.attribute``, or the arguments of a `partial`.
 
-    Of an object of a library it is what has a public name, and of one of this package what it computes with, which is
-    not the device.
+    Of an object of some libraries it is what has a public name, of others nothing, and of one of this package what it
+    computes with, which is not the device.
 
     Raises:
         Exception: Whatever the object raises when it is asked.
@@ -188,16 +200,23 @@ def parts_of(thing: Any) -> dict[str, Any]:
         return {"()": thing.__func__, ".": thing.__self__}
     if is_ours_or_built_in(kind.__module__):
         return _parts_of_ours(thing)
+    users = is_users(kind.__module__)
+    if not users and not _is_looked_into(kind):
+        return {}
     attributes = dict(getattr(thing, "__dict__", {}))
     attributes |= {name: getattr(thing, name) for name in _slots(kind) if hasattr(thing, name)}
-    users = is_users(kind.__module__) or issubclass(kind, (SimpleNamespace, Namespace))
     of_torch = ("_modules", "_parameters", "_buffers")
     return {
         as_attribute(name): value
         for name, value in attributes.items()
-        if not name.startswith("__") or name == "__wrapped__"
-        if users or not name.startswith("_") or (name in of_torch and value) or name == "__wrapped__"
+        if not name.startswith("_") or (users and not name.startswith("__")) or (name in of_torch and value)
     }
+
+
+def _is_looked_into(kind: type) -> bool:
+    """Whether the objects of a library are what their public attributes are."""
+    module = kind.__module__
+    return module.partition(".")[0] in _LIBRARIES and not module.startswith("torch.utils.tensorboard")
 
 
 def _parts_of_ours(thing: Any) -> dict[str, Any]:

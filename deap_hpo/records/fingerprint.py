@@ -5,19 +5,32 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property, partial, partialmethod, singledispatchmethod
 from hashlib import blake2b
 from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from deap_hpo.records.content import content_digest, described, parts_of
-from deap_hpo.records.users_code import as_attribute, as_item, inner_code, is_users, names_in, read_globals, read_parts
+from deap_hpo.records.users_code import (
+    as_attribute,
+    as_item,
+    closed_over,
+    inner_code,
+    is_ours_or_built_in,
+    is_users,
+    names_in,
+    read_globals,
+    read_of_self,
+    read_parts,
+)
 
 _SCHEME = "c"  # changes with what is looked at: digests of another scheme are not compared
 _MOST_FACTS = 600  # by names of their own: all are in one row of a database
+_LONGEST_NAME = 100  # characters
 _MOST_PARTS = 50  # of a container or an object whose parts are facts of their own
+_ROOT = -1  # the depth of what evaluates itself
 _DEEPEST = 2  # parts of parts that are facts of their own
 _BY_NAME = (
     dict,
@@ -81,12 +94,23 @@ class _Walk:
     """From what evaluates to all that it uses, each thing once, by a queue: code refers to code many functions deep."""
 
     def __init__(self, made_of: Any) -> None:
-        self.facts: dict[str, str] = {}
+        self._found: dict[str, list[str]] = {}
         self._seen: dict[int, Any] = {}  # the things too, so that no other gets the id of one
         start = made_of if type(made_of) is dict else {"": made_of}
-        self._waiting = deque((_Name(name), thing, 0) for name, thing in start.items())
+        # A function has its own name; of an object, only what its methods read counts.
+        self._waiting = deque(
+            (_Name("" if name == "function" else name), thing, _ROOT) for name, thing in start.items()
+        )
         while self._waiting:
             self._look(*self._waiting.popleft())
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The digests by name; where several things share one, that of all, in whichever order they were found."""
+        return {
+            name: digests[0] if len(digests) == 1 else f"{digests[0].partition('-')[0]}-{_digest(*sorted(digests))}"
+            for name, digests in self._found.items()
+        }
 
     def _look(self, name: _Name, thing: Any, depth: int) -> None:
         try:
@@ -100,7 +124,7 @@ class _Walk:
         kind = type(thing)
         wraps = "__wrapped__" in getattr(thing, "__dict__", ())
         if not wraps and not issubclass(kind, (FunctionType, MethodType, partial, type)):
-            yield from self._of_value(name if name.path else _Name(described(thing)), thing, depth)
+            yield from self._of_value(name if name.path else _Name(_short(described(thing))), thing, depth)
             return
         if name.path:
             self._note(str(name), described(thing))
@@ -112,14 +136,16 @@ class _Walk:
         elif issubclass(kind, type):
             yield from self._of_class(thing)
         elif issubclass(kind, MethodType):
-            yield _Name(), thing.__func__, depth
+            yield _Name(), thing.__func__, 0
             yield name, thing.__self__, depth
         elif issubclass(kind, partial):
             yield _Name(), thing.func, depth
             of = f"of {_short(described(thing.func))}"
-            yield from ((_Name(part, of), one, depth) for part, one in parts_of(thing).items() if part != "()")
-        else:  # as by `lru_cache`
+            yield from ((_Name(part, of), one, max(depth, 0)) for part, one in parts_of(thing).items() if part != "()")
+        else:  # as by `lru_cache`, or a decorator of the user's
             yield _Name(), thing.__wrapped__, depth
+            if is_users(kind.__module__):
+                yield from self._of_value(name if name.path else _Name(_short(described(thing))), thing, depth)
 
     def _of_value(self, name: _Name, value: Any, depth: int) -> Iterator[tuple[_Name, Any, int]]:
         """A value whose parts have names is as many facts, so that one of them may change while the others do not."""
@@ -127,6 +153,11 @@ class _Walk:
         if is_users(kind.__module__):
             yield _Name(), kind, 0
         parts = _named_parts(value)
+        read = _read_by_methods(kind, parts) if depth == _ROOT else None
+        if read is not None:
+            for chain in sorted(read):
+                yield from ((_Name(part), one, 0) for part, one in _at_the_end(name.path, value, chain).items())
+            return
         if not parts or len(parts) > _MOST_PARTS or depth >= _DEEPEST:
             found: list[Any] = []
             self._note(str(name), content_digest(value, found.append))
@@ -140,7 +171,7 @@ class _Walk:
         if not is_users(function.__module__):
             return
         code, of = function.__code__, _short(described(function))
-        self._note(f"{of}()", *_facts_of_code(code, function.__doc__), code=True)
+        self._note(f"{of}()", *_facts_of_code(code, function.__doc__))
         for name, value in _used_by(function):
             known = issubclass(type(value), (FunctionType, type)) and _short(described(value)) == name
             yield _Name() if known else _Name(name, f"in {of}"), value, 0
@@ -156,54 +187,76 @@ class _Walk:
         self._note(of, *map(described, kind.__bases__))
         for base in kind.__bases__:
             yield _Name(), base, 0
+        yield _Name(), type(kind), 0
         members = {name: one.value for name, one in kind.__members__.items()} if issubclass(kind, Enum) else {}
-        for name, value in sorted({**vars(kind), **members}.items()):
-            value = _underlying(value)
-            if issubclass(type(value), FunctionType):
-                yield _Name(), value, 0
-            elif not name.startswith("_") and not hasattr(type(value), "__get__"):
-                yield _Name(of + as_attribute(name)), value, 0
+        for name, member in sorted({**vars(kind), **members}.items()):
+            for value in _underlying(member):
+                if issubclass(type(value), FunctionType) or "__wrapped__" in getattr(value, "__dict__", ()):
+                    yield _Name(), value, 0
+                elif not name.startswith("__") and not _is_built_in_descriptor(value):
+                    yield _Name(of + as_attribute(name)), value, 0
 
-    def _note(self, name: str, *facts: Any, code: bool = False) -> None:
-        """Note facts under a name; where two things share it, those of both."""
-        if name not in self.facts and len(self.facts) >= _MOST_FACTS:
-            name = "further functions()" if code else "further values"
-        digest = blake2b(self.facts.get(name, "").encode(), digest_size=6)
-        digest.update(repr(facts).encode(errors="surrogatepass"))
-        python = f"{sys.version_info.major}.{sys.version_info.minor}" if code else ""
-        self.facts[name] = f"{python}{_SCHEME}-{digest.hexdigest()}"
+    def _note(self, name: str, *facts: Any) -> None:
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[:_LONGEST_NAME]}... ({_digest(name)})"
+        if name not in self._found and len(self._found) >= _MOST_FACTS:
+            name = "further functions()" if is_code(name) else "further values"
+        python = f"{sys.version_info.major}.{sys.version_info.minor}" if is_code(name) else ""
+        self._found.setdefault(name, []).append(f"{python}{_SCHEME}-{_digest(*facts)}")
+
+
+def _digest(*facts: Any) -> str:
+    return blake2b(repr(facts).encode(errors="surrogatepass"), digest_size=6).hexdigest()
 
 
 def _used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """The values that a function goes by, by the names of what it reads of them."""
-    code, names = function.__code__, names_in(function.__code__)
-    closed = zip(code.co_freevars, function.__closure__ or (), strict=True)
-    used = {name: cell.cell_contents for name, cell in closed if _has_value(cell)}
+    code = function.__code__
+    used = dict(closed_over(function))
     used |= {name: function.__globals__[name] for name in read_globals(code) if name in function.__globals__}
+    read = read_parts(code)
     for name, value in used.items():
+        found: dict[str, Any] = {}
         try:
-            yield from _read_of(name, value, read_parts(code, name), names)
+            for chain in sorted(read.get(name, {()})):
+                found |= _at_the_end(name, value, chain)
         except Exception:  # as above; the other names are still looked at
-            yield name, value
+            found = {name: value}
+        yield from found.items()
 
 
-def _read_of(name: str, value: Any, read: frozenset[str] | None, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """What is read of a value, where that is known, or else all of it."""
+def _read_by_methods(kind: type, parts: Mapping[str, Any]) -> frozenset[tuple[str, ...]] | None:
+    """What the methods of a class of the user's read of an object's parts; None where they may read any."""
+    if not is_users(kind.__module__):
+        return None
+    found = set[tuple[str, ...]]()
+    for member in [one for base in kind.__mro__ if is_users(base.__module__) for one in vars(base).values()]:
+        for function in _underlying(member):
+            if isinstance(function, FunctionType) and function.__name__ not in ("__init__", "__post_init__"):
+                found |= read_of_self(function.__code__)
+    of_parts = {chain for chain in found if chain and chain[0] in parts}
+    of_the_class = {chain for chain in found - of_parts if chain and hasattr(kind, chain[0][1:])}
+    return frozenset(of_parts) if of_parts and of_parts | of_the_class == found else None
+
+
+def _at_the_end(name: str, value: Any, chain: Sequence[str]) -> dict[str, Any]:
+    """What a chain of keys and attributes leads to, as far as these are the value's own; of a library, nothing."""
+    for part in chain:
+        parts = _readable_parts(value)
+        if part not in parts:
+            break
+        name, value = name + part, parts[part]
+    return {} if issubclass(type(value), ModuleType) else {name: value}
+
+
+def _readable_parts(value: Any) -> Mapping[str, Any]:
+    """What can be read of a value by keys and attributes of its own; of a class what is no function."""
     kind = type(value)
     if issubclass(kind, ModuleType):
-        if is_users(value.__name__):
-            parts = {as_attribute(one): vars(value)[one] for one in names if one in vars(value)}
-            yield from ((name + part, one) for part, one in parts.items() if read is None or part in read)
-        return
-    parts = {}
+        return {as_attribute(name): one for name, one in vars(value).items()} if is_users(value.__name__) else {}
     if issubclass(kind, type):
-        parts = {as_attribute(one): member for one, member in vars(value).items() if not hasattr(member, "__get__")}
-    elif read:
-        parts = _named_parts(value)
-    if read and read <= parts.keys():
-        yield from ((name + part, parts[part]) for part in sorted(read))
-    else:
-        yield name, value
+        return {as_attribute(name): one for name, one in vars(value).items() if not hasattr(type(one), "__get__")}
+    return _named_parts(value)
 
 
 def _named_parts(value: Any) -> dict[str, Any]:
@@ -216,13 +269,20 @@ def _named_parts(value: Any) -> dict[str, Any]:
     return {}
 
 
-def _underlying(member: Any) -> Any:
-    """The function of a static or class method or of a property; else the member of a class itself."""
+def _underlying(member: Any) -> tuple[Any, ...]:
+    """The functions of a static or class method, a property, ...; else the member of a class itself."""
     if isinstance(member, (staticmethod, classmethod)):
-        return member.__func__
+        return (member.__func__,)
     if isinstance(member, property):
-        return member.fget
-    return member.func if isinstance(member, cached_property) else member
+        return (member.fget, member.fset)
+    if isinstance(member, partialmethod):
+        return member.func, member.args, member.keywords
+    return (member.func,) if isinstance(member, (cached_property, singledispatchmethod)) else (member,)
+
+
+def _is_built_in_descriptor(value: Any) -> bool:
+    """Whether it is one of those by which Python gives attributes, as for slots."""
+    return is_ours_or_built_in(type(value).__module__) and hasattr(type(value), "__get__")
 
 
 def _short(name: str) -> str:
@@ -233,16 +293,9 @@ def _short(name: str) -> str:
 def _facts_of_code(code: CodeType, doc: str | None = None) -> Iterator[Any]:
     yield code.co_code
     yield names_in(code)
+    yield code.co_freevars
     for constant in code.co_consts:
         if not isinstance(constant, CodeType) and constant != doc:
             yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
     for inner in inner_code(code):
         yield from _facts_of_code(inner)
-
-
-def _has_value(cell: Any) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:  # of a variable that has no value yet
-        return False
-    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from types import FunctionType
 from typing import Any, ClassVar
 
 import deap_hpo
@@ -12,6 +13,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.content import described
 from deap_hpo.records.fingerprint import comparable, fingerprint, is_code
 from deap_hpo.records.record import Record
+from deap_hpo.records.users_code import closed_over
 
 _FACTS = "fingerprint"  # the attribute
 _SHOWN = 5  # names of what has changed
@@ -40,6 +42,7 @@ class Provenance:
         self._facts = _Facts(record.attributes.get(_FACTS) or {})
         self._brought: Any = None
         self._looked_at: Any = None  # that, or the parts that it is made of
+        self._is_measured = False
         self.note("version", deap_hpo.__version__)
 
     def note(self, key: str, value: Any) -> None:
@@ -83,7 +86,9 @@ class Provenance:
         parts = dict(evaluate.parts)
         if evaluate.settings is not None:
             self.record.check("evaluator", evaluate.settings)
-        if evaluate.brought is self._brought:
+        if _is_same(evaluate.brought, self._brought):
+            if not self._is_measured:  # after the first batch; whoever is killed has no end
+                self._measure()
             return
         self._brought, self._looked_at = evaluate.brought, parts or evaluate.brought
         if parts or "parts" in self.record.attributes:
@@ -99,15 +104,36 @@ class Provenance:
         if self._facts.as_json() != before:
             self.note(_FACTS, self._facts.as_json())
 
-    def end(self) -> None:
+    def close(self) -> None:
+        """Note what has changed while the run went on, and close the record."""
+        try:
+            self._measure()
+        finally:
+            self.record.close()
+
+    def _measure(self) -> None:
         """Note which values have changed while they were used, such as caches and counts: they are not compared."""
         if not self._is_written or self._looked_at is None:
             return
+        self._is_measured = True
         before = self._facts.as_json()
         self._facts.exempt_what_changed(fingerprint(self._looked_at))
         if self._facts.as_json() != before:
             with suppress(InputError):  # of a disk that is full, say, which was told
                 self.record.note(_FACTS, self._facts.as_json())
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether things are one, or two functions that a loop has made of the same code and values, as by a lambda."""
+    if type(one) is not FunctionType or type(other) is not FunctionType:
+        return one is other
+    return one.__code__ is other.__code__ and _ids(one) == _ids(other)
+
+
+def _ids(function: FunctionType) -> list[int]:
+    """Which values a function has of its own."""
+    given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), function.__globals__]
+    return [id(one) for one in (*given, *(value for _, value in closed_over(function)))]
 
 
 def _names(parts: Mapping[str, Any]) -> dict[str, Any]:

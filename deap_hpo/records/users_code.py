@@ -5,17 +5,24 @@ from __future__ import annotations
 import dis
 import sys
 import sysconfig
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 _INSTALLED_IN = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
 # Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
 _LIBRARY_FOLDERS = frozenset({"site-packages", "dist-packages"})
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-_OUTER = _GLOBAL | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}  # of names from outside
+# The instructions that load what has a name outside.
+_OUTER = _GLOBAL | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF", "LOAD_FROM_DICT_OR_GLOBALS"}
 _ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+# That change nothing in what is read of what.
+_SKIPPED = frozenset({"CACHE", "NOP", "EXTENDED_ARG", "PUSH_NULL", "COPY", "DUP_TOP"})
+_LONGEST_CHAIN = 20  # instructions
 
 
 def as_attribute(name: str) -> str:
@@ -43,7 +50,8 @@ def is_users(module_name: Any) -> bool:
     name = str(module_name)  # an own class may have None or a number there
     if is_ours_or_built_in(name):
         return False
-    file = getattr(sys.modules.get(name), "__file__", None)
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)  # of a package
     if file is None:
         return name == "__main__" or name not in sys.modules
     return not _is_of_a_library(file)
@@ -53,6 +61,13 @@ def is_users(module_name: Any) -> bool:
 def _is_of_a_library(file: str) -> bool:
     path = Path(file).resolve()
     return not _LIBRARY_FOLDERS.isdisjoint(path.parts) or any(path.is_relative_to(library) for library in _INSTALLED_IN)
+
+
+def closed_over(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Give the names and values in a function's closure; a variable that has no value yet is left out."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):
+            yield name, cell.cell_contents
 
 
 def inner_code(code: CodeType) -> list[CodeType]:
@@ -65,56 +80,92 @@ def names_in(code: CodeType) -> list[str]:
     return list(dict.fromkeys([*code.co_names, *(name for inner in inner_code(code) for name in names_in(inner))]))
 
 
-def read_globals(code: CodeType) -> list[str]:
+@cache
+def read_globals(code: CodeType) -> tuple[str, ...]:
     """Give the global names that code reads, that of functions inside included, in order; attributes are none.
 
     Example:
         >>> read_globals((lambda x: max(x, 1).real).__code__)
-        ['max']
+        ('max',)
     """
     own = [one.argval for one in dis.get_instructions(code) if one.opname in _GLOBAL]
-    return list(dict.fromkeys([*own, *(name for inner in inner_code(code) for name in read_globals(inner))]))
+    return tuple(dict.fromkeys([*own, *(name for inner in inner_code(code) for name in read_globals(inner))]))
 
 
 @cache
-def read_parts(code: CodeType, name: str) -> frozenset[str] | None:
-    """Give the keys and the attributes that code reads of something from outside; None where it may read any.
+def read_parts(code: CodeType) -> Mapping[str, frozenset[tuple[str, ...]]]:
+    """Give what code reads of things from outside, by the names that it knows them by.
 
     Args:
-        code: The code of a function.
-        name: By which it knows the thing.
+        code: The code of a function; functions inside it are included.
 
     Returns:
-        Keys as ``['key']``, attributes as ``.attribute``.
+        By name, chains of keys, ``['key']``, and attributes, ``.attribute``; an empty one where the thing itself is
+        used, as when it is handed on.
 
     Example:
-        >>> sorted(read_parts((lambda x: x * config["rate"] + config.shift).__code__, "config"))
-        ['.shift', "['rate']"]
-        >>> read_parts((lambda x: dict(config)).__code__, "config") is None
-        True
+        >>> found = read_parts((lambda x: x * config["rate"] + config.sub.shift + sum(x)).__code__)
+        >>> sorted(found["config"]), list(found["sum"])
+        ([('.sub', '.shift'), ("['rate']",)], [()])
     """
-    skipped = ("CACHE", "NOP", "EXTENDED_ARG")
-    instructions = [*(one for one in dis.get_instructions(code) if one.opname not in skipped), None, None]
-    found: set[str] = set()
+    found: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    instructions = _meaningful(code)
     for i, one in enumerate(instructions):
-        if one is not None and one.opname in _OUTER and one.argval == name:
-            part = _part(instructions[i + 1], instructions[i + 2])
-            if part is None:
-                return None
-            found.add(part)
+        if one.opname in _OUTER:
+            found[one.argval] |= _read_by(instructions[i + 1 : i + 1 + _LONGEST_CHAIN])
     for inner in inner_code(code):
-        parts = read_parts(inner, name)
-        if parts is None:
-            return None
-        found |= parts
-    return frozenset(found)
+        for name, chains in read_parts(inner).items():
+            found[name] |= chains
+    return {name: frozenset(chains) for name, chains in found.items()}
 
 
-def _part(use: dis.Instruction | None, after: dis.Instruction | None) -> str | None:
-    """What is read of a thing that has just been loaded, by the two instructions that follow."""
-    if use is not None and use.opname in _ATTRIBUTE:
-        return as_attribute(use.argval)
-    subscript = after is not None and (after.opname == "BINARY_SUBSCR" or after.argrepr == "[]")
-    if use is None or use.opname != "LOAD_CONST" or not isinstance(use.argval, str) or not subscript:
-        return None
-    return as_item(use.argval)
+@cache
+def read_of_self(code: CodeType) -> frozenset[tuple[str, ...]]:
+    """Give what a method reads of its object, as `read_parts` gives it of other things.
+
+    Example:
+        >>> def call(self, x):
+        ...     self.calls = 1
+        ...     return x * self.settings.rate
+        >>> read_of_self(call.__code__)
+        frozenset({('.settings', '.rate')})
+    """
+    if not code.co_argcount:
+        return frozenset()
+    name, found = code.co_varnames[0], set[tuple[str, ...]]()
+    instructions = _meaningful(code)
+    for i, one in enumerate(instructions):
+        names = one.argval if isinstance(one.argval, tuple) else (one.argval,)  # some instructions load or store two
+        if "LOAD_FAST" in one.opname and name in names:
+            is_last = names[-1] == name
+            found |= _read_by(instructions[i + 1 : i + 1 + _LONGEST_CHAIN]) if is_last else {()}
+    inner = (read_parts(one).get(name, frozenset()) for one in inner_code(code))
+    return frozenset(found.union(*inner, read_parts(code).get(name, frozenset())))
+
+
+def _meaningful(code: CodeType) -> list[dis.Instruction]:
+    return [one for one in dis.get_instructions(code) if one.opname not in _SKIPPED]
+
+
+def _read_by(following: Sequence[dis.Instruction]) -> set[tuple[str, ...]]:
+    """What the instructions read that follow on the loading of a thing: nothing where they set an attribute of it."""
+    is_set = bool(following) and following[0].opname in ("STORE_ATTR", "DELETE_ATTR")
+    return set() if is_set else {_chain(following, 0)}
+
+
+def _chain(instructions: Sequence[dis.Instruction], position: int) -> tuple[str, ...]:
+    """What is read of a thing that has just been loaded, step by step, by the instructions that follow."""
+    chain: list[str] = []
+    while position < len(instructions):
+        use = instructions[position]
+        after = instructions[position + 1] if position + 1 < len(instructions) else None
+        subscript = after is not None and (after.opname == "BINARY_SUBSCR" or after.argrepr == "[]")
+        if use.opname in _ATTRIBUTE:
+            chain.append(as_attribute(use.argval))
+            position += 1
+        elif use.opname == "LOAD_CONST" and isinstance(use.argval, str) and subscript:
+            chain.append(as_item(use.argval))
+            position += 2
+        else:
+            break
+    return tuple(chain)

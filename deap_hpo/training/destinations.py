@@ -55,13 +55,16 @@ class Destinations:
         own = schedule if callable(schedule) else FUNCTIONS.get(schedule)
         self._schedule = frozenset[str]() if own is None else arguments_of(own)
         others = frozenset[str]().union(*map(arguments_of, FUNCTIONS.values()))
-        self._schedule |= others - self._recipe - self._optimizer - self._model.keys() - self._loss
+        self._searched = others - self._recipe - self._optimizer - self._model.keys() - self._loss
+        if not self._any:  # else they are the factory's, unless schedules are searched
+            self._schedule |= self._searched
 
     def split(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Give hyperparameters by where they go: "recipe", "schedule", "optimizer", "model" or "loss"."""
         parts: dict[str, dict[str, Any]] = {"recipe": {}, "schedule": {}, "optimizer": {}, "model": {}, "loss": {}}
         for name, value in params.items():
-            parts[self._of(name)][name] = value
+            searched = name in self._searched and "schedule" in params
+            parts["schedule" if searched else self._of(name)][name] = value
         return parts
 
     def _of(self, name: str) -> str:

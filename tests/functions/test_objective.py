@@ -218,6 +218,11 @@ def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: A
     assert len(str(told.value)) < 400, "without its tensors"
 
 
+class Silent:
+    def __str__(self) -> str:
+        raise ValueError("nothing is said")
+
+
 HOLDS_ITSELF: list[Any] = []
 HOLDS_ITSELF.append(HOLDS_ITSELF)
 
@@ -241,7 +246,7 @@ HOLDS_ITSELF.append(HOLDS_ITSELF)
         (HOLDS_ITSELF, '["..."]'),
         (np.zeros((1000, 1000)), "ndarray of shape [1000, 1000], too large to be recorded; give the path of a file"),
         ("text" * 50_000, "text" * 50_000),
-        (["text"] * 20_000, "list of 20000 items, too large to be recorded; give the path of a file"),
+        (["text"] * 200_000, "list of 200000 items, too large to be recorded; give the path of a file"),
     ],
 )
 def test_what_is_several_values_is_noted_as_json(value: Any, text: str) -> None:
@@ -256,6 +261,11 @@ def test_one_number_is_a_metric_whatever_it_comes_in() -> None:
         Objective(lambda params: {"loss": [0.5, 1.0], "more": 1.0}, metric="loss")({"x": 1.0})
     with pytest.raises(ResultError, match="must return numbers; size is 'small'"):
         Objective(lambda params: {"loss": 0.5, "size": "small"}, metric="loss", constraints=["size <= 3"])({"x": 1.0})
+    for odd in ([lambda: 0], [Silent()]):
+        with pytest.raises(ResultError, match="must return numbers; more is"):
+            Objective(lambda params, odd=odd: {"loss": 0.5, "more": odd}, metric="loss")({"x": 1.0})
+    without = Objective(lambda params: {"loss": 0.5, "value": "a.pt"})({"x": 1.0})
+    assert (without.values, dict(without.notes)) == ((0.5,), {"value": "a.pt"}), "which is no name of a metric"
     with pytest.raises(ResultError, match="must return numbers; more is"):
         Objective(lambda params: {"loss": 0.5, "more": [object()]}, metric="loss")({"x": 1.0})
 

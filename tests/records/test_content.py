@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import collections
 import io
+import logging
+import re
 import threading
 import types
+from array import array as numbers
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -138,6 +141,9 @@ def ring(value: int) -> Any:
         lambda value: pd.Series(["x"] * value),
         lambda value: pd.Series([1, 2], name="ab"[value - 1]),
         lambda value: pd.Index([1, value]),
+        lambda value: np.ma.array([1, 2], mask=[0, value - 1]),
+        lambda value: re.compile("ab"[value - 1]),
+        lambda value: numbers("i", [value]),
         lambda value: Ridge(alpha=value),
         lambda value: {"a": make_pipeline(Ridge(alpha=value))},
         lambda value: KFold(1 + value),
@@ -158,6 +164,22 @@ def test_any_other_part_gives_another_digest(made: Any) -> None:
 def test_of_what_has_no_content_the_type_counts(made: Any) -> None:
     assert content_digest(made()) == content_digest(made()) != content_digest(1)
     assert content_digest([made()]) == content_digest([made()]) != content_digest([1])
+
+
+def test_what_libraries_keep_of_their_own_is_not_looked_at() -> None:
+    logger = logging.getLogger("one")
+    before = content_digest(logger)
+    logging.getLogger("another").setLevel(logging.DEBUG)
+    assert content_digest(logger) == before
+    assert content_digest([io.BytesIO(b"a")]) == content_digest([io.BytesIO(b"b")])
+
+
+def test_sets_of_more_than_is_looked_at_are_the_same_in_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "_MOST_ITEMS", 10)
+    words = {f"word{i}" for i in range(100)}
+    assert content_digest(words) == content_digest(set(sorted(words))) != content_digest(words | {"other"})
+    pairs = {(i, i) for i in range(100)}
+    assert content_digest(pairs) == content_digest({(i, i) for i in range(1, 101)}) != content_digest({(1, 1)})
 
 
 def test_containers_hundreds_deep_have_an_end() -> None:

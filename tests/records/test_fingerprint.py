@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import subprocess
 import sys
 import textwrap
+import time
 import types
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -307,3 +309,124 @@ def test_names_may_have_blanks() -> None:
     config = {"learning rate": {"first step": 1.0}}
     assert "config['learning rate']['first step'] in <lambda>" in fingerprint(lambda params: dict(config))
     assert "args[0]['a'] of max" in fingerprint(partial(max, {"a": 1}))
+
+
+class Trains:
+    """An objective with attributes of which its methods read some."""
+
+    _depth = 2
+
+    def __init__(self, rate: float, out: str) -> None:
+        self.settings, self.out, self.started = types.SimpleNamespace(rate=rate, out=out), out, time.time()
+        self.calls, self.losses = 0, [0.0]
+
+    def __call__(self, params: dict[str, float]) -> float:
+        self.calls += 1
+        self.last = params
+        self.losses.append(1.0)
+        return params["x"] * self.settings.rate * self.power()
+
+    def power(self) -> int:
+        return self._depth
+
+
+@pytest.mark.parametrize("part", [lambda one: one, lambda one: one.__call__, lambda one: {"function": one}])
+def test_of_an_object_only_what_its_methods_read_matters(part: Any) -> None:
+    one, same, other = (fingerprint(part(Trains(*given))) for given in ((1.0, "a"), (1.0, "b"), (2.0, "a")))
+    assert one == same
+    assert [name for name in one if one[name] != other[name]] == ["Trains.settings.rate"]
+    assert "Trains._depth" in one
+
+
+def test_of_an_object_that_is_handed_on_as_a_whole_all_matters() -> None:
+    class Whole(Trains):
+        def power(self) -> int:
+            return len(vars(self))
+
+    assert "Whole.out" in fingerprint(Whole(1.0, "a"))
+
+
+def test_modules_are_followed_to_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_package").mkdir()
+    (tmp_path / "a_package" / "inner.py").write_text(
+        "RATE, settings = 1.0, {'a': 1, 'b': 2}\ndef helper(x): return x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = script(
+        source="""
+import a_package.inner
+def objective(params):
+    return a_package.inner.helper(params["x"]) * a_package.inner.RATE + a_package.inner.settings["a"]
+"""
+    )
+    found = fingerprint(names["objective"])
+    assert {
+        "helper()",
+        "a_package.inner.RATE in objective",
+        "a_package.inner.settings['a'] in objective",
+    } <= found.keys()
+    assert "a_package.inner.settings['b'] in objective" not in found
+
+
+def scaled(factor: float) -> Any:
+    class Scaled:
+        def __init__(self, function: Any) -> None:
+            functools.update_wrapper(self, function)
+            self.factor = factor
+
+        def __call__(self, params: dict[str, float]) -> float:
+            return float(self.__wrapped__(params)) * self.factor  # type: ignore[attr-defined]
+
+    @Scaled
+    def decorated(params: dict[str, float]) -> float:
+        return params["x"]
+
+    return decorated
+
+
+class Methods:
+    @functools.lru_cache  # noqa: B019
+    def cached(self) -> int:
+        return 1
+
+    @property
+    def value(self) -> int:
+        return 2
+
+    @value.setter
+    def value(self, value: int) -> None:
+        raise ValueError
+
+    @functools.cached_property
+    def later(self) -> int:
+        return 3
+
+    part = functools.partialmethod(len)
+
+
+def test_decorators_of_all_kinds_are_looked_behind() -> None:
+    one, other = fingerprint(scaled(2.0)), fingerprint(scaled(3.0))
+    assert [name for name in one if one[name] != other[name]] == ["decorated.factor", "factor in Scaled.__init__"]
+    assert {"decorated()", "Scaled.__call__()"} <= one.keys()
+    names = fingerprint(Methods)
+    assert {f"Methods.{name}()" for name in ("cached", "value", "later")} <= names.keys()
+
+
+def test_another_variable_of_a_closure_is_other_code() -> None:
+    def made(swapped: bool) -> Any:
+        small, large = 1.0, 2.0
+        if swapped:
+            return lambda params: params["x"] * large
+        return lambda params: params["x"] * small
+
+    assert fingerprint(made(True))["<lambda>()"] != fingerprint(made(False))["<lambda>()"]
+
+
+def test_it_takes_no_longer_for_long_functions() -> None:
+    """Whose code is gone through once, rather than once for each name."""
+    names = "\n".join(f"g{i} = {i}" for i in range(400))
+    body = "\n".join(f"    x += g{i % 400}" for i in range(3000))
+    objective = script(source=f"{names}\ndef objective(x):\n{body}\n    return x")["objective"]
+    began = time.perf_counter()
+    assert len(fingerprint(objective)) > 400
+    assert time.perf_counter() - began < 5
