@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator
 from enum import Enum
-from functools import cached_property, partial, partialmethod, singledispatchmethod
+from functools import partial
 from hashlib import blake2b
-from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
+from types import CodeType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
 from deap_hpo.records.content import content_digest, described, parts_of
+from deap_hpo.records.used_values import is_built_in_descriptor, named_parts, underlying, used_by, used_by_methods
 from deap_hpo.records.users_code import (
     as_attribute,
-    as_item,
-    closed_over,
     inner_code,
-    is_ours_or_built_in,
     is_users,
     names_in,
-    read_globals,
-    read_of_self,
-    read_parts,
 )
 
 _SCHEME = "c"  # changes with what is looked at: digests of another scheme are not compared
@@ -32,12 +26,6 @@ _LONGEST_NAME = 100  # characters
 _MOST_PARTS = 50  # of a container or an object whose parts are facts of their own
 _ROOT = -1  # the depth of what evaluates itself
 _DEEPEST = 2  # parts of parts that are facts of their own
-_BY_NAME = (
-    dict,
-    OrderedDict,
-    defaultdict,
-    MappingProxyType,
-)  # whose items are facts of their own
 
 
 def fingerprint(made_of: Any) -> dict[str, str]:
@@ -152,11 +140,10 @@ class _Walk:
         kind = type(value)
         if is_users(kind.__module__):
             yield _Name(), kind, 0
-        parts = _named_parts(value)
-        read = _read_by_methods(kind, parts) if depth == _ROOT else None
-        if read is not None:
-            for chain in sorted(read):
-                yield from ((_Name(part), one, 0) for part, one in _at_the_end(name.path, value, chain).items())
+        parts = named_parts(value)
+        read = used_by_methods(name.path, value) if depth == _ROOT else {}
+        if read:
+            yield from ((_Name(part), one, 0) for part, one in read.items())
             return
         if not parts or len(parts) > _MOST_PARTS or depth >= _DEEPEST:
             found: list[Any] = []
@@ -172,7 +159,7 @@ class _Walk:
             return
         code, of = function.__code__, _short(described(function))
         self._note(f"{of}()", *_facts_of_code(code, function.__doc__))
-        for name, value in _used_by(function):
+        for name, value in used_by(function):
             known = issubclass(type(value), (FunctionType, type)) and _short(described(value)) == name
             yield _Name() if known else _Name(name, f"in {of}"), value, 0
         defaults = function.__defaults__ or ()
@@ -190,10 +177,10 @@ class _Walk:
         yield _Name(), type(kind), 0
         members = {name: one.value for name, one in kind.__members__.items()} if issubclass(kind, Enum) else {}
         for name, member in sorted({**vars(kind), **members}.items()):
-            for value in _underlying(member):
+            for value in underlying(member):
                 if issubclass(type(value), FunctionType) or "__wrapped__" in getattr(value, "__dict__", ()):
                     yield _Name(), value, 0
-                elif not name.startswith("__") and not _is_built_in_descriptor(value):
+                elif not name.startswith("__") and not is_built_in_descriptor(value):
                     yield _Name(of + as_attribute(name)), value, 0
 
     def _note(self, name: str, *facts: Any) -> None:
@@ -207,82 +194,6 @@ class _Walk:
 
 def _digest(*facts: Any) -> str:
     return blake2b(repr(facts).encode(errors="surrogatepass"), digest_size=6).hexdigest()
-
-
-def _used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """The values that a function goes by, by the names of what it reads of them."""
-    code = function.__code__
-    used = dict(closed_over(function))
-    used |= {name: function.__globals__[name] for name in read_globals(code) if name in function.__globals__}
-    read = read_parts(code)
-    for name, value in used.items():
-        found: dict[str, Any] = {}
-        try:
-            for chain in sorted(read.get(name, {()})):
-                found |= _at_the_end(name, value, chain)
-        except Exception:  # as above; the other names are still looked at
-            found = {name: value}
-        yield from found.items()
-
-
-def _read_by_methods(kind: type, parts: Mapping[str, Any]) -> frozenset[tuple[str, ...]] | None:
-    """What the methods of a class of the user's read of an object's parts; None where they may read any."""
-    if not is_users(kind.__module__):
-        return None
-    found = set[tuple[str, ...]]()
-    for member in [one for base in kind.__mro__ if is_users(base.__module__) for one in vars(base).values()]:
-        for function in _underlying(member):
-            if isinstance(function, FunctionType) and function.__name__ not in ("__init__", "__post_init__"):
-                found |= read_of_self(function.__code__)
-    of_parts = {chain for chain in found if chain and chain[0] in parts}
-    of_the_class = {chain for chain in found - of_parts if chain and hasattr(kind, chain[0][1:])}
-    return frozenset(of_parts) if of_parts and of_parts | of_the_class == found else None
-
-
-def _at_the_end(name: str, value: Any, chain: Sequence[str]) -> dict[str, Any]:
-    """What a chain of keys and attributes leads to, as far as these are the value's own; of a library, nothing."""
-    for part in chain:
-        parts = _readable_parts(value)
-        if part not in parts:
-            break
-        name, value = name + part, parts[part]
-    return {} if issubclass(type(value), ModuleType) else {name: value}
-
-
-def _readable_parts(value: Any) -> Mapping[str, Any]:
-    """What can be read of a value by keys and attributes of its own; of a class what is no function."""
-    kind = type(value)
-    if issubclass(kind, ModuleType):
-        return {as_attribute(name): one for name, one in vars(value).items()} if is_users(value.__name__) else {}
-    if issubclass(kind, type):
-        return {as_attribute(name): one for name, one in vars(value).items() if not hasattr(type(one), "__get__")}
-    return _named_parts(value)
-
-
-def _named_parts(value: Any) -> dict[str, Any]:
-    """The items and attributes of a value that are facts of their own, as they are written after it."""
-    kind = type(value)
-    if issubclass(kind, _BY_NAME) and all(type(key) is str for key in value):
-        return {as_item(key): one for key, one in value.items()}
-    if is_users(kind.__module__) or kind in (SimpleNamespace, Namespace):
-        return parts_of(value) if not issubclass(kind, Enum) else {}
-    return {}
-
-
-def _underlying(member: Any) -> tuple[Any, ...]:
-    """The functions of a static or class method, a property, ...; else the member of a class itself."""
-    if isinstance(member, (staticmethod, classmethod)):
-        return (member.__func__,)
-    if isinstance(member, property):
-        return (member.fget, member.fset)
-    if isinstance(member, partialmethod):
-        return member.func, member.args, member.keywords
-    return (member.func,) if isinstance(member, (cached_property, singledispatchmethod)) else (member,)
-
-
-def _is_built_in_descriptor(value: Any) -> bool:
-    """Whether it is one of those by which Python gives attributes, as for slots."""
-    return is_ours_or_built_in(type(value).__module__) and hasattr(type(value), "__get__")
 
 
 def _short(name: str) -> str:
