@@ -18,7 +18,7 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.training.data import Data, Split, split_data
 from deap_hpo.training.inputs import Inputs, Targets, described, each, tensors
-from deap_hpo.training.measures import IGNORED
+from deap_hpo.training.labels import IGNORED
 from deap_hpo.training.normalization import Normalize, recorded, statistics_for
 from deap_hpo.training.reading import as_tensor, image_pixels
 
@@ -128,10 +128,10 @@ def _read(argument: str, data: Any) -> Split:
                 raise InputError(
                     f"{argument} must hold finite {what}; some{which} are NaN or infinite. {remedy} first."
                 )
-    for one in tensors(targets):
-        below = one[(one < 0) & (one != IGNORED)] if not one.is_floating_point() else one[:0]
-        if below.numel():
-            got = f"got {int(below.min())}. For a regression, give targets of a floating-point type"
+    for one in [target for target in tensors(targets) if not target.is_floating_point()]:
+        wrong = one[(one < 0) & (one != IGNORED)]
+        if wrong.numel() or torch.eq(one, IGNORED).all():
+            got = f"got {int(wrong.min()) if wrong.numel() else 'nothing else'}; for a regression, floats are expected"
             raise InputError(f"{argument} must hold classes from 0 on as targets, or {IGNORED} for none; {got}.")
     return Split(inputs if isinstance(inputs, dict) else _counted(inputs), each(_counted, targets))
 

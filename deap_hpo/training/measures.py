@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from deap_hpo.errors import InputError, warn
 from deap_hpo.training.inputs import Targets
+from deap_hpo.training.labels import IGNORED
 
 Measure = Callable[[Any, Any], Any]
 """Of (outputs, targets), a single number: each is a tensor, or several, as the network gives and the data have them.
@@ -18,10 +19,6 @@ A loss is called batch by batch, and gives the mean over the batch as a 0-dim te
 outputs and targets of a whole split, so it need be no mean: F1, the area under a curve. It gets tensors without
 gradients on the device of the training, and gives a tensor of one element, a float or a number of numpy's.
 """
-
-
-IGNORED = -100
-"""The target, among classes, of what has no label, such as padding: torch's cross-entropy leaves it out, too."""
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -48,10 +45,7 @@ def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 AVERAGED: tuple[Measure, ...] = (accuracy, mean_squared_error, mean_absolute_error)
-"""Metrics that are measured batch by batch, as the loss is, and keep no outputs.
-
-Their mean over batches is that over all examples, but for accuracy where batches differ in how many targets are -100.
-"""
+"""Metrics whose mean over batches is that over all examples: they are measured as the loss is, and keep no outputs."""
 
 
 def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[Measure, dict[str, Measure]]:

@@ -14,6 +14,7 @@ from deap_hpo.training.averaging import WeightAverage
 from deap_hpo.training.data import Split
 from deap_hpo.training.keyed import keyed_permutation, member_keys, step_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
+from deap_hpo.training.labels import Counting, summed
 from deap_hpo.training.optimizers import BASE_RATE
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.recipe import Recipe
@@ -54,7 +55,8 @@ def train_epoch(
         average: Takes in the parameters after each step.
 
     Returns:
-        The mean loss per example, or the first non-finite loss met, where it ends.
+        The mean loss per example, or per label where some targets have none; or the first non-finite loss met, where it
+        ends.
 
     Example:
         >>> from deap_hpo.training.optimizers import make_optimizer
@@ -74,13 +76,14 @@ def train_epoch(
     key = member_keys([seed], device)[0]
     batches = torch.split(keyed_permutation(len(training), seed, epoch).to(device), recipe.batch_size)
     interval = _STEPS_BETWEEN_CHECKS.get(device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
-    total = torch.zeros((), device=device, dtype=torch.float64)
+    total, counting = torch.zeros((), device=device, dtype=torch.float64), Counting(training.targets)
     model.train()
     factors = recipe.lr_factors(epoch, len(batches), epochs, losses)
     for i, (batch, factor) in enumerate(zip(batches, factors, strict=True)):
         for group in optimizer.param_groups:
             group["lr"] = group[BASE_RATE] * factor
         examples = training[batch]
+        count = counting.of(examples.targets)  # before a loss may take them apart
         model.zero_grad()
         with KeyedDropout(step_keys(key, first_step + i)), PlainLayers():
             loss = loss_on(examples)
@@ -90,8 +93,8 @@ def train_epoch(
         optimizer.step()
         if average is not None:
             average.update(first=first_step + i == 0)
-        total += loss.detach() * len(batch)
+        total += summed(loss.detach(), count)
         raise_kept()
         if (i + 1) % interval == 0 and not math.isfinite(total.item()):
             break
-    return total.item() / sum(len(batch) for batch in batches)
+    return total.item() / float(counting.whole)

@@ -19,6 +19,7 @@ from deap_hpo.interruption import raise_kept
 from deap_hpo.seeding import derived_seed
 from deap_hpo.training.data import Split
 from deap_hpo.training.inputs import Inputs
+from deap_hpo.training.labels import Counting, summed
 from deap_hpo.training.measures import AVERAGED, one_number
 from deap_hpo.training.outputs import Outputs, mapped, together, unshared
 from deap_hpo.training.task import Task
@@ -40,7 +41,8 @@ def measure(
         forward: Maps a batch of stored inputs to the outputs of all networks, whose first dimension these are.
 
     Returns:
-        For each network: mean loss per example, and the task's metrics by name.
+        For each network: mean loss per example, or per label where some targets have none, and the task's metrics by
+        name.
 
     Raises:
         InputError: A metric gives something other than a number.
@@ -49,24 +51,24 @@ def measure(
     of_all = [name for name in tasks[0].metrics if name not in averaged]
     totals = torch.zeros(len(tasks), 1 + len(averaged), dtype=torch.float64, device=split.device)
     outputs: list[list[Outputs]] = [[] for _ in tasks]
-    size = tasks[0].evaluation_batch_size
+    size, counting = tasks[0].evaluation_batch_size, Counting(split.targets)
     for start in range(0, len(split), size):
         examples = split[start : start + size]
-        found = forward(examples.inputs)
+        found, count = forward(examples.inputs), counting.of(examples.targets)
         for i, task in enumerate(tasks):
             output = mapped(itemgetter(i), found)
             for j, function in enumerate([task.loss, *(task.metrics[name] for name in averaged)]):
-                totals[i, j] += function(unshared(output), unshared(examples.targets)) * len(examples)
+                totals[i, j] += summed(function(unshared(output), unshared(examples.targets)), count)
             if of_all:
                 outputs[i].append(mapped(torch.atleast_1d, output))
         raise_kept()
     measured = []
-    for task, (loss, *means), parts in zip(tasks, (totals / len(split)).tolist(), outputs, strict=True):
+    for task, (loss, *means), parts in zip(tasks, (totals / counting.whole).tolist(), outputs, strict=True):
         metrics = dict(zip(averaged, means, strict=True))
         if of_all and math.isfinite(loss):
-            whole = together(parts)
+            joined = together(parts)
             metrics |= {
-                name: one_number(name, task.metrics[name](unshared(whole), unshared(split.targets))) for name in of_all
+                name: one_number(name, task.metrics[name](unshared(joined), unshared(split.targets))) for name in of_all
             }
         measured.append((loss, {name: metrics.get(name, math.nan) for name in task.metrics}))
     return measured

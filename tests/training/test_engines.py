@@ -139,10 +139,11 @@ class Hosts(TorchDispatchMode):
         return result
 
 
-def assert_steps_need_no_host(task, params, seeds):
+def assert_steps_need_no_host(task, params, seeds, *, unlabelled=False):
     """On the device "meta" there are no values to be looked at."""
     members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
     made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
+    made._counting._has_unlabelled = unlabelled
     made.start_epoch(0)
     for step in range(made.steps_per_epoch):
         with Hosts() as hosts:
@@ -165,6 +166,13 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, 
     own = {"mlp": "dropout", "losses": "label_smoothing"}.get(network)
     params = [one | ({own: 0.1 * i} if own else {}) for i, one in enumerate(CLIPPED[:3])]
     assert_steps_need_no_host(task, params, seeds)
+
+
+@pytest.mark.parametrize("seeds", [[3, 3, 3], [3, 4, 5]])
+def test_nor_does_one_that_counts_labels(monkeypatch, seeds):
+    monkeypatch.setattr(forward, "autocast", lambda device, precision: nullcontext())
+    model, data = STACKABLE["mlp"]
+    assert_steps_need_no_host(small_task(model, data(), batch_size=6), CLIPPED[:3], seeds, unlabelled=True)
 
 
 def _by_groups(network, lr=0.01, momentum=0.9):

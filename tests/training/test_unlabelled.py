@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deap_hpo import Float, Space, Task, make_trainer, optimize
+from deap_hpo import Categorical, Float, Space, Task, make_trainer, optimize
 from deap_hpo.configuration.suitability import check_space
 from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.training.measures import accuracy
@@ -60,19 +60,55 @@ def test_it_is_trained_in_a_stack_as_alone_and_measured_as_torch_would() -> None
     assert study.best.evaluation.metrics["accuracy"] == pytest.approx(right)
 
 
-def test_batches_have_different_numbers_of_labels_which_a_warning_tells() -> None:
+@pytest.mark.parametrize("trainer", ["reference", "population"])
+def test_batches_count_by_their_labels_and_may_have_none(trainer: str) -> None:
+    """So that the loss is the mean over all labels, whatever the batches; a batch of padding alone teaches nothing."""
+    sparse = np.where(rng.random((len(TOKENS), 1)) < 0.4, -100, LABELS)
+    task = Task.from_data(Tagger, (TOKENS, sparse), evaluation_batch_size=3)
+    space: Any = {"lr": Float(0.1, 1.0), "batch_size": Categorical([1, 2])}
+    made = make_trainer(task, epochs=2, device="cpu", trainer=trainer)
+    study = optimize(made, space, algorithm="random", population=4, generations=1, seed=1, progress=False)
+    assert {entry.evaluation.status for entry in study.entries} == {"ok"}
+    outputs, targets = study.best_model()(task.data.validation.inputs), task.data.validation.targets
+    right = (outputs.argmax(1) == targets)[targets != -100].float().mean().item()
+    assert study.best_value == pytest.approx(F.cross_entropy(outputs, targets).item(), rel=1e-5)
+    assert study.best.evaluation.metrics["accuracy"] == pytest.approx(right)
+    assert all(0 < epoch.training_loss < 2 for entry in study.entries for epoch in entry.evaluation.curve)
+
+
+def test_members_with_batches_of_their_own_are_trained_as_alone() -> None:
+    task = Task.from_data(Tagger, (TOKENS, LABELS))
+    options: Any = {"algorithm": "random", "population": 3, "generations": 1, "seed": 1, "progress": False}
+    options |= {"space": {"lr": Float(0.1, 1.0)}, "common_random_numbers": False}
+    studies = [
+        optimize(make_trainer(task, epochs=2, device="cpu", trainer=trainer), **options)
+        for trainer in ("population", "reference")
+    ]
+    curves = [[epoch.training_loss for one in study.entries for epoch in one.evaluation.curve] for study in studies]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+
+
+def test_its_loss_is_a_mean_over_labels() -> None:
     space = Space({"lr": Float(0.1, 0.5)})
-    with pytest.warns(DeapHPOWarning, match="no mean over the examples of a batch"):
-        check_space(Task.from_data(Tagger, (TOKENS, LABELS), evaluation_batch_size=10), space)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_space(Task.from_data(Tagger, (TOKENS, LABELS)), space)
-        check_space(Task.from_data(Tagger, (TOKENS, TOKENS % 3), evaluation_batch_size=10), space)
+        for labels in (LABELS, TOKENS % 3, np.sort(LABELS, 0)):
+            check_space(Task.from_data(Tagger, (TOKENS, labels), evaluation_batch_size=10), space)
+    weighted = Task.from_data(
+        Tagger,
+        (TOKENS, LABELS),
+        evaluation_batch_size=10,
+        loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 1.0])),
+    )
+    with pytest.warns(DeapHPOWarning, match="no mean over the examples of a batch"):
+        check_space(weighted, space)
 
 
 def test_other_numbers_below_zero_are_mistakes() -> None:
     with pytest.raises(InputError, match="classes from 0 on as targets, or -100 for none; got -2"):
         Task.from_data(Tagger, (TOKENS, np.where(LABELS == -100, -2, LABELS)))
+    with pytest.raises(InputError, match=r"validation must hold classes from 0 on .*; got nothing else"):
+        Task.from_data(Tagger, (TOKENS, LABELS), validation=(TOKENS[:3], np.full((3, 6), -100)))
 
 
 def test_accuracy_of_what_has_labels_only_is_as_it_was() -> None:

@@ -13,6 +13,7 @@ from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.keyed import member_keys, step_keys
+from deap_hpo.training.labels import Counting, summed
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.optimizers import parameter_names
 from deap_hpo.training.outcome import measure, with_own_measures
@@ -87,6 +88,7 @@ class Stack:
         self.keys = member_keys(seeds[:1], self.device)[0] if self.shared else member_keys(seeds, self.device)
         self.trained = torch.full((), members[0].steps, dtype=torch.int32, device=self.device)  # steps so far
         self.step_in_epoch = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
+        self._counting = Counting(data.training.targets)
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
         self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
         self._gradients = self._new_gradients()
@@ -143,6 +145,7 @@ class Stack:
         batch = order.index_select(0, self.step_in_epoch)[0]
         examples = self.data.training[batch]
         inputs, targets = self.data.normalized(examples.inputs), examples.targets
+        counts = self._counting.of(targets, members=not self.shared)
         keys = step_keys(self.keys, self.trained)
         stacked = self.weights, self.buffers, self.dropout_rates
         gradient, (losses, assigned) = self._gradients(*stacked, keys, inputs, targets)
@@ -151,7 +154,7 @@ class Stack:
         rates_now = rates.index_select(0, self.step_in_epoch)[0]
         self.updates.update(self.weights, self._clipping(gradient), rates_now, self.trained)
         self.averages.update(self.weights, self.trained)
-        self.totals += losses.detach() * batch.shape[-1]
+        self.totals += summed(losses.detach(), counts)
         self.trained += 1
         self.step_in_epoch += 1
 
@@ -179,7 +182,7 @@ class Stack:
                 if not self.rows:
                     return dropped
         dropped += self.drop(torch.isfinite(self.totals).tolist())
-        for row, loss in zip(self.rows, (self.totals / len(self.data.training)).tolist(), strict=True):
+        for row, loss in zip(self.rows, (self.totals / self._counting.whole).tolist(), strict=True):
             row.training_loss = loss
         return dropped
 
