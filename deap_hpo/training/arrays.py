@@ -92,14 +92,14 @@ def _stratified(targets: Targets, validation_size: int, seed: int) -> Tensor:
     Raises:
         InputError: The targets are not classes, or there are too few examples of one, or for so many classes.
     """
-    if isinstance(targets, dict) or targets.is_floating_point() or targets.dim() > 1:
+    if isinstance(targets, dict) or targets.numel() > len(targets) or not bool((targets == targets.round()).all()):
         got = described(targets, lambda one: f"{list(one.shape)} of {one.dtype}")
         raise InputError(f"stratify is for classes, one whole number an example; got targets {got}.")
     from sklearn.model_selection import train_test_split  # slow to import, and rarely needed
 
     numbers = np.arange(len(targets))
     try:
-        parts = train_test_split(numbers, test_size=validation_size, stratify=targets.numpy(), random_state=seed)
+        parts = train_test_split(numbers, test_size=validation_size, stratify=targets.flatten(), random_state=seed)
     except ValueError as error:
         raise InputError(f"stratify cannot split {len(targets)} examples for {validation_size}: {error}") from None
     return torch.from_numpy(np.concatenate(parts[::-1]))

@@ -11,7 +11,7 @@ from torch import Tensor
 from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.inputs import joined
+from deap_hpo.training.inputs import joined, tensors
 from deap_hpo.training.normalization import Statistic, overall_statistics, statistics_for
 
 
@@ -61,7 +61,7 @@ def _parts(data: Data, number: int) -> list[Tensor]:
         return list(examples.tensor_split(number))
     from sklearn.model_selection import StratifiedKFold  # slow to import, and rarely needed
 
-    targets = data.training.targets
+    targets = tensors(data.training.targets)[0].flatten()
     return [torch.from_numpy(part) for _, part in StratifiedKFold(number).split(np.zeros(len(examples)), targets)]
 
 

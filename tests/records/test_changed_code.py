@@ -16,7 +16,7 @@ from torch import nn
 from deap_hpo import Float, Objective, Space, Study, Task, make_trainer, optimize
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.recorded import load_study, note
-from deap_hpo.records.provenance import _Facts
+from deap_hpo.records.provenance import Provenance, _Facts
 from deap_hpo.records.record import ReplayError
 from deap_hpo.training.data import load_digits
 from tests.records.users_script import script
@@ -188,7 +188,9 @@ def named(warned: list[str]) -> list[str]:
     return [one for text in warned for one in text.partition("made: ")[2].partition(". They")[0].split(", ")]
 
 
-def test_the_second_study_of_a_script_begins_with_what_the_first_has_counted(tmp_path: Path) -> None:
+def test_the_second_study_of_a_script_begins_with_what_the_first_has_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a `kill -9` the script starts with nothing counted, and replays the first."""
 
     def started() -> Any:
@@ -196,7 +198,11 @@ def test_the_second_study_of_a_script_begins_with_what_the_first_has_counted(tmp
         return names["objective"]
 
     first = started()
-    assert line(first, tmp_path, 1, "a") == line(first, tmp_path, 1, "b") == []
+    assert line(first, tmp_path, 1, "a") == []
+    with monkeypatch.context() as killed:  # before it could say what had changed
+        killed.setattr(Provenance, "_measure", lambda self: None)
+        assert line(first, tmp_path, 1, "b") == []
+    monkeypatch.setattr(_Facts, "changing", set())  # of the process that was killed
     again = started()
     assert line(again, tmp_path, 1, "a") == line(again, tmp_path, 2, "b") == []
 
@@ -274,3 +280,34 @@ def test_a_run_begins_whatever_its_function_goes_by(made: Any, tmp_path: Path, r
     assert line(using(made(2)), tmp_path, 1) == line(using(made(2)), tmp_path, 2) == []
     warned = named(line(using(made(3)), tmp_path, 3))
     assert len(warned) == (0 if "closed" in request.node.name else 1)
+
+
+def test_what_changes_is_known_before_a_run_may_be_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its first batch: a cache that is kept in a file is another one when the run is started again."""
+
+    def started(cache: list[float]) -> Any:
+        names = script(source=COUNTING + "def objective(params):\n    append(params)\n    return params['x']")
+        names["items"].extend(cache)
+        return names["objective"]
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Provenance, "close", lambda self: self.record.close())
+        assert line(started([]), tmp_path, 2) == []
+    monkeypatch.setattr(_Facts, "changing", set())
+    assert line(started([0.25, 0.5]), tmp_path, 3) == []
+
+
+def test_a_study_is_closed_whatever_is_found_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, say, while its values are looked at."""
+
+    def interrupted(self: Provenance) -> None:
+        raise KeyboardInterrupt
+
+    study = Study(storage=tmp_path / "a.db")
+    study.map(lambda params: 1.0, [Individual([0.5])])
+    with monkeypatch.context() as patch:
+        patch.setattr(Provenance, "_measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            study.close()
+    with Study(storage=tmp_path / "a.db", resume=True) as study:
+        assert len(study.record) == 1

@@ -67,6 +67,9 @@ def test_classes_are_as_frequent_in_each_fold_where_the_split_was_stratified() -
     data = task(stratify=True).data
     counts = [int(fold.validation.targets.sum()) for fold in all_folds(data, 5)]
     assert max(counts) - min(counts) <= 1
+    floats = (INPUTS, CLASSES[:, None] * 1.0)  # as a loss of logits takes them
+    as_floats = Task.from_data(network, floats, validation=21, stratify=True, loss=nn.MSELoss())
+    assert [int(fold.validation.targets.sum()) for fold in all_folds(as_floats.data, 5)] == counts
 
 
 def test_inputs_are_normalised_by_the_training_examples_of_the_fold() -> None:
