@@ -204,7 +204,7 @@ def _short(name: str) -> str:
 def _facts_of_code(code: CodeType, doc: str | None = None) -> Iterator[Any]:
     yield code.co_code
     yield names_in(code)
-    yield code.co_freevars
+    yield code.co_freevars, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     for constant in code.co_consts:
         if not isinstance(constant, CodeType) and constant != doc:
             yield sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)

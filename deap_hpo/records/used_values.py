@@ -42,7 +42,7 @@ def used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
         try:
             for chain in sorted(read.get(name, {()})):
                 found |= _at_the_end(name, value, chain)
-        except Exception:  # as above; the other names are still looked at
+        except Exception:  # objects may raise anything when they are looked into; the other names still are
             found = {name: value}
         yield from found.items()
 

@@ -422,6 +422,12 @@ def test_another_variable_of_a_closure_is_other_code() -> None:
     assert fingerprint(made(True))["<lambda>()"] != fingerprint(made(False))["<lambda>()"]
 
 
+def test_another_name_of_an_argument_is_other_code() -> None:
+    """By which an objective is given its seed, or its number."""
+    one, other = (script(source=f"def f(params, {name}):\n    return {name}")["f"] for name in ("seed", "number"))
+    assert fingerprint(one) != fingerprint(other)
+
+
 def test_it_takes_no_longer_for_long_functions() -> None:
     """Whose code is gone through once, rather than once for each name."""
     names = "\n".join(f"g{i} = {i}" for i in range(400))
