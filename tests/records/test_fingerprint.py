@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
 import functools
 import importlib
 import os
@@ -13,6 +15,7 @@ import types
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from torch import nn
 
 from deap_hpo import Recipe, Task, make_trainer
 from deap_hpo.records.content import described
-from deap_hpo.records.fingerprint import fingerprint
+from deap_hpo.records.fingerprint import comparable, fingerprint
 from deap_hpo.training.data import load_digits
 from deap_hpo.training.models import MLP
 from tests.records.users_script import script
@@ -436,3 +439,82 @@ def test_it_takes_no_longer_for_long_functions() -> None:
     began = time.perf_counter()
     assert len(fingerprint(objective)) > 400
     assert time.perf_counter() - began < 5
+
+
+def changed(one: Any, other: Any) -> list[str]:
+    """Names of facts that both have, and that differ."""
+    before, after = fingerprint(one), fingerprint(other)
+    return sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
+
+
+def test_a_new_key_is_a_change_of_what_has_it() -> None:
+    def using(**settings: Any) -> Any:
+        return lambda params: dict(settings)
+
+    assert changed(using(a=1), using(a=1, b=2)) == ["settings in <lambda>"]
+    assert changed(using(a=1, b=2), using(a=2, b=2)) == ["settings['a'] in <lambda>"]
+
+
+def test_large_and_deep_settings_are_one_fact_where_they_are_too_many() -> None:
+    def using(settings: Any) -> Any:
+        return lambda params: dict(settings)
+
+    many = {f"s{i}": i for i in range(51)}
+    assert changed(using(many), using({**many, "s0": 1})) == ["settings in <lambda>"]
+    few = {name: many[name] for name in list(many)[:50]}
+    assert changed(using(few), using({**few, "s0": 1})) == ["settings['s0'] in <lambda>"]
+    deep = [{"a": {"b": {"c": {"d": value}}}} for value in (1, 2)]
+    assert changed(using(deep[0]), using(deep[1])) == ["settings['a']['b'] in <lambda>"]
+
+
+def test_defaults_that_are_given_by_name_count() -> None:
+    def made(rate: float) -> Any:
+        def train(params: Any, *, rate: float = rate) -> float:
+            return float(params["x"]) * rate
+
+        return train
+
+    assert changed(made(0.1), made(0.2)) == ["rate in train"]
+
+
+def test_values_of_an_enumeration_count() -> None:
+    def made(fast: int) -> Any:
+        class Mode(Enum):
+            FAST = fast
+
+            def scale(self) -> int:
+                return 2
+
+        return lambda params: Mode.FAST.scale()
+
+    assert "Mode.FAST" in changed(made(1), made(2))
+    assert "Mode.scale()" in fingerprint(made(1))
+
+
+@pytest.mark.parametrize("kind", [collections.OrderedDict, types.SimpleNamespace, argparse.Namespace])
+def test_settings_of_all_kinds_are_told_part_by_part(kind: Any) -> None:
+    def using(value: Any) -> Any:
+        return lambda params: str(value)
+
+    written = "['a']" if kind is collections.OrderedDict else ".a"
+    assert changed(using(kind(a=1, b=2)), using(kind(a=2, b=2))) == [f"value{written} in <lambda>"]
+
+
+def test_of_things_that_share_a_name_all_count_in_whichever_order() -> None:
+    def made(number: int) -> Any:
+        return lambda params: number
+
+    assert fingerprint({"a": made(1), "b": made(2)}) == {
+        **fingerprint({"a": made(2), "b": made(1)}),
+    }
+    assert changed({"a": made(1), "b": made(2)}, {"a": made(1), "b": made(3)}) == ["number in <lambda>"]
+
+
+def test_code_is_of_a_version_of_python_and_values_of_any() -> None:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = fingerprint(script()["train"])
+    assert {name: digest.partition("-")[0] for name, digest in found.items()} == {
+        name: f"{version}c" if name.endswith("()") else "c" for name in found
+    }
+    assert comparable("3.11c-1", "3.11c-2")
+    assert not comparable("3.11c-1", "3.12c-1")
