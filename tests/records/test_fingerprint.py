@@ -518,3 +518,19 @@ def test_code_is_of_a_version_of_python_and_values_of_any() -> None:
     }
     assert comparable("3.11c-1", "3.11c-2")
     assert not comparable("3.11c-1", "3.12c-1")
+
+
+def test_what_sets_a_property_counts() -> None:
+    def made(factor: float) -> Any:
+        class Held:
+            @property
+            def rate(self) -> float:
+                return 1.0
+
+            @rate.setter
+            def rate(self, value: float) -> None:
+                self.__dict__["rate"] = value * factor
+
+        return Held
+
+    assert changed(made(1.0), made(2.0)) == ["factor in Held.rate"]
