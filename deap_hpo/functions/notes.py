@@ -72,7 +72,7 @@ class _Conversion:
         self._left -= math.prod(value.shape) if hasattr(value, "shape") else 1
         if self._left < 0:
             raise _TooLarge
-        with suppress(TypeError, RuntimeError, NotImplementedError):  # of sparse tensors, say
+        with suppress(TypeError, RuntimeError, NotImplementedError):  # sparse tensors have no lists; they have a text
             if getattr(value, "ndim", None) == 2 and hasattr(value, "to_dict"):
                 value = value.to_dict("list")
             elif hasattr(value, "tolist"):  # arrays, tensors and their numbers

@@ -105,7 +105,7 @@ class _Looking:
     def _facts(self, kind: type, thing: Any) -> Iterator[Any]:
         if kind in SIMPLE:
             yield hex(thing) if kind is int else thing  # of a number of thousands of digits there is no `repr`
-        elif issubclass(kind, (np.generic, np.ndarray)) or is_tensor(thing):
+        elif issubclass(kind, (np.generic, np.ndarray)) or _is_tensor(thing):
             yield from self._of_array(thing)
         elif issubclass(kind, Enum):
             yield thing.name
@@ -161,7 +161,7 @@ class _Looking:
         """The type, the shape and the numbers, of very many the first and the last; as far as they are at hand."""
         yield str(array.dtype)
         yield [length if type(length) is int else None for length in array.shape]  # of nested tensors some are symbols
-        if is_tensor(array):  # which numpy may have no type for
+        if _is_tensor(array):  # which numpy may have no type for
             array = array.detach().cpu().contiguous().view(-1).view(sys.modules["torch"].uint8).numpy()
         yield self.at(array.mask) if issubclass(type(array), np.ma.MaskedArray) else None
         array = np.asarray(array)
@@ -192,6 +192,10 @@ def parts_of(thing: Any) -> dict[str, Any]:
 
     Raises:
         Exception: Whatever the object raises when it is asked.
+
+    Example:
+        >>> parts_of(partial(max, 1, key=len))
+        {'()': <built-in function max>, 'args[0]': 1, 'key': <built-in function len>}
     """
     kind = type(thing)
     if issubclass(kind, partial):
@@ -234,7 +238,7 @@ def _slots(kind: type) -> Iterator[str]:
         yield from (slots,) if isinstance(slots, str) else slots
 
 
-def is_tensor(thing: Any) -> bool:
+def _is_tensor(thing: Any) -> bool:
     """Whether it is a tensor of torch, which need not have been imported."""
     torch = sys.modules.get("torch")
     return torch is not None and issubclass(type(thing), torch.Tensor)

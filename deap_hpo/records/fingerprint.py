@@ -69,12 +69,22 @@ class _Name(NamedTuple):
 
 
 def is_code(name: str) -> bool:
-    """Whether a fact is the code of a function: another of the same name is no change, but another function."""
+    """Whether a fact is the code of a function: another of the same name is no change, but another function.
+
+    Example:
+        >>> is_code("train()"), is_code("weights in train")
+        (True, False)
+    """
     return name.endswith("()")
 
 
 def comparable(one: str, other: str) -> bool:
-    """Whether two digests say of the same whether it has changed: they are of one scheme, and code of one Python."""
+    """Whether two digests say of the same whether it has changed: they are of one scheme, and code of one Python.
+
+    Example:
+        >>> comparable("3.11c-12ab", "3.11c-34cd"), comparable("3.11c-12ab", "3.12c-12ab")
+        (True, False)
+    """
     return one.partition("-")[0] == other.partition("-")[0]
 
 

@@ -134,5 +134,10 @@ def underlying(member: Any) -> tuple[Any, ...]:
 
 
 def is_built_in_descriptor(value: Any) -> bool:
-    """Whether it is one of those by which Python gives attributes, as for slots."""
+    """Whether it is one of those by which Python gives attributes, as for slots.
+
+    Example:
+        >>> is_built_in_descriptor(vars(type)["__dict__"]), is_built_in_descriptor(0.5)
+        (True, False)
+    """
     return is_ours_or_built_in(type(value).__module__) and hasattr(type(value), "__get__")

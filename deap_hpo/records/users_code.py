@@ -26,17 +26,32 @@ _LONGEST_CHAIN = 20  # instructions
 
 
 def as_attribute(name: str) -> str:
-    """Give how an attribute is written after what has it."""
+    """Give how an attribute is written after what has it.
+
+    Example:
+        >>> as_attribute("rate")
+        '.rate'
+    """
     return f".{name}"
 
 
 def as_item(key: str) -> str:
-    """Give how the item of a key is written after what has it."""
+    """Give how the item of a key is written after what has it.
+
+    Example:
+        >>> as_item("rate")
+        "['rate']"
+    """
     return f"[{key!r}]"
 
 
 def is_ours_or_built_in(module_name: Any) -> bool:
-    """Whether a module is of this package, or built into Python."""
+    """Whether a module is of this package, or built into Python.
+
+    Example:
+        >>> is_ours_or_built_in("deap_hpo.study"), is_ours_or_built_in("builtins"), is_ours_or_built_in("os")
+        (True, True, False)
+    """
     return str(module_name).partition(".")[0] in ("deap_hpo", "builtins")
 
 
@@ -64,19 +79,36 @@ def _is_of_a_library(file: str) -> bool:
 
 
 def closed_over(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Give the names and values in a function's closure; a variable that has no value yet is left out."""
+    """Give the names and values in a function's closure; a variable that has no value yet is left out.
+
+    Example:
+        >>> def made(factor):
+        ...     return lambda x: x * factor
+        >>> list(closed_over(made(2)))
+        [('factor', 2)]
+    """
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):
             yield name, cell.cell_contents
 
 
 def inner_code(code: CodeType) -> list[CodeType]:
-    """Give the code of the functions that are defined inside code."""
+    """Give the code of the functions that are defined inside code.
+
+    Example:
+        >>> [one.co_name for one in inner_code((lambda x: lambda y: x + y).__code__)]
+        ['<lambda>']
+    """
     return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 
 def names_in(code: CodeType) -> list[str]:
-    """Give the names that code refers to, of attributes too, that of functions inside included, in order."""
+    """Give the names that code refers to, of attributes too, that of functions inside included, in order.
+
+    Example:
+        >>> names_in((lambda x: max(x, 1).real).__code__)
+        ['max', 'real']
+    """
     return list(dict.fromkeys([*code.co_names, *(name for inner in inner_code(code) for name in names_in(inner))]))
 
 

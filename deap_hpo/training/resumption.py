@@ -20,6 +20,11 @@ def start_states(request: Request, checkpoints: CheckpointStore, trainings: int)
 
     Raises:
         InputError: The checkpoint is not there.
+
+    Example:
+        >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
+        >>> start_states(Request(0, {"lr": 0.1}, seed=1), MemoryCheckpoints(), trainings=2)
+        [None, None]
     """
     if request.start_from is None:
         return [None] * trainings
@@ -39,6 +44,16 @@ def with_checkpoint(
 
     Returns:
         The evaluation, with the checkpoint's name.
+
+    Example:
+        >>> import torch
+        >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
+        >>> state = TrainingState(1, 10, {"weight": torch.ones(2)})
+        >>> kept, asked = MemoryCheckpoints(), Request(0, {"lr": 0.1}, seed=1, keep=True)
+        >>> evaluation = with_checkpoint(asked, Evaluation((0.5,)), [state], kept)
+        >>> again = replace(asked, start_from=evaluation.checkpoint)
+        >>> start_states(again, kept, trainings=1)[0].weights["weight"]
+        tensor([1., 1.])
     """
     ended = [state for state in states if state is not None]
     if not request.keep or evaluation.status != "ok" or len(ended) < len(states):

@@ -26,6 +26,18 @@ def member_bytes(trainer: ReferenceTrainer, member: Member, *, recorded: bool) -
 
     Raises:
         NotStackable: A parameter has no gradient.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> from deap_hpo.training.task import Task
+        >>> task = Task("digits", partial(MLP, inputs=64), load_digits())
+        >>> trainer = ReferenceTrainer(task, device="cpu")
+        >>> def needed(width):
+        ...     params = {"width": width}
+        ...     return member_bytes(trainer, Member(0, 0, 1, params, *task.configure(params)), recorded=False)
+        >>> needed(8) < needed(64)
+        True
     """
     with computing(trainer.device, trainer.precision), keyed_generators(member.seed):
         model = keyed_model(partial(trainer.task.model, **member.architecture), member.seed).to(trainer.device)
