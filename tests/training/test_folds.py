@@ -183,3 +183,10 @@ def test_what_cannot_be_is_refused(trainer: str, arguments: Any, said: str) -> N
 def test_a_number_of_numpy_is_as_good_as_pythons() -> None:
     made = make_trainer(task(), device="cpu", folds=np.int64(3))
     assert type(made.settings["folds"]) is int
+
+
+def test_folds_come_in_the_order_of_the_examples() -> None:
+    """Which seed a fold is trained by depends on it, and so do the values of a record that goes on."""
+    data = task().data
+    found = torch.cat([fold.validation.inputs for fold in other_folds(data, 4)])
+    assert torch.equal(found, data.training.inputs)
