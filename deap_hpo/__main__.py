@@ -60,25 +60,25 @@ def evolve(
     from deap_hpo.configuration.algorithm import algorithm_of
     from deap_hpo.configuration.assembly import make_executor, make_task, trainer_of
     from deap_hpo.failures import NotAllFailed
+    from deap_hpo.running import running
     from deap_hpo.stopping import early_stopping
-    from deap_hpo.study import Study
 
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
     directions = trainer.task.goals.directions
     # Before the study is on record: the name of a run that is refused stays free.
     algorithm = algorithm_of(config.search_space, evolution, directions, seed=config.study.seed, evaluator=trainer)
-    with Study(
+    with running(
+        algorithm,
+        trainer,
         config.search_space,
+        directions,
         name=config.study.name or "study",
         storage=config.study.storage,
         seed=config.study.seed,
-        directions=directions,
         common_random_numbers=config.study.common_random_numbers,
         settings=config.identity(),
         executor=executor or make_executor(trainer, config),
-        max_evaluations=evolution.max_evaluations,
-        max_epochs=evolution.max_epochs,
         max_seconds=config.execution.max_seconds,
         callbacks=[
             *callbacks,
@@ -95,11 +95,6 @@ def evolve(
     ) as study:
         # Without its storage: a URL may hold a password.
         study.provenance.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
-
-        if algorithm.plan:
-            study.provenance.check("plan", algorithm.plan)
-        algorithm.toolbox.register("evaluate", trainer)
-        algorithm.toolbox.register("map", study.map)
         population, logbook = algorithm.run(stats=study.statistics(), verbose=verbose)
     return Outcome(study, population, logbook)
 

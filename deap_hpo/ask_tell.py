@@ -23,9 +23,10 @@ from deap_hpo.vocabulary import hinting
 class AskTell:
     """A study whose evaluations are done by others: a queue of jobs, a laboratory, a person.
 
-    It asks for a generation at a time, whose results are told in any order, and need not live as long as an evaluation:
-    nothing is kept but the record, and whoever makes it again with the same arguments, in another process or on another
-    day, goes on. The same results give the same run as `optimize` with a function that returns them.
+    It asks for a generation at a time, whose results are told in any order (with `steady_state`, for another evaluation
+    as soon as the oldest has its result), and need not live as long as an evaluation: nothing is kept but the record,
+    and whoever makes it again with the same arguments, in another process or on another day, goes on. The same results
+    give the same run as `optimize` with a function that returns them.
 
     Args:
         space: The search space, as a `Space` or by name.
@@ -37,6 +38,7 @@ class AskTell:
         algorithm: As of `optimize`; none that trains in parts.
         population: Evaluations in a generation, which are asked for at once; as of `optimize`.
         generations: As of `optimize`, and so are all that follow.
+        steady_state: Whether `population` evaluations are open at any time, rather than those of a generation.
         arguments: Further arguments of the algorithm.
         enqueue: Configurations that are asked for first.
         seed: Of the search.
@@ -77,6 +79,7 @@ class AskTell:
         algorithm: str | None = None,
         population: int = 10,
         generations: int | None = None,
+        steady_state: bool = False,
         arguments: Mapping[str, Any] | None = None,
         enqueue: Sequence[Mapping[str, Any]] = (),
         seed: int = 0,
@@ -98,6 +101,7 @@ class AskTell:
             "algorithm": algorithm,
             "population": population,
             "generations": generations,
+            "steady_state": steady_state,
             "arguments": arguments,
             "enqueue": enqueue,
             "seed": seed,

@@ -33,6 +33,7 @@ from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.records.storage import states_folder
+from deap_hpo.running import running
 from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.seeding import generators_kept
 from deap_hpo.stopping import early_stopping
@@ -85,6 +86,7 @@ def optimize(
     algorithm: str | None = None,
     population: int = 10,
     generations: int | None = None,
+    steady_state: bool = False,
     arguments: Mapping[str, Any] | None = None,
     enqueue: Sequence[Mapping[str, Any]] = (),
     seed: int = 0,
@@ -122,6 +124,10 @@ def optimize(
             generation half as many.
         generations: Generations in all, at least 1; by default as many as `max_evaluations`, `max_epochs` or
             `max_seconds` take, or else 10. ("grid" and methods that train in parts have 10 with `max_seconds` alone.)
+        steady_state: Whether a new evaluation is proposed whenever one is finished, rather than a generation when all
+            of the last are: workers do not wait for the slowest. `population` evaluations are then under way or waiting
+            for a worker, so it should be twice the number of workers. The run is the same whatever that number. For
+            "surrogate", "truncation", "random", "sobol", "grid", "fixed" and Optuna's samplers.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
             `mutation`, and for what has epochs `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
             `deap_hpo.evolution.pareto.NSGASettings`.
@@ -184,6 +190,7 @@ def optimize(
             "algorithm": algorithm,
             "population": population,
             **({} if generations is None else {"generations": generations}),
+            "steady_state": check_flag("steady_state", steady_state),
             "max_evaluations": max_evaluations,
             "max_epochs": max_epochs,
             "enqueue": plain_configurations(enqueue),
@@ -212,28 +219,24 @@ def optimize(
             made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator)
         with undisturbed():  # else the record might stay locked by a study that nobody has
             study = stack.enter_context(
-                Study(
+                running(
+                    made,
+                    evaluator,
                     space,
+                    directions,
                     name=name,
                     storage=storage,
                     seed=seed,
                     common_random_numbers=common_random_numbers,
-                    directions=directions,
                     resume=resume,
                     retry_failed=retry_failed,
                     executor=executor,
                     settings={"evolution": evolution.identity()},
-                    max_evaluations=max_evaluations,
-                    max_epochs=max_epochs,
                     max_seconds=max_seconds,
                     pruner=pruner,
                     callbacks=[*shown, *check_callbacks(callbacks), not_all_failed, *stops],
                 )
             )
-        if made.plan:
-            study.provenance.check("plan", made.plan)
-        made.toolbox.register("evaluate", evaluator)
-        made.toolbox.register("map", study.map)
         with suppress(BudgetSpent), _carrying(study):
             made.run()
     not_all_failed.check(study, least=1)

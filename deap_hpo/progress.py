@@ -61,8 +61,9 @@ class ProgressDisplay:
         self._epochs = epochs
         self._seconds = seconds
         self._best = math.nan
-        self._evaluations = self._cost = 0  # of the batches that are complete
-        self._new = Work(0, 0)  # of the batch that is not
+        self._counted: set[int] = set()  # numbers of the evaluations of batches that are complete
+        self._cost = 0  # of these
+        self._new = Work(0, 0)  # of the others
         self._ill: dict[int, str] = {}  # how evaluations ended that failed or diverged, by number
         self._generation = 0  # batches that are complete
         self._written_at, self._unwritten = -math.inf, 0  # when the last line was, and a generation without one since
@@ -102,21 +103,22 @@ class ProgressDisplay:
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Count a new evaluation."""
         added = [entry]
-        if not any(self._new) and len(study.record) > self._evaluations + 1:  # the beginning of this batch is on record
-            added = [study.record[number] for number in study.record.as_completed()[self._evaluations :]]
-        costs = [study.cost_of(one) if self._epochs else 1 for one in added if one.duplicate_of is None]
+        if not any(self._new) and len(study.record) > len(self._counted) + 1:  # the batch's beginning is on record
+            added = self._uncounted(study)
+        work = self._work_of(study, added)
         if len(added) > 1:
-            self._since, self._since_cost = self._clock(), self._cost + sum(costs)
-        self._new = Work(self._new.evaluations + len(added), self._new.epochs + sum(costs))
+            self._since, self._since_cost = self._clock(), self._cost + work.epochs
+        self._new = Work(self._new.evaluations + work.evaluations, self._new.epochs + work.epochs)
         self._note(study, added)
         self._update(study.generation)
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Go on to the next batch; replayed evaluations are counted here."""
         replayed = not any(self._new)
-        self._evaluations += len(entries)
+        self._counted.update(entry.number for entry in entries)
         self._cost = study.budget.epochs if self._epochs else study.budget.evaluations
-        self._new = Work(0, 0)
+        # Of a steady state, the next generation has begun.
+        self._new = Work(0, 0) if replayed else self._work_of(study, self._uncounted(study))
         self._left = self._work.left(study.generation, study.budget.evaluations, study.budget.epochs)
         if replayed:
             self._since, self._since_cost = self._clock(), self._cost
@@ -129,13 +131,20 @@ class ProgressDisplay:
             else:
                 self._unwritten = generation
 
+    def _uncounted(self, study: Study) -> list[Entry]:
+        return [entry for entry in study.record if entry.number not in self._counted]
+
+    def _work_of(self, study: Study, entries: Sequence[Entry]) -> Work:
+        costs = [study.cost_of(one) if self._epochs else 1 for one in entries if one.duplicate_of is None]
+        return Work(len(entries), sum(costs))
+
     def _update(self, generation: int) -> None:
         """Show the state after so many complete batches."""
         self._generation = generation
-        evaluations, cost = self._evaluations + self._new.evaluations, self._cost + self._new.epochs
+        evaluations, cost = len(self._counted) + self._new.evaluations, self._cost + self._new.epochs
         total = self._cost + self._left.epochs
         # The budget may end in a batch.
-        expected = self._evaluations + self._left.evaluations if cost < total else evaluations
+        expected = len(self._counted) + self._left.evaluations if cost < total else evaluations
         counts = f"{evaluations}/{expected} evaluations"
         complete = generation // self._work.stages
         generations = max(self._work.generations, complete)  # more, where earlier evaluations answer for many

@@ -241,20 +241,17 @@ class Study(LiveResults):
         answered_by = self._continuations.answered_by(planned, configuration, common=self._common)
         return replace(planned, duplicate_of=answered_by)
 
-    def _requests(self, planned: Sequence[tuple[Entry, Any]]) -> list[Request]:
+    def _requests(self, planned: Sequence[tuple[Entry, Any]], limits: Mapping[int, float]) -> list[Request]:
         """Ask for what is not on record; whatever is has been replayed."""
         if planned:
             self.provenance.write()
         params = [self.space.decode(entry.genes) if self.space else individual for entry, individual in planned]
         requests = self._continuations.requests([entry for entry, _ in planned], params)
-        if self.pruner is None:
-            return requests
-        limits = self.pruner.limits(self._earlier(), self.directions[0])
         return [replace(request, limits=limits) for request in requests]
 
-    def _earlier(self) -> list[Entry]:
-        """Give the evaluations of complete batches, which are the same in a replay."""
-        return [entry for entry in self.record if entry.number < self._count]
+    def _limits(self, known: Iterable[Entry]) -> Mapping[int, float]:
+        """Give the pruner's limits, by evaluations that are the same in a replay."""
+        return {} if self.pruner is None else self.pruner.limits(list(known), self.directions[0])
 
     def _evaluate(self, evaluate: Evaluate, planned: Sequence[tuple[Entry, Any]]) -> None:
         """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""
@@ -266,7 +263,8 @@ class Study(LiveResults):
         for entry, individual in missing:
             if entry.duplicate_of is None and not self._answer(entry):
                 asked.append((entry, individual))
-        requests = WhileTimeLasts(self._requests(asked), self.budget)
+        limits = self._limits(entry for entry in self.record if entry.number < self._count)
+        requests = WhileTimeLasts(self._requests(asked, limits), self.budget)
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
             entry, individual = asked[i]
             check_unchanged(individual, entry)

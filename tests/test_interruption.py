@@ -25,7 +25,7 @@ from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.interruption import interruptions_kept, raise_kept, raise_swallowed, undisturbed
 from deap_hpo.optimization import Interrupted
 from deap_hpo.recorded import load_study
-from deap_hpo.steady_state import SteadyStudy
+from deap_hpo.steady_study import SteadyStudy
 from deap_hpo.study import Study
 
 SPACE = Space({"x": Float(0.0, 1.0)})

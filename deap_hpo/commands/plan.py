@@ -9,7 +9,7 @@ from time import perf_counter
 from deap_hpo.configuration.assembly import check_algorithm, make_executor, trainer_of
 from deap_hpo.configuration.config import RunConfig, make_config
 from deap_hpo.configuration.suitability import check_space
-from deap_hpo.configuration.workload import workload
+from deap_hpo.configuration.workload import Batch, workload
 from deap_hpo.evaluation import Request
 from deap_hpo.execution.executors import SerialExecutor, usable_cores
 from deap_hpo.training.population import PopulationTrainer
@@ -64,6 +64,8 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
     data = trainer.task.data
     executor = make_executor(trainer, config)
     workers = 1 if isinstance(executor, SerialExecutor) else getattr(executor, "workers", None) or usable_cores()
+    if config.evolution.steady_state:  # nobody waits for the last of a batch
+        batches = [Batch(work.evaluations, batches[0].epochs)] if batches else []
     rounds = sum(math.ceil(batch.evaluations / workers) * batch.epochs for batch in batches)
     most = sum(batch.evaluations * batch.epochs for batch in batches)
     return Plan(

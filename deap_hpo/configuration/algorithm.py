@@ -19,6 +19,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.evolution import MULTI_OBJECTIVE
 from deap_hpo.evolution.individual import individual_type, make_toolbox
 from deap_hpo.evolution.stages import StagedMap
+from deap_hpo.evolution.steady_state import eaSteadyGenerateUpdate
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies import Strategy, argument_names, make_strategy
 
@@ -37,7 +38,8 @@ class Algorithm:
 
     Attributes:
         evolution: The settings.
-        toolbox: Its operators. Before it runs, `evaluate` and a study's `map` are to be registered.
+        toolbox: Its operators. Before it runs, `evaluate` and a study's `map` are to be registered, and with
+            `steady_state` its `each`.
         proposer: What proposes hyperparameters: a loop with a population of its own, or a strategy.
     """
 
@@ -72,6 +74,9 @@ class Algorithm:
                 print(self.plan)
             toolbox.register("generate", self.proposer.generate, toolbox.genome)
             toolbox.register("update", self.proposer.update)
+            if evolution.steady_state:
+                size, nevals = evolution.population, evolution.population * evolution.generations
+                return eaSteadyGenerateUpdate(toolbox, size, nevals, stats=stats, verbose=verbose)
             outcome: tuple[list[Any], tools.Logbook] = algorithms.eaGenerateUpdate(
                 toolbox, ngen=evolution.generations, stats=stats, verbose=verbose
             )
@@ -188,10 +193,17 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     arguments: dict[str, Any] = {"seed": seed}
     accepted = argument_names(evolution.algorithm)
     arguments |= {name: evolution.population for name in ("batch_size", "population_size") if name in accepted}
+    if evolution.steady_state:
+        arguments["batch_size"] = 1
+        if "n_start" in accepted:  # as many as are proposed before there is an outcome
+            arguments["n_start"] = max(evolution.population, 5)
     if "epochs" in accepted and epochs is not None:
         arguments["epochs"] = epochs
     if "budget" in accepted and "resolution" not in evolution.arguments:
-        asked = evolution.population * max(1, evolution.generations - bool(evolution.enqueue))
+        if evolution.steady_state:
+            asked = max(1, evolution.population * evolution.generations - len(evolution.enqueue))
+        else:
+            asked = evolution.population * max(1, evolution.generations - bool(evolution.enqueue))
         whole = max(1, (evolution.max_epochs or asked * (epochs or 1)) // (epochs or 1))
         arguments["budget"] = min(asked, evolution.max_evaluations or asked, whole)
     try:

@@ -83,8 +83,9 @@ def enqueue_into(toolbox: base.Toolbox, genomes: Sequence[Sequence[float]], indi
 class Enqueued:
     """A strategy whose first batch is given.
 
-    Afterwards it is the strategy itself that proposes. It learns from that batch if it has a method `learn` (the
-    surrogate and Optuna's samplers have one); a strategy without `learn` learns only from its own proposals.
+    Afterwards it is the strategy itself that proposes. It learns from that batch, whole or one by one, if it has a
+    method `learn` (the surrogate and Optuna's samplers have one); a strategy without `learn` learns only from its own
+    proposals.
 
     Args:
         strategy: The strategy.
@@ -100,24 +101,27 @@ class Enqueued:
 
     def __init__(self, strategy: Strategy, genomes: Sequence[Sequence[float]]) -> None:
         self._strategy, self._genomes = strategy, [list(genome) for genome in genomes]
-        self._begun = False
+        self._proposed = False
+        self._untold = len(self._genomes)
 
     def __str__(self) -> str:
         return str(self._strategy)
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the given individuals, then those of the strategy."""
-        if self._begun:
+        if self._proposed:
             return self._strategy.generate(ind_init)
+        self._proposed = True
         return [ind_init(list(genome)) for genome in self._genomes]
 
     def update(self, population: Sequence[Any]) -> None:
         """Let the strategy learn."""
-        if self._begun:
-            self._strategy.update(population)
-        elif hasattr(self._strategy, "learn"):
-            self._strategy.learn(population)
-        self._begun = True
+        given, own = population[: self._untold], population[self._untold :]
+        self._untold -= len(given)
+        if given and hasattr(self._strategy, "learn"):
+            self._strategy.learn(given)
+        if own or not given:
+            self._strategy.update(own)
 
 
 def with_enqueued(config: RunConfig, source: str) -> RunConfig:

@@ -18,6 +18,7 @@ from deap_hpo.evolution.individual import lineage
 from deap_hpo.evolution.operators import mutSelfAdaptive
 from deap_hpo.evolution.pareto import NSGASettings, eaNSGA
 from deap_hpo.evolution.pbt import PBTSettings, eaPBT
+from deap_hpo.evolution.steady_state import eaSteadyState
 from deap_hpo.search_space.space import Space
 
 Outcome = tuple[list[Any], tools.Logbook]
@@ -71,11 +72,16 @@ class TruncationLoop(Loop):
 
     def run(self, population: list[Any], toolbox: base.Toolbox, ngen: int, **told: Any) -> Outcome:
         """Run it."""
-        return eaTruncation(population, toolbox, self.evolution.cxpb, self.evolution.mutpb, ngen, **told)
+        cxpb, mutpb = self.evolution.cxpb, self.evolution.mutpb
+        if self.evolution.steady_state:
+            return eaSteadyState(population, toolbox, cxpb, mutpb, len(population) * (ngen + 1), **told)
+        return eaTruncation(population, toolbox, cxpb, mutpb, ngen, **told)
 
     def schedule(self, epochs: int) -> Iterator[tuple[int, int]]:
-        """Give a whole population, then the half that is bred anew."""
+        """Give a whole population, then the half that is bred anew; with `steady_state`, as many again."""
         size = self.evolution.population
+        if self.evolution.steady_state:
+            return repeat((size, epochs))
         return chain([(size, epochs)], repeat((size - size // 2, epochs)))
 
 

@@ -14,5 +14,8 @@ METHODS = (*LOOPS, *STRATEGIES, *MULTI_FIDELITY)
 IN_PARTS = ("pbt", *MULTI_FIDELITY)
 """Those that say how long to train, and go on with trainings."""
 
+STEADY = ("truncation", *UNGUIDED, "cmaes", "gp", "nsga2", "surrogate", "tpe")
+"""Those that can go on whenever an evaluation is finished, rather than a whole generation."""
+
 OF_SEVERAL_OBJECTIVES = (*MULTI_OBJECTIVE, *UNGUIDED)
 """Those that take more than one objective."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from deap_hpo.checks import is_integer
-from deap_hpo.configuration.methods import IN_PARTS, METHODS
+from deap_hpo.configuration.methods import IN_PARTS, METHODS, STEADY
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evolution.stages import check_stages
 from deap_hpo.goals import GOALS
@@ -131,6 +131,9 @@ class EvolutionConfig(Section):
     generations: int = Field(
         10, ge=1, description="Rounds of evaluation, the first included; without it, as many as a budget below allows."
     )
+    steady_state: bool = Field(
+        False, description="Whether to propose whenever an evaluation is finished, rather than a generation at once."
+    )
     cxpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mating a pair.")
     mutpb: float = Field(1.0, ge=0, le=1, description="truncation: probability of mutating a child.")
     mutation: Literal["resample", "self-adaptive"] = Field(
@@ -169,6 +172,10 @@ class EvolutionConfig(Section):
             check_stages(self.stages)
         if self.stages and self.algorithm in IN_PARTS:
             raise ValueError(f"stages cannot be had with {self.algorithm}, which itself says how long to train.")
+        if self.steady_state and self.algorithm not in STEADY:
+            raise ValueError(f"steady_state is for {', '.join(STEADY)}; {self.algorithm} proposes whole generations.")
+        if self.steady_state and self.stages:
+            raise ValueError("stages end the trainings of a generation, of which there is none with steady_state.")
         return self
 
     def check_used(self, names: Iterable[str]) -> None:
@@ -197,7 +204,8 @@ evolution.algorithm = 'pbt', whose own settings are evolution.arguments.
 
     def identity(self) -> dict[str, Any]:
         """Give the settings that a resumed run has to share with the recorded one."""
-        return self.model_dump(exclude={*BUDGETS, *(() if self.stages else ("stages", "stopping"))})
+        unused = [*(() if self.stages else ("stages", "stopping")), *(() if self.steady_state else ("steady_state",))]
+        return self.model_dump(exclude={*BUDGETS, *unused})
 
 
 class ExecutionConfig(Section):

@@ -174,11 +174,13 @@ def _generations(
     if loop := loop_of(space, evolution):
         yield from (Batch(*batch) for batch in loop.schedule(whole))  # without end
         return
-    if evolution.enqueue:
+    if evolution.enqueue and not evolution.steady_state:
         yield Batch(len(evolution.enqueue), whole)
     with generators_kept():
         strategy: Any = strategy_for(space, evolution.model_copy(update={"enqueue": []}), seed, epochs)
         size = 0 if hasattr(strategy, "schedule") else len(strategy.generate(list))
+        if evolution.steady_state:
+            size = evolution.population
     if hasattr(strategy, "schedule"):
         yield from (Batch(*batch) for batch in strategy.schedule(continues))
     left = getattr(strategy, "size", sys.maxsize)

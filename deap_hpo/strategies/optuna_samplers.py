@@ -60,20 +60,25 @@ class OptunaStrategy:
         self._distributions = distributions(space)
         with quiet_optuna():
             self._study = optuna.create_study(sampler=sampler)
-        self._trials: list[optuna.Trial] = []
-        self._asked: list[list[float]] = []
+        self._pending: list[optuna.Trial] = []  # asked for and not told, in that order
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
-        """Ask for the next individuals."""
-        self._trials = [self._study.ask(self._distributions) for _ in range(self.batch_size)]
-        # A sampler is asked for all hyperparameters, those that are not in use included.
-        self._asked = [[one.encode(trial.params[name]) for name, one in self._space.items()] for trial in self._trials]
-        return [ind_init(list(genome)) for genome in self._asked]
+        """Ask for the next individuals; there may be others whose outcomes are still to be told."""
+        trials = [self._study.ask(self._distributions) for _ in range(self.batch_size)]
+        self._pending += trials
+        return [ind_init(self._genome(trial)) for trial in trials]
 
     def update(self, population: Sequence[Any]) -> None:
-        """Tell the outcomes."""
-        for trial, cost in zip(self._trials, costs(self._asked, population), strict=True):
+        """Tell the outcomes of the individuals that were asked for first, of those that are still to be told."""
+        trials = self._pending[: len(population)]
+        outcomes = costs([self._genome(trial) for trial in trials], population)
+        del self._pending[: len(population)]
+        for trial, cost in zip(trials, outcomes, strict=True):
             self._study.tell(trial, cost)
+
+    def _genome(self, trial: optuna.Trial) -> list[float]:
+        # A sampler is asked for all hyperparameters, those that are not in use included.
+        return [one.encode(trial.params[name]) for name, one in self._space.items()]
 
     def learn(self, population: Sequence[Any]) -> None:
         """Take in the outcomes of individuals that were not asked for."""

@@ -17,6 +17,7 @@ from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation, failure
 from deap_hpo.evolution.algorithms import eaTruncation
 from deap_hpo.evolution.individual import make_toolbox
+from deap_hpo.evolution.steady_state import eaSteadyState
 from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.functions.objective import Objective
 from deap_hpo.optimization import Interrupted, optimize
@@ -26,7 +27,7 @@ from deap_hpo.records.entries import Entry
 from deap_hpo.records.record import ReplayError
 from deap_hpo.records.retries import Attempts
 from deap_hpo.search_space.space import Categorical, Float, Space
-from deap_hpo.steady_state import SteadyStudy, eaSteadyState
+from deap_hpo.steady_study import SteadyStudy
 from deap_hpo.study import Study
 
 pytestmark = [

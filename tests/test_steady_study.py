@@ -20,6 +20,7 @@ from deap_hpo.budget import Budget, BudgetSpent
 from deap_hpo.configuration.workload import Batch, Workload
 from deap_hpo.errors import InputError
 from deap_hpo.evolution.individual import individual_type, make_toolbox
+from deap_hpo.evolution.steady_state import eaSteadyState
 from deap_hpo.execution.executors import ProcessExecutor, SerialExecutor
 from deap_hpo.functions.objective import Objective
 from deap_hpo.progress import ProgressDisplay
@@ -27,7 +28,7 @@ from deap_hpo.pruning import MedianPruner
 from deap_hpo.recorded import load_study
 from deap_hpo.records.record import ReplayError
 from deap_hpo.search_space.space import Float, Int, Space
-from deap_hpo.steady_state import SteadyStudy, eaSteadyState
+from deap_hpo.steady_study import SteadyStudy
 from deap_hpo.stopping import EarlyStopping, StoppedEarly
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints

@@ -1,0 +1,55 @@
+"""A run: an algorithm, what evaluates, and the study between them, as `optimize` and the command line have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from deap_hpo.configuration.algorithm import Algorithm
+from deap_hpo.evaluation import Direction
+from deap_hpo.evaluator import Evaluator
+from deap_hpo.search_space.space import Space
+from deap_hpo.steady_study import OrderedStudy
+from deap_hpo.study import Study
+
+
+@contextmanager
+def running(
+    algorithm: Algorithm, evaluator: Evaluator, space: Space, directions: Sequence[Direction], **options: Any
+) -> Iterator[Study]:
+    """Open the study of a run, over which its algorithm is then ready to run, and close it at the end.
+
+    Args:
+        algorithm: What proposes; its toolbox gets what evaluates.
+        evaluator: What evaluates.
+        space: The search space.
+        directions: Which way is better, for each objective.
+        options: Further arguments of `Study`, but for the budgets of evaluations and epochs.
+
+    Raises:
+        InputError: See `Study`.
+        ReplayError: The study was recorded with other arguments.
+
+    Example:
+        >>> from deap_hpo import Float, Objective
+        >>> from deap_hpo.configuration.algorithm import algorithm_of
+        >>> from deap_hpo.configuration.settings import EvolutionConfig
+        >>> space = Space({"x": Float(-1.0, 1.0)})
+        >>> algorithm = algorithm_of(space, EvolutionConfig(population=4, generations=2), ["minimize"])
+        >>> with running(algorithm, Objective(lambda params: params["x"] ** 2), space, ["minimize"]) as study:
+        ...     population, logbook = algorithm.run(stats=study.statistics())
+        >>> logbook.select("nevals")
+        [4, 4]
+    """
+    evolution, toolbox = algorithm.evolution, algorithm.toolbox
+    kind = OrderedStudy if evolution.steady_state else Study
+    options |= {"max_evaluations": evolution.max_evaluations, "max_epochs": evolution.max_epochs}
+    with kind(space, directions=directions, **options) as study:
+        if algorithm.plan:
+            study.provenance.check("plan", algorithm.plan)
+        toolbox.register("evaluate", evaluator)
+        toolbox.register("map", study.map)
+        if isinstance(study, OrderedStudy):
+            toolbox.register("each", study.each)
+        yield study

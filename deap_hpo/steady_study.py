@@ -1,0 +1,216 @@
+"""Studies of steady-state evolutions: evaluations are given back one by one, and new ones are taken meanwhile."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+from deap_hpo.budget import BudgetSpent
+from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluate
+from deap_hpo.execution.executors import SerialExecutor
+from deap_hpo.interruption import interruptions_kept
+from deap_hpo.records.entries import Entry, check_unchanged, tell_outcome, values_for, with_worst_values
+from deap_hpo.records.record import ReplayError
+from deap_hpo.seeding import generators_kept
+from deap_hpo.study import Study
+
+
+class SteadyStudy(Study):
+    """A study that gives each evaluation back as it is finished, and takes new ones meanwhile.
+
+    No worker ever waits. The order in which evaluations are finished depends on how fast they are; it is part of the
+    record, and replayed from there. So a record determines the evolution that made it, and a run that was interrupted
+    goes on as one whose machine paused: what was under way is evaluated again, and may come in in another order. So may
+    what is known, when failed evaluations are tried again. (`OrderedStudy` has one order.)
+
+    Whenever as many evaluations as were given at first are finished, that is a generation, as it is in the logbook:
+    callbacks are told, and checkpoints are kept of this generation and of the best (with workers, others are dropped at
+    the end only). A pruner compares with what was known when an evaluation was proposed.
+
+    Its arguments are those of `Study`; for algorithms, see `deap_hpo.evolution.steady_state`.
+    """
+
+    def each(self, evaluate: Evaluate, individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
+        """Evaluate individuals, and yield each with its fitness values when it is finished.
+
+        Args:
+            evaluate: As for `Study.map`.
+            individuals: Genomes; the list may be added to while this goes on.
+
+        Raises:
+            ReplayError: The record shows that another algorithm, seed or version made it.
+            InputError: The executor does not take up what is added, or as for `Study.map`.
+            BudgetSpent: The run's total of evaluations or its time is used up, or a callback has ended it. What was
+                under way was waited for, and is on record.
+        """
+        evaluate = self._use(evaluate)
+        self._first, self._first_generation = self._count, self.generation
+        self._individuals = individuals
+        self._size = len(individuals)
+        self._planned = self._told = 0
+        self._open: dict[int, Entry] = {}  # planned and not told, by number
+        self._waiting: list[Entry] = []  # planned and not begun
+        self._limits_of: dict[int, Mapping[int, float]] = {}
+        self._completed = deque(number for number in self.record.as_completed() if number >= self._first)
+        self._latest: deque[Entry] = deque(maxlen=self._size)
+        self._times: deque[float] = deque([perf_counter()], maxlen=self._size + 1)
+        self._of_generation: list[Entry] = []  # told since the last one was complete
+        self._take_up()
+        yield from self._finished(evaluate)
+        if self._of_generation:
+            self._end_generation()
+
+    def _finished(self, evaluate: Evaluate) -> Iterator[tuple[Any, tuple[float, ...]]]:
+        """Yield what is on record, then each evaluation as it is finished; take up what is added meanwhile."""
+        requests: list[Request] = []  # the executor takes up what is added
+        begun: list[Entry] = []
+        running = self.executor.run(evaluate, requests)
+        done = 0
+        try:
+            while not self.budget.is_stopped:
+                number = self._due()
+                if number is not None:
+                    yield self._tell(number)
+                    self._take_up()
+                    continue
+                if self.budget.time_is_up:  # which runs from the first that is not on record
+                    break
+                allowed = self._allowed()
+                if self._answer_one(allowed):
+                    continue
+                for entry in [one for one in self._waiting if one.duplicate_of is None and one.number in allowed]:
+                    self._waiting.remove(entry)
+                    begun.append(entry)
+                    limits = self._limits_of.pop(entry.number)
+                    requests += self._requests([(entry, self._individual(entry.number))], limits)
+                if done == len(requests):
+                    break
+                if not self._record_next(running, begun):
+                    raise InputError(
+                        "executor must take up the requests that are added while it runs, as children "
+                        f"are in a steady-state evolution; got {self.executor!r}."
+                    )
+                done += 1
+            if self._open:
+                raise self.budget.spent(self.name, len(self.record))
+        except BudgetSpent:
+            requests.clear()  # what is under way comes in nevertheless
+            while self._record_next(running, begun):
+                pass
+            raise
+
+    def _individual(self, number: int) -> Any:
+        return self._individuals[number - self._first]
+
+    def _take_up(self) -> None:
+        """Plan the individuals that were added since the last time."""
+        for number in range(self._first + self._planned, self._first + len(self._individuals)):
+            entry = self._plan(number, self._individual(number))
+            self._planned += 1
+            self._open[number] = entry
+            if number not in self.record:
+                self._waiting.append(entry)
+                self._limits_of[number] = self._limits(one for one in self.record if one.number not in self._open)
+
+    def _due(self) -> int | None:
+        """Give the number of the evaluation to be told next, if it is on record.
+
+        Raises:
+            ReplayError: It has not been proposed.
+        """
+        if not self._completed:
+            return None
+        number, proposed = self._completed[0], self._first + self._planned
+        if number >= proposed:
+            raise ReplayError(
+                f"The study {self.name!r} cannot be resumed like this: its record goes on with "
+                f"evaluation {number}, this run has proposed {proposed}. "
+                "Resume it with the algorithm that made it."
+            )
+        return number
+
+    def _generation_of(self, number: int) -> int:
+        """Give the generation of an evaluation that is finished now."""
+        return self.generation
+
+    def _tell(self, number: int) -> tuple[Any, tuple[float, ...]]:
+        """Tell the individual of an evaluation on record, and count it."""
+        individual, entry = self._individual(number), self.record[number]
+        del self._open[number]
+        self._completed.remove(number)
+        self._told += 1
+        tell_outcome(individual, entry)
+        self._latest.append(entry)
+        self._times.append(perf_counter())
+        self._batch = (list(self._latest), self._times[-1] - self._times[0])  # what `statistics` tells of
+        self._of_generation.append(entry)
+        self._spend([entry])
+        if len(self._of_generation) == self._size:
+            self._end_generation()
+        return individual, values_for(entry, self.directions)
+
+    def _end_generation(self) -> None:
+        entries, self._of_generation = self._of_generation, []
+        self._complete(entries)
+        # Of evaluations under way in other processes, it is not known what they are about to leave.
+        if self._count == len(self.record) and (not self._open or isinstance(self.executor, SerialExecutor)):
+            individuals = [self._individual(entry.number) for entry in entries]
+            self._continuations.collect(entries, individuals, self.directions)
+
+    def _allowed(self) -> set[int]:
+        """Give the numbers of the open evaluations that the budget allows."""
+        costs = ((number, self.cost_of(planned)) for number, planned in self._open.items())
+        return set(list(self._open)[: self.budget.allowed(costs)])
+
+    def _answer_one(self, allowed: set[int]) -> bool:
+        """Bring one evaluation on record that is known without being done, and say whether there was one."""
+        for entry in self._waiting:
+            may_be_known = entry.duplicate_of is not None or entry.number in allowed
+            if may_be_known and self._answer(replace(entry, generation=self._generation_of(entry.number))):
+                self._waiting.remove(entry)
+                self._completed.append(entry.number)
+                return True
+        return False
+
+    def _record_next(self, running: Iterator[tuple[int, Evaluation]], begun: Sequence[Entry]) -> bool:
+        """Put the evaluation that is finished next on record, and say whether there was one under way."""
+        with interruptions_kept(), generators_kept():
+            position, answer = next(running, (None, None))
+        if position is None or answer is None:
+            return False
+        entry = begun[position]
+        check_unchanged(self._individual(entry.number), entry)
+        evaluation = with_worst_values(answer, self.directions)
+        self._completed.append(entry.number)
+        self._acknowledge(replace(entry, evaluation=evaluation, generation=self._generation_of(entry.number)))
+        return True
+
+
+class OrderedStudy(SteadyStudy):
+    """A `SteadyStudy` that gives evaluations back in the order in which they were proposed.
+
+    So a run is the same whatever the number of workers, and however fast they are. An evaluation is given back as soon
+    as it and all before it are finished: workers wait only where one takes longer than all the others that are proposed
+    meanwhile, which an algorithm keeps at twice the number of workers, or more.
+
+    Example:
+        >>> from deap_hpo import Float, Space, make_toolbox
+        >>> space = Space({"x": Float(0.0, 1.0)})
+        >>> with OrderedStudy(space, seed=1) as study:
+        ...     individuals = make_toolbox(space).population(n=3)
+        ...     finished = list(study.each(lambda params: params["x"], individuals))
+        >>> [individual.origin for individual, _ in finished]
+        [(0,), (1,), (2,)]
+    """
+
+    def _due(self) -> int | None:
+        number = self._first + self._told
+        return number if number in self._open and number in self.record else None
+
+    def _generation_of(self, number: int) -> int:
+        return self._first_generation + (number - self._first) // self._size

@@ -1,0 +1,238 @@
+"""Steady states in `optimize` and `AskTell`: no generation is waited for, and the run is the same whoever is fast."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import evaluators
+import pytest
+from interruptions import InterruptedAt
+from test_ask_tell import run_of
+from test_steady_study import LatestFirst
+
+from deap_hpo import (
+    AskTell,
+    Categorical,
+    EarlyStopping,
+    Float,
+    Int,
+    MedianPruner,
+    ProcessExecutor,
+    load_study,
+    optimize,
+)
+from deap_hpo.configuration.config import load_config
+from deap_hpo.configuration.methods import METHODS, STEADY
+from deap_hpo.configuration.workload import workload
+from deap_hpo.errors import InputError
+from deap_hpo.evaluator import Evaluate
+from deap_hpo.execution.executors import SerialExecutor
+from deap_hpo.search_space.space import Space
+from deap_hpo.study import Study
+
+SPACE = Space({"x": Float(-1.0, 1.0), "width": Int(1, 64, log=True)})
+
+
+def loss(params: dict[str, Any]) -> float:
+    return float(params["x"]) ** 2 + abs(math.log2(params["width"]) - 4)
+
+
+def steady(objective: Evaluate = loss, space: Any = SPACE, **arguments: Any) -> Study:
+    arguments = {"population": 4, "generations": 4, "seed": 1, "progress": False, **arguments}
+    return optimize(objective, space, steady_state=True, **arguments)
+
+
+@pytest.mark.parametrize("algorithm", [name for name in STEADY if name != "fixed"])
+def test_the_order_in_which_evaluations_end_decides_nothing(algorithm: str) -> None:
+    one = steady(algorithm=algorithm, population=5, generations=3)
+    assert run_of(one) == run_of(steady(algorithm=algorithm, population=5, generations=3, executor=LatestFirst()))
+    count = 12 if algorithm == "grid" else 15  # of which it makes 3 x 4
+    assert [entry.number for entry in one.entries] == list(range(count))
+    assert [entry.generation for entry in one.entries] == [number // 5 for number in range(count)]
+    assert {entry.evaluation.status for entry in one.entries} == {"ok"}
+
+
+def test_processes_of_any_speed_give_the_same_run(tmp_path: Path) -> None:
+    space = {name: Float(0.0, 1.0) for name in "xyzuvw"}
+    expected = steady(lambda params: params["x"], space, generations=6)
+    late = evaluators.FirstComesLate(tmp_path, last=3)
+    together = steady(late, space, generations=6, executor=ProcessExecutor(2))
+    assert run_of(together) == run_of(expected)
+    assert together.record.as_completed()[:4] == [1, 2, 3, 0]
+
+
+def test_others_are_begun_while_one_is_slow() -> None:
+    """With generations of four, none of the second would be begun before the first has ended whole."""
+    ends: list[int] = []
+
+    class SlowSecond(SerialExecutor):
+        def run(self, evaluate: Evaluate, requests: Any) -> Any:
+            for position in (0, 2, 3, 4, 1, *range(5, 16)):
+                assert position < len(requests), "it is proposed by now"
+                for _, evaluation in super().run(evaluate, [requests[position]]):
+                    ends.append(requests[position].number)
+                    yield position, evaluation
+
+    assert run_of(steady(executor=SlowSecond())) == run_of(steady())
+    assert ends[:5] == [0, 2, 3, 4, 1]
+
+
+@pytest.mark.parametrize("algorithm", ["surrogate", "truncation", "tpe"])
+def test_cut_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path, algorithm: str) -> None:
+    expected = run_of(steady(algorithm=algorithm))
+    options: dict[str, Any] = {"algorithm": algorithm, "storage": tmp_path / "a.db", "resume": True}
+    cuts = 0
+    while len(load_or_none(tmp_path)) < 16:
+        executor = (LatestFirst(), SerialExecutor())[cuts % 2]
+        cuts += 1
+        with suppress(KeyboardInterrupt):
+            steady(InterruptedAt(3, loss), executor=executor, **options)
+    assert cuts >= 3
+    assert run_of(steady(InterruptedAt(0, loss), **options)) == expected
+
+
+def load_or_none(folder: Path) -> Any:
+    return load_study("study", folder / "a.db").entries if (folder / "a.db").exists() else ()
+
+
+def test_budgets_end_it_at_the_same_evaluation(tmp_path: Path) -> None:
+    expected = run_of(steady())
+    for executor in (SerialExecutor(), LatestFirst()):
+        name = type(executor).__name__
+        options: dict[str, Any] = {"name": name, "storage": tmp_path / "a.db", "executor": executor}
+        assert len(steady(max_evaluations=9, **options).entries) == 9
+        assert run_of(steady(resume=True, **options)) == expected
+
+
+def test_pruning_is_the_same_in_whatever_order_evaluations_end() -> None:
+    def training(params: dict[str, Any], report: Any) -> float:
+        for epoch in range(1, 5):
+            report(epoch, loss(params) / epoch)
+        return loss(params)
+
+    runs = [
+        [(entry.evaluation.status, entry.evaluation.values) for entry in steady(training, **arguments).entries]
+        for arguments in (
+            {"pruner": MedianPruner(startup=3), "algorithm": "random"},
+            {"pruner": MedianPruner(startup=3), "algorithm": "random", "executor": LatestFirst()},
+        )
+    ]
+    assert runs[0] == runs[1]
+    assert {status for status, _ in runs[0]} == {"ok", "pruned"}
+
+
+def test_epochs_that_are_saved_are_there_for_others_in_whatever_order() -> None:
+    def training(params: dict[str, Any], epochs: int, report: Any) -> float:
+        for epoch in range(1, epochs + 1):
+            report(epoch, loss(params))
+            if params["x"] > 0.3:
+                return math.nan
+        return loss(params)
+
+    runs = [
+        run_of(steady(training, epochs=5, max_epochs=60, generations=None, algorithm="random", executor=executor))
+        for executor in (SerialExecutor(), LatestFirst())
+    ]
+    assert [repr(one) for one in runs[0]] == [repr(one) for one in runs[1]]
+    assert len(runs[0]) > 12, "some diverged at once"
+
+
+def test_callbacks_are_told_of_generations_and_may_end_it() -> None:
+    told: list[list[int]] = []
+    callback = SimpleNamespace(on_generation=lambda study, entries: told.append([one.number for one in entries]))
+    steady(callbacks=[callback], executor=LatestFirst())
+    assert told == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]]
+    assert len(steady(lambda params: 1.0, callbacks=[EarlyStopping(patience=1)]).entries) >= 8
+    assert load_generations(steady(target=100.0)) == {0}
+
+
+def load_generations(study: Study) -> set[int]:
+    return {entry.generation for entry in study.entries}
+
+
+def test_what_is_enqueued_comes_first_and_is_learnt_from() -> None:
+    known = [{"x": 0.0, "width": 16}, {"x": 0.5}]
+    for algorithm in ("surrogate", "tpe", "random", "truncation"):
+        study = steady(algorithm=algorithm, enqueue=known, executor=LatestFirst())
+        assert len(study.entries) == 16
+        assert study.space is not None
+        assert study.space.decode(study.entries[0].genes) == pytest.approx(known[0])
+        assert study.space.decode(study.entries[1].genes)["x"] == 0.5
+        assert study.best_value == 0.0
+    more = [{"width": width} for width in range(1, 7)]
+    assert [one.genes for one in steady(algorithm="tpe", enqueue=more).entries[:6]] == [
+        one.genes for one in steady(algorithm="random", enqueue=more).entries[:6]
+    ]
+
+
+def test_a_small_space_is_evaluated_whole_and_no_longer() -> None:
+    space = Space({"kind": Categorical(["a", "b", "c"]), "width": Int(1, 2)})
+    study = steady(lambda params: params["width"], space, algorithm="surrogate", generations=5)
+    assert len(study.entries) == 6
+    assert steady(lambda params: params["width"], space, algorithm="grid", generations=5).best_value == 1.0
+    assert len(steady(lambda params: 1.0, space, algorithm="random", max_evaluations=50).entries) < 100
+
+
+def test_several_objectives_with_what_learns_nothing() -> None:
+    study = steady(lambda params: (params["x"], params["width"]), direction=["minimize"] * 2, algorithm="sobol")
+    assert len(study.entries) == 16
+
+
+def test_the_time_alone_may_end_it() -> None:
+    def takes_a_while(params: dict[str, Any]) -> float:
+        time.sleep(0.02)
+        return loss(params)
+
+    study = steady(takes_a_while, generations=None, max_seconds=0.5, algorithm="random")
+    assert 4 < len(study.entries) < 30
+
+
+@pytest.mark.parametrize("algorithm", ["surrogate", "truncation", "tpe", "random"])
+def test_a_laboratory_is_asked_for_another_as_soon_as_the_oldest_is_told(tmp_path: Path, algorithm: str) -> None:
+    lab = AskTell(
+        SPACE, storage=tmp_path / "lab.db", algorithm=algorithm, population=4, generations=4, seed=1, steady_state=True
+    )
+    assert [question.number for question in lab.ask()] == [0, 1, 2, 3]
+    lab.tell(2, loss(lab.ask()[2].params))
+    assert [question.number for question in lab.ask()] == [0, 1, 3], "the oldest may still change what comes next"
+    lab.tell(0, loss(lab.ask()[0].params))
+    assert [question.number for question in lab.ask()][:2] == [1, 3]
+    assert max(question.number for question in lab.ask()) >= 4 or algorithm == "truncation"
+    while questions := lab.ask():
+        lab.tell(questions[-1].number, loss(questions[-1].params))
+    assert run_of(lab.study) == run_of(steady(algorithm=algorithm))
+
+
+def test_it_is_part_of_what_a_resumed_study_has_to_share(tmp_path: Path) -> None:
+    steady(storage=tmp_path / "a.db")
+    with pytest.raises(InputError, match="steady_state"):
+        optimize(loss, SPACE, population=4, generations=4, seed=1, storage=tmp_path / "a.db", resume=True)
+    by_generations = optimize(loss, SPACE, population=4, generations=2, seed=1, progress=False)
+    assert "steady_state" not in by_generations.attributes["settings"]["evolution"], "as records of before have it"
+
+
+@pytest.mark.parametrize("algorithm", sorted(set(METHODS) - set(STEADY)))
+def test_what_proposes_whole_generations_is_refused(algorithm: str) -> None:
+    with pytest.raises(InputError, match=f"steady_state is for .*; {algorithm} proposes whole generations"):
+        steady(lambda params, epochs, checkpoint: 1.0, algorithm=algorithm, epochs=9)
+
+
+def test_stages_are_refused() -> None:
+    with pytest.raises(InputError, match="stages end the trainings of a generation"):
+        steady(lambda params, epochs: 1.0, algorithm="truncation", epochs=4, arguments={"stages": [2, 4]})
+    with pytest.raises(InputError, match="steady_state must be True or False; got 'yes'"):
+        optimize(loss, SPACE, steady_state="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("algorithm", ["surrogate", "truncation", "random"])
+def test_the_work_of_a_run_is_known_before_it_runs(algorithm: str) -> None:
+    changes = ["evolution.steady_state=true", f"evolution.algorithm={algorithm}", "evolution.enqueue=[{lr=0.1}]"]
+    config = load_config("quick", changes)
+    work = workload(config.search_space, config.evolution, epochs=2)
+    size, generations = config.evolution.population, config.evolution.generations
+    assert (work.evaluations, work.epochs) == (size * generations, 2 * size * generations)
