@@ -4,8 +4,9 @@ DIR holds `hpo_bench.py` and its data (see `strategies.py`). Workers are simulat
 drawn for it, log-normal with median 1 (`--spread` is the standard deviation of its logarithm), and its worker takes up
 the next when it is over; to propose takes no time. Prints, per variant, how busy the workers are until 100 evaluations
 are done, and the normalised regret of the incumbent at the times in which workers that never wait do 30, 60 and 90
-evaluations (0 is the best known configuration, 1 the median of random ones; mean over problems and seeds, 95 % bootstrap
-interval over seeds). Runs are kept in `--output` as they finish, so that a stopped command goes on where it was.
+evaluations (0 is the best known configuration, 1 the median of random ones; mean over problems and seeds, 95 %
+bootstrap interval over seeds). Runs are kept in `--output` as they finish, so that a stopped command goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class SimulatedWorkers:
         self.work = 0.0
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
+        """Yield (position in `requests`, evaluation) in the order in which the workers finish them."""
         begun, busy = 0, list[tuple[float, int]]()
         while busy or begun < len(requests):  # they may grow meanwhile
             while len(busy) < self._workers and begun < len(requests):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from deap_hpo import (
 from deap_hpo.configuration.config import load_config
 from deap_hpo.configuration.methods import METHODS, STEADY
 from deap_hpo.configuration.workload import workload
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluator import Evaluate
 from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.search_space.space import Space
@@ -214,6 +215,27 @@ def test_it_is_part_of_what_a_resumed_study_has_to_share(tmp_path: Path) -> None
         optimize(loss, SPACE, population=4, generations=4, seed=1, storage=tmp_path / "a.db", resume=True)
     by_generations = optimize(loss, SPACE, population=4, generations=2, seed=1, progress=False)
     assert "steady_state" not in by_generations.attributes["settings"]["evolution"], "as records of before have it"
+
+
+@pytest.mark.parametrize("algorithm", ["surrogate", "truncation", "tpe"])
+def test_what_failed_is_tried_again_as_if_it_had_not(tmp_path: Path, algorithm: str) -> None:
+    broken = {3, 6}
+
+    def breaks(params: dict[str, Any], number: int) -> float:
+        if number in broken:
+            raise RuntimeError("out of paper")
+        return loss(params)
+
+    options: dict[str, Any] = {"algorithm": algorithm, "storage": tmp_path / "a.db", "executor": LatestFirst()}
+    with pytest.warns(DeapHPOWarning, match="out of paper"):
+        before = steady(breaks, **options)
+    assert before.entries[3].evaluation.status == "failed"
+    broken.clear()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "what evaluates has changed")  # `broken`
+        after = steady(breaks, resume=True, retry_failed=True, **options)
+    assert run_of(after) == run_of(steady(breaks, algorithm=algorithm))
+    assert len(after.superseded) > 2
 
 
 @pytest.mark.parametrize("algorithm", sorted(set(METHODS) - set(STEADY)))
