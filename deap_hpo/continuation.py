@@ -14,6 +14,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import check_integer
+from deap_hpo.closures import own_values
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator, PlainFunction
@@ -282,8 +283,4 @@ def _made_of(evaluate: Any) -> list[Any]:
     """Give what tells an evaluator from others: a lambda in a loop is made anew, out of the same parts."""
     if not isinstance(evaluate, FunctionType):
         return [evaluate]
-    try:
-        cells = [cell.cell_contents for cell in evaluate.__closure__ or ()]
-    except ValueError:  # a variable that has no value yet
-        return [evaluate]
-    return [evaluate.__code__, *cells, *(evaluate.__defaults__ or ()), *(evaluate.__kwdefaults__ or {}).values()]
+    return [evaluate.__code__, *own_values(evaluate)]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, ClassVar
 
 import deap_hpo
+from deap_hpo.closures import own_values
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.content import described
 from deap_hpo.records.fingerprint import comparable, fingerprint, is_code
 from deap_hpo.records.record import Record
-from deap_hpo.records.users_code import closed_over
 
 _FACTS = "fingerprint"  # the attribute
 _SHOWN = 5  # names of what has changed
@@ -127,13 +128,8 @@ def _is_same(one: Any, other: Any) -> bool:
     """Whether things are one, or two functions that a loop has made of the same code and values, as by a lambda."""
     if type(one) is not FunctionType or type(other) is not FunctionType:
         return one is other
-    return one.__code__ is other.__code__ and _ids(one) == _ids(other)
-
-
-def _ids(function: FunctionType) -> list[int]:
-    """Which values a function has of its own."""
-    given = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), function.__globals__]
-    return [id(one) for one in (*given, *(value for _, value in closed_over(function)))]
+    mine, theirs = ([f.__code__, f.__globals__, *own_values(f)] for f in (one, other))
+    return len(mine) == len(theirs) and all(map(operator.is_, mine, theirs))
 
 
 def _names(parts: Mapping[str, Any]) -> dict[str, Any]:

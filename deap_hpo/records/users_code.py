@@ -7,11 +7,12 @@ import sys
 import sysconfig
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
+
+from deap_hpo.closures import Unset, closure
 
 _INSTALLED_IN = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
 # Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
@@ -87,9 +88,7 @@ def closed_over(function: FunctionType) -> Iterator[tuple[str, Any]]:
         >>> list(closed_over(made(2)))
         [('factor', 2)]
     """
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with suppress(ValueError):
-            yield name, cell.cell_contents
+    yield from ((name, value) for name, value in closure(function).items() if not isinstance(value, Unset))
 
 
 def inner_code(code: CodeType) -> list[CodeType]:

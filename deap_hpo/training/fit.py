@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import partial
 from types import MappingProxyType
@@ -62,46 +62,49 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
     """
     examples = _two_examples(data.training)
     about = f"inputs {_shapes(examples.inputs)}, targets {_shapes(examples.targets)}"
-    step, misfit = f"could not be built{f' with {dict(architecture)}' if architecture else ''}", ""
-    output: Outputs = None
+    step = partial(_step, f"The network of the task {task!r}")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        try:
+        with step(f"could not be built{f' with {dict(architecture)}' if architecture else ''}"):
             network = model(**architecture).eval()
             _check_initialized(network)
-            step = "could not be trained"
+        with step("could not be trained"):
             if trainable_parameters(network) == 0:
                 raise ValueError("it has no parameters that training changes")
-            step, misfit = f"does not fit the data ({about})", "data"
+        with step(f"does not fit the data ({about})", partial(_hint_of_data, data)):
             output = widened(call(network, data.normalized(examples.inputs)))
-            about += f", outputs {outputs_described(output)}"
             if isinstance(output, Tensor) and isinstance(examples.targets, Tensor):
                 _check_classes(output, data, measures["loss"])
-            for name, measure in measures.items():
-                step, misfit = f"does not fit the {name} ({about})", "default" if measure in AVERAGED else "metric"
-                misfit = "loss" if name == "loss" else misfit
+        about += f", outputs {outputs_described(output)}"
+        for name, measure in measures.items():
+            with step(f"does not fit the {name} ({about})", partial(_hint_of_measure, name, measure, output, data)):
                 _check_measure(name, measure, output, examples.targets)
-            if loss_arguments:
-                step, misfit = f"could not be trained by the loss with {dict(loss_arguments)}", ""
+        if loss_arguments:
+            with step(f"could not be trained by the loss with {dict(loss_arguments)}"):
                 _check_measure("loss", partial(measures["loss"], **loss_arguments), output, examples.targets)
-            if optimizer_of is not None:
-                step, misfit = "could not be trained by its optimizer", ""
+        if optimizer_of is not None:
+            with step("could not be trained by its optimizer"), torch.enable_grad():
                 optimizer = optimizer_of(network)
                 network.train()  # in which it may be another function
-                with torch.enable_grad():
-                    output = widened(call(network, data.normalized(examples.inputs)))
-                    measures["loss"](output, examples.targets, **loss_arguments).backward()
+                output = widened(call(network, data.normalized(examples.inputs)))
+                measures["loss"](output, examples.targets, **loss_arguments).backward()
                 optimizer.step()
                 del optimizer
-            step, misfit = "could not be trained", ""
+        with step("could not be trained"):
             freshness = Freshness()
             freshness.check(network, tried=True)
-            output = None
-            del network  # what the next one shares with it, the factory holds
+            del output, network  # what the next one shares with it, the factory holds
             freshness.check(model(**architecture), tried=True)
-        except Exception as error:
-            kind = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""
-            said = f"{kind}{str(error).strip().removesuffix('.')}.{_hint(data, misfit, error, output)}"
-            raise InputError(f"The network of the task {task!r} {step}: {said}") from error
+
+
+@contextmanager
+def _step(network: str, said: str, hint: Callable[[Exception], str] = lambda error: "") -> Iterator[None]:
+    """Say what the network could not do, where it raises; `hint` adds what may be the cause."""
+    try:
+        yield
+    except Exception as error:
+        kind = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""
+        text = f"{kind}{str(error).strip().removesuffix('.')}."
+        raise InputError(f"{network} {said}: {text}{hint(error)}") from error
 
 
 def loss_is_a_mean(model: Callable[..., nn.Module], architecture: Mapping[str, Any], data: Data, loss: Measure) -> bool:
@@ -204,30 +207,38 @@ def _are_labels(targets: Tensor) -> bool:
     return targets.dim() > 1 and targets.dtype == torch.int64 and int(targets.max()) <= 1
 
 
-def _hint(data: Data, misfit: str, error: Exception, output: Outputs) -> str:
-    """Say how data were understood, where that may be why a network does not fit data, loss or metrics."""
-    training, inputs = data.training, data.training.inputs
-    one_of_each = isinstance(output, Tensor) and isinstance(training.targets, Tensor)
-    if misfit in ("loss", "metric") and not one_of_each and isinstance(error, (TypeError, AttributeError)):
+def _hint_of_data(data: Data, error: Exception) -> str:
+    """Say how inputs were understood, where that may be why a network does not fit them."""
+    inputs = data.training.inputs
+    if isinstance(inputs, dict):
+        types = described(data.normalized(data.training[:1].inputs), lambda one: str(one.dtype).removeprefix("torch."))
+        return f" Several inputs are given to the arguments of forward that have their names, here as {types}."
+    if "required positional argument" in str(error):
+        return " Several inputs are given as a dict, by the names that the arguments of forward have."
+    if inputs.dtype == torch.int64:
+        return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
+    return ""
+
+
+def _hint_of_measure(name: str, measure: Measure, output: Outputs, data: Data, error: Exception) -> str:
+    """Say how outputs and targets were understood, where that may be why a loss or a metric does not fit them."""
+    targets, by_default = data.training.targets, name != "loss" and measure in AVERAGED
+    one_of_each = isinstance(output, Tensor) and isinstance(targets, Tensor)
+    if not by_default and not one_of_each and isinstance(error, (TypeError, AttributeError)):
         several = "the targets of the data" if isinstance(output, Tensor) else "the outputs of the network"
         return (
             f" Loss and metrics are given {several} as they are, which are several: those of your own take them apart."
         )
-    if misfit == "loss" and "required" in str(error) and "argument" in str(error):
-        return " What is searched of it needs a default, by which networks are measured."
-    if misfit == "default":
+    if by_default:
         return " With metrics={} only the loss is measured."
-    if misfit == "loss" and isinstance(training.targets, Tensor) and _are_labels(training.targets):
+    if name != "loss":
+        return ""
+    if "required" in str(error) and "argument" in str(error):
+        return " What is searched of it needs a default, by which networks are measured."
+    if isinstance(targets, Tensor) and _are_labels(targets):
         return " Several labels an example are given as floats, with a loss such as nn.BCEWithLogitsLoss()."
-    if misfit == "data" and isinstance(inputs, dict):
-        types = described(data.normalized(training[:1].inputs), lambda one: str(one.dtype).removeprefix("torch."))
-        return f" Several inputs are given to the arguments of forward that have their names, here as {types}."
-    if misfit == "data" and "required positional argument" in str(error):
-        return " Several inputs are given as a dict, by the names that the arguments of forward have."
-    if misfit == "data" and isinstance(inputs, Tensor) and inputs.dtype == torch.int64:
-        return " Inputs that are whole numbers are taken for tokens; give a table as floating-point numbers."
-    if misfit == "loss" and isinstance(training.targets, Tensor) and training.targets.is_floating_point():
+    if isinstance(targets, Tensor) and targets.is_floating_point():
         return " Targets of a floating-point type are taken for a regression; give classes as whole numbers."
-    if misfit == "loss" and isinstance(training.targets, Tensor) and training.targets.dtype == torch.uint8:
+    if isinstance(targets, Tensor) and targets.dtype == torch.uint8:
         return " Targets of the type uint8 are left as they are; give classes as int64."
     return ""

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deap_hpo.closures import own_values
+
 # What every module has in its `__dict__`: its parts, of which a stack knows; its hooks may hold anything.
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
 HOOKS = frozenset({"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"})
@@ -81,15 +83,7 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, MethodType):
         return [value.__self__, value.__func__]
     if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-        return [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        return own_values(value)
     if isinstance(value, (type, ModuleType)) or not hasattr(value, "__dict__"):
         return []
     return list(vars(value).values())
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deap_hpo.closures import own_values
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, torch.dtype, torch.device, torch.Size)
 """Types whose `repr` says all."""
 
@@ -95,13 +97,9 @@ class Tokens:
         if not isinstance(value, FunctionType):
             return None
         code = value.__code__
-        try:
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        except ValueError:  # one that is still empty
-            return None
         # In one process equal code has equal hashes.
         place = (code.co_filename, code.co_firstlineno, hash(code))
-        return self._together(value, (place, cells, value.__defaults__, value.__kwdefaults__))
+        return self._together(value, (place, own_values(value)))
 
     def _together(self, value: Any, parts: Iterable[Any]) -> str | None:
         tokens = [self.of(part) for part in parts]
