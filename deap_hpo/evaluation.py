@@ -74,7 +74,7 @@ class Evaluation:
         curve: Measurements per epoch trained here, in order; epochs before its start are not repeated.
         metrics: Final metrics besides the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
-        environment: Where it ran: device, precision, number of threads, and the like.
+        environment: Where a training ran: its device, the device's name, precision, version of torch.
         error: Why a failed evaluation failed, usually a traceback; or which objective of a training that ended well
             is no finite number; else an empty string.
         retries: How often it was started again because the process or machine that did it was lost.

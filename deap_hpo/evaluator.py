@@ -1,4 +1,4 @@
-"""What evaluates: the one type that studies, algorithms and executors know, whatever a user has brought."""
+"""What evaluates: one type for trainers, objectives and plain functions, whatever a user has brought."""
 
 from __future__ import annotations
 

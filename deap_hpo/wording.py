@@ -67,7 +67,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_cell(value: Any) -> str:
-    """Write what stands in a table: of a number four digits, or all where it is whole; "-" where there is none.
+    """Write what stands in a table: of a number four digits, or all of a whole one below 1e9; "-" where there is none.
 
     Example:
         >>> format_cell(5450.0), format_cell(0.123456), format_cell(float("nan")), format_cell("sgd")

@@ -18,7 +18,7 @@ def check_gpus(gpus: Sequence[int]) -> tuple[int, ...]:
     """Give the numbers of GPUs as they are kept.
 
     Raises:
-        InputError: They are not different integers of at least 0, or this process does not see so many.
+        InputError: They are not different integers of at least 0, or ``CUDA_VISIBLE_DEVICES`` names fewer.
 
     Example:
         >>> check_gpus([0, 1])

@@ -53,7 +53,7 @@ def side_by_side(runs: Sequence[Callable[[Executor], Any]], executor: Executor) 
 
 def _evaluate_together(seats: Sequence[_Seat], executor: Executor) -> None:
     """Evaluate what the seats wait for: one batch for each evaluator among them."""
-    evaluators = {id(seat.evaluate): seat.evaluate for seat in seats}
+    evaluators = {id(seat.evaluate): seat.evaluate for seat in seats if seat.evaluate is not None}
     for evaluate in evaluators.values():
         places = [
             (seat, seat.asked, i, request)
@@ -79,7 +79,7 @@ class _Seat:
 
     def __init__(self, function: Callable[[Executor], Any], shared: Executor) -> None:
         self.in_process = in_this_process(shared)
-        self.evaluate: Evaluate = function  # until it asks for evaluations
+        self.evaluate: Evaluate | None = None  # until it asks for evaluations
         self.requests: Sequence[Request] = ()
         self.asked = 0
         self.answer: tuple[int, Evaluation] | None = None

@@ -42,7 +42,7 @@ class Reporter:
         Raises:
             InputError: The epoch is no such number, earlier than the last one reported, or was trained before.
         """
-        if isinstance(epoch, float) and epoch == int(epoch):  # as some trainers count
+        if isinstance(epoch, float) and epoch.is_integer():  # as some trainers count
             epoch = int(epoch)
         last = self.curve[-1].epoch if self.curve else self._before
         if self.curve and epoch == last:

@@ -1,4 +1,4 @@
-"""A study in words and figures: what the commands print and draw."""
+"""A study in words: what the commands print."""
 
 from __future__ import annotations
 

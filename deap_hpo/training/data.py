@@ -65,7 +65,8 @@ class Data:
         mean: Subtracted from every input, after uint8 is divided by 255: a number, or a tensor that broadcasts; where
             there are several inputs, such by their names.
         std: Divided by, after that.
-        description: What identifies the split: its seed and sizes. Recorded with every run.
+        description: What identifies the data and their splits: seed, sizes, digests. Recorded with every run; folds
+            are stratified and normalised as it says.
 
     Example:
         >>> data = load_digits(training_size=100, validation_size=50)

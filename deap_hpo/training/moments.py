@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from deap_hpo.training.optimizers import BASE_RATE, as_made, copied, form_of, same
+from deap_hpo.training.optimizers import BASE_LR, as_made, copied, form_of, same
 
 # By our names, those of `torch.optim`.
 _IN_TORCH = {
@@ -27,7 +27,7 @@ _ALWAYS = {
     "adamw": frozenset({"mean", "square"}),
 }
 _WITH_MOMENTUM = {"sgd": frozenset({"velocity"}), "rmsprop": frozenset({"rms_velocity"})}
-_RATES = frozenset({"lr", BASE_RATE})
+_LRS = frozenset({"lr", BASE_LR})
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _capture_others(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> d
         "on_host": {name: keys for name, keys in elsewhere.items() if keys},
         "in_use": _in_use(optimizer),
         "counted": [
-            {key: copied(one) for key, one in options.items() if key not in _RATES and not same(one, before.get(key))}
+            {key: copied(one) for key, one in options.items() if key not in _LRS and not same(one, before.get(key))}
             for options, before in zip(now, made, strict=True)
         ],
     }
@@ -150,7 +150,7 @@ def _capture_others(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> d
 def _in_use(optimizer: Optimizer) -> list[dict[str, bool]]:
     """Tell which of the options that an optimiser was made with are not zero: on them depends what it keeps."""
     return [
-        {key: bool(one) for key, one in options.items() if isinstance(one, (bool, int, float)) and key not in _RATES}
+        {key: bool(one) for key, one in options.items() if isinstance(one, (bool, int, float)) and key not in _LRS}
         for options in as_made(optimizer)
     ]
 

@@ -15,7 +15,7 @@ from deap_hpo.training.data import Split
 from deap_hpo.training.keyed import keyed_permutation, member_keys, step_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
 from deap_hpo.training.labels import Counting, summed
-from deap_hpo.training.optimizers import BASE_RATE
+from deap_hpo.training.optimizers import BASE_LR
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.recipe import Recipe
 
@@ -81,7 +81,7 @@ def train_epoch(
     factors = recipe.lr_factors(epoch, len(batches), epochs, losses)
     for i, (batch, factor) in enumerate(zip(batches, factors, strict=True)):
         for group in optimizer.param_groups:
-            group["lr"] = group[BASE_RATE] * factor
+            group["lr"] = group[BASE_LR] * factor
         examples = training[batch]
         count = counting.of(examples.targets)  # before a loss may take them apart
         model.zero_grad()

@@ -29,7 +29,7 @@ _FORMS: dict[type[Optimizer], tuple[str, dict[str, Any]]] = {
     AdamW: ("adamw", {**_USUAL, "amsgrad": False, "decoupled_weight_decay": True}),
 }
 _AS_MADE: WeakKeyDictionary[Optimizer, list[dict[str, Any]]] = WeakKeyDictionary()
-BASE_RATE = "initial_lr"
+BASE_LR = "initial_lr"
 """Under which a group of parameters has its learning rate before any schedule, as torch's schedulers note it."""
 
 
@@ -78,7 +78,7 @@ def make_optimizer(
         optimizer = factory(network.parameters() if _is_class(factory) else network, **arguments)
         _check(optimizer, network)
     for group in optimizer.param_groups:
-        group[BASE_RATE] = group["lr"]
+        group[BASE_LR] = group["lr"]
     _AS_MADE[optimizer] = [
         {name: copied(value) for name, value in group.items() if name != "params"} for group in optimizer.param_groups
     ]
@@ -135,7 +135,7 @@ def _check(optimizer: Any, network: nn.Module) -> None:
         raise InputError("optimizer must have parameters that are trained; it has none but frozen ones.")
     if len(set(names)) < len(names):
         raise InputError("optimizer must have each parameter once; it has one of them twice.")
-    if "step" in vars(optimizer) and any(BASE_RATE in group for group in optimizer.param_groups):
+    if "step" in vars(optimizer) and any(BASE_LR in group for group in optimizer.param_groups):
         raise InputError(
             "optimizer must have no scheduler: those of torch change learning rates as they are made, and would not be "
             "stepped. The recipe has the schedule instead, as in Recipe(schedule=lambda step, steps: 1 - step / steps)."

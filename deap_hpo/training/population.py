@@ -260,18 +260,18 @@ class PopulationTrainer(BatchEvaluator):
                 epoch_start = perf_counter()
                 with computing(self.device, self.precision), refusing_draws():
                     decided = stack.train_epoch(epoch)
-                    measured = stack.measure(task.data.validation) if stack.rows else []
-                    decided += stack.drop([math.isfinite(loss) for loss, _ in measured])
+                    measured = stack.measure(task.data.validation) if stack.in_training else []
+                    decided += stack.keep([math.isfinite(loss) for loss, _ in measured])
                 seconds = perf_counter() - epoch_start
-                finite = [one for one in measured if math.isfinite(one[0])]
-                for row, (loss, metrics) in zip(stack.rows, finite, strict=True):
-                    curves[row.member].add(Epoch(epoch + 1, row.training_loss, loss, metrics, seconds))
-                    row.validation_losses.append(loss)
+                finite = [(loss, metrics) for loss, metrics in measured if math.isfinite(loss)]
+                for one, (loss, metrics) in zip(stack.in_training, finite, strict=True):
+                    curves[one.member].add(Epoch(epoch + 1, one.training_loss, loss, metrics, seconds))
+                    one.validation_losses.append(loss)
                 if epoch + 1 < epochs.stop:
-                    decided += stack.drop([not curves[member].finished for member in stack.members])
+                    decided += stack.keep([not curves[member].finished for member in stack.members])
                 for member in decided:
                     yield member, concluded(member), None
-                if not stack.rows:
+                if not stack.in_training:
                     return
             for member, state in zip(stack.members, stack.states(epochs.stop), strict=True):
                 yield member, concluded(member), state

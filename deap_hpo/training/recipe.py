@@ -76,9 +76,9 @@ class Recipe:
     ema: float | None = None
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
+        if not isinstance(self.optimizer, str) or self.optimizer not in OPTIMIZERS:
             raise InputError(f"optimizer must be one of {', '.join(sorted(OPTIMIZERS))}; got {self.optimizer!r}.")
-        if not callable(self.schedule) and self.schedule not in _SCHEDULE_NAMES:
+        if not callable(self.schedule) and not (isinstance(self.schedule, str) and self.schedule in _SCHEDULE_NAMES):
             raise InputError(
                 f"schedule must be one of {', '.join(sorted(_SCHEDULE_NAMES))}, or a function; got {self.schedule!r}."
             )
@@ -94,6 +94,8 @@ class Recipe:
             raise InputError(f"max_grad_norm must be a finite number above 0, or None; got {bound!r}.")
         if self.ema is not None and not (_is_within(self.ema, 0.0, 1.0) and self.ema < 1):
             raise InputError(f"ema must be a number from 0 to less than 1, or None; got {self.ema!r}.")
+        if self.nesterov not in (True, False):
+            raise InputError(f"nesterov must be True or False; got {self.nesterov!r}.")
         for name in ("batch_size", "step_size"):
             check_integer(name, getattr(self, name), 1)
         for name, value in self._values().items():
@@ -133,13 +135,15 @@ class Recipe:
         if not arguments:
             return self
         function = self._function
+        known = arguments_of(function) if function else ()
         for name in arguments:
-            if function is None or name not in arguments_of(function):
+            if name not in known:
                 raise InputError(
                     f"hyperparameter {name!r} must be an argument of the schedule, {name_of(self.schedule)}, which has "
                     "none of that name; where schedules are searched, make it conditional on one that has it."
                 )
-        return replace(self, schedule=partial(function, **arguments) if function else self.schedule)
+        assert function is not None  # else it has no arguments
+        return replace(self, schedule=partial(function, **arguments))
 
     @property
     def _function(self) -> LrSchedule | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.state import TrainingState
@@ -30,7 +31,7 @@ def train_schedule(trainer: ReferenceTrainer, schedule: Schedule, seed: int = 0)
         The network and its evaluation, with the curve of all epochs.
 
     Raises:
-        InputError: A hyperparameter is unknown or out of its range, or the epochs do not grow.
+        InputError: A hyperparameter is unknown or out of its range, the epochs do not grow, or there is no part.
 
     Example:
         >>> from functools import partial
@@ -42,6 +43,8 @@ def train_schedule(trainer: ReferenceTrainer, schedule: Schedule, seed: int = 0)
         >>> [epoch.epoch for epoch in evaluation.curve]
         [1, 2, 3]
     """
+    if not schedule:
+        raise InputError("schedule must have at least one part, (hyperparameters, epoch); got none.")
     state: TrainingState | None = None
     parts: list[Evaluation] = []
     for params, epochs in schedule:

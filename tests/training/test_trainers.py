@@ -356,6 +356,7 @@ def weighing(weights):
 def test_the_weights_of_classes_are_where_the_training_is(monkeypatch):
     # On the device "meta" there are no values, but what lies elsewhere is seen there as on a GPU.
     monkeypatch.setattr(hardware, "autocast", lambda device, precision: nullcontext())
+    monkeypatch.setattr(reference, "resolve_device", torch.device)
     task = weighing(torch.arange(1.0, 11.0))
     trainer = ReferenceTrainer(task, device="meta")
     network = task.model().to("meta")

@@ -13,7 +13,7 @@ from deap_hpo.training.stacking.structure import Member
 
 def epoch_tables(
     members: Sequence[Member],
-    rates: Sequence[Sequence[float]],
+    lrs: Sequence[Sequence[float]],
     losses: Sequence[Sequence[float]],
     shared: bool,
     size: int,
@@ -24,7 +24,7 @@ def epoch_tables(
 
     Args:
         members: Members of one batch size B, P of them.
-        rates: Their learning rates before any schedule, of each group of parameters.
+        lrs: Their learning rates before any schedule, of each group of parameters.
         losses: Their validation losses after each epoch so far.
         shared: Whether they have one seed, and so the same batches.
         size: Training examples.
@@ -46,5 +46,5 @@ def epoch_tables(
     factors = [
         member.recipe.lr_factors(epoch, steps, epochs, known) for member, known in zip(members, losses, strict=True)
     ]
-    table = torch.tensor(factors, dtype=torch.float64).T.unsqueeze(2) * torch.tensor(rates, dtype=torch.float64)
+    table = torch.tensor(factors, dtype=torch.float64).T.unsqueeze(2) * torch.tensor(lrs, dtype=torch.float64)
     return [order, table[:full], last_order, table[full:]]

@@ -16,7 +16,7 @@ from deap_hpo.training.keyed_dropout import KeyedDropout, Undropped
 from deap_hpo.training.measures import Measure
 from deap_hpo.training.outputs import Outputs, mapped, unshared, widened
 from deap_hpo.training.plain_layers import PlainLayers
-from deap_hpo.training.stacking.networks import Shapes, assigned_anew, given_rates, named_views
+from deap_hpo.training.stacking.networks import Shapes, assigned_anew, named_views, with_dropout_rates
 
 Tensors = dict[str, Tensor]
 Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Targets], tuple[Tensor, tuple[Tensor, Tensors]]]
@@ -70,14 +70,18 @@ class StackedForward:
         buffers.update((name, tensors[name]) for name in buffers)  # functional_call notes in them what was assigned
         return output
 
-    def measured(self, weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Inputs) -> tuple[Outputs, Tensors]:
+    def measured(
+        self, weights: Tensor, buffers: Tensors, dropout_rates: Tensors, inputs: Inputs
+    ) -> tuple[Outputs, Tensors]:
         """Give all members' outputs [P, N, ...] in measuring on inputs [N, ...], and the buffers assigned anew."""
 
-        def of_one(weights: Tensor, buffers: Tensors, rates: Tensors, inputs: Inputs) -> tuple[Outputs, Tensors]:
-            return self._run(Undropped(), weights, buffers, rates, inputs)
+        def of_one(
+            weights: Tensor, buffers: Tensors, dropout_rates: Tensors, inputs: Inputs
+        ) -> tuple[Outputs, Tensors]:
+            return self._run(Undropped(), weights, buffers, dropout_rates, inputs)
 
         outputs: tuple[Outputs, Tensors] = vmap(of_one, in_dims=(0, 0, 0, None), randomness="error")(
-            weights, buffers, rates, inputs
+            weights, buffers, dropout_rates, inputs
         )
         return outputs
 
@@ -105,13 +109,13 @@ class StackedForward:
 
     def _loss_of_one(self, loss: Measure) -> Callable[..., tuple[Tensor, Tensors]]:
         def of_one(
-            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs, targets: Targets
+            weights: Tensor, buffers: Tensors, dropout_rates: Tensors, key: Tensor, inputs: Inputs, targets: Targets
         ) -> tuple[Tensor, Tensors]:
             def loss_of(output: Outputs) -> Tensor:  # within the context of the network: a loss may drop out, too
                 found: Tensor = loss(unshared(output), unshared(targets))
                 return found
 
-            return self._run(KeyedDropout(key), weights, buffers, rates, inputs, loss_of)
+            return self._run(KeyedDropout(key), weights, buffers, dropout_rates, inputs, loss_of)
 
         return of_one
 
@@ -119,17 +123,17 @@ class StackedForward:
         """Give the sum of the losses of all members: row i of its gradient is that of loss i alone."""
 
         def outputs_of_one(
-            weights: Tensor, buffers: Tensors, rates: Tensors, key: Tensor, inputs: Inputs
+            weights: Tensor, buffers: Tensors, dropout_rates: Tensors, key: Tensor, inputs: Inputs
         ) -> tuple[Outputs, Tensors]:
-            return self._run(KeyedDropout(key), weights, buffers, rates, inputs)
+            return self._run(KeyedDropout(key), weights, buffers, dropout_rates, inputs)
 
         each = None if shared else 0
         outputs_of_all = vmap(outputs_of_one, in_dims=(0, 0, 0, each, each), randomness="error")
 
         def of_all(
-            weights: Tensor, buffers: Tensors, rates: Tensors, keys: Tensor, inputs: Inputs, targets: Targets
+            weights: Tensor, buffers: Tensors, dropout_rates: Tensors, keys: Tensor, inputs: Inputs, targets: Targets
         ) -> tuple[Tensor, object]:
-            outputs, assigned = outputs_of_all(weights, buffers, rates, keys, inputs)
+            outputs, assigned = outputs_of_all(weights, buffers, dropout_rates, keys, inputs)
             given = [unshared(targets) if shared else mapped(itemgetter(i), targets) for i in range(len(losses))]
             made = [mapped(itemgetter(i), outputs) for i in range(len(losses))]
             found = torch.stack([loss(*one) for loss, *one in zip(losses, made, given, strict=True)])
@@ -142,11 +146,11 @@ class StackedForward:
         dropout: AbstractContextManager[object],
         weights: Tensor,
         buffers: Mapping[str, Tensor],
-        rates: Mapping[str, Tensor],
+        dropout_rates: Mapping[str, Tensor],
         inputs: Inputs,
         then: Callable[[Outputs], Outputs] = lambda outputs: outputs,
     ) -> tuple[Outputs, Tensors]:
         """Give what becomes of one member's output, and the buffers that its network has assigned anew."""
         now = dict(buffers)
-        with dropout, PlainLayers(stacked=True), given_rates(self.network, rates):
+        with dropout, PlainLayers(stacked=True), with_dropout_rates(self.network, dropout_rates):
             return then(self.forward(weights, now, inputs)), assigned_anew(buffers, now)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.stacking.stackable import HOOKS, NotStackable, obstacle
-from deap_hpo.training.stacking.structure import RATES, Member, plain_attributes
+from deap_hpo.training.stacking.structure import DROPOUT_ATTRIBUTES, Member, plain_attributes
 from deap_hpo.training.state import fitting, network_tensors
 from deap_hpo.training.task import Task
 
@@ -108,40 +108,40 @@ def _initial_tensors(member: Member, network: nn.Module, device: torch.device) -
     return {name: tensor.detach().to(device) for name, tensor in own.items()}
 
 
-def stacked_rates(networks: Sequence[nn.Module], device: torch.device) -> dict[str, Tensor]:
+def stacked_dropout_rates(networks: Sequence[nn.Module], device: torch.device) -> dict[str, Tensor]:
     """Give the rates [P] of the dropouts whose rates differ between networks, by the name of the module."""
-    dropouts = {name for name, module in networks[0].named_modules() if type(module) in RATES}
-    rates = {name: [_rate(network.get_submodule(name)) for network in networks] for name in dropouts}
+    dropouts = {name for name, module in networks[0].named_modules() if type(module) in DROPOUT_ATTRIBUTES}
+    dropout_rates = {name: [_dropout_rate(network.get_submodule(name)) for network in networks] for name in dropouts}
     return {
         name: torch.tensor(values, dtype=torch.float64, device=device)
-        for name, values in rates.items()
+        for name, values in dropout_rates.items()
         if len(set(values)) > 1
     }
 
 
 @contextmanager
-def given_rates(network: nn.Module, rates: Mapping[str, Tensor]) -> Iterator[None]:
+def with_dropout_rates(network: nn.Module, dropout_rates: Mapping[str, Tensor]) -> Iterator[None]:
     """Give dropouts these rates inside (under `vmap`: each member's own), and their own back afterwards.
 
     Raises:
         NotStackable: The network has set one of them meanwhile.
     """
-    dropouts = {name: network.get_submodule(name) for name in rates}
-    places = {name: (module.__dict__, RATES[type(module)]) for name, module in dropouts.items()}
+    dropouts = {name: network.get_submodule(name) for name in dropout_rates}
+    places = {name: (module.__dict__, DROPOUT_ATTRIBUTES[type(module)]) for name, module in dropouts.items()}
     before = {name: own[rate] for name, (own, rate) in places.items()}
     try:
         for name, (own, rate) in places.items():
-            own[rate] = rates[name]
+            own[rate] = dropout_rates[name]
         yield
-        if any(own[rate] is not rates[name] for name, (own, rate) in places.items()):
+        if any(own[rate] is not dropout_rates[name] for name, (own, rate) in places.items()):
             raise NotStackable("the network sets dropout rates itself, which differ between members")
     finally:
         for name, (own, rate) in places.items():
             own[rate] = before[name]
 
 
-def _rate(dropout: nn.Module) -> float:
-    return float(getattr(dropout, RATES[type(dropout)]))
+def _dropout_rate(dropout: nn.Module) -> float:
+    return float(getattr(dropout, DROPOUT_ATTRIBUTES[type(dropout)]))
 
 
 def assigned_anew(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,12 +165,12 @@ class Unchanged:
 
     Args:
         network: The network.
-        rates: By the names of dropouts, the rates of the members.
+        dropout_rates: By the names of dropouts, the rates of the members.
         loss: The loss.
     """
 
-    def __init__(self, network: nn.Module, rates: Mapping[str, Tensor], loss: object) -> None:
-        self._network, self._dropouts, self._loss = network, list(rates), loss
+    def __init__(self, network: nn.Module, dropout_rates: Mapping[str, Tensor], loss: object) -> None:
+        self._network, self._dropouts, self._loss = network, list(dropout_rates), loss
         self._before = self._read()
 
     def check(self) -> None:
@@ -184,11 +184,11 @@ class Unchanged:
         tensors = network_tensors(self._network)
         of_loss = self._loss if isinstance(self._loss, nn.Module) else nn.Module()
         kept = [(name, id(tensor), tensor._version) for name, tensor in network_tensors(of_loss).items()]
-        rates = [_rate(self._network.get_submodule(name)) for name in self._dropouts]
+        dropout_rates = [_dropout_rate(self._network.get_submodule(name)) for name in self._dropouts]
         return {
             "the network makes buffers, or changes which of its parameters are trained": {
                 name: tensor.requires_grad for name, tensor in tensors.items()
             },
-            "the network sets dropout rates itself, which differ between members": rates,
+            "the network sets dropout rates itself, which differ between members": dropout_rates,
             "the loss keeps something from batch to batch": (plain_attributes(of_loss), kept),
         }

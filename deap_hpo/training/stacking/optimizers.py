@@ -3,7 +3,7 @@
 Weights and gradients are matrices [P, D], one row a member; settings are columns [P, 1]. So an update is a few
 operations on whole matrices, whatever the number of members and layers. Each class has the same shape: built from the
 members' options, as torch has them in a group of parameters, and from their weights;
-``update(weights, gradient, rate, step)`` in place, ``keep(index)``. No method looks at a value on the device, so that a
+``update(weights, gradient, lr, step)`` in place, ``keep(index)``. No method looks at a value on the device, so that a
 step can be recorded in a CUDA graph.
 """
 
@@ -29,13 +29,13 @@ class StackedOptimizer(Protocol):
 
     rows: dict[str, Tensor]
 
-    def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+    def update(self, weights: Tensor, gradient: Tensor, lr: Tensor, step: Tensor) -> None:
         """Update `weights` [P, D] in place.
 
         Args:
             weights: Weights [P, D].
             gradient: Gradient of the losses [P, D].
-            rate: Learning rates of this step [P, 1].
+            lr: Learning rates of this step [P, 1].
             step: Steps trained before this one, 0-dim integer.
         """
         ...
@@ -76,14 +76,14 @@ class StackedSGD(_Stacked):
         if "momentum" in self.rows:
             self.rows["velocity"] = torch.zeros_like(weights)
 
-    def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+    def update(self, weights: Tensor, gradient: Tensor, lr: Tensor, step: Tensor) -> None:
         """Update `weights` in place; see `StackedOptimizer`."""
         if "weight_decay" in self.rows:
             gradient = torch.addcmul(gradient, weights, self.rows["weight_decay"])
         if "velocity" in self.rows:
             velocity = self.rows["velocity"].mul_(self.rows["momentum"]).add_(gradient)
             gradient = torch.addcmul(gradient, velocity, self.rows["momentum"]) if self.nesterov else velocity
-        weights.addcmul_(gradient, rate, value=-1)
+        weights.addcmul_(gradient, lr, value=-1)
 
 
 class StackedRMSprop(_Stacked):
@@ -102,7 +102,7 @@ class StackedRMSprop(_Stacked):
         self.rows["eps"] = _column((one["eps"] for one in options), weights)
         self.rows["rms_square"] = torch.zeros_like(weights)
 
-    def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+    def update(self, weights: Tensor, gradient: Tensor, lr: Tensor, step: Tensor) -> None:
         """Update `weights` in place; see `StackedOptimizer`."""
         rows, dtype = self.rows, weights.dtype
         if "weight_decay" in rows:
@@ -112,7 +112,7 @@ class StackedRMSprop(_Stacked):
         change = gradient / average.sqrt().add_(rows["eps"])
         if "rms_velocity" in rows:
             change = rows["rms_velocity"].mul_(rows["momentum"]).add_(change)
-        weights.addcmul_(change, rate, value=-1)
+        weights.addcmul_(change, lr, value=-1)
 
 
 class StackedAdam(_Stacked):
@@ -134,12 +134,12 @@ class StackedAdam(_Stacked):
         self.rows["square"] = torch.zeros_like(weights)
         self.rows["offset"] = torch.zeros_like(self.rows["beta1"])
 
-    def update(self, weights: Tensor, gradient: Tensor, rate: Tensor, step: Tensor) -> None:
+    def update(self, weights: Tensor, gradient: Tensor, lr: Tensor, step: Tensor) -> None:
         """Update `weights` in place; see `StackedOptimizer`."""
         rows, dtype = self.rows, weights.dtype
         if "weight_decay" in rows:
             if self.decoupled:
-                weights.mul_(1 - rate * rows["weight_decay"])
+                weights.mul_(1 - lr * rows["weight_decay"])
             else:
                 gradient = torch.addcmul(gradient, weights, rows["weight_decay"])
         beta1, beta2 = rows["beta1"], rows["beta2"]
@@ -149,7 +149,7 @@ class StackedAdam(_Stacked):
         correction1 = (1 - beta1**updates).to(dtype)
         correction2 = (1 - beta2**updates).sqrt().to(dtype)
         denominator = rows["square"].sqrt().div_(correction2).add_(rows["eps"])
-        weights.addcmul_(rows["mean"] / denominator, rate / correction1, value=-1)
+        weights.addcmul_(rows["mean"] / denominator, lr / correction1, value=-1)
 
 
 class StackedAdamW(StackedAdam):

@@ -27,11 +27,11 @@ from deap_hpo.training.stacking.networks import (
     Unchanged,
     build_networks,
     named_views,
-    stacked_rates,
+    stacked_dropout_rates,
     stacked_tensors,
 )
-from deap_hpo.training.stacking.row import Row
 from deap_hpo.training.stacking.stackable import NotStackable
+from deap_hpo.training.stacking.stacked_member import StackedMember
 from deap_hpo.training.stacking.structure import Member, plain_attributes
 from deap_hpo.training.stacking.updates import make_updates
 from deap_hpo.training.state import TrainingState
@@ -54,8 +54,8 @@ class Stack:
         engine: How a step is run; see `engines`.
 
     Attributes:
-        rows: The members that are still trained, each with what is its own, in the order of the first dimension of all
-            tensors.
+        in_training: The members that are still trained, each with what is its own, in the order of the first dimension
+            of all tensors.
         parameters: Trainable parameters of each.
 
     Raises:
@@ -69,7 +69,7 @@ class Stack:
         self, task: Task, data: Data, members: Sequence[Member], *, epochs: int, precision: str, engine: str = "eager"
     ) -> None:
         self.task, self.data, self.epochs, self.precision = with_own_measures(task), data, epochs, precision
-        self.rows = [Row.of(member, task) for member in members]
+        self.in_training = [StackedMember.of(member, task) for member in members]
         self.device = data.training.device
         self._engine = engine
         self._step: Step | None = None
@@ -90,13 +90,13 @@ class Stack:
         self.step_in_epoch = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
         self._counting = Counting(data.training.targets)
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
-        self._epoch_plan: list[Tensor] = []  # orders and rates of the full batches, of the smaller last one
+        self._epoch_plan: list[Tensor] = []  # orders and learning rates of the full batches, of the smaller last one
         self._gradients = self._new_gradients()
 
     @property
     def members(self) -> list[Member]:
         """The members that are still trained."""
-        return [row.member for row in self.rows]
+        return [one.member for one in self.in_training]
 
     def _stack_networks(self) -> None:
         networks, optimizers = build_networks(self.task, self.members, self.device)
@@ -111,13 +111,13 @@ class Stack:
                 self.updates.restore(i, member.state)
                 if averaged := member.state.averaged:
                     self.averages.restore(i, torch.cat([averaged[name].flatten() for name, _ in self.shapes]))
-        self.dropout_rates = stacked_rates(networks, self.device)
+        self.dropout_rates = stacked_dropout_rates(networks, self.device)
         self.parameters = sum(shape.numel() for _, shape in self.shapes)
         self._forward = self.forward_type(self.network, self.shapes, self.device, self.precision)
         self._unchanged = Unchanged(self.network, self.dropout_rates, self.task.loss)
 
     def _new_gradients(self) -> Gradients:
-        arguments = [row.loss_arguments for row in self.rows]
+        arguments = [one.loss_arguments for one in self.in_training]
         alike = all(one == arguments[0] for one in arguments)
         losses = [partial(self.task.loss, **one) for one in (arguments[:1] if alike else arguments)]
         return self._forward.gradients(losses, shared=self.shared)
@@ -126,21 +126,21 @@ class Stack:
         """Give the members' states after so many epochs, as views of the stack's tensors."""
         steps = int(self.trained)
         states = []
-        for i, row in enumerate(self.rows):
+        for i, one in enumerate(self.in_training):
             buffers = {name: tensor[i] for name, tensor in self.buffers.items()}
             weights = {**named_views(self.weights[i], self.shapes), **buffers}
-            moments, losses = self.updates.moments(i, steps), tuple(row.validation_losses)
-            has_average = row.member.recipe.ema is not None
+            moments, losses = self.updates.moments(i, steps), tuple(one.validation_losses)
+            has_average = one.member.recipe.ema is not None
             averaged = named_views(self.averages.of(self.weights)[i], self.shapes) if has_average else {}
             states.append(TrainingState(epochs, steps, weights, moments, losses, averaged))
         return states
 
-    def _advance(self, order: Tensor, rates: Tensor) -> None:
+    def _advance(self, order: Tensor, lrs: Tensor) -> None:
         """Train one step, on the batch of this step of the epoch in `order`; the host looks at no value.
 
         Args:
             order: Examples of the batches, [steps, B], or [steps, P, B] where seeds differ.
-            rates: Learning rates, [steps, P, groups].
+            lrs: Learning rates, [steps, P, groups].
         """
         batch = order.index_select(0, self.step_in_epoch)[0]
         examples = self.data.training[batch]
@@ -151,8 +151,8 @@ class Stack:
         gradient, (losses, assigned) = self._gradients(*stacked, keys, inputs, targets)
         for name, tensor in assigned.items():
             self.buffers[name].copy_(tensor)  # in place: a recorded step reads these very tensors
-        rates_now = rates.index_select(0, self.step_in_epoch)[0]
-        self.updates.update(self.weights, self._clipping(gradient), rates_now, self.trained)
+        lrs_now = lrs.index_select(0, self.step_in_epoch)[0]
+        self.updates.update(self.weights, self._clipping(gradient), lrs_now, self.trained)
         self.averages.update(self.weights, self.trained)
         self.totals += summed(losses.detach(), counts)
         self.trained += 1
@@ -177,25 +177,25 @@ class Stack:
             raise_kept()
             finite = watch.finite(self.totals)
             if finite is not None and not all(finite):
-                dropped += self.drop(finite)
+                dropped += self.keep(finite)
                 watch = Watch(self.device)
-                if not self.rows:
+                if not self.in_training:
                     return dropped
-        dropped += self.drop(torch.isfinite(self.totals).tolist())
-        for row, loss in zip(self.rows, (self.totals / self._counting.whole).tolist(), strict=True):
-            row.training_loss = loss
+        dropped += self.keep(torch.isfinite(self.totals).tolist())
+        for one, loss in zip(self.in_training, (self.totals / self._counting.whole).tolist(), strict=True):
+            one.training_loss = loss
         return dropped
 
     def train_batch(self, i: int) -> None:
         """Train on batch number `i` of the epoch; the batches come in order."""
-        order, rates, last_order, last_rates = self._epoch_plan
+        order, lrs, last_order, last_lrs = self._epoch_plan
         if i < len(order):
             engine = self._engine if self.updates.recordable else "eager"
-            self._step = self._step or make_step(engine, partial(self._advance, order, rates), self._host_state)
+            self._step = self._step or make_step(engine, partial(self._advance, order, lrs), self._host_state)
             self._step()
         else:
             self.step_in_epoch.zero_()
-            self._advance(last_order, last_rates)
+            self._advance(last_order, last_lrs)
 
     def _host_state(self) -> list[list[tuple[str, str, str]]]:
         """Give what a step may read that is in no tensor."""
@@ -207,8 +207,8 @@ class Stack:
         self._unchanged.check()
         tables = epoch_tables(
             self.members,
-            self.updates.rates,
-            [row.validation_losses for row in self.rows],
+            self.updates.base_lrs,
+            [one.validation_losses for one in self.in_training],
             shared=self.shared,
             size=len(self.data.training),
             epoch=epoch,
@@ -225,24 +225,24 @@ class Stack:
         self.step_in_epoch.zero_()
         self.totals.zero_()
 
-    def drop(self, going_on: Sequence[bool]) -> list[Member]:
+    def keep(self, going_on: Sequence[bool]) -> list[Member]:
         """Drop the members that do not go on, and give them back; the rest keeps its order."""
         if all(going_on):
             return []
         kept = [i for i, one in enumerate(going_on) if one]
         index = torch.tensor(kept, dtype=torch.int64, device=self.device)
-        dropped = [row.member for row, one in zip(self.rows, going_on, strict=True) if not one]
-        self.rows = [self.rows[i] for i in kept]
+        dropped = [one.member for one, goes_on in zip(self.in_training, going_on, strict=True) if not goes_on]
+        self.in_training = [self.in_training[i] for i in kept]
         self.weights, self.totals = self.weights[index], self.totals[index]
         self.buffers = {name: tensor[index] for name, tensor in self.buffers.items()}
         self.dropout_rates = {name: tensor[index] for name, tensor in self.dropout_rates.items()}
         self._clipping.keep(index)
         self.updates.keep(kept, self.weights)
         self.averages.keep(index)
-        order, rates, last_order, last_rates = self._epoch_plan
+        order, lrs, last_order, last_lrs = self._epoch_plan
         if not self.shared:
             self.keys, order, last_order = self.keys[index], order[:, index], last_order[:, index]
-        self._epoch_plan = [order, rates[:, index], last_order, last_rates[:, index]]
+        self._epoch_plan = [order, lrs[:, index], last_order, last_lrs[:, index]]
         self._step = None
         if kept:
             self._gradients = self._new_gradients()
@@ -263,19 +263,21 @@ class Stack:
 
         weights = self.averages.of(self.weights)
 
-        def outputs(rows: slice, inputs: Inputs) -> Outputs:
-            buffers, rates = (
-                {name: tensor[rows] for name, tensor in one.items()} for one in (self.buffers, self.dropout_rates)
+        def outputs(members: slice, inputs: Inputs) -> Outputs:
+            buffers, dropout_rates = (
+                {name: tensor[members] for name, tensor in one.items()} for one in (self.buffers, self.dropout_rates)
             )
-            output, assigned = self._forward.measured(weights[rows], buffers, rates, self.data.normalized(inputs))
+            output, assigned = self._forward.measured(
+                weights[members], buffers, dropout_rates, self.data.normalized(inputs)
+            )
             for name, tensor in assigned.items():
                 buffers[name].copy_(tensor)
-            if any(len(one) != len(weights[rows]) for one in leaves(output)):
+            if any(len(one) != len(weights[members]) for one in leaves(output)):
                 raise NotStackable("the network keeps a tensor from a call before, which is of all members")
             return output
 
         before = plain_attributes(self.network)
-        tasks = [row.task for row in self.rows]
+        tasks = [one.task for one in self.in_training]
         measured = measure(tasks, split, partial(self._parts, outputs, members=len(tasks)))
         if plain_attributes(self.network) != before:
             raise NotStackable("the network counts its calls in measuring, which a stack does in parts")

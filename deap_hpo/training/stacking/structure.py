@@ -19,7 +19,7 @@ from deap_hpo.training.state import TrainingState
 from deap_hpo.training.task import Task
 
 # What has a rate that may differ between the members of a stack, and its name: `KeyedDropout` takes one for each.
-RATES: dict[type[nn.Module], str] = {
+DROPOUT_ATTRIBUTES: dict[type[nn.Module], str] = {
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), "p"),
     **dict.fromkeys((nn.MultiheadAttention, nn.RNN, nn.GRU, nn.LSTM), "dropout"),
 }
@@ -127,8 +127,8 @@ def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
 def _attributes(module: nn.Module, tokens: Tokens) -> Iterable[tuple[str, str | None]]:
     yield "class", tokens.of(type(module))
     for name, value in sorted(vars(module).items()):
-        rate = name == RATES.get(type(module))
+        dropout_rate = name == DROPOUT_ATTRIBUTES.get(type(module))
         again = name in _AGAIN and isinstance(module, nn.RNNBase)
-        if name in _LOOKED_AT or (name not in _OF_EVERY_MODULE and not rate and not again):
+        if name in _LOOKED_AT or (name not in _OF_EVERY_MODULE and not dropout_rate and not again):
             # Hooks are numbered by the process.
             yield name, tokens.of(list(value.values()) if name in HOOKS else value)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from deap_hpo.training.moments import Moments, capture_moments, kinds_kept, restore_moments
-from deap_hpo.training.optimizers import BASE_RATE, as_made, form_of, parameter_names
+from deap_hpo.training.optimizers import BASE_LR, as_made, form_of, parameter_names
 from deap_hpo.training.stacking.networks import Shapes, named_views
 from deap_hpo.training.stacking.optimizers import STACKED_OPTIMIZERS, Options, StackedOptimizer
 from deap_hpo.training.stacking.stackable import NotStackable
@@ -22,20 +22,20 @@ class StackedUpdates(Protocol):
     """The shape of what updates a stack's weights.
 
     Attributes:
-        rates: Learning rates before any schedule: of each member, of each group of parameters.
+        base_lrs: Learning rates before any schedule: of each member, of each group of parameters.
         recordable: Whether an update may be recorded in a CUDA graph.
     """
 
-    rates: list[list[float]]
+    base_lrs: list[list[float]]
     recordable: bool
 
-    def update(self, weights: Tensor, gradient: Tensor, rates: Tensor, step: Tensor) -> None:
+    def update(self, weights: Tensor, gradient: Tensor, lrs: Tensor, step: Tensor) -> None:
         """Update the weights in place.
 
         Args:
             weights: Weights [P, D].
             gradient: Gradient of the losses [P, D].
-            rates: Learning rates of this step [P, groups].
+            lrs: Learning rates of this step [P, groups].
             step: Steps trained before this one, 0-dim integer.
         """
         ...
@@ -117,7 +117,7 @@ class UpdatesByGroup:
     recordable = True
 
     def __init__(self, form: str, optimizers: Sequence[Optimizer], groups: Sequence[Shapes], weights: Tensor) -> None:
-        self.rates = _rates(optimizers)
+        self.base_lrs = _base_lrs(optimizers)
         self._form = form
         self._groups: list[_Group] = []
         start = 0
@@ -128,16 +128,16 @@ class UpdatesByGroup:
             self._groups.append(_Group(shapes, columns, options, stacked))
             start = columns.stop
 
-    def update(self, weights: Tensor, gradient: Tensor, rates: Tensor, step: Tensor) -> None:
+    def update(self, weights: Tensor, gradient: Tensor, lrs: Tensor, step: Tensor) -> None:
         """Update the weights in place; see `StackedUpdates`, as for what follows."""
         for i, group in enumerate(self._groups):
             part = gradient[:, group.columns]
-            group.optimizer.update(weights[:, group.columns], part, rates[:, i : i + 1], step)
+            group.optimizer.update(weights[:, group.columns], part, lrs[:, i : i + 1], step)
 
     def keep(self, kept: Sequence[int], weights: Tensor) -> None:
         """Drop all members but some."""
         index = torch.tensor(kept, dtype=torch.int64, device=weights.device)
-        self.rates = [self.rates[i] for i in kept]
+        self.base_lrs = [self.base_lrs[i] for i in kept]
         for group in self._groups:
             group.options = [group.options[i] for i in kept]
             group.optimizer.keep(index)
@@ -194,7 +194,7 @@ class UpdatesByMember:
         self._optimizers = list(optimizers)
         self._networks = list(networks)
         self._parameters = [{name: network.get_parameter(name) for name, _ in shapes} for network in networks]
-        self.rates = _rates(optimizers)
+        self.base_lrs = _base_lrs(optimizers)
         self._place(weights)
 
     def _place(self, weights: Tensor) -> None:
@@ -204,18 +204,16 @@ class UpdatesByMember:
                 parameters[name].data = view
         self._places = [_memory(one, shapes=self._shapes) for one in self._networks]
 
-    def update(self, weights: Tensor, gradient: Tensor, rates: Tensor, step: Tensor) -> None:
+    def update(self, weights: Tensor, gradient: Tensor, lrs: Tensor, step: Tensor) -> None:
         """Update the weights in place; see `StackedUpdates`, as for what follows.
 
         Raises:
             NotStackable: An optimiser puts other tensors in the place of the parameters'.
         """
         of_members = zip(self._optimizers, self._networks, self._parameters, self._places, strict=True)
-        for (optimizer, network, parameters, places), row, now in zip(
-            of_members, gradient, rates.tolist(), strict=True
-        ):
-            for group, rate in zip(optimizer.param_groups, now, strict=True):
-                group["lr"] = rate
+        for (optimizer, network, parameters, places), row, now in zip(of_members, gradient, lrs.tolist(), strict=True):
+            for group, lr in zip(optimizer.param_groups, now, strict=True):
+                group["lr"] = lr
             for name, view in named_views(row, self._shapes).items():
                 parameters[name].grad = view
             optimizer.step()
@@ -226,7 +224,7 @@ class UpdatesByMember:
 
     def keep(self, kept: Sequence[int], weights: Tensor) -> None:
         """Drop all members but some."""
-        self.rates = [self.rates[i] for i in kept]
+        self.base_lrs = [self.base_lrs[i] for i in kept]
         self._optimizers = [self._optimizers[i] for i in kept]
         self._networks = [self._networks[i] for i in kept]
         self._parameters = [self._parameters[i] for i in kept]
@@ -241,8 +239,8 @@ class UpdatesByMember:
         return capture_moments(self._optimizers[i], self._parameters[i])
 
 
-def _rates(optimizers: Sequence[Optimizer]) -> list[list[float]]:
-    return [[float(group[BASE_RATE]) for group in one.param_groups] for one in optimizers]
+def _base_lrs(optimizers: Sequence[Optimizer]) -> list[list[float]]:
+    return [[float(group[BASE_LR]) for group in one.param_groups] for one in optimizers]
 
 
 def _memory(network: nn.Module, shapes: Shapes) -> list[tuple[int, int]]:

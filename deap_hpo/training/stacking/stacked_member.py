@@ -1,4 +1,4 @@
-"""What a member has of its own in a stack, besides its rows of tensors."""
+"""A member of a stack, with what is its own besides its place in the stack's tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deap_hpo.training.task import Task
 
 
 @dataclass
-class Row:
+class StackedMember:
     """One member of a stack.
 
     Attributes:
@@ -30,7 +30,7 @@ class Row:
     training_loss: float = math.nan
 
     @classmethod
-    def of(cls, member: Member, task: Task) -> Row:
+    def of(cls, member: Member, task: Task) -> StackedMember:
         """Give that of a member as it begins."""
         losses = [*member.state.losses] if member.state else []
         return cls(member, with_own_measures(task), task.loss_arguments(member.params), losses)
