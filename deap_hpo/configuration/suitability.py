@@ -8,20 +8,17 @@ from dataclasses import replace
 from traceback import clear_frames
 from typing import Any
 
+from deap_hpo.configuration.advice import advise, advise_on_loss, possible
 from deap_hpo.configuration.loops import loop_of
 from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import InputError, warn
-from deap_hpo.goals import usual_direction
 from deap_hpo.interruption import undisturbed
 from deap_hpo.search_space.space import Categorical, Space
-from deap_hpo.training.fit import loss_is_a_mean
-from deap_hpo.training.learning_rates import name_of
-from deap_hpo.training.measures import AVERAGED
-from deap_hpo.training.recipe import OPTIMIZERS, SCHEDULES, USED_BY
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
 _PLACES = 8  # of a space where its network is tried, if it does not work in the middle
+_PLACES_OF_A_VALUE = 3  # where it is built with a bound or choice
 
 
 @undisturbed()
@@ -39,8 +36,8 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
             has nowhere to go or an invalid value.
 
     Warns:
-        DeapHPOWarning: The objective is a metric of the user's own, and no direction is given; a hyperparameter does
-            nothing, or is never in use; or the validation loss depends on the batches in which it is measured.
+        DeapHPOWarning: A hyperparameter is never in use, or the network does not work at one of its bounds or with one
+            of its choices; or see `deap_hpo.configuration.advice`.
 
     Example:
         >>> from functools import partial
@@ -55,11 +52,10 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
             ...
         deap_hpo.errors.InputError: momentum must be a finite number from 0 to 1; got 1.5.
     """
-    _warn_of_directions(task)
-    _warn_of_unused(task, space)
+    advise(task, space)
     middle, *others = _places(space)
     working = _working(task, space, [middle, *others])
-    _warn_of_batches(task, working)
+    advise_on_loss(task, working)
     for name, one in space.items():
         required = space.conditions.required([name])
         if not all(required.values()):
@@ -73,50 +69,10 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
         parts = task.destinations.split(space.conditions.in_use({**places[0], name: values[0]}))
         if any(name in parts[part] for part in ("loss", "optimizer", "schedule")):
             _check_values(task, space, name, [*values, one.decode(0.5)], places)
+        if name in parts["model"]:
+            others_of_it = [value for value in values if value != working.get(name)]
+            _warn_of_values(task, space, name, others_of_it, places)
     return working
-
-
-def _warn_of_directions(task: Task) -> None:
-    """Tell of an objective of the user's own that is minimised because nobody has said which way is better."""
-    own = [
-        name
-        for name in task.goals.objectives
-        if name in task.metrics and task.metrics[name] not in AVERAGED and usual_direction(name) != "minimize"
-    ]
-    if own and task.direction is None:
-        one, other = ('"maximize"', '"minimize"') if isinstance(task.objective, str) else ("one each", "that")
-        warn(f"{own[0]!r} is minimised; if more of it is better, give the task a direction ({one}), else say {other}")
-
-
-def _warn_of_batches(task: Task, params: dict[str, Any]) -> None:
-    """Tell of a loss that is no mean over the examples of a batch, where it is measured in several batches."""
-    examples, size = len(task.data.validation), task.evaluation_batch_size
-    if examples > size and not loss_is_a_mean(task.model, task.configure(params)[1], task.data, task.loss):
-        warn(
-            f"the loss of the task {task.name!r} is no mean over the examples of a batch, so its mean over batches of "
-            f"{size} depends on these; with evaluation_batch_size={examples} it is measured on all at once"
-        )
-
-
-def _warn_of_unused(task: Task, space: Space) -> None:
-    """Tell of hyperparameters that no optimiser, or schedule, of the space goes by."""
-    for setting, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-        if setting == "optimizer" and task.optimizer is not None:
-            continue
-        possible = {name_of(one) for one in _possible(task, space, setting)}
-        used = frozenset[str]().union(*(USED_BY.get(name, ()) for name in possible))
-        of_others = frozenset[str]().union(*(USED_BY[kind] for kind in kinds.keys() & USED_BY.keys())) - used
-        if useless := [name for name in space if name in of_others]:
-            said = ", ".join(sorted(possible))
-            warn(f"hyperparameter {useless[0]!r} does nothing: {setting} {said} does not go by it")
-
-
-def _possible(task: Task, space: Space, setting: str) -> list[Any]:
-    """The choices of a searched setting, and the recipe's value where the setting may not be in use."""
-    one = space.get(setting)
-    searched = list(one.choices) if isinstance(one, Categorical) else []
-    always = one is not None and setting not in space.conditions.allowed
-    return searched if always else [*searched, getattr(task.recipe, setting)]
 
 
 def _working(task: Task, space: Space, places: list[dict[str, Any]]) -> dict[str, Any]:
@@ -155,6 +111,28 @@ def _check_values(task: Task, space: Space, name: str, values: Sequence[Any], pl
     for found in errors.values():
         for at in sorted(works):  # so it is the value there, not the place
             raise found[at]
+
+
+def _warn_of_values(
+    task: Task, space: Space, name: str, values: Sequence[Any], places: Sequence[dict[str, Any]]
+) -> None:
+    """Tell of a bound or choice with which the network cannot be built; with others it may be, so it is no error."""
+    for value in values:
+        errors = []
+        for place in places[:_PLACES_OF_A_VALUE]:
+            params = space.conditions.in_use({**place, name: value})
+            try:
+                task.count_parameters(params)
+            except Exception as error:
+                clear_frames(error.__traceback__)
+                errors.append(f"{type(error).__name__}: {error}")
+            else:
+                break
+        else:
+            warn(
+                f"the network of the task {task.name!r} could not be built with {name} = {value!r}, wherever that was "
+                f"tried ({errors[0]}); evaluations with it fail"
+            )
 
 
 def _error_of(task: Task, params: dict[str, Any]) -> InputError | None:
@@ -206,7 +184,7 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
     """
     reference = trainer.reference
     longest = _longest(space, evolution, trainer.epochs)
-    for schedule in _possible(trainer.task, space, "schedule"):
+    for schedule in possible(trainer.task, space, "schedule"):
         reference.added_epochs(replace(trainer.task.recipe, schedule=schedule), None, longest)
 
 

@@ -71,6 +71,10 @@ class Destinations:
         taken = {"recipe": self._recipe, "schedule": self._schedule, "optimizer": self._optimizer, "loss": self._loss}
         return next((part for part, names in taken.items() if name in names), "model")
 
+    def ambiguous(self, names: Iterable[str]) -> list[str]:
+        """Give the names that go to the recipe although the factory has an argument of that name, too."""
+        return [name for name in names if name in self._recipe and name in self._model]
+
     def check(self, names: Iterable[str]) -> None:
         """Refuse hyperparameters that have nowhere to go, or two places.
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
 from deap_hpo.training.labels import Counting
 from deap_hpo.training.measures import AVERAGED, Measure, one_number
-from deap_hpo.training.outputs import Outputs, mapped, unshared, widened
+from deap_hpo.training.outputs import Outputs, leaves, mapped, unshared, widened
 from deap_hpo.training.outputs import described as outputs_described
 from deap_hpo.training.state import trainable_parameters
 
@@ -36,6 +36,7 @@ def check_fit(
     measures: Mapping[str, Measure],
     loss_arguments: Mapping[str, Any] = MappingProxyType({}),
     optimizer_of: Callable[[nn.Module], Any] | None = None,
+    batch_size: int = 1,
 ) -> None:
     """Build a network, and measure it on two examples.
 
@@ -47,6 +48,7 @@ def check_fit(
         measures: Its metrics by name, and as "loss" what it is measured by.
         loss_arguments: With which it is trained by that.
         optimizer_of: Makes its optimiser, where that is one of the task's own: it is tried.
+        batch_size: Examples per step of training.
 
     Raises:
         InputError: It cannot be built, is not to be trained, or does not fit data, loss or metrics.
@@ -78,6 +80,8 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
         for name, measure in measures.items():
             with step(f"does not fit the {name} ({about})", partial(_hint_of_measure, name, measure, output, data)):
                 _check_measure(name, measure, output, examples.targets)
+        with step("could not be trained"):
+            _check_last_batch(network, data, batch_size)
         if loss_arguments:
             with step(f"could not be trained by the loss with {dict(loss_arguments)}"):
                 _check_measure("loss", partial(measures["loss"], **loss_arguments), output, examples.targets)
@@ -107,10 +111,13 @@ def _step(network: str, said: str, hint: Callable[[Exception], str] = lambda err
         raise InputError(f"{network} {said}: {text}{hint(error)}") from error
 
 
-def loss_is_a_mean(model: Callable[..., nn.Module], architecture: Mapping[str, Any], data: Data, loss: Measure) -> bool:
-    """Tell whether a loss on some examples is the mean of its values on parts of them, as of a network untrained.
+def reduction_of(
+    model: Callable[..., nn.Module], architecture: Mapping[str, Any], data: Data, loss: Measure
+) -> Literal["mean", "sum", "none"]:
+    """Tell how a loss on some examples is made of its values on parts of them, as of a network untrained.
 
-    One with class weights, of a square root or a sum is not. Where it cannot be told, it is taken for one.
+    One with class weights, or that takes a root, is neither their mean nor their sum: "none". Where it cannot be found
+    out, the answer is "mean".
 
     Args:
         model: Factory of the network.
@@ -120,10 +127,10 @@ def loss_is_a_mean(model: Callable[..., nn.Module], architecture: Mapping[str, A
 
     Example:
         >>> from deap_hpo.training.data import load_digits
-        >>> weighted = nn.CrossEntropyLoss(weight=torch.arange(1.0, 11.0))
+        >>> losses = [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(reduction="sum"), nn.CrossEntropyLoss(torch.rand(10))]
         >>> network = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-        >>> [loss_is_a_mean(network, {}, load_digits(), loss) for loss in (F.cross_entropy, weighted)]
-        [True, False]
+        >>> [reduction_of(network, {}, load_digits(), loss) for loss in losses]
+        ['mean', 'sum', 'none']
     """
     examples = data.validation[:_FEW]
     loss = deepcopy(loss) if isinstance(loss, nn.Module) else loss  # which may count
@@ -133,14 +140,18 @@ def loss_is_a_mean(model: Callable[..., nn.Module], architecture: Mapping[str, A
         of_part = mapped(lambda one: one[part], outputs)
         return float(loss(unshared(of_part), unshared(examples[part].targets)))
 
-    def is_mean_of_parts(outputs: Outputs, cut: int) -> bool:
+    def of_parts(outputs: Outputs, cut: int) -> Literal["mean", "sum", "none"]:
         parts = slice(cut), slice(cut, None)
         whole, again = loss_of(outputs, slice(None)), loss_of(outputs, slice(None))
         counts = [int(counting.of(examples[part].targets)) for part in parts]
-        mean = sum(loss_of(outputs, part) * count for part, count in zip(parts, counts, strict=True)) / sum(counts)
+        losses = [loss_of(outputs, part) for part in parts]
+        mean = sum(one * count for one, count in zip(losses, counts, strict=True)) / sum(counts)
         told = math.isfinite(mean) and whole == again  # which one that draws, or counts, does not give twice
-        return not told or math.isclose(mean, whole, rel_tol=1e-5, abs_tol=1e-7)
+        if not told or math.isclose(mean, whole, rel_tol=1e-5, abs_tol=1e-7):
+            return "mean"
+        return "sum" if math.isclose(sum(losses), whole, rel_tol=1e-5) else "none"
 
+    found: set[Literal["mean", "sum", "none"]] = set()
     with suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(0)  # the same answer each time
         outputs = widened(call(model(**architecture).eval(), data.normalized(examples.inputs)))
@@ -148,12 +159,14 @@ def loss_is_a_mean(model: Callable[..., nn.Module], architecture: Mapping[str, A
         # probability has, may leave it.
         larger = mapped(lambda one: 5 * one if one.is_floating_point() else one, outputs)
         for cut in sorted({1, len(examples) // 3, len(examples) // 2} - {0, len(examples)}):
-            if not is_mean_of_parts(outputs, cut):
+            reduction = of_parts(outputs, cut)
+            if reduction != "mean":
                 with suppress(Exception):
-                    if is_mean_of_parts(larger, cut):
-                        continue
-                return False
-    return True
+                    reduction = "mean" if of_parts(larger, cut) == "mean" else reduction
+            found.add(reduction)
+    if "none" in found or len(found) == 2:
+        return "none"
+    return found.pop() if found else "mean"
 
 
 def _shapes(part: Inputs | Targets) -> str:
@@ -176,6 +189,22 @@ def _check_initialized(network: nn.Module) -> None:
         )
 
 
+def _check_last_batch(network: nn.Module, data: Data, batch_size: int) -> None:
+    """Refuse batch normalisation where the last batch of an epoch has a single example."""
+    norms = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    if not norms or batch_size == 1 or len(data.training) % batch_size != 1:
+        return
+    try:
+        call(deepcopy(network).train(), data.normalized(data.training[:1].inputs))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ValueError(
+            f"the last batch of an epoch has 1 example, of {len(data.training)} in batches of {batch_size}, and batch "
+            "normalisation needs more; another batch_size, or number of validation examples, mends that"
+        ) from None
+
+
 def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
     """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
     if loss not in (F.cross_entropy, F.nll_loss):
@@ -191,10 +220,16 @@ def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
 
 
 def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets) -> None:
-    with BroadcastWatch(number_of_examples(target)) as watch:
-        value = measure(unshared(output), unshared(target))
-    if name == "loss" and (not isinstance(value, Tensor) or value.dim() != 0):
+    output = unshared(output)
+    is_loss = name == "loss"
+    if is_loss:
+        output = mapped(lambda one: one.requires_grad_() if one.is_floating_point() else one, output)
+    with BroadcastWatch(number_of_examples(target)) as watch, torch.set_grad_enabled(is_loss):
+        value = measure(output, unshared(target))
+    if is_loss and (not isinstance(value, Tensor) or value.dim() != 0):
         raise ValueError("it must give a tensor with a single number, the mean over the batch")
+    if is_loss and not value.requires_grad and any(one.requires_grad for one in leaves(output)):
+        raise ValueError("it has no gradient, so that nothing can be learnt: is something detached?")
     one_number(name, value)
     if watch.found:
         raise ValueError(

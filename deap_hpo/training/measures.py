@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,6 +48,16 @@ def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
 
 AVERAGED: tuple[Measure, ...] = (accuracy, mean_squared_error, mean_absolute_error)
 """Metrics whose mean over batches is that over all examples: they are measured as the loss is, and keep no outputs."""
+
+
+def placed(measure: Measure, device: torch.device | str) -> Measure:
+    """Give a loss or a metric as it is on a device: a copy of one that is a module, which may have class weights.
+
+    Example:
+        >>> placed(accuracy, "cpu") is accuracy
+        True
+    """
+    return deepcopy(measure).to(device) if isinstance(measure, nn.Module) else measure
 
 
 def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[Measure, dict[str, Measure]]:

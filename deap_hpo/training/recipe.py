@@ -20,7 +20,7 @@ from deap_hpo.training.learning_rates import FUNCTIONS, LrSchedule, arguments_of
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one training; the defaults are those of plain torch.
+    """Settings of one training. By default each optimiser has lr 0.01 and no weight decay.
 
     Attributes:
         optimizer: "sgd", "rmsprop", "adam" or "adamw" (decoupled weight decay), as in `torch.optim`.
@@ -263,7 +263,5 @@ SCHEDULES: dict[str, Callable[[Recipe, int, int, int], float]] = {
 _SCHEDULE_NAMES = SCHEDULES.keys() | FUNCTIONS.keys()
 _ENDING = frozenset({"cosine", "linear", "one_cycle", "warmup_linear", "warmup_cosine"})
 RECIPE_FIELDS = frozenset(field.name for field in fields(Recipe))
-OPTIMIZER_FIELDS = frozenset(
-    {"optimizer", "lr", "momentum", "nesterov", "weight_decay", "beta1", "beta2", "alpha", "eps"}
-)
+OPTIMIZER_FIELDS = frozenset({"optimizer"}).union(*(USED_BY[name] for name in OPTIMIZERS))
 """Those of the optimiser, which are not used where a task has one of its own."""

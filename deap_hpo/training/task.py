@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -20,7 +19,7 @@ from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
 from deap_hpo.training.destinations import Destinations
 from deap_hpo.training.fit import check_fit
-from deap_hpo.training.measures import Measure, accuracy, check_measure, usual_measures
+from deap_hpo.training.measures import Measure, accuracy, check_measure, placed, usual_measures
 from deap_hpo.training.normalization import Normalize
 from deap_hpo.training.optimizers import OptimizerFactory, check_factory, make_optimizer
 from deap_hpo.training.recipe import OPTIMIZER_FIELDS, Recipe
@@ -29,10 +28,6 @@ from deap_hpo.vocabulary import hinting
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
 """Besides the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
-
-
-def _moved(measure: Measure, device: torch.device | str) -> Measure:
-    return deepcopy(measure).to(device) if isinstance(measure, nn.Module) else measure
 
 
 @dataclass(frozen=True)
@@ -68,6 +63,9 @@ class Task:
             rates of all groups. A class, as `torch.optim.NAdam`, is given the network's parameters.
         evaluation_batch_size: Examples per batch when measuring. It changes speed only, unless what network or loss
             make of an example depends on the others of its batch: that of a loss with class weights does, a little.
+
+    Raises:
+        InputError: A setting is of the wrong type or out of its range.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -222,8 +220,8 @@ class Task:
 
     def to(self, device: torch.device | str) -> Task:
         """Copy data to a device, and the losses and metrics that are modules (which may have class weights)."""
-        metrics = {name: _moved(measure, device) for name, measure in self.metrics.items()}
-        return replace(self, data=self.data.to(device), loss=_moved(self.loss, device), metrics=metrics)
+        metrics = {name: placed(measure, device) for name, measure in self.metrics.items()}
+        return replace(self, data=self.data.to(device), loss=placed(self.loss, device), metrics=metrics)
 
     @property
     def destinations(self) -> Destinations:
@@ -288,7 +286,8 @@ class Task:
         recipe.lr_factors(0, -(-len(self.data.training) // recipe.batch_size), epochs=10)  # for what it raises
         measures = {"loss": self.loss, **self.metrics}
         optimizer_of = self.optimizer and partial(self.optimizer_of, params=params)
-        check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params), optimizer_of)
+        of_loss, size = self.loss_arguments(params), recipe.batch_size
+        check_fit(self.name, self.model, architecture, self.data, measures, of_loss, optimizer_of, size)
 
     def check_names(self, names: Iterable[str]) -> None:
         """Refuse hyperparameters that have nowhere to go; call it before a run rather than at its first training.

@@ -45,10 +45,13 @@ def task(model: Any = network) -> Task:
 @pytest.mark.parametrize("heads", [[1, 2, 3], [1, 3, 2], [3, 1, 2], [2, 3, 1], [3, 5, 6, 7, 9, 2]])
 def test_the_order_of_choices_decides_nothing(heads: list[int]) -> None:
     space = Space({"lr": Float(1e-3, 0.1), "d": Categorical([8, 16, 32]), "heads": Categorical(heads)})
-    found = check_space(task(), space)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = check_space(task(), space)
     assert found["d"] % found["heads"] == 0
-    assert check_space(task(), space) == found
-    assert len(built) <= 2 * 9
+    with pytest.warns(DeapHPOWarning, match="could not be built with heads = 3"):
+        assert check_space(task(), space) == found
+    assert len(built) <= 2 * (9 + 1 + 3 * (2 + len(heads)))
 
 
 def test_a_search_goes_on_where_some_networks_cannot_be_built() -> None:
@@ -74,7 +77,8 @@ def test_where_no_network_can_be_built_the_middle_says_why() -> None:
 
 def test_what_fits_in_the_middle_is_built_twice_to_see_whether_it_is_a_fresh_one() -> None:
     found = check_space(task(), Space({"lr": Float(1e-3, 0.1), "d": Int(8, 32)}))
-    assert built == [{"d": found["d"], "heads": 1}] * 2
+    middle, bounds = {"d": found["d"], "heads": 1}, [{"d": 8, "heads": 1}, {"d": 32, "heads": 1}]
+    assert built == [middle] * 3 + bounds, "and once for its loss, and at each bound"
 
 
 def test_the_same_network_is_not_tried_again() -> None:
@@ -274,8 +278,10 @@ def test_a_loss_that_is_no_mean_is_warned_of_where_it_is_measured_in_batches(los
     one = Task.from_data(network, (TABLE, CLASSES), loss=loss, validation=0.5, evaluation_batch_size=10)
     messages = warned_of(one, lr=Float(0.01, 0.1))
     assert bool(messages) != is_mean
-    assert is_mean or "with evaluation_batch_size=30 it is measured on all at once" in messages[0]
-    assert warned_of(replace(one, evaluation_batch_size=30), lr=Float(0.01, 0.1)) == []
+    is_sum = getattr(loss, "reduction", "") == "sum"
+    said = "is a sum over the examples" if is_sum else "with evaluation_batch_size=30 it is measured on all at once"
+    assert is_mean or said in messages[0]
+    assert len(warned_of(replace(one, evaluation_batch_size=30), lr=Float(0.01, 0.1))) == is_sum
 
 
 def test_labels_that_nobody_named_so_are_warned_of() -> None:
@@ -337,3 +343,67 @@ def test_losses_of_what_has_bounds_may_be_means(loss: Any) -> None:
     labels = (CLASSES == 0).astype("float32")
     one = Task.from_data(Probabilities, (TABLE, labels), loss=loss, validation=0.5, evaluation_batch_size=10)
     assert warned_of(one, lr=Float(0.01, 0.1)) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "space", "said"),
+    [
+        ({}, {"batch_size": Categorical([16, 5000])}, "a batch_size of 5000 is more than the 48 training examples"),
+        ({"batch_size": 49}, {"lr": Float(0.01, 0.1)}, "a batch_size of 49 is more than"),
+        ({"batch_size": 48}, {"lr": Float(0.01, 0.1)}, None),
+        ({}, {"nesterov": Categorical([True, False])}, "nesterov does nothing"),
+        ({"momentum": 0.5}, {"nesterov": Categorical([True, False])}, None),
+        ({"nesterov": True}, {"momentum": Float(0.0, 0.9)}, None),
+        ({}, {"optimizer": Categorical(["sgd", "adamw"])}, "adamw with a weight_decay of 0 is adam"),
+        ({"weight_decay": 0.01}, {"optimizer": Categorical(["sgd", "adamw"])}, None),
+        ({}, {"optimizer": Categorical(["adam", "adamw"]), "weight_decay": Float(0.0, 0.1)}, None),
+    ],
+)
+def test_what_is_not_what_it_seems_is_warned_of(recipe: Any, space: Any, said: str | None) -> None:
+    messages = warned_of(replace(task(), recipe=Recipe(**recipe)), **space)
+    assert len(messages) == (said is not None)
+    assert said is None or said in messages[0]
+
+
+def test_a_name_of_the_recipe_and_of_the_network_is_said_to_be_the_recipes() -> None:
+    def normed(momentum: float = 0.1) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8, momentum=momentum), nn.Linear(8, 3))
+
+    messages = warned_of(task(normed), momentum=Float(0.0, 0.9))
+    assert len(messages) == 1
+    assert "the network's argument 'momentum' keeps its default" in messages[0]
+
+
+def test_bounds_with_which_no_network_can_be_built_are_warned_of() -> None:
+    def dropping(dropout: float = 0.5, width: int = 8) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, width), nn.Dropout(dropout), nn.Linear(width, 3))
+
+    messages = warned_of(task(dropping), dropout=Float(0.0, 1.5), width=Int(4, 16))
+    assert len(messages) == 1
+    assert "could not be built with dropout = 1.5" in messages[0]
+    assert "has to be between 0 and 1, but got 1.5" in messages[0]
+
+
+def test_a_last_batch_of_one_is_refused_where_batches_are_normalised() -> None:
+    def normed() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+
+    def in_space() -> nn.Module:  # whose statistics are over places, too
+        return nn.Sequential(nn.Unflatten(1, (1, 4)), nn.BatchNorm1d(1), nn.Flatten(), nn.Linear(4, 3))
+
+    of_one = Recipe(batch_size=47)
+    with pytest.raises(
+        InputError, match=r"the last batch of an epoch has 1 example, of 48 in batches of 47"
+    ) as refused:
+        check_space(replace(task(normed), recipe=of_one), Space({"lr": Float(0.01, 0.1)}))
+    assert "another batch_size" in str(refused.value)
+    for fine in (replace(task(in_space), recipe=of_one), replace(task(normed), recipe=Recipe(batch_size=46))):
+        assert warned_of(fine, lr=Float(0.01, 0.1)) == []
+
+
+def test_a_loss_without_a_gradient_is_refused() -> None:
+    def detached(outputs: Any, targets: Any) -> Any:
+        return nn.functional.cross_entropy(outputs.detach(), targets)
+
+    with pytest.raises(InputError, match="it has no gradient, so that nothing can be learnt: is something detached"):
+        check_space(Task.from_data(network, (TABLE, CLASSES), loss=detached), Space({"lr": Float(0.01, 0.1)}))

@@ -1,0 +1,148 @@
+"""What of a task and a search space does nothing, or not what it seems: warned of before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deap_hpo.errors import warn
+from deap_hpo.goals import usual_direction
+from deap_hpo.search_space.space import Categorical, Space
+from deap_hpo.training.fit import reduction_of
+from deap_hpo.training.learning_rates import name_of
+from deap_hpo.training.measures import AVERAGED
+from deap_hpo.training.recipe import OPTIMIZERS, SCHEDULES, USED_BY, Recipe
+from deap_hpo.training.task import Task
+
+
+def advise(task: Task, space: Space) -> None:
+    """Tell of what does nothing, or not what it seems, without building a network.
+
+    Warns:
+        DeapHPOWarning: The objective is a metric of the user's own, and no direction is given; a hyperparameter does
+            nothing, or is one of two of that name; an optimiser does what another one does; or a batch is larger than
+            the data.
+
+    Example:
+        >>> import warnings
+        >>> from deap_hpo import Float
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     advise(Task("digits", MLP, load_digits()), Space({"beta1": Float(0.0, 0.9)}))
+        >>> str(told[0].message)
+        "hyperparameter 'beta1' does nothing: optimizer sgd does not go by it"
+    """
+    _of_directions(task)
+    _of_unused(task, space)
+    for name in task.destinations.ambiguous(space):
+        warn(
+            f"hyperparameter {name!r} is the training setting of that name; the network's argument {name!r} keeps its "
+            "default, and needs another name if it is to be searched"
+        )
+    if task.optimizer is None:
+        _of_optimizers(task, space)
+    examples = len(task.data.training)
+    sizes = [size for size in _values(task, space, "batch_size") if size > examples]
+    if sizes and sizes != [Recipe.batch_size]:
+        warn(
+            f"a batch_size of {sizes[0]} is more than the {examples} training examples of the task {task.name!r}: an "
+            "epoch is then one step, by all of them"
+        )
+
+
+def advise_on_loss(task: Task, params: dict[str, Any]) -> None:
+    """Tell of a loss that is no mean over the examples of a batch, where that matters.
+
+    Args:
+        task: The task.
+        params: Hyperparameters with which its network works; it is built.
+
+    Warns:
+        DeapHPOWarning: The loss is a sum; or it is no mean, and measured in several batches.
+
+    Example:
+        >>> import warnings
+        >>> from functools import partial
+        >>> from dataclasses import replace
+        >>> from torch import nn
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> task = Task("digits", partial(MLP, inputs=64), load_digits(), loss=nn.CrossEntropyLoss(reduction="sum"))
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     advise_on_loss(task, {})
+        >>> str(told[0].message)
+        "the loss of the task 'digits' is a sum over the examples of a batch, not their mean: ..."
+    """
+    reduction = reduction_of(task.model, task.configure(params)[1], task.data, task.loss)
+    examples, size = len(task.data.validation), task.evaluation_batch_size
+    if reduction == "sum":
+        warn(
+            f"the loss of the task {task.name!r} is a sum over the examples of a batch, not their mean: its gradient "
+            "grows with batch_size, and its value with the number of validation examples"
+        )
+    elif reduction == "none" and examples > size:
+        warn(
+            f"the loss of the task {task.name!r} is no mean over the examples of a batch, so its mean over batches of "
+            f"{size} depends on these; with evaluation_batch_size={examples} it is measured on all at once"
+        )
+
+
+def possible(task: Task, space: Space, setting: str) -> list[Any]:
+    """Give the choices of a searched setting, and the recipe's value where the setting may not be in use.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> space = Space({"schedule": Categorical(["cosine", "step"])})
+        >>> possible(Task("digits", MLP, load_digits()), space, "schedule")
+        ['cosine', 'step']
+    """
+    one = space.get(setting)
+    searched = list(one.choices) if isinstance(one, Categorical) else []
+    always = one is not None and setting not in space.conditions.allowed
+    return searched if always else [*searched, getattr(task.recipe, setting)]
+
+
+def _values(task: Task, space: Space, setting: str) -> list[Any]:
+    """Give the choices or bounds of a setting, or the recipe's value where it is not searched."""
+    one = space.get(setting)
+    if one is None:
+        return [getattr(task.recipe, setting)]
+    return list(one.choices) if isinstance(one, Categorical) else [one.high, one.low]
+
+
+def _of_directions(task: Task) -> None:
+    """Tell of an objective of the user's own that is minimised because nobody has said which way is better."""
+    own = [
+        name
+        for name in task.goals.objectives
+        if name in task.metrics and task.metrics[name] not in AVERAGED and usual_direction(name) != "minimize"
+    ]
+    if own and task.direction is None:
+        one, other = ('"maximize"', '"minimize"') if isinstance(task.objective, str) else ("one each", "that")
+        warn(f"{own[0]!r} is minimised; if more of it is better, give the task a direction ({one}), else say {other}")
+
+
+def _of_unused(task: Task, space: Space) -> None:
+    """Tell of hyperparameters that no optimiser, or schedule, of the space goes by."""
+    for setting, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        if setting == "optimizer" and task.optimizer is not None:
+            continue
+        names = {name_of(one) for one in possible(task, space, setting)}
+        used = frozenset[str]().union(*(USED_BY.get(name, ()) for name in names))
+        of_others = frozenset[str]().union(*(USED_BY[kind] for kind in kinds.keys() & USED_BY.keys())) - used
+        if useless := [name for name in space if name in of_others]:
+            said = ", ".join(sorted(names))
+            warn(f"hyperparameter {useless[0]!r} does nothing: {setting} {said} does not go by it")
+
+
+def _of_optimizers(task: Task, space: Space) -> None:
+    """Tell of optimisers that are others under another name, for want of what makes the difference."""
+    names = possible(task, space, "optimizer")
+    if "sgd" in names and any(_values(task, space, "nesterov")) and not any(_values(task, space, "momentum")):
+        warn("nesterov does nothing: sgd goes by it where momentum is more than 0")
+    if "adamw" in names and not any(_values(task, space, "weight_decay")):
+        warn(
+            "adamw with a weight_decay of 0 is adam; give it one, Recipe(weight_decay=0.01) as torch has it by "
+            "default, or search it"
+        )
