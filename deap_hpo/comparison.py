@@ -6,33 +6,21 @@ measurements is partly luck, and only fresh ones show how much.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from statistics import fmean
-from time import perf_counter
 from typing import Any
 
 import pandas as pd
 
-from deap_hpo.__main__ import evolve
-from deap_hpo.budget import BudgetSpent
 from deap_hpo.checks import check_flag, check_integer
-from deap_hpo.configuration.assembly import check_algorithm, make_executor, make_task, trainer_of
+from deap_hpo.compared_runs import Equipment, measured, retrained, search, steps_of
+from deap_hpo.configuration.assembly import check_algorithm, make_task, trainer_of
 from deap_hpo.configuration.config import RunConfig, make_config
-from deap_hpo.configuration.methods import IN_PARTS
-from deap_hpo.deletion import delete_study
-from deap_hpo.errors import InputError, warn
-from deap_hpo.evolution.individual import Individual
+from deap_hpo.configuration.demands import trains_in_parts
+from deap_hpo.errors import InputError
 from deap_hpo.evolution.pbt import PBTSettings
-from deap_hpo.recorded import Recorded, load_study, note
-from deap_hpo.records.entries import Entry, find_best, param_columns, schedule_of, worst_values
-from deap_hpo.retraining import Retraining
-from deap_hpo.study import Study
 from deap_hpo.training.task import Task
-from deap_hpo.training.trainers import Trainer
 
 
 @dataclass(frozen=True)
@@ -129,7 +117,7 @@ def compare(
     first: dict[Method, RunConfig] = {}
     for method in methods:  # what is mistyped is said before hours of training
         with _named(method):
-            first[method] = _settings_of(config, method, f"{experiment}-{method.label}-1", 1, budget)
+            first[method] = _config_of(config, method, f"{experiment}-{method.label}-1", 1, budget)
     task = make_task(config)
     _check_judged(task)
     for method, settings in first.items():
@@ -138,14 +126,17 @@ def compare(
     minimize = task.goals.directions == ("minimize",)
     runs: list[dict[str, Any]] = []
     anytime: list[dict[str, Any]] = []
-    for seed in range(1, seeds + 1):
-        for method in methods:
+    wanted = [(seed, method) for seed in range(1, seeds + 1) for method in methods]
+    configs = [_config_of(config, one, f"{experiment}-{one.label}-{seed}", seed, budget) for seed, one in wanted]
+    with Equipment(task) as equipment:
+        searched = []
+        for (seed, method), own in zip(wanted, configs, strict=True):
             tell(f"{method.label}, seed {seed} of {seeds}")
-            settings = _settings_of(config, method, f"{experiment}-{method.label}-{seed}", seed, budget)
-            trainer = trainer_of(task, settings)
-            recorded = _search(settings, trainer, budget, retry_failed)
-            steps = _steps(recorded)
-            chosen = _measured(recorded, steps) | _retrained(settings, trainer, recorded, repeats, retry_failed)
+            searched.append(search(own, equipment, budget, retry_failed))
+        tell("what they chose, on fresh seeds")  # in the end, so that workers are started once for all
+        for (seed, method), own, recorded in zip(wanted, configs, searched, strict=True):
+            steps = steps_of(recorded)
+            chosen = measured(recorded, steps) | retrained(own, equipment, recorded, repeats, retry_failed)
             gap = chosen["retrained"] - chosen["best"] if minimize else chosen["best"] - chosen["retrained"]
             runs.append({"method": method.label, "seed": seed, **chosen, "gap": gap})
             anytime += [{"method": method.label, "seed": seed, **step} for step in steps]
@@ -172,7 +163,7 @@ def _named(method: Method) -> Iterator[None]:
         raise InputError(f"The method {method.label!r} cannot run: {error}") from error
 
 
-def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:
+def _config_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:
     """The run of one method with one seed."""
     overrides = [f'study.name="{name}"', f"study.seed={seed}", f"evolution.max_evaluations={budget}"]
     # As many generations as the budget could fill with one training each: it is the budget that ends the run.
@@ -182,119 +173,9 @@ def _settings_of(config: RunConfig, method: Method, name: str, seed: int, budget
     if evolution.algorithm == "pbt":
         interval = PBTSettings.of(evolution.arguments).interval
         sizes = {"population": max(2, budget), "generations": max(1, epochs // interval)}
-    elif evolution.algorithm in IN_PARTS or evolution.stages:
+    elif trains_in_parts(evolution):
         sizes = {"generations": budget * epochs}
     else:
         return settings
     in_epochs = {"max_evaluations": None, "max_epochs": budget * epochs, **sizes}
     return settings.model_copy(update={"evolution": evolution.model_copy(update=in_epochs)})
-
-
-def _search(settings: RunConfig, trainer: Trainer, budget: int, retry_failed: bool) -> Recorded:
-    """Bring a run on record, unless it is there; or what of it has failed, to be tried again.
-
-    Raises:
-        InputError: It was begun with another budget: what is laid out by the budget, and what a smaller one would
-            have chosen, would not be what is on record.
-    """
-    name, storage = str(settings.study.name), settings.study.storage
-    try:
-        known = load_study(name, storage)
-        attributes, failed = known.attributes, any(one.evaluation.status == "failed" for one in known.entries)
-    except InputError:  # not begun
-        attributes, failed = {}, False
-    evolution = settings.evolution.model_dump(mode="json")
-    for limit in ("max_evaluations", "max_epochs"):
-        begun = attributes.get("config", {}).get("evolution", evolution)[limit]
-        if begun != evolution[limit]:
-            raise InputError(
-                f"The run {name!r} is on record with {limit} = {begun}, and cannot go on with {evolution[limit]}. "
-                "Give the experiment the budget that it was begun with, or another name."
-            )
-    if not attributes.get("comparison") or (retry_failed and failed):
-        start = perf_counter()
-        with suppress(BudgetSpent):
-            evolve(settings, trainer, resume=True, retry_failed=retry_failed, verbose=False)
-        note(name, storage, "comparison", {"budget": budget, "wall_seconds": perf_counter() - start})
-    return load_study(name, storage)
-
-
-def _steps(recorded: Recorded) -> list[dict[str, Any]]:
-    """The best so far, and the epochs trained so far, after each training."""
-    steps: list[dict[str, Any]] = []
-    direction, epochs = recorded.directions[0], 0
-    best, better = worst_values((direction,))[0], min if direction == "minimize" else max
-    for entry in recorded.entries:
-        if entry.duplicate_of is None:
-            best = better(best, entry.evaluation.value) if entry.evaluation.feasible else best
-            epochs += entry.evaluation.trained_epochs
-            steps.append({"training": len(steps) + 1, "epochs": epochs, "best": best})
-    return steps
-
-
-def _measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    choice = find_best(recorded.entries, recorded.directions[0])
-    return {
-        "best": choice.evaluation.value if choice else worst_values(recorded.directions)[0],
-        "trainings": steps[-1]["training"],
-        "epochs": steps[-1]["epochs"],
-        "wall_seconds": recorded.attributes["comparison"]["wall_seconds"],
-        "training_seconds": sum(e.evaluation.seconds for e in recorded.entries if e.duplicate_of is None),
-        **(param_columns(choice, recorded.space) if choice else {}),
-    }
-
-
-def _retrained(
-    settings: RunConfig, trainer: Trainer, recorded: Recorded, repeats: int, retry_failed: bool
-) -> dict[str, float]:
-    """Train a run's choice on fresh seeds, the same ones for every method; the means of what they give.
-
-    Where one of them has no value, neither has the mean: a choice that fails now and then is not to look better.
-    """
-    direction = recorded.directions[0]
-    choice, worst = find_best(recorded.entries, direction), worst_values((direction,))[0]
-    none = {"retrained": worst, "test_loss": math.inf, f"test_{recorded.objective_names[0]}": worst}
-    if choice is None:
-        return none
-    schedule = schedule_of(recorded.entries, choice.number, settings.search_space)
-    changed = any(params != schedule[0][0] for params, _ in schedule)
-    retraining = Retraining(trainer, schedule if changed else ())
-    name, storage = f"{recorded.name}-retrained", settings.study.storage
-    if _is_of_another(choice, retraining, name, storage):
-        warn(f"{recorded.name} has chosen another network since it was trained again; that is done anew")
-        delete_study(name, storage)
-    with Study(
-        settings.search_space,
-        name=name,
-        storage=storage,
-        seed=settings.study.seed,
-        common_random_numbers=False,
-        executor=make_executor(trainer, settings),
-        resume=True,
-        retry_failed=retry_failed,
-    ) as study:
-        study.map(retraining, [Individual(choice.genes) for _ in range(repeats)])
-        evaluations = [study.record[number].evaluation for number in range(repeats)]  # it may hold more, of before
-    failed = [evaluation.reason for evaluation in evaluations if evaluation.status == "failed"]
-    if failed:
-        warn(
-            f"what {recorded.name} has chosen failed when it was trained again, and counts as infinitely bad: "
-            f"{failed[0]} (when the cause is mended, --retry-failed, or retry_failed=True, tries it again)"
-        )
-    if any(evaluation.status != "ok" for evaluation in evaluations):
-        return none
-    tested = [name for name in evaluations[0].metrics if name.startswith("test_")]
-    return {
-        "retrained": fmean(evaluation.value for evaluation in evaluations),
-        **{name: fmean(evaluation.metrics[name] for evaluation in evaluations) for name in tested},
-    }
-
-
-def _is_of_another(choice: Entry, retraining: Retraining, name: str, storage: str) -> bool:
-    """Tell whether what is on record was trained for another choice: that of a run whose failures were tried again."""
-    try:
-        known = load_study(name, storage)
-    except InputError:  # not begun
-        return False
-    was, now = (settings.get("schedule") for settings in (known.attributes.get("evaluator", {}), retraining.settings))
-    return any(entry.genes != choice.genes for entry in known.entries) or was != json.loads(json.dumps(now))

@@ -107,10 +107,13 @@ def retrain(
         recorded, now = kept.validation_loss, again.validation_loss
         began = abs(entry.evaluation.curve[0].validation_loss)
         if not math.isclose(recorded, now, rel_tol=_ROUNDING, abs_tol=_OF_THE_FIRST * began):
+            precision = entry.evaluation.environment.get("precision", reference.precision)
+            why = "network, loss or data are not what they were"
+            if precision != reference.precision:
+                why = f"it was trained in {precision} then, and in {reference.precision} now (precision={precision!r})"
             warn(
                 f"the network of evaluation {entry.number}, trained again, has a validation loss of {now:.4g}, and "
-                f"{recorded:.4g} on record: network, loss or data are not what they were, and what is measured now is "
-                "not of the network on record"
+                f"{recorded:.4g} on record: {why}, and what is measured now is not of the network on record"
             )
     return model, evaluation, schedule
 

@@ -137,8 +137,8 @@ def test_an_experiment_keeps_its_budget(compared: Any, config: RunConfig, monkey
 
     methods = [parse_method(one) for one in ("random", "staged=truncation:stages=[1,2]")]
     config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 2})})
-    monkeypatch.setattr("deap_hpo.comparison._retrained", interrupted)
-    monkeypatch.setattr("deap_hpo.comparison.note", interrupted)
+    monkeypatch.setattr("deap_hpo.comparison.retrained", interrupted)
+    monkeypatch.setattr("deap_hpo.compared_runs.note", interrupted)
     for order in (methods, methods[::-1]):
         with pytest.raises(KeyboardInterrupt):
             compare(config, order, experiment="other", seeds=2, budget=5, repeats=1)

@@ -13,7 +13,8 @@ from test_cli import CONFIG, call
 
 from deap_hpo import Individual, Task, make_trainer
 from deap_hpo.best import finish
-from deap_hpo.comparison import _is_of_another, compare, parse_method
+from deap_hpo.compared_runs import _is_of_another
+from deap_hpo.comparison import compare, parse_method
 from deap_hpo.configuration.config import load_config
 from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation, failure
@@ -196,7 +197,7 @@ def test_a_comparison_tries_again_what_failed_of_runs_and_of_choices(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("deap_hpo.comparison.note", interrupted)
+        patch.setattr("deap_hpo.compared_runs.note", interrupted)
         with pytest.raises(KeyboardInterrupt):  # in the middle of the retry, with which a plain run then goes on
             run("trial", retry_failed=True)
     assert not load_study("trial-random-1", "runs/studies.db").attributes["comparison"]

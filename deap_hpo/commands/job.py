@@ -21,7 +21,7 @@ from deap_hpo.progress import ProgressDisplay
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.records.storage import run_folder, storage_option, without_password
 from deap_hpo.reports.strict_json import strict_json
-from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, print_front
+from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, print_front, where_sentence
 from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
 
 
@@ -94,7 +94,7 @@ def _print_final(
         "figures": ", ".join(str(path) for path in figures if path.suffix == ".png"),
         "look": f"deap-hpo show {recorded.name}{storage_option(storage)}",
     }
-    output.print(f"\n{counts_sentence(recorded)}")
+    output.print(f"\n{counts_sentence(recorded)} {where_sentence(recorded)}", soft_wrap=True)
     if several:
         print_front(recorded, output)
     if sentence := edge_sentence(recorded):
@@ -121,7 +121,7 @@ def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
     about = "At most about" if made.ends_early else "About"
     output.print(
         f"At most {plural(made.evaluations, 'evaluation')}{each_stage}, of {repeats}{each} each: "
-        f"{plural(made.epochs, 'epoch')} {total}; {made.workers} side by side.\n"
+        f"{plural(made.epochs, 'epoch')} {total}; {made.workers} side by side, in {made.precision}.\n"
         f"{made.training_images:,} training images and {made.validation_images:,} validation images {total}.\n"
         f"{about} {format_seconds(made.seconds)}, going by a short training on this machine just now."
     )

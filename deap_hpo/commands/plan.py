@@ -34,6 +34,7 @@ class Plan:
         training_images: Images that go through training, all epochs and networks together.
         validation_images: Images that go through validation, likewise.
         workers: Networks that train side by side.
+        precision: What they compute in.
         seconds: Estimated wall-clock seconds, of as many epochs.
         ends_early: The settings by which less may be trained, whatever the algorithm: "target" and "patience" end the
             run, "stages" and "training.patience" trainings.
@@ -47,6 +48,7 @@ class Plan:
     training_images: int
     validation_images: int
     workers: int
+    precision: str
     seconds: float
     ends_early: tuple[str, ...] = ()
 
@@ -77,6 +79,7 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
         training_images=epochs * len(data.training),
         validation_images=epochs * len(data.validation),
         workers=workers,
+        precision=trainer.reference.precision,
         # Where outcomes decide on the epochs, the budget may end before all evaluations are as long as they can be.
         seconds=rounds * work.epochs / max(1, most) * trainer.repeats * _seconds_of_an_epoch(config, trainer),
         ends_early=_ends_early(config),

@@ -119,7 +119,7 @@ class TrainingConfig(Section):
     keep_best: bool = Field(False, description="Whether a network is that of its best epoch, not of its last.")
     patience: int | None = Field(None, ge=1, description="Epochs without a better one after which a training ends.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    precision: str = Field("auto", description="fp32, bf16, or auto (bf16 where the processor computes in it).")
+    precision: str = Field("auto", description="fp32, bf16, or auto (bf16 for classes, on processors that have it).")
     recipe: dict[str, Any] = Field({}, description="Training settings that are not searched: batch_size, gamma, ...")
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from deap_hpo.analysis.edges import crowded_ends, edge_sentence
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
+from deap_hpo.analysis.runs import environments
 from deap_hpo.analysis.tables import best_trials, summary
 from deap_hpo.goals import JUDGED_BY
 from deap_hpo.recorded import Recorded
@@ -70,6 +71,22 @@ def _describe_front(recorded: Recorded) -> dict[str, Any]:
     }
 
 
+def where_sentence(recorded: Recorded) -> str:
+    """Say in which precision networks were trained, and on what; nothing of a function.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> where_sentence(optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, generations=1).found())
+        ''
+    """
+    kinds = [
+        f"in {about['precision']} on {about['device_name']}"
+        for about in environments({recorded.name: [recorded]})
+        if {"precision", "device_name"} <= about.keys()
+    ]
+    return f"Trained {', '.join(dict.fromkeys(kinds))}." if kinds else ""
+
+
 def print_study(recorded: Recorded, console: Console, top: int) -> None:
     """Print a study for people: its best evaluations, its generations, its end."""
     console.print(f"[bold]{escape(recorded.name)}[/bold]  seed {recorded.attributes.get('seed')}")
@@ -77,6 +94,8 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     if judging := judging_sentence(recorded):
         console.print(judging, markup=False)
     console.print(failure_sentence(recorded), markup=False, end="\n" if failure_sentence(recorded) else "")
+    if where := where_sentence(recorded):
+        console.print(where, markup=False)
     if not recorded.entries:
         return
     if len(recorded.directions) > 1:

@@ -48,7 +48,7 @@ class PopulationTrainer(BatchEvaluator):
         task: What to train.
         epochs: Epochs of one evaluation, and the length of the schedules; see `ReferenceTrainer`.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
-        precision: "fp32", "bf16", or "auto" (bf16 where the processor computes in it).
+        precision: "fp32", "bf16", or "auto" (bf16 for classes, where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1; see `ReferenceTrainer`, as for
             the next three.
         folds: As many trainings, each judged by another part of the data, or None. There is a stack for each part.

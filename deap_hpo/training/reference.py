@@ -31,7 +31,7 @@ from deap_hpo.training.hardware import (
     training_clock,
     use_channels_last,
 )
-from deap_hpo.training.inputs import Inputs
+from deap_hpo.training.inputs import Inputs, tensors
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.learning_curve import LearningCurve
 from deap_hpo.training.measures import Measure
@@ -66,7 +66,7 @@ class ReferenceTrainer(Evaluator):
         epochs: Epochs of an evaluation whose request names none, at least 1; also the length of the learning rate's
             schedule, of which a shorter evaluation trains the first part.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
-        precision: "fp32", "bf16" (autocast), or "auto" (bf16 where the processor computes in it).
+        precision: "fp32", "bf16" (autocast), or "auto" (bf16 for classes, where the processor computes in it).
         repeats: Trainings of one evaluation, each with a seed of its own, at least 1. The value is their mean, the
             metrics tell their spread; see `outcome.combine`.
         folds: As many trainings, each judged by another part of the data, at least 2; or None. See `other_folds`.
@@ -116,7 +116,8 @@ class ReferenceTrainer(Evaluator):
             raise InputError(f"metrics must not have the name {BEST_EPOCH!r}, under which keep_best tells its choice.")
         self.whole_trainings = keep_best or patience is not None
         self.device: torch.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        of_numbers = any(one.is_floating_point() for one in tensors(task.data.training.targets))
+        self.precision = resolve_precision(precision, self.device, of_numbers=of_numbers)
         self.checkpoints: CheckpointStore = checkpoints or MemoryCheckpoints()
         self._freshness = Freshness()
         self._parts = Parts(task.evaluation_batch_size)  # in which networks are measured

@@ -1,0 +1,207 @@
+"""The runs of a comparison: their searches, their choices trained again on fresh seeds, the workers that they share."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from statistics import fmean
+from time import perf_counter
+from typing import Any
+
+from deap_hpo.__main__ import evolve
+from deap_hpo.budget import BudgetSpent
+from deap_hpo.configuration.assembly import make_executor, trainer_of
+from deap_hpo.configuration.config import RunConfig
+from deap_hpo.configuration.demands import trains_in_parts
+from deap_hpo.deletion import delete_study
+from deap_hpo.errors import InputError, warn
+from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluator import Evaluate
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.execution.executors import Executor, in_this_process
+from deap_hpo.recorded import Recorded, load_study, note
+from deap_hpo.records.entries import Entry, find_best, param_columns, schedule_of, worst_values
+from deap_hpo.retraining import Retraining
+from deap_hpo.study import Study
+from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import Trainer
+
+
+class Equipment:
+    """What runs of a comparison share, as far as they are alike: trainers, and workers, which take seconds to start.
+
+    Args:
+        task: The task.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._trainers: dict[str, Trainer] = {}
+        self._retrainings: dict[Trainer, Retraining] = {}
+        self._executor: _LentExecutor | None = None
+        self._for = ""
+
+    def trainer(self, settings: RunConfig) -> Trainer:
+        """Give the trainer of a run; one that trains in parts has checkpoints, and so one of its own."""
+        own = str(settings.study.name) if trains_in_parts(settings.evolution) else ""
+        key = f"{own} {settings.training!r} {settings.execution.checkpoint_limit}"
+        if key not in self._trainers:
+            self._trainers[key] = trainer_of(self._task, settings)
+        return self._trainers[key]
+
+    def retraining(self, trainer: Trainer, schedule: Sequence[Any]) -> Retraining:
+        """Give what trains a choice of a trainer's again."""
+        if schedule:
+            return Retraining(trainer, schedule)
+        return self._retrainings.setdefault(trainer, Retraining(trainer))
+
+    def executor(self, trainer: Trainer, settings: RunConfig) -> Executor:
+        """Give the executor of a run; whoever closes it only gives it back."""
+        executor = make_executor(trainer, settings)  # which holds nothing before it runs
+        wanted = f"{settings.execution!r} {getattr(executor, 'workers', None)}"
+        if self._executor is None or wanted != self._for:
+            self.close()
+            self._executor, self._for = _LentExecutor(executor), wanted
+        return self._executor
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._executor is not None:
+            self._executor.lender.close()
+        self._executor = None
+
+    def __enter__(self) -> Equipment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _LentExecutor:
+    """An executor that goes on after it was closed."""
+
+    def __init__(self, lender: Executor) -> None:
+        self.lender, self.in_process = lender, in_this_process(lender)
+
+    def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
+        """Do what the lender does."""
+        yield from self.lender.run(evaluate, requests)
+
+    def close(self) -> None:
+        """Do nothing: it is whose it was before."""
+
+
+def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed: bool) -> Recorded:
+    """Bring a run on record, unless it is there; or what of it has failed, to be tried again.
+
+    Raises:
+        InputError: It was begun with another budget: what is laid out by the budget, and what a smaller one would
+            have chosen, would not be what is on record.
+    """
+    name, storage = str(settings.study.name), settings.study.storage
+    try:
+        known = load_study(name, storage)
+        attributes, failed = known.attributes, any(one.evaluation.status == "failed" for one in known.entries)
+    except InputError:  # not begun
+        attributes, failed = {}, False
+    evolution = settings.evolution.model_dump(mode="json")
+    for limit in ("max_evaluations", "max_epochs"):
+        begun = attributes.get("config", {}).get("evolution", evolution)[limit]
+        if begun != evolution[limit]:
+            raise InputError(
+                f"The run {name!r} is on record with {limit} = {begun}, and cannot go on with {evolution[limit]}. "
+                "Give the experiment the budget that it was begun with, or another name."
+            )
+    if not attributes.get("comparison") or (retry_failed and failed):
+        start = perf_counter()
+        with suppress(BudgetSpent):
+            trainer = equipment.trainer(settings)
+            executor = equipment.executor(trainer, settings)
+            evolve(settings, trainer, executor=executor, resume=True, retry_failed=retry_failed, verbose=False)
+        note(name, storage, "comparison", {"budget": budget, "wall_seconds": perf_counter() - start})
+    return load_study(name, storage)
+
+
+def steps_of(recorded: Recorded) -> list[dict[str, Any]]:
+    """The best so far, and the epochs trained so far, after each training."""
+    steps: list[dict[str, Any]] = []
+    direction, epochs = recorded.directions[0], 0
+    best, better = worst_values((direction,))[0], min if direction == "minimize" else max
+    for entry in recorded.entries:
+        if entry.duplicate_of is None:
+            best = better(best, entry.evaluation.value) if entry.evaluation.feasible else best
+            epochs += entry.evaluation.trained_epochs
+            steps.append({"training": len(steps) + 1, "epochs": epochs, "best": best})
+    return steps
+
+
+def measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a run found, and what it took."""
+    choice = find_best(recorded.entries, recorded.directions[0])
+    return {
+        "best": choice.evaluation.value if choice else worst_values(recorded.directions)[0],
+        "trainings": steps[-1]["training"],
+        "epochs": steps[-1]["epochs"],
+        "wall_seconds": recorded.attributes["comparison"]["wall_seconds"],
+        "training_seconds": sum(e.evaluation.seconds for e in recorded.entries if e.duplicate_of is None),
+        **(param_columns(choice, recorded.space) if choice else {}),
+    }
+
+
+def retrained(
+    settings: RunConfig, equipment: Equipment, recorded: Recorded, repeats: int, retry_failed: bool
+) -> dict[str, float]:
+    """Train a run's choice on fresh seeds, the same ones for every method; the means of what they give.
+
+    Where one of them has no value, neither has the mean: a choice that fails now and then is not to look better.
+    """
+    direction = recorded.directions[0]
+    choice, worst = find_best(recorded.entries, direction), worst_values((direction,))[0]
+    none = {"retrained": worst, "test_loss": math.inf, f"test_{recorded.objective_names[0]}": worst}
+    if choice is None:
+        return none
+    schedule = schedule_of(recorded.entries, choice.number, settings.search_space)
+    changed = any(params != schedule[0][0] for params, _ in schedule)
+    trainer = equipment.trainer(settings)
+    retraining = equipment.retraining(trainer, schedule if changed else ())
+    name, storage = f"{recorded.name}-retrained", settings.study.storage
+    if _is_of_another(choice, retraining, name, storage):
+        warn(f"{recorded.name} has chosen another network since it was trained again; that is done anew")
+        delete_study(name, storage)
+    with Study(
+        settings.search_space,
+        name=name,
+        storage=storage,
+        seed=settings.study.seed,
+        common_random_numbers=False,
+        executor=equipment.executor(trainer, settings),
+        resume=True,
+        retry_failed=retry_failed,
+    ) as study:
+        study.map(retraining, [Individual(choice.genes) for _ in range(repeats)])
+        evaluations = [study.record[number].evaluation for number in range(repeats)]  # it may hold more, of before
+    failed = [evaluation.reason for evaluation in evaluations if evaluation.status == "failed"]
+    if failed:
+        warn(
+            f"what {recorded.name} has chosen failed when it was trained again, and counts as infinitely bad: "
+            f"{failed[0]} (when the cause is mended, --retry-failed, or retry_failed=True, tries it again)"
+        )
+    if any(evaluation.status != "ok" for evaluation in evaluations):
+        return none
+    tested = [name for name in evaluations[0].metrics if name.startswith("test_")]
+    return {
+        "retrained": fmean(evaluation.value for evaluation in evaluations),
+        **{name: fmean(evaluation.metrics[name] for evaluation in evaluations) for name in tested},
+    }
+
+
+def _is_of_another(choice: Entry, retraining: Retraining, name: str, storage: str) -> bool:
+    """Tell whether what is on record was trained for another choice: that of a run whose failures were tried again."""
+    try:
+        known = load_study(name, storage)
+    except InputError:  # not begun
+        return False
+    was, now = (settings.get("schedule") for settings in (known.attributes.get("evaluator", {}), retraining.settings))
+    return any(entry.genes != choice.genes for entry in known.entries) or was != json.loads(json.dumps(now))
