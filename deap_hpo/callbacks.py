@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, nearest
 from deap_hpo.records.entries import Entry
+
+_METHODS = ("on_evaluation", "on_generation")
 
 
 class Callback(Protocol):
@@ -41,7 +43,8 @@ def check_callbacks(callbacks: Iterable[Any]) -> list[Any]:
     """Return callbacks as a list.
 
     Raises:
-        InputError: One of them would never be told anything, such as a function.
+        InputError: One of them would never be told anything, such as a function; or has a method whose name is nearly
+            that of one.
 
     Example:
         >>> class Printer:
@@ -52,6 +55,10 @@ def check_callbacks(callbacks: Iterable[Any]) -> list[Any]:
     """
     callbacks = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
     for one in callbacks:
+        for name in dir(one):
+            meant = nearest(name, _METHODS, cutoff=0.9) if name.startswith("on") and name not in _METHODS else None
+            if meant and not hasattr(one, meant):
+                raise InputError(f"callbacks have no method {name!r}, as {one!r} has. Did you mean {meant!r}?")
         if not (hasattr(one, "on_evaluation") or hasattr(one, "on_generation")):
             raise InputError(
                 "callbacks must be objects with on_evaluation(study, entry) or on_generation(study, entries); "

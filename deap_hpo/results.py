@@ -52,6 +52,21 @@ class Results(TrainedResults):
         """Give the hyperparameters of an evaluation by name; bare genes where the study has no space."""
         return params_of(entry, self.space)
 
+    def metrics_of(self, entry: Entry) -> dict[str, float]:
+        """Give all that an evaluation measured by name, the objectives among it.
+
+        Example:
+            >>> from deap_hpo import Float, optimize
+            >>> def training(params):
+            ...     return {"accuracy": 1.0 - params["x"], "size": 3}
+            >>> space = {"x": Float(0.0, 1.0)}
+            >>> study = optimize(training, space, metric="accuracy", direction="maximize", max_evaluations=5)
+            >>> sorted(study.metrics_of(study.best)), study.best.evaluation.metrics
+            (['accuracy', 'size'], {'size': 3.0})
+        """
+        objectives = dict(zip(self.objective_names, entry.evaluation.values, strict=True))
+        return {**objectives, **entry.evaluation.metrics}
+
     @property
     def best_value(self) -> float:
         """First objective of the best evaluation."""

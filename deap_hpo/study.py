@@ -19,6 +19,7 @@ from deap_hpo.budget import Budget, WhileTimeLasts
 from deap_hpo.callbacks import check_callbacks, tell
 from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.continuation import Continuations
+from deap_hpo.errors import warn
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluate, as_evaluator, unwrapped
 from deap_hpo.evolution.individual import check_weights
@@ -122,6 +123,8 @@ class Study(LiveResults):
         facts["pruner"] = repr(pruner) if pruner else None
         if storage is not None:  # of which there can be one driver alone
             end_if_only_imported()
+        elif resume:
+            warn("resume=True does nothing without a storage: the record is in memory, and gone with this process")
         self.record = Record(name, storage, self.space, self.directions, facts, resume=resume, retry=retry_failed)
         self.provenance = Provenance(self.record)
         self._count, self.generation = 0, 0  # evaluations asked for, and batches complete

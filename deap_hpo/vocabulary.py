@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ParamSpec, TypeVar
 
 from deap_hpo.errors import InputError, hint, shown
@@ -95,15 +95,31 @@ ATTRIBUTES = {
 }
 """What studies of Optuna, searches of scikit-learn or results of Ray Tune have, and what it is called here."""
 
+OF_ENTRIES = {
+    "config": "study.params_of(entry)",
+    "curve": "evaluation.curve",
+    "duration": "evaluation.seconds",
+    "intermediate_values": "evaluation.curve",
+    "metrics": "evaluation.metrics, or with the objectives study.metrics_of(entry)",
+    "notes": "evaluation.notes",
+    "params": "study.params_of(entry)",
+    "state": "evaluation.status",
+    "status": "evaluation.status",
+    "user_attrs": "evaluation.metrics and evaluation.notes",
+    "value": "evaluation.value",
+    "values": "evaluation.values",
+}
+"""What a trial of theirs has, and what it is of an evaluation on record."""
 
-def no_attribute(thing: object, name: str) -> AttributeError:
-    """Give the error for an attribute that a study has not, with what it is called here.
+
+def no_attribute(thing: object, name: str, known: Mapping[str, str] = ATTRIBUTES) -> AttributeError:
+    """Give the error for an attribute that a study has not, or an entry, with what it is called here.
 
     Example:
         >>> str(no_attribute([], "best_trial"))
         "'list' object has no attribute 'best_trial'; here it is best."
     """
-    here = f"; here it is {ATTRIBUTES[name]}." if name in ATTRIBUTES else ""
+    here = f"; here it is {known[name]}." if name in known else ""
     return AttributeError(f"{type(thing).__name__!r} object has no attribute {name!r}{here}")
 
 

@@ -16,7 +16,9 @@ from written import PLAIN
 from deap_hpo.comparison import compare, parse_method
 from deap_hpo.configuration.assembly import make_task
 from deap_hpo.configuration.config import RunConfig, load_config, make_config
+from deap_hpo.configuration.settings import ExecutionConfig
 from deap_hpo.errors import InputError
+from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.recorded import load_study, study_names
 from deap_hpo.reports.comparison import anytime_bands, markdown, results
@@ -315,3 +317,24 @@ def test_a_limit_in_seconds_which_would_end_some_runs_earlier_is_refused(config:
     with pytest.raises(InputError, match=r"execution.max_seconds would end some of them earlier. Leave it out"):
         run(make_config(config.model_dump(), ["execution.max_seconds=0.001"]))
     assert not Path("runs/studies.db").exists()
+
+
+def test_workers_are_started_once_for_all_runs(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given: list[int] = []
+    run_by_workers = ProcessExecutor.run
+
+    def noted(self: ProcessExecutor, evaluate: Any, requests: Any) -> Any:
+        yield from run_by_workers(self, evaluate, requests)
+        given.extend(pid for pid in self.worker_pids() if pid not in given)
+
+    monkeypatch.setattr(ProcessExecutor, "run", noted)
+    executed = config.model_copy(update={"execution": ExecutionConfig(executor="processes", workers=1)})
+    methods = [parse_method(one) for one in ("random", "sobol")]
+    shared, _ = compare(executed, methods, experiment="shared", seeds=2, budget=4, repeats=1)
+    assert len(given) == 2, "one that searches, and one that trains choices again"
+    alone, _ = compare(config, methods, experiment="alone", seeds=2, budget=4, repeats=1)
+    same = [column for column in shared if not column.endswith("_seconds")]
+    pd.testing.assert_frame_equal(shared[same], alone[same])

@@ -29,8 +29,17 @@ def test_another_network_than_on_record_is_warned_of_and_the_same_is_not(digits_
     said = rf"evaluation {study.best.number}, trained again, has a validation loss of .*, and {study.best_value:.4g} on"
     with pytest.warns(RuntimeWarning, match=said):
         retrain(other, study.best, study.entries, study.space)
+    best = study.best
+    in_bf16 = replace(best.evaluation, environment={**best.evaluation.environment, "precision": "bf16"})
+    worse = replace(
+        best, evaluation=replace(in_bf16, curve=(*in_bf16.curve[:-1], replace(in_bf16.curve[-1], validation_loss=9.0)))
+    )
+    with pytest.warns(
+        RuntimeWarning, match=r"in bf16 then, and in fp32 now \(precision='bf16'\), and what is measured"
+    ):
+        retrain(trainer, worse, study.entries, study.space)
     with pytest.raises(InputError, match="needs a study with a space"):
-        retrain(trainer, study.best, study.entries, None)
+        retrain(trainer, best, study.entries, None)
 
 
 def test_a_network_that_gave_way_to_a_retry_is_not_mistaken_for_the_one_that_has_its_number(digits_task: Task) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import pickle
 import random
 import re
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import evaluators
@@ -23,7 +25,7 @@ from interruptions import InterruptedAt
 
 import deap_hpo
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.evolution.algorithms import eaTruncation
@@ -604,6 +606,10 @@ def test_callbacks_hear_of_new_evaluations_and_of_every_generation(tmp_path: Pat
         ({"directions": []}, "direction must be 'minimize' or 'maximize'; got "),
         ({"callbacks": [print]}, "callbacks must be objects with on_evaluation.*; got <built-in function print>"),
         ({"callbacks": print}, "callbacks must be objects with on_evaluation"),
+        (
+            {"callbacks": [SimpleNamespace(on_evaluaton=print, on_generation=print)]},
+            "callbacks have no method 'on_evaluaton', .* Did you mean 'on_evaluation'",
+        ),
         ({"name": "../escape"}, "name"),
         ({"name": ""}, "name"),
     ],
@@ -714,3 +720,24 @@ def test_settings_of_the_users_own_are_not_taken_for_those_of_an_algorithm(setti
         truncation(study, objective)
     assert (study.stages, len(study.trials_dataframe())) == (1, len(study.entries))
     assert study.evolution == (settings if isinstance(settings, dict) and "algorithm" in settings else {})
+
+
+def test_what_a_trial_of_optuna_has_is_said_to_be_elsewhere() -> None:
+    with Study(SPACE, seed=1) as study:
+        study.map(objective, make_toolbox(SPACE).population(n=1))
+    for name, there in (
+        ("params", "study.params_of(entry)"),
+        ("value", "evaluation.value"),
+        ("state", "evaluation.st"),
+    ):
+        said = rf"'Entry' object has no attribute '{name}'; here it is {re.escape(there)}"
+        with pytest.raises(AttributeError, match=said):
+            getattr(study.best, name)
+    with pytest.raises(AttributeError, match=r"no attribute 'colour'$"):
+        _ = study.best.colour
+    assert pickle.loads(pickle.dumps(study.best)) == study.best
+
+
+def test_a_record_in_memory_has_nothing_to_resume() -> None:
+    with pytest.warns(DeapHPOWarning, match="resume=True does nothing without a storage"):
+        Study(SPACE, resume=True).close()

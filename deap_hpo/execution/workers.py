@@ -167,7 +167,7 @@ def _refusal(what: str, error: Exception) -> InputError:
     return InputError(
         f"{what} could not be sent to a worker process: {str(error).rstrip('.')}. Make what belongs to one process "
         "(open files, locks, generators, connections) inside the function that uses it, or evaluate in this process "
-        "(the executor 'serial')."
+        "(without an executor; on the command line, --executor serial)."
     )
 
 

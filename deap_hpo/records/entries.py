@@ -6,11 +6,12 @@ import math
 import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, Evaluation, sign_of
 from deap_hpo.search_space.space import Space
+from deap_hpo.vocabulary import OF_ENTRIES, no_attribute
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Entry:
     duplicate_of: int | None = None
     epochs: int | None = None
     start_from: int | None = None
+
+    if not TYPE_CHECKING:  # for which it would have every attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name, OF_ENTRIES)
 
     @property
     def trained_number(self) -> int:

@@ -83,7 +83,7 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
     if not writable and not (read_only and os.access(path, os.R_OK)):
         raise InputError(
             f"The record {path} must be in a folder, and be a file, that you may read and write; you may not. "
-            "Change the permissions, or name another place with --storage."
+            "Change the permissions, or name another place as storage."
         )
     if path.stat().st_size == 0:
         raise InputError(f"The record {path} is an empty file, not a database. Restore it from a copy, or delete it.")
@@ -108,7 +108,7 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
     if verdict != "ok":
         raise InputError(
             f"The record {path} is not an intact SQLite database ({verdict}); it was left as it is. "
-            "Restore it from a copy, or name another file with --storage."
+            "Restore it from a copy, or name another file as storage."
         )
     return writable
 
@@ -149,7 +149,7 @@ def create_sqlite(path: Path) -> None:
         if path.parent.exists() and shutil.disk_usage(path.parent).free < _LEAST_FREE:
             why = "the disk is full"
         raise InputError(
-            f"The record {path} could not be created ({why}). Name a place that you may write to with --storage."
+            f"The record {path} could not be created ({why}). Name a place that you may write to as storage."
         ) from None
     finally:
         for left in (new, *(new.with_name(f"{new.name}-{log}") for log in ("wal", "shm"))):

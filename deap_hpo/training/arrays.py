@@ -260,8 +260,9 @@ def _warn_of_redrawn(arguments: Sequence[str]) -> None:
 
 
 def _size(argument: str, given: float, examples: int) -> int:
-    if isinstance(given, bool) or not (is_integer(given) or 0 < given < 1):
-        raise InputError(f"{argument} must be a share in (0, 1), a number of examples, or data; got {given!r}.")
+    if isinstance(given, bool) or not (0 < given < (examples if is_integer(given) else 1)):
+        number = f"a number of examples from 1 to {examples - 1}"
+        raise InputError(f"{argument} must be a share in (0, 1), {number}, or data; got {given!r}.")
     return int(given) if is_integer(given) else max(1, round(given * examples))
 
 

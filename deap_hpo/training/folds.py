@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.checks import check_integer
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.inputs import joined, tensors
 from deap_hpo.training.normalization import Statistic, overall_statistics, statistics_for
@@ -20,6 +20,9 @@ def check_folds(data: Data, folds: int | None, repeats: int) -> int | None:
 
     Raises:
         InputError: It is less than 2, or more than the training examples allow; or there are repeats, too.
+
+    Warns:
+        DeapHPOWarning: The first fold, the validation examples of the data, is of another size than the others.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -35,6 +38,12 @@ def check_folds(data: Data, folds: int | None, repeats: int) -> int | None:
         )
     if folds > len(data.training) + 1:
         raise InputError(f"folds must be at most {len(data.training) + 1}, of one example each; got {folds}.")
+    first, others = len(data.validation), len(data.training) / (folds - 1)
+    if not 2 / 3 <= first / others <= 1.5:
+        warn(
+            f"the first of {folds} folds has the {first} validation examples of the data, the others about "
+            f"{others:.0f} each; with validation={1 / folds:.3g} they are of one size"
+        )
     return folds
 
 

@@ -295,7 +295,11 @@ with_nan[3, 1] = np.nan
         ([TABLE[0], TABLE[1], TABLE[2]], {}, "dataset of pairs"),
         ([], {}, "at least one"),
         ((TABLE, CLASSES), {"validation": 1.5}, "validation must be a share"),
-        ((TABLE, CLASSES), {"validation": 60}, "training_size . validation_size"),
+        (
+            (TABLE, CLASSES),
+            {"validation": 60},
+            "validation must be .* a number of examples from 1 to 59, or data; got 60",
+        ),
         (
             (TABLE, CLASSES),
             {"test": (TABLE[:, :2], CLASSES)},
@@ -595,9 +599,9 @@ def test_a_share_is_kept_apart_for_the_test(test: Any, stratify: bool) -> None:
 @pytest.mark.parametrize(
     ("test", "said"),
     [
-        (80, "test must leave some of the 80 examples, and be at least one; got 80"),
-        (0, "test must leave some of the 80 examples"),
-        (1.5, r"test must be a share in \(0, 1\), a number of examples, or data; got 1\.5"),
+        (80, r"test must be a share in \(0, 1\), a number of examples from 1 to 79, or data; got 80"),
+        (0, "test must be .* from 1 to 79, or data; got 0"),
+        (1.5, r"test must be a share in \(0, 1\), a number of examples from 1 to 79, or data; got 1\.5"),
         (True, "test must be a share"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
@@ -13,7 +14,7 @@ from evaluated import evaluated
 from torch import Tensor, nn
 
 from deap_hpo import Float, Interrupted, ProcessExecutor, Study, Task, make_trainer, optimize
-from deap_hpo.errors import InputError
+from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.records.record import ReplayError
 from deap_hpo.training.data import Data, load_digits
@@ -190,3 +191,13 @@ def test_folds_come_in_the_order_of_the_examples() -> None:
     data = task().data
     found = torch.cat([fold.validation.inputs for fold in other_folds(data, 4)])
     assert torch.equal(found, data.training.inputs)
+
+
+@pytest.mark.parametrize(("validation", "folds", "said"), [(0.2, 10, "0.1 they"), (0.2, 2, "0.5 they"), (0.2, 5, "")])
+def test_folds_of_unlike_sizes_are_warned_of(validation: float, folds: int, said: str) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        make_trainer(task(validation=validation), folds=folds, device="cpu")
+    messages = [str(one.message) for one in told if one.category is DeapHPOWarning]
+    assert len(messages) == bool(said)
+    assert not said or f"with validation={said} are of one size" in messages[0]

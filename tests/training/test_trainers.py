@@ -146,6 +146,10 @@ def test_auto_is_bf16_where_the_processor_has_it(monkeypatch, tmp_path, flags, e
     cpuinfo.write_text(f"processor : 0\nflags\t\t: fpu {flags}\n")
     monkeypatch.setattr(hardware, "Path", lambda _: cpuinfo)
     assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("auto", CPU, of_numbers=True) == "fp32"
+    regression = Task.from_data(lambda: nn.Linear(4, 1), (torch.rand(9, 4), torch.rand(9)))
+    assert ReferenceTrainer(regression, device="cpu", precision="auto").precision == "fp32"
+    assert ReferenceTrainer(small_task(), device="cpu", precision="auto").precision == expected
     assert [resolve_precision(one, CPU) for one in PRECISIONS[1:]] == ["fp32", "bf16"]
 
 
