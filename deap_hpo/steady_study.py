@@ -196,7 +196,7 @@ class OrderedStudy(SteadyStudy):
 
     So a run is the same whatever the number of workers, and however fast they are. An evaluation is given back as soon
     as it and all before it are finished: workers wait only where one takes longer than all the others that are proposed
-    meanwhile, which an algorithm keeps at twice the number of workers, or more.
+    meanwhile, which an algorithm keeps at half as many again as there are workers, or more.
 
     Example:
         >>> from deap_hpo import Float, Space, make_toolbox

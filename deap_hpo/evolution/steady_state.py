@@ -114,7 +114,7 @@ def eaSteadyGenerateUpdate(
         toolbox: Has `each`, `evaluate`, `generate` and `update` registered; `each` is `SteadyStudy.each`. `generate`
             gives an individual (a strategy's with ``batch_size=1``), or several to begin with, or none, after which
             there is no next.
-        size: Individuals under evaluation at any time, at least 1. Twice the number of workers keeps them busy.
+        size: Individuals under evaluation at any time, at least 1. Half as many again as workers keep these busy.
         nevals: Evaluations in all, at least 1.
         halloffame: Updated with each evaluation.
         stats: Statistics of the latest `size` individuals, for the logbook; `SteadyStudy.statistics` for instance.
