@@ -17,10 +17,12 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from deap_hpo.errors import InputError, first_difference, warn
-from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluation import BEST_EPOCH, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.entries import Entry, params_of, schedule_of
 from deap_hpo.search_space.space import Space
+from deap_hpo.training.data import Split
+from deap_hpo.training.inputs import joined
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer
@@ -89,15 +91,7 @@ def retrain(
     Warns:
         DeapHPOWarning: Its validation loss is not the recorded one (but for rounding).
     """
-    if space is None:
-        raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
-    entries = list(entries)
-    if not any((one.number, one.genes, one.seed) == (entry.number, entry.genes, entry.seed) for one in entries):
-        raise InputError(
-            f"Evaluation {entry.number} with {params_of(entry, space)} is not of this study, or gave way to a retry; "
-            "a network can be had of what `entries` has."
-        )
-    schedule = schedule_of(entries, entry.number, space)
+    schedule = _schedule(entry, entries, space)
     reference = trainer.reference
     _check_trained(entry, entry.evaluation)
     model, evaluation = _trained(reference, schedule, entry.seed)
@@ -116,6 +110,51 @@ def retrain(
                 f"{recorded:.4g} on record: {why}, and what is measured now is not of the network on record"
             )
     return model, evaluation, schedule
+
+
+def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], space: Space | None) -> nn.Module:
+    """Train a network by the hyperparameters that led to an evaluation, on training and validation examples together.
+
+    Inputs are normalised as in the evaluation, so that the task's `prepare` is right for it. Where the evaluation kept
+    its best epoch, it is trained for as many.
+
+    Args:
+        trainer: The trainer that evaluated it.
+        entry: The evaluation; of several repeats or folds, its seed is that of the first.
+        entries: The evaluations of its study.
+        space: Its space.
+
+    Returns:
+        The network, in evaluation mode.
+
+    Raises:
+        InputError: As of `retrain`.
+    """
+    schedule = _schedule(entry, entries, space)
+    _check_trained(entry, entry.evaluation)
+    data = trainer.task.data
+    both = [data.training, data.validation]
+    together = Split(*(joined([getattr(one, part) for one in both]) for part in ("inputs", "targets")))
+    best = entry.evaluation.metrics.get(BEST_EPOCH)  # of several trainings, the mean of theirs
+    if best is not None:
+        schedule = [(params, min(end or trainer.epochs, max(1, round(best)))) for params, end in schedule]
+    on_all = trainer.once(replace(trainer.task, data=replace(data, training=together)), whole=True)
+    model, evaluation = train_schedule(on_all, schedule, entry.seed)
+    _check_trained(entry, evaluation)
+    return model
+
+
+def _schedule(entry: Entry, entries: Iterable[Entry], space: Space | None) -> Schedule:
+    """Give what an evaluation was trained by, if it is one of a study with a space."""
+    if space is None:
+        raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
+    entries = list(entries)
+    if not any((one.number, one.genes, one.seed) == (entry.number, entry.genes, entry.seed) for one in entries):
+        raise InputError(
+            f"Evaluation {entry.number} with {params_of(entry, space)} is not of this study, or gave way to a retry; "
+            "a network can be had of what `entries` has."
+        )
+    return schedule_of(entries, entry.number, space)
 
 
 def _trained(reference: ReferenceTrainer, schedule: Schedule, seed: int) -> tuple[nn.Module, Evaluation]:
@@ -155,15 +194,7 @@ class Retraining(Evaluator):
     """
 
     def __init__(self, trainer: Trainer, schedule: Schedule = ()) -> None:
-        one = trainer.reference
-        self.reference = ReferenceTrainer(
-            one.task,
-            epochs=one.epochs,
-            device=one.device,
-            precision=one.precision,
-            keep_best=one.keep_best,
-            patience=one.patience,
-        )
+        self.reference = trainer.reference.once(trainer.reference.task)
         self.schedule = schedule
 
     @property

@@ -80,6 +80,36 @@ class TrainedResults:
 
         return retrain(reference_of(self, trainer), entry, self.entries, self.space)[0]
 
+    def refit(self, trainer: Trainer | None = None, *, entry: Entry | None = None) -> nn.Module:
+        """Train the best hyperparameters once more, on training and validation examples together, for use.
+
+        What the network is worth was measured without the validation examples; there is nothing left to measure it by,
+        but for test examples. It sees inputs as that of `best_model` does, and is trained for as many epochs: where the
+        trainer keeps the best epoch, for that number.
+
+        Args:
+            trainer: See `model_of`.
+            entry: The evaluation whose hyperparameters count; by default the best.
+
+        Raises:
+            InputError: As for `model_of`.
+
+        Example:
+            >>> from sklearn.datasets import load_digits
+            >>> from torch import nn
+            >>> from deap_hpo import Float, Task, make_trainer, optimize
+            >>> task = Task.from_data(lambda: nn.Linear(64, 10), load_digits(return_X_y=True), test=0.2)
+            >>> trainer = make_trainer(task, epochs=2, device="cpu")
+            >>> study = optimize(trainer, {"lr": Float(0.01, 0.1)}, max_evaluations=3)
+            >>> loss, metrics = trainer.reference.measure(study.refit(), task.data.test)
+            >>> metrics["accuracy"] > 0.8
+            True
+        """
+        from deap_hpo.retraining import reference_of, refit
+
+        chosen = self.best if entry is None else entry
+        return refit(reference_of(self, trainer), chosen, self.entries, self.space)
+
     def test_metrics(self, trainer: Trainer | None = None, *, entry: Entry | None = None) -> dict[str, float]:
         """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.
 

@@ -10,6 +10,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from oracle import ended_by_oracle
+from steady_state import print_table
 from strategies import regret_after
 
 ROOT = Path(__file__).parents[1]
@@ -35,3 +36,13 @@ def test_an_oracle_pays_whole_trainings_for_improvements_only():
     assert ended_by_oracle(incumbents, trainings=6, epochs=6, limit=52 + 2 * 6 + 52 + 2 * 6) == (0.1, 6)
     assert ended_by_oracle(incumbents, trainings=6, epochs=6, limit=52 + 2 * 6 + 51) == (0.5, 3)
     assert ended_by_oracle(incumbents, trainings=6, epochs=52, limit=3 * 52) == (0.5, 3)
+
+
+def test_the_table_of_steady_states_is_made_of_the_runs(capsys):
+    print_table(
+        [json.loads(line) for line in (ROOT / "benchmarks/results/steady_state.jsonl").read_text().splitlines()]
+    )
+    table = capsys.readouterr().out
+    assert len(table.splitlines()) == 8
+    for name in ("docs/scaling.md", "benchmarks/README.md"):
+        assert table in (ROOT / name).read_text()

@@ -13,6 +13,7 @@ import torch
 from deap_hpo import Float, Task, make_trainer, optimize, retraining
 from deap_hpo.errors import InputError
 from deap_hpo.retraining import retrain
+from deap_hpo.training.data import Split
 from deap_hpo.training.models import MLP
 
 
@@ -150,3 +151,46 @@ def test_with_the_best_epoch_kept_the_losses_compared_are_those_of_that_epoch(di
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         retrain(trainer, entry, study.entries, study.space)
+
+
+def test_for_use_a_network_is_trained_on_training_and_validation_examples_together(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=3, device="cpu")
+    study = optimize(trainer, {"lr": Float(0.05, 0.2)}, algorithm="random", population=3, generations=1, progress=False)
+    data = digits_task.data
+    both = (
+        torch.cat([getattr(one, part) for one in (data.training, data.validation)]) for part in ("inputs", "targets")
+    )
+    by_hand = make_trainer(replace(digits_task, data=replace(data, training=Split(*both))), epochs=3, device="cpu")
+    expected, _ = by_hand.train(study.best_params, study.best.seed)
+    refitted, chosen = study.refit(), study.entries[0]
+    assert not refitted.training
+    assert same_weights(refitted, expected)
+    assert not same_weights(refitted, study.best_model())
+    assert same_weights(study.refit(entry=chosen), by_hand.train(study.params_of(chosen), chosen.seed)[0])
+
+
+def test_it_is_trained_for_as_many_epochs_as_were_best(digits_task: Task) -> None:
+    early = make_trainer(digits_task, epochs=6, device="cpu", keep_best=True)
+    space = {"lr": Float(2.0, 4.0)}  # so that the last epoch is not the best
+    study = optimize(early, space, algorithm="random", population=4, generations=1, progress=False)
+    entry = next(one for one in study.entries if one.evaluation.metrics.get("best_epoch", 6) < 6)
+    data = digits_task.data
+    both = (
+        torch.cat([getattr(one, part) for one in (data.training, data.validation)]) for part in ("inputs", "targets")
+    )
+    by_hand = make_trainer(replace(digits_task, data=replace(data, training=Split(*both))), epochs=6, device="cpu")
+    best = int(entry.evaluation.metrics["best_epoch"])
+    expected, *_ = by_hand.train_on(None, study.params_of(entry), entry.seed, best)
+    assert same_weights(study.refit(entry=entry), expected)
+
+
+def test_with_folds_it_is_trained_on_all_of_them(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=1, device="cpu", folds=3)
+    study = optimize(trainer, {"lr": Float(0.05, 0.2)}, algorithm="random", population=1, generations=1, progress=False)
+    once = make_trainer(digits_task, epochs=1, device="cpu")
+    again = optimize(once, {"lr": Float(0.05, 0.2)}, algorithm="random", population=1, generations=1, progress=False)
+    assert same_weights(study.refit(), again.refit())
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

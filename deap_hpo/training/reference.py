@@ -161,11 +161,13 @@ class ReferenceTrainer(Evaluator):
 
     @cached_property
     def _of_folds(self) -> list[ReferenceTrainer]:
-        settings: Any = {
-            name: getattr(self, name) for name in ("epochs", "device", "precision", "keep_best", "patience")
-        }
-        others = other_folds(self.task.data, self.repeats)
-        return [ReferenceTrainer(replace(self.task, data=data), **settings) for data in others]
+        return [self.once(replace(self.task, data=data)) for data in other_folds(self.task.data, self.repeats)]
+
+    def once(self, task: Task, *, whole: bool = False) -> ReferenceTrainer:
+        """Give a trainer like this one without repeats and folds; a `whole` one trains all epochs and keeps the last."""
+        kept = {} if whole else {"keep_best": self.keep_best, "patience": self.patience}
+        settings: Any = {"epochs": self.epochs, "device": self.device, "precision": self.precision, **kept}
+        return ReferenceTrainer(task, **settings)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("placed", "_of_folds")}
