@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from deap_hpo.configuration.algorithm import algorithm_of
 from deap_hpo.configuration.config import RunConfig
-from deap_hpo.configuration.settings import TaskConfig
 from deap_hpo.configuration.starting import load_task
 from deap_hpo.configuration.suitability import check_space
 from deap_hpo.errors import InputError, hint
@@ -45,12 +44,11 @@ def make_task(config: RunConfig) -> Task:
     model = _named("task.model", settings.model, MODELS)
     for name in settings.arguments:
         _named("task.arguments", name, inspect.signature(model).parameters)
-    by_default = TaskConfig.model_fields["validation_size"].default  # where each loader knows better
     data = load(
         settings.data_dir,
         training_size=settings.training_size,
         split_seed=settings.split_seed,
-        **({"validation_size": settings.validation_size} if settings.validation_size != by_default else {}),
+        **({} if settings.validation_size is None else {"validation_size": settings.validation_size}),
     )
     arguments = {**shape_arguments(model, data), **settings.arguments}
     task = Task(

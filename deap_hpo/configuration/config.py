@@ -14,6 +14,7 @@ from pydantic import ValidationError, field_validator
 
 from deap_hpo.checks import is_integer
 from deap_hpo.configuration.settings import (
+    VALIDATION_SIZE,
     EvolutionConfig,
     ExecutionConfig,
     Section,
@@ -75,6 +76,7 @@ class RunConfig(Section):
         """
         unset = GOALS - self.task.goals().keys()  # omitted, so that records made without them stay resumable
         task = self.task.model_dump(exclude={"data_dir", *unset, *(() if self.task.source else ("source",))})
+        task["validation_size"] = self.task.validation_size or VALIDATION_SIZE
         return {"task": task, "evolution": self.evolution.identity()}
 
 

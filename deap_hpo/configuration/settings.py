@@ -18,6 +18,8 @@ from deap_hpo.records import DEFAULT_STORAGE
 OF_TRUNCATION = ("cxpb", "mutpb", "mutation", "indpb")
 """Settings of `evolution` that the algorithm truncation has; others have arguments instead."""
 BUDGETS = {"generations", "max_evaluations", "max_epochs", "target", "patience"}
+VALIDATION_SIZE = 10_000
+"""What stands on record for `task.validation_size` where none was given."""
 
 
 def enough_generations(budget: int) -> int:
@@ -60,14 +62,14 @@ class Section(BaseModel):
 
 
 def applying(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the settings that describe a named data set and network where the task is one's own.
+    """Leave out what was not given: a default that stands on record, and for a task of one's own a named data set.
 
     Example:
         >>> applying({"source": "mine.py:task", "data": "digits", "objective": "accuracy", "direction": None})
         {'source': 'mine.py:task', 'objective': 'accuracy'}
     """
     if not task.get("source"):
-        return dict(task)
+        return {name: value for name, value in task.items() if (name, value) != ("validation_size", VALIDATION_SIZE)}
     return {name: value for name, value in task.items() if name == "source" or (name in GOALS and value)}
 
 
@@ -89,7 +91,9 @@ class TaskConfig(Section):
     model: str = Field("paper-cnn", description="paper-cnn, mlp or resnet.")
     arguments: dict[str, Any] = Field({}, description="Arguments of the model that are not searched.")
     training_size: int | None = Field(None, ge=1, description="Training examples; by default all.")
-    validation_size: int = Field(10_000, ge=1, description="Validation examples; of digits by default 300.")
+    validation_size: int | None = Field(
+        None, ge=1, description="Validation examples; by default 10,000, of digits 300."
+    )
     split_seed: int = Field(0, ge=0, description="Seed of the split into the two.")
     objective: str | list[str] | None = Field(None, description="loss, a metric, parameters, seconds; or a list.")
     direction: str | list[str] | None = Field(None, description="minimize or maximize, for all or for each.")

@@ -164,7 +164,7 @@ class ReferenceTrainer(Evaluator):
         return [self.once(replace(self.task, data=data)) for data in other_folds(self.task.data, self.repeats)]
 
     def once(self, task: Task, *, whole: bool = False) -> ReferenceTrainer:
-        """Give a trainer like this one without repeats and folds; a `whole` one trains all epochs and keeps the last."""
+        """Give a trainer like this one, for one training; a `whole` one trains all epochs, and keeps the last."""
         kept = {} if whole else {"keep_best": self.keep_best, "patience": self.patience}
         settings: Any = {"epochs": self.epochs, "device": self.device, "precision": self.precision, **kept}
         return ReferenceTrainer(task, **settings)

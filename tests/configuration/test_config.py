@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from deap_hpo.configuration.assembly import make_task
 from deap_hpo.configuration.config import RunConfig, check_overrides, load_config, make_config, preset_names
+from deap_hpo.configuration.settings import applying
 from deap_hpo.errors import InputError
 
 PAPER = {
@@ -249,6 +251,17 @@ def test_an_editors_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 
 def test_what_was_recorded_before_is_what_a_run_without_a_validation_size_is() -> None:
     space = {"lr": {"type": "float", "low": 0.1, "high": 1.0}}
-    recorded = make_config({"task": {"source": "my_task.py:task", "validation_size": 10_000}, "space": space})
+    task = applying({"source": "my_task.py:task", "validation_size": 10_000})
+    recorded = make_config({"task": task, "space": space})
     assert recorded.identity() == make_config({"task": {"source": "my_task.py:task"}, "space": space}).identity()
     assert make_config({"space": space}).identity()["task"]["validation_size"] == 10_000
+
+
+def test_a_number_of_validation_examples_that_is_given_is_not_taken_for_the_default() -> None:
+    digits = ["task.data=digits", "task.model=mlp", "task.validation_size=10000"]
+    with pytest.raises(InputError, match=r"must be at most 1500 with at least 1 each for digits; got .* and 10000"):
+        make_task(load_config("paper/baseline", digits))
+    made = make_config({"space": {"lr": {"type": "float", "low": 0.1, "high": 0.2}}, "task": {"data": "digits"}})
+    assert made.task.validation_size is None
+    assert made.identity()["task"]["validation_size"] == 10_000, "as records of before have it"
+    assert applying({"data": "digits", "validation_size": 10_000}) == {"data": "digits"}
