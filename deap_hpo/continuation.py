@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deap_hpo.checks import check_integer
 from deap_hpo.closures import own_values
@@ -76,6 +76,20 @@ is to go on where it stopped; got <built-in function len>.
         )
 
 
+class Start(NamedTuple):
+    """Where an evaluation begins, and how far it goes.
+
+    Attributes:
+        epochs: Epochs in all, when it is done; None for as many as what evaluates trains.
+        goes_on_from: The evaluation from whose checkpoint it goes on.
+        seeded_by: The evaluation whose seed it has: that one, or, without checkpoints, the one that is trained anew.
+    """
+
+    epochs: int | None = None
+    goes_on_from: Entry | None = None
+    seeded_by: Entry | None = None
+
+
 class Continuations:
     """The evaluations of a run as links of lineages.
 
@@ -108,21 +122,19 @@ class Continuations:
             self._first.clear()
         self._evaluator, self._called, self._made_of = evaluator, called, made_of
 
-    def begin(self, individual: Any) -> tuple[int | None, Entry | None, Entry | None]:
-        """Give what an individual asks for: total epochs, the evaluation to go on from, and the one whose seed it has.
-
-        The latter two are the same, unless what evaluates has no checkpoints: then it trains from the beginning.
+    def asked_by(self, individual: Any) -> Start:
+        """Give what an individual asks for.
 
         Raises:
             InputError: There is no such evaluation, there are no epochs to add, or the evaluator cannot go on.
         """
         epochs, number = getattr(individual, "epochs", None), getattr(individual, "start_from", None)
         if epochs is None and number is None:
-            return None, None, None
+            return Start()
         check_parts(self._evaluator, self._executor, "An individual with `epochs`")
         epochs = check_integer("epochs of an individual", epochs, 1)
         if number is None:
-            return epochs, None, None
+            return Start(epochs)
         if number not in self._record:
             raise InputError(f"start_from must be the number of an evaluation on record; got {number!r}.")
         start = self._record[number]
@@ -132,13 +144,13 @@ class Continuations:
                 f"got {epochs}."
             )
         if self._checkpoints is not None:
-            return epochs, start, start
+            return Start(epochs, start, start)
         if self._decode(genes_of(individual)) != self._decode(start.genes):
             raise InputError(
                 "An evaluation that goes on with other hyperparameters needs what the earlier one has learnt: the "
                 f"objective must have a parameter named checkpoint; got {self._evaluator.brought!r}."
             )
-        return epochs, None, start
+        return Start(epochs, None, start)
 
     @property
     def _checkpoints(self) -> CheckpointStore | None:

@@ -12,10 +12,10 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, sign_of
 
 GOALS = {"objective", "direction", "constraints"}
-"""The settings that describe goals; of the settings of a task, those that one of the user's own has, too."""
+"""The settings of a task that say what it is judged by. A task from the user's own file takes these, and no others."""
 
 JUDGED_BY = "judged_by"
-"""The attribute that names the one objective of a study that is judged by another than its own."""
+"""Name of the attribute with the objective by which `judged_by` judges a study."""
 
 _MINIMISED = (
     "loss",

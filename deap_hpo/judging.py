@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from deap_hpo.results import Results
 
 _SECONDS = "seconds"  # of every evaluation
-_SAID = "judged_from"  # the attribute: directions of the objectives before, by name
+_KNOWN_DIRECTIONS = "judged_from"  # the attribute: directions of the objectives before, by name
 
 
 def judged_by(study: Results, objective: str, direction: Direction | None) -> dict[str, Any]:
-    """Give what of a study is another by another objective: `directions`, `entries` and `attributes`.
+    """Give the fields of a study that another objective changes: `directions`, `entries` and `attributes`.
 
     Args:
         study: The study.
@@ -44,7 +44,7 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
     known.pop(BEST_EPOCH, None)
     if objective not in known:
         raise InputError(f"objective must be what evaluations measured; got {objective!r}. {hint(objective, known)}")
-    said = {**study.attributes.get(_SAID, {}), **dict(zip(names, study.directions, strict=True))}
+    said = {**study.attributes.get(_KNOWN_DIRECTIONS, {}), **dict(zip(names, study.directions, strict=True))}
     direction = direction or said.get(objective) or usual_direction(objective)
     if direction is None:
         raise InputError(f"direction must be given, 'minimize' or 'maximize': nobody has said it of {objective!r}.")
@@ -53,7 +53,7 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
     return {
         "directions": directions,
         "entries": tuple(_judged(entry, names, objective, directions) for entry in study.entries),
-        "attributes": {**attributes, JUDGED_BY: objective, _SAID: said},
+        "attributes": {**attributes, JUDGED_BY: objective, _KNOWN_DIRECTIONS: said},
     }
 
 

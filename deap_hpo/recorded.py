@@ -18,7 +18,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.judging import judged_by
 from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.entries import Entry
-from deap_hpo.records.retries import ATTRIBUTE, Attempts
+from deap_hpo.records.retries import RETRIES, Attempts
 from deap_hpo.records.storage import check_name, errors_named, has_study, opened
 from deap_hpo.records.trials import check_ours, directions_of, to_entry
 from deap_hpo.results import Results
@@ -181,7 +181,7 @@ def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded
         trials = study.get_trials(deepcopy=False)
         space = study.user_attrs.get("space")
         directions = directions_of(study)
-        attempts = Attempts([to_entry(one, directions) for one in trials], study.user_attrs.get(ATTRIBUTE, []))
+        attempts = Attempts([to_entry(one, directions) for one in trials], study.user_attrs.get(RETRIES, []))
         return Recorded(
             name=name,
             directions=directions,

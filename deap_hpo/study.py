@@ -226,18 +226,18 @@ class Study(LiveResults):
         """Say which evaluation this is; check it against the record, if it is there."""
         check_weights(individual, self.directions)
         genes = genes_of(individual)
-        epochs, start, like = self._continuations.begin(individual)
+        begins = self._continuations.asked_by(individual)
         seed = derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number)
         planned = Entry(
             number=number,
             generation=self.generation,
             genes=genes,
             evaluation=Evaluation((math.inf,)),  # until there is one
-            seed=like.seed if like else seed,  # its batches go on, too
+            seed=begins.seeded_by.seed if begins.seeded_by else seed,  # its batches go on, too
             parents=tuple(getattr(individual, "origin", ())),
             operators=tuple(getattr(individual, "operators", ())),
-            epochs=epochs,
-            start_from=start.number if start else None,
+            epochs=begins.epochs,
+            start_from=begins.goes_on_from.number if begins.goes_on_from else None,
         )
         self.record.check_replay(planned)
         configuration = tuple(self.space.decode(genes).items()) if self.space else genes

@@ -53,7 +53,7 @@ class Loop(ABC):
         """Run it for `ngen` generations after the first; `told` is `stats` and `verbose`."""
 
     @abstractmethod
-    def schedule(self, epochs: int) -> Iterator[tuple[int, int]]:
+    def batches(self, epochs: int) -> Iterator[tuple[int, int]]:
         """Give (evaluations, epochs that each adds), generation after generation; `epochs` are a whole training's."""
 
     def longest(self, epochs: int) -> int:
@@ -77,7 +77,7 @@ class TruncationLoop(Loop):
             return eaSteadyState(population, toolbox, cxpb, mutpb, len(population) * (ngen + 1), **told)
         return eaTruncation(population, toolbox, cxpb, mutpb, ngen, **told)
 
-    def schedule(self, epochs: int) -> Iterator[tuple[int, int]]:
+    def batches(self, epochs: int) -> Iterator[tuple[int, int]]:
         """Give a whole population, then the half that is bred anew; with `steady_state`, as many again."""
         size = self.evolution.population
         if self.evolution.steady_state:
@@ -102,7 +102,7 @@ class PBTLoop(Loop):
         pbt = self.settings
         return eaPBT(population, toolbox, pbt.cxpb, pbt.mutpb, ngen, interval=pbt.interval, kept=self.kept, **told)
 
-    def schedule(self, epochs: int) -> Iterator[tuple[int, int]]:
+    def batches(self, epochs: int) -> Iterator[tuple[int, int]]:
         """Give the whole population, for an interval each time."""
         return repeat((self.evolution.population, self.settings.interval))
 
@@ -141,7 +141,7 @@ class NSGALoop(Loop):
         """Run it."""
         return eaNSGA(population, toolbox, self.settings.cxpb, self.settings.mutpb, ngen, **told)
 
-    def schedule(self, epochs: int) -> Iterator[tuple[int, int]]:
+    def batches(self, epochs: int) -> Iterator[tuple[int, int]]:
         """Give a whole population each time."""
         return repeat((self.evolution.population, epochs))
 
@@ -170,7 +170,7 @@ def loop_of(space: Space, evolution: EvolutionConfig, evaluator: Evaluator | Non
         >>> from deap_hpo import Float
         >>> space = Space({"lr": Float(1e-4, 1.0, log=True)})
         >>> loop = loop_of(space, EvolutionConfig(algorithm="pbt", population=6, arguments={"interval": 2}))
-        >>> next(loop.schedule(epochs=10)), loop.longest(epochs=10)
+        >>> next(loop.batches(epochs=10)), loop.longest(epochs=10)
         ((6, 2), 20)
         >>> loop_of(space, EvolutionConfig(algorithm="tpe")) is None
         True

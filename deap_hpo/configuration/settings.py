@@ -213,7 +213,7 @@ evolution.algorithm = 'pbt', whose own settings are evolution.arguments.
 
 
 class ExecutionConfig(Section):
-    """Where evaluations run, and for how long: what is on record may be gone on with under other settings."""
+    """Where evaluations run, and for how long. A run may be resumed with other values of these."""
 
     executor: Literal["auto", "serial", "processes", "ray"] = Field(
         "auto", description="serial, processes, ray, or auto (processes on a CPU and with gpus, else serial)."

@@ -172,17 +172,17 @@ def _generations(
 ) -> Iterator[Batch]:
     whole = epochs or 1
     if loop := loop_of(space, evolution):
-        yield from (Batch(*batch) for batch in loop.schedule(whole))  # without end
+        yield from (Batch(*batch) for batch in loop.batches(whole))  # without end
         return
     if evolution.enqueue and not evolution.steady_state:
         yield Batch(len(evolution.enqueue), whole)
     with generators_kept():
         strategy: Any = strategy_for(space, evolution.model_copy(update={"enqueue": []}), seed, epochs)
-        size = 0 if hasattr(strategy, "schedule") else len(strategy.generate(list))
+        size = 0 if hasattr(strategy, "batches") else len(strategy.generate(list))
         if evolution.steady_state:
             size = evolution.population
-    if hasattr(strategy, "schedule"):
-        yield from (Batch(*batch) for batch in strategy.schedule(continues))
+    if hasattr(strategy, "batches"):
+        yield from (Batch(*batch) for batch in strategy.batches(continues))
     left = getattr(strategy, "size", sys.maxsize)
     while True:
         yield Batch(min(size, left), whole)

@@ -66,7 +66,8 @@ class Checkpoint:
     def load(self) -> Any:
         """Give the state that was saved, its tensors on the CPU; None to begin with.
 
-        What it needs, such as networks, is best made before: what is drawn for that does not count then.
+        Make networks, and whatever else the state is loaded into, before: this sets the random generators to where they
+        were, so what was drawn for those has no effect.
         """
         if self._start is None:
             return None

@@ -17,7 +17,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.functions.checkpoint import Checkpoint
 from deap_hpo.functions.notes import note_of
 from deap_hpo.functions.reporter import Ended, Reporter
-from deap_hpo.functions.undone import NOTE
+from deap_hpo.functions.undone import UNDONE
 from deap_hpo.goals import Goals
 from deap_hpo.seeding import seeded
 
@@ -183,7 +183,7 @@ class Objective(Evaluator):
         reference = None
         if checkpoint and epochs and reporter.status == "ok":
             reference = checkpoint.keep(epochs, needed=request.keep)
-            notes |= {NOTE: ", ".join(names)} if (names := checkpoint.undone()) else {}
+            notes |= {UNDONE: ", ".join(names)} if (names := checkpoint.undone()) else {}
         return Evaluation(
             values,
             reporter.status,

@@ -9,7 +9,7 @@ from deap_hpo.checks import is_number
 from deap_hpo.errors import warn
 from deap_hpo.records.entries import Entry
 
-NOTE = "undone"
+UNDONE = "undone"
 """Name of an evaluation's note that says which they are."""
 
 # Most schedulers go on from the optimiser's learning rate; some compute it anew each time from one of their own.
@@ -89,7 +89,7 @@ class UndoneWarning:
         >>> import warnings
         >>> from types import SimpleNamespace
         >>> from deap_hpo import Evaluation
-        >>> entry = Entry(3, 0, (0.5,), Evaluation((0.1,), notes={NOTE: "lr"}), seed=0)
+        >>> entry = Entry(3, 0, (0.5,), Evaluation((0.1,), notes={UNDONE: "lr"}), seed=0)
         >>> with warnings.catch_warnings(record=True) as said:
         ...     UndoneWarning().on_evaluation(SimpleNamespace(name="mine"), entry)
         >>> str(said[0].message)
@@ -101,7 +101,7 @@ class UndoneWarning:
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
         """Warn of it, unless another was warned of."""
-        names = entry.evaluation.notes.get(NOTE)
+        names = entry.evaluation.notes.get(UNDONE)
         if names is None or self._warned:
             return
         self._warned = True
@@ -110,5 +110,5 @@ class UndoneWarning:
             "that of the evaluation it goes on from: a state that is loaded brings it. Set hyperparameters after "
             "load_state_dict, and do without a scheduler, which begins from its own (base_lrs), as in "
             "docs/how-to/training-loop.md (further evaluations get no warning; each has a note "
-            f"named {NOTE!r})"
+            f"named {UNDONE!r})"
         )

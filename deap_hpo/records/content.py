@@ -29,7 +29,8 @@ SIMPLE = (bool, int, float, complex, str, bytes, type(None))
 # Of these `repr` says all.
 _SHOWN = (PurePath, date, time, timedelta, tzinfo, Decimal, Fraction, UUID, range, slice, re.Pattern, np.dtype)
 _FLAT = frozenset({float, int, bool, str, type(None)})
-# Of whose objects the public attributes are settings and data: others may keep times, addresses, files and each other.
+# Libraries whose objects have settings and data as public attributes. Those of other libraries may have times,
+# addresses, files or each other there, and count by their type alone.
 _LIBRARIES = frozenset({"numpy", "scipy", "sklearn", "pandas", "torch", "torchvision", "types", "argparse"})
 _LOOKED_AT = 2**25  # bytes at each end of an array that is larger
 _MOST_ITEMS = 100_000  # of a value, arrays and plain lists of numbers counting as one; then only types are told

@@ -149,7 +149,7 @@ def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tup
 
 
 def check_unchanged(individual: Any, entry: Entry) -> None:
-    """Check that an evaluation has left its individual as it was planned; of what can be read but once, none is known.
+    """Check that an evaluation has not changed its individual's genes; those of an iterator, used up, are not known.
 
     Raises:
         InputError: It has other genes.

@@ -88,7 +88,7 @@ class Provenance:
         if evaluate.settings is not None:
             self.record.check("evaluator", evaluate.settings)
         if _is_same(evaluate.brought, self._brought):
-            if not self._is_measured:  # after the first batch; whoever is killed has no end
+            if not self._is_measured:  # after the first batch, since a run that is killed never comes to `close`
                 self._measure()
             return
         self._brought, self._looked_at = evaluate.brought, parts or evaluate.brought

@@ -21,7 +21,7 @@ from deap_hpo.interruption import undisturbed
 from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.quiet_optuna import quiet_optuna
-from deap_hpo.records.retries import ATTRIBUTE, Attempts, check_retry
+from deap_hpo.records.retries import RETRIES, Attempts, check_retry
 from deap_hpo.records.storage import check_name, close_storage, errors_named, has_study, open_storage, storage_option
 from deap_hpo.records.trials import check_ours, directions_of, distributions, to_entry, to_trial
 from deap_hpo.search_space.space import Space
@@ -94,7 +94,7 @@ class Record:
                 check_ours(name, trials)
                 entries = [to_entry(one, directions) for one in trials]
                 self._is_new = not entries
-                self._attempts = Attempts(entries, self.attributes.get(ATTRIBUTE, []))
+                self._attempts = Attempts(entries, self.attributes.get(RETRIES, []))
                 for key, value in {"space": space.to_dict() if space else None, **identity}.items():
                     self.check(key, value)
                 if retry:
@@ -158,11 +158,11 @@ class Record:
 
     def begin(self) -> None:
         """Note what gives way to a retry: from here on, whoever resumes the study goes on with it."""
-        if self._retries and self._retries != self.attributes.get(ATTRIBUTE):
+        if self._retries and self._retries != self.attributes.get(RETRIES):
             for key in ("final", "comparison"):  # the network may be of what gives way; the run has not ended yet
                 if key in self.attributes:
                     self.note(key, None)
-            self.note(ATTRIBUTE, self._retries)
+            self.note(RETRIES, self._retries)
         self._retries = None
 
     @undisturbed()

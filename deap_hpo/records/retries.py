@@ -16,8 +16,8 @@ from deap_hpo.evaluation import Evaluation
 from deap_hpo.records.entries import Entry
 from deap_hpo.wording import plural
 
-ATTRIBUTE = "retries"
-"""Name of a study's attribute: for each retry [first, end), the trials that gave way to it, by their order."""
+RETRIES = "retries"
+"""Name of the attribute that lists retries: for each, the range [first, end) of trials, as recorded, that gave way."""
 
 
 def check_retry(retry_failed: bool, resume: bool) -> None:

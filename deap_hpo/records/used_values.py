@@ -48,7 +48,7 @@ def used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
 
 
 def used_by_methods(name: str, value: Any) -> dict[str, Any]:
-    """Give what the methods of an object read of its parts, by names that begin with its own; none where it may be any.
+    """Give what the methods of an object read of its parts, by names that begin with its own; nothing if it may be any.
 
     Args:
         name: What the object is called.

@@ -61,7 +61,7 @@ class Strategy(Protocol):
     It may have more, which is used where it is there:
 
     - ``learn(population)``: learn from evaluated individuals of others, such as those that are enqueued.
-    - ``schedule(continues)``: for those that train in parts, the sizes of batches to come; see `HyperbandStrategy`.
+    - ``batches(continues)``: for those that train in parts, the sizes of batches to come; see `HyperbandStrategy`.
     - `size`: how many individuals there will be, where that is certain.
     - ``__str__``: what it is going to do, for the head of a run's log.
     """

@@ -104,9 +104,9 @@ class DEHBStrategy:
         del known[self._size :]
         self._hyperband.update(population)
 
-    def schedule(self, continues: bool = True) -> Iterator[tuple[int, int]]:
+    def batches(self, continues: bool = True) -> Iterator[tuple[int, int]]:
         """Give how many individuals each batch has, and the epochs they add; see `HyperbandStrategy.schedule`."""
-        return self._hyperband.schedule(continues)
+        return self._hyperband.batches(continues)
 
     def _propose(self, count: int) -> list[Genome]:
         enough = [epochs for epochs, known in self._known.items() if len(known) >= 4]

@@ -153,7 +153,7 @@ class FreezeThawStrategy:
 
     learn = update
 
-    def schedule(self, continues: bool = True) -> Iterator[tuple[int, int, int]]:
+    def batches(self, continues: bool = True) -> Iterator[tuple[int, int, int]]:
         """Give, batch by batch without end, the number of individuals, and the most and the least epochs each may add.
 
         Args:
@@ -162,7 +162,7 @@ class FreezeThawStrategy:
         Example:
             >>> from itertools import islice
             >>> from deap_hpo import Float
-            >>> list(islice(FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9, batch_size=4).schedule(), 2))
+            >>> list(islice(FreezeThawStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9, batch_size=4).batches(), 2))
             [(4, 9, 1), (4, 9, 1)]
         """
         rungs = self._trainings.rungs

@@ -133,7 +133,7 @@ class HyperbandStrategy:
         self._starts = [population[i].origin[0] if population[i].origin else None for i in promoted]
         self._asked = [self._asked[i] for i in promoted]
 
-    def schedule(self, continues: bool = True) -> Iterator[tuple[int, int]]:
+    def batches(self, continues: bool = True) -> Iterator[tuple[int, int]]:
         """Give the size of each batch, without end: how many individuals, and the epochs that each of them adds.
 
         The bracket of a rung that diverges as a whole ends sooner than said here.
@@ -144,7 +144,7 @@ class HyperbandStrategy:
         Example:
             >>> from itertools import islice
             >>> from deap_hpo import Float
-            >>> list(islice(HyperbandStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9).schedule(), 5))
+            >>> list(islice(HyperbandStrategy(Space({"x": Float(0.0, 1.0)}), epochs=9).batches(), 5))
             [(9, 1), (3, 2), (1, 6), (5, 3), (1, 6)]
         """
         for count, levels in cycle(self._cycle):

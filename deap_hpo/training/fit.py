@@ -95,9 +95,9 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
                 del optimizer
         with step("could not be trained"):
             freshness = Freshness()
-            freshness.check(network, tried=True)
+            freshness.check(network.train(), frozen_norms=True)
             del output, network  # what the next one shares with it, the factory holds
-            freshness.check(model(**architecture), tried=True)
+            freshness.check(model(**architecture).train(), frozen_norms=True)
 
 
 @contextmanager

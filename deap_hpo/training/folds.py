@@ -85,7 +85,7 @@ def _fold(data: Data, part: Tensor) -> Data:
 
 
 def _statistics(data: Data, training: Split) -> tuple[Statistic, Statistic]:
-    """By which a fold is normalised; what the user gave, in numbers or in data of an own making, stays."""
+    """Give the mean and deviation that normalise a fold; numbers of the user's, or of `Data` made by hand, are kept."""
     how = data.description.get("normalize")
     if how is True or (isinstance(how, list) and all(isinstance(name, str) for name in how)):
         return statistics_for(training.inputs, how)

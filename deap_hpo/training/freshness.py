@@ -35,23 +35,21 @@ before. Where weights are loaded once, give each network a copy: copy.deepcopy(b
     def __reduce__(self) -> tuple[type[Freshness], tuple[()]]:
         return Freshness, ()  # what it knows is memory of this process
 
-    def check(self, network: nn.Module, *, tried: bool = False) -> None:
+    def check(self, network: nn.Module, *, frozen_norms: bool = False) -> None:
         """Remember a network.
 
         Args:
             network: The network.
-            tried: Whether it is one that is only tried: it is put into training, which may free what was frozen, or
-                leave a part in evaluation. Else it stays as it is, and running statistics beside frozen weights are
-                passed over.
+            frozen_norms: Whether running statistics beside frozen weights count, which a training would change that
+                frees them. Networks that are only tried are put into training before: that frees them, or leaves a part
+                in evaluation.
 
         Raises:
             InputError: It has something in common with one from before.
         """
-        if tried:
-            network.train()
         # While there is a reference to it, no other storage gets its address.
         self._known = {address: memory for address, memory in self._known.items() if not memory.expired()}  # type: ignore[no-untyped-call]
-        changed = {name: _memory(tensor) for name, tensor in _changed(network, tried)}
+        changed = {name: _memory(tensor) for name, tensor in _changed(network, frozen_norms)}
         for name, memory in changed.items():
             if memory.cdata in self._known:
                 raise InputError(
@@ -65,11 +63,11 @@ def _memory(tensor: Tensor) -> StorageWeakRef:
     return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
-def _changed(network: nn.Module, tried: bool) -> Iterator[tuple[str, Tensor]]:
+def _changed(network: nn.Module, frozen_norms: bool) -> Iterator[tuple[str, Tensor]]:
     """Give what a training changes, by name."""
     tensors: list[tuple[str, Tensor]] = [(name, one) for name, one in network.named_parameters() if one.requires_grad]
     for path, module in network.named_modules():
         averages = isinstance(module, _NormBase) and module.training
-        if averages and (tried or any(parameter.requires_grad for parameter in module.parameters())):
+        if averages and (frozen_norms or any(parameter.requires_grad for parameter in module.parameters())):
             tensors += module.named_buffers(path, recurse=False)
     yield from ((name, one) for name, one in tensors if one.layout is torch.strided and not one.is_meta)

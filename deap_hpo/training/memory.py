@@ -119,8 +119,8 @@ class Parts:
             The outputs [P, N, ...].
 
         Raises:
-            Exception: What `compute` raises, except where memory ran out on more than one input at a time; or that it
-                had to be done in parts, and gave something that is not of examples.
+            Exception: Whatever `compute` raises, unless memory ran out and the batch can be halved; or the batch had to
+                be divided, and an output has no entry for each example.
         """
         size = number_of_examples(inputs)
         while True:

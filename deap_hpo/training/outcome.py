@@ -31,9 +31,9 @@ def measure(
 ) -> list[tuple[float, dict[str, float]]]:
     """Measure networks on a split, in batches of the task's `evaluation_batch_size`.
 
-    The loss, and metrics that are means, are averaged over the batches; other metrics are called once, with all
-    outputs and targets of the split: outputs of the batches one after the other, as are what a batch has one of.
-    Where the loss is not finite, these are NaN: many refuse such outputs.
+    The loss, and metrics that are means, are averaged over the batches. Other metrics are called once, with the targets
+    of the whole split and the outputs of all batches joined; an output that each batch has only one of becomes a vector
+    with an entry for each batch. Where the loss is not finite, these metrics are NaN: many refuse such outputs.
 
     Args:
         tasks: The task by whose loss and metrics each network is measured.

@@ -64,7 +64,7 @@ def _columns(table: Any) -> str:
 
 
 def as_stored(inputs: Any, stored: Inputs, *, normalizes: bool = True) -> Inputs:
-    """Make inputs of what a network is to be given later: of the types that the data have which it was trained on.
+    """Turn what a trained network is to be given into inputs of the types that it was trained on.
 
     Args:
         inputs: Examples in any form that `as_tensor` takes, or several by name; tensors stay on their device.
@@ -72,8 +72,8 @@ def as_stored(inputs: Any, stored: Inputs, *, normalizes: bool = True) -> Inputs
         normalizes: Whether they are normalised then, by features or channels, which there have to be as many of.
 
     Raises:
-        InputError: They cannot be such: another number of dimensions or features, other names, or values that are
-            no pixels from 0 to 255 or no whole numbers, where the data have such.
+        InputError: They differ from the data in names, in the number of dimensions or features, or in type: pixels from
+            0 to 1 where the data have bytes, fractions where they have whole numbers.
 
     Example:
         >>> as_stored(np.ones((2, 3)), torch.zeros(9, 3)).dtype

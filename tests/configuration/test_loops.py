@@ -45,7 +45,7 @@ def test_a_run_asks_for_no_more_than_its_schedule(name: str) -> None:
     assert len(population) == 6
     loop = loop_of(SPACE, evolution)
     assert loop is not None
-    planned = list(islice(loop.schedule(epochs=1), 4))
+    planned = list(islice(loop.batches(epochs=1), 4))
     assert len(asked) == 4
     for (count, epochs), (most, each) in zip(asked, planned, strict=True):
         assert 0 < count <= most

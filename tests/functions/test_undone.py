@@ -13,7 +13,7 @@ from torch import nn
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.functions.objective import Objective
-from deap_hpo.functions.undone import NOTE, optimizer_settings, undone
+from deap_hpo.functions.undone import UNDONE, optimizer_settings, undone
 from deap_hpo.optimization import optimize
 from deap_hpo.search_space.space import Float, Int, Space
 from deap_hpo.study import Study
@@ -59,7 +59,7 @@ def test_hyperparameters_that_a_loaded_optimiser_undoes_are_told_once(workers: i
     assert len(warned) == 1
     inherited = {e.number for e in study.entries if e.start_from is not None and e.start_from % 6 != e.number % 6}
     assert inherited
-    assert {e.number for e in study.entries if NOTE in e.evaluation.notes} >= inherited
+    assert {e.number for e in study.entries if UNDONE in e.evaluation.notes} >= inherited
 
 
 @pytest.mark.parametrize("kind", ["exponential", "lambda"])

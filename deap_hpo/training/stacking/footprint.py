@@ -17,7 +17,7 @@ from deap_hpo.training.stacking.structure import Member
 def member_bytes(trainer: ReferenceTrainer, member: Member, *, recorded: bool) -> int:
     """Give the bytes that a member takes in a stack.
 
-    Measuring counts for nothing: it takes as much for many members as for one, and less where that is not free.
+    Measuring is not counted: its batches are divided among the members, and halved where memory runs out.
 
     Args:
         trainer: Trains it alone.

@@ -75,8 +75,9 @@ class Stack:
         self._step: Step | None = None
         recipes = [member.recipe for member in members]
         self.batch_size = recipes[0].batch_size
-        # Measuring takes no more images at a time, those of all members counted, than of one network: activations of
-        # all have to fit. Those of a training step do: a GPU takes as many at least, since few leave it idle.
+        # Measuring takes as many examples at a time, over all members together, as of one network alone, since the
+        # activations of all have to fit. On a GPU it takes at least as many as a training step: those fit, and fewer
+        # would leave it idle.
         trained_together = 0 if self.device.type == "cpu" else self.batch_size * len(members)
         self._parts = Parts(max(task.evaluation_batch_size, trained_together))
         self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
