@@ -12,7 +12,8 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluate, Evaluator
 from deap_hpo.execution.executors import Executor, in_this_process
-from deap_hpo.functions.objective import Objective, offered_parameters
+from deap_hpo.functions.objective import Objective
+from deap_hpo.functions.offered import offered_parameters
 from deap_hpo.goals import Goals, check_directions, usual_direction
 from deap_hpo.pruning import Pruner, check_reports
 from deap_hpo.search_space.space import Space

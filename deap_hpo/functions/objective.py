@@ -8,14 +8,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deap_hpo.checks import check_optional_integer, is_integer
-from deap_hpo.errors import InputError, ResultError, shown
-from deap_hpo.evaluation import Direction, Evaluation, Request
+from deap_hpo.errors import InputError, ResultError
+from deap_hpo.evaluation import Direction, Evaluation, Request, Status
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.functions.checkpoint import Checkpoint
 from deap_hpo.functions.notes import note_of
+from deap_hpo.functions.offered import offered_parameters
 from deap_hpo.functions.reporter import Ended, Reporter
 from deap_hpo.functions.undone import UNDONE
 from deap_hpo.goals import Goals
@@ -24,7 +26,15 @@ from deap_hpo.seeding import seeded
 if TYPE_CHECKING:
     from deap_hpo.training.checkpoints import CheckpointStore
 
-_OFFERED = ("report", "seed", "number", "epochs", "checkpoint")
+
+class _Reached(NamedTuple):
+    """How far an evaluation came."""
+
+    values: tuple[float, ...]
+    status: Status
+    metrics: Mapping[str, float] = MappingProxyType({})
+    violation: float = 0.0
+    notes: Mapping[str, str] = MappingProxyType({})
 
 
 class Objective(Evaluator):
@@ -156,44 +166,50 @@ class Objective(Evaluator):
         reporter = Reporter(request.limits, self.goals.directions[0], before, epochs)
         offered = {"report": reporter, "seed": request.seed, "number": request.number}
         offered |= {"epochs": epochs, "checkpoint": checkpoint}
-        notes: dict[str, str] = {}
         try:
             with seeded(request.seed):
                 result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
-            if isinstance(result, Mapping):
-                counting = {one.metric for one in self.goals.constraints}
-                counting |= set(self.goals.objectives if self.metric is not None else ())
-                texts = {str(name): note_of(value) for name, value in result.items() if str(name) not in counting}
-                notes = {name: text for name, text in texts.items() if text is not None}
-                result = {name: value for name, value in result.items() if str(name) not in notes}
-            values, metrics, violation = self._read(result)
-            metrics = {**reporter.metrics, **metrics}  # those of the last epoch, unless they are returned
         except BaseException as end:
-            pruned = _is_optunas_pruning(end)
-            if not isinstance(end, Ended) and not pruned:
+            if not isinstance(end, Ended) and not _is_optunas_pruning(end):
                 raise
-            reporter.status = "pruned" if pruned else reporter.status
-            values, metrics = (reporter.value,), {**reporter.metrics}
-            if pruned and (not reporter.curve or len(self.goals.objectives) > 1):  # it has no value
-                values = self.goals.worst
-            violation = self.goals.violation(metrics)
-        if reporter.status != "pruned" and not all(map(math.isfinite, values)):
-            reporter.status, values = "diverged", self.goals.worst
-            metrics, violation = {}, 0.0
-        reference = None
-        if checkpoint and epochs and reporter.status == "ok":
+            reached = self._ended_early(reporter, pruned=reporter.is_pruned or not isinstance(end, Ended))
+        else:
+            reached = self._returned(result, reporter)
+        if reached.status != "pruned" and not all(map(math.isfinite, reached.values)):
+            reached = _Reached(self.goals.worst, "diverged", notes=reached.notes)
+        reference, notes = None, dict(reached.notes)
+        if checkpoint and epochs and reached.status == "ok":
             reference = checkpoint.keep(epochs, needed=request.keep)
             notes |= {UNDONE: ", ".join(names)} if (names := checkpoint.undone()) else {}
         return Evaluation(
-            values,
-            reporter.status,
+            reached.values,
+            reached.status,
             tuple(reporter.curve),
-            metrics,
+            dict(reached.metrics),  # a proxy does not pickle
             perf_counter() - start,
             checkpoint=reference,
-            violation=violation,
+            violation=reached.violation,
             notes=notes,
         )
+
+    def _returned(self, result: Any, reporter: Reporter) -> _Reached:
+        """What a function has returned; metrics of its last epoch, unless they are among it."""
+        notes: dict[str, str] = {}
+        if isinstance(result, Mapping):
+            counting = {one.metric for one in self.goals.constraints}
+            counting |= set(self.goals.objectives if self.metric is not None else ())
+            texts = {str(name): note_of(value) for name, value in result.items() if str(name) not in counting}
+            notes = {name: text for name, text in texts.items() if text is not None}
+            result = {name: value for name, value in result.items() if str(name) not in notes}
+        values, metrics, violation = self._read(result)
+        return _Reached(values, "ok", {**reporter.metrics, **metrics}, violation, notes)
+
+    def _ended_early(self, reporter: Reporter, *, pruned: bool) -> _Reached:
+        """What was reported last; the worst where that is no value of all objectives."""
+        none = pruned and (not reporter.curve or len(self.goals.objectives) > 1)
+        values = self.goals.worst if none else (reporter.value,)
+        violation = self.goals.violation(reporter.metrics)
+        return _Reached(values, "pruned" if pruned else "ok", {**reporter.metrics}, violation)
 
     def _read(self, result: Any) -> tuple[tuple[float, ...], dict[str, float], float]:
         goals, count = self.goals, len(self.goals.objectives)
@@ -238,50 +254,3 @@ def _number(name: object, value: Any) -> float:
 def _is_optunas_pruning(error: BaseException) -> bool:
     optuna = sys.modules.get("optuna")  # which a worker has not imported unless the function has
     return optuna is not None and isinstance(error, optuna.TrialPruned)
-
-
-def _is_task(thing: object) -> bool:
-    tasks = sys.modules.get("deap_hpo.training.task")  # which imports torch, and who has a task has imported it
-    return tasks is not None and isinstance(thing, tasks.Task)
-
-
-def _is_network(thing: object) -> bool:
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return False
-    return issubclass(thing, torch.nn.Module) if isinstance(thing, type) else isinstance(thing, torch.nn.Module)
-
-
-def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Give those of the parameters that a function has besides the hyperparameters: `report`, `seed`, ...
-
-    Raises:
-        InputError: It cannot be called with the hyperparameters and these.
-
-    Example:
-        >>> offered_parameters(lambda params, report, epochs=9: 0.0)
-        ('report', 'epochs')
-    """
-    if not callable(function) or _is_network(function):
-        hint = " A task is trained by a trainer: make_trainer(task, epochs=5)." if _is_task(function) else ""
-        if _is_network(function):
-            hint = " A network is trained by a trainer: make_trainer(Task.from_data(Network, data), epochs=5)."
-        raise InputError(f"The objective must be a function of the hyperparameters; got {shown(function)}.{hint}")
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C
-        return ()
-    if next(iter(signature.parameters), "") == "trial":
-        raise InputError(
-            "The objective is called with the hyperparameters by name (params['lr']), not with a trial; got "
-            f"{shown(function)}. What trial.suggest_float('lr', 1e-4, 0.1, log=True) asks for is the space, "
-            "{'lr': Float(1e-4, 0.1, log=True)}; docs/peers.md has the other words of Optuna."
-        )
-    offered = tuple(name for name in _OFFERED if name in signature.parameters)
-    try:
-        signature.bind({}, **dict.fromkeys(offered))
-    except TypeError as error:
-        raise InputError(
-            f"The objective must take the hyperparameters, and otherwise only {', '.join(_OFFERED)}; {error}."
-        ) from None
-    return offered

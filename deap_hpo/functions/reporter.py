@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from time import perf_counter
-from typing import Any
 
 from deap_hpo.checks import is_integer
 from deap_hpo.errors import InputError, warn
@@ -27,7 +26,7 @@ class Reporter:
         self._sign = sign_of(direction)
         self._start = perf_counter()
         self.curve: list[Epoch] = []
-        self.status: Any = "ok"
+        self.is_pruned = False
         self.value = math.nan
         self.metrics: Mapping[str, float] = {}
 
@@ -61,7 +60,7 @@ class Reporter:
         self.curve.append(Epoch(epoch, math.nan, self.value, self.metrics, now - self._start))
         self._start = now
         if epoch in self._limits and self._sign * self.value > self._sign * self._limits[epoch]:
-            self.status = "pruned"
+            self.is_pruned = True
             raise Ended
 
 

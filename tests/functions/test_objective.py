@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import random
 from functools import partial
 from pathlib import Path
@@ -273,3 +274,9 @@ def test_one_number_is_a_metric_whatever_it_comes_in() -> None:
 def test_what_diverged_is_the_worst_for_what_is_maximised() -> None:
     evaluation = Objective(lambda params: math.nan, direction="maximize")({"x": 1.0})
     assert (evaluation.status, evaluation.values) == ("diverged", (-math.inf,))
+
+
+def test_what_has_diverged_goes_from_a_worker_to_the_driver() -> None:
+    evaluation = Objective(lambda params: {"loss": math.nan, "where": "there"}, metric="loss")({})
+    assert (evaluation.status, evaluation.metrics, evaluation.notes) == ("diverged", {}, {"where": "there"})
+    assert pickle.loads(pickle.dumps(evaluation)) == evaluation
