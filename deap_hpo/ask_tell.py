@@ -10,7 +10,7 @@ from typing import Any
 
 from deap_hpo.checks import check_flag
 from deap_hpo.configuration.methods import IN_PARTS
-from deap_hpo.errors import DeapHPOWarning, InputError, ResultError
+from deap_hpo.errors import FailureNotice, InputError, ResultError
 from deap_hpo.evaluation import Direction, Evaluation, Request, failure
 from deap_hpo.evaluator import Evaluate
 from deap_hpo.functions.objective import Objective
@@ -198,8 +198,7 @@ class AskTell:
         executor = _Answering(answers)
         self._open = {}
         with warnings.catch_warnings():
-            # Who tells of a failure knows of it.
-            warnings.filterwarnings("ignore", r"evaluation \d+ of the study '.*' failed", DeapHPOWarning)
+            warnings.simplefilter("ignore", FailureNotice)  # who tells of a failure knows of it
             try:
                 optimize(self._objective, executor=executor, retry_failed=self._retry, **self._search)
             except _Unanswered as asked:

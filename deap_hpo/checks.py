@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
-from deap_hpo.errors import InputError, hint
+from deap_hpo.errors import ArgumentError, InputError, hint
 
 
 def is_number(value: object) -> bool:
@@ -39,10 +39,10 @@ def check_integer(name: str, value: Any, low: int) -> int:
         >>> check_integer("batch_size", 0, 1)
         Traceback (most recent call last):
             ...
-        deap_hpo.errors.InputError: batch_size must be an integer of at least 1; got 0.
+        deap_hpo.errors.ArgumentError: batch_size must be an integer of at least 1; got 0.
     """
     if not is_integer(value) or value < low:
-        raise InputError(f"{name} must be an integer of at least {low}; got {value!r}.")
+        raise ArgumentError(name, f"must be an integer of at least {low}; got {value!r}.")
     return int(value)
 
 

@@ -21,6 +21,29 @@ class InputError(ValueError):
     """
 
 
+class ArgumentError(InputError):
+    """An argument cannot have the value that it was given.
+
+    Whoever calls it otherwise, as a setting of a configuration, says so: ``ArgumentError(other_name, error.rest)``.
+
+    Args:
+        name: Name of the argument.
+        rest: What is said of it: "must be an integer of at least 1; got 0."
+
+    Example:
+        >>> error = ArgumentError("epochs", "must be at least 1; got 0.")
+        >>> str(error), str(ArgumentError("training.epochs", error.rest))
+        ('epochs must be at least 1; got 0.', 'training.epochs must be at least 1; got 0.')
+    """
+
+    def __init__(self, name: str, rest: str) -> None:
+        super().__init__(f"{name} {rest}")
+        self.name, self.rest = name, rest
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.rest)
+
+
 class ResultError(InputError):
     """What an objective returned is not what it was said to return: that is so whatever the hyperparameters."""
 
@@ -38,14 +61,19 @@ class DeapHPOWarning(RuntimeWarning):
     """
 
 
-def warn(message: str) -> None:
+class FailureNotice(DeapHPOWarning):
+    """Tells that an evaluation has failed."""
+
+
+def warn(message: str, category: type[DeapHPOWarning] = DeapHPOWarning) -> None:
     """Warn of something at the line of the user's that led to it, wherever in the package it is noticed.
 
     Args:
         message: A sentence without its full stop.
+        category: Its kind.
 
     Warns:
-        DeapHPOWarning: Always.
+        DeapHPOWarning: Always; of the category that is given.
 
     Example:
         >>> with warnings.catch_warnings(record=True) as told:
@@ -57,7 +85,7 @@ def warn(message: str) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USERS:
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, DeapHPOWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deap_hpo.errors import InputError, ResultError, warn
+from deap_hpo.errors import FailureNotice, InputError, ResultError, warn
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.storage import storage_option
 
@@ -44,7 +44,8 @@ class FailureWarning:
         warn(
             f"evaluation {entry.number} of the study {study.name!r} failed, and counts as the worst: "
             f"{entry.evaluation.reason} (the traceback is in `study.record[{entry.number}].evaluation.error`; further "
-            "failures are recorded without a warning)"
+            "failures are recorded without a warning)",
+            FailureNotice,
         )
 
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
 from deap_hpo.commands.exits import reporting
-from deap_hpo.errors import DeapHPOWarning, warn
+from deap_hpo.errors import DeapHPOWarning, FailureNotice, warn
 from deap_hpo.interruption import undisturbed
 from deap_hpo.optimization import optimize
 from deap_hpo.search_cv import EvolutionSearchCV
@@ -32,7 +32,7 @@ def test_a_warning_points_at_the_users_line_whatever_led_there(algorithm: str) -
     options: Any = {"algorithm": algorithm, "population": 4, "generations": 2, "epochs": 2}
     with pytest.warns(DeapHPOWarning, match="evaluation 0 of the study 'study' failed") as warned:
         optimize(fails_once, SPACE, enqueue=[{"x": 0.0}], **options)
-    assert {(one.filename, type(one.message)) for one in warned} == {(__file__, DeapHPOWarning)}
+    assert {(one.filename, type(one.message)) for one in warned} == {(__file__, FailureNotice)}
 
 
 def test_so_it_does_through_decorators_and_scikit_learn() -> None:

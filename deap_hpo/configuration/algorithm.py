@@ -13,7 +13,7 @@ from deap_hpo.configuration.enqueueing import Enqueued, enqueue_into, genomes_of
 from deap_hpo.configuration.loops import Loop, loop_of
 from deap_hpo.configuration.methods import OF_SEVERAL_OBJECTIVES
 from deap_hpo.configuration.settings import EvolutionConfig
-from deap_hpo.errors import InputError
+from deap_hpo.errors import ArgumentError, InputError
 from deap_hpo.evaluation import Direction, sign_of
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.evolution import MULTI_OBJECTIVE
@@ -208,9 +208,8 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
         arguments["budget"] = min(asked, evolution.max_evaluations or asked, whole)
     try:
         strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
-    except InputError as error:
-        about = str(error).partition(" ")[0]
-        if about not in _SETTING_OF_ARGUMENT or about in evolution.arguments:
+    except ArgumentError as error:
+        if error.name not in _SETTING_OF_ARGUMENT or error.name in evolution.arguments:
             raise
-        raise InputError(f"{_SETTING_OF_ARGUMENT[about]}{str(error).removeprefix(about)}") from None
+        raise ArgumentError(_SETTING_OF_ARGUMENT[error.name], error.rest) from None
     return Enqueued(strategy, genomes_of(space, evolution.enqueue, seed)) if evolution.enqueue else strategy

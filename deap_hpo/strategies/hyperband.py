@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deap_hpo.checks import check_integer
-from deap_hpo.errors import InputError, warn
+from deap_hpo.errors import ArgumentError, warn
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.outcomes import costs
 
@@ -33,7 +33,7 @@ def rungs(epochs: int, min_epochs: int, eta: int) -> list[int]:
     check_integer("min_epochs", min_epochs, 1)
     check_integer("eta", eta, 2)
     if check_integer("epochs", epochs, 1) < min_epochs:
-        raise InputError(f"epochs must be at least min_epochs, {min_epochs}; got {epochs}.")
+        raise ArgumentError("epochs", f"must be at least min_epochs, {min_epochs}; got {epochs}.")
     count = math.floor(math.log(epochs / min_epochs) / math.log(eta) + 1e-9) + 1
     if count == 1:
         warn(f"no training ends early with epochs = {epochs}, min_epochs = {min_epochs} and eta = {eta}: all are whole")

@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import FrozenTrial, create_trial
 
 from deap_hpo.checks import check_integer
-from deap_hpo.errors import InputError
+from deap_hpo.errors import ArgumentError, InputError
 from deap_hpo.records.quiet_optuna import quiet_optuna
 from deap_hpo.records.trials import distributions
 from deap_hpo.search_space.space import Space
@@ -260,5 +260,5 @@ def _warnings_kept() -> Iterator[None]:
 
 def _seed(seed: int) -> int:
     if check_integer("seed", seed, 0) >= 2**32:
-        raise InputError(f"seed must be below 2**32 for the samplers of Optuna; got {seed!r}.")
+        raise ArgumentError("seed", f"must be below 2**32 for the samplers of Optuna; got {seed!r}.")
     return seed
