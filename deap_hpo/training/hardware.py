@@ -154,7 +154,7 @@ def has_channels_last(model: nn.Module) -> bool:
 
 def run_network(model: nn.Module, inputs: Inputs, precision: str) -> Outputs:
     """Run a network, with its inputs laid out as its weights are; the outputs are at least fp32."""
-    if has_channels_last(model):
+    if any(one.dim() == 4 for one in tensors(inputs)) and has_channels_last(model):
         inputs = each(_channels_last, inputs)
     with autocast(tensors(inputs)[0].device, precision):
         return widened(call(model, inputs))

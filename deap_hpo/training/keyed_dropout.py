@@ -13,13 +13,15 @@ from deap_hpo.training.keyed import int32, keyed_mask, mix_key
 
 # For each form that drops whole channels, the dimensions of an input that torch takes for one example.
 _UNBATCHED = {F.dropout1d: 2, F.dropout2d: 0, F.dropout3d: 4}
+DROPOUTS = frozenset({F.dropout, *_UNBATCHED})
+"""The functions that are answered here."""
 
 
 class KeyedDropout(TorchFunctionMode):
     """Within this context, dropout in any module draws its masks from `key` instead of torch's generator.
 
     Covers `torch.nn.functional.dropout` and its channel-wise forms (1d, 2d, 3d), and so the modules built on them; with
-    `PlainLayers` inside, attention and recurrent layers, too. Each call in a forward pass has masks of its own,
+    `PlainLayers`, attention and recurrent layers, too. Each call in a forward pass has masks of its own,
     numbered in order of the calls. A call with a rate of 0 drops nothing and is not counted.
 
     Args:
@@ -89,7 +91,7 @@ class Undropped(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Answer dropout calls that drop nothing; let every other call pass."""
-        if (func is F.dropout or func in _UNBATCHED) and not _is_training(*args, **(kwargs or {})):
+        if func in DROPOUTS and not _is_training(*args, **(kwargs or {})):
             return kwargs["input"] if kwargs and "input" in kwargs else args[0]
         return func(*args, **(kwargs or {}))
 

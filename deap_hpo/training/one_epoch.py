@@ -74,22 +74,25 @@ def train_epoch(
     """
     device = training.device
     key = member_keys([seed], device)[0]
+    parameters = list(model.parameters())
     batches = torch.split(keyed_permutation(len(training), seed, epoch).to(device), recipe.batch_size)
     interval = _STEPS_BETWEEN_CHECKS.get(device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
     total, counting = torch.zeros((), device=device, dtype=torch.float64), Counting(training.targets)
     model.train()
     factors = recipe.lr_factors(epoch, len(batches), epochs, losses)
-    for i, (batch, factor) in enumerate(zip(batches, factors, strict=True)):
+    keys = step_keys(key, torch.arange(first_step, first_step + len(batches), dtype=torch.int32, device=device))
+    for i, (batch, factor, step_key) in enumerate(zip(batches, factors, keys, strict=True)):
         for group in optimizer.param_groups:
             group["lr"] = group[BASE_LR] * factor
         examples = training[batch]
         count = counting.of(examples.targets)  # before a loss may take them apart
-        model.zero_grad()
-        with KeyedDropout(step_keys(key, first_step + i)), PlainLayers():
+        for parameter in parameters:
+            parameter.grad = None
+        with PlainLayers(KeyedDropout(step_key)):
             loss = loss_on(examples)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
+            nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
         optimizer.step()
         if average is not None:
             average.update(first=first_step + i == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from inspect import signature
 from types import FunctionType
 from typing import Any
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from deap_hpo.training.keyed_dropout import DROPOUTS
+
 _MULTI_HEAD = F.multi_head_attention_forward
 _ARGUMENTS = signature(_MULTI_HEAD)
 
@@ -20,20 +23,22 @@ _ARGUMENTS = signature(_MULTI_HEAD)
 class PlainLayers(TorchFunctionMode):
     """Within this context, what attention and recurrent layers drop is dropped by `torch.nn.functional.dropout`.
 
-    Their kernels draw masks from torch's generator. Here `KeyedDropout`, entered before, answers for them. In a stack,
-    which `torch.vmap` runs, layers whose kernels have no batching rule are computed in plain operations altogether:
-    recurrent ones, and attention on a CPU. Sequences that are packed are left to the kernels.
+    Their kernels draw masks from torch's generator. Here that which answers for dropout answers for them, too. In a
+    stack, which `torch.vmap` runs, layers whose kernels have no batching rule are computed in plain operations
+    altogether: recurrent ones, and attention on a CPU. Sequences that are packed are left to the kernels.
 
     Args:
+        dropout: What answers for dropout, `KeyedDropout` or `Undropped`; None for one that is entered before. (Each
+            context asks for every function of torch, which takes as long as a small layer: one is better than two.)
         stacked: Whether it is run under `vmap`.
 
     Example:
         >>> from deap_hpo.training.keyed import member_keys
         >>> from deap_hpo.training.keyed_dropout import KeyedDropout
         >>> layer, x = torch.nn.LSTM(4, 3, num_layers=2, dropout=0.5), torch.rand(7, 2, 4)
-        >>> with KeyedDropout(member_keys([3])[0]), PlainLayers():
+        >>> with PlainLayers(KeyedDropout(member_keys([3])[0])):
         ...     first, _ = layer(x)
-        >>> with KeyedDropout(member_keys([3])[0]), PlainLayers(stacked=True):
+        >>> with PlainLayers(KeyedDropout(member_keys([3])[0]), stacked=True):
         ...     again, _ = layer(x)
         >>> torch.allclose(first, again, atol=1e-6)
         True
@@ -42,22 +47,32 @@ class PlainLayers(TorchFunctionMode):
     short-term memory" (Neural Computation 9, 1997); Cho et al. (arXiv:1406.1078), with the gates as torch has them.
     """
 
-    def __init__(self, *, stacked: bool = False) -> None:
+    def __init__(self, dropout: TorchFunctionMode | None = None, *, stacked: bool = False) -> None:
         super().__init__()
+        self._dropout = dropout
         self._stacked = stacked
+        self._answered = _LAYERS | _CELLS.keys() if stacked else _LAYERS
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Answer calls of such layers; let every other call pass."""
+        """Answer calls of such layers, and of dropout; let every other call pass."""
         given = kwargs or {}
+        if func in self._answered:
+            with self._dropout or nullcontext():
+                return self._answer(func, args, given)
+        if func in DROPOUTS and self._dropout is not None:
+            return self._dropout.__torch_function__(func, types, args, given)  # type: ignore[no-untyped-call]
+        return func(*args, **given)
+
+    def _answer(self, func: Any, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         if func is F.scaled_dot_product_attention:
             return self._attend(*args, **given)
         if func is _MULTI_HEAD:
             return self._attend_by_heads(*args, **given)
         if func in _STEPS and len(args) > 2 and isinstance(args[2], (list, tuple)):  # else sequences are packed
             return self._recur(func, *args, **given)
-        if func in _CELLS and self._stacked:
+        if func in _CELLS:
             return _cell(_CELLS[func], *args, **given)
         return func(*args, **given)
 
@@ -208,6 +223,7 @@ _CELLS: dict[Any, Step] = {
     torch.rnn_tanh_cell: _rnn(torch.tanh),
     torch.rnn_relu_cell: _rnn(torch.relu),
 }
+_LAYERS = frozenset({F.scaled_dot_product_attention, _MULTI_HEAD, *_STEPS})
 
 
 def _layer(

@@ -43,7 +43,7 @@ def member_bytes(trainer: ReferenceTrainer, member: Member, *, recorded: bool) -
         model = keyed_model(partial(trainer.task.model, **member.architecture), member.seed).to(trainer.device)
         examples = trainer.data.training[: member.recipe.batch_size]
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        with KeyedDropout(member_keys([member.seed], trainer.device)[0]), PlainLayers(stacked=True):
+        with PlainLayers(KeyedDropout(member_keys([member.seed], trainer.device)[0]), stacked=True):
             step = step_memory(lambda: trainer.loss(model, examples), trainer.device)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.grad is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from operator import itemgetter
 
 import torch
@@ -143,7 +142,7 @@ class StackedForward:
 
     def _run(
         self,
-        dropout: AbstractContextManager[object],
+        dropout: KeyedDropout | Undropped,
         weights: Tensor,
         buffers: Mapping[str, Tensor],
         dropout_rates: Mapping[str, Tensor],
@@ -152,5 +151,5 @@ class StackedForward:
     ) -> tuple[Outputs, Tensors]:
         """Give what becomes of one member's output, and the buffers that its network has assigned anew."""
         now = dict(buffers)
-        with dropout, PlainLayers(stacked=True), with_dropout_rates(self.network, dropout_rates):
+        with PlainLayers(dropout, stacked=True), with_dropout_rates(self.network, dropout_rates):
             return then(self.forward(weights, now, inputs)), assigned_anew(buffers, now)
