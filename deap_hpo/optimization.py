@@ -126,8 +126,9 @@ def optimize(
             `max_seconds` take, or else 10. ("grid" and methods that train in parts have 10 with `max_seconds` alone.)
         steady_state: Whether a new evaluation is proposed whenever one is finished, rather than a generation when all
             of the last are: workers do not wait for the slowest. `population` evaluations are then under way or waiting
-            for a worker, so it should be 1.5 times the number of workers. The run is the same whatever that is. For
-            "surrogate", "truncation", "random", "sobol", "grid", "fixed" and Optuna's samplers.
+            for a worker, so it should be 1.5 times the number of workers. The run is the same whatever that is; where
+            `target` or `patience` end it, what is under way is on record, too. For "surrogate", "truncation", "random",
+            "sobol", "grid", "fixed" and Optuna's samplers.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
             `mutation`, and for what has epochs `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
             `deap_hpo.evolution.pareto.NSGASettings`.

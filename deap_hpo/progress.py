@@ -144,7 +144,7 @@ class ProgressDisplay:
         evaluations, cost = len(self._counted) + self._new.evaluations, self._cost + self._new.epochs
         total = self._cost + self._left.epochs
         # The budget may end in a batch.
-        expected = len(self._counted) + self._left.evaluations if cost < total else evaluations
+        expected = max(evaluations, len(self._counted) + self._left.evaluations) if cost < total else evaluations
         counts = f"{evaluations}/{expected} evaluations"
         complete = generation // self._work.stages
         generations = max(self._work.generations, complete)  # more, where earlier evaluations answer for many

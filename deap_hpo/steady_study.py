@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -52,7 +52,8 @@ class SteadyStudy(Study):
         self._first, self._first_generation = self._count, self.generation
         self._individuals = individuals
         self._size = len(individuals)
-        self._planned = self._told = 0
+        self._planned = 0
+        self._told: set[int] = set()
         self._open: dict[int, Entry] = {}  # planned and not told, by number
         self._waiting: list[Entry] = []  # planned and not begun
         self._limits_of: dict[int, Mapping[int, float]] = {}
@@ -102,6 +103,8 @@ class SteadyStudy(Study):
             requests.clear()  # what is under way comes in nevertheless
             while self._record_next(running, begun):
                 pass
+            if begun:  # else it was replayed, and what is needed later would be dropped
+                self._collect(self._latest)
             raise
 
     def _individual(self, number: int) -> Any:
@@ -115,7 +118,11 @@ class SteadyStudy(Study):
             self._open[number] = entry
             if number not in self.record:
                 self._waiting.append(entry)
-                self._limits_of[number] = self._limits(one for one in self.record if one.number not in self._open)
+                self._limits_of[number] = self._limits(self._known())
+
+    def _known(self) -> Iterator[Entry]:
+        """Give the evaluations of which the algorithm knows; others may be on record already."""
+        return (entry for entry in self.record if entry.number < self._first or entry.number in self._told)
 
     def _due(self) -> int | None:
         """Give the number of the evaluation to be told next, if it is on record.
@@ -143,7 +150,7 @@ class SteadyStudy(Study):
         individual, entry = self._individual(number), self.record[number]
         del self._open[number]
         self._completed.remove(number)
-        self._told += 1
+        self._told.add(number)
         tell_outcome(individual, entry)
         self._latest.append(entry)
         self._times.append(perf_counter())
@@ -159,8 +166,13 @@ class SteadyStudy(Study):
         self._complete(entries)
         # Of evaluations under way in other processes, it is not known what they are about to leave.
         if self._count == len(self.record) and (not self._open or isinstance(self.executor, SerialExecutor)):
-            individuals = [self._individual(entry.number) for entry in entries]
-            self._continuations.collect(entries, individuals, self.directions)
+            self._collect(entries)
+
+    def _collect(self, entries: Iterable[Entry]) -> None:
+        """Keep the checkpoints of evaluations, and of the best."""
+        entries = list(entries)
+        individuals = [self._individual(entry.number) for entry in entries]
+        self._continuations.collect(entries, individuals, self.directions)
 
     def _allowed(self) -> set[int]:
         """Give the numbers of the open evaluations that the budget allows."""
@@ -169,26 +181,27 @@ class SteadyStudy(Study):
 
     def _answer_one(self, allowed: set[int]) -> bool:
         """Bring one evaluation on record that is known without being done, and say whether there was one."""
-        for entry in self._waiting:
-            may_be_known = entry.duplicate_of is not None or entry.number in allowed
-            if may_be_known and self._answer(replace(entry, generation=self._generation_of(entry.number))):
-                self._waiting.remove(entry)
-                self._completed.append(entry.number)
-                return True
-        return False
+        with interruptions_kept(), generators_kept():  # callbacks may draw
+            for entry in self._waiting:
+                may_be_known = entry.duplicate_of is not None or entry.number in allowed
+                if may_be_known and self._answer(replace(entry, generation=self._generation_of(entry.number))):
+                    self._waiting.remove(entry)
+                    self._completed.append(entry.number)
+                    return True
+            return False
 
     def _record_next(self, running: Iterator[tuple[int, Evaluation]], begun: Sequence[Entry]) -> bool:
         """Put the evaluation that is finished next on record, and say whether there was one under way."""
-        with interruptions_kept(), generators_kept():
+        with interruptions_kept(), generators_kept():  # evaluations and callbacks may draw
             position, answer = next(running, (None, None))
-        if position is None or answer is None:
-            return False
-        entry = begun[position]
-        check_unchanged(self._individual(entry.number), entry)
-        evaluation = with_worst_values(answer, self.directions)
-        self._completed.append(entry.number)
-        self._acknowledge(replace(entry, evaluation=evaluation, generation=self._generation_of(entry.number)))
-        return True
+            if position is None or answer is None:
+                return False
+            entry = begun[position]
+            check_unchanged(self._individual(entry.number), entry)
+            evaluation = with_worst_values(answer, self.directions)
+            self._completed.append(entry.number)
+            self._acknowledge(replace(entry, evaluation=evaluation, generation=self._generation_of(entry.number)))
+            return True
 
 
 class OrderedStudy(SteadyStudy):
@@ -197,6 +210,9 @@ class OrderedStudy(SteadyStudy):
     So a run is the same whatever the number of workers, and however fast they are. An evaluation is given back as soon
     as it and all before it are finished: workers wait only where one takes longer than all the others that are proposed
     meanwhile, which an algorithm keeps at half as many again as there are workers, or more.
+
+    Where a callback ends it, as `EarlyStopping` does, evaluations that are under way are waited for and on record, too:
+    how many there are depends on the workers, and one of them may be the best.
 
     Example:
         >>> from deap_hpo import Float, Space, make_toolbox
@@ -209,8 +225,8 @@ class OrderedStudy(SteadyStudy):
     """
 
     def _due(self) -> int | None:
-        number = self._first + self._told
-        return number if number in self._open and number in self.record else None
+        number = self._first + len(self._told)
+        return number if number in self.record and number in self._allowed() else None
 
     def _generation_of(self, number: int) -> int:
         return self._first_generation + (number - self._first) // self._size

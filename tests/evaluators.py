@@ -280,6 +280,11 @@ class FirstComesLate(Evaluator):
         return Evaluation((float(request.params["x"]),))
 
 
+def saves_x(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+    checkpoint.save({"x": params["x"]})
+    return float(params["x"])
+
+
 def report_curve(params: dict[str, Any], report: Any) -> float:
     """Nears a plateau over five epochs."""
     plateau = float(params["x"] ** 2 + params["y"] ** 2)

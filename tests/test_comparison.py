@@ -13,6 +13,7 @@ import pytest
 from test_cli import CONFIG, call, here, refused  # noqa: F401 - `here` is a fixture
 from written import PLAIN
 
+from deap_hpo.compared_runs import Equipment
 from deap_hpo.comparison import compare, parse_method
 from deap_hpo.configuration.assembly import make_task
 from deap_hpo.configuration.config import RunConfig, load_config, make_config
@@ -338,3 +339,16 @@ def test_workers_are_started_once_for_all_runs(
     alone, _ = compare(config, methods, experiment="alone", seeds=2, budget=4, repeats=1)
     same = [column for column in shared if not column.endswith("_seconds")]
     pd.testing.assert_frame_equal(shared[same], alone[same])
+
+
+def test_runs_that_train_in_parts_have_checkpoints_of_their_own(config: RunConfig) -> None:
+    def named(name: str, *changes: str) -> RunConfig:
+        return make_config(config.model_dump(mode="json"), [f"study.name={name}", *changes])
+
+    with Equipment(make_task(config)) as equipment:
+        whole = [equipment.trainer(named(name)) for name in ("a", "b")]
+        parts = [equipment.trainer(named(name, "evolution.algorithm=hyperband")) for name in ("c", "d")]
+        longer = equipment.trainer(named("e", "training.epochs=3"))
+    assert whole[0] is whole[1]
+    assert len({id(one) for one in (whole[0], *parts, longer)}) == 4
+    assert longer.epochs == 3

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import evaluators
+import numpy as np
 import pytest
+from deap import base
 from interruptions import InterruptedAt
 from test_ask_tell import run_of
 from test_steady_study import LatestFirst
@@ -28,12 +32,18 @@ from deap_hpo import (
     optimize,
 )
 from deap_hpo.configuration.config import load_config
+from deap_hpo.configuration.enqueueing import Enqueued
 from deap_hpo.configuration.methods import METHODS, STEADY
 from deap_hpo.configuration.workload import workload
 from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evaluator import Evaluate
+from deap_hpo.evolution.individual import Individual
+from deap_hpo.evolution.steady_state import eaSteadyGenerateUpdate
 from deap_hpo.execution.executors import SerialExecutor
+from deap_hpo.progress import ProgressDisplay
 from deap_hpo.search_space.space import Space
+from deap_hpo.steady_study import OrderedStudy, SteadyStudy
+from deap_hpo.strategies import make_strategy
 from deap_hpo.study import Study
 
 SPACE = Space({"x": Float(-1.0, 1.0), "width": Int(1, 64, log=True)})
@@ -236,6 +246,158 @@ def test_what_failed_is_tried_again_as_if_it_had_not(tmp_path: Path, algorithm: 
         after = steady(breaks, resume=True, retry_failed=True, **options)
     assert run_of(after) == run_of(steady(breaks, algorithm=algorithm))
     assert len(after.superseded) > 2
+
+
+class Watched(LatestFirst):
+    """Notes how many evaluations are asked for and not given back."""
+
+    def __init__(self) -> None:
+        self.open: list[int] = []
+
+    def run(self, evaluate: Evaluate, requests: Any) -> Iterator[Any]:
+        self.open.append(len(requests))
+        for given, answer in enumerate(super().run(evaluate, requests), 1):
+            yield answer
+            self.open.append(len(requests) - given)
+
+
+@pytest.mark.parametrize("enqueued", [0, 3, 9])
+@pytest.mark.parametrize("algorithm", ["surrogate", "tpe", "random"])
+def test_as_many_are_open_as_the_population_is_large(algorithm: str, enqueued: int) -> None:
+    watched = Watched()
+    known = [{"x": 0.1 * i} for i in range(enqueued)]
+    study = steady(algorithm=algorithm, enqueue=known, executor=watched, population=5, generations=3)
+    assert max(watched.open) == 5
+    assert len(study.entries) == 15
+    assert [entry.generation for entry in study.entries] == [number // 5 for number in range(15)]
+
+
+def test_a_strategy_is_asked_for_one_at_a_time_by_all_that_is_known() -> None:
+    strategy = make_strategy("tpe", SPACE, seed=1, batch_size=1, n_startup_trials=4)
+    with OrderedStudy(SPACE, seed=1) as by_hand:
+        toolbox = base.Toolbox()
+        toolbox.register("generate", strategy.generate, Individual)
+        toolbox.register("update", strategy.update)
+        toolbox.register("evaluate", loss)
+        toolbox.register("each", by_hand.each)
+        eaSteadyGenerateUpdate(toolbox, size=4, nevals=16, verbose=False)
+    study = steady(algorithm="tpe", arguments={"n_startup_trials": 4})
+    assert [entry.genes for entry in study.entries] == [entry.genes for entry in by_hand.entries]
+
+
+def test_the_start_of_a_surrogate_fills_the_space() -> None:
+    genes = np.array([entry.genes for entry in steady(population=12, generations=2).entries[:12]])
+    assert sorted((12 * genes[:, 0]).astype(int)) == list(range(12)), "a Latin hypercube"
+
+
+def test_optunas_samplers_take_outcomes_in_any_order() -> None:
+    for algorithm in ("tpe", "gp"):
+        strategy = make_strategy(algorithm, SPACE, seed=1, batch_size=1, n_startup_trials=4)
+        with SteadyStudy(SPACE, seed=1, executor=LatestFirst()) as study:
+            toolbox = base.Toolbox()
+            toolbox.register("generate", strategy.generate, Individual)
+            toolbox.register("update", strategy.update)
+            toolbox.register("evaluate", loss)
+            toolbox.register("each", study.each)
+            eaSteadyGenerateUpdate(toolbox, size=4, nevals=12, verbose=False)
+        assert len(study.entries) == 12
+
+
+def test_what_is_enqueued_is_learnt_and_the_rest_told() -> None:
+    heard: list[tuple[str, float]] = []
+    strategy = SimpleNamespace(
+        generate=lambda ind_init: [ind_init([0.9])],
+        update=lambda population: heard.extend(("update", one[0]) for one in population),
+        learn=lambda population: heard.extend(("learn", one[0]) for one in population),
+    )
+    enqueued = Enqueued(strategy, [[0.1], [0.2]])
+    first = [*enqueued.generate(list), *enqueued.generate(list)]
+    for individual in first:
+        enqueued.update([individual])
+    assert heard == [("learn", 0.1), ("learn", 0.2), ("update", 0.9)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_with_a_pruner_a_run_that_was_cut_is_the_same(tmp_path: Path, seed: int) -> None:
+    def training(params: dict[str, Any], report: Any) -> float:
+        for epoch in range(1, 4):
+            report(epoch, loss(params))
+        return loss(params)
+
+    arguments: dict[str, Any] = {"pruner": MedianPruner(startup=2), "algorithm": "random", "seed": seed}
+    expected = run_of(steady(training, **arguments))
+    options = {**arguments, "storage": tmp_path / "a.db", "resume": True}
+
+    def cut(study: Study, entry: Any) -> None:
+        if len(study.record) % 3 == 0:
+            raise KeyboardInterrupt
+
+    while len(load_or_none(tmp_path)) < 16:
+        with suppress(KeyboardInterrupt):
+            steady(training, executor=LatestFirst(), callbacks=[SimpleNamespace(on_evaluation=cut)], **options)
+    assert run_of(steady(training, **options)) == expected
+
+
+def test_callbacks_may_draw() -> None:
+    def draw(study: Study, entry: Any) -> None:
+        random.random()
+        np.random.rand()
+
+    drawing = steady(algorithm="truncation", callbacks=[SimpleNamespace(on_evaluation=draw)])
+    assert run_of(drawing) == run_of(steady(algorithm="truncation"))
+
+
+def test_a_smaller_budget_ends_a_replay(tmp_path: Path) -> None:
+    first = steady(storage=tmp_path / "a.db", max_evaluations=12)
+    told: list[int] = []
+    callback = SimpleNamespace(on_generation=lambda study, entries: told.extend(one.number for one in entries))
+    steady(storage=tmp_path / "a.db", resume=True, max_evaluations=8, callbacks=[callback])
+    assert (len(first.entries), told) == (12, list(range(8)))
+
+
+@pytest.mark.parametrize("limit", [{"max_evaluations": 14}, {"target": 0.5, "generations": 9}, {"generations": 4}])
+def test_checkpoints_are_dropped_at_the_end_however_it_ends(tmp_path: Path, limit: dict[str, Any]) -> None:
+    study = steady(
+        evaluators.saves_x,
+        Space({name: Float(0.0, 1.0) for name in "xyzuvw"}),
+        storage=tmp_path / "a.db",
+        executor=ProcessExecutor(2),
+        algorithm="random",
+        epochs=1,
+        **limit,
+    )
+    files = [path for path in tmp_path.rglob("states/*") if path.is_file()]
+    assert len(study.entries) > 5
+    assert len(files) <= 5, "of the last population, and the best"
+
+
+def test_progress_counts_what_belongs_to_the_next_generation_and_never_more_than_all() -> None:
+    shown: list[str] = []
+
+    class Display(ProgressDisplay):
+        def _update(self, generation: int) -> None:
+            super()._update(generation)
+            shown.append(self._progress.tasks[0].fields["counts"])
+
+    config = load_config("quick", ["evolution.steady_state=true", "evolution.population=5", "evolution.generations=4"])
+    counted = []
+    with Display(workload(SPACE, config.evolution), epochs=False) as display:
+        counting = SimpleNamespace(on_generation=lambda study, _: counted.append((len(study.record), shown[-1])))
+        steady(population=5, generations=4, executor=LatestFirst(), callbacks=[display, counting])
+        assert [said for _, said in counted] == [f"{count}/20 evaluations" for count, _ in counted]
+    few = Space({"x": Int(0, 2), "y": Int(0, 9)})
+    shown.clear()
+    evolution = load_config("quick", ["evolution.steady_state=true", "evolution.max_evaluations=13"]).evolution
+    with Display(workload(few, evolution), epochs=False) as display:
+        steady(
+            lambda p: p["x"] + p["y"],
+            few,
+            algorithm="truncation",
+            generations=None,
+            max_evaluations=13,
+            callbacks=[display],
+        )
+    assert all(int(done) <= int(total) for done, total in (said.split()[0].split("/") for said in shown))
 
 
 @pytest.mark.parametrize("algorithm", sorted(set(METHODS) - set(STEADY)))

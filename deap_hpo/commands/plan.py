@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -66,9 +67,7 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
     data = trainer.task.data
     executor = make_executor(trainer, config)
     workers = 1 if isinstance(executor, SerialExecutor) else getattr(executor, "workers", None) or usable_cores()
-    if config.evolution.steady_state:  # nobody waits for the last of a batch
-        batches = [Batch(work.evaluations, batches[0].epochs)] if batches else []
-    rounds = sum(math.ceil(batch.evaluations / workers) * batch.epochs for batch in batches)
+    rounds = _rounds(batches, workers, waiting=not config.evolution.steady_state)
     most = sum(batch.evaluations * batch.epochs for batch in batches)
     return Plan(
         evaluations=work.evaluations,
@@ -84,6 +83,19 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
         seconds=rounds * work.epochs / max(1, most) * trainer.repeats * _seconds_of_an_epoch(config, trainer),
         ends_early=_ends_early(config),
     )
+
+
+def _rounds(batches: Sequence[Batch], workers: int, *, waiting: bool) -> int:
+    """Epochs that are trained one after the other, where a batch waits for its last evaluation, or none does.
+
+    Example:
+        >>> batches = [Batch(10, 2), Batch(10, 2)]
+        >>> _rounds(batches, 4, waiting=True), _rounds(batches, 4, waiting=False)
+        (12, 10)
+    """
+    if waiting:
+        return sum(math.ceil(batch.evaluations / workers) * batch.epochs for batch in batches)
+    return math.ceil(sum(batch.evaluations * batch.epochs for batch in batches) / workers)
 
 
 def _ends_early(config: RunConfig) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ def advise(task: Task, space: Space) -> None:
         _of_optimizers(task, space)
     examples = len(task.data.training)
     sizes = [size for size in _values(task, space, "batch_size") if size > examples]
-    if sizes and sizes != [Recipe.batch_size]:
+    if sizes and ("batch_size" in space or task.recipe.batch_size != Recipe.batch_size):
         warn(
             f"a batch_size of {sizes[0]} is more than the {examples} training examples of the task {task.name!r}: an "
             "epoch is then one step, by all of them"

@@ -8,12 +8,14 @@ from dataclasses import replace
 from traceback import clear_frames
 from typing import Any
 
+from deap_hpo.checks import is_integer
 from deap_hpo.configuration.advice import advise, advise_on_loss, possible
 from deap_hpo.configuration.loops import loop_of
 from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import InputError, warn
 from deap_hpo.interruption import undisturbed
-from deap_hpo.search_space.space import Categorical, Space
+from deap_hpo.search_space.space import Categorical, Int, Space
+from deap_hpo.training.fit import takes_one_example
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
@@ -56,6 +58,7 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
     middle, *others = _places(space)
     working = _working(task, space, [middle, *others])
     advise_on_loss(task, working)
+    _check_last_batches(task, space, working)
     for name, one in space.items():
         required = space.conditions.required([name])
         if not all(required.values()):
@@ -111,6 +114,32 @@ def _check_values(task: Task, space: Space, name: str, values: Sequence[Any], pl
     for found in errors.values():
         for at in sorted(works):  # so it is the value there, not the place
             raise found[at]
+
+
+def _check_last_batches(task: Task, space: Space, working: dict[str, Any]) -> None:
+    """Check that no last batch of an epoch has one example, where a network cannot be trained on that.
+
+    Raises:
+        InputError: With the recipe's batch size it has.
+
+    Warns:
+        DeapHPOWarning: With some of those that are searched it has.
+    """
+    examples, searched = len(task.data.training), space.get("batch_size")
+    if isinstance(searched, Int):
+        sizes: Sequence[Any] = range(searched.low, searched.high + 1, searched.step or 1)
+    else:
+        sizes = searched.choices if isinstance(searched, Categorical) else [task.recipe.batch_size]
+    size = next((size for size in sizes if is_integer(size) and size > 1 and examples % size == 1), None)
+    if size is None or takes_one_example(task.model, task.configure(working)[1], task.data):
+        return
+    said = (
+        f"the last batch of an epoch has 1 example, of {examples} in batches of {size}, and batch normalisation needs "
+        "more; another batch_size, or number of validation examples, mends that"
+    )
+    if searched is None:
+        raise InputError(f"The network of the task {task.name!r} could not be trained: {said}.")
+    warn(f"evaluations with batch_size = {size} are going to fail: {said}")
 
 
 def _warn_of_values(

@@ -7,6 +7,7 @@ meanwhile, where others go by ``toolbox.map``. It is `deap_hpo.steady_study.Stea
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
@@ -147,14 +148,15 @@ def eaSteadyGenerateUpdate(
         raise InputError(f"size and nevals must be at least 1; got {size} and {nevals}.")
     log = _Log(stats, size, verbose)
     individuals: list[Any] = []  # `each` takes up what is added
+    proposed: deque[Any] = deque()
     latest: list[Any] = []
 
     def propose(finished: int) -> None:
         while len(individuals) < min(finished + size, nevals):
-            proposed = toolbox.generate()
-            individuals.extend(proposed[: nevals - len(individuals)])
+            proposed.extend(() if proposed else toolbox.generate())
             if not proposed:
                 break
+            individuals.append(proposed.popleft())
 
     propose(finished=0)
     for finished, (individual, values) in enumerate(toolbox.each(toolbox.evaluate, individuals), 1):

@@ -60,25 +60,26 @@ class OptunaStrategy:
         self._distributions = distributions(space)
         with quiet_optuna():
             self._study = optuna.create_study(sampler=sampler)
-        self._pending: list[optuna.Trial] = []  # asked for and not told, in that order
+        self._pending: list[tuple[list[float], optuna.Trial]] = []  # asked for and not told, in that order
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Ask for the next individuals; there may be others whose outcomes are still to be told."""
         trials = [self._study.ask(self._distributions) for _ in range(self.batch_size)]
-        self._pending += trials
-        return [ind_init(self._genome(trial)) for trial in trials]
+        # A sampler is asked for all hyperparameters, those that are not in use included.
+        genomes = [[one.encode(trial.params[name]) for name, one in self._space.items()] for trial in trials]
+        self._pending += zip(genomes, trials, strict=True)
+        return [ind_init(list(genome)) for genome in genomes]
 
     def update(self, population: Sequence[Any]) -> None:
-        """Tell the outcomes of the individuals that were asked for first, of those that are still to be told."""
-        trials = self._pending[: len(population)]
-        outcomes = costs([self._genome(trial) for trial in trials], population)
-        del self._pending[: len(population)]
-        for trial, cost in zip(trials, outcomes, strict=True):
+        """Tell the outcomes of individuals that were asked for, in any order; others may be told later."""
+        waiting, told = list(self._pending), []
+        for individual in population:
+            place = next((i for i, (genome, _) in enumerate(waiting) if genome == list(individual)), 0)
+            told += [waiting.pop(place)] if waiting else []
+        outcomes = costs([genome for genome, _ in told], population)
+        self._pending = waiting
+        for (_, trial), cost in zip(told, outcomes, strict=True):
             self._study.tell(trial, cost)
-
-    def _genome(self, trial: optuna.Trial) -> list[float]:
-        # A sampler is asked for all hyperparameters, those that are not in use included.
-        return [one.encode(trial.params[name]) for name, one in self._space.items()]
 
     def learn(self, population: Sequence[Any]) -> None:
         """Take in the outcomes of individuals that were not asked for."""

@@ -36,7 +36,6 @@ def check_fit(
     measures: Mapping[str, Measure],
     loss_arguments: Mapping[str, Any] = MappingProxyType({}),
     optimizer_of: Callable[[nn.Module], Any] | None = None,
-    batch_size: int = 1,
 ) -> None:
     """Build a network, and measure it on two examples.
 
@@ -48,7 +47,6 @@ def check_fit(
         measures: Its metrics by name, and as "loss" what it is measured by.
         loss_arguments: With which it is trained by that.
         optimizer_of: Makes its optimiser, where that is one of the task's own: it is tried.
-        batch_size: Examples per step of training.
 
     Raises:
         InputError: It cannot be built, is not to be trained, or does not fit data, loss or metrics.
@@ -80,8 +78,6 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
         for name, measure in measures.items():
             with step(f"does not fit the {name} ({about})", partial(_hint_of_measure, name, measure, output, data)):
                 _check_measure(name, measure, output, examples.targets)
-        with step("could not be trained"):
-            _check_last_batch(network, data, batch_size)
         if loss_arguments:
             with step(f"could not be trained by the loss with {dict(loss_arguments)}"):
                 _check_measure("loss", partial(measures["loss"], **loss_arguments), output, examples.targets)
@@ -169,6 +165,26 @@ def reduction_of(
     return found.pop() if found else "mean"
 
 
+def takes_one_example(model: Callable[..., nn.Module], architecture: Mapping[str, Any], data: Data) -> bool:
+    """Tell whether a network can be trained on a batch of one example, as batch normalisation cannot.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> networks = [nn.Sequential(nn.Flatten(), one) for one in (nn.Linear(64, 10), nn.BatchNorm1d(64))]
+        >>> [takes_one_example(lambda: one, {}, load_digits()) for one in networks]
+        [True, False]
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = model(**architecture)
+        if not any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in network.modules()):
+            return True
+        try:
+            call(network.train(), data.normalized(data.training[:1].inputs))
+        except ValueError as error:
+            return "more than 1 value per channel" not in str(error)
+        return True
+
+
 def _shapes(part: Inputs | Targets) -> str:
     return described(part, lambda one: str(list(one.shape)))
 
@@ -189,22 +205,6 @@ def _check_initialized(network: nn.Module) -> None:
         )
 
 
-def _check_last_batch(network: nn.Module, data: Data, batch_size: int) -> None:
-    """Refuse batch normalisation where the last batch of an epoch has a single example."""
-    norms = [one for one in network.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
-    if not norms or batch_size == 1 or len(data.training) % batch_size != 1:
-        return
-    try:
-        call(deepcopy(network).train(), data.normalized(data.training[:1].inputs))
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise ValueError(
-            f"the last batch of an epoch has 1 example, of {len(data.training)} in batches of {batch_size}, and batch "
-            "normalisation needs more; another batch_size, or number of validation examples, mends that"
-        ) from None
-
-
 def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
     """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
     if loss not in (F.cross_entropy, F.nll_loss):
@@ -220,12 +220,12 @@ def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
 
 
 def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets) -> None:
-    output = unshared(output)
-    is_loss = name == "loss"
+    output, is_loss = unshared(output), name == "loss"
     if is_loss:
         output = mapped(lambda one: one.requires_grad_() if one.is_floating_point() else one, output)
     with BroadcastWatch(number_of_examples(target)) as watch, torch.set_grad_enabled(is_loss):
-        value = measure(output, unshared(target))
+        # No leaves: as in training, a loss may change what it is given.
+        value = measure(mapped(torch.clone, output) if is_loss else output, unshared(target))
     if is_loss and (not isinstance(value, Tensor) or value.dim() != 0):
         raise ValueError("it must give a tensor with a single number, the mean over the batch")
     if is_loss and not value.requires_grad and any(one.requires_grad for one in leaves(output)):

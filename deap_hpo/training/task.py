@@ -286,8 +286,7 @@ class Task:
         recipe.lr_factors(0, -(-len(self.data.training) // recipe.batch_size), epochs=10)  # for what it raises
         measures = {"loss": self.loss, **self.metrics}
         optimizer_of = self.optimizer and partial(self.optimizer_of, params=params)
-        of_loss, size = self.loss_arguments(params), recipe.batch_size
-        check_fit(self.name, self.model, architecture, self.data, measures, of_loss, optimizer_of, size)
+        check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params), optimizer_of)
 
     def check_names(self, names: Iterable[str]) -> None:
         """Refuse hyperparameters that have nowhere to go; call it before a run rather than at its first training.

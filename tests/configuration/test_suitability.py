@@ -391,14 +391,25 @@ def test_a_last_batch_of_one_is_refused_where_batches_are_normalised() -> None:
     def in_space() -> nn.Module:  # whose statistics are over places, too
         return nn.Sequential(nn.Unflatten(1, (1, 4)), nn.BatchNorm1d(1), nn.Flatten(), nn.Linear(4, 3))
 
+    lr = Space({"lr": Float(0.01, 0.1)})
     of_one = Recipe(batch_size=47)
-    with pytest.raises(
-        InputError, match=r"the last batch of an epoch has 1 example, of 48 in batches of 47"
-    ) as refused:
-        check_space(replace(task(normed), recipe=of_one), Space({"lr": Float(0.01, 0.1)}))
+    with pytest.raises(InputError, match="the last batch of an epoch has 1 example, of 48 in batches of 47") as refused:
+        check_space(replace(task(normed), recipe=of_one), lr)
     assert "another batch_size" in str(refused.value)
     for fine in (replace(task(in_space), recipe=of_one), replace(task(normed), recipe=Recipe(batch_size=46))):
         assert warned_of(fine, lr=Float(0.01, 0.1)) == []
+    for sizes in (Categorical([8, 47, 16]), Categorical([47, 8, 16]), Int(40, 48)):
+        (message,) = warned_of(task(normed), batch_size=sizes)
+        assert message.startswith("evaluations with batch_size = 47 are going to fail: the last batch")
+    (message,) = warned_of(task(normed), batch_size=Int(16, 64, step=16))
+    assert "a batch_size of 64 is more than the 48" in message, "and 47 is not among them"
+
+
+def test_a_loss_may_work_in_place() -> None:
+    def halving(outputs: Any, targets: Any) -> Any:
+        return nn.functional.cross_entropy(outputs.div_(2.0), targets)
+
+    assert warned_of(Task.from_data(network, (TABLE, CLASSES), loss=halving), lr=Float(0.01, 0.1)) == []
 
 
 def test_a_loss_without_a_gradient_is_refused() -> None:
