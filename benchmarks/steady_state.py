@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from strategies import load_problems
 
 from deap_hpo import Float, Int, Space, optimize
@@ -42,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "steady state of 16": {"population": 16, "steady_state": True},
     "random, steady state of 16": {"population": 16, "steady_state": True, "algorithm": "random"},
 }
+AHEAD = "steady state of 12"
 
 
 class SimulatedWorkers:
@@ -136,22 +138,33 @@ def complete_runs(arguments: argparse.Namespace, problems: list[str]) -> list[Ru
     return [runs[one] for one in wanted]
 
 
-def print_table(runs: list[Run]) -> None:
-    """Print a Markdown table, a row for each variant."""
+def regrets_of(runs: list[Run], variant: str) -> NDArray[np.float64]:
+    """Return the regrets of a variant, [times, problems, seeds]."""
     problems, seeds = (sorted({one[name] for one in runs}) for name in ("problem", "seed"))
-    drawn = np.random.default_rng(0).integers(len(seeds), size=(2000, len(problems), len(seeds)))
+    ours = {(one["problem"], one["seed"]): one["regrets"] for one in runs if one["variant"] == variant}
+    return np.moveaxis(np.array([[ours[problem, seed] for seed in seeds] for problem in problems]), 2, 0)
+
+
+def with_interval(values: NDArray[np.float64]) -> str:
+    """Write the mean over problems and seeds, and its 95 % bootstrap interval over seeds."""
+    drawn = np.random.default_rng(0).integers(values.shape[1], size=(2000, *values.shape))
+    low, high = np.quantile(np.take_along_axis(values[None], drawn, axis=2).mean((1, 2)), [0.025, 0.975])
+    return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
+
+
+def print_tables(runs: list[Run]) -> None:
+    """Print two Markdown tables: each variant, and by how much one is ahead of others."""
     print("| variant | busy | " + " | ".join(f"regret at time {time} (95 %)" for time in TIMES) + " |")
     print("| --- |" + " ---: |" * (len(TIMES) + 1))
     for variant in VARIANTS:
-        ours = {(one["problem"], one["seed"]): one for one in runs if one["variant"] == variant}
-        table = np.array([[ours[problem, seed]["regrets"] for seed in seeds] for problem in problems])
-        cells = []
-        for regrets in np.moveaxis(table, 2, 0):
-            means = np.take_along_axis(regrets[None], drawn, axis=2).mean((1, 2))
-            low, high = np.quantile(means, [0.025, 0.975])
-            cells.append(f"{regrets.mean():.3f} ({low:.3f}-{high:.3f})")
-        busy = np.mean([one["busy"] for one in ours.values()])
-        print(f"| {variant} | {busy:.0%} | " + " | ".join(cells) + " |")
+        busy = np.mean([one["busy"] for one in runs if one["variant"] == variant])
+        print(f"| {variant} | {busy:.0%} | " + " | ".join(map(with_interval, regrets_of(runs, variant))) + " |")
+    print(f"\n| {AHEAD} is ahead, of | " + " | ".join(f"at time {time}, pair by pair" for time in TIMES) + " |")
+    print("| --- |" + " ---: |" * len(TIMES))
+    for variant in VARIANTS:
+        if variant.startswith("generations"):
+            gains = regrets_of(runs, variant) - regrets_of(runs, AHEAD)
+            print(f"| {variant} | " + " | ".join(map(with_interval, gains)) + " |")
 
 
 def main() -> None:
@@ -168,7 +181,7 @@ def main() -> None:
     runs = complete_runs(arguments, problems)
     seeds = f"{len(problems)} problems, {arguments.seeds} seeds, {arguments.workers} workers"
     print(f"\n{seeds}, times of spread {arguments.spread}\n")
-    print_table(runs)
+    print_tables(runs)
 
 
 if __name__ == "__main__":
