@@ -20,6 +20,7 @@ _METHOD = 'algorithm="tpe", or another name of deap_hpo.configuration.methods.ME
 _OF_RECIPE = "recipe=Recipe({name}={value})"
 
 WORDS: dict[str, tuple[str, ...]] = {
+    "asynchronous": ("steady_state={value}",),
     "batch_size": (_OF_RECIPE,),
     "config": ("space={{...}}",),
     "cxpb": (_OF_METHOD,),

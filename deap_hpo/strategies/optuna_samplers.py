@@ -71,13 +71,13 @@ class OptunaStrategy:
         return [ind_init(list(genome)) for genome in genomes]
 
     def update(self, population: Sequence[Any]) -> None:
-        """Tell the outcomes of individuals that were asked for, in any order; others may be told later."""
-        waiting, told = list(self._pending), []
-        for individual in population:
-            place = next((i for i, (genome, _) in enumerate(waiting) if genome == list(individual)), 0)
-            told += [waiting.pop(place)] if waiting else []
+        """Tell the outcomes of a batch, in its order; of batches of one, any that is pending."""
+        told = self._pending
+        if self.batch_size == 1:
+            genomes = [list(individual) for individual in population]
+            told = [one for one in self._pending if [one[0]] == genomes][:1] or self._pending[:1]
         outcomes = costs([genome for genome, _ in told], population)
-        self._pending = waiting
+        self._pending = [one for one in self._pending if one not in told]
         for (_, trial), cost in zip(told, outcomes, strict=True):
             self._study.tell(trial, cost)
 
