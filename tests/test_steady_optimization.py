@@ -371,33 +371,48 @@ def test_checkpoints_are_dropped_at_the_end_however_it_ends(tmp_path: Path, limi
     assert len(files) <= 5, "of the last population, and the best"
 
 
-def test_progress_counts_what_belongs_to_the_next_generation_and_never_more_than_all() -> None:
-    shown: list[str] = []
+class FifthIsSlow(SerialExecutor):
+    """Ends the fifth of all when nothing else is left to do."""
 
-    class Display(ProgressDisplay):
-        def _update(self, generation: int) -> None:
-            super()._update(generation)
-            shown.append(self._progress.tasks[0].fields["counts"])
+    def run(self, evaluate: Evaluate, requests: Any) -> Iterator[Any]:
+        done: set[int] = set()
+        while len(done) < len(requests):
+            left = sorted(set(range(len(requests))) - done, key=lambda position: (position == 4, position))
+            done.add(left[0])
+            for _, evaluation in super().run(evaluate, [requests[left[0]]]):
+                yield left[0], evaluation
 
-    config = load_config("quick", ["evolution.steady_state=true", "evolution.population=5", "evolution.generations=4"])
-    counted = []
-    with Display(workload(SPACE, config.evolution), epochs=False) as display:
-        counting = SimpleNamespace(on_generation=lambda study, _: counted.append((len(study.record), shown[-1])))
-        steady(population=5, generations=4, executor=LatestFirst(), callbacks=[display, counting])
-        assert [said for _, said in counted] == [f"{count}/20 evaluations" for count, _ in counted]
-    few = Space({"x": Int(0, 2), "y": Int(0, 9)})
-    shown.clear()
-    evolution = load_config("quick", ["evolution.steady_state=true", "evolution.max_evaluations=13"]).evolution
-    with Display(workload(few, evolution), epochs=False) as display:
-        steady(
-            lambda p: p["x"] + p["y"],
-            few,
-            algorithm="truncation",
-            generations=None,
-            max_evaluations=13,
-            callbacks=[display],
-        )
-    assert all(int(done) <= int(total) for done, total in (said.split()[0].split("/") for said in shown))
+
+class Counts(ProgressDisplay):
+    """Keeps what is shown."""
+
+    shown: tuple[str, ...] = ()
+
+    def _update(self, generation: int) -> None:
+        super()._update(generation)
+        self.shown += (self._progress.tasks[0].fields["counts"],)
+
+
+def test_progress_counts_what_belongs_to_the_next_generation() -> None:
+    changes = ["evolution.steady_state=true", "evolution.population=5", "evolution.generations=4"]
+    seen = []
+    with Counts(workload(SPACE, load_config("quick", changes).evolution), epochs=False) as display:
+        told = SimpleNamespace(on_generation=lambda study, _: seen.append((len(study.record), display.shown[-1])))
+        steady(population=5, generations=4, executor=FifthIsSlow(), callbacks=[display, told])
+    assert [said for _, said in seen] == [f"{count}/20 evaluations" for count, _ in seen]
+    assert seen[0][0] == 9, "the first generation waited for its last, and four of the second did not"
+
+
+@pytest.mark.parametrize("algorithm", ["random", "truncation"])
+def test_progress_shows_no_more_than_all(algorithm: str) -> None:
+    few = Space({"x": Int(0, 3), "y": Int(0, 4)})
+    changes = ["evolution.steady_state=true", "evolution.max_evaluations=13", f"evolution.algorithm={algorithm}"]
+    changes.append("evolution.population=8")
+    with Counts(workload(few, load_config("quick", changes).evolution), epochs=False) as display:
+        budget: dict[str, Any] = {"generations": None, "max_evaluations": 13, "population": 8}
+        late = LatestFirst()
+        steady(lambda params: params["x"], few, algorithm=algorithm, callbacks=[display], executor=late, **budget)
+    assert all(int(done) <= int(total) for done, total in (said.split()[0].split("/") for said in display.shown))
 
 
 @pytest.mark.parametrize("algorithm", sorted(set(METHODS) - set(STEADY)))

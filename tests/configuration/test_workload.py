@@ -65,6 +65,14 @@ RUNS: dict[str, dict[str, Any]] = {
     "evaluations": {"max_evaluations": 7},
     "epochs": {"algorithm": "hyperband", "max_epochs": 10},
     "freeze-thaw, epochs": {"algorithm": "freeze-thaw", "max_epochs": 14, "generations": 40},
+    "steady state": {"algorithm": "random", "population": 5, "generations": 3, "steady_state": True},
+    "steady state of survivors": {
+        "algorithm": "truncation",
+        "population": 5,
+        "generations": 3,
+        "steady_state": True,
+        "max_evaluations": 11,
+    },
 }
 # What is answered by an earlier evaluation, ended early, or trained in parts whose epochs depend on the outcomes.
 LESS = {
@@ -150,6 +158,17 @@ def test_a_plan_counts_the_workers_of_any_executor(execution: list[str], workers
         pytest.importorskip("ray")
     config = make_config(run_of({}, f"{tmp_path}/a.db").model_dump(), [f"execution.{one}" for one in execution])
     assert plan(config, trainer_of(make_task(config), config)).workers == workers
+
+
+@pytest.mark.parametrize(("steady_state", "seconds"), [(False, 27), (True, 23)])
+def test_where_no_generation_is_waited_for_the_time_is_that_of_all(
+    steady_state: bool, seconds: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(planning, "_seconds_of_an_epoch", lambda *_: 1.0)
+    evolution = {"algorithm": "random", "population": 5, "generations": 3, "steady_state": steady_state}
+    config = make_config(run_of(evolution, f"{tmp_path}/a.db").model_dump(), ["execution.workers=2"])
+    config = make_config(config.model_dump(), ["execution.executor=processes"])
+    assert plan(config, trainer_of(make_task(config), config)).seconds == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(("device", "images"), [("cpu", 24), ("cuda", 1000)])
