@@ -18,15 +18,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # Small matrices, and one process
 import argparse
 import heapq
 import json
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from strategies import load_problems
+from strategies import kept_as_they_finish, load_problems
 
 from deap_hpo import Float, Int, Space, optimize
 from deap_hpo.evaluation import Evaluation, Request
@@ -126,15 +124,8 @@ def complete_runs(arguments: argparse.Namespace, problems: list[str]) -> list[Ru
         for problem in problems
         for variant in VARIANTS
     ]
-    todo = [one for one in wanted if one not in runs]
-    with ProcessPoolExecutor(arguments.jobs) as pool, arguments.output.open("a") as file:
-        futures = [pool.submit(run, arguments.data, *one) for one in todo]
-        for number, future in enumerate(as_completed(futures), 1):
-            done = future.result()
-            runs[key(done)] = done
-            file.write(json.dumps(done) + "\n")
-            file.flush()
-            print(f"{number}/{len(todo)} runs", end="\r", file=sys.stderr, flush=True)
+    calls = [(arguments.data, *one) for one in wanted if one not in runs]
+    runs |= {key(done): done for done in kept_as_they_finish(run, calls, arguments.jobs, arguments.output)}
     return [runs[one] for one in wanted]
 
 

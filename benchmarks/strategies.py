@@ -18,7 +18,7 @@ import importlib.util
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
@@ -162,15 +162,23 @@ def complete_runs(arguments: argparse.Namespace, problems: list[str]) -> dict[tu
         print(f"{method} is left out: not all of its runs are on file, and {package} is not installed.")
     todo, wanted = ([one for one in some if one[0] not in missing] for some in (todo, wanted))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(arguments.jobs) as pool, arguments.output.open("a") as file:
-        futures = [pool.submit(run, arguments.data, *one[:4], budget, one[4]) for one in todo]
+    calls = [(arguments.data, *one[:4], budget, one[4]) for one in todo]
+    runs |= {key(done): done for done in kept_as_they_finish(run, calls, arguments.jobs, arguments.output)}
+    return {one: runs[one] for one in wanted}
+
+
+def kept_as_they_finish(
+    function: Callable[..., Run], calls: Sequence[tuple[Any, ...]], jobs: int, output: Path
+) -> Iterator[Run]:
+    """Call a function in so many processes, and give what it returns, each when it is a line of a file."""
+    with ProcessPoolExecutor(jobs) as pool, output.open("a") as file:
+        futures = [pool.submit(function, *call) for call in calls]
         for number, future in enumerate(as_completed(futures), 1):
             done = future.result()
-            runs[key(done)] = done
             file.write(json.dumps(done) + "\n")
             file.flush()
-            print(f"{number}/{len(todo)} runs", end="\r", file=sys.stderr, flush=True)
-    return {one: runs[one] for one in wanted}
+            print(f"{number}/{len(calls)} runs", end="\r", file=sys.stderr, flush=True)
+            yield done
 
 
 def regret_after(run: Run, budget: int) -> float:
