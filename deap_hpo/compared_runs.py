@@ -34,6 +34,16 @@ class Equipment:
 
     Args:
         task: The task.
+
+    Example:
+        >>> from deap_hpo.configuration.assembly import make_task
+        >>> from deap_hpo.configuration.config import make_config
+        >>> space = {"lr": {"type": "float", "low": 0.01, "high": 0.1}}
+        >>> config = make_config({"space": space, "task": {"data": "digits", "model": "mlp"}})
+        >>> other = make_config(config.model_dump(), ["study.seed=2"])
+        >>> with Equipment(make_task(config)) as equipment:
+        ...     equipment.trainer(config) is equipment.trainer(other)
+        True
     """
 
     def __init__(self, task: Task) -> None:
@@ -99,6 +109,27 @@ def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed:
     Raises:
         InputError: It was begun with another budget: what is laid out by the budget, and what a smaller one would
             have chosen, would not be what is on record.
+
+    Example:
+        >>> import tempfile
+        >>> from deap_hpo.configuration.assembly import make_task
+        >>> from deap_hpo.configuration.config import make_config
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> config = make_config(
+        ...     {
+        ...         "space": {"lr": {"type": "float", "low": 0.01, "high": 0.1}},
+        ...         "task": {"data": "digits", "model": "mlp"},
+        ...         "training": {"epochs": 1},
+        ...         "evolution": {"algorithm": "random", "max_evaluations": 3},
+        ...         "study": {"name": "one", "storage": f"{folder.name}/runs.db"},
+        ...         "execution": {"executor": "serial"},
+        ...     }
+        ... )
+        >>> with Equipment(make_task(config)) as equipment:
+        ...     recorded = search(config, equipment, budget=3, retry_failed=False)
+        ...     again = retrained(config, equipment, recorded, repeats=2, retry_failed=False)
+        >>> measured(recorded, steps_of(recorded))["trainings"], sorted(again)
+        (3, ['retrained', 'test_accuracy', 'test_loss'])
     """
     name, storage = str(settings.study.name), settings.study.storage
     try:
@@ -125,7 +156,15 @@ def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed:
 
 
 def steps_of(recorded: Recorded) -> list[dict[str, Any]]:
-    """The best so far, and the epochs trained so far, after each training."""
+    """Give the best so far, and the epochs trained so far, after each training.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> study = optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, algorithm="random", max_evaluations=3)
+        >>> steps = steps_of(study.found())
+        >>> [step["training"] for step in steps], steps[-1]["best"] == study.best_value
+        ([1, 2, 3], True)
+    """
     steps: list[dict[str, Any]] = []
     direction, epochs = recorded.directions[0], 0
     best, better = worst_values((direction,))[0], min if direction == "minimize" else max
@@ -138,7 +177,12 @@ def steps_of(recorded: Recorded) -> list[dict[str, Any]]:
 
 
 def measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a run found, and what it took."""
+    """Give what a run found, and what it took: a part of its row in the table of `deap_hpo.comparison.compare`.
+
+    Args:
+        recorded: The run, which `search` has ended.
+        steps: As `steps_of` gives them.
+    """
     choice = find_best(recorded.entries, recorded.directions[0])
     return {
         "best": choice.evaluation.value if choice else worst_values(recorded.directions)[0],

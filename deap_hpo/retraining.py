@@ -129,6 +129,16 @@ def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], spa
 
     Raises:
         InputError: As of `retrain`.
+
+    Example:
+        >>> from deap_hpo import Float, Task, make_trainer, optimize
+        >>> from deap_hpo.training.data import load_digits
+        >>> linear = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        >>> trainer = make_trainer(Task("digits", linear, load_digits()), device="cpu")
+        >>> study = optimize(trainer, {"lr": Float(0.01, 0.1)}, algorithm="random", max_evaluations=2)
+        >>> network = refit(trainer.reference, study.best, study.entries, study.space)
+        >>> network.training, bool((network[1].weight == study.best_model()[1].weight).all())
+        (False, False)
     """
     schedule = _schedule(entry, entries, space)
     _check_trained(entry, entry.evaluation)

@@ -33,6 +33,17 @@ class SteadyStudy(Study):
     the end only). A pruner compares with what was known when an evaluation was proposed.
 
     Its arguments are those of `Study`; for algorithms, see `deap_hpo.evolution.steady_state`.
+
+    Example:
+        >>> from deap_hpo import Float, Space, make_toolbox
+        >>> space = Space({"x": Float(0.0, 1.0)})
+        >>> with SteadyStudy(space, seed=1) as study:
+        ...     individuals = make_toolbox(space).population(n=2)
+        ...     for individual, values in study.each(lambda params: params["x"], individuals):
+        ...         if len(individuals) < 4:
+        ...             individuals.append(list(individual))
+        >>> len(study.record)
+        4
     """
 
     def each(self, evaluate: Evaluate, individuals: list[Any]) -> Iterator[tuple[Any, tuple[float, ...]]]:
