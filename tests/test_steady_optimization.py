@@ -272,17 +272,23 @@ def test_as_many_are_open_as_the_population_is_large(algorithm: str, enqueued: i
     assert [entry.generation for entry in study.entries] == [number // 5 for number in range(15)]
 
 
-def test_a_strategy_is_asked_for_one_at_a_time_by_all_that_is_known() -> None:
-    strategy = make_strategy("tpe", SPACE, seed=1, batch_size=1, n_startup_trials=4)
-    with OrderedStudy(SPACE, seed=1) as by_hand:
+def by_hand(study: SteadyStudy, algorithm: str, nevals: int) -> SteadyStudy:
+    """Run a sampler of Optuna with a toolbox in full view."""
+    strategy = make_strategy(algorithm, SPACE, seed=1, batch_size=1, n_startup_trials=4)
+    with study:
         toolbox = base.Toolbox()
         toolbox.register("generate", strategy.generate, Individual)
         toolbox.register("update", strategy.update)
         toolbox.register("evaluate", loss)
-        toolbox.register("each", by_hand.each)
-        eaSteadyGenerateUpdate(toolbox, size=4, nevals=16, verbose=False)
+        toolbox.register("each", study.each)
+        eaSteadyGenerateUpdate(toolbox, size=4, nevals=nevals, verbose=False)
+    return study
+
+
+def test_a_strategy_is_asked_for_one_at_a_time_by_all_that_is_known() -> None:
     study = steady(algorithm="tpe", arguments={"n_startup_trials": 4})
-    assert [entry.genes for entry in study.entries] == [entry.genes for entry in by_hand.entries]
+    ordered = by_hand(OrderedStudy(SPACE, seed=1), "tpe", nevals=16)
+    assert [entry.genes for entry in study.entries] == [entry.genes for entry in ordered.entries]
 
 
 def test_the_start_of_a_surrogate_fills_the_space() -> None:
@@ -290,17 +296,11 @@ def test_the_start_of_a_surrogate_fills_the_space() -> None:
     assert sorted((12 * genes[:, 0]).astype(int)) == list(range(12)), "a Latin hypercube"
 
 
-def test_optunas_samplers_take_outcomes_in_any_order() -> None:
-    for algorithm in ("tpe", "gp"):
-        strategy = make_strategy(algorithm, SPACE, seed=1, batch_size=1, n_startup_trials=4)
-        with SteadyStudy(SPACE, seed=1, executor=LatestFirst()) as study:
-            toolbox = base.Toolbox()
-            toolbox.register("generate", strategy.generate, Individual)
-            toolbox.register("update", strategy.update)
-            toolbox.register("evaluate", loss)
-            toolbox.register("each", study.each)
-            eaSteadyGenerateUpdate(toolbox, size=4, nevals=12, verbose=False)
-        assert len(study.entries) == 12
+@pytest.mark.parametrize("algorithm", ["tpe", "gp"])
+def test_optunas_samplers_take_outcomes_in_any_order(algorithm: str) -> None:
+    study = by_hand(SteadyStudy(SPACE, seed=1, executor=LatestFirst()), algorithm, nevals=12)
+    assert study.record.as_completed()[:4] == [3, 4, 5, 6]
+    assert sorted(study.record.as_completed()) == list(range(12))
 
 
 def test_what_is_enqueued_is_learnt_and_the_rest_told() -> None:

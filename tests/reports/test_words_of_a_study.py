@@ -24,7 +24,7 @@ from deap_hpo.records.entries import Entry
 from deap_hpo.records.storage import storage_option
 from deap_hpo.reports.figures import save_figures
 from deap_hpo.reports.html import page
-from deap_hpo.reports.study import counts_sentence, describe, print_study
+from deap_hpo.reports.study import counts_sentence, describe, print_study, where_sentence
 from deap_hpo.search_space.space import Categorical, Int, Space
 
 SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
@@ -212,3 +212,15 @@ def test_names_with_brackets_are_printed_as_they_are() -> None:
         printed = console.file.getvalue()
         assert "error[mean]" in printed or len(values) == 2
         assert "loss[mean]" in printed
+
+
+def test_in_which_precision_networks_were_trained_is_said() -> None:
+    ran = [{"precision": one, "device_name": "a processor", "device": "cpu"} for one in ("bf16", "bf16", "fp32")]
+    entries = tuple(
+        Entry(i, 0, (0.5, 0.5), Evaluation((1.0,), environment=one), seed=0) for i, one in enumerate([*ran, {}])
+    )
+    recorded = Recorded("mine", ("minimize",), Space(SPACE), entries, {})
+    assert where_sentence(recorded) == "Trained in bf16 on a processor, in fp32 on a processor."
+    screen = io.StringIO()
+    print_study(recorded, Console(file=screen, width=200), top=1)
+    assert where_sentence(recorded) in screen.getvalue().splitlines()
