@@ -95,6 +95,7 @@ def test_run_show_list_plot_resume(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert described["final"]["number"] == described["best"]["number"]
     assert described["final"]["validation_loss"] == described["best"]["value"]  # trained again: the same bits
     assert f"loss {described['final']['test_loss']:.4f}" in ended.output
+    assert f"Trained in {described['evaluator']['precision']} on " in ended.output
     assert set(load_file("runs/small/best.safetensors")) == {
         f"layers.{i}.{k}" for i in (1, 4) for k in ("weight", "bias")
     }
@@ -291,6 +292,7 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(here: Path) -> None:
     assert (made["training_images"], made["validation_images"]) == (11 * 2 * 300, 11 * 2 * 200)
     assert made["seconds"] > 0
     said = call("run", "small.toml", "--dry-run").output
+    assert f"side by side, in {made['precision']}." in said
     assert "At most 11 evaluations, of 2 epochs each: 22 epochs in all" in said
     said = call(
         "run", "small.toml", "--dry-run", "--set", "evolution.stages=[1, 2]", "--set", "training.repeats=3"
