@@ -110,8 +110,9 @@ class Results(TrainedResults):
         """Say how important each hyperparameter is, overall and among the best evaluations.
 
         Returns:
-            One row for each hyperparameter, the most important first: `hyperparameter`, `fanova`, `ped_anova`, which
-            are shares; see `deap_hpo.analysis.importance.importances`. Of several objectives, the first counts.
+            One row for each hyperparameter, the most important first: `hyperparameter`, the shares `fanova` and
+            `ped_anova`, and the spread of each, `fanova_std` and `ped_anova_std`; see
+            `deap_hpo.analysis.importance.importances`. Of several objectives, the first counts.
 
         Raises:
             InputError: There are fewer than 20 evaluations, too few that differ, or the study has no space.

@@ -177,11 +177,15 @@ def best_losses(data: Path) -> str:
 def importance(data: Path) -> str:
     """Importance of each hyperparameter."""
     about, table = _json(data, "fashion_mnist_cnn_table"), pd.read_csv(data / "impact_importances.csv")
-    rows = [[row["hyperparameter"], f"{row['fanova']:.2f}", f"{row['ped_anova']:.2f}"] for _, row in table.iterrows()]
+    kinds = ("fanova", "ped_anova")
+    rows = [
+        [row["hyperparameter"], *(f"{row[kind]:.2f} ± {row[f'{kind}_std']:.2f}" for kind in kinds)]
+        for _, row in table.iterrows()
+    ]
     share = _table(["hyperparameter", "whole space (fANOVA)", "among the best tenth (PED-ANOVA)"], rows)
-    rows, planned = about["rows"]["sobol"], about["planned"]
-    whole = "" if rows == planned else f", of the {planned} points that the sequence was to have"
-    return f"From {rows} trainings{whole}:\n\n{share}"
+    trained, planned = about["rows"]["sobol"], about["planned"]
+    whole = "" if trained == planned else f", of the {planned} points that the sequence was to have"
+    return f"From {trained} trainings{whole}, ± the standard deviation over ten bootstrap resamples of them:\n\n{share}"
 
 
 def dependence(data: Path) -> str:

@@ -36,7 +36,7 @@ _MOST_COLUMNS = 4  # of panels: with more, they are too small on a page
 
 @style()
 def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importance of each hyperparameter") -> Figure:
-    """Draw the importances of hyperparameters, those over the whole space and those among the best.
+    """Draw the importances of hyperparameters, over the whole space and among the best, each with its spread.
 
     Args:
         importances: As returned by `deap_hpo.analysis.importance.importances`.
@@ -49,13 +49,17 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
     )
     for i, (column, colour, hatch, name) in enumerate(kinds):
         heights = [place + (i - 0.5) * 0.36 for place in range(len(importances))]
-        bars = axes.barh(heights, importances[column], 0.34, color=colour, hatch=hatch, ec="white", label=name)
+        share, spread = importances[column], importances[f"{column}_std"]
+        ends = [np.minimum(spread, share), np.minimum(spread, 1 - share)]  # a share is between 0 and 1
+        bars = axes.barh(
+            heights, share, 0.34, color=colour, hatch=hatch, ec="white", label=name, xerr=ends, error_kw={"lw": 1}
+        )
         axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     axes.set_yticks(range(len(importances)), [wrapped(name) for name in importances["hyperparameter"]])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.08)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("importance (each kind adds up to 1)")
+    axes.set_xlabel("share, ± 1 standard deviation over resamples")
     figure.suptitle(title)  # in the middle of the figure, however long the names are
     figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -39,6 +39,28 @@ def test_the_most_important_hyperparameter_is_found_and_the_idle_one_has_no_impo
     assert found["ped_anova"].sum() == pytest.approx(1)
 
 
+def test_the_spread_of_an_importance_tells_a_finding_from_chance() -> None:
+    """Of few evaluations chance makes something of hyperparameters without any effect; of many it does not."""
+    rng = np.random.default_rng(3)
+    space = Space({name: Float(0.0, 1.0) for name in "abcdefgh"})
+    genes = pd.DataFrame(rng.random((200, 8)), columns=[f"params_{name}" for name in space])
+    trials = genes.assign(value=1.0 + genes["params_a"] + 0.3 * rng.random(200), status="ok")
+    few, many = (importances(trials.head(count), space).set_index("hyperparameter") for count in (20, 200))
+    assert (few["ped_anova"].drop("a") > 0.1).any(), "or there is nothing to be warned of"
+    idle = few.drop("a")
+    assert (idle["ped_anova"] < 3 * idle["ped_anova_std"]).all()
+    assert few.loc["a", "fanova"] > 5 * few.loc["a", "fanova_std"]
+    assert many["fanova_std"].max() < few["fanova_std"].max()
+    assert many["ped_anova_std"].max() < few["ped_anova_std"].max()
+
+
+def test_resamples_of_a_single_value_are_drawn_again() -> None:
+    """Of ten evaluations of which one has another value, a third of the resamples have one value alone."""
+    trials = pd.DataFrame({"params_x": np.linspace(0.0, 1.0, 10), "value": [2.0] + 9 * [1.0], "status": "ok"})
+    found = importances(trials, Space({"x": Float(0.0, 1.0)}))
+    assert found[["fanova", "fanova_std", "ped_anova", "ped_anova_std"]].to_numpy().tolist() == [[1.0, 0.0, 1.0, 0.0]]
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_cross_validation_tells_a_good_model(model: str) -> None:
     scores = ResponseModel(table(), SPACE, model=model).cross_validate()

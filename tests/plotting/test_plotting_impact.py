@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import QuadMesh
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from trainings import SPACE, repeats, table
 
@@ -41,7 +42,13 @@ def trials() -> pd.DataFrame:
 def test_importances_are_bars() -> None:
     found = importances(trials(), SPACE)
     axes = plot_param_importances(found).axes[0]
-    assert [bar.get_width() for bar in axes.containers[0]] == pytest.approx(found["fanova"].tolist())
+    bars = {bars.get_label(): bars for bars in axes.containers if isinstance(bars, BarContainer)}
+    for label, kind in (("whole space (fANOVA)", "fanova"), ("the best tenth (PED-ANOVA)", "ped_anova")):
+        share, spread = found[kind].to_numpy(), found[f"{kind}_std"].to_numpy()
+        assert [bar.get_width() for bar in bars[label]] == pytest.approx(share)
+        ends = np.array([line[:, 0] for line in bars[label].errorbar.lines[2][0].get_segments()])
+        assert ends[:, 0] == pytest.approx(np.maximum(share - spread, 0.0)), "no share is below 0"
+        assert ends[:, 1] == pytest.approx(np.minimum(share + spread, 1.0)), "or above 1"
     assert [text.get_text() for text in axes.get_yticklabels()] == found["hyperparameter"].tolist()
 
 
