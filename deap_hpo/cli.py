@@ -206,7 +206,8 @@ def compare(
         from deap_hpo.configuration.config import load_config
         from deap_hpo.recorded import load_study
         from deap_hpo.records.storage import run_folder
-        from deap_hpo.reports.comparison import print_comparison, results, write
+        from deap_hpo.reports.comparison import print_comparison, results
+        from deap_hpo.reports.comparison_files import write_comparison
         from deap_hpo.reports.strict_json import strict_json
 
         folder = run_folder(experiment, storage)
@@ -232,7 +233,7 @@ def compare(
             objective=first.objective_names[0],
             direction=first.directions[0],
         )
-        paths = write(made, folder)
+        paths = write_comparison(made, folder)
         if as_json:
             output.print_json(strict_json(made))
         else:

@@ -159,7 +159,9 @@ def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> 
     assert "|" not in ended.output, "Markdown is for the file"
     assert "more seeds are needed" in ended.output
     folder = Path("runs/compare")
-    assert {path.name for path in folder.iterdir()} == {f"comparison.{kind}" for kind in ("json", "md", "png", "pdf")}
+    assert {path.name for path in folder.iterdir()} == {
+        f"comparison.{kind}" for kind in ("html", "json", "md", "pdf", "png")
+    }
     result = json.loads((folder / "comparison.json").read_text())
     assert result["seeds"] == 2
     pairs = [line for line in (folder / "comparison.md").read_text().splitlines() if line.startswith("| truncation - ")]

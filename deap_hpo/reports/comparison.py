@@ -1,11 +1,9 @@
-"""A comparison in numbers, words and a figure: tests, tables, JSON and Markdown."""
+"""A comparison in numbers and words: tests, tables, Markdown."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,9 +14,6 @@ from deap_hpo.analysis.significance import friedman, pairwise, summarise, verdic
 from deap_hpo.configuration.config import RunConfig
 from deap_hpo.configuration.settings import applying
 from deap_hpo.evaluation import Direction
-from deap_hpo.files import write_text
-from deap_hpo.plotting.methods import plot_comparison
-from deap_hpo.plotting.style import save
 from deap_hpo.reports.screen import print_table
 from deap_hpo.reports.strict_json import json_types
 from deap_hpo.wording import format_seconds
@@ -102,20 +97,20 @@ def results(
 
 def print_comparison(result: dict[str, Any], console: Console) -> None:
     """Print a comparison for people: its table, and what the tests show."""
-    console.print(_introduction(result), markup=False)
-    print_table(_header(result), _rows(result), console)
-    for measure, title in _measures(result).items():
+    console.print(introduction(result), markup=False)
+    print_table(header(result), rows_of_methods(result), console)
+    for measure, title in measures(result).items():
         for sentence in result["outcomes"][measure]["verdict"]:
             console.print(f"{title}: {sentence}", markup=False)
 
 
 def markdown(result: dict[str, Any]) -> str:
     """Write a comparison as Markdown: a table of the methods, what the tests show, and a table of each pair."""
-    lines = [_introduction(result), "", *_table(_header(result), _rows(result))]
-    for measure, title in _measures(result).items():
+    lines = [introduction(result), "", *_table(header(result), rows_of_methods(result))]
+    for measure, title in measures(result).items():
         outcome = result["outcomes"][measure]
         lines += ["", f"{title}:", "", *[f"- {sentence}" for sentence in outcome["verdict"]]]
-        lines += ["", *_table_of_pairs(outcome["pairs"])]
+        lines += ["", *_table(PAIR_HEADER, rows_of_pairs(outcome["pairs"]))]
     return "\n".join([*lines, "", f"Made by `{result['command']}`.", ""])
 
 
@@ -124,19 +119,21 @@ def _judged(result: dict[str, Any]) -> tuple[str, str]:
     return result.get("objective", "loss"), result.get("direction", "minimize")
 
 
-def _measures(result: dict[str, Any]) -> dict[str, str]:
+def measures(result: dict[str, Any]) -> dict[str, str]:
     """What the methods are judged by: keys of outcomes, and what they are called."""
     objective, _ = _judged(result)
     return {"best": f"Best validation {objective}", f"test_{objective}": f"Test {objective}"}
 
 
-def _header(result: dict[str, Any]) -> list[str]:
-    seen, tested = (title.lower() for title in _measures(result).values())
+def header(result: dict[str, Any]) -> list[str]:
+    """Head the columns of `rows_of_methods`."""
+    seen, tested = (title.lower() for title in measures(result).values())
     judged = ["method", seen, "median", "mean rank", tested, "median", "mean rank", "gap"]
     return [*judged, "trainings", "epochs", "wall time", "training time"]
 
 
-def _introduction(result: dict[str, Any]) -> str:
+def introduction(result: dict[str, Any]) -> str:
+    """Say how many seeds there were, and what the numbers are."""
     objective, direction = _judged(result)
     values = "losses" if objective == "loss" else "values"
     better = "lower" if direction == "minimize" else "higher"
@@ -147,8 +144,9 @@ def _introduction(result: dict[str, Any]) -> str:
     )
 
 
-def _rows(result: dict[str, Any]) -> list[list[str]]:
-    _, tested = _measures(result)
+def rows_of_methods(result: dict[str, Any]) -> list[list[str]]:
+    """Give the outcomes and costs of each method, as they are printed."""
+    _, tested = measures(result)
     test = {row["method"]: row for row in result["outcomes"][tested]["summary"]}
     costs = {row["method"]: row for row in result["costs"]}
     rows = []
@@ -179,27 +177,12 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
-def write(result: dict[str, Any], folder: Path) -> list[Path]:
-    """Write ``comparison.json``, ``comparison.md`` and the figure into a folder; return their paths."""
-    texts = {
-        folder / "comparison.json": json.dumps(result, indent=1) + "\n",
-        folder / "comparison.md": markdown(result),
-    }
-    for path, text in texts.items():
-        write_text(path, text)
-    objective, direction = result["objective"], result["direction"]
-    figure = plot_comparison(
-        pd.DataFrame(result["anytime"]),
-        seeds=result["seeds"],
-        value_name=f"best validation {objective}",
-        direction=direction,
-    )
-    return [*texts] + save(figure, folder / "comparison")
+PAIR_HEADER = ["pair", "median difference", "p (Wilcoxon)", "p (Holm)", "rank-biserial effect"]
 
 
-def _table_of_pairs(pairs: list[dict[str, Any]]) -> list[str]:
+def rows_of_pairs(pairs: list[dict[str, Any]]) -> list[list[str]]:
     """Say of each pair the median difference, p of the signed-rank test, p after Holm, and the effect (-1 to 1)."""
-    rows = [
+    return [
         [
             f"{pair['first']} - {pair['second']}",
             _number(pair["difference"]),
@@ -209,7 +192,6 @@ def _table_of_pairs(pairs: list[dict[str, Any]]) -> list[str]:
         ]
         for pair in pairs
     ]
-    return _table(["pair", "median difference", "p (Wilcoxon)", "p (Holm)", "rank-biserial effect"], rows)
 
 
 def _with_interval(row: dict[str, Any]) -> str:

@@ -78,7 +78,17 @@ def page(studies: Sequence[Recorded]) -> str:
     if len(studies) > 1:
         parts += [_overview(studies)]
     parts += [_study(study, alone=len(studies) == 1) for study in studies]
-    parts.append(f"<p>Made by deap-hpo {escape(deap_hpo.__version__)}.</p>")
+    return document(title, parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """Give a whole HTML document, whose parts are HTML.
+
+    Example:
+        >>> "<title>a &lt; b</title>" in document("a < b", ["<p>So it is.</p>"])
+        True
+    """
+    parts = [*parts, f"<p>Made by deap-hpo {escape(deap_hpo.__version__)}.</p>"]
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escape(title)}</title>\n'
@@ -106,7 +116,7 @@ def _overview(studies: Sequence[Recorded]) -> str:
                 "seed": about["seed"],
             }
         )
-    parts = [_table(pd.DataFrame(rows), "The studies")]
+    parts = [table_html(pd.DataFrame(rows), "The studies")]
     begun = [generations_table(study).assign(label=study.name) for study in studies if study.entries]
     curves = pd.concat(begun).dropna(subset=["best"]) if begun else pd.DataFrame()
     if len(curves):
@@ -114,7 +124,7 @@ def _overview(studies: Sequence[Recorded]) -> str:
         curves = curves.assign(round=curves["generation"] + 1, mean=best, low=best, high=best)
         losses = all(study.directions[0] == "minimize" for study in studies)
         figure = plot_bands(curves, x="round", x_name="generation", value_name="best value so far", logarithmic=losses)
-        parts.append(_figure(figure, "Best value so far of each study, by generation"))
+        parts.append(figure_html(figure, "Best value so far of each study, by generation"))
     return "\n".join(parts)
 
 
@@ -128,10 +138,10 @@ def _study(study: Recorded, *, alone: bool) -> str:
         return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])
     if trials["best"].notna().any():
         parts.append(_result(study))
-        parts += [_figure(one.figure, one.caption) for one in study_figures(study)]
+        parts += [figure_html(one.figure, one.caption) for one in study_figures(study)]
         parts.append(_best_evaluations(study, trials))
     everything = _with_names(study, trials.drop(columns=["best"]))
-    parts.append(f"<details><summary>All {len(trials)} evaluations</summary>{_table(everything, '')}</details>")
+    parts.append(f"<details><summary>All {len(trials)} evaluations</summary>{table_html(everything)}</details>")
     return "\n".join([*parts, _reproduction(study)])
 
 
@@ -167,8 +177,8 @@ def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) ->
         ranked = ranked.set_index("number", drop=False).loc[front].dropna(axis=1, how="all")
     shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation"], errors="ignore")
     if len(study.directions) > 1:
-        return _table(_with_names(study, shown), "The Pareto front")
-    return _table(_with_names(study, shown.head(count)), "The best evaluations")
+        return table_html(_with_names(study, shown), "The Pareto front")
+    return table_html(_with_names(study, shown.head(count)), "The best evaluations")
 
 
 def _with_names(study: Recorded, trials: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +201,7 @@ def _reproduction(study: Recorded) -> str:
     parts = ["<h3>How it was made</h3>"]
     about = environments({study.name: [study]})
     if about:
-        parts.append(_table(pd.DataFrame(about), "Where evaluations ran"))
+        parts.append(table_html(pd.DataFrame(about), "Where evaluations ran"))
     parts.append(
         f"<p>Recorded by deap-hpo {escape(str(study.attributes.get('version', 'of an unknown version')))}.</p>"
     )
@@ -230,7 +240,8 @@ def _by_path(path: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _figure(figure: Any, caption: str) -> str:
+def figure_html(figure: Any, caption: str) -> str:
+    """Give a figure of matplotlib as HTML that needs no other file; it is closed."""
     encoded = base64.b64encode(to_svg(figure)).decode()
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{encoded}">'
@@ -238,7 +249,13 @@ def _figure(figure: Any, caption: str) -> str:
     )
 
 
-def _table(table: pd.DataFrame, caption: str) -> str:
+def table_html(table: pd.DataFrame, caption: str = "") -> str:
+    """Give a table as HTML: missing values as a dash, numbers to a few digits.
+
+    Example:
+        >>> "<td>0.5</td><td>-</td>" in table_html(pd.DataFrame({"lr": [0.5], "loss": [None]}))
+        True
+    """
     names = [column.removeprefix("params_").removeprefix("metrics_") for column in table.columns]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = "\n".join(f"<tr>{_cells(row)}</tr>" for row in table.itertuples(index=False))

@@ -30,6 +30,7 @@ from deap_hpo.evaluation import Direction, Evaluation
 from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.records.entries import Entry
+from deap_hpo.reports.comparison_files import comparison_page
 from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.html import page, write_report
 from deap_hpo.search_space.space import Categorical, Float, Int, Space
@@ -306,3 +307,26 @@ def test_the_overview_counts_what_failed() -> None:
     rows = re.findall(r"<tr>(.*?)</tr>", overview, re.S)
     (head, *cells) = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
     assert [row[head.index("failed")] for row in cells] == ["0", "1"]
+
+
+def test_a_comparison_is_a_page_with_its_outcomes_tests_pairs_and_runs() -> None:
+    tracked = Path(__file__).parents[2] / "figures" / "data" / "comparison_rivals.json"
+    result = json.loads(tracked.read_text())
+    text = comparison_page(result, "a < b")
+    assert text == comparison_page(result, "a < b")
+    checker = Checker(text)
+    assert all(reference.startswith("data:") for reference in checker.references), "it opens offline"
+    assert None not in checker.alternatives
+    shown = unescape(text).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Comparison a < b" in shown
+    assert "Comparison a < b" not in text
+    for outcome in result["outcomes"].values():
+        for row in outcome["summary"]:
+            assert row["mean"] is None or f"{row['mean']:.4f} [{row['low']:.4f}, {row['high']:.4f}]" in shown
+        for sentence in outcome["verdict"]:
+            assert f"<li>{sentence}</li>" in shown
+        for pair in outcome["pairs"]:
+            assert f"<td>{pair['p']:.2g}</td><td>{pair['p_holm']:.2g}</td><td>{pair['effect']:+.2f}</td>" in shown
+    assert f"All {len(result['runs'])} runs" in shown
+    assert shown.count("<figure>") == 3
+    assert result["command"] in shown
