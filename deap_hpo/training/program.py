@@ -26,7 +26,7 @@ def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
 
     A trained network expects normalised inputs. The program normalises them itself, so it is what to give to others:
     ``torch.export.load(path).module()(inputs)`` needs neither this package nor the network's class. Several inputs are
-    given by their names, as to the network.
+    given by their names, as to the network. Floats may be of any precision.
 
     Args:
         network: The network, such as `study.best_model()`; it is copied.
@@ -109,10 +109,18 @@ class _WithNormalisation(nn.Module):
 
     def forward(self, inputs: Tensor) -> Any:
         """Map inputs as they are stored to the network's output."""
-        return call(self.network, prepared(inputs, self.mean(), self.std()))
+        return call(self.network, prepared(_of_any_float(inputs), self.mean(), self.std()))
 
     def _of_several(self, **inputs: Tensor) -> Any:
-        return call(self.network, prepared(inputs, self.mean(), self.std()))
+        return call(self.network, prepared(each(_of_any_float, inputs), self.mean(), self.std()))
+
+
+def _of_any_float(inputs: Tensor) -> Tensor:
+    """Have a program take float64, as arrays of numpy are, where the data are stored as float32, and the like."""
+    if not inputs.is_floating_point():
+        return inputs
+    # Not `to`, in whose place `torch.export` checks that the type is that of the example.
+    return torch.zeros_like(inputs, dtype=inputs.dtype).copy_(inputs)
 
 
 def _with_arguments(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:

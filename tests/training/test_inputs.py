@@ -335,6 +335,30 @@ def test_a_program_of_a_network_in_training_mode_drops_nothing(tmp_path: Path) -
     assert torch.allclose(torch.export.load(tmp_path / "network.pt2").module()(**inputs), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_program_takes_floats_of_any_precision_as_arrays_of_numpy_are(tmp_path: Path, normalize: bool) -> None:
+    rng = np.random.default_rng(0)
+    numbers, kinds = rng.normal(size=(40, 3)), rng.integers(0, 2, size=40)
+    one = Task.from_data(lambda: nn.Linear(3, 2), (numbers, kinds), normalize=normalize)
+    network = one.model()
+    save_program(network, one.data, tmp_path / "network.pt2")
+    program = torch.export.load(tmp_path / "network.pt2").module()
+    given = torch.from_numpy(numbers)
+    assert given.dtype == torch.float64
+    expected = network(one.data.prepare(given.float()))
+    assert torch.equal(program(given), expected)
+    assert torch.equal(program(given.float()), expected)
+
+    two = task()
+    inputs = two.data.validation.inputs
+    save_program(MixedTable(), two.data, tmp_path / "network.pt2")
+    program = torch.export.load(tmp_path / "network.pt2").module()
+    assert isinstance(inputs, dict)
+    doubled = {name: given.double() if given.is_floating_point() else given for name, given in inputs.items()}
+    assert any(given.dtype == torch.float64 for given in doubled.values())
+    assert torch.equal(program(**doubled), program(**inputs))
+
+
 def test_values_around_0_are_divided_by_their_deviation() -> None:
     data = Data("around 0", Split(torch.tensor([[-2.0], [2.0]]), torch.tensor([0, 1])), None, None, 0.0, 2.0)  # type: ignore[arg-type]
     assert data.normalizes
