@@ -1,4 +1,4 @@
-"""Data of one's own: numpy arrays, tensors or a dataset, read into memory, checked, split and normalised."""
+"""The user's data: numpy arrays, tensors or a dataset, read into memory, checked, split and normalised."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deap_hpo.training.labels import IGNORED
 from deap_hpo.training.normalization import Normalize, recorded, statistics_for
 from deap_hpo.training.reading import as_tensor, image_pixels
 
-# Examples that are read a second time; what redraws one in ten examples escapes with a chance of 0.19.
+# Number of examples to read twice. A dataset that redraws one in ten examples goes unnoticed with a chance of 0.19.
 _READ_TWICE = 16
 
 _SEVERAL = " Several inputs go together, by their names: ({'a': ..., 'b': ...}, target)."
@@ -38,9 +38,9 @@ def read_data(
     stratify: bool = False,
     normalize: Normalize = True,
 ) -> Data:
-    """Read data in about any form; see `deap_hpo.training.task.Task.from_data`.
+    """Read data in almost any form; see `deap_hpo.training.task.Task.from_data`.
 
-    Of a dataset, some examples are read again: a warning says where it draws at random, which is done once.
+    Some examples of a dataset are read again. If they differ, a warning says that random draws are made only once.
 
     Raises:
         InputError: The data cannot be read as examples and targets, or the sizes do not fit.
@@ -65,7 +65,7 @@ def read_data(
         raise InputError("stratify is for a share or a number of validation examples; these are data of their own.")
     else:
         made = Data(name, development, _read("validation", validation), unseen)
-    # When all have been read: a generator of a dataset's own is moved by that.
+    # Only after everything has been read, because reading again advances a dataset's own generator.
     given = {"data": (data, whole), "validation": (validation, made.validation), "test": (test, unseen)}
     _warn_of_redrawn([what for what, (source, split) in given.items() if split and _redraws(source, split)])
     for split, what in ((made.validation, "validation"), (unseen, "test")):
@@ -79,7 +79,7 @@ def read_data(
         "validation_size": len(made.validation),
         "test_size": len(unseen) if unseen else 0,
         "split_seed": split_seed,
-        "sha256": _digest([made.training, made.validation]),  # so that a resume with other data is refused
+        "sha256": _digest([made.training, made.validation]),  # so that resuming with other data is refused
     }
     mean, std = statistics_for(made.training.inputs, normalize)
     how = {**({"stratify": True} if stratify else {}), "normalize": recorded(normalize)}
@@ -87,10 +87,10 @@ def read_data(
 
 
 def _stratified(targets: Targets, validation_size: int, seed: int) -> Tensor:
-    """Give the numbers of all examples, first of those for validation, in which classes are as frequent as in all.
+    """Give the positions of all examples, those for validation first, among which classes are as frequent as in all.
 
     Raises:
-        InputError: The targets are not classes, or there are too few examples of one, or for so many classes.
+        InputError: The targets are not classes, or there are too few examples of a class, or for so many classes.
     """
     if isinstance(targets, dict) or targets.numel() > len(targets) or not bool((targets == targets.round()).all()):
         got = described(targets, lambda one: f"{list(one.shape)} of {one.dtype}")
@@ -137,7 +137,7 @@ def _read(argument: str, data: Any) -> Split:
 
 
 def _counted(tensor: Tensor) -> Tensor:
-    """Turn booleans into 0 and 1: targets are classes, the only input is tokens; one of several may be a mask."""
+    """Turn booleans into 0 and 1: targets are classes, and a single input is tokens; one of several may be a mask."""
     return tensor.long() if tensor.dtype == torch.bool else tensor
 
 
@@ -146,13 +146,13 @@ def _is_pair(data: Any) -> bool:
 
 
 def _is_dataset(data: Any) -> bool:
-    """Tell whether data, if no pair of arrays, are read example by example."""
+    """Tell whether data are a dataset, which is read example by example."""
     map_style = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, IterableDataset)
     return map_style and not isinstance(data, (Split, Mapping)) and not _is_pair(data)
 
 
 def _of_inputs(argument: str, read: Callable[[str, Any], Tensor], inputs: Any) -> Inputs:
-    """Read the inputs, or each of several by its name."""
+    """Read the inputs, or each of several by name."""
     if not isinstance(inputs, Mapping):
         return read(argument, inputs)
     if not inputs or not all(isinstance(name, str) and name.isidentifier() for name in inputs):
@@ -164,7 +164,7 @@ def _of_inputs(argument: str, read: Callable[[str, Any], Tensor], inputs: Any) -
 
 
 def _of_targets(argument: str, read: Callable[[str, Any], Tensor], targets: Any) -> Targets:
-    """Read the targets, or each of several by its name."""
+    """Read the targets, or each of several by name."""
     if not isinstance(targets, Mapping):
         return read(argument, targets)
     if not targets or not all(isinstance(name, str) for name in targets):
@@ -202,12 +202,12 @@ def _example(argument: str, dataset: Any, number: int) -> Any:
 
 
 def _are_arrays(dataset: Any) -> bool:
-    """Tell whether it is no dataset but ([one input, another], targets)."""
+    """Tell whether a supposed dataset is in fact ([one input, another], targets)."""
     return isinstance(dataset, tuple) and len(dataset) == 2 and hasattr(dataset[1], "shape")
 
 
 def _by_name(what: str, examples: Sequence[Any]) -> Any:
-    """Give the inputs or targets of a dataset's examples, or, where each has several by name, those of each name."""
+    """Give the inputs or targets of a dataset's examples, grouped by name if each example has several."""
     names = {frozenset(one) if isinstance(one, Mapping) else None for one in examples}
     if names == {None}:
         return examples
@@ -231,14 +231,14 @@ def _stack(argument: str, examples: Sequence[Any]) -> Tensor:
 
 
 def _redraws(dataset: Any, split: Split) -> bool:
-    """Tell whether a dataset gives other examples now than when it was read, as where it draws them at random."""
+    """Tell whether a dataset gives other examples when it is read again, as one with random draws does."""
     if not _is_dataset(dataset):
         return False
     numbers = np.linspace(0, len(split) - 1, min(_READ_TWICE, len(split))).astype(int).tolist()
     with generators_kept():
         try:
             return not all(_equal(dataset[number], split[number : number + 1]) for number in numbers)
-        except Exception:  # it has been read once, and that is all it has to do
+        except Exception:  # reading it once was enough
             return False
 
 
@@ -250,7 +250,7 @@ def _equal(pair: Any, kept: Split) -> bool:
 
 
 def _warn_of_redrawn(arguments: Sequence[str]) -> None:
-    if arguments and multiprocessing.parent_process() is None:  # workers, which may read data again, need not repeat it
+    if arguments and multiprocessing.parent_process() is None:  # not again in workers, which may read data, too
         warn(
             f"{' and '.join(arguments)} gave other values when an example was read again, as a dataset does that draws "
             "at random (augmentation). It is read into memory once, so every epoch has one and the same draw of each "
@@ -267,12 +267,12 @@ def _size(argument: str, given: float, examples: int) -> int:
 
 
 def _with_some_apart(whole: Split, size: int, seed: int, stratify: bool) -> tuple[Split, Split]:
-    """Give what remains of examples, and so many that are kept apart."""
+    """Split examples into those that remain and `size` that are kept apart."""
     if not 0 < size < len(whole):
         raise InputError(f"test must leave some of the {len(whole)} examples, and be at least one; got {size}.")
     if check_flag("stratify", stratify):
         order = _stratified(whole.targets, size, seed)
-    else:  # by another permutation than that by which the rest is split
+    else:  # by another permutation than the one that splits the rest
         order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(derived_seed(seed, 1) % 2**63))
     return whole[order[size:]], whole[order[:size]]
 

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, which is measured and kept in their place."""
+"""An exponential moving average of a network's weights, which is measured and kept instead of them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The average of a network's parameters over the steps of its training, the latest counting most.
+    """The average of a network's parameters over its training steps, of which the latest count most.
 
-    After the first step it is the parameters, and after each further one ``decay * average + (1 - decay) *
-    parameters``, as `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn` has it. Buffers, such as running
+    After the first step it equals the parameters, and after each further one it is ``decay * average + (1 - decay) *
+    parameters``, as in `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`. Buffers, such as running
     statistics, are not averaged.
 
     Args:
         model: The network.
-        decay: In [0, 1); None for no average: then the network is left as it is.
-        tensors: The average so far by name, of a training that goes on; where there is none, it begins with the
-            parameters as they are.
+        decay: In [0, 1); None for no average, which leaves the network as it is.
+        tensors: The average so far by name, if a training continues; otherwise it starts with the current parameters.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
@@ -46,14 +45,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, *, first: bool = False) -> None:
-        """Take in the parameters after a step, the first of all or a later one."""
+        """Add the parameters after a step; `first` marks the first step of the training."""
         if self._decay is not None:
             for name, parameter in self._parameters.items():
                 self.tensors[name].lerp_(parameter, 1.0 if first else 1 - self._decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the network have the average inside, and its own parameters again afterwards."""
+        """Give the network the average inside, and its own parameters back afterwards."""
         own = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         self.apply()
         try:
@@ -62,7 +61,7 @@ class WeightAverage:
             self._put(own)
 
     def apply(self) -> None:
-        """Let the network have the average from now on."""
+        """Give the network the average from now on."""
         self._put(self.tensors)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Finds out whether a loss or a metric compares every output with every target, rather than each with its own."""
+"""A check whether a loss or a metric compares every output with every target, rather than each with its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.utils._pytree import tree_leaves
 
 
 class BroadcastWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Inside, notes whether a column [N, 1] and a row of N numbers became a square [N, N].
+    """Notes whether a column [N, 1] and a row of N numbers are broadcast to a square [N, N] inside.
 
-    That is what torch makes of the outputs [N, 1] of a network and targets [N], in ``outputs - targets`` as in
-    `torch.nn.MSELoss`: no error, and a number that says nothing.
+    Torch does that with the outputs [N, 1] of a network and targets [N], for example in ``outputs - targets`` or
+    `torch.nn.MSELoss`: there is no error, and the number is meaningless.
 
     Args:
         count: N, at least 2.
@@ -43,7 +43,7 @@ class BroadcastWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Do what is asked for, and look at what came of it."""
+        """Run the operation, and check the shape of its result."""
         result = func(*args, **(kwargs or {}))
         shapes = {tuple(one.shape) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)}
         spread = func is torch.ops.aten.expand.default and shapes <= {self._column, self._row}

@@ -1,6 +1,6 @@
-"""Where checkpoints are kept: in memory, or in a folder, each under the hash of its content; nothing is ever pickled.
+"""Stores of checkpoints, in memory or in a folder, where each is named by its content's hash; nothing is ever pickled.
 
-A checkpoint is a cache: what it holds can be trained again from the record. One that is lost costs time, nothing else.
+A checkpoint is a cache: its content can be trained again from the record. Losing one costs time, nothing else.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.files import expanded, written_whole
 
 _SUFFIX = ".safetensors"
-_AS_REAL = "@complex128"  # ends the name of what safetensors knows no type for, kept as pairs of real numbers
+_AS_REAL = "@complex128"  # ends the name of a tensor of that type, which safetensors lacks: stored as real pairs
 
 
 class CheckpointStore(Protocol):
-    """The shape of a store of checkpoints: tensors by name, under a reference that the store gives.
+    """The interface of a store of checkpoints: tensors by name, under a reference that the store gives.
 
     Attributes:
         shared: Whether worker processes and the driver see the same checkpoints.
@@ -36,7 +36,7 @@ class CheckpointStore(Protocol):
     shared: bool
 
     def save(self, tensors: Mapping[str, Tensor]) -> str:
-        """Keep tensors, which must not be changed afterwards, and give the reference under which they are found."""
+        """Keep tensors, which must not be changed afterwards, and give the reference to load them by."""
         ...
 
     def load(self, reference: str) -> dict[str, Tensor]:
@@ -44,16 +44,16 @@ class CheckpointStore(Protocol):
         ...
 
     def __contains__(self, reference: str) -> bool:
-        """Whether `load` would give something."""
+        """Tell whether `load` would succeed."""
         ...
 
     def collect(self, needed: Sequence[str]) -> None:
-        """Drop every checkpoint but those needed; `needed` is in order, the least important first."""
+        """Drop every checkpoint that is not needed; `needed` is ordered from the least to the most important."""
         ...
 
 
 class MemoryCheckpoints:
-    """Keeps checkpoints in this process, on the device where they were made: to go on from one is an index copy.
+    """Keeps checkpoints in this process, on the device where they were made, so that continuing is a mere index copy.
 
     Example:
         >>> import torch
@@ -98,15 +98,15 @@ class MemoryCheckpoints:
 class FolderCheckpoints:
     """Keeps checkpoints as safetensors files in a folder, which worker processes share.
 
-    A file is named by the SHA-256 of its content, written under another name, synced to the disk, and only then given
-    its own: it is there whole or not at all, whenever the process is killed. Workers on several machines (Ray) need a
+    A file is named by the SHA-256 of its content. It is written under another name, synced to the disk, and only then
+    renamed, so it is complete or absent, whenever the process is killed. Workers on several machines (Ray) need a
     folder that all of them see.
 
     Args:
-        folder: The folder, one for each study; made when it is needed.
-        limit: Bytes that the checkpoints may take after a generation, at least 1; None for no limit. What would exceed
-            it is dropped, the least important first, with a warning that says how much; it is trained again if a run
-            asks for it.
+        folder: The folder, one for each study; created when it is needed.
+        limit: Bytes that the checkpoints may take after a generation, at least 1; None for no limit. Checkpoints beyond
+            it are dropped, the least important first, and a warning says how many. They are trained again if a run asks
+            for them.
 
     Raises:
         InputError: The limit is out of its range.
@@ -131,12 +131,12 @@ class FolderCheckpoints:
         """Write tensors; see `CheckpointStore`.
 
         Raises:
-            InputError: One has a type, or a layout, that a file cannot hold.
+            InputError: A tensor has a type or a layout that a file cannot hold.
         """
         content = safetensors.torch.save(dict(_storable(*one) for one in tensors.items()))
         reference = hashlib.sha256(content).hexdigest()
         path = self._path(reference)
-        if reference not in self:  # which it is not if it is damaged
+        if reference not in self:  # a damaged file is not in it, and is written again
             with written_whole(path, synced=True) as partial:
                 partial.write_bytes(content)
         return reference
@@ -145,7 +145,7 @@ class FolderCheckpoints:
         """Read the tensors behind a reference.
 
         Raises:
-            InputError: The file is missing, or its content is not what its name says.
+            InputError: The file is missing, or its content does not match its name.
         """
         path = self._path(reference)
         content = path.read_bytes() if path.exists() else b""
@@ -165,7 +165,7 @@ class FolderCheckpoints:
         return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == reference
 
     def collect(self, needed: Sequence[str]) -> None:
-        """Delete every checkpoint but those needed, and of these what exceeds the limit."""
+        """Delete every checkpoint that is not needed, and needed ones beyond the limit."""
         if not self.folder.exists():
             return
         kept = dict.fromkeys(reference for reference in needed if self._path(reference).exists())
@@ -196,13 +196,13 @@ def _storable(name: str, tensor: Tensor) -> tuple[str, Tensor]:
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested or tensor.dtype == torch.complex32:
         kind = f"{tensor.layout}, {tensor.dtype}"
         raise InputError(f"A checkpoint holds dense tensors of the usual types; {name.split('/')[-1]} is {kind}.")
-    # Cloned, since safetensors takes no tensors that share memory.
+    # Cloned, because safetensors refuses tensors that share memory.
     own = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().clone()
     return (name + _AS_REAL, torch.view_as_real(own)) if own.dtype == torch.complex128 else (name, own)
 
 
 class TemporaryCheckpoints(FolderCheckpoints):
-    """Keeps checkpoints in a temporary folder, which goes when this object does; worker processes share it.
+    """Keeps checkpoints in a temporary folder, which is deleted with this object; worker processes share it.
 
     Args:
         limit: See `FolderCheckpoints`.
@@ -223,4 +223,4 @@ class TemporaryCheckpoints(FolderCheckpoints):
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TemporaryCheckpoints:
-        return self  # which has the folder, rather than a copy that outlives it
+        return self  # a copy would outlive the folder

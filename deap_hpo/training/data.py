@@ -60,13 +60,13 @@ class Data:
     Attributes:
         name: Name of the data set.
         training: Examples that networks train on.
-        validation: Examples that the search is judged by.
-        test: Examples that no search may see; measured once, at the end. None where there are none.
-        mean: Subtracted from every input, after uint8 is divided by 255: a number, or a tensor that broadcasts; where
-            there are several inputs, such by their names.
-        std: Divided by, after that.
-        description: What identifies the data and their splits: seed, sizes, digests. Recorded with every run; folds
-            are stratified and normalised as it says.
+        validation: Examples by which networks are judged during the search.
+        test: Examples that no search may see; measured once, at the end. None if there are none.
+        mean: Subtracted from every input, after uint8 is divided by 255: a number, or a tensor that broadcasts; for
+            several inputs, a dict of these by name.
+        std: Every input is divided by it after that.
+        description: Identifies the data and their splits: seed, sizes, digests. Recorded with every run; folds are
+            stratified and normalised by it.
 
     Example:
         >>> data = load_digits(training_size=100, validation_size=50)
@@ -85,32 +85,32 @@ class Data:
     description: Mapping[str, Any] = field(default_factory=dict)
 
     def prepare(self, inputs: Any) -> Inputs:
-        """Turn a batch of inputs into what the network sees, floats or tokens: a copy, which it may change.
+        """Turn a batch of inputs into the form that the network sees, floats or tokens: a copy, which it may change.
 
         Args:
             inputs: Inputs like those of the splits, as tensors, or in another form that `Task.from_data` takes.
 
         Raises:
-            InputError: They are of another shape or type, such as pixels from 0 to 1 where the splits have bytes.
+            InputError: They have another shape or type, for example pixels from 0 to 1 where the splits have bytes.
         """
         return self.normalized(as_stored(inputs, self.training.inputs, normalizes=self.normalizes))
 
     def normalized(self, inputs: Inputs) -> Inputs:
-        """Do what `prepare` does with inputs that are as the splits have them; there may be more dimensions before."""
+        """Do what `prepare` does, for inputs in the splits' own form; they may have further leading dimensions."""
         return prepared(inputs, self.mean, self.std)
 
     @property
     def normalizes(self) -> bool:
-        """Whether `prepare` changes inputs; it leaves tokens as they are, and what is not to be normalised."""
+        """Whether `prepare` changes inputs; it leaves tokens, and inputs without normalisation, as they are."""
         return normalizes(self.training.inputs, self.mean, self.std)
 
     def expected_inputs(self) -> dict[str, Any]:
-        """Say in plain numbers what `prepare` takes and does, for files that go where this package is not.
+        """Describe in plain numbers what `prepare` takes and does, for files used where this package is not.
 
         Returns:
-            `shape` and `dtype` of an example as it is stored, and `divide_by`, `mean` and `std`: the network sees
-            ``(inputs / divide_by - mean) / std``, in which nested lists broadcast against a batch; whole numbers and
-            booleans whose mean is 0.0 and std 1.0 as they are. Of several inputs, that by their names.
+            `shape` and `dtype` of a stored example, and `divide_by`, `mean` and `std`: the network sees
+            ``(inputs / divide_by - mean) / std``, where nested lists broadcast against a batch. Whole numbers and
+            booleans with mean 0.0 and std 1.0 stay as they are. For several inputs, a dict of these by name.
 
         Example:
             >>> images = Split(torch.full((2, 1, 8, 8), 51, dtype=torch.uint8), torch.tensor([0, 1]))
@@ -148,7 +148,7 @@ def split_data(
     split_seed: int = 0,
     order: Tensor | None = None,
 ) -> Data:
-    """Split development examples into training and validation by one seeded permutation, or in an order given.
+    """Split development examples into training and validation by one seeded permutation, or in a given order.
 
     The validation examples are the same for every `training_size`, and smaller training splits are prefixes of larger
     ones, so that results at different sizes are comparable.
@@ -159,11 +159,11 @@ def split_data(
         test: Examples kept apart.
         training_size: Training examples to keep; None keeps all that validation leaves.
         validation_size: Validation examples, at least 1.
-        split_seed: Seed of the permutation, of its own: no run's seed moves the split.
-        order: Numbers of all examples, those for validation first; by default that permutation.
+        split_seed: Seed of the permutation; it is not a run's seed, so no run changes the split.
+        order: Positions of all examples, those for validation first; by default the permutation.
 
     Raises:
-        InputError: The sizes are not positive, or larger than what there is.
+        InputError: The sizes are not positive, or larger than the data.
     """
     available = len(development) - validation_size
     training_size = available if training_size is None else training_size
@@ -203,8 +203,8 @@ def load_fashion_mnist(
 ) -> Data:
     """Load Fashion-MNIST: 60,000 training images, split in two, and 10,000 test images; 28x28 grey, 10 classes.
 
-    Looks in `data_dir` (or the environment's DEAP_HPO_DATA), then in the system's copy, then downloads with
-    torchvision. Every file is checked before use.
+    The files are read from `data_dir` (or the environment's DEAP_HPO_DATA), if one is given; else from the system's
+    copy; else torchvision downloads them. Every file is checked before use.
 
     Args:
         data_dir: Folder with the four files, as they are or below ``FashionMNIST/raw`` (torchvision's layout).
@@ -239,7 +239,7 @@ def load_digits(
 ) -> Data:
     """Load scikit-learn's digits: 1,797 real images, 8x8 grey, 10 classes; ships with scikit-learn, needs no network.
 
-    The last 297 images are the test split. `data_dir` and `download` are there for the shape shared by all loaders.
+    The last 297 images are the test split. `data_dir` and `download` are ignored; all loaders have these arguments.
 
     Source: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998).
     """

@@ -1,4 +1,4 @@
-"""Where the hyperparameters of a task go: into its recipe, to its schedule, optimiser, network's factory, or loss."""
+"""The destinations of a task's hyperparameters: its recipe, schedule, optimiser, model factory or loss."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ALSO_CALLED = {"learning_rate": "lr", "l2": "weight_decay", "wd": "weight_decay
 
 
 class Destinations:
-    """The names that a task's recipe, schedule, optimiser, factory and loss take; each goes to whoever has it.
+    """The names that a task's recipe, schedule, optimiser, factory and loss take, and so where hyperparameters go.
 
-    Arguments of schedules that the recipe does not name may be hyperparameters, too, if nobody else has them: schedules
-    may be searched.
+    Arguments of schedules that the recipe does not name may be hyperparameters, too, unless something else takes them,
+    because schedules may be searched.
 
     Args:
         model: Factory of the network.
-        loss: The loss; its arguments after outputs and targets are meant.
-        optimizer: Factory of an optimiser of one's own, whose arguments after the network are meant; None where the
-            recipe names one.
+        loss: The loss; its arguments after outputs and targets count.
+        optimizer: The user's factory of optimisers, whose arguments after the network count; None if the recipe names
+            the optimiser.
         schedule: The recipe's schedule of the learning rate.
 
     Example:
@@ -56,11 +56,11 @@ class Destinations:
         self._schedule = frozenset[str]() if own is None else arguments_of(own)
         others = frozenset[str]().union(*map(arguments_of, FUNCTIONS.values()))
         self._searched = others - self._recipe - self._optimizer - self._model.keys() - self._loss
-        if not self._any:  # else they are the factory's, unless schedules are searched
+        if not self._any:  # otherwise the factory takes them, unless schedules are searched
             self._schedule |= self._searched
 
     def split(self, params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Give hyperparameters by where they go: "recipe", "schedule", "optimizer", "model" or "loss"."""
+        """Group hyperparameters by destination: "recipe", "schedule", "optimizer", "model" or "loss"."""
         parts: dict[str, dict[str, Any]] = {"recipe": {}, "schedule": {}, "optimizer": {}, "model": {}, "loss": {}}
         for name, value in params.items():
             searched = name in self._searched and "schedule" in params
@@ -72,17 +72,17 @@ class Destinations:
         return next((part for part, names in taken.items() if name in names), "model")
 
     def ambiguous(self, names: Iterable[str]) -> list[str]:
-        """Give the names that go to the recipe although the factory has an argument of that name, too."""
+        """Give the names that go to the recipe although the factory also has an argument of that name."""
         return [name for name in names if name in self._recipe and name in self._model]
 
     def check(self, names: Iterable[str]) -> None:
-        """Refuse hyperparameters that have nowhere to go, or two places.
+        """Refuse hyperparameters that have no destination, or two.
 
         Raises:
-            InputError: Nobody has an argument of this name; or both the recipe and the loss have, or the schedule or
-                the optimiser and another; or the recipe has what was once an argument of the factory.
+            InputError: Nothing takes this name; or both the recipe and the loss take it, or the schedule or the
+                optimiser and something else; or the factory takes it, and a later version made it a recipe field.
         """
-        # A factory was given what is a setting now: it is not to be without it in silence, in a record that goes on.
+        # In a continued record, a factory must not silently lose an argument that has since become a recipe field.
         setting, arguments = "a training setting", {"optimizer": self._optimizer, "schedule": self._schedule}
         both = dict.fromkeys(LATER_FIELDS.keys() & self._recipe & self._model.keys(), (setting, "model"))
         both |= dict.fromkeys(self._recipe & self._loss, (setting, "loss"))
@@ -124,11 +124,11 @@ class Destinations:
 
 
 def keywords(function: Callable[..., Any], *, after: int) -> frozenset[str]:
-    """Give the names of a function's arguments besides the first ones, as far as they can be told.
+    """Give the names of a function's arguments after the first ones, as far as they are known.
 
     Args:
-        function: A function, a class, or a module, whose `forward` counts.
-        after: How many come first.
+        function: A function, a class, or a module, of which `forward` counts.
+        after: Number of arguments to skip.
 
     Example:
         >>> def focal(output, target, focus=2.0): ...

@@ -1,4 +1,4 @@
-"""Whether network, data, loss and metrics of a task fit together: tried on two examples, before anything is trained."""
+"""A check that a task's network, data, loss and metrics fit together, on two examples and before any training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deap_hpo.training.outputs import Outputs, leaves, mapped, unshared, widened
 from deap_hpo.training.outputs import described as outputs_described
 from deap_hpo.training.state import trainable_parameters
 
-_FEW = 60  # examples by which a loss is looked at
+_FEW = 60  # examples on which a loss is examined
 
 
 def check_fit(
@@ -37,19 +37,19 @@ def check_fit(
     loss_arguments: Mapping[str, Any] = MappingProxyType({}),
     optimizer_of: Callable[[nn.Module], Any] | None = None,
 ) -> None:
-    """Build a network, and measure it on two examples.
+    """Check that a network can be built, measured on two examples, and trained.
 
     Args:
-        task: Name of the task, for who reads what does not fit.
-        model: Makes the network.
+        task: Name of the task, for error messages.
+        model: Factory of the network.
         architecture: Its arguments.
-        data: The task's.
-        measures: Its metrics by name, and as "loss" what it is measured by.
-        loss_arguments: With which it is trained by that.
-        optimizer_of: Makes its optimiser, where that is one of the task's own: it is tried.
+        data: The task's data.
+        measures: The task's metrics by name, and its loss under "loss".
+        loss_arguments: Hyperparameters that are arguments of the training loss.
+        optimizer_of: Makes the optimiser, if the task has its own; one step is tried.
 
     Raises:
-        InputError: It cannot be built, is not to be trained, or does not fit data, loss or metrics.
+        InputError: The network cannot be built or trained, or does not fit data, loss or metrics.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -84,7 +84,7 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
         if optimizer_of is not None:
             with step("could not be trained by its optimizer"), torch.enable_grad():
                 optimizer = optimizer_of(network)
-                network.train()  # in which it may be another function
+                network.train()  # it may behave differently in this mode
                 output = widened(call(network, data.normalized(examples.inputs)))
                 measures["loss"](output, examples.targets, **loss_arguments).backward()
                 optimizer.step()
@@ -92,13 +92,13 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
         with step("could not be trained"):
             freshness = Freshness()
             freshness.check(network.train(), frozen_norms=True)
-            del output, network  # what the next one shares with it, the factory holds
+            del output, network  # what the next network still shares with this one is held by the factory
             freshness.check(model(**architecture).train(), frozen_norms=True)
 
 
 @contextmanager
 def _step(network: str, said: str, hint: Callable[[Exception], str] = lambda error: "") -> Iterator[None]:
-    """Say what the network could not do, where it raises; `hint` adds what may be the cause."""
+    """Turn an error into one that says what the network could not do; `hint` adds what may be the cause."""
     try:
         yield
     except Exception as error:
@@ -110,15 +110,15 @@ def _step(network: str, said: str, hint: Callable[[Exception], str] = lambda err
 def reduction_of(
     model: Callable[..., nn.Module], architecture: Mapping[str, Any], data: Data, loss: Measure
 ) -> Literal["mean", "sum", "none"]:
-    """Tell how a loss on some examples is made of its values on parts of them, as of a network untrained.
+    """Tell how a batch's loss follows from the losses of its parts, for an untrained network.
 
-    One with class weights, or that takes a root, is neither their mean nor their sum: "none". Where it cannot be found
-    out, the answer is "mean".
+    A loss with class weights, or one that takes a root, is neither their mean nor their sum: "none". If the reduction
+    cannot be found out, the answer is "mean".
 
     Args:
         model: Factory of the network.
         architecture: Its arguments.
-        data: What it is trained on; some validation examples are looked at.
+        data: The task's data; some validation examples are used.
         loss: The loss.
 
     Example:
@@ -129,7 +129,7 @@ def reduction_of(
         ['mean', 'sum', 'none']
     """
     examples = data.validation[:_FEW]
-    loss = deepcopy(loss) if isinstance(loss, nn.Module) else loss  # which may count
+    loss = deepcopy(loss) if isinstance(loss, nn.Module) else loss  # a module may count its calls
     counting = Counting(data.validation.targets)
 
     def loss_of(outputs: Outputs, part: slice) -> float:
@@ -142,7 +142,7 @@ def reduction_of(
         counts = [int(counting.of(examples[part].targets)) for part in parts]
         losses = [loss_of(outputs, part) for part in parts]
         mean = sum(one * count for one, count in zip(losses, counts, strict=True)) / sum(counts)
-        told = math.isfinite(mean) and whole == again  # which one that draws, or counts, does not give twice
+        told = math.isfinite(mean) and whole == again  # a loss that draws or counts gives another value each time
         if not told or math.isclose(mean, whole, rel_tol=1e-5, abs_tol=1e-7):
             return "mean"
         return "sum" if math.isclose(sum(losses), whole, rel_tol=1e-5) else "none"
@@ -151,8 +151,8 @@ def reduction_of(
     with suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(0)  # the same answer each time
         outputs = widened(call(model(**architecture).eval(), data.normalized(examples.inputs)))
-        # Those of an untrained network hardly differ, and so do not losses. Larger ones do, but what has a bound, as a
-        # probability has, may leave it.
+        # An untrained network's outputs hardly differ, nor do the losses: a result other than "mean" must not turn into
+        # "mean" for larger outputs. A loss may refuse these, for example because they are no longer probabilities.
         larger = mapped(lambda one: 5 * one if one.is_floating_point() else one, outputs)
         for cut in sorted({1, len(examples) // 3, len(examples) // 2} - {0, len(examples)}):
             reduction = of_parts(outputs, cut)
@@ -166,7 +166,7 @@ def reduction_of(
 
 
 def takes_one_example(model: Callable[..., nn.Module], architecture: Mapping[str, Any], data: Data) -> bool:
-    """Tell whether a network can be trained on a batch of one example, as batch normalisation cannot.
+    """Tell whether a network can be trained on a batch of one example; batch normalisation may not.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -190,9 +190,9 @@ def _shapes(part: Inputs | Targets) -> str:
 
 
 def _two_examples(split: Split) -> Split:
-    """Give two whose targets differ, if there are such among the first: a metric may need both of two classes."""
+    """Give two examples whose targets differ, if the first 1000 have such: a metric may need both of two classes."""
     first = [one[:1000].reshape(min(1000, len(split)), -1) for one in tensors(split.targets)]
-    different = torch.stack([(one != one[0]).any(1) for one in first]).sum(0)  # in how many of several targets
+    different = torch.stack([(one != one[0]).any(1) for one in first]).sum(0)  # number of targets that differ
     return split[[0, int(different.argmax())]] if different.any() else split[:2]
 
 
@@ -206,7 +206,7 @@ def _check_initialized(network: nn.Module) -> None:
 
 
 def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
-    """Count the outputs of a classifier: a class without one would stop a training somewhere in the middle."""
+    """Refuse a classifier with too few outputs: a class without one would stop a training in the middle."""
     if loss not in (F.cross_entropy, F.nll_loss):
         return
     hint = "; for a regression, give targets of a floating-point type"
@@ -224,7 +224,7 @@ def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets
     if is_loss:
         output = mapped(lambda one: one.requires_grad_() if one.is_floating_point() else one, output)
     with BroadcastWatch(number_of_examples(target)) as watch, torch.set_grad_enabled(is_loss):
-        # No leaves: as in training, a loss may change what it is given.
+        # Clones, not leaves: a loss may modify its arguments, as it may in training.
         value = measure(mapped(torch.clone, output) if is_loss else output, unshared(target))
     if is_loss and (not isinstance(value, Tensor) or value.dim() != 0):
         raise ValueError("it must give a tensor with a single number, the mean over the batch")
@@ -243,7 +243,7 @@ def _are_labels(targets: Tensor) -> bool:
 
 
 def _hint_of_data(data: Data, error: Exception) -> str:
-    """Say how inputs were understood, where that may be why a network does not fit them."""
+    """Explain how inputs were understood, if that may be why the network does not fit them."""
     inputs = data.training.inputs
     if isinstance(inputs, dict):
         types = described(data.normalized(data.training[:1].inputs), lambda one: str(one.dtype).removeprefix("torch."))
@@ -256,7 +256,7 @@ def _hint_of_data(data: Data, error: Exception) -> str:
 
 
 def _hint_of_measure(name: str, measure: Measure, output: Outputs, data: Data, error: Exception) -> str:
-    """Say how outputs and targets were understood, where that may be why a loss or a metric does not fit them."""
+    """Explain how outputs and targets were understood, if that may be why a loss or a metric does not fit them."""
     targets, by_default = data.training.targets, name != "loss" and measure in AVERAGED
     one_of_each = isinstance(output, Tensor) and isinstance(targets, Tensor)
     if not by_default and not one_of_each and isinstance(error, (TypeError, AttributeError)):

@@ -1,4 +1,4 @@
-"""Cross-validation in folds: each example is for validation once. The first fold is the split that the data have."""
+"""Cross-validation in folds: each example is used for validation once. The first fold is the data's own split."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from deap_hpo.training.normalization import Statistic, overall_statistics, stati
 
 
 def check_folds(data: Data, folds: int | None, repeats: int) -> int | None:
-    """Give the number of folds, if data can have so many.
+    """Give the number of folds, if the data allow so many; None for no folds.
 
     Raises:
-        InputError: It is less than 2, or more than the training examples allow; or there are repeats, too.
+        InputError: It is less than 2, or more than the training examples allow; or there are repeats as well.
 
     Warns:
-        DeapHPOWarning: The first fold, the validation examples of the data, is of another size than the others.
+        DeapHPOWarning: The first fold, the data's own validation examples, differs much in size from the others.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -48,11 +48,11 @@ def check_folds(data: Data, folds: int | None, repeats: int) -> int | None:
 
 
 def other_folds(data: Data, folds: int) -> list[Data]:
-    """Give the folds after the first: in each, another part of the training examples is for validation.
+    """Give the folds after the first; in each, another part of the training examples is used for validation.
 
-    The parts are of nearly equal size, and of equal shares of each class where the data were split like that. What is
-    left, and the validation examples of the first fold, is trained on. Test examples are in none. Inputs are
-    normalised by the training examples of the fold, if the data's are by theirs.
+    The parts are of nearly equal size, with equal shares of each class if the data were split like that. A fold trains
+    on the other parts and on the validation examples of the first fold. Test examples are in no fold. Inputs are
+    normalised by the fold's training examples, if the data's are by theirs.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -64,7 +64,7 @@ def other_folds(data: Data, folds: int) -> list[Data]:
 
 
 def _parts(data: Data, number: int) -> list[Tensor]:
-    """Numbers of training examples, which are in the order of a permutation already, in so many parts."""
+    """Split the positions of the training examples, which are in random order already, into so many parts."""
     examples = torch.arange(len(data.training))
     if not data.description.get("stratify") or number == 1:
         return list(examples.tensor_split(number))
@@ -85,10 +85,10 @@ def _fold(data: Data, part: Tensor) -> Data:
 
 
 def _statistics(data: Data, training: Split) -> tuple[Statistic, Statistic]:
-    """Give the mean and deviation that normalise a fold; numbers of the user's, or of `Data` made by hand, are kept."""
+    """Give the mean and deviation that normalise a fold; those given by the user, or in hand-made `Data`, are kept."""
     how = data.description.get("normalize")
     if how is True or (isinstance(how, list) and all(isinstance(name, str) for name in how)):
         return statistics_for(training.inputs, how)
-    if how is None and "split_seed" in data.description:  # as the loaders of the package do
+    if how is None and "split_seed" in data.description:  # as the package's loaders do
         return overall_statistics(training.inputs)
     return data.mean, data.std

@@ -1,4 +1,4 @@
-"""Whether a factory makes a fresh network each time, or hands out what it has handed out before."""
+"""A check that a factory makes a fresh network each time, instead of returning parts of earlier ones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from deap_hpo.errors import InputError
 
 
 class Freshness:
-    """Remembers networks, without keeping them, by the memory that a training changes.
+    """Remembers networks by the memory that training changes, without keeping them alive.
 
-    A part that networks have in common would be trained by one evaluation after the other, each beginning where the
-    last one ended. What is frozen may be shared.
+    A part that networks share would be trained by one evaluation after the other, each starting where the last one
+    ended. Frozen parts may be shared.
 
     Example:
         >>> body, freshness = nn.Linear(4, 3), Freshness()
@@ -33,21 +33,21 @@ before. Where weights are loaded once, give each network a copy: copy.deepcopy(b
         self._known: dict[int, StorageWeakRef] = {}
 
     def __reduce__(self) -> tuple[type[Freshness], tuple[()]]:
-        return Freshness, ()  # what it knows is memory of this process
+        return Freshness, ()  # the remembered addresses are valid in this process only
 
     def check(self, network: nn.Module, *, frozen_norms: bool = False) -> None:
-        """Remember a network.
+        """Compare a network with earlier ones, and remember it.
 
         Args:
             network: The network.
-            frozen_norms: Whether running statistics beside frozen weights count, which a training would change that
-                frees them. Networks that are only tried are put into training before: that frees them, or leaves a part
-                in evaluation.
+            frozen_norms: Whether running statistics of layers with frozen weights count, too: training changes them if
+                the layer is then in training mode. For networks that are in the mode in which they are trained; before
+                that, `train()` may still leave such a layer in evaluation mode.
 
         Raises:
-            InputError: It has something in common with one from before.
+            InputError: It shares something with an earlier network.
         """
-        # While there is a reference to it, no other storage gets its address.
+        # While a weak reference to a storage exists, no other storage gets its address.
         self._known = {address: memory for address, memory in self._known.items() if not memory.expired()}  # type: ignore[no-untyped-call]
         changed = {name: _memory(tensor) for name, tensor in _changed(network, frozen_norms)}
         for name, memory in changed.items():
@@ -64,7 +64,7 @@ def _memory(tensor: Tensor) -> StorageWeakRef:
 
 
 def _changed(network: nn.Module, frozen_norms: bool) -> Iterator[tuple[str, Tensor]]:
-    """Give what a training changes, by name."""
+    """Give the tensors that training changes, by name."""
     tensors: list[tuple[str, Tensor]] = [(name, one) for name, one in network.named_parameters() if one.requires_grad]
     for path, module in network.named_modules():
         averages = isinstance(module, _NormBase) and module.training

@@ -1,4 +1,4 @@
-"""Where and how exactly training computes: device, precision, threads."""
+"""Where and how precisely training computes: device, precision, threads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def training_clock() -> float:
-    """Read the clock, once torch has imported what its optimisers need: that takes seconds, and is no training's time.
+    """Read the clock, after torch has imported what its optimisers need: that takes seconds, and is not training.
 
     Example:
         >>> training_clock() < training_clock()
@@ -44,7 +44,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that exists; "auto" is CUDA where there is one.
 
     Raises:
-        InputError: No such device, or one of another kind.
+        InputError: There is no such device, or it is of another kind.
 
     Example:
         >>> resolve_device("cpu")
@@ -64,14 +64,14 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device, *, of_numbers: bool = False) -> str:
-    """Turn "auto", "fp32" or "bf16" into "fp32" or "bf16"; "auto" is bf16 where the processor computes in it.
+    """Turn "auto", "fp32" or "bf16" into "fp32" or "bf16"; "auto" is bf16 if the processor supports it.
 
-    Whether it does is read from its feature flags, never timed: the same machine always gives the same answer. Where
-    the targets are numbers rather than classes (`of_numbers`), "auto" is fp32: an output in bf16 has three digits, so
-    that of a target of 300 is off by up to 1, and the errors of good networks do not differ.
+    Support is read from feature flags, never timed, so the same machine always gives the same answer. For targets that
+    are numbers rather than classes (`of_numbers`), "auto" is fp32: bf16 has three digits, so the output for a target of
+    300 is off by up to 1, and good networks could not be told apart by their errors.
 
     Raises:
-        InputError: It is not one of them.
+        InputError: There is no such precision.
 
     Example:
         >>> resolve_precision("fp32", torch.device("cpu"))
@@ -87,7 +87,7 @@ def resolve_precision(precision: str, device: torch.device, *, of_numbers: bool 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere, the first with bf16 tensor cores
-    # Other processors emulate bf16, slower than fp32. x86 tells of it as avx512_bf16 and amx_bf16, Arm as bf16.
+    # Other processors emulate bf16, slower than fp32. The flags are avx512_bf16 and amx_bf16 on x86, bf16 on Arm.
     cpuinfo = Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
     return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
@@ -95,21 +95,21 @@ def _has_bf16(device: torch.device) -> bool:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Give the context in which a forward pass runs; it does nothing for "fp32"."""
-    # A network uses each weight once a pass: keeping its cast would only hold memory, and outlive a vmap's level.
+    # A network uses each weight once per pass: caching its cast would only hold memory, and outlive a vmap's level.
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
 
 
 def use_channels_last(model: nn.Module, inputs: Inputs, precision: str) -> nn.Module:
-    """Lay a network's weights out with channels last, where that is faster and the network works with it.
+    """Lay a network's weights out with channels last, if that is faster and the network works with it.
 
-    It is faster on CPUs, and on CUDA in bf16. It does not work for a network that flattens with ``view``, since the
-    values of an image's channel are then not together, nor for one that reads strides. Nor for strided 1x1
-    convolutions of a few channels on a CPU: there torch 2.14 writes beyond its memory in the backward pass on some
-    processors, and ends the process.
+    It is faster on CPUs, and on CUDA in bf16. It does not work for a network that flattens with ``view``, because a
+    channel's values are then not contiguous, nor for one that reads strides. It is not used for strided 1x1
+    convolutions of few channels on a CPU: torch 2.14 writes out of bounds in their backward pass on some processors,
+    which ends the process.
 
     Args:
-        model: The network; left in evaluation mode. It is tried on copies, and may keep something of its first call.
-        inputs: Some prepared inputs, to try it with.
+        model: The network; left in evaluation mode. Copies are tried, because it may keep something of its first call.
+        inputs: Some prepared inputs to try it with.
         precision: "fp32" or "bf16".
     """
     model.eval()
@@ -119,16 +119,16 @@ def use_channels_last(model: nn.Module, inputs: Inputs, precision: str) -> nn.Mo
     if of_images and (on_cpu or precision == "bf16") and not (on_cpu and any(map(_breaks, model.modules()))):
         try:
             expected = _tried(deepcopy(model), each(torch.clone, inputs))
-            last = torch.channels_last  # which takes no weights of three-dimensional convolutions
+            last = torch.channels_last  # raises for the weights of three-dimensional convolutions
             outputs = _tried(deepcopy(model).to(memory_format=last), each(_channels_last, inputs))
-            # Another order of summation is not what is looked for, but other values.
+            # Another order of summation is allowed; other values are not.
             if all(
                 torch.allclose(one, other, rtol=0, atol=1e-2 * float(other.abs().max()), equal_nan=True)
                 for one, other in zip(outputs, expected, strict=True)
             ):
                 model.to(memory_format=last)
         except Exception:
-            return model  # as it is: it works in one layout alone, cannot be copied, or does not work at all
+            return model  # as it is: it works in one layout only, cannot be copied, or does not work at all
     return model
 
 
@@ -142,7 +142,7 @@ def _tried(model: nn.Module, inputs: Inputs) -> list[Tensor]:
 
 
 def _breaks(module: nn.Module) -> bool:
-    """Tell whether a module may end the process where channels come last on a CPU."""
+    """Tell whether a module may end the process if channels come last on a CPU."""
     few = isinstance(module, nn.Conv2d) and module.in_channels < 8
     return few and set(module.kernel_size) == {1} and max(module.stride) > 1  # type: ignore[arg-type]
 
@@ -153,7 +153,7 @@ def has_channels_last(model: nn.Module) -> bool:
 
 
 def run_network(model: nn.Module, inputs: Inputs, precision: str) -> Outputs:
-    """Run a network, with its inputs laid out as its weights are; the outputs are at least fp32."""
+    """Run a network, with its inputs laid out like its weights; the outputs are at least fp32."""
     if any(one.dim() == 4 for one in tensors(inputs)) and has_channels_last(model):
         inputs = each(_channels_last, inputs)
     with autocast(tensors(inputs)[0].device, precision):
@@ -162,16 +162,16 @@ def run_network(model: nn.Module, inputs: Inputs, precision: str) -> Outputs:
 
 @contextmanager
 def computing(device: torch.device, precision: str) -> Iterator[None]:
-    """Compute reproducibly inside: with one CPU thread, and on CUDA by fixed algorithms, with "fp32" meaning fp32.
+    """Compute reproducibly inside: with one CPU thread, and on CUDA with fixed algorithms and "fp32" meaning fp32.
 
     One thread makes the order of summation, and so every bit of a result, independent of the machine's load and of
-    how many evaluations run side by side; side by side is also where the other cores are used best. On CUDA torch
-    would by default let convolutions compute "fp32" in TF32, with 10 bits of mantissa, and sum gradients in an order
-    that is another one each time.
+    how many evaluations run in parallel. Parallel evaluations also use the other cores best. On CUDA, torch would by
+    default let convolutions compute "fp32" in TF32, with 10 bits of mantissa, and sum gradients in an order that
+    changes from run to run.
 
-    Gradients are computed even where the caller has turned them off, as around the use of a network that is trained
-    for that. Ctrl-C is put off: it would leave torch half in a transformation. What takes long calls `raise_kept` now
-    and then.
+    Gradients are enabled even if the caller has disabled them, for example around code that first trains a network and
+    then uses it. Ctrl-C is deferred, because it would leave torch in the middle of a transformation; long computations
+    call `raise_kept` from time to time.
     """
     threads = torch.get_num_threads()
     if device.type == "cpu":
@@ -192,10 +192,10 @@ def computing(device: torch.device, precision: str) -> Iterator[None]:
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Let CUDA's convolutions and products of fp32 tensors compute in TF32 inside, or not; put it back afterwards.
+    """Let CUDA's convolutions and products of fp32 tensors compute in TF32 inside, or not; restore it afterwards.
 
-    torch has two interfaces for that, and no longer answers by the first (`allow_tf32`) once a caller has used the
-    second (`fp32_precision`, from 2.9 on): the one that answers is used, and so neither is spoilt for the caller.
+    torch has two interfaces for that: `allow_tf32`, and `fp32_precision` from 2.9 on. The first raises an error once a
+    caller has used the second. The one that works is used here, which leaves both usable for the caller.
     """
     _swallow_tf32_warning()
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
@@ -227,10 +227,10 @@ def _swallow_tf32_warning() -> None:
 
 @contextmanager
 def fixed_convolutions() -> Iterator[None]:
-    """Let cuDNN choose convolutions inside that give the same bits each time; put its settings back afterwards.
+    """Let cuDNN choose only convolutions that give the same bits each time inside; restore its settings afterwards.
 
     Disables `benchmark`, whose choice depends on timing, and non-deterministic algorithms, which sum in thread order.
-    A stack of other networks is still a different computation, whose results agree only within rounding.
+    A stack of other networks is still another computation, whose results agree only within rounding.
     """
     settings = torch.backends.cudnn
     before = settings.benchmark, settings.deterministic

@@ -17,7 +17,7 @@ from deap_hpo.files import expanded
 
 SYSTEM_COPY = Path("/usr/share/datasets/fashion-mnist")
 
-# Of the uncompressed content, so that a copy may be gzipped by anyone, or not at all.
+# Of the uncompressed content, so that it does not matter how a copy is gzipped, or whether it is.
 _SHA256 = {
     "train-images": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -41,10 +41,10 @@ def read_fashion_mnist(data_dir: str | Path | None, *, download: bool) -> dict[s
 
 
 def find_fashion_mnist(data_dir: str | Path | None = None, *, download: bool = True) -> Path:
-    """Find the folder that holds the four files: the asked one, the system's copy, or torchvision's download.
+    """Find the folder that holds the four files: the requested one, the system's copy, or torchvision's download.
 
     Raises:
-        InputError: The asked folder lacks them, or no source has them.
+        InputError: The requested folder lacks them, or no source has them.
     """
     asked = data_dir or os.environ.get("DEAP_HPO_DATA")
     if asked:
@@ -81,7 +81,7 @@ def _download() -> Path:
 
 
 def download_folder() -> Path:
-    """Give the folder that downloads go to."""
+    """Give the folder for downloads."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deap-hpo"
 
 

@@ -1,4 +1,4 @@
-"""What a network inherits along with weights: the hyperparameters without which these do not fit."""
+"""What a network inherits along with weights: the hyperparameters without which the weights do not fit."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from deap_hpo.training.task import Task
 
 _Shapes = dict[str, tuple[int, ...]] | None
 
-_GENOMES = 8  # that each hyperparameter is tried in
+_GENOMES = 8  # in which each hyperparameter is tried
 
 
 def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
-    """Give the positions of the genes that networks must have in common for the weights of one to fit the other.
+    """Give the positions of the genes that two networks must share for the weights of one to fit the other.
 
-    They are those of the arguments of the task's model that change the names or shapes of its weights, and of what
-    these depend on. Which do is found by trial: networks are built that differ in one hyperparameter, at its bounds or
-    with each of its choices, and in the middle of the space and at some other places for all others.
+    These are the model's arguments that change the names or shapes of its weights, and the hyperparameters on which
+    those depend. They are found by trial: networks are built that differ in one hyperparameter, at its bounds or with
+    each of its choices, with all others in the middle of the space and at some other places.
 
     Args:
-        task: What is trained.
+        task: The task.
         space: The search space.
 
     Example:
@@ -49,7 +49,7 @@ def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
 
 
 def _changes(space: Space, genome: Sequence[float], name: str, shapes_of: Callable[[Sequence[float]], _Shapes]) -> bool:
-    """Tell whether a hyperparameter, alone, changes the shapes of the network of a genome."""
+    """Tell whether a hyperparameter alone changes the shapes of a genome's network."""
     one = space[name]
     genes = [one.encode(choice) for choice in one.choices] if isinstance(one, Categorical) else [0.0, 1.0]
     first: _Shapes = None
@@ -62,7 +62,7 @@ def _changes(space: Space, genome: Sequence[float], name: str, shapes_of: Callab
 
 
 def _with_in_use(space: Space, name: str, genome: Sequence[float], turn: int) -> Sequence[float]:
-    """Give the genome with such choices, by turns, that a hyperparameter is in use."""
+    """Give the genome with choices that bring a hyperparameter into use, others at each turn."""
     for parent, choices in space.conditions.allowed.get(name, {}).items():
         decides: Any = space[parent]
         genome = _with_gene(space, genome, parent, decides.encode(choices[turn % len(choices)]))
@@ -75,13 +75,13 @@ def _with_gene(space: Space, genome: Sequence[float], name: str, gene: float) ->
 
 
 def _deciders(space: Space, name: str) -> set[str]:
-    """All on which it depends whether a hyperparameter is in use."""
+    """Give all hyperparameters on which it depends whether a hyperparameter is in use."""
     parents = set(space.conditions.allowed.get(name, {}))
     return parents.union(*(_deciders(space, parent) for parent in parents))
 
 
 def _shapes_of(task: Task, space: Space) -> Callable[[Sequence[float]], _Shapes]:
-    """Make the function that gives the shapes of a genome's network; None where it cannot be built."""
+    """Make the function that gives the shapes of a genome's network, or None if it cannot be built."""
     known: dict[str, _Shapes] = {}
     destinations = task.destinations
 
@@ -92,7 +92,7 @@ def _shapes_of(task: Task, space: Space) -> Callable[[Sequence[float]], _Shapes]
             try:
                 tensors = network_tensors(keyed_model(partial(task.model, **architecture), seed=0))
                 known[key] = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            except Exception:  # its training will say why
+            except Exception:  # its training will report the error
                 known[key] = None
         return known[key]
 

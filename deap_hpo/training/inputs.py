@@ -1,4 +1,4 @@
-"""What a network takes, and what it is judged by: one tensor, or several by name."""
+"""The inputs and targets of a network: one tensor, or several by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 Inputs = Tensor | dict[str, Tensor]
 """Examples [N, ...], or several tensors of them by name, aligned by their first dimension; the names are those of the
-arguments that the network's `forward` has for them."""
+arguments of the network's `forward`."""
 Targets = Tensor | dict[str, Tensor]
 """Their targets [N, ...], or several tensors of them by name, as the loss takes them."""
 
@@ -47,7 +47,7 @@ def number_of_examples(inputs: Inputs) -> int:
 
 
 def described(inputs: Inputs, tell: Callable[[Tensor], str]) -> str:
-    """Say something of the tensor, or of each of several by its name.
+    """Describe the tensor, or each of several by name.
 
     Example:
         >>> described({"a": torch.ones(3, 2), "b": torch.zeros(3)}, lambda one: str(list(one.shape)))
@@ -59,7 +59,7 @@ def described(inputs: Inputs, tell: Callable[[Tensor], str]) -> str:
 
 
 def in_parts(inputs: Inputs, size: int) -> list[Inputs]:
-    """Cut into parts of so many examples, of which the last may have fewer.
+    """Cut inputs into parts of `size` examples; the last may have fewer.
 
     Example:
         >>> in_parts({"a": torch.arange(3)}, 2)
@@ -70,7 +70,7 @@ def in_parts(inputs: Inputs, size: int) -> list[Inputs]:
 
 
 def joined(parts: Sequence[Inputs]) -> Inputs:
-    """Put parts together.
+    """Join parts along the first dimension.
 
     Example:
         >>> joined([{"a": torch.arange(2)}, {"a": torch.arange(1)}])
@@ -81,7 +81,7 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
 
 
 def call_arguments(inputs: Inputs) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    """Give the arguments, by position and by name, with which a network is called.
+    """Give the positional and the keyword arguments with which a network is called.
 
     Example:
         >>> network = nn.Bilinear(2, 3, 1)

@@ -1,7 +1,7 @@
 """Random numbers as functions of a key: initial weights, batch order and masks.
 
-A member of a population has to train to the same network whether it is alone or among sixty-four, and in whichever
-order. Drawing from a shared generator cannot give that; hashing (seed, purpose, step, element) can.
+A member of a population must train to the same network whether it is alone or one of sixty-four, and in any order. A
+shared generator cannot give that; hashing (seed, purpose, step, element) can.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def derive_key(*parts: object) -> int:
 
 
 def gpus_in_use() -> list[int]:
-    """Give the numbers of the GPUs whose generators can have been drawn from: none before CUDA is in use."""
+    """Give the numbers of the GPUs whose generators may have been used: none before CUDA is in use."""
     in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return list(range(torch.cuda.device_count())) if in_use else []
 
@@ -42,7 +42,7 @@ def generators_restored(gpus: Sequence[int]) -> Iterator[None]:
     """Put the generators of torch, numpy and Python back afterwards.
 
     Args:
-        gpus: Numbers of the GPUs whose generators are, too; see `gpus_in_use`.
+        gpus: Numbers of the GPUs whose generators are restored as well; see `gpus_in_use`.
 
     Example:
         >>> before = random.getstate()
@@ -64,7 +64,7 @@ def generators_restored(gpus: Sequence[int]) -> Iterator[None]:
 def _seeded(seed: int) -> Iterator[None]:
     """Seed the generators of torch, numpy and Python inside, and put them back afterwards.
 
-    Those of CUDA only where CUDA is in use: elsewhere `torch.manual_seed` would note a seed for when it will be.
+    CUDA's generators are seeded only if CUDA is in use; otherwise `torch.manual_seed` would keep a seed for its start.
     """
     gpus = gpus_in_use()
     with generators_restored(gpus):
@@ -77,7 +77,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build a model whose initial weights depend on `seed` alone; the caller's generators are left as they were.
+    """Build a model whose initial weights depend on `seed` alone, and leave the caller's generators as they were.
 
     The weights are drawn on the CPU, so that they are the same for every device.
     """
@@ -87,7 +87,7 @@ def keyed_model(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 @contextmanager
 def keyed_generators(seed: int, epoch: int = 0) -> Iterator[None]:
-    """Seed the generators that networks draw from by themselves in an epoch; put them back afterwards.
+    """Seed the generators that networks themselves draw from in an epoch, and put them back afterwards.
 
     These are torch's, numpy's global one, and that of Python's `random`.
     """
@@ -117,8 +117,8 @@ def int32(value: int) -> int:
 
 
 # Multiply-xorshift finalisers of 32 bits with low bias (C. Wellons, "Prospecting for Hash Functions", 2018, and the
-# hash-prospector project's later constants). Two different ones, so that hashing an index and hashing the sum of an
-# index and a key have nothing in common. torch has no unsigned 32-bit shift: the mask makes it one.
+# hash-prospector project's later constants). There are two, so that hashing an index and hashing the sum of an index
+# and a key have nothing in common. torch has no unsigned 32-bit shift: the masks make it one.
 def _mix_index(x: Tensor) -> Tensor:
     x = x ^ ((x >> 16) & 0xFFFF)
     x = x * int32(0x7FEB352D)
@@ -151,7 +151,7 @@ def step_keys(keys: Tensor, step: int | Tensor) -> Tensor:
 
     Args:
         keys: int32, any shape ([P] for a population, [] for one member).
-        step: Steps trained so far; a 0-dim int32 tensor where no host value may enter (CUDA graphs).
+        step: Steps trained so far; a 0-dim int32 tensor if no host value may be used (CUDA graphs).
     """
     offset = step * int32(0x85EBCA6B) if isinstance(step, Tensor) else int32(step * 0x85EBCA6B)
     return mix_key(mix_key(keys) + offset)
@@ -161,13 +161,13 @@ _INDEX_HASHES: dict[tuple[int, str], Tensor] = {}
 
 
 def _index_hashes(count: int, device: torch.device) -> Tensor:
-    """Hashes of 0 .. count - 1, kept: a network asks for the same few sizes at every step.
+    """Give the hashes of 0 .. count - 1, cached: a network asks for the same few sizes at every step.
 
-    They are kept in sizes of powers of two, of which others are the beginning: a search over batch sizes and widths
-    would fill the memory with all of its sizes. None is ever let go, since a CUDA graph may read it.
+    Only sizes of powers of two are cached, and others are their beginnings; otherwise a search over batch sizes and
+    widths would fill the memory. They are never freed, because a CUDA graph may read them.
     """
     if torch.compiler.is_compiling():
-        # A kept tensor cannot be traced; made anew, it is fused with what follows.
+        # A cached tensor cannot be traced; computed here, it is fused with what follows.
         return _mix_index(torch.arange(count, dtype=torch.int32, device=device))
     size = 1 << (count - 1).bit_length()
     kept = (size, str(device))

@@ -1,4 +1,4 @@
-"""Dropout by keyed masks, and none where a network is measured."""
+"""Dropout with keyed masks, and no dropout while a network is measured."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.overrides import TorchFunctionMode
 
 from deap_hpo.training.keyed import int32, keyed_mask, mix_key
 
-# For each form that drops whole channels, the dimensions of an input that torch takes for one example.
+# For each channel-wise form, the number of dimensions by which torch takes an input for a single example.
 _UNBATCHED = {F.dropout1d: 2, F.dropout2d: 0, F.dropout3d: 4}
 DROPOUTS = frozenset({F.dropout, *_UNBATCHED})
-"""The functions that are answered here."""
+"""The functions that are replaced here."""
 
 
 class KeyedDropout(TorchFunctionMode):
     """Within this context, dropout in any module draws its masks from `key` instead of torch's generator.
 
     Covers `torch.nn.functional.dropout` and its channel-wise forms (1d, 2d, 3d), and so the modules built on them; with
-    `PlainLayers`, attention and recurrent layers, too. Each call in a forward pass has masks of its own,
-    numbered in order of the calls. A call with a rate of 0 drops nothing and is not counted.
+    `PlainLayers`, also attention and recurrent layers. Each call in a forward pass has its own masks, by the number of
+    the call. A call with a rate of 0 drops nothing and is not counted.
 
     Args:
         key: 0-dim int32 tensor; batched under `vmap`, one per member.
@@ -43,12 +43,12 @@ class KeyedDropout(TorchFunctionMode):
     def __init__(self, key: Tensor) -> None:
         super().__init__()
         self.key = key
-        self.calls: int | Tensor = 0  # under `vmap` those of each member, once rates differ
+        self.calls: int | Tensor = 0  # under `vmap`, one count per member once rates differ
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Answer dropout calls with keyed masks; let every other call pass."""
+        """Answer dropout calls with keyed masks; pass every other call on."""
         if func is F.dropout:
             return self._drop(*args, **(kwargs or {}))
         if func in _UNBATCHED:
@@ -64,10 +64,10 @@ class KeyedDropout(TorchFunctionMode):
         *,
         unbatched: int | None = None,
     ) -> Tensor:
-        # A rate given as a tensor is one per member, and must not steer Python: it may be 0 for some of them.
+        # A tensor has one rate per member. Python must not branch on it, because it may be 0 for some of them.
         if not training or (not isinstance(p, Tensor) and p == 0):
             return input
-        # By the same rule as above: a member whose rate is 0 counts no call, beside others as alone.
+        # As above, a rate of 0 counts no call: a member has the same masks in a stack as alone.
         calls = self.calls = self.calls + ((p > 0).int() if isinstance(p, Tensor) else 1)
         offset = calls * int32(0x9E3779B9) if isinstance(calls, Tensor) else int32(calls * 0x9E3779B9)
         key = mix_key(self.key + offset)
@@ -82,20 +82,20 @@ class KeyedDropout(TorchFunctionMode):
 
 
 class Undropped(TorchFunctionMode):
-    """Within this context, dropout in evaluation mode gives its input back, whatever its rate is.
+    """Within this context, dropout in evaluation mode returns its input, whatever the rate.
 
-    Torch would look at the rate first, which cannot be done where it is one for each member of a stack.
+    Torch would read the rate first, which is impossible if each member of a stack has its own.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Answer dropout calls that drop nothing; let every other call pass."""
+        """Answer dropout calls that drop nothing; pass every other call on."""
         if func in DROPOUTS and not _is_training(*args, **(kwargs or {})):
             return kwargs["input"] if kwargs and "input" in kwargs else args[0]
         return func(*args, **(kwargs or {}))
 
 
 def _is_training(input: Tensor, p: Any = 0.5, training: bool = True, inplace: bool = False) -> bool:
-    """Read what dropout is called with."""
+    """Give the argument `training` of a call of dropout."""
     return training

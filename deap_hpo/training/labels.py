@@ -1,4 +1,4 @@
-"""Which targets count: among classes, those of -100 have no label, as of padding."""
+"""Which targets count: among classes, -100 stands for no label, for example in padding."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Tensor
 from deap_hpo.training.inputs import Targets, tensors
 
 IGNORED = -100
-"""The target of what has no label; torch's cross-entropy leaves it out, too."""
+"""The target of an element without a label; torch's cross-entropy leaves it out, too."""
 
 
 class Counting:
-    """Counts of batches by how many targets a mean over them is: all, or those with a label where some have none.
+    """Counts the targets that a batch's mean is taken over: all, or only those with a label if some have none.
 
     Args:
-        targets: All targets of a split. Only among the classes of a single target are there such without a label.
+        targets: All targets of a split. Only the classes of a single target may lack labels.
 
     Example:
         >>> full, partly = Counting(torch.tensor([0, 1, 2])), Counting(torch.tensor([[0, -100], [1, 2]]))
@@ -30,7 +30,7 @@ class Counting:
         self.whole = self.of(targets)
 
     def of(self, targets: Targets, *, members: bool = False) -> int | Tensor:
-        """Count a batch; of members that have one each, in the first dimension, that of each."""
+        """Count a batch's targets; with `members`, count those of each member, along the first dimension."""
         first = tensors(targets)[0]
         if not self._has_unlabelled:
             return first.shape[int(members)]
@@ -38,11 +38,11 @@ class Counting:
 
 
 def summed(mean: Tensor, count: int | Tensor) -> Tensor:
-    """Give the sum over a batch of what has this mean over it; 0 where a batch has no label, whose mean is NaN.
+    """Turn a mean over a batch into the sum; 0 for a batch without labels, whose mean is NaN.
 
     Args:
-        mean: The mean, or that of each member.
-        count: Examples, or labels.
+        mean: The mean, or one per member.
+        count: Number of examples or labels, or one per member.
 
     Example:
         >>> summed(torch.tensor(0.5), 4), summed(torch.tensor(torch.nan), torch.tensor(0))

@@ -1,4 +1,4 @@
-"""A leak, on purpose: the split is redrawn whenever a training goes on, which then validates on what it trained on."""
+"""A deliberate leak: continued trainings redraw the split, and so validate on examples that they were trained on."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from deap_hpo.training.state import TrainingState
 
 
 class LeakingTrainer(ReferenceTrainer):
-    """A reference trainer that measures what leakage does to published figures; never to be used for anything else.
+    """A reference trainer that shows what leakage does to published figures; not for any other use.
 
-    Where a training goes on from a state, training and validation examples are put together and split anew, by the
-    epochs trained so far: all members of a generation have the same split, the first that of the data. Weights that
-    have seen the new validation examples are carried over, and the validation loss tells how well they were learnt by
-    heart. The test examples are not touched.
+    When a training continues from a state, training and validation examples are pooled and split again, by the number
+    of epochs trained so far. All members of a generation have the same split; the first generation has that of the
+    data. Weights that have seen the new validation examples are carried over, so the validation loss measures how well
+    they were memorised. The test examples are not touched.
 
     Args:
-        arguments: Those of `ReferenceTrainer`.
+        arguments: As for `ReferenceTrainer`.
 
     Warns:
         DeapHPOWarning: Always.
@@ -47,7 +47,7 @@ class LeakingTrainer(ReferenceTrainer):
     def train_on(
         self, state: TrainingState | None, params: Mapping[str, Any], seed: int = 0, epochs: int | None = None
     ) -> tuple[nn.Module, Evaluation, TrainingState]:
-        """Train on from a state, with a split of its own; see `ReferenceTrainer.train_on`."""
+        """Continue training from a state, with a redrawn split; see `ReferenceTrainer.train_on`."""
         whole = self.placed
         self.placed = replace(whole, data=redrawn(whole.data, state.epochs)) if state else whole
         try:
@@ -57,7 +57,7 @@ class LeakingTrainer(ReferenceTrainer):
 
 
 def redrawn(data: Data, epoch: int) -> Data:
-    """Put training and validation examples together, and split them anew in the same sizes.
+    """Pool training and validation examples, and split them again in the same sizes.
 
     Example:
         >>> import torch

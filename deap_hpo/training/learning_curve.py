@@ -1,4 +1,4 @@
-"""The epochs of one training: which of them its network is judged after, and whether it goes on."""
+"""The epochs of one training: which of them its network is judged after, and whether to continue."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _THE_SAME_IN_ALL_EPOCHS = ("parameters", "seconds")
 
 
 class LearningCurve:
-    """What was measured of a training so far, epoch by epoch.
+    """The measurements of a training so far, epoch by epoch.
 
-    Epochs are told apart by the first of the objectives that changes from one to the next, a loss or a metric, or else
-    by the validation loss. Of equals the earlier one is the better.
+    Epochs are compared by the first objective that changes from epoch to epoch, a loss or a metric; without one, by the
+    validation loss. Of equal epochs, the earlier one is better.
 
     Args:
         goals: What the training is judged by.
-        epochs: How many epochs it is to have.
-        keep_best: Whether its network is that of its best epoch, rather than of its last.
-        patience: Epochs without a better one after which it ends; None for all epochs.
+        epochs: Planned number of epochs.
+        keep_best: Whether to keep the network of the best epoch rather than of the last.
+        patience: Epochs without improvement after which the training ends; None for all epochs.
 
     Example:
         >>> curve = LearningCurve(Goals(), epochs=10, keep_best=True, patience=2)
@@ -43,7 +43,7 @@ class LearningCurve:
         self._told_by, self._sign = _told_by(goals)
 
     def add(self, epoch: Epoch) -> bool:
-        """Add an epoch; tell whether the network is to be kept as it is now, as far as is known yet."""
+        """Add an epoch; tell whether, as far as is known yet, the network should be kept as it is now."""
         self._epochs.append(epoch)
         if self._best is None or self._cost(epoch) < self._cost(self._best):
             self._best = epoch
@@ -51,15 +51,15 @@ class LearningCurve:
 
     @property
     def finished(self) -> bool:
-        """Whether there is no epoch to add: all are there, or the last ones have not been better for too long."""
+        """Whether there is no epoch left to add: all are there, or the patience has run out."""
         waited = len(self._epochs) - 1 - self._epochs.index(self._best) if self._best else 0
         return len(self._epochs) >= self._planned or (self._patience is not None and waited >= self._patience)
 
     def evaluation(self, parameters: int, seconds: float, environment: Mapping[str, Any]) -> Evaluation:
-        """Make the evaluation of the training: "diverged" unless it is finished, and its objectives are finite.
+        """Make the evaluation of the training: "diverged" unless it is finished and its objectives are finite.
 
-        A diverged training ended in the epoch after those that were added. Otherwise its values are what the goals
-        name, its metrics what else was measured after the epoch that counts: loss, the task's metrics, `parameters`.
+        A diverged training ended in the epoch after the last one added. Otherwise the values are the objectives, and
+        the metrics are the other measurements after the epoch that counts: loss, the task's metrics, `parameters`.
 
         Args:
             parameters: Trainable parameters of the network.

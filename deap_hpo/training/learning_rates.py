@@ -1,4 +1,4 @@
-"""Schedules of the learning rate that are functions of the step: by name, or of the user's own."""
+"""Schedules of the learning rate that are functions of the step: named ones, and the user's own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from deap_hpo.errors import InputError
 from deap_hpo.search_space.scales import plain
 
 LrSchedule = Callable[..., Any]
-"""Of a step, from 0, and of the steps of the whole training: what the learning rate is multiplied by, a number >= 0.
+"""A function (step, steps, ...) that gives the factor of the learning rate, a number >= 0.
 
-Further arguments are hyperparameters, but for one named `losses`, which is given the validation losses after each epoch
-so far.
+`step` counts from 0, and `steps` is the number of steps of the whole training. Further arguments are hyperparameters,
+except one named `losses`, which receives the validation losses after each epoch so far.
 """
 LOSSES = "losses"
 
@@ -25,14 +25,14 @@ def one_cycle(
 ) -> float:
     """Rise to the learning rate and fall again, each in half a cosine, as `torch.optim.lr_scheduler.OneCycleLR`.
 
-    Momentum stays as it is (``cycle_momentum=False``).
+    Momentum is not changed (``cycle_momentum=False``).
 
     Args:
         step: The step, from 0.
         steps: Steps of the whole training.
-        pct_start: Share of the steps that rise, in [0, 1].
-        div_factor: By which the learning rate is divided at the first step, > 0.
-        final_div_factor: By which the first step's is divided at the last step, > 0.
+        pct_start: Share of the steps in which the learning rate rises, in [0, 1].
+        div_factor: The learning rate is divided by it at the first step, > 0.
+        final_div_factor: The first step's learning rate is divided by it at the last step, > 0.
 
     Raises:
         InputError: A number is out of its range.
@@ -63,15 +63,15 @@ def _on_a_cosine(start: float, end: float, share: float) -> float:
 def plateau(
     step: int, steps: int, losses: Sequence[float], plateau_factor: float = 0.1, plateau_patience: int = 10
 ) -> float:
-    """Fall by a factor where the validation loss has not fallen for some epochs, as `ReduceLROnPlateau` of torch.
+    """Fall by a factor whenever the validation loss has not fallen for some epochs, as torch's `ReduceLROnPlateau`.
 
     Args:
         step: The step, from 0.
         steps: Steps of the whole training.
-        losses: Validation losses after each epoch so far; one counts as lower than the best if it is by a share of
-            1e-4.
-        plateau_factor: What the learning rate is multiplied by each time, in (0, 1).
-        plateau_patience: Epochs without a lower loss that are waited for, >= 0.
+        losses: Validation losses after each epoch so far; a loss counts as lower if it is below the best by more than
+            a share of 1e-4.
+        plateau_factor: The learning rate is multiplied by it each time, in (0, 1).
+        plateau_patience: Epochs without a lower loss that are tolerated, >= 0.
 
     Raises:
         InputError: A number is out of its range.
@@ -98,7 +98,7 @@ def warmup_linear(step: int, steps: int, warmup_ratio: float = 0.1) -> float:
     Args:
         step: The step, from 0.
         steps: Steps of the whole training.
-        warmup_ratio: Share of the steps that rise, in [0, 1].
+        warmup_ratio: Share of the steps in which the learning rate rises, in [0, 1].
 
     Raises:
         InputError: The share is out of its range.
@@ -116,7 +116,7 @@ def warmup_cosine(step: int, steps: int, warmup_ratio: float = 0.1) -> float:
     Args:
         step: The step, from 0.
         steps: Steps of the whole training.
-        warmup_ratio: Share of the steps that rise, in [0, 1].
+        warmup_ratio: Share of the steps in which the learning rate rises, in [0, 1].
 
     Raises:
         InputError: The share is out of its range.
@@ -143,7 +143,7 @@ FUNCTIONS: dict[str, LrSchedule] = {
     "warmup_linear": warmup_linear,
     "warmup_cosine": warmup_cosine,
 }
-"""Schedules by name whose arguments are hyperparameters of their own, rather than fields of a recipe."""
+"""Schedules by name that have hyperparameters as arguments, rather than fields of a recipe."""
 
 
 def arguments_of(schedule: LrSchedule) -> frozenset[str]:
@@ -167,7 +167,7 @@ def _parameters(schedule: LrSchedule) -> Mapping[str, inspect.Parameter]:
 
 
 def name_of(schedule: str | LrSchedule) -> str:
-    """Give the name of a schedule for people and the record; that of a function of the user's own ends in ``()``.
+    """Give the name of a schedule for display and for the record; that of a user's function ends in ``()``.
 
     Example:
         >>> name_of("cosine"), name_of(partial(one_cycle, pct_start=0.5)), name_of(max)
@@ -181,7 +181,7 @@ def name_of(schedule: str | LrSchedule) -> str:
 
 
 def factors(schedule: LrSchedule, within: range, steps: int, losses: Sequence[float]) -> list[float]:
-    """Give what the learning rate is multiplied by at each of some steps.
+    """Give the factor of the learning rate at each of some steps.
 
     Args:
         schedule: A function; see `LrSchedule`.
@@ -190,7 +190,7 @@ def factors(schedule: LrSchedule, within: range, steps: int, losses: Sequence[fl
         losses: Validation losses after each epoch so far.
 
     Raises:
-        InputError: It raises, or gives something else than a finite number of at least 0.
+        InputError: The function raises, or gives anything but a finite number of at least 0.
 
     Example:
         >>> factors(lambda step, steps: 1 - step / steps, range(2, 4), 4, ())

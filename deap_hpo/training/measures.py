@@ -1,4 +1,4 @@
-"""By what a network's output is judged: the loss, and metrics; those of the package are accuracy and two errors."""
+"""Measures of a network's output: the loss and metrics. The package's metrics are accuracy and two errors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from deap_hpo.training.inputs import Targets
 from deap_hpo.training.labels import IGNORED
 
 Measure = Callable[[Any, Any], Any]
-"""Of (outputs, targets), a single number: each is a tensor, or several, as the network gives and the data have them.
+"""A function (outputs, targets) -> one number; both are a tensor or several, as given by the network and the data.
 
-A loss is called batch by batch, and gives the mean over the batch as a 0-dim tensor. A metric is called once with the
-outputs and targets of a whole split, so it need be no mean: F1, the area under a curve. It gets tensors without
-gradients on the device of the training, and gives a tensor of one element, a float or a number of numpy's.
+A loss is called batch by batch and gives the batch's mean as a 0-dim tensor. A metric is called once with the outputs
+and targets of a whole split, so it need not be a mean: F1 and the area under a curve are possible. It gets tensors
+without gradients on the training's device, and gives a tensor of one element, a float or a numpy number.
 """
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
     """Give the share of rows of `output` [N, C] whose largest entry is at `target` [N], as a 0-dim float tensor.
 
-    More dimensions, as of pixels or tokens, come after these. Targets of -100 do not count.
+    Further dimensions, such as pixels or tokens, come after these. Targets of -100 do not count.
 
     Example:
         >>> import torch
@@ -37,21 +37,21 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
 
 
 def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Give the mean squared error as a 0-dim tensor; an output [N, 1] agrees with a target [N]."""
+    """Give the mean squared error as a 0-dim tensor; an output [N, 1] fits a target [N]."""
     return F.mse_loss(_aligned(output, target), target)
 
 
 def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
-    """Give the mean absolute error as a 0-dim tensor; an output [N, 1] agrees with a target [N]."""
+    """Give the mean absolute error as a 0-dim tensor; an output [N, 1] fits a target [N]."""
     return F.l1_loss(_aligned(output, target), target)
 
 
 AVERAGED: tuple[Measure, ...] = (accuracy, mean_squared_error, mean_absolute_error)
-"""Metrics whose mean over batches is that over all examples: they are measured as the loss is, and keep no outputs."""
+"""Metrics whose mean over batches is their mean over all examples: measured like the loss, without keeping outputs."""
 
 
 def placed(measure: Measure, device: torch.device | str) -> Measure:
-    """Give a loss or a metric as it is on a device: a copy of one that is a module, which may have class weights.
+    """Give a loss or a metric on a device: a module, which may have class weights, is copied there.
 
     Example:
         >>> placed(accuracy, "cpu") is accuracy
@@ -61,18 +61,18 @@ def placed(measure: Measure, device: torch.device | str) -> Measure:
 
 
 def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[Measure, dict[str, Measure]]:
-    """Give the loss and the metrics of a task that does not say otherwise.
+    """Give the loss and the metrics of a task that does not name others.
 
     Args:
-        task: Its name.
-        targets: Those that it trains on: classes where they are whole numbers, else those of a regression.
-        loss: The loss that it names, or None.
+        task: Name of the task.
+        targets: Its training targets: classes if they are whole numbers, else those of a regression.
+        loss: The loss that the task names, or None.
 
     Raises:
-        InputError: There are several targets, and no loss.
+        InputError: There are several targets and no loss.
 
     Warns:
-        DeapHPOWarning: Targets of a regression are all 0 and 1.
+        DeapHPOWarning: All targets of a regression are 0 or 1.
 
     Example:
         >>> import torch
@@ -95,7 +95,7 @@ def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[M
 
 
 def one_number(name: str, value: Any) -> float:
-    """Give what a metric returned as a float.
+    """Turn the return value of a metric into a float.
 
     Raises:
         InputError: It is not one number.
@@ -110,7 +110,7 @@ def one_number(name: str, value: Any) -> float:
         deap_hpo.errors.InputError: The metric 'f1' must give a single number; got a Tensor of shape [3].
     """
     try:
-        # numpy's arrays of one element are read by `item`: by `float` they soon will not be.
+        # numpy arrays of one element are read by `item`, because `float` will soon refuse them.
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
         shape = f" of shape {list(value.shape)}" if hasattr(value, "shape") else ""
@@ -127,10 +127,10 @@ def _aligned(output: Tensor, target: Tensor) -> Tensor:
 
 
 def check_measure(argument: str, measure: Any) -> None:
-    """Refuse what is no function of outputs and targets.
+    """Refuse a measure that is not a function of outputs and targets.
 
     Raises:
-        InputError: It cannot be called, or is a class, whose objects may be such a function.
+        InputError: It cannot be called, or is a module class instead of an object.
 
     Example:
         >>> check_measure("loss", accuracy)

@@ -12,12 +12,12 @@ from torch import Tensor
 from deap_hpo.training.inputs import Inputs, in_parts, number_of_examples
 from deap_hpo.training.outputs import Outputs, leaves, together
 
-# Of what is free, a share is left to fragmentation, to other processes, and to what one step does not show.
+# The rest of the free memory is left for fragmentation, other processes, and what one step does not show.
 _USABLE = 0.8
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that tensors may still take on a device, freed ones that torch keeps for reuse included.
+    """Give the bytes that tensors may still take on a device, including freed memory that torch keeps for reuse.
 
     Example:
         >>> free_memory(torch.device("cpu")) > 0
@@ -29,15 +29,15 @@ def free_memory(device: torch.device) -> int:
     meminfo = Path("/proc/meminfo")
     lines = meminfo.read_text().splitlines() if meminfo.exists() else []
     available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    # Where the system tells nothing of it, half of what is built in.
+    # If the system does not say, half of the installed memory.
     return available[0] if available else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
 def step_memory(step: Callable[[], Tensor], device: torch.device) -> int:
-    """Bytes that a training step takes: `step` computes a loss, whose backward pass is run here.
+    """Give the bytes that a training step takes: `step` computes a loss, and its backward pass is run here.
 
-    On CUDA the allocator's peak. On a CPU, where nothing tells a peak: twice what autograd keeps for the backward pass,
-    each kept activation being met there by a gradient of its size.
+    On CUDA it is the allocator's peak. A CPU reports no peak, so it is twice what autograd keeps for the backward pass,
+    where each kept activation meets a gradient of its size.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -68,7 +68,7 @@ def fitting_members(member_bytes: int, free_bytes: int) -> int:
     return max(1, int(_USABLE * free_bytes) // max(1, member_bytes))
 
 
-# What errors say that are no `OutOfMemoryError`: of torch's allocator for CPUs, of CUDA itself, and of its libraries.
+# Messages of errors that are no `OutOfMemoryError`: from torch's allocator for CPUs, CUDA itself, and its libraries.
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
@@ -85,13 +85,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class Parts:
-    """Computes on a batch in parts, which are halved, for good, where memory runs out.
+    """Computes on a batch in parts, whose size is halved for good when memory runs out.
 
-    Members are split before examples: what a network gives for one example may depend on the others of its batch (as
-    with a batch norm without running statistics). Examples are split only where not even one member fits.
+    Members are split before examples, because a network's output for one example may depend on the others of its batch
+    (as with a batch norm without running statistics). Examples are split only if not even one member fits.
 
     Args:
-        size: Examples of a part at first, those of all its members counted, at least 1.
+        size: Initial number of examples in a part, counted over all its members, at least 1.
 
     Example:
         >>> parts = Parts(6)
@@ -111,7 +111,7 @@ class Parts:
         """Compute on all inputs, for all members.
 
         Args:
-            compute: Maps members p, given as a slice of all, and a part of the inputs [n, ...] to outputs [p, n, ...].
+            compute: Maps members (p of them, a slice of all) and a part of the inputs [n, ...] to outputs [p, n, ...].
             inputs: The inputs [N, ...], or several of them by name, N at least 1.
             members: P, at least 1.
 
@@ -120,7 +120,7 @@ class Parts:
 
         Raises:
             Exception: Whatever `compute` raises, unless memory ran out and the batch can be halved; or the batch had to
-                be divided, and an output has no entry for each example.
+                be divided, and an output does not have one entry per example.
         """
         size = number_of_examples(inputs)
         while True:

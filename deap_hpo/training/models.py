@@ -85,7 +85,7 @@ class MLP(nn.Module):
 class ResNet(nn.Module):
     """A small residual network for images: a stem, three stages of basic blocks with 1, 2 and 4 times `width` channels.
 
-    With width 16 and depth 3 it is ResNet-20, but for the shortcuts between stages, which are 1x1 convolutions here.
+    With width 16 and depth 3 it is ResNet-20, except that the shortcuts between stages are 1x1 convolutions.
 
     Args:
         channels: Channels of an image: 1 for grey, 3 for colour.
@@ -148,7 +148,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "paper-cnn": PaperCNN
 
 
 def shape_arguments(model: Callable[..., nn.Module], data: Data) -> dict[str, int]:
-    """Give those arguments of a model that follow from the data: `inputs` (features), `channels`, `classes`.
+    """Give the arguments of a model that follow from the data: `inputs` (features), `channels`, `classes`.
 
     Example:
         >>> from deap_hpo.training.data import load_digits

@@ -1,4 +1,4 @@
-"""What an optimiser keeps of each parameter from step to step: by names that both trainers use, and back."""
+"""The state that an optimiser keeps of each parameter, under names that both trainers use, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from deap_hpo.training.optimizers import BASE_LR, as_made, copied, form_of, same
 
-# By our names, those of `torch.optim`.
+# From the names used here to those of `torch.optim`.
 _IN_TORCH = {
     "velocity": "momentum_buffer",
     "rms_velocity": "momentum_buffer",
@@ -32,16 +32,16 @@ _LRS = frozenset({"lr", BASE_LR})
 
 @dataclass(frozen=True)
 class Moments:
-    """What an optimiser has kept.
+    """The state of an optimiser.
 
     Attributes:
-        updates: Steps of Adam since its moments began; fewer than the training's where the optimiser was changed.
-        named: What it keeps, by kind ("velocity" of SGD; "rms_velocity" and "rms_square" of RMSprop; "mean" and
+        updates: Steps of Adam since its moments began; fewer than the training's if the optimiser was changed.
+        named: The moments, by kind ("velocity" of SGD; "rms_velocity" and "rms_square" of RMSprop; "mean" and
             "square" of Adam) and parameter.
-        counts: Its steps for the parameters that have had fewer than `updates`, having had no gradient in some.
-        others: Of an optimiser that has no such kinds, by the name of its class: what it keeps of each parameter
-            ("state"), beside them ("more"), and among the options of its groups ("counted"); which of that is not on
-            the device of the parameters ("on_host"), and which of its options were not zero ("in_use").
+        counts: Steps of the parameters that had fewer than `updates`, because they had no gradient in some.
+        others: State of an optimiser without such kinds, by the name of its class: of each parameter ("state"), of the
+            optimiser itself ("more"), and options of its groups that it has changed ("counted"); which entries are not
+            on the device of their parameter ("on_host"), and which options were not zero ("in_use").
 
     Example:
         >>> moments = Moments(named={"velocity": {"weight": torch.ones(2)}})
@@ -56,7 +56,7 @@ class Moments:
 
 
 def kinds_kept(form: str, options: Mapping[str, Any]) -> frozenset[str]:
-    """Give the kinds of moments that an optimiser of a form keeps of a group of parameters with these options.
+    """Give the kinds of moments that an optimiser of a form keeps for a parameter group with these options.
 
     Example:
         >>> sorted(kinds_kept("rmsprop", {"momentum": 0.9})), sorted(kinds_kept("sgd", {"momentum": 0.0}))
@@ -66,7 +66,7 @@ def kinds_kept(form: str, options: Mapping[str, Any]) -> frozenset[str]:
 
 
 def capture_moments(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> Moments:
-    """Copy what an optimiser keeps of parameters, given by name.
+    """Copy an optimiser's state of parameters, given by name.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.ones(2))
@@ -85,7 +85,7 @@ def capture_moments(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> M
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             state = optimizer.state.get(parameter, {})
-            if "step" in state and "exp_avg" in state:  # else nothing depends on it
+            if "step" in state and "exp_avg" in state:  # in the other forms nothing depends on it
                 steps[names[parameter]] = int(state["step"])
             for kind in sorted(kinds_kept(form, group)):
                 if (moment := state.get(_IN_TORCH[kind])) is not None:
@@ -95,10 +95,10 @@ def capture_moments(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> M
 
 
 def restore_moments(moments: Moments, optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> None:
-    """Put what was kept into a new optimiser of parameters, given by name.
+    """Put moments into a new optimiser of parameters, given by name.
 
-    What it has no use for is left out: Adam after SGD starts with none, and SGD without momentum forgets its velocity.
-    A parameter of which something is missing starts afresh.
+    Moments that it cannot use are left out: Adam after SGD starts with none, and SGD without momentum forgets its
+    velocity. A parameter with a missing moment starts without any.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(2))
@@ -122,7 +122,7 @@ def restore_moments(moments: Moments, optimizer: Optimizer, parameters: Mapping[
             name = names[parameter]
             if of_group and all(name in moments.named[kind] for kind in of_group):
                 state = {_IN_TORCH[kind]: _laid_out(moments.named[kind][name], parameter) for kind in of_group}
-                if form != "sgd":  # all others look for it
+                if form != "sgd":  # the other forms expect it
                     state["step"] = torch.tensor(float(moments.counts.get(name, moments.updates)))
                 optimizer.state[parameter] = state
 
@@ -148,7 +148,7 @@ def _capture_others(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> d
 
 
 def _in_use(optimizer: Optimizer) -> list[dict[str, bool]]:
-    """Tell which of the options that an optimiser was made with are not zero: on them depends what it keeps."""
+    """Tell which options that an optimiser was made with are not zero: they decide what it keeps."""
     return [
         {key: bool(one) for key, one in options.items() if isinstance(one, (bool, int, float)) and key not in _LRS}
         for options in as_made(optimizer)
@@ -156,9 +156,9 @@ def _in_use(optimizer: Optimizer) -> list[dict[str, bool]]:
 
 
 def _restore_others(kept: Mapping[str, Any], optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> None:
-    """Put back what an optimiser of another kind has kept.
+    """Put back the state of an optimiser without named kinds.
 
-    Where an option is zero now and was not, as momentum, or is no longer, it may keep other things: it starts afresh.
+    If an option, such as momentum, has become zero or non-zero, the optimiser may keep other state: it starts afresh.
     """
     if _in_use(optimizer) != kept["in_use"]:
         return
@@ -175,7 +175,7 @@ def _restore_others(kept: Mapping[str, Any], optimizer: Optimizer, parameters: M
 
 
 def _laid_out(value: Any, parameter: Tensor, move: bool = True) -> Any:
-    """Copy a tensor into the layout of its parameter, for the same bits as without the pause; to its device, too."""
+    """Copy a tensor into its parameter's layout, for the same bits as without the pause, and to its device."""
     if not isinstance(value, Tensor):
         return copied(value)
     device = parameter.device if move else value.device

@@ -1,4 +1,4 @@
-"""A nested state as tensors by name, which is what checkpoints hold, and back; nothing is pickled."""
+"""Conversion of nested state into tensors by name, which checkpoints can hold, and back; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _DTYPES = (
 )
 _KEYS = (str, int, float, bool, type(None))
 
-# How each kind of container is made again from its parts.
+# How to rebuild each kind of container from its parts.
 _SEQUENCES: dict[str, type[Any]] = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _MAPPINGS: dict[str, Callable[[Any], Any]] = {"dict": dict, "Counter": lambda pairs: Counter(dict(pairs))}
 
 
 def flattened(name: str, state: Any) -> dict[str, Tensor]:
-    """Give a state as tensors: copies of its own on the CPU, and one of bytes that says how they belong together.
+    """Give a state as tensors: copies on the CPU, and a tensor of bytes that describes how they belong together.
 
     Args:
         name: What the names of the tensors begin with.
-        state: Dicts, lists, tuples and sets, one in another, of tensors and arrays of any shape, numbers, texts and
-            bytes. Subclasses become what they derive from: a namedtuple a tuple, a defaultdict a dict, numpy's numbers
-            Python's.
+        state: Nested dicts, lists, tuples and sets of tensors, arrays of any shape, numbers, texts and bytes.
+            Subclasses become the type that they derive from: a namedtuple a tuple, a defaultdict a dict, numpy's
+            numbers Python's.
 
     Raises:
-        InputError: It holds something else; the error says where.
+        InputError: It contains anything else; the error says where.
 
     Example:
         >>> tensors = flattened("state", {"weights": torch.ones(2), "steps": (3, None)})
@@ -102,7 +102,7 @@ def _at(path: str) -> str:
 
 
 def holds(name: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Tell whether there is a state of that name among tensors.
+    """Tell whether tensors contain a state of that name.
 
     Example:
         >>> holds("one", flattened("one", [1])), holds("other", flattened("one", [1]))
@@ -112,7 +112,7 @@ def holds(name: str, tensors: Mapping[str, Tensor]) -> bool:
 
 
 def rebuilt(name: str, tensors: Mapping[str, Tensor]) -> Any:
-    """Give the state that `flattened` made tensors of under that name, in copies of its own.
+    """Rebuild the state that `flattened` turned into tensors under that name; its parts are copies.
 
     Example:
         >>> tensors = {**flattened("one", [1, b"x"]), **flattened("other", {"mean": np.zeros(2)})}

@@ -1,4 +1,4 @@
-"""How stored inputs become what a network sees: uint8 divided by 255, then less the mean, divided by the deviation."""
+"""Normalisation of stored inputs: uint8 is divided by 255, then all are shifted by the mean and scaled by the std."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deap_hpo.errors import InputError
 from deap_hpo.training.inputs import Inputs
 
 Statistic = float | Tensor | dict[str, float | Tensor]
-"""A mean or a standard deviation: a number, a tensor that broadcasts against a batch, or such by the input's name."""
+"""A mean or a standard deviation: a number, a tensor that broadcasts against a batch, or a dict of these by input."""
 
 
 def prepared(inputs: Inputs, mean: Statistic, std: Statistic) -> Inputs:
-    """Normalise a batch of stored inputs: a copy; see `deap_hpo.training.data.Data.prepare`.
+    """Normalise a batch of stored inputs in a copy; see `deap_hpo.training.data.Data.prepare`.
 
     Example:
         >>> prepared({"pixels": torch.tensor([0, 255], dtype=torch.uint8), "tokens": torch.tensor([3, 4])}, 0.0, 1.0)
@@ -38,7 +38,7 @@ def _of(name: str, statistic: Statistic) -> float | Tensor:
 
 
 def normalizes(inputs: Inputs, mean: Statistic, std: Statistic) -> bool:
-    """Tell whether `prepared` changes inputs; it leaves tokens as they are, and what is not to be normalised.
+    """Tell whether `prepared` changes inputs; it leaves tokens, and inputs without normalisation, as they are.
 
     Example:
         >>> normalizes(torch.tensor([3, 4]), 0.0, 1.0), normalizes(torch.rand(4), 0.5, 0.3)
@@ -66,7 +66,7 @@ def moved(statistic: Statistic, device: torch.device | str) -> Statistic:
 
 
 def facts(inputs: Inputs, mean: Statistic, std: Statistic) -> dict[str, Any]:
-    """Say in plain numbers what `prepared` takes and does; see `deap_hpo.training.data.Data.expected_inputs`.
+    """Describe in plain numbers what `prepared` takes and does; see `deap_hpo.training.data.Data.expected_inputs`.
 
     Example:
         >>> facts({"tokens": torch.tensor([[3, 4]])}, 0.0, 1.0)
@@ -84,14 +84,14 @@ def facts(inputs: Inputs, mean: Statistic, std: Statistic) -> dict[str, Any]:
 
 
 Normalize = bool | Sequence[str] | tuple[Any, Any]
-"""Whether inputs are normalised; or the names of those that are; or by which mean and standard deviation."""
+"""Whether inputs are normalised; or the names of those that are; or the mean and standard deviation to use."""
 
 
 def statistics_for(inputs: Inputs, normalize: Normalize) -> tuple[Statistic, Statistic]:
-    """Give mean and standard deviation by which inputs are normalised: all of them, none, or those of some names.
+    """Give the mean and standard deviation by which inputs are normalised, as `normalize` asks.
 
     Raises:
-        InputError: `normalize` is neither, nor a pair of them, or there is no such input.
+        InputError: `normalize` is not of the type `Normalize`, or names an input that does not exist.
 
     Example:
         >>> inputs = {"numbers": torch.tensor([1.0, 3.0]), "mask": torch.tensor([0.0, 1.0])}
@@ -119,7 +119,7 @@ def statistics_for(inputs: Inputs, normalize: Normalize) -> tuple[Statistic, Sta
 
 
 def recorded(normalize: Normalize) -> Any:
-    """Give what was asked for in the types of JSON.
+    """Give the setting `normalize` in JSON types, for the record.
 
     Example:
         >>> recorded((torch.tensor([0.5, 0.25]), 1.0)), recorded(True)
@@ -131,7 +131,7 @@ def recorded(normalize: Normalize) -> Any:
 
 
 def _given(what: str, values: Any, inputs: Inputs) -> float | Tensor:
-    """Read a mean or a standard deviation: a number, or one for each feature or channel."""
+    """Read a mean or a standard deviation: one number, or one per feature or channel."""
     if isinstance(inputs, dict) or not (inputs.dtype == torch.uint8 or inputs.is_floating_point()):
         raise InputError("normalize must be no pair where inputs are several, or whole numbers: these have no mean.")
     channels = inputs.shape[1] if inputs.dim() > 1 else 1
@@ -150,9 +150,9 @@ def _given(what: str, values: Any, inputs: Inputs) -> float | Tensor:
 
 
 def channel_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
-    """Give mean and standard deviation of each feature [N, F], or each channel [N, C, ...]; what is constant has 1.
+    """Give mean and standard deviation of each feature [N, F] or channel [N, C, ...]; that of a constant is 1.
 
-    They broadcast against a batch. Whole numbers other than uint8 (tokens) are left as they are: 0 and 1.
+    They broadcast against a batch. Whole numbers other than uint8 (tokens) get 0 and 1, which leaves them as they are.
 
     Example:
         >>> mean, std = channel_statistics(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
@@ -163,7 +163,7 @@ def channel_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
 
 
 def overall_statistics(inputs: Inputs) -> tuple[Statistic, Statistic]:
-    """Give mean and standard deviation of all values; of a constant it is 1e-8, of a single value 1.
+    """Give mean and standard deviation of all values; the deviation of a constant is 1e-8, of a single value 1.
 
     Example:
         >>> overall_statistics(torch.tensor([[0.0], [1.0], [2.0]]))

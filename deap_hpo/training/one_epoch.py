@@ -1,4 +1,4 @@
-"""One epoch of one network, step by step: what the reference trainer does with plain torch."""
+"""One epoch of one network, step by step, as the reference trainer runs it in plain torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deap_hpo.training.optimizers import BASE_LR
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.recipe import Recipe
 
-# A look at the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
+# Reading the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
 _STEPS_BETWEEN_CHECKS = {"cpu": 1}
 _STEPS_BETWEEN_CHECKS_ELSEWHERE = 50
 
@@ -42,21 +42,21 @@ def train_epoch(
 
     Args:
         model: The network.
-        optimizer: Updates its parameters; made by `make_optimizer`. The learning rates of its groups are what it was
-            made with, times the schedule's factor.
-        loss_on: Gives its loss on examples.
+        optimizer: Updates its parameters; made by `make_optimizer`. Each group's learning rate is the one it was made
+            with, times the schedule's factor.
+        loss_on: Gives the network's loss on examples.
         training: The examples, on the device to train on.
-        recipe: Batch size, schedule of the learning rate, the bound of the gradient.
+        recipe: Has the batch size, the schedule of the learning rate, and the bound of the gradient.
         seed: Keys the order of the examples and dropout.
         epoch: Epochs trained so far, from 0.
         first_step: Steps trained so far.
         epochs: Length of the learning rate's schedule.
         losses: Validation losses after each epoch so far.
-        average: Takes in the parameters after each step.
+        average: Averages the parameters after each step.
 
     Returns:
-        The mean loss per example, or per label where some targets have none; or the first non-finite loss met, where it
-        ends.
+        The mean loss per example (per label, if some targets have none). It is not finite if a loss was not; training
+        then ends early.
 
     Example:
         >>> from deap_hpo.training.optimizers import make_optimizer
@@ -85,7 +85,7 @@ def train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = group[BASE_LR] * factor
         examples = training[batch]
-        count = counting.of(examples.targets)  # before a loss may take them apart
+        count = counting.of(examples.targets)  # before the loss, which may take the targets apart
         for parameter in parameters:
             parameter.grad = None
         with PlainLayers(KeyedDropout(step_key)):

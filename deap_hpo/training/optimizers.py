@@ -1,4 +1,4 @@
-"""The optimiser of a network: one that the recipe names, or what a function of the user's own makes of the network."""
+"""The optimiser of a network: one that the recipe names, or one that the user's own function makes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from deap_hpo.errors import InputError
 from deap_hpo.training.recipe import OPTIMIZER_FIELDS, OPTIMIZERS, Recipe
 
 OptimizerFactory = Callable[..., Optimizer]
-"""Of a network, and of hyperparameters by name: its optimiser. Or a class of optimisers, of its parameters."""
+"""A function of a network, and of hyperparameters by name, that makes its optimiser; or a class of optimisers."""
 
-# Options that a form of these types may not have otherwise: then it is none that the recipe can name.
+# Option values that each form requires: an optimiser of this type with others has no form that a recipe can name.
 _USUAL = {"maximize": False, "capturable": False, "differentiable": False}
 _FORMS: dict[type[Optimizer], tuple[str, dict[str, Any]]] = {
     SGD: ("sgd", {**_USUAL, "dampening": 0}),
@@ -30,11 +30,11 @@ _FORMS: dict[type[Optimizer], tuple[str, dict[str, Any]]] = {
 }
 _AS_MADE: WeakKeyDictionary[Optimizer, list[dict[str, Any]]] = WeakKeyDictionary()
 BASE_LR = "initial_lr"
-"""Under which a group of parameters has its learning rate before any schedule, as torch's schedulers note it."""
+"""The key of a parameter group's learning rate before any schedule, as in torch's schedulers."""
 
 
 def form_of(optimizer: Optimizer) -> str | None:
-    """Give the name by which a recipe asks for optimisers that update alike; None where there is none.
+    """Give the name by which a recipe asks for an equivalent optimiser; None if there is none.
 
     Example:
         >>> parameters = list(nn.Linear(2, 1).parameters())
@@ -55,14 +55,14 @@ def make_optimizer(
     """Make the optimiser of a network.
 
     Args:
-        recipe: Names it, unless there is a factory.
-        factory: Makes it of the network and `arguments`; or None. It may freeze parameters.
+        recipe: Names the optimiser, unless there is a factory.
+        factory: Makes it from the network and `arguments`; or None. It may freeze parameters.
         arguments: Hyperparameters by name.
-        network: Its parameters are to be optimised; those that the optimiser does not have stay as they are.
+        network: The network to optimise; parameters that the optimiser does not have stay as they are.
 
     Raises:
-        InputError: The factory gives no optimiser, one of other parameters than the network's or of none that are
-            trained, one without learning rates, or one whose steps have to be told more than gradients.
+        InputError: The factory gives no optimiser, or one that cannot be used: with parameters that are not the
+            network's, are all frozen or occur twice; without learning rates; with a scheduler; or with a closure.
 
     Example:
         >>> def halves(network, lr=0.1, factor=1.0):
@@ -86,7 +86,7 @@ def make_optimizer(
 
 
 def as_made(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Give the options of an optimiser's groups as `make_optimizer` has made it, whatever it has changed since.
+    """Give the options of an optimiser's groups as `make_optimizer` made it, whatever has changed since.
 
     Example:
         >>> optimizer = make_optimizer(Recipe(lr=0.1), None, {}, nn.Linear(2, 1))
@@ -98,7 +98,7 @@ def as_made(optimizer: Optimizer) -> list[dict[str, Any]]:
 
 
 def copied(value: Any) -> Any:
-    """Copy what an optimiser keeps: a tensor without its history, anything else deeply.
+    """Copy a value of an optimiser: a tensor without its history, anything else deeply.
 
     Example:
         >>> kept = {"steps": [1]}
@@ -109,7 +109,7 @@ def copied(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values of an optimiser's options are equal; of a kind that has no equality they are not.
+    """Tell whether two option values of an optimiser are equal; values that cannot be compared are not.
 
     Example:
         >>> same(torch.ones(2), torch.ones(2)), same((0.9, 0.99), (0.9, 0.999))
@@ -148,7 +148,7 @@ def parameter_names(optimizer: Optimizer, network: nn.Module) -> list[list[str]]
     """Give the names of the network's parameters in each group of an optimiser.
 
     Raises:
-        InputError: It has a parameter that is none of the network's.
+        InputError: It has a parameter that is not the network's.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2, bias=False))
@@ -165,7 +165,7 @@ def parameter_names(optimizer: Optimizer, network: nn.Module) -> list[list[str]]
 
 
 def update_structure(optimizer: Optimizer, network: nn.Module) -> Hashable:
-    """Say what has to be equal of optimisers within a stack: their kind, and which parameters are in which group.
+    """Give what must be equal for the optimisers of a stack: their kind, and which parameters are in which group.
 
     Example:
         >>> network = nn.Linear(2, 1)
@@ -178,10 +178,10 @@ def update_structure(optimizer: Optimizer, network: nn.Module) -> Hashable:
 
 
 def check_factory(factory: Any, recipe: Recipe) -> None:
-    """Refuse what can make no optimiser, and a recipe that says how those by name are to be.
+    """Refuse a factory that cannot make an optimiser, and a recipe with optimiser settings beside a factory.
 
     Raises:
-        InputError: It is not callable; or the recipe has a setting that nothing would follow.
+        InputError: The factory is not callable, or the recipe has a setting that nothing would use.
 
     Example:
         >>> check_factory(AdamW, Recipe(batch_size=32))

@@ -1,4 +1,4 @@
-"""What becomes of trainings: measurements on a split, their judgement, and one evaluation made of several."""
+"""The outcome of trainings: measurements on a split, their judgement, and one evaluation from several trainings."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def measure(
     """Measure networks on a split, in batches of the task's `evaluation_batch_size`.
 
     The loss, and metrics that are means, are averaged over the batches. Other metrics are called once, with the targets
-    of the whole split and the outputs of all batches joined; an output that each batch has only one of becomes a vector
-    with an entry for each batch. Where the loss is not finite, these metrics are NaN: many refuse such outputs.
+    of the whole split and the joined outputs of all batches. An output with a single value per batch becomes a vector
+    with one entry per batch. If the loss is not finite, these metrics are NaN, because many refuse such outputs.
 
     Args:
-        tasks: The task by whose loss and metrics each network is measured.
+        tasks: For each network, the task whose loss and metrics it is measured by.
         split: Examples to measure on.
-        forward: Maps a batch of stored inputs to the outputs of all networks, whose first dimension these are.
+        forward: Maps a batch of stored inputs to the outputs of all networks, stacked along the first dimension.
 
     Returns:
-        For each network: mean loss per example, or per label where some targets have none, and the task's metrics by
+        For each network: the mean loss per example (per label, if some targets have none), and the task's metrics by
         name.
 
     Raises:
@@ -75,15 +75,15 @@ def measure(
 
 
 def with_own_measures(task: Task) -> Task:
-    """Give the task with copies of the loss and the metrics that are modules: what these keep is one training's."""
+    """Give the task with copies of the losses and metrics that are modules, whose state belongs to one training."""
     own = {name: deepcopy(one) if isinstance(one, nn.Module) else one for name, one in task.metrics.items()}
     return replace(task, loss=deepcopy(task.loss) if isinstance(task.loss, nn.Module) else task.loss, metrics=own)
 
 
 def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
-    """Make the evaluation of what breaks a constraint by what is known before training; None where nothing does.
+    """Make the evaluation of a network that breaks a constraint before it is trained; None if it breaks none.
 
-    That is the number of its parameters: the network is built to count them, where a constraint asks for that.
+    Only its number of parameters is known then. The network is built to count them, if a constraint asks for that.
 
     Raises:
         InputError: A hyperparameter is unknown or out of its range.
@@ -105,13 +105,13 @@ def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
 
 
 def judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:
-    """Give an evaluation with the values, metrics and violation that goals make of what was measured.
+    """Give an evaluation the values, metrics and violation that the goals derive from the measurements.
 
-    Where an objective is not finite, although losses were, it has "diverged", and its error says which: a metric of the
-    user's own may be 0 / 0. What was measured is kept.
+    If an objective is not finite although the losses were, the status is "diverged" and the error names the objective:
+    a user's metric may be 0 / 0, for example. The measurements are kept.
     """
     values, metrics, violation = goals.judge({**measured, "seconds": seconds})
-    metrics.pop("seconds", None)  # an evaluation has them in any case
+    metrics.pop("seconds", None)  # an evaluation has its own field for them
     for name, value in zip(goals.objectives, values, strict=True):
         if not math.isfinite(value):
             error = f"the objective {name!r} was {value}, although the training ended well"
@@ -135,14 +135,15 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
     """Make one evaluation of several trainings of one configuration.
 
     Its values, metrics and curve are means over the trainings; ``<objective>_std`` and ``<metric>_std`` in its metrics
-    are sample standard deviations. Constraints are on the means; the objective "seconds" is of all together. If one
-    training diverged or failed, so did the whole: a configuration is only as good as its worst luck. The curve is then
-    as long as the shortest; else as the longest, where what has ended early counts as it was in its last epoch.
+    are sample standard deviations. Constraints apply to the means, and the objective "seconds" to the total. If one
+    training diverged or failed, so did the evaluation: a configuration is only as good as its worst case. The curve is
+    then as long as the shortest one. Otherwise it is as long as the longest, and a training that ended early counts
+    with its last epoch.
 
     Args:
         evaluations: The trainings, in order of their seeds, at least one.
         seconds: Wall-clock seconds of all together.
-        goals: What they were judged by.
+        goals: The goals by which the trainings were judged.
     """
     goals, first = goals or Goals(), evaluations[0]
     if len(evaluations) == 1 and first.status != "ok":

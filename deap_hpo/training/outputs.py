@@ -1,4 +1,4 @@
-"""What a network gives: a tensor, or several in tuples, lists and dicts, one in another if need be."""
+"""The outputs of a network: a tensor, or several in tuples, lists and dicts, which may be nested."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 Outputs = Any
-"""A tensor, or a structure of tensors that torch knows, as `torch.func.vmap` does: tuples, lists, dicts, `namedtuple`,
-and what libraries have registered, such as the outputs of Transformers' models."""
+"""A tensor, or a structure of tensors that torch knows, as in `torch.func.vmap`: tuples, lists, dicts, `namedtuple`,
+and types that libraries have registered, such as the outputs of Transformers' models."""
 
 
 def mapped(function: Callable[[Tensor], Tensor], outputs: Outputs) -> Outputs:
@@ -35,7 +35,7 @@ def leaves(outputs: Outputs) -> list[Tensor]:
 
 
 def together(parts: Sequence[Outputs], dim: int = 0) -> Outputs:
-    """Put outputs of one structure together.
+    """Join outputs of equal structure along a dimension.
 
     Example:
         >>> together([(torch.ones(1), torch.zeros(1)), (torch.ones(1), torch.zeros(1))])
@@ -48,7 +48,7 @@ def together(parts: Sequence[Outputs], dim: int = 0) -> Outputs:
 
 
 def unshared(several: Any) -> Any:
-    """Give a dict of its own to a loss or a metric, which may take something out of it; of what is none, itself.
+    """Copy a dict for a loss or a metric, which may take something out of it; give anything else as it is.
 
     Example:
         >>> outputs = {"a": torch.ones(1)}
@@ -59,7 +59,7 @@ def unshared(several: Any) -> Any:
 
 
 def described(outputs: Outputs) -> str:
-    """Tell the shapes.
+    """Describe the shapes.
 
     Example:
         >>> described(torch.ones(2, 3)), described((torch.ones(2, 3), {"a": torch.zeros(2)}))
@@ -69,10 +69,10 @@ def described(outputs: Outputs) -> str:
 
 
 def widened(outputs: Outputs) -> Outputs:
-    """Give a network's outputs in a precision that losses can be computed in: fp32 for bf16, else as they are.
+    """Give a network's outputs in a precision that losses can be computed in: fp32 instead of bf16, else unchanged.
 
     Raises:
-        TypeError: There is something else than tensors.
+        TypeError: The outputs contain anything but tensors, or nothing.
 
     Example:
         >>> widened((torch.ones(1, dtype=torch.bfloat16), torch.ones(1, dtype=torch.float64)))[0].dtype

@@ -1,4 +1,4 @@
-"""Attention and recurrent layers in plain operations, where torch's kernels draw by themselves or cannot be stacked."""
+"""Attention and recurrent layers in plain operations, where torch's kernels draw masks or cannot be stacked."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _ARGUMENTS = signature(_MULTI_HEAD)
 
 
 class PlainLayers(TorchFunctionMode):
-    """Within this context, what attention and recurrent layers drop is dropped by `torch.nn.functional.dropout`.
+    """Within this context, attention and recurrent layers drop out by `torch.nn.functional.dropout`.
 
-    Their kernels draw masks from torch's generator. Here that which answers for dropout answers for them, too. In a
-    stack, which `torch.vmap` runs, layers whose kernels have no batching rule are computed in plain operations
-    altogether: recurrent ones, and attention on a CPU. Sequences that are packed are left to the kernels.
+    Their kernels draw masks from torch's generator; here, the replacement of dropout draws them. In a stack, which runs
+    under `torch.vmap`, layers whose kernels have no batching rule are computed in plain operations altogether:
+    recurrent ones, and attention on a CPU. Packed sequences are left to the kernels.
 
     Args:
-        dropout: What answers for dropout, `KeyedDropout` or `Undropped`; None for one that is entered before. (Each
-            context asks for every function of torch, which takes as long as a small layer: one is better than two.)
-        stacked: Whether it is run under `vmap`.
+        dropout: The replacement of dropout, `KeyedDropout` or `Undropped`; None if it is an outer context. (Every
+            context intercepts all functions of torch, which takes as long as a small layer: one is better than two.)
+        stacked: Whether it runs under `vmap`.
 
     Example:
         >>> from deap_hpo.training.keyed import member_keys
@@ -56,7 +56,7 @@ class PlainLayers(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Answer calls of such layers, and of dropout; let every other call pass."""
+        """Answer calls of such layers and of dropout; pass every other call on."""
         given = kwargs or {}
         if func in self._answered:
             with self._dropout or nullcontext():
@@ -70,7 +70,7 @@ class PlainLayers(TorchFunctionMode):
             return self._attend(*args, **given)
         if func is _MULTI_HEAD:
             return self._attend_by_heads(*args, **given)
-        if func in _STEPS and len(args) > 2 and isinstance(args[2], (list, tuple)):  # else sequences are packed
+        if func in _STEPS and len(args) > 2 and isinstance(args[2], (list, tuple)):  # otherwise sequences are packed
             return self._recur(func, *args, **given)
         if func in _CELLS:
             return _cell(_CELLS[func], *args, **given)
@@ -103,10 +103,10 @@ class PlainLayers(TorchFunctionMode):
         return (F.dropout(weights, dropout_p) if drops else weights) @ value  # type: ignore[arg-type]
 
     def _attend_by_heads(self, *args: Any, **kwargs: Any) -> Any:
-        """Run torch's function with others in the place of the two that draw in it.
+        """Run torch's function with replacements for the two functions in it that draw.
 
-        What it calls would not be answered here: within an answer, a mode is not in force. Nor does it ask other modes
-        whether they would answer for all of it.
+        Its calls would not be intercepted here, because a mode is not active inside its own handler. The function must
+        not ask other modes to handle all of it, either.
         """
 
         def attend(query: Tensor, key: Tensor, value: Tensor, mask: Any, p: float | _Rate, *others: Any) -> Tensor:
@@ -132,7 +132,7 @@ class PlainLayers(TorchFunctionMode):
         bidirectional: bool,
         batch_first: bool,
     ) -> tuple[Tensor, ...]:
-        """Run a recurrent network layer by layer, and drop between layers."""
+        """Run a recurrent network layer by layer, with dropout between layers."""
         drops = training and layers > 1 and (isinstance(dropout, Tensor) or dropout > 0)
         if not drops and not self._stacked:
             kernel: tuple[Tensor, ...] = func(
@@ -160,7 +160,7 @@ class PlainLayers(TorchFunctionMode):
 
 
 def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Turn scores into weights; a query that may look at nothing has weights of zero, as torch's kernels give it."""
+    """Turn scores into weights; a query whose keys are all masked has weights of zero, as torch's kernels give it."""
     if mask is None:
         return scores.softmax(-1)
     if mask.dtype == torch.bool:
@@ -170,7 +170,7 @@ def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class _Rate:
-    """A rate of dropout that is one for each member, for code that asks whether it is more than 0."""
+    """Dropout rates of several members as one, for code that asks whether the rate is more than 0."""
 
     def __init__(self, rates: Tensor) -> None:
         self.rates = rates
@@ -184,7 +184,7 @@ def _dropped(input: Tensor, p: float | _Rate) -> Tensor:
 
 
 Step = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, ...]]
-"""Of what the input adds to the gates, the states, and the weights from state to gates: the states after it."""
+"""Maps the input's part of the gates, the states, and the weights from state to gates to the next states."""
 
 
 def _lstm(gates: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -229,7 +229,7 @@ _LAYERS = frozenset({F.scaled_dot_product_attention, _MULTI_HEAD, *_STEPS})
 def _layer(
     step: Step, sequence: Tensor, start: Sequence[Tensor], weights: Sequence[Tensor], biased: bool, directions: int
 ) -> tuple[Tensor, ...]:
-    """Run a layer over a sequence [T, N, F], and give its output [T, N, directions * H], and the states at its end."""
+    """Run a layer over a sequence [T, N, F]; give its output [T, N, directions * H] and the states at its end."""
     share = len(weights) // directions
     outputs, ended = [], []
     for direction in range(directions):

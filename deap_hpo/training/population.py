@@ -30,36 +30,35 @@ from deap_hpo.training.stacking.structure import Member, member_structure, train
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.task import Task
 
-# Beyond this a CPU gains nothing, and its caches lose.
+# More members make a CPU no faster, and overflow its caches.
 _STACK_SIZE_ON_CPU = 8
-# What is yielded of a member that is done: its evaluation, and the state that it ended in if it did not diverge.
+# A member that is done, its evaluation, and the state in which it ended (None if it left its stack early, or failed).
 _Trained = tuple[Member, Evaluation, TrainingState | None]
 
 
 class PopulationTrainer(BatchEvaluator):
-    """Trains the networks of a whole batch of evaluations together; otherwise a `ReferenceTrainer`.
+    """Trains the networks of a whole batch of evaluations together; otherwise like `ReferenceTrainer`.
 
-    A member gets the result that the reference gives (within rounding), alone or beside any others. A network whose
-    loss stops being finite is dropped, and the others go on without it. Networks of different structure (batch size,
-    width, depth, optimiser) are trained in stacks of their own, and stacks too large for the memory in parts. What
-    cannot be stacked at all is trained by the reference, and a warning says why.
+    A member's result is the reference's (within rounding), whether it is trained alone or with others. A network whose
+    loss stops being finite is dropped, and the others continue without it. Networks of different structure (batch size,
+    width, depth, optimiser) are trained in separate stacks. A stack too large for the memory is trained in parts. The
+    reference trains networks that cannot be stacked, and a warning says why.
 
     Args:
         task: What to train.
         epochs: Epochs of one evaluation, and the length of the schedules; see `ReferenceTrainer`.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
-        precision: "fp32", "bf16", or "auto" (bf16 for classes, where the processor computes in it).
-        repeats: Trainings of one evaluation, each with a seed of its own, at least 1; see `ReferenceTrainer`, as for
-            the next three.
-        folds: As many trainings, each judged by another part of the data, or None. There is a stack for each part.
-        keep_best: Whether a network is that of its best epoch.
-        patience: Epochs without a better one after which a training ends; the others of its stack go on without it.
-        checkpoints: Where trainings that others may go on from leave their state; in memory by default, and then on the
-            device.
-        stack_size: Members trained together at most, at least 1; None takes what the memory allows (on a CPU at
-            most 8). Changes speed only.
-        memory_limit: Bytes that a stack may take, at least 1; None for what is free on the device.
-        engine: How steps are run: "eager", "graph" (a CUDA graph), or "auto" (a graph on CUDA). Changes speed only.
+        precision: "fp32", "bf16", or "auto" (bf16 for classes, if the processor supports it).
+        repeats: Trainings of one evaluation, each with its own seed, at least 1; for this and the next three arguments
+            see `ReferenceTrainer`.
+        folds: Number of trainings, each validated on another part of the data, or None. Each part has its own stacks.
+        keep_best: Whether to keep the network of the best epoch.
+        patience: Epochs without improvement after which a training ends; the others of its stack continue.
+        checkpoints: Where trainings leave their state for others to continue from; by default in memory, on the device.
+        stack_size: Most members trained together, at least 1; None for as many as the memory allows (on a CPU at
+            most 8). Changes the speed only.
+        memory_limit: Bytes that a stack may take, at least 1; None for the free memory of the device.
+        engine: How steps are run: "eager", "graph" (a CUDA graph), or "auto" (a graph on CUDA). Changes the speed only.
 
     Raises:
         InputError: An argument is out of range, or the device is not there.
@@ -117,7 +116,7 @@ class PopulationTrainer(BatchEvaluator):
         self.engine = resolve_engine(engine, self.device)
         self.memory_limit = memory_limit
         self.stack_size = stack_size or (_STACK_SIZE_ON_CPU if self.device.type == "cpu" else None)
-        self._sizes: dict[Hashable, int] = {}  # by structure: members that fit; 0 where they cannot be stacked
+        self._sizes: dict[Hashable, int] = {}  # by structure: how many members fit; 0 if they cannot be stacked
         self._structures: dict[tuple[str, int], Hashable] = {}  # by architecture and seed
 
     @property
@@ -135,7 +134,7 @@ class PopulationTrainer(BatchEvaluator):
         return self.evaluate(Request(0, params, seed))
 
     def with_checkpoints(self, checkpoints: CheckpointStore) -> PopulationTrainer:
-        """Give the same trainer, whose checkpoints are kept elsewhere."""
+        """Give the same trainer with another store of checkpoints."""
         other = super().with_checkpoints(checkpoints)
         other.reference = self.reference.with_checkpoints(checkpoints)
         return other
@@ -151,9 +150,9 @@ class PopulationTrainer(BatchEvaluator):
             requests: Configurations, each with its seed, its epochs, and where it starts.
 
         Yields:
-            (position in `requests`, evaluation) at the end of the epoch in which it is decided: early where a training
-            diverged, or its patience was at an end.
-            Its `seconds` are wall-clock seconds since its stack was started, whose other members share them.
+            (position in `requests`, evaluation) at the end of the epoch in which it is decided; that is early if a
+            training diverged or its patience ran out.
+            Its `seconds` are wall-clock seconds since the start of its stack, whose other members share them.
         """
         groups: dict[Hashable, list[Member]] = {}
         for position, request in enumerate(requests):
@@ -176,25 +175,25 @@ class PopulationTrainer(BatchEvaluator):
                     evaluation = combine(evaluations, max(one.seconds for one in evaluations), self.task.goals)
                     try:
                         evaluation = with_checkpoint(requests[member.position], evaluation, states, self.checkpoints)
-                    except Exception:  # which is of this one alone, such as a tensor that no file can hold
+                    except Exception:  # this evaluation alone fails, for example over a tensor that no file can hold
                         evaluation = failure(traceback.format_exc())
                     yield member.position, evaluation
 
     def _members(self, position: int, request: Request) -> list[tuple[Member, Hashable]]:
-        """Give the trainings of a request, each with what has to be equal within a stack."""
+        """Give the trainings of a request, each with a key that is equal for the members of a stack."""
         recipe, architecture = self.task.configure(request.params)
         members: list[tuple[Member, Hashable]] = []
         states = start_states(request, self.checkpoints, self.repeats)
         for i, (seed, state) in enumerate(zip(repeat_seeds(request.seed, self.repeats), states, strict=True)):
             epochs = self.reference.added_epochs(recipe, state, request.epochs)
             member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)
-            fold = i if self.reference.folds else 0  # whose data a stack has
+            fold = i if self.reference.folds else 0  # a stack has the data of one fold
             members.append((member, (fold, training_structure(member), self._structure(member))))
         return members
 
     def _structure(self, member: Member) -> Hashable:
-        """Give `member_structure`, worked out once for each architecture and seed."""
-        if self.task.optimizer is not None:  # what it makes depends on numbers, too
+        """Give `member_structure`, computed once for each architecture and seed."""
+        if self.task.optimizer is not None:  # the optimiser that it makes may depend on any hyperparameter
             return member_structure(self.task, member)
         key = (repr(member.architecture), member.seed)
         if key not in self._structures:
@@ -216,7 +215,7 @@ class PopulationTrainer(BatchEvaluator):
             if self._sizes[group] == 0:
                 for member in waiting:
                     evaluation, state = self._train_alone(member)
-                    if reason and evaluation.status != "failed":  # else it is the network that does not work
+                    if reason and evaluation.status != "failed":  # a failure means the network itself does not work
                         warn(f"networks of the task {self.task.name!r} are trained one at a time: {reason}")
                         reason = ""
                     yield member, evaluation, state
@@ -236,7 +235,7 @@ class PopulationTrainer(BatchEvaluator):
         return min(fitting, self.stack_size or fitting)
 
     def _smaller_size(self, size: int, error: Exception) -> tuple[int, str]:
-        """Give the size to go on with after an error: half of it where memory ran out, else 0 and the reason."""
+        """Give the size to continue with after an error: half if memory ran out, else 0 with the reason."""
         if is_out_of_memory(error) and size > 1:
             return size // 2, ""
         said = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
@@ -277,7 +276,7 @@ class PopulationTrainer(BatchEvaluator):
                 yield member, concluded(member), state
 
     def _train_alone(self, member: Member) -> tuple[Evaluation, TrainingState | None]:
-        """Leave a member to the reference, which also judges whether the network works at all."""
+        """Train a member with the reference, which also judges whether the network works at all."""
         try:
             reference = self.reference.of_repeat(member.repeat)
             return reference.train_on(member.state, member.params, member.seed, member.epochs.stop)[1:]

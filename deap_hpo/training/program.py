@@ -1,4 +1,4 @@
-"""A trained network as a program that torch alone runs: with its normalisation, and without the code it was made by."""
+"""A trained network and its normalisation, exported as a program that needs only torch and not the network's code."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from deap_hpo.training.normalization import Statistic, prepared
 def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
     """Write a network, in evaluation mode and on the CPU, as a program that takes inputs as `data` stores them.
 
-    A trained network expects normalised inputs. The program normalises them itself, so it is what to give to others:
+    A trained network expects normalised inputs. The program normalises them itself, so it suits deployment:
     ``torch.export.load(path).module()(inputs)`` needs neither this package nor the network's class. Several inputs are
-    given by their names, as to the network. Floats may be of any precision.
+    given by name, as to the network. Floats may have any precision.
 
     Args:
         network: The network, such as `study.best_model()`; it is copied.
-        data: The data it was trained on, whose mean and standard deviation it needs.
-        path: The file, by custom ``*.pt2``; folders are made.
+        data: The data it was trained on, for their mean and standard deviation.
+        path: The file, usually ``*.pt2``; missing folders are created.
 
     Raises:
-        InputError: `torch.export` cannot follow the network's code, as where Python branches on a tensor's values, or
-            an input has the name of a keyword of Python's, as one of a `forward(self, **inputs)` may.
+        InputError: `torch.export` cannot follow the network's code, for example where Python branches on a tensor's
+            values. Or an input's name is a Python keyword, which `forward(self, **inputs)` allows.
 
     Example:
         >>> import tempfile
@@ -50,10 +50,10 @@ def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
         True
     """
     examples = each(Tensor.cpu, data.training[:1].inputs)
-    two = joined([examples, examples])  # since torch takes a size of 1 for a constant
+    two = joined([examples, examples])  # torch would take a size of 1 for a constant
     any_size = {0: torch.export.Dim("examples")}
     shapes = dict.fromkeys(two, any_size) if isinstance(two, dict) else {"inputs": any_size}
-    content = BytesIO()  # torch wants a file's name to end in .pt2, which one that is not complete does not
+    content = BytesIO()  # torch requires a file name that ends in .pt2, which the temporary file's does not
     try:
         complete = _WithNormalisation(deepcopy(network), data).cpu().eval()
         with _silence():
@@ -71,7 +71,7 @@ def save_program(network: nn.Module, data: Data, path: str | Path) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep from the user the pages that torch prints and logs of code it cannot follow; its error says it."""
+    """Hide the pages that torch prints and logs about code it cannot follow; the error's message is enough."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -82,7 +82,7 @@ def _silence() -> Iterator[None]:
 
 
 class _Statistic(nn.Module):
-    """A mean or a standard deviation, whose tensors go where the program goes."""
+    """A mean or a standard deviation, whose tensors move with the program."""
 
     def __init__(self, statistic: Statistic) -> None:
         super().__init__()
@@ -91,14 +91,14 @@ class _Statistic(nn.Module):
             setattr(self, f"of_{name}", nn.Buffer(value) if isinstance(value, Tensor) else value)
 
     def forward(self) -> Statistic:
-        """Give it as `prepared` takes it."""
+        """Give the statistic in the form that `prepared` takes."""
         if self._names is None:
             return getattr(self, "of_")  # type: ignore[no-any-return]  # noqa: B009
         return {name: getattr(self, f"of_{name}") for name in self._names}
 
 
 class _WithNormalisation(nn.Module):
-    """A network, and before it what `Data.prepare` does."""
+    """A network preceded by the normalisation of `Data.prepare`."""
 
     def __init__(self, network: nn.Module, data: Data) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _WithNormalisation(nn.Module):
             self.forward = _with_arguments(self._of_several, list(inputs))  # type: ignore[method-assign]
 
     def forward(self, inputs: Tensor) -> Any:
-        """Map inputs as they are stored to the network's output."""
+        """Map stored inputs to the network's output."""
         return call(self.network, prepared(_of_any_float(inputs), self.mean(), self.std()))
 
     def _of_several(self, **inputs: Tensor) -> Any:
@@ -116,15 +116,15 @@ class _WithNormalisation(nn.Module):
 
 
 def _of_any_float(inputs: Tensor) -> Tensor:
-    """Have a program take float64, as arrays of numpy are, where the data are stored as float32, and the like."""
+    """Convert floats of any precision to the stored one: arrays of numpy have float64, data are stored as float32."""
     if not inputs.is_floating_point():
         return inputs
-    # Not `to`, in whose place `torch.export` checks that the type is that of the example.
+    # `to` would not do: `torch.export` adds a check that the type is that of the example.
     return torch.zeros_like(inputs, dtype=inputs.dtype).copy_(inputs)
 
 
 def _with_arguments(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
-    """Give a function of any keywords the arguments of these names, by which `torch.export` knows its inputs."""
+    """Give a function of any keywords a signature with these names, by which `torch.export` knows its inputs."""
 
     def of_named(**arguments: Any) -> Any:
         return function(**arguments)

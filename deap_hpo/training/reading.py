@@ -1,4 +1,4 @@
-"""How arrays, tables and images become tensors of the types that training knows."""
+"""Conversion of arrays, tables and images into tensors of the types that training uses."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from deap_hpo.training.inputs import Inputs
 
 
 def as_tensor(argument: str, values: Any) -> Tensor:
-    """Make a tensor of one of the types that training knows: uint8, int64, float32 or bool.
+    """Make a tensor of one of the types that training uses: uint8, int64, float32 or bool.
 
     Args:
-        argument: What the values were given as, for who reads what is wrong with them.
-        values: Arrays of any library that NumPy understands, tables of pandas, lists, or a tensor.
+        argument: Name of the argument, for error messages.
+        values: Arrays of any library that NumPy understands, pandas tables, lists, or a tensor.
 
     Raises:
-        InputError: They are no numbers, not of one shape, or a single number.
+        InputError: They are not numbers, not of one shape, or a single number.
 
     Example:
         >>> as_tensor("data", [[1, 2], [3, 4]]).dtype, as_tensor("data", np.ones(3)).dtype
         (torch.int64, torch.float32)
     """
     if not isinstance(values, Tensor):
-        values = torch.from_numpy(_array(argument, values).copy())  # of its own, and with strides that torch knows
+        values = torch.from_numpy(_array(argument, values).copy())  # a copy, with strides that torch supports
     tensor: Tensor = values.detach().cpu()
     if tensor.dim() == 0:
         raise InputError(f"{argument} must hold examples along its first dimension; got a single number.")
@@ -42,7 +42,7 @@ def _array(argument: str, values: Any) -> Any:
     types = [kind.kind for kind in values.dtypes] if hasattr(values, "columns") else []
     try:
         array = np.asarray(values)
-        if array.dtype.kind == "O" and types and set(types) <= set("biuf"):  # such as pandas.get_dummies makes
+        if array.dtype.kind == "O" and types and set(types) <= set("biuf"):  # for example from pandas.get_dummies
             array = np.asarray(values, float if "f" in types else int)
     except (TypeError, ValueError) as error:
         raise InputError(
@@ -56,7 +56,7 @@ def _array(argument: str, values: Any) -> Any:
 
 
 def _columns(table: Any) -> str:
-    """Name the columns of a table of pandas that hold no numbers."""
+    """Name the columns of a pandas table that hold no numbers."""
     kinds = table.dtypes.items() if hasattr(table, "columns") else ()
     named = [str(name) for name, kind in kinds if kind.kind not in "biuf"]
     more = f" and {len(named) - 5} more" if len(named) > 5 else ""
@@ -64,16 +64,16 @@ def _columns(table: Any) -> str:
 
 
 def as_stored(inputs: Any, stored: Inputs, *, normalizes: bool = True) -> Inputs:
-    """Turn what a trained network is to be given into inputs of the types that it was trained on.
+    """Turn inputs for a trained network into the types that it was trained on.
 
     Args:
         inputs: Examples in any form that `as_tensor` takes, or several by name; tensors stay on their device.
         stored: Inputs of the data.
-        normalizes: Whether they are normalised then, by features or channels, which there have to be as many of.
+        normalizes: Whether inputs are normalised by feature or channel afterwards, so that their number must be equal.
 
     Raises:
-        InputError: They differ from the data in names, in the number of dimensions or features, or in type: pixels from
-            0 to 1 where the data have bytes, fractions where they have whole numbers.
+        InputError: They differ from the data in names, in the number of dimensions or features, or in type: for example
+            pixels from 0 to 1 where the data have bytes, or fractions where they have whole numbers.
 
     Example:
         >>> as_stored(np.ones((2, 3)), torch.zeros(9, 3)).dtype
@@ -100,7 +100,7 @@ def _as_stored(argument: str, inputs: Any, stored: Tensor, normalizes: bool) -> 
         raise InputError(f"{argument} must be a batch of examples, [{shape}]; got {list(given.shape)}.")
     if given.dtype == stored.dtype:
         return given
-    pixels = given.dtype == torch.uint8 and given.dim() > 2  # which would be 255 times as large
+    pixels = given.dtype == torch.uint8 and given.dim() > 2  # as floats they would be 255 times too large
     if stored.is_floating_point() and not given.is_complex() and not pixels:
         return given.to(stored.dtype)
     whole = not (given.is_floating_point() or given.is_complex())
@@ -114,7 +114,7 @@ def _as_stored(argument: str, inputs: Any, stored: Tensor, normalizes: bool) -> 
 
 
 def image_pixels(example: Any) -> Any:
-    """Turn a PIL image, as torchvision's datasets give without a transform, into uint8 channels first.
+    """Turn a PIL image, as torchvision's datasets give it without a transform, into uint8 with channels first.
 
     Example:
         >>> image_pixels([1, 2])

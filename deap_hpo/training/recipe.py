@@ -33,17 +33,17 @@ class Recipe:
         alpha: Decay of RMSprop's mean square, in [0, 1).
         eps: Term that keeps the denominator of Adam and RMSprop from zero, >= 0.
         batch_size: Examples per training step, >= 1; the last batch of an epoch may be smaller.
-        schedule: "constant", "step" (times `gamma` every `step_size` epochs), "cosine" or "linear" (either to zero
+        schedule: "constant", "step" (times `gamma` every `step_size` epochs), "cosine" or "linear" (both reach zero
             after the last step); "one_cycle", "plateau", "warmup_linear" or "warmup_cosine", whose arguments may be
-            hyperparameters (see `deap_hpo.training.learning_rates`); or a function (step, steps, ...) of the user's
-            own, which gives what the learning rate is multiplied by; see `LrSchedule` there.
+            hyperparameters (see `deap_hpo.training.learning_rates`); or your own function (step, steps, ...) of the
+            factor by which the learning rate is multiplied (see `LrSchedule` there).
         gamma: Factor of the step schedule, >= 0.
         step_size: Epochs between two factors of the step schedule, >= 1.
         warmup: Epochs of linear warm-up from zero, >= 0, which multiplies any schedule; may be a fraction.
-        max_grad_norm: Bound of the gradient's norm (L2, over all parameters of the network), > 0: a gradient beyond it
-            is scaled down to it, as `torch.nn.utils.clip_grad_norm_` does. None for no bound.
-        ema: Decay of an exponential moving average of the weights, in [0, 1), mostly 0.99 and more: then a network is
-            measured, kept and given with the average, while it is trained without; see `deap_hpo.training.averaging`.
+        max_grad_norm: Bound of the gradient's norm (L2, over all parameters of the network), > 0. A larger gradient is
+            scaled down to it, as by `torch.nn.utils.clip_grad_norm_`. None for no bound.
+        ema: Decay of an exponential moving average of the weights, in [0, 1), usually 0.99 or more. The network is
+            trained without the average, but measured, kept and returned with it; see `deap_hpo.training.averaging`.
             None for no average.
 
     Raises:
@@ -99,11 +99,11 @@ class Recipe:
         for name in ("batch_size", "step_size"):
             check_integer(name, getattr(self, name), 1)
         for name, value in self._values().items():
-            object.__setattr__(self, name, plain(value))  # numpy's numbers cannot be put on record
+            object.__setattr__(self, name, plain(value))  # numpy's numbers cannot be recorded
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All values by name, as they are recorded; of those that came later only what is not the default.
+        """All values by name, as recorded; fields added in later versions only if they are not the default.
 
         Example:
             >>> "max_grad_norm" in Recipe().settings, Recipe(max_grad_norm=1.0).settings["max_grad_norm"]
@@ -118,11 +118,11 @@ class Recipe:
 
     @property
     def ends(self) -> bool:
-        """Whether the schedule ends near zero, beyond which there is nothing to train."""
+        """Whether the schedule ends near zero, so that further epochs would train nothing."""
         return name_of(self.schedule) in _ENDING
 
     def with_schedule_arguments(self, arguments: Mapping[str, Any]) -> Recipe:
-        """Give the recipe whose schedule has hyperparameters as its arguments.
+        """Give a recipe whose schedule has the given hyperparameters as arguments.
 
         Raises:
             InputError: The schedule has no such argument.
@@ -142,7 +142,7 @@ class Recipe:
                     f"hyperparameter {name!r} must be an argument of the schedule, {name_of(self.schedule)}, which has "
                     "none of that name; where schedules are searched, make it conditional on one that has it."
                 )
-        assert function is not None  # else it has no arguments
+        assert function is not None  # without a function there are no known arguments
         return replace(self, schedule=partial(function, **arguments))
 
     @property
@@ -150,16 +150,16 @@ class Recipe:
         return self.schedule if callable(self.schedule) else FUNCTIONS.get(self.schedule)
 
     def lr_factors(self, epoch: int, steps_per_epoch: int, epochs: int, losses: Sequence[float] = ()) -> list[float]:
-        """Give what the learning rate is multiplied by at each step of an epoch.
+        """Give the factor of the learning rate at each step of an epoch.
 
         Args:
             epoch: Epochs trained so far, from 0.
             steps_per_epoch: Training steps in an epoch.
             epochs: Length of the whole schedule in epochs.
-            losses: Validation losses after each epoch so far, which some schedules go by.
+            losses: Validation losses after each epoch so far, which some schedules use.
 
         Raises:
-            InputError: A function of the user's own gives none.
+            InputError: The user's own function does not give a valid factor.
 
         Example:
             >>> recipe = Recipe(schedule="step", gamma=0.7)
@@ -179,7 +179,7 @@ class Recipe:
 
 
 _UNBOUNDED = sys.float_info.max
-# Fields that came later: records of before go on, for which they have to be what a recipe without them says.
+# Fields added in later versions. Older records lack them, which means these values.
 LATER_FIELDS = {"max_grad_norm": None, "alpha": 0.99, "ema": None}
 _RANGES = {
     "lr": (0.0, _UNBOUNDED),
@@ -247,7 +247,7 @@ USED_BY: dict[str, frozenset[str]] = {
     "adamw": frozenset({"lr", "beta1", "beta2", "eps", "weight_decay"}),
     "step": frozenset({"gamma", "step_size"}),
 }
-"""Which fields an optimiser or a schedule goes by, of those that some do."""
+"""The fields that an optimiser or a schedule uses, among those that not all use."""
 OPTIMIZERS: dict[str, Callable[[Recipe, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "rmsprop": _rmsprop,
@@ -264,4 +264,4 @@ _SCHEDULE_NAMES = SCHEDULES.keys() | FUNCTIONS.keys()
 _ENDING = frozenset({"cosine", "linear", "one_cycle", "warmup_linear", "warmup_cosine"})
 RECIPE_FIELDS = frozenset(field.name for field in fields(Recipe))
 OPTIMIZER_FIELDS = frozenset({"optimizer"}).union(*(USED_BY[name] for name in OPTIMIZERS))
-"""Those of the optimiser, which are not used where a task has one of its own."""
+"""The recipe's optimiser and its settings, which are unused if a task has its own optimiser."""

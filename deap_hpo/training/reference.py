@@ -1,4 +1,4 @@
-"""The reference trainer: one network at a time, in plain torch. What every faster trainer has to agree with."""
+"""The reference trainer: one network at a time, in plain torch. Faster trainers must agree with it."""
 
 from __future__ import annotations
 
@@ -54,28 +54,28 @@ from deap_hpo.training.task import Task
 
 
 class ReferenceTrainer(Evaluator):
-    """Trains the network of a task with given hyperparameters; the objective is its validation loss after that.
+    """Trains a task's network with given hyperparameters; the objective is the validation loss afterwards.
 
-    Where the task names other objectives, those are the values. A network that breaks the task's constraints by its
-    number of parameters is not trained. The result is a function of (hyperparameters, seed, epochs): on a CPU bit for
-    bit, whatever else runs. A training whose loss stops being finite ends there, with status "diverged" and the worst
-    value, ``inf`` or ``-inf``.
+    If the task names other objectives, those are the values. A network whose number of parameters breaks a constraint
+    is not trained. The result is a function of (hyperparameters, seed, epochs): on a CPU bit for bit, whatever else
+    runs. A training whose loss stops being finite ends there, with status "diverged" and the worst value, ``inf`` or
+    ``-inf``.
 
     Args:
         task: What to train.
-        epochs: Epochs of an evaluation whose request names none, at least 1; also the length of the learning rate's
-            schedule, of which a shorter evaluation trains the first part.
+        epochs: Epochs of an evaluation whose request names none, at least 1. Also the length of the learning rate's
+            schedule; a shorter evaluation trains its first part.
         device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
-        precision: "fp32", "bf16" (autocast), or "auto" (bf16 for classes, where the processor computes in it).
-        repeats: Trainings of one evaluation, each with a seed of its own, at least 1. The value is their mean, the
-            metrics tell their spread; see `outcome.combine`.
-        folds: As many trainings, each judged by another part of the data, at least 2; or None. See `other_folds`.
-        keep_best: Whether the network is that of its best epoch, which a metric `best_epoch` tells, rather than of its
-            last. Best is by the first objective that epochs differ in. As the best of several measurements on the same
-            examples, its validation loss is a little too good, more so than without.
-        patience: Epochs without a better one after which a training ends, at least 1; None for all epochs. With
-            `keep_best` it is early stopping, as Keras and Lightning have it.
-        checkpoints: Where trainings that others may go on from leave their state; in memory by default.
+        precision: "fp32", "bf16" (autocast), or "auto" (bf16 for classes, if the processor supports it).
+        repeats: Trainings of one evaluation, each with its own seed, at least 1. The value is their mean, and metrics
+            tell their spread; see `outcome.combine`.
+        folds: Number of trainings, each validated on another part of the data, at least 2; or None. See `other_folds`.
+        keep_best: Whether to keep the network of the best epoch (metric `best_epoch`) rather than of the last. The best
+            epoch is chosen by the first objective that differs between epochs. As the best of several measurements on
+            the same examples, the validation loss is then slightly optimistic, more than without.
+        patience: Epochs without improvement after which a training ends, at least 1; None for all epochs. Together with
+            `keep_best` it is early stopping as in Keras and Lightning.
+        checkpoints: Where trainings leave their state for others to continue from; in memory by default.
 
     Raises:
         InputError: An argument is out of range, or the device is not there.
@@ -120,11 +120,11 @@ class ReferenceTrainer(Evaluator):
         self.precision = resolve_precision(precision, self.device, of_numbers=of_numbers)
         self.checkpoints: CheckpointStore = checkpoints or MemoryCheckpoints()
         self._freshness = Freshness()
-        self._parts = Parts(task.evaluation_batch_size)  # in which networks are measured
+        self._parts = Parts(task.evaluation_batch_size)  # measures in parts that fit into memory
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the result depends on besides hyperparameters and seed; a resumed study has to have the same."""
+        """What the result depends on besides hyperparameters and seed; a resumed study must have the same."""
         return {
             "task": self.task.name,
             **self.task.goals.settings,
@@ -141,13 +141,13 @@ class ReferenceTrainer(Evaluator):
 
     @property
     def reference(self) -> ReferenceTrainer:
-        """The trainer of one network at a time that any trainer has: here itself."""
+        """The trainer of single networks that every trainer has; here the trainer itself."""
         return self
 
     @cached_property
     def placed(self) -> Task:
         """The task with its data and losses on the trainer's device, copied there at first use."""
-        with torch.inference_mode(False):  # within which copies could not be trained on
+        with torch.inference_mode(False):  # tensors copied in inference mode could not be trained on
             return self.task.to(self.device)
 
     @property
@@ -156,7 +156,7 @@ class ReferenceTrainer(Evaluator):
         return self.placed.data
 
     def of_repeat(self, repeat: int) -> ReferenceTrainer:
-        """Give the trainer of one of the repeats: with folds, that whose data are the fold of this number."""
+        """Give the trainer of one of the repeats; with folds, the one whose data are the fold of this number."""
         return self._of_folds[repeat - 1] if self.folds and repeat else self
 
     @cached_property
@@ -164,7 +164,7 @@ class ReferenceTrainer(Evaluator):
         return [self.once(replace(self.task, data=data)) for data in other_folds(self.task.data, self.repeats)]
 
     def once(self, task: Task, *, whole: bool = False) -> ReferenceTrainer:
-        """Give a trainer like this one, for one training; a `whole` one trains all epochs, and keeps the last."""
+        """Give a trainer like this one for one training; a `whole` one trains all epochs and keeps the last."""
         kept = {} if whole else {"keep_best": self.keep_best, "patience": self.patience}
         settings: Any = {"epochs": self.epochs, "device": self.device, "precision": self.precision, **kept}
         return ReferenceTrainer(task, **settings)
@@ -177,7 +177,7 @@ class ReferenceTrainer(Evaluator):
         keep_memory()
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor: from its checkpoint where it names one, leaving one where it asks for it."""
+        """Evaluate a request: start from its checkpoint if it names one, and leave one if it asks for that."""
         start = training_clock()
         if refused := infeasible(self.task, request.params):
             return refused
@@ -188,11 +188,11 @@ class ReferenceTrainer(Evaluator):
         return with_checkpoint(request, evaluation, [one[2] for one in done], self.checkpoints)
 
     def train(self, params: Mapping[str, Any], seed: int = 0) -> tuple[nn.Module, Evaluation]:
-        """Train a network from scratch; give it, in evaluation mode on the trainer's device, and its evaluation.
+        """Train a network from scratch; give it (in evaluation mode, on the trainer's device) and its evaluation.
 
         Args:
             params: Hyperparameters by name; see `Task`.
-            seed: Keys initial weights, batch order and dropout, and seeds what the network draws itself.
+            seed: Keys initial weights, batch order and dropout, and seeds the network's own random draws.
 
         Raises:
             InputError: A hyperparameter is unknown or out of its range.
@@ -202,23 +202,23 @@ class ReferenceTrainer(Evaluator):
     def train_on(
         self, state: TrainingState | None, params: Mapping[str, Any], seed: int = 0, epochs: int | None = None
     ) -> tuple[nn.Module, Evaluation, TrainingState]:
-        """Train a network on from a state: weights, buffers, moments, counters and schedule continue from there.
+        """Continue training from a state: its weights, buffers, moments, counters and schedule position.
 
-        Hyperparameters may be others than those that led to the state. The schedule's position is counted in epochs, so
-        that it continues when the batch size changes; its length is the trainer's `epochs`.
+        Hyperparameters may differ from those that led to the state. The schedule's position is counted in epochs, so it
+        stays valid when the batch size changes; the schedule's length is the trainer's `epochs`.
 
         Args:
-            state: Where to go on from; None for the initial weights.
+            state: Where to continue from; None for the initial weights.
             params: Hyperparameters by name; see `Task`.
             seed: As for `train`.
-            epochs: Total epochs at the end, more than those of the state; None for the trainer's own.
+            epochs: Total epochs at the end, more than the state has; None for the trainer's own.
 
         Returns:
-            The network, the evaluation of the added epochs, and the state in which they end.
+            The network, the evaluation of the added epochs, and the state at their end.
 
         Raises:
             InputError: A hyperparameter is unknown or out of its range, there is no epoch to add, the schedule ends
-                before `epochs`, or it is a part of a training, although the trainer has `keep_best` or `patience`.
+                before `epochs`, or the trainer has `keep_best` or `patience` and this is not a whole training.
         """
         start = training_clock()
         recipe, architecture = self.task.configure(params)
@@ -262,7 +262,7 @@ class ReferenceTrainer(Evaluator):
         return model, curve.evaluation(trainable_parameters(model), perf_counter() - start, about), ended
 
     def new_curve(self, epochs: int) -> LearningCurve:
-        """Give the learning curve, still empty, of a training of so many epochs."""
+        """Give an empty learning curve for a training of so many epochs."""
         return LearningCurve(self.task.goals, epochs, keep_best=self.keep_best, patience=self.patience)
 
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:
@@ -279,7 +279,7 @@ class ReferenceTrainer(Evaluator):
         return added_epochs(state, epochs, self.epochs, recipe)
 
     def loss(self, model: nn.Module, examples: Split, loss: Measure | None = None) -> Tensor:
-        """Give a network's loss on stored examples, as a training step differentiates it; by default the task's."""
+        """Give a network's loss on stored examples, as training steps differentiate it; by default the task's loss."""
         loss = loss or with_own_measures(self.placed).loss
         found: Tensor = loss(self._forward(model, examples.inputs), examples.targets)
         return found

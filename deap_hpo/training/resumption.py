@@ -1,4 +1,4 @@
-"""Where the trainings of a request start, and what they leave for others to go on from."""
+"""The states from which the trainings of a request start, and those that they leave for others to continue from."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from deap_hpo.training.state import TrainingState, pack, unpack
 
 
 def start_states(request: Request, checkpoints: CheckpointStore, trainings: int) -> list[TrainingState | None]:
-    """Give where each training of a request starts; None for its initial weights.
+    """Give the state from which each training of a request starts; None for its initial weights.
 
     Args:
-        request: The request, which may name a checkpoint of as many trainings.
-        checkpoints: Where that is kept.
-        trainings: Their number.
+        request: The request, which may name a checkpoint with a state for each training.
+        checkpoints: The store of that checkpoint.
+        trainings: Number of trainings.
 
     Raises:
-        InputError: The checkpoint is not there.
+        InputError: The checkpoint is missing or damaged.
 
     Example:
         >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
@@ -34,16 +34,16 @@ def start_states(request: Request, checkpoints: CheckpointStore, trainings: int)
 def with_checkpoint(
     request: Request, evaluation: Evaluation, states: Sequence[TrainingState | None], checkpoints: CheckpointStore
 ) -> Evaluation:
-    """Keep the states that the trainings of a request have ended in, if it asks for that and all went well.
+    """Keep the states in which a request's trainings ended, if it asks for that and all went well.
 
     Args:
         request: The request.
-        evaluation: What came of all trainings.
-        states: The state of each; None where it has none, as after a divergence.
-        checkpoints: Where they are kept together.
+        evaluation: The evaluation made from all trainings.
+        states: The state of each; None for a training without one, for example after a divergence.
+        checkpoints: Where the states are kept, in one checkpoint.
 
     Returns:
-        The evaluation, with the checkpoint's name.
+        The evaluation; with the checkpoint's name, if there is one.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""A schedule: hyperparameters that change during a training, trained from scratch as one."""
+"""Training from scratch by a schedule of hyperparameters that change during the training."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.state import TrainingState
 
 Schedule = Sequence[tuple[Mapping[str, Any], int | None]]
-"""Hyperparameters, and the epoch up to which they hold (None: the trainer's last), in order."""
+"""Hyperparameters, each with the epoch up to which they hold (None: the trainer's last), in order."""
 
 
 def train_schedule(trainer: ReferenceTrainer, schedule: Schedule, seed: int = 0) -> tuple[nn.Module, Evaluation]:
     """Train a network from scratch, with hyperparameters that change at the end of epochs.
 
-    With the schedule and the seed that led to a network, it is that network again; bit for bit on a CPU.
+    With the schedule and the seed that led to a network, the result is that network again; on a CPU bit for bit.
 
     Args:
-        trainer: Trains.
-        schedule: What holds when, at least one part.
+        trainer: The trainer.
+        schedule: Which hyperparameters hold until when, at least one part.
         seed: As for `ReferenceTrainer.train`.
 
     Returns:

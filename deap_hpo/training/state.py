@@ -1,4 +1,4 @@
-"""The state of a training between two epochs: all that a training needs to go on as if it had never paused."""
+"""The state of a training between two epochs: all that it needs to continue as if it had never paused."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _AVERAGED = "averaged"
 class TrainingState:
     """Where a training stands at the end of an epoch.
 
-    Random numbers need no place here: batches, dropout masks and what a network draws itself are functions of
-    (seed, epoch, step).
+    Random generators are not part of it: batches, dropout masks and the network's own draws are functions of (seed,
+    epoch, step).
 
     Attributes:
         epochs: Epochs trained so far.
         steps: Training steps so far.
         weights: Parameters and buffers of the network, by name.
-        moments: What the optimiser keeps.
+        moments: The state of the optimiser.
         losses: Validation losses after each epoch.
-        averaged: The moving average of the parameters by name, where there is one.
+        averaged: The moving average of the parameters by name, if there is one.
     """
 
     epochs: int
@@ -59,13 +59,13 @@ def added_epochs(state: TrainingState | None, total: int | None, length: int, re
     """Give the epochs, from 0, that a training adds to a state.
 
     Args:
-        state: Where it goes on from; None for its beginning.
+        state: Where the training continues from; None for its beginning.
         total: Epochs trained at the end; None for the length of the schedule.
-        length: Epochs over which the schedule of the learning rate is laid out.
-        recipe: Has the schedule.
+        length: Length of the learning rate's schedule in epochs.
+        recipe: The recipe, which has the schedule.
 
     Raises:
-        InputError: There is none to add, or the schedule ends before.
+        InputError: There is no epoch to add, or the schedule ends before `total`.
 
     Example:
         >>> added_epochs(None, 3, length=5, recipe=Recipe(schedule="cosine"))
@@ -84,7 +84,7 @@ def added_epochs(state: TrainingState | None, total: int | None, length: int, re
 
 
 def network_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Give a network's parameters and buffers by name, those included that its `state_dict` would leave out."""
+    """Give a network's parameters and buffers by name, including those that its `state_dict` leaves out."""
     return dict([*model.named_parameters(), *model.named_buffers()])
 
 
@@ -95,10 +95,10 @@ def copied_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a network the values of copies that were made of its parameters and buffers."""
+    """Copy values back into a network's parameters and buffers."""
     own = network_tensors(model)
     for name, tensor in tensors.items():
-        if not torch.equal(own[name], tensor):  # an expanded buffer, which stays as it was made, takes no values
+        if not torch.equal(own[name], tensor):  # an expanded buffer cannot be written to, but does not change either
             own[name].copy_(tensor)
 
 
@@ -118,7 +118,7 @@ def capture(
 
 @torch.no_grad()
 def restore(state: TrainingState, model: nn.Module, optimizer: Optimizer) -> None:
-    """Put a state into a network and its new optimiser, as far as that has a use for the moments."""
+    """Put a state into a network and its new optimiser, which takes only moments that it can use."""
     for name, tensor in network_tensors(model).items():
         tensor.copy_(fitting(state, name, tensor))
     restore_moments(state.moments, optimizer, dict(model.named_parameters()))
@@ -128,7 +128,7 @@ def fitting(state: TrainingState, name: str, tensor: Tensor) -> Tensor:
     """Give the state's tensor for one of a network's parameters or buffers.
 
     Raises:
-        InputError: It has none of this shape: it is the state of another architecture.
+        InputError: The state has no such tensor of this shape, because it is of another architecture.
     """
     if name not in state.weights or state.weights[name].shape != tensor.shape:
         found = tuple(state.weights[name].shape) if name in state.weights else "none"
@@ -140,10 +140,10 @@ def fitting(state: TrainingState, name: str, tensor: Tensor) -> Tensor:
 
 
 def pack(states: Sequence[TrainingState]) -> dict[str, Tensor]:
-    """Give the states of an evaluation's trainings (one each repeat) as tensors by name, as a checkpoint holds them.
+    """Give the states of an evaluation's trainings (one per repeat) as tensors by name, for a checkpoint.
 
     Raises:
-        InputError: An optimiser of the user's own keeps what is neither a number nor a tensor.
+        InputError: A user's optimiser keeps something that a checkpoint cannot hold; see `nested.flattened`.
     """
     tensors: dict[str, Tensor] = {}
     for i, state in enumerate(states):
@@ -176,7 +176,7 @@ def unpack(tensors: Mapping[str, Tensor]) -> list[TrainingState]:
         epochs, steps, updates = named.pop(_COUNTERS)[""].tolist()
         counts = {name: int(count) for name, count in named.pop(_COUNTS, {}).items()}
         others = rebuilt(f"{position}/{_OTHERS}", tensors) if named.pop(_OTHERS, None) else {}
-        losses = named.pop(_LOSSES, {"": torch.tensor(())})[""].tolist()  # of before they were kept: none
+        losses = named.pop(_LOSSES, {"": torch.tensor(())})[""].tolist()  # older checkpoints have none
         weights, averaged = named.pop("weights", {}), named.pop(_AVERAGED, {})
         moments = Moments(updates, named, counts, others)
         states.append(TrainingState(epochs, steps, weights, moments, tuple(losses), averaged))

@@ -27,42 +27,42 @@ from deap_hpo.training.state import trainable_parameters
 from deap_hpo.vocabulary import hinting
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
-"""Besides the metrics of a task: validation loss, trainable parameters of the network, seconds that training took."""
+"""Measured besides a task's metrics: validation loss, number of trainable parameters, and seconds of training."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A network to be tuned.
+    """A network to tune.
 
     A hyperparameter named like a field of `Recipe` (`lr`, `momentum`, `batch_size`, ...) sets that field. Any other one
-    is passed by keyword to the model factory; or, where that has no argument of this name and the loss has, to the loss
-    of training, as `label_smoothing` of `torch.nn.functional.cross_entropy`. Networks are measured by the loss without
-    such arguments: what they are judged by stays the same for all.
+    is an argument of the schedule, of the task's own optimiser, or of the model factory; or, if the factory has none of
+    that name, of the training loss, such as `label_smoothing` of `torch.nn.functional.cross_entropy`. Networks are
+    measured by the loss without such arguments, so that all are judged alike.
 
     Attributes:
-        name: Name for people and for the record.
+        name: Name for display and for the record.
         model: Factory of an `nn.Module`; architecture hyperparameters are its keyword arguments.
         data: What to train and validate on.
-        loss: Mean loss of a batch, (output, target) -> 0-dim tensor; it is what training minimises. Further arguments
-            of a function, or of a module's `forward`, may be hyperparameters; they need defaults. The default takes
-            logits and log-probabilities alike. A module, as `nn.CrossEntropyLoss(weight=...)`, is copied for each
-            training, to its device; so are metrics.
-        metrics: Further measures by name, (outputs, targets) -> one number: a tensor, a float or a number of numpy's.
-            Each is called once with all of a split, tensors on the device of the training, so it need be no mean.
-        objective: What is optimised: the name of a metric, "loss", "parameters" (trainable ones of the network) or
-            "seconds" (of training, validation included: such a record depends on the machine, and on what else it
-            does); or several names, for an algorithm that takes several objectives.
-        direction: "minimize" or "maximize", for all objectives or for each; by default accuracy is maximised, anything
-            else minimised. Networks are trained on the loss in any case.
-        constraints: What has to hold, such as "parameters <= 1e6" or "accuracy >= 0.8", by the same names. A network
-            with too many (or too few) parameters is not trained.
+        loss: Mean loss of a batch, (output, target) -> 0-dim tensor, which training minimises. Further arguments of a
+            function, or of a module's `forward`, may be hyperparameters; they need defaults. The default loss takes
+            logits and log-probabilities alike. A module, such as `nn.CrossEntropyLoss(weight=...)`, is copied to the
+            device for each training; so are metrics.
+        metrics: Further measures by name, (outputs, targets) -> one number: a tensor, a float or a numpy number. Each
+            is called once with a whole split, as tensors on the training's device, so it need not be a mean.
+        objective: What is optimised: the name of a metric, "loss", "parameters" (the number of trainable ones) or
+            "seconds" (of training and validation; such a record depends on the machine and its load). Several names
+            make several objectives, for an algorithm that takes them.
+        direction: "minimize" or "maximize", for all objectives or one for each. By default accuracy is maximised and
+            anything else minimised. Networks are trained on the loss in any case.
+        constraints: Conditions on the same names, such as "parameters <= 1e6" or "accuracy >= 0.8". A network with too
+            many (or too few) parameters is not trained.
         recipe: Values of the training settings that are not searched.
-        optimizer: Makes the optimiser, (network, ...) -> `torch.optim.Optimizer`, in place of the one that the recipe
-            names: with groups of parameters, say, or of another kind. Its further arguments, as `lr`, are
-            hyperparameters; or they have their defaults, whatever the recipe's. The schedule multiplies the learning
-            rates of all groups. A class, as `torch.optim.NAdam`, is given the network's parameters.
-        evaluation_batch_size: Examples per batch when measuring. It changes speed only, unless what network or loss
-            make of an example depends on the others of its batch: that of a loss with class weights does, a little.
+        optimizer: Makes the optimiser instead of the recipe, (network, ...) -> `torch.optim.Optimizer`: for example
+            with parameter groups, or of another kind. Its further arguments, such as `lr`, are hyperparameters; those
+            that are not searched keep their defaults, whatever the recipe says. The schedule multiplies the learning
+            rates of all groups. A class, such as `torch.optim.NAdam`, is given the network's parameters.
+        evaluation_batch_size: Examples per batch when measuring. It changes the speed only, unless an example's output
+            or loss depends on the rest of its batch: with class weights, the loss does, a little.
 
     Raises:
         InputError: A setting is of the wrong type or out of its range.
@@ -113,7 +113,7 @@ class Task:
 
     @property
     def goals(self) -> Goals:
-        """Objectives, directions and constraints; an InputError where they are not what `Task` says."""
+        """Objectives, directions and constraints; raises InputError if they are invalid."""
         known = [*ALWAYS_MEASURED, *self.metrics]
         names = [self.objective] if isinstance(self.objective, str) else self.objective
         usual: list[Direction] = ["maximize" if self.metrics.get(name) is accuracy else "minimize" for name in names]
@@ -121,7 +121,7 @@ class Task:
 
     @property
     def parts(self) -> Mapping[str, Any]:
-        """What it is made of, but for data and recipe, whose settings tell them apart."""
+        """The objects that the task consists of, without data and recipe, which their settings identify."""
         own: dict[str, Any] = {} if self.optimizer is None else {"optimizer": self.optimizer}
         own |= {"schedule": self.recipe.schedule} if callable(self.recipe.schedule) else {}
         return {"model": self.model, "loss": self.loss, "metrics": dict(self.metrics), **own}
@@ -154,38 +154,38 @@ class Task:
         optimizer: OptimizerFactory | None = None,
         evaluation_batch_size: int = 1000,
     ) -> Task:
-        """Make a task of a network and of data in about any form.
+        """Make a task from a network and from data in almost any form.
 
         Args:
             model: Factory of an `nn.Module`.
             data: A pair (inputs, targets) of numpy arrays or tensors, or a map-style dataset (torchvision's, your own)
-                of such pairs. Several inputs are a dict by the names of the network's arguments, several targets one
-                as loss and metrics take it. Everything is read into memory once; what a dataset draws at random is so,
-                too, which a warning says: augmentation belongs into the network.
-            validation: Examples to judge by: a share in (0, 1) of what `test` leaves, a number, or data of their own.
-            test: Examples that the search must not see: a share, a number, or data of their own; or None.
-            name: Name for people and the record.
-            split_seed: Seed of the choice of validation examples.
-            stratify: Whether classes are as frequent among these as in all data, as scikit-learn splits.
-            normalize: Whether inputs other than whole numbers are brought to mean 0 and standard deviation 1 by the
-                training examples, each feature of a table, each channel of an image; or the names of those of several
-                inputs that are; or a pair (mean, deviation), numbers or a list for each channel, of pixels from 0 to 1.
-                The trained network expects the same, `task.data.prepare(inputs)`, wherever it is used.
-            loss: By default cross-entropy where targets are whole numbers (outputs [N, C] are logits, or
-                log-probabilities), else the mean squared error; of several targets there is no default.
-            metrics: By default `accuracy`, or `mean_absolute_error`; none where there are several targets.
-            objective: What is optimised, a name or several; see `Task`.
+                of such pairs. Several inputs are a dict by the names of the network's arguments; several targets are a
+                dict that loss and metrics receive as it is. Everything is read into memory once. Random draws of a
+                dataset are made once, too, with a warning: augmentation belongs in the network.
+            validation: Examples to judge by: a share in (0, 1) of what `test` leaves, a number, or separate data.
+            test: Examples that the search must not see: a share, a number, or separate data; None for none.
+            name: Name for display and for the record.
+            split_seed: Seed of the choice of validation and test examples.
+            stratify: Whether these examples keep the class frequencies of all data, as in scikit-learn.
+            normalize: Whether to scale inputs other than tokens (whole numbers) to mean 0 and standard deviation 1 over
+                the training examples, by feature of a table or channel of an image. Or the names of the inputs to
+                scale, of several; or a pair (mean, deviation) for pixels from 0 to 1, each a number or a list with one
+                per channel. Give the trained network inputs scaled in the same way, `task.data.prepare(inputs)`.
+            loss: Default: cross-entropy for whole-number targets (outputs [N, C] are logits or log-probabilities), else
+                the mean squared error. Several targets have no default.
+            metrics: Default: `accuracy` or `mean_absolute_error`; none for several targets.
+            objective: What is optimised, one name or several; see `Task`.
             direction: Which way is better; see `Task`.
-            constraints: What has to hold; see `Task`.
+            constraints: Conditions that a network must meet; see `Task`.
             recipe: Training settings that are not searched.
-            optimizer: Makes the optimiser of a network, in place of the recipe's; see `Task`.
+            optimizer: Makes a network's optimiser instead of the recipe; see `Task`.
             evaluation_batch_size: Examples per batch when measuring; see `Task`.
 
         Raises:
             InputError: The data cannot be read as examples and targets, or a setting is out of its range.
 
         Warns:
-            DeapHPOWarning: Targets of a regression are all 0 and 1; or examples of a dataset are drawn at random.
+            DeapHPOWarning: All targets of a regression are 0 or 1, or a dataset draws examples at random.
 
         Example:
             >>> import numpy as np
@@ -219,20 +219,20 @@ class Task:
         )
 
     def to(self, device: torch.device | str) -> Task:
-        """Copy data to a device, and the losses and metrics that are modules (which may have class weights)."""
+        """Copy data to a device, and the losses and metrics that are modules (they may have class weights)."""
         metrics = {name: placed(measure, device) for name, measure in self.metrics.items()}
         return replace(self, data=self.data.to(device), loss=placed(self.loss, device), metrics=metrics)
 
     @property
     def destinations(self) -> Destinations:
-        """Where its hyperparameters go."""
+        """Where the task's hyperparameters go."""
         return Destinations(self.model, self.loss, self.optimizer, self.recipe.schedule)
 
     def configure(self, params: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
-        """Tell training settings from architecture: (the task's recipe with `params`, keywords for the factory).
+        """Split hyperparameters into (the task's recipe with its settings replaced, keywords for the model factory).
 
         Raises:
-            InputError: A name is none of the recipe's, nor an argument of schedule, optimiser, factory or loss.
+            InputError: A name is neither a recipe setting nor an argument of schedule, optimiser, factory or loss.
         """
         self.check_names(params)
         parts = self.destinations.split(params)
@@ -243,13 +243,13 @@ class Task:
         """Make the optimiser of a network.
 
         Raises:
-            InputError: The task's own makes none, or none that can be used here.
+            InputError: The task's own factory makes no optimiser, or one that cannot be used here.
         """
         parts = self.destinations.split(params)
         return make_optimizer(replace(self.recipe, **parts["recipe"]), self.optimizer, parts["optimizer"], network)
 
     def loss_arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the hyperparameters that networks are trained by as arguments of the loss.
+        """Give the hyperparameters that are arguments of the training loss.
 
         Example:
             >>> from deap_hpo.training.data import load_digits
@@ -261,11 +261,11 @@ class Task:
         return self.destinations.split(params)["loss"]
 
     def training_loss(self, params: Mapping[str, Any]) -> Measure:
-        """Give the loss with the hyperparameters that are its arguments."""
+        """Give the loss that training minimises: with the hyperparameters that are its arguments."""
         return partial(self.loss, **self.loss_arguments(params))
 
     def count_parameters(self, params: Mapping[str, Any]) -> int:
-        """Count the trainable parameters of the network that hyperparameters make; it is built for that.
+        """Count the trainable parameters of the network that hyperparameters make, by building it.
 
         Raises:
             InputError: A hyperparameter is unknown.
@@ -273,26 +273,26 @@ class Task:
         _, architecture = self.configure(params)
         with torch.random.fork_rng(devices=[]):
             network = self.model(**architecture)
-            self.optimizer_of(network, params)  # which may freeze some
+            self.optimizer_of(network, params)  # an optimiser factory may freeze parameters
             return trainable_parameters(network)
 
     def check(self, params: Mapping[str, Any]) -> None:
-        """Build the network and measure it on two examples: what cannot work is said before anything is trained.
+        """Build the network and measure it on two examples, to report errors before anything is trained.
 
         Raises:
             InputError: A hyperparameter is unknown, or network, data, optimiser, loss and metrics do not fit together.
         """
         recipe, architecture = self.configure(params)
-        recipe.lr_factors(0, -(-len(self.data.training) // recipe.batch_size), epochs=10)  # for what it raises
+        recipe.lr_factors(0, -(-len(self.data.training) // recipe.batch_size), epochs=10)  # raises if invalid
         measures = {"loss": self.loss, **self.metrics}
         optimizer_of = self.optimizer and partial(self.optimizer_of, params=params)
         check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params), optimizer_of)
 
     def check_names(self, names: Iterable[str]) -> None:
-        """Refuse hyperparameters that have nowhere to go; call it before a run rather than at its first training.
+        """Refuse hyperparameters that have no destination; call it before a run rather than at its first training.
 
         Raises:
-            InputError: A name is neither a setting of the recipe nor an argument of optimiser, factory or loss; or two
-                of them have it.
+            InputError: A name is neither a recipe setting nor an argument of schedule, optimiser, factory or loss; or
+                its destination is ambiguous.
         """
         self.destinations.check(names)

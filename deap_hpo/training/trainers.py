@@ -21,7 +21,7 @@ Trainer = ReferenceTrainer | PopulationTrainer
 TRAINERS: dict[str, Callable[..., Trainer]] = {
     "population": PopulationTrainer,
     "reference": ReferenceTrainer,
-    "leaking": LeakingTrainer,  # shows what leakage does to figures; no run should have it
+    "leaking": LeakingTrainer,  # shows how leakage changes results; not for real runs
 }
 
 
@@ -44,26 +44,26 @@ def make_trainer(
 ) -> Trainer:
     """Make a trainer; "auto" takes the one that is faster on the device.
 
-    On an accelerator that is the population: one network alone leaves it idle. On a CPU it is the reference: one
-    convolutional network alone keeps a core busy, and a stack only strains its caches. (Small networks of other kinds
-    may be faster as a stack there: see `docs/stacking.md`.) To use several cores, evaluate in worker processes
-    (``executor=ProcessExecutor()``), as `deap-hpo run` does.
+    On an accelerator, "auto" is the population, because one network alone leaves the device idle. On a CPU it is the
+    reference: one convolutional network keeps a core busy, and a stack only strains its caches. (Small networks of
+    other kinds may be faster as a stack there: see `docs/stacking.md`.) To use several cores, evaluate in worker
+    processes (``executor=ProcessExecutor()``), as `deap-hpo run` does.
 
     Args:
         task: What to train.
         trainer: "auto", "population" or "reference"; "leaking" is a demonstration, see `LeakingTrainer`.
-        epochs: Epochs of an evaluation, at least 1; see `ReferenceTrainer`, as the next seven.
+        epochs: Epochs of an evaluation, at least 1; for this and the next seven arguments see `ReferenceTrainer`.
         device: Where to train.
         precision: "fp32", "bf16" or "auto".
         repeats: Trainings of one evaluation, at least 1.
-        folds: As many trainings, each judged by another part of the data, at least 2; or None.
-        keep_best: Whether a network is that of its best epoch, rather than of its last.
-        patience: Epochs without a better one after which a training ends.
-        checkpoints: Where trainings that others may go on from leave their state.
-        stack_size: Networks trained together at most; see `PopulationTrainer`, as the last two. They change speed only,
-            and the reference, which trains one network at a time, has no use for them.
+        folds: Number of trainings, each validated on another part of the data, at least 2; or None.
+        keep_best: Whether to keep the network of the best epoch rather than of the last.
+        patience: Epochs without improvement after which a training ends.
+        checkpoints: Where trainings leave their state for others to continue from.
+        stack_size: Most networks trained together; for this and the last two arguments see `PopulationTrainer`. They
+            change the speed only. The reference ignores them, since it trains one network at a time.
         memory_limit: Bytes that a stack may take.
-        engine: How its steps are run.
+        engine: How a stack's steps are run.
 
     Raises:
         InputError: There is no such trainer, or an argument is out of range.

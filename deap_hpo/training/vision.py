@@ -30,9 +30,9 @@ def load_torchvision(
     """Load a data set of `torchvision.datasets` with training and test images.
 
     Args:
-        data_dir: Folder as torchvision fills it (its `root`); by default DEAP_HPO_DATA, else a cache that is filled by
-            a download, whose checksums torchvision tests.
-        name: Name for people and for the record.
+        data_dir: Folder in torchvision's layout (its `root`); by default DEAP_HPO_DATA, else a cache into which
+            torchvision downloads the files, whose checksums it tests.
+        name: Name for display and for the record.
         dataset: Name of the class.
         training_size: Training images to keep; None keeps all that validation leaves.
         validation_size: Validation images.
@@ -43,7 +43,7 @@ def load_torchvision(
         Images [N, C, H, W] as uint8, classes as int64.
 
     Raises:
-        InputError: The files are not there and cannot be downloaded, or the sizes do not fit.
+        InputError: The files are missing and cannot be downloaded, or the sizes do not fit.
     """
     from torchvision import datasets
 
@@ -83,14 +83,14 @@ DATA_SETS: dict[str, Callable[..., Data]] = {
     "kmnist": partial(load_torchvision, name="kmnist", dataset="KMNIST"),
     "mnist": partial(load_torchvision, name="mnist", dataset="MNIST"),
 }
-"""What loads each data set, by name; each takes `data_dir`, `training_size`, `validation_size`, `split_seed`."""
+"""Loaders of data sets by name; each takes `data_dir`, `training_size`, `validation_size`, `split_seed`."""
 
 
 def load_data(name: str, data_dir: str | Path | None = None, **settings: Any) -> Data:
     """Load a data set by its name.
 
     Raises:
-        InputError: There is no such data set, or it cannot be had.
+        InputError: There is no such data set, or it cannot be loaded.
 
     Example:
         >>> len(load_data("digits", validation_size=100).validation)
