@@ -1,1 +1,1 @@
-"""Training networks: data, models, tasks and the trainers. Knows nothing of DEAP."""
+"""Training networks: data, models, tasks and the trainers. Independent of DEAP."""

@@ -1,1 +1,1 @@
-"""Stacks: networks of equal structure, trained together as one program. The population trainer has them."""
+"""Stacks: networks of equal structure, trained together as one program. The population trainer uses them."""

@@ -1,4 +1,4 @@
-"""The moving averages of all members' weights, as one matrix beside theirs; see `deap_hpo.training.averaging`."""
+"""The moving averages of all members' weights, as one matrix beside the weights; see `deap_hpo.training.averaging`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class Averages:
-    """The averages of a stack's members, [P, D]; those without one have their weights themselves.
+    """The averages of a stack's members, [P, D]; the row of a member without one is its weights.
 
     Args:
-        decays: Of each member, in [0, 1), or None for no average.
+        decays: Each member's decay, in [0, 1), or None for no average.
         weights: The weights, [P, D].
 
     Example:
@@ -32,20 +32,20 @@ class Averages:
             self._averages = weights.clone()
 
     def restore(self, i: int, average: Tensor) -> None:
-        """Set the average of member `i`, [D], to that of a training that goes on."""
+        """Set the average of member `i`, [D], if its training continues from a state."""
         if self.any:
             self._averages[i] = average
 
     def update(self, weights: Tensor, trained: Tensor) -> None:
-        """Take in the weights after a step, before which there were `trained`."""
+        """Add the weights after a step, before which `trained` steps were trained."""
         if self.any:
             self._averages.lerp_(weights, torch.where(trained == 0, torch.ones_like(self._shares), self._shares))
 
     def of(self, weights: Tensor) -> Tensor:
-        """Give what is measured: the averages, or the weights where no member has one."""
+        """Give what is measured: the averages, or the weights if no member has an average."""
         return self._averages if self.any else weights
 
     def keep(self, index: Tensor) -> None:
-        """Keep the rows of the members that go on."""
+        """Keep the rows of the members that continue."""
         if self.any:
             self._averages, self._shares = self._averages[index], self._shares[index]

@@ -1,4 +1,4 @@
-"""The batches and the learning rates of a stack's epoch, as tables on the device: no step has to ask the host."""
+"""The batches and the learning rates of a stack's epoch, as tables made beforehand: no step has to ask the host."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def epoch_tables(
     epoch: int,
     epochs: int,
 ) -> list[Tensor]:
-    """Lay out an epoch.
+    """Lay out the batches and the learning rates of an epoch.
 
     Args:
-        members: Members of one batch size B, P of them.
-        lrs: Their learning rates before any schedule, of each group of parameters.
+        members: The members, P of them, which have one batch size B.
+        lrs: Their learning rates before any schedule, one per group of parameters.
         losses: Their validation losses after each epoch so far.
         shared: Whether they have one seed, and so the same batches.
         size: Training examples.
@@ -32,8 +32,8 @@ def epoch_tables(
         epochs: Length of the schedules.
 
     Returns:
-        Four tables on the CPU: examples of the full batches, [steps, B], or [steps, P, B] where seeds differ; their
-        learning rates, [steps, P, groups], float64; and both for the smaller last batch, of which there may be none.
+        Four tables on the CPU: the examples of the full batches, [steps, B], or [steps, P, B] if seeds differ; their
+        learning rates, [steps, P, groups], float64; and both for the smaller last batch, if there is one.
     """
     batch_size = members[0].recipe.batch_size
     seeds = [member.seed for member in members[: 1 if shared else None]]

@@ -1,4 +1,4 @@
-"""The gradients of a stack, each clipped by its own norm."""
+"""Clipping of a stack's gradients, each by its own norm."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Clipping:
     """Scales the gradient of each member down to its own bound, as `torch.nn.utils.clip_grad_norm_` does.
 
     Args:
-        bounds: A bound of the L2 norm for each member, > 0; None for no bound.
-        weights: The members' weights [P, D], whose type and device are those of gradients.
+        bounds: Bound of the L2 norm for each member, > 0; None for no bound.
+        weights: The members' weights [P, D]; gradients have the same type and device.
 
     Example:
         >>> clipping = Clipping([1.0, None], torch.zeros(2, 2))
@@ -35,11 +35,11 @@ class Clipping:
             self._bounds = self._bounds.index_select(0, index)
 
     def __call__(self, gradient: Tensor) -> Tensor:
-        """Give the gradient [P, D] with each row scaled down to its member's bound; itself where nobody has one."""
+        """Give the gradient [P, D] with each row scaled down to its member's bound; itself if there are no bounds."""
         if self._bounds is None:
             return gradient
         factor = (self._bounds / (row_norms(gradient) + 1e-6)).clamp(max=1)
-        # Without a bound a row stays as it is to the bit, even where infinity by infinity is no number.
+        # A row without a bound stays the same to the bit, even where infinity / infinity would make it NaN.
         return gradient * factor.masked_fill(self._bounds.isinf(), 1)
 
 
@@ -50,7 +50,7 @@ def row_norms(matrix: Tensor) -> Tensor:
         >>> row_norms(torch.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
         [[5.0], [1.0]]
     """
-    # By blocks, since a CPU adds up long rows in single precision: of 30 million entries it gives a norm 0.2 % off.
+    # In blocks, because a CPU adds up long rows in single precision: the norm of 30 million entries would be 0.2 % off.
     members, blocks = len(matrix), matrix.shape[1] // _BLOCK
     whole, rest = matrix[:, : blocks * _BLOCK].reshape(members, blocks, _BLOCK), matrix[:, blocks * _BLOCK :]
     norms = [torch.linalg.vector_norm(whole, dim=2), torch.linalg.vector_norm(rest, dim=1, keepdim=True)]

@@ -1,4 +1,4 @@
-"""Random numbers that no stack can draw: those of the global generators, which all members would share."""
+"""A check that nothing is drawn from the global random generators, which all members of a stack would share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deap_hpo.training.stacking.stackable import NotStackable
 
 @contextmanager
 def refusing_draws() -> Iterator[None]:
-    """Refuse to have anything drawn from the generators of torch, numpy and Python; they are put back afterwards.
+    """Refuse random draws from the generators of torch, numpy and Python, and put these back afterwards.
 
     Raises:
-        NotStackable: At the end: a network, the loss or a metric has drawn something, which members would share.
+        NotStackable: At the end: a network, the loss or a metric has drawn numbers, which members would share.
 
     Example:
         >>> with refusing_draws():
@@ -37,6 +37,6 @@ def refusing_draws() -> Iterator[None]:
 
 
 def _positions(gpus: Sequence[int]) -> list[object]:
-    """Give where all generators stand, to be compared."""
+    """Give the states of all generators, for comparison."""
     of_torch = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
     return [random.getstate(), repr(np.random.get_state(legacy=False)), [state.tolist() for state in of_torch]]

@@ -1,7 +1,7 @@
-"""How the steps of a stack are run: one by one, or recorded once as a CUDA graph; and how their losses are watched.
+"""How the steps of a stack are run, one by one or recorded once as a CUDA graph, and how their losses are watched.
 
-A GPU finishes a kernel of a small network sooner than the host can ask for the next. A CUDA graph asks for a whole step
-at once; and nothing between two steps may wait for the GPU, so losses are looked at some steps late.
+A GPU finishes a kernel of a small network before the host can launch the next one. A CUDA graph launches a whole step
+at once. Nothing between two steps may wait for the GPU, so losses are read some steps late.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Step = Callable[[], None]
 
 
 def resolve_engine(engine: str, device: torch.device) -> str:
-    """Turn "auto" into an engine for the device: "graph" on CUDA, else "eager"; a CPU records no graphs.
+    """Turn "auto" into an engine for the device: "graph" on CUDA, else "eager", because a CPU records no graphs.
 
     Raises:
-        InputError: There is no such engine, or not on this device.
+        InputError: There is no such engine, or the device does not support it.
 
     Example:
         >>> resolve_engine("auto", torch.device("cpu"))
@@ -36,33 +36,33 @@ def resolve_engine(engine: str, device: torch.device) -> str:
 
 
 def check_engine(engine: str) -> None:
-    """Check that there is such an engine, whatever the device.
+    """Check that an engine exists, whatever the device.
 
     Raises:
-        InputError: There is not.
+        InputError: It does not exist.
     """
     if engine not in ENGINES:
         raise InputError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}.")
 
 
 def make_step(engine: str, step: Step, host_state: Callable[[], object]) -> Step:
-    """Give the step as the engine runs it; for `host_state`, see `RecordedStep`."""
+    """Give the step in the form that the engine runs; for `host_state`, see `RecordedStep`."""
     return RecordedStep(step, capture_cuda_graph, host_state) if engine == "graph" else step
 
 
 class RecordedStep:
-    """A step that runs a few times as it is, then is captured, and from then on replayed.
+    """A step that first runs as it is a few times, is then captured, and from then on replayed.
 
-    Where capturing fails, it goes on as it is, and one warning says so. So it does where the step changes `host_state`,
-    as a network does that counts its calls: a replay would compute with what was there when it was captured.
+    If the capture fails, the step continues to run as it is, and one warning says so. The same happens if the step
+    changes `host_state`, as a network that counts its calls does: a replay would compute with the captured state.
 
     Args:
         step: Works on the same tensors at every call, and changes its results in place.
-        capture: Turns the step into one that replays it, without running it.
-        host_state: Gives what the step reads of Python's objects.
+        capture: Makes a step that replays the given one, without running it.
+        host_state: Gives the state in Python objects that the step reads.
     """
 
-    # The first runs choose algorithms and allocate what is kept; neither may happen while a graph is captured.
+    # The first runs choose algorithms and allocate lasting memory; neither may happen during a capture.
     warm_up = 3
 
     def __init__(
@@ -77,7 +77,7 @@ class RecordedStep:
     def __call__(self) -> None:
         """Run the step once."""
         self._calls += 1
-        if self._calls == self.warm_up:  # The first calls may have set up what then stays.
+        if self._calls == self.warm_up:  # earlier calls may have set up lasting state
             self._before = self._host_state()
         if self._capture is not None and self._calls > self.warm_up:
             capture, self._capture = self._capture, None
@@ -92,22 +92,22 @@ class RecordedStep:
 
 
 def capture_cuda_graph(step: Step) -> Step:
-    """Capture a step as a CUDA graph, and give what replays it.
+    """Capture a step as a CUDA graph, and give a function that replays it.
 
     Raises:
-        RuntimeError: The step does what a graph cannot hold: it waits for the device, or copies from the host.
+        RuntimeError: The step does something that a graph cannot hold: it waits for the device or copies from the host.
     """
     torch.cuda.synchronize()
     current = torch.cuda.current_stream()
-    # The default stream cannot be captured: another one of this GPU is, instead. Any other is captured itself, since
-    # graphs of one stream share cuBLAS's work space, and those of several run at the same time.
+    # The default stream cannot be captured, so another one of this GPU is captured instead. Any other stream is
+    # captured itself: graphs of one stream share cuBLAS's workspace, but those of several run at the same time.
     stream = _stream_to_capture() if current == torch.cuda.default_stream() else current
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph, stream=stream):
             step()
     finally:
-        # Where the step breaks the capture, torch would leave its caller on the stream that was captured.
+        # If the step breaks the capture, torch would leave its caller on the captured stream.
         torch.cuda.set_stream(current)
     return graph.replay
 
@@ -116,7 +116,7 @@ _CAPTURED: dict[int, torch.cuda.Stream] = {}
 
 
 def _stream_to_capture() -> torch.cuda.Stream:
-    """Give the current GPU's stream for captures; torch's own is for all GPUs, but of the one that came first."""
+    """Give the current GPU's stream for captures; torch's own is a single one, on the GPU that came first."""
     gpu = torch.cuda.current_device()
     if gpu not in _CAPTURED:
         _CAPTURED[gpu] = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -124,11 +124,11 @@ def _stream_to_capture() -> torch.cuda.Stream:
 
 
 class Watch:
-    """Looks at losses without waiting for the device: what it tells may be some steps old.
+    """Watches losses without waiting for the device, so its answers may be some steps old.
 
     Args:
         device: Where the losses are.
-        interval: Steps between two looks; None takes 50 on CUDA, where a look waits for the device, and 1 elsewhere.
+        interval: Steps between two looks at the losses; None for 50 on CUDA and 1 elsewhere.
     """
 
     def __init__(self, device: torch.device, interval: int | None = None) -> None:
@@ -139,7 +139,7 @@ class Watch:
         self._event = torch.cuda.Event() if self._cuda else None  # type: ignore[no-untyped-call]
 
     def finite(self, losses: Tensor) -> list[bool] | None:
-        """Tell which entries of `losses` [P] were finite at the last look, or None where nothing new is known."""
+        """Tell which entries of `losses` [P] were finite at the last look; None if nothing new is known."""
         self._steps += 1
         if self._seen is None and self._steps % self._interval == 0:
             self._seen = torch.empty(losses.shape, dtype=torch.bool, pin_memory=self._cuda)

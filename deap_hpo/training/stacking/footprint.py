@@ -1,4 +1,4 @@
-"""The memory that a member of a stack takes, measured by one training step of it alone."""
+"""The memory that a member of a stack takes, measured by training it alone for one step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from deap_hpo.training.stacking.structure import Member
 def member_bytes(trainer: ReferenceTrainer, member: Member, *, recorded: bool) -> int:
     """Give the bytes that a member takes in a stack.
 
-    Measuring is not counted: its batches are divided among the members, and halved where memory runs out.
+    Measuring is not counted, because its batches are divided among the members, and halved if memory runs out.
 
     Args:
-        trainer: Trains it alone.
+        trainer: The trainer for single networks.
         member: The member.
-        recorded: Whether steps are recorded, as a CUDA graph.
+        recorded: Whether steps are recorded as a CUDA graph.
 
     Raises:
         NotStackable: A parameter has no gradient.
@@ -47,12 +47,12 @@ def member_bytes(trainer: ReferenceTrainer, member: Member, *, recorded: bool) -
             step = step_memory(lambda: trainer.loss(model, examples), trainer.device)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.grad is None:
-            # Torch's optimisers pass it by; a row of a stack is updated as a whole.
+            # torch's optimisers skip such a parameter, but a stack's row is updated as a whole.
             raise NotStackable(f"{name} has no gradient in the first step")
     if recorded:
-        # A recorded step keeps its memory; the smaller last batch of an epoch takes its own in addition.
+        # A recorded step keeps its memory, so the smaller last batch of an epoch takes memory in addition.
         last = len(trainer.data.training) % member.recipe.batch_size
         step += step * last // member.recipe.batch_size
-    # Weights, gradient as it is made and as a row, two moments, and what the update holds for a moment; an average.
+    # Weights, the gradient (as computed and as a row), two moments, temporary values of the update; and an average.
     rows = 6 if member.recipe.ema is None else 7
     return step + rows * weights

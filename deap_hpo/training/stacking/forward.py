@@ -1,4 +1,4 @@
-"""The networks of a stack as functions of all members' tensors: their outputs in measuring, gradients in training."""
+"""The networks of a stack as functions of all members' tensors: outputs for measuring, gradients for training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from deap_hpo.training.stacking.networks import Shapes, assigned_anew, named_vie
 
 Tensors = dict[str, Tensor]
 Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Targets], tuple[Tensor, tuple[Tensor, Tensors]]]
-"""Of weights [P, D], buffers and dropout rates by name, keys, inputs and targets of a step: the gradient [P, D], the
-losses [P], and the buffers that the networks have assigned anew."""
+"""Maps weights [P, D], buffers and dropout rates by name, and the keys, inputs and targets of a step to the gradient
+[P, D], the losses [P], and the buffers that the networks have replaced."""
 
 
 class StackedForward:
-    """What one network computes with the tensors of each member.
+    """Runs one network with the tensors of each member.
 
     Args:
         network: The code and the plain attributes that all members share; its own parameters are never used.
@@ -33,7 +33,7 @@ class StackedForward:
         precision: "fp32" or "bf16".
 
     Raises:
-        NotStackable: From its functions, where a network would be run otherwise than alone.
+        NotStackable: From its methods, if a network would run differently than alone.
 
     Example:
         >>> network, weights = nn.Linear(4, 3), torch.rand(2, 15)  # of two members
@@ -60,19 +60,19 @@ class StackedForward:
 
         Args:
             weights: Its row of the weights.
-            buffers: Its buffers by name; those that the network assigns anew are replaced there.
+            buffers: Its buffers by name; those that the network replaces are updated here.
             inputs: The inputs.
         """
         tensors = {**named_views(weights, self._shapes), **buffers}
         with autocast(self._device, self._precision):
             output = widened(functional_call(self.network, tensors, *call_arguments(inputs)))
-        buffers.update((name, tensors[name]) for name in buffers)  # functional_call notes in them what was assigned
+        buffers.update((name, tensors[name]) for name in buffers)  # functional_call has put assigned tensors there
         return output
 
     def measured(
         self, weights: Tensor, buffers: Tensors, dropout_rates: Tensors, inputs: Inputs
     ) -> tuple[Outputs, Tensors]:
-        """Give all members' outputs [P, N, ...] in measuring on inputs [N, ...], and the buffers assigned anew."""
+        """Measure: give all members' outputs [P, N, ...] for inputs [N, ...], and the buffers that were replaced."""
 
         def of_one(
             weights: Tensor, buffers: Tensors, dropout_rates: Tensors, inputs: Inputs
@@ -85,11 +85,11 @@ class StackedForward:
         return outputs
 
     def gradients(self, losses: Sequence[Measure], *, shared: bool) -> Gradients:
-        """Give the function that makes the gradients of a training step.
+        """Give the function that computes the gradients of a training step.
 
         Args:
-            losses: Each member's loss; or one, that of all.
-            shared: Whether all members see the same batches: these, and the key, have no dimension of members then.
+            losses: Each member's loss, or a single one for all.
+            shared: Whether all members see the same batches; these, and the key, then have no dimension for members.
 
         Returns:
             See `Gradients`.
@@ -110,7 +110,7 @@ class StackedForward:
         def of_one(
             weights: Tensor, buffers: Tensors, dropout_rates: Tensors, key: Tensor, inputs: Inputs, targets: Targets
         ) -> tuple[Tensor, Tensors]:
-            def loss_of(output: Outputs) -> Tensor:  # within the context of the network: a loss may drop out, too
+            def loss_of(output: Outputs) -> Tensor:  # inside the network's contexts: a loss may drop out, too
                 found: Tensor = loss(unshared(output), unshared(targets))
                 return found
 
@@ -119,7 +119,7 @@ class StackedForward:
         return of_one
 
     def _losses_of_all(self, losses: Sequence[Measure], shared: bool) -> Callable[..., tuple[Tensor, object]]:
-        """Give the sum of the losses of all members: row i of its gradient is that of loss i alone."""
+        """Give a function for the sum of all members' losses: row i of its gradient is that of loss i alone."""
 
         def outputs_of_one(
             weights: Tensor, buffers: Tensors, dropout_rates: Tensors, key: Tensor, inputs: Inputs
@@ -149,7 +149,7 @@ class StackedForward:
         inputs: Inputs,
         then: Callable[[Outputs], Outputs] = lambda outputs: outputs,
     ) -> tuple[Outputs, Tensors]:
-        """Give what becomes of one member's output, and the buffers that its network has assigned anew."""
+        """Give the result of `then` for one member's output, and the buffers that its network has replaced."""
         now = dict(buffers)
         with PlainLayers(dropout, stacked=True), with_dropout_rates(self.network, dropout_rates):
             return then(self.forward(weights, now, inputs)), assigned_anew(buffers, now)

@@ -1,4 +1,4 @@
-"""The networks of a stack as one: a module that is run with the tensors and the dropout rates of each member."""
+"""The networks of a stack as one module, which is run with the tensors and the dropout rates of each member."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Shapes = Sequence[tuple[str, torch.Size]]
 
 
 def named_views(row: Tensor, shapes: Shapes) -> dict[str, Tensor]:
-    """Give views of a row [D], by the names of the parameters.
+    """Give views of a row [D] by the names of the parameters.
 
     Example:
         >>> named_views(torch.arange(3), [("weight", torch.Size([2, 1])), ("bias", torch.Size([1]))])["weight"]
@@ -38,12 +38,12 @@ def build_networks(
 ) -> tuple[list[nn.Module], list[Optimizer]]:
     """Build the network and the optimiser of each member.
 
-    Networks are built on the CPU, and members of equal architecture and seed share one. Where the task has an optimiser
-    of its own, which may freeze or change what it is given, each member has one, on the device.
+    Networks are built on the CPU, and members of equal architecture and seed share one. If the task has its own
+    optimiser, which may freeze or change a network, each member has its own network, on the device.
 
     Raises:
-        NotStackable: A stack would train it otherwise.
-        InputError: Networks that optimisers are to change have parts in common.
+        NotStackable: A stack would train a network differently.
+        InputError: Networks that optimisers may change have parts in common.
     """
     networks: dict[Hashable, nn.Module] = {}
     built: list[nn.Module] = []
@@ -74,7 +74,7 @@ def _hooks(network: nn.Module) -> list[int]:
 def stacked_tensors(
     members: Sequence[Member], networks: Sequence[nn.Module], first: Sequence[str], device: torch.device
 ) -> tuple[Shapes, Tensor, dict[str, Tensor]]:
-    """Stack what members start with: of their states, or else of their networks.
+    """Stack the tensors that members start with, from their states or else from their networks.
 
     Args:
         members: The members, P of them.
@@ -83,12 +83,11 @@ def stacked_tensors(
         device: Where the stack is trained.
 
     Returns:
-        Names and shapes of the parameters that are trained, which make up a row; these rows [P, D]; and everything else
-        by name, [P, ...]. Frozen parameters travel with the buffers: each member has its own, and neither is
-        differentiated.
+        Names and shapes of the trained parameters, which make up a row; the rows [P, D]; and all other tensors by name,
+        [P, ...]. Frozen parameters are treated like buffers: each member has its own, and they are not differentiated.
 
     Raises:
-        NotStackable: The parameters to be trained have different types, or are complex.
+        NotStackable: The trained parameters have different types or are complex, or there are none.
     """
     trained = [name for name, parameter in networks[0].named_parameters() if parameter.requires_grad]
     trained = [*(name for name in first if name in trained), *(name for name in trained if name not in first)]
@@ -109,7 +108,7 @@ def _initial_tensors(member: Member, network: nn.Module, device: torch.device) -
 
 
 def stacked_dropout_rates(networks: Sequence[nn.Module], device: torch.device) -> dict[str, Tensor]:
-    """Give the rates [P] of the dropouts whose rates differ between networks, by the name of the module."""
+    """Give the dropout rates [P] that differ between networks, by the name of the module."""
     dropouts = {name for name, module in networks[0].named_modules() if type(module) in DROPOUT_ATTRIBUTES}
     dropout_rates = {name: [_dropout_rate(network.get_submodule(name)) for network in networks] for name in dropouts}
     return {
@@ -121,10 +120,10 @@ def stacked_dropout_rates(networks: Sequence[nn.Module], device: torch.device) -
 
 @contextmanager
 def with_dropout_rates(network: nn.Module, dropout_rates: Mapping[str, Tensor]) -> Iterator[None]:
-    """Give dropouts these rates inside (under `vmap`: each member's own), and their own back afterwards.
+    """Give dropouts these rates inside (under `vmap`, each member's own), and restore theirs afterwards.
 
     Raises:
-        NotStackable: The network has set one of them meanwhile.
+        NotStackable: The network has set one of them itself.
     """
     dropouts = {name: network.get_submodule(name) for name in dropout_rates}
     places = {name: (module.__dict__, DROPOUT_ATTRIBUTES[type(module)]) for name, module in dropouts.items()}
@@ -145,10 +144,10 @@ def _dropout_rate(dropout: nn.Module) -> float:
 
 
 def assigned_anew(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the buffers that a network has put others in the place of.
+    """Give the buffers that a network has replaced by other tensors.
 
     Raises:
-        NotStackable: One has another shape or type.
+        NotStackable: A new buffer has another shape or type.
     """
     assigned = {name: tensor.detach() for name, tensor in after.items() if tensor is not before[name]}
     for name, tensor in assigned.items():
@@ -158,14 +157,14 @@ def assigned_anew(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> 
 
 
 class Unchanged:
-    """Sees to it that what a stack has read once stays as it was, or is refused.
+    """Checks that what a stack has read once stays as it was.
 
-    That is: the names of a network's parameters and buffers, which of them are trained, dropout rates that differ
-    between members; and all that a loss keeps, which would be one for all members.
+    This covers the names of a network's parameters and buffers, which of them are trained, dropout rates that differ
+    between members, and everything that a loss keeps, because all members would share it.
 
     Args:
         network: The network.
-        dropout_rates: By the names of dropouts, the rates of the members.
+        dropout_rates: The members' rates, by the names of dropouts.
         loss: The loss.
     """
 
@@ -174,13 +173,13 @@ class Unchanged:
         self._before = self._read()
 
     def check(self) -> None:
-        """Raise `NotStackable` where something has changed."""
+        """Raise `NotStackable` if something has changed."""
         for reason, now in self._read().items():
             if now != self._before[reason]:
                 raise NotStackable(reason)
 
     def _read(self) -> dict[str, object]:
-        """Give what is to stay, by what is said where it does not."""
+        """Give what must stay the same, by the message for a change."""
         tensors = network_tensors(self._network)
         of_loss = self._loss if isinstance(self._loss, nn.Module) else nn.Module()
         kept = [(name, id(tensor), tensor._version) for name, tensor in network_tensors(of_loss).items()]

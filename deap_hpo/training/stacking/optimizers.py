@@ -1,10 +1,10 @@
-"""The optimisers of `torch.optim` for a group of a stack's parameters, each member with settings of its own.
+"""The optimisers of `torch.optim` for a parameter group of a stack, in which each member has its own settings.
 
-Weights and gradients are matrices [P, D], one row a member; settings are columns [P, 1]. So an update is a few
-operations on whole matrices, whatever the number of members and layers. Each class has the same shape: built from the
-members' options, as torch has them in a group of parameters, and from their weights;
-``update(weights, gradient, lr, step)`` in place, ``keep(index)``. No method looks at a value on the device, so that a
-step can be recorded in a CUDA graph.
+Weights and gradients are matrices [P, D], one row per member; settings are columns [P, 1]. So an update is a few
+operations on whole matrices, whatever the number of members and layers. Each class has the same interface: it is built
+from the members' options, as in torch's parameter groups, and from their weights. ``update(weights, gradient, lr,
+step)`` works in place, and ``keep(index)`` drops members. No method reads a value from the device, so that a step can
+be recorded in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Options = Mapping[str, Any]
 
 
 class StackedOptimizer(Protocol):
-    """The shape of a stacked optimiser.
+    """The interface of a stacked optimiser.
 
     Attributes:
-        rows: Tensors with one row a member: moments [P, D] ("velocity", "mean", ...; see `Moments`), settings
-            [P, 1], and "offset" [P, 1], the steps that were trained before the moments began, where the optimiser
-            counts steps.
+        rows: Tensors with one row per member: moments [P, D] ("velocity", "mean", ...; see `Moments`), settings
+            [P, 1], and, if the optimiser counts steps, "offset" [P, 1]: the steps that were trained before the moments
+            began.
     """
 
     rows: dict[str, Tensor]
@@ -51,7 +51,7 @@ def _column(values: Iterable[float], weights: Tensor, dtype: torch.dtype | None 
 
 
 class _Stacked:
-    """Tensors with one row a member, and how to drop rows. What no member uses is neither kept nor computed."""
+    """Tensors with one row per member, and how to drop rows. Settings that no member uses are left out."""
 
     def __init__(self, options: Sequence[Options], weights: Tensor) -> None:
         self.rows: dict[str, Tensor] = {}
@@ -67,7 +67,7 @@ class _Stacked:
 class StackedSGD(_Stacked):
     """SGD with momentum (Nesterov's too) and weight decay, as `torch.optim.SGD`.
 
-    Nesterov's form is one for the whole stack; momentum and weight decay are each member's own.
+    Nesterov's form is for the whole stack; momentum and weight decay are each member's own.
     """
 
     def __init__(self, options: Sequence[Options], weights: Tensor) -> None:
@@ -97,7 +97,7 @@ class StackedRMSprop(_Stacked):
         super().__init__(options, weights)
         if "momentum" in self.rows:
             self.rows["rms_velocity"] = torch.zeros_like(weights)
-        # In double precision, as torch computes 1 - alpha, until it meets the gradient.
+        # In double precision until it meets the gradient, because torch computes 1 - alpha in it.
         self.rows["alpha"] = _column((one["alpha"] for one in options), weights, torch.float64)
         self.rows["eps"] = _column((one["eps"] for one in options), weights)
         self.rows["rms_square"] = torch.zeros_like(weights)
@@ -126,7 +126,7 @@ class StackedAdam(_Stacked):
 
     def __init__(self, options: Sequence[Options], weights: Tensor) -> None:
         super().__init__(options, weights)
-        # In double precision: 1 - beta2 ** t of the bias correction cancels nearly everything in single precision.
+        # In double precision: in single precision, 1 - beta2 ** t of the bias correction cancels nearly everything.
         for i, name in enumerate(("beta1", "beta2")):
             self.rows[name] = _column((one["betas"][i] for one in options), weights, torch.float64)
         self.rows["eps"] = _column((one["eps"] for one in options), weights)

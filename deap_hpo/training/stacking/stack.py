@@ -39,28 +39,28 @@ from deap_hpo.training.task import Task
 
 
 class Stack:
-    """The members' networks, and how they are trained and measured together.
+    """The members' networks, trained and measured together.
 
-    The weights of all members are one matrix [P, D], one row a member; the layers see views of it. The gradient comes
-    as one matrix too, so that an update touches two or three matrices instead of every layer's tensors.
+    The weights of all members are one matrix [P, D], one row per member; the layers see views of it. The gradient is
+    one matrix, too, so that an update touches two or three matrices instead of every layer's tensors.
 
     Args:
         task: What to train.
         data: The task's data, on the device to train on.
         members: Members of equal `training_structure` and `member_structure`, at least one; each starts from its state
-            where it has one.
+            if it has one.
         epochs: Length of the schedules.
         precision: "fp32" or "bf16".
         engine: How a step is run; see `engines`.
 
     Attributes:
-        in_training: The members that are still trained, each with what is its own, in the order of the first dimension
+        in_training: The members that are still trained, each with its own values, in the order of the first dimension
             of all tensors.
-        parameters: Trainable parameters of each.
+        parameters: Number of trainable parameters of each.
 
     Raises:
-        NotStackable: A network would be trained otherwise than alone. What shows only later is raised then.
-        InputError: A state is that of another architecture.
+        NotStackable: A network would be trained differently than alone. Obstacles that show only later raise it then.
+        InputError: A state belongs to another architecture.
     """
 
     forward_type = StackedForward  # how networks are run
@@ -75,15 +75,15 @@ class Stack:
         self._step: Step | None = None
         recipes = [member.recipe for member in members]
         self.batch_size = recipes[0].batch_size
-        # Measuring takes as many examples at a time, over all members together, as of one network alone, since the
-        # activations of all have to fit. On a GPU it takes at least as many as a training step: those fit, and fewer
-        # would leave it idle.
+        # Measuring takes as many examples at a time, over all members together, as for one network alone, because the
+        # activations of all must fit. On a GPU it takes at least as many as a training step: those fit, and fewer would
+        # leave it idle.
         trained_together = 0 if self.device.type == "cpu" else self.batch_size * len(members)
         self._parts = Parts(max(task.evaluation_batch_size, trained_together))
         self.steps_per_epoch = math.ceil(len(data.training) / self.batch_size)
         self._stack_networks()
         self._clipping = Clipping([recipe.max_grad_norm for recipe in recipes], self.weights)
-        # Members with one seed share batches and dropout masks, which are then made once (in_dims None).
+        # Members with one seed share batches and dropout masks, which are then made only once (in_dims None).
         self.shared = len({member.seed for member in members}) == 1
         seeds = [member.seed for member in members]
         self.keys = member_keys(seeds[:1], self.device)[0] if self.shared else member_keys(seeds, self.device)
@@ -91,7 +91,7 @@ class Stack:
         self.step_in_epoch = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
         self._counting = Counting(data.training.targets)
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
-        self._epoch_plan: list[Tensor] = []  # orders and learning rates of the full batches, of the smaller last one
+        self._epoch_plan: list[Tensor] = []  # order and learning rates of the full batches, then of the last one
         self._gradients = self._new_gradients()
 
     @property
@@ -101,7 +101,7 @@ class Stack:
 
     def _stack_networks(self) -> None:
         networks, optimizers = build_networks(self.task, self.members, self.device)
-        # The code and the plain attributes that all share; its own parameters are never used.
+        # The code and the plain attributes that all members share; its own parameters are never used.
         self.network = build_networks(self.task, self.members[:1], self.device)[0][0].to(self.device)
         by_group = [name for names in parameter_names(optimizers[0], networks[0]) for name in names]
         self.shapes, self.weights, self.buffers = stacked_tensors(self.members, networks, by_group, self.device)
@@ -137,10 +137,10 @@ class Stack:
         return states
 
     def _advance(self, order: Tensor, lrs: Tensor) -> None:
-        """Train one step, on the batch of this step of the epoch in `order`; the host looks at no value.
+        """Train one step, on the current batch of the epoch in `order`; the host reads no value.
 
         Args:
-            order: Examples of the batches, [steps, B], or [steps, P, B] where seeds differ.
+            order: Examples of the batches, [steps, B], or [steps, P, B] if seeds differ.
             lrs: Learning rates, [steps, P, groups].
         """
         batch = order.index_select(0, self.step_in_epoch)[0]
@@ -151,7 +151,7 @@ class Stack:
         stacked = self.weights, self.buffers, self.dropout_rates
         gradient, (losses, assigned) = self._gradients(*stacked, keys, inputs, targets)
         for name, tensor in assigned.items():
-            self.buffers[name].copy_(tensor)  # in place: a recorded step reads these very tensors
+            self.buffers[name].copy_(tensor)  # in place, because a recorded step reads these very tensors
         lrs_now = lrs.index_select(0, self.step_in_epoch)[0]
         self.updates.update(self.weights, self._clipping(gradient), lrs_now, self.trained)
         self.averages.update(self.weights, self.trained)
@@ -162,7 +162,8 @@ class Stack:
     def train_epoch(self, epoch: int) -> list[Member]:
         """Train all members on every batch of an epoch.
 
-        A member whose loss stops being finite is dropped as soon as that is seen; the others go on in a smaller stack.
+        A member whose loss stops being finite is dropped as soon as this is seen; the others continue in a smaller
+        stack.
 
         Args:
             epoch: Epochs trained so far, from 0.
@@ -188,7 +189,7 @@ class Stack:
         return dropped
 
     def train_batch(self, i: int) -> None:
-        """Train on batch number `i` of the epoch; the batches come in order."""
+        """Train on batch number `i` of the epoch; the batches must come in order."""
         order, lrs, last_order, last_lrs = self._epoch_plan
         if i < len(order):
             engine = self._engine if self.updates.recordable else "eager"
@@ -199,7 +200,7 @@ class Stack:
             self._advance(last_order, last_lrs)
 
     def _host_state(self) -> list[list[tuple[str, str, str]]]:
-        """Give what a step may read that is in no tensor."""
+        """Give the state that a step may read outside tensors."""
         return [plain_attributes(part) for part in (self.network, self.task.loss) if isinstance(part, nn.Module)]
 
     def start_epoch(self, epoch: int) -> None:
@@ -218,7 +219,7 @@ class Stack:
         types = torch.int64, self.weights.dtype, torch.int64, self.weights.dtype
         plan = [table.contiguous().to(self.device, one) for table, one in zip(tables, types, strict=True)]
         if [table.shape for table in plan] == [table.shape for table in self._epoch_plan]:
-            # In place: a recorded step reads these very tensors.
+            # In place, because a recorded step reads these very tensors.
             for table, content in zip(self._epoch_plan, plan, strict=True):
                 table.copy_(content)
         else:
@@ -227,7 +228,7 @@ class Stack:
         self.totals.zero_()
 
     def keep(self, going_on: Sequence[bool]) -> list[Member]:
-        """Drop the members that do not go on, and give them back; the rest keeps its order."""
+        """Drop the members that do not continue, and give them back; the others keep their order."""
         if all(going_on):
             return []
         kept = [i for i, one in enumerate(going_on) if one]
@@ -250,10 +251,10 @@ class Stack:
         return dropped
 
     def close(self) -> None:
-        """Let go of what refers back to the stack, so that it is freed with its last user; it trains no more.
+        """Drop what refers back to the stack, so that it is freed with its last user; it cannot train afterwards.
 
-        A recorded step holds all memory of a step, which torch gives to nobody else; until Python looks for cycles, the
-        next stack would have to do without.
+        A recorded step holds all memory of a step, which torch gives to nothing else. Otherwise the next stack would
+        have to do without this memory until Python looks for reference cycles.
         """
         del self._step, self._gradients
 

@@ -1,4 +1,4 @@
-"""What keeps a network out of a stack, as far as it shows in the network itself."""
+"""Obstacles that keep a network out of a stack, as far as they show in the network itself."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 
 from deap_hpo.closures import own_values
 
-# What every module has in its `__dict__`: its parts, of which a stack knows; its hooks may hold anything.
+# Attributes of every module, which a stack handles; except for hooks, which may hold anything.
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
 HOOKS = frozenset({"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"})
-_DEPTH = 5  # to which objects within objects are searched
+_DEPTH = 5  # of objects within objects that are searched
 
 
 class NotStackable(Exception):
-    """A network that would not be trained in a stack as it is alone; the text says why."""
+    """A network that would be trained differently in a stack than alone; the text says why."""
 
 
 def obstacle(network: nn.Module) -> str | None:
-    """Say why a stack would train a network otherwise than it is trained alone; None if no obstacle is found.
+    """Say why a stack would train a network differently than it is trained alone; None if no obstacle is found.
 
-    A stack hands each member's tensors to the network by their names. What reaches a parameter by another way (a list
-    of parameters, memory that two tensors share) still finds the one that the network was made with, and a hook on a
-    parameter is never called.
+    A stack passes each member's tensors to the network by their names. Code that reaches a parameter in another way (by
+    a list of parameters, or by memory that two tensors share) still finds the one that the network was made with, and a
+    hook on a parameter is never called.
 
     Example:
         >>> network = nn.Linear(2, 2)
@@ -47,7 +47,7 @@ def obstacle(network: nn.Module) -> str | None:
     registered = {id(module) for module in network.modules()}
     for path, module in network.named_modules():
         if isinstance(module, nn.RNNBase):
-            continue  # which keeps a list of its weights, and mends it
+            continue  # it keeps a list of its weights, but updates it
         for name, value in vars(module).items():
             if name in _OF_EVERY_MODULE and name not in HOOKS:
                 continue
@@ -57,14 +57,14 @@ def obstacle(network: nn.Module) -> str | None:
 
 
 def _memory(tensor: Tensor) -> int | None:
-    """Tell tensors by their memory, whatever part of it they view; None for those that have none."""
+    """Identify a tensor by its memory, whatever part of it the tensor views; None for a tensor without memory."""
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.untyped_storage().nbytes() == 0:
         return None
     return tensor.untyped_storage().data_ptr()
 
 
 def _tensors(value: Any, seen: set[int], depth: int = _DEPTH) -> Iterator[Tensor]:
-    """Find the tensors that a value holds, `seen` ones left out; these are noted."""
+    """Find the tensors that a value holds, except in objects in `seen`; searched objects are added to it."""
     if isinstance(value, Tensor):
         yield value
     elif depth and id(value) not in seen:

@@ -1,4 +1,4 @@
-"""A member of a stack, with what is its own besides its place in the stack's tensors."""
+"""A member of a stack, with its own values besides its rows in the stack's tensors."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class StackedMember:
 
     Attributes:
         member: The member.
-        task: The task with a loss and metrics of its own, by which it is measured.
-        loss_arguments: Hyperparameters of the loss that it is trained by.
-        validation_losses: After each epoch so far, those of its state included; whoever measures adds them.
+        task: The task with its own copies of loss and metrics, by which it is measured.
+        loss_arguments: Hyperparameters of its training loss.
+        validation_losses: Losses after each epoch so far, including those of its state; whoever measures adds them.
         training_loss: Mean training loss in the last epoch.
     """
 
@@ -31,6 +31,6 @@ class StackedMember:
 
     @classmethod
     def of(cls, member: Member, task: Task) -> StackedMember:
-        """Give that of a member as it begins."""
+        """Make the stacked member of a member that starts."""
         losses = [*member.state.losses] if member.state else []
         return cls(member, with_own_measures(task), task.loss_arguments(member.params), losses)

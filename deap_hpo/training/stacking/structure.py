@@ -1,4 +1,4 @@
-"""Which members can be trained as one stack: those whose networks differ in nothing but numbers."""
+"""Which members can be trained as one stack: those whose networks differ only in numbers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from deap_hpo.training.stacking.tokens import PLAIN, Tokens
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.task import Task
 
-# What has a rate that may differ between the members of a stack, and its name: `KeyedDropout` takes one for each.
+# Modules whose rate may differ between the members of a stack, as `KeyedDropout` allows, and the attribute of the rate.
 DROPOUT_ATTRIBUTES: dict[type[nn.Module], str] = {
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), "p"),
     **dict.fromkeys((nn.MultiheadAttention, nn.RNN, nn.GRU, nn.LSTM), "dropout"),
 }
-# What every module has: its parts are looked at one by one, and of the rest only hooks and mode say what it does.
+# Attributes of every module. Its parts are examined one by one; of the rest, only hooks and mode affect what it does.
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
 _LOOKED_AT = HOOKS | {"training"}
-# In which recurrent layers keep their parameters once more.
+# Attributes in which recurrent layers keep their parameters a second time.
 _AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 
 
@@ -36,13 +36,13 @@ class Member:
 
     Attributes:
         position: Position of its request in the batch.
-        repeat: Which of the request's repeats it is, from 0.
+        repeat: Number of the repeat within its request, from 0.
         seed: Seed of this training.
-        params: Hyperparameters; what follows is made of them.
+        params: Hyperparameters; recipe and architecture follow from them.
         recipe: Training settings.
         architecture: Keyword arguments of the model factory.
         epochs: The epochs, from 0, to train.
-        state: Where to go on from; None for the initial weights.
+        state: Where to continue from; None for the initial weights.
     """
 
     position: int
@@ -61,13 +61,13 @@ class Member:
 
 
 def training_structure(member: Member) -> Hashable:
-    """Say what of their trainings has to be equal for two members to be trained in one stack."""
+    """Give what must be equal in the trainings of two members for them to be in one stack."""
     recipe = member.recipe
     return recipe.optimizer, recipe.nesterov, recipe.batch_size, member.epochs, member.steps
 
 
 def member_structure(task: Task, member: Member) -> Hashable:
-    """Say what of their networks, and of optimisers of the task's own, has to be equal for members of one stack.
+    """Give what must be equal in the networks of members of one stack, and in the task's own optimisers.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -87,11 +87,12 @@ def member_structure(task: Task, member: Member) -> Hashable:
 
 
 def network_structure(model: nn.Module, architecture: Mapping[str, Any], seed: int = 0) -> str:
-    """Say what of their networks has to be equal for two members to be trained in one stack, as a digest.
+    """Give what must be equal in the networks of two members for them to be in one stack, as a digest.
 
-    That is: modules, their types, hooks and attributes other than dropout rates, the shapes and types of parameters and
-    buffers. Where a module holds what cannot be compared (an object of unknown kind), all it was made from has to be
-    equal: the arguments of the factory, and the seed. So has what keeps a network out of any stack.
+    This covers modules, their types, hooks and attributes other than dropout rates, and the shapes and types of
+    parameters and buffers. If a module holds something that cannot be compared (an object of unknown kind), everything
+    that it was made from must be equal: the arguments of the factory, and the seed. Obstacles to stacking must be
+    equal, too.
 
     Example:
         >>> from deap_hpo.training.models import MLP
@@ -111,7 +112,7 @@ def network_structure(model: nn.Module, architecture: Mapping[str, Any], seed: i
 
 
 def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
-    """Give the numbers, texts and the like among the attributes of all modules: what a network may count its calls in.
+    """Give the numbers, texts and the like among all modules' attributes: a network may count its calls in these.
 
     Example:
         >>> dropout = nn.Dropout(0.5)
@@ -130,5 +131,5 @@ def _attributes(module: nn.Module, tokens: Tokens) -> Iterable[tuple[str, str | 
         dropout_rate = name == DROPOUT_ATTRIBUTES.get(type(module))
         again = name in _AGAIN and isinstance(module, nn.RNNBase)
         if name in _LOOKED_AT or (name not in _OF_EVERY_MODULE and not dropout_rate and not again):
-            # Hooks are numbered by the process.
+            # Without the keys of hooks, which are numbered throughout the process.
             yield name, tokens.of(list(value.values()) if name in HOOKS else value)

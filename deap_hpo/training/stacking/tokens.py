@@ -1,4 +1,4 @@
-"""Texts that are equal where values are: by them networks are told apart that differ in more than numbers."""
+"""Texts that are equal for equal values; they tell apart networks that differ in more than numbers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from torch import Tensor, nn
 from deap_hpo.closures import own_values
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, torch.dtype, torch.device, torch.Size)
-"""Types whose `repr` says all."""
+"""Types whose `repr` identifies a value."""
 
 _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__", "__doc__"})
 
 
 class Tokens:
-    """Gives values texts that are equal for equal values, and None where that cannot be told.
+    """Gives values texts that are equal for equal values, and None if that cannot be determined.
 
-    Functions and classes are known by the name under which they can be imported, or else by their code and what it
-    holds from where it was made; modules and tensors by all they hold.
+    Functions and classes are identified by the name under which they can be imported, or else by their code and the
+    values that it uses from where it was made; modules and tensors by their whole content.
 
     Args:
-        network: Its own modules are only named, wherever they are met.
+        network: Its own modules are only named, wherever they occur.
 
     Example:
         >>> def scaled_by(factor):
@@ -44,7 +44,7 @@ class Tokens:
 
     def __init__(self, network: nn.Module) -> None:
         self._names = {id(module): name for name, module in network.named_modules()}
-        self._open: list[int] = []  # what is being looked at, from the outermost
+        self._open: list[int] = []  # the values being examined, from the outermost
 
     def of(self, value: Any) -> str | None:
         """Give the text of a value."""
@@ -53,7 +53,7 @@ class Tokens:
         if id(value) in self._names:
             return f"module {self._names[id(value)]!r}"
         if id(value) in self._open:
-            return f"above {self._open.index(id(value))}"  # it contains itself
+            return f"above {self._open.index(id(value))}"  # the value contains itself
         self._open.append(id(value))
         try:
             return self._of(value)
@@ -90,14 +90,14 @@ class Tokens:
         return None
 
     def _of_code(self, value: Any) -> str | None:
-        """Give the text of a function or class that was made while the program runs."""
+        """Give the text of a function or class that was made at run time."""
         if isinstance(value, type):
             content = {name: one for name, one in vars(value).items() if name not in _OF_EVERY_CLASS}
             return self._together(value, (value.__qualname__, value.__bases__, content))
         if not isinstance(value, FunctionType):
             return None
         code = value.__code__
-        # In one process equal code has equal hashes.
+        # Within one process, equal code has equal hashes.
         place = (code.co_filename, code.co_firstlineno, hash(code))
         return self._together(value, (place, own_values(value)))
 
@@ -109,7 +109,7 @@ class Tokens:
 
 
 def _importable(value: Any) -> str | None:
-    """Give the name under which a class or function is found; one made while the program runs may only look like it."""
+    """Give the name by which a class or function can be imported; for one made at run time, it may find another."""
     module = sys.modules.get(value.__module__ or "")
     for name in (value.__qualname__, value.__name__):
         if getattr(module, name, None) is value:
@@ -119,10 +119,10 @@ def _importable(value: Any) -> str | None:
 
 def _of_tensor(tensor: Tensor) -> str | None:
     try:
-        # Bytes, since numpy does not know all types.
+        # As bytes, because numpy does not know all types.
         content = tensor.detach().cpu().resolve_conj().resolve_neg().flatten().view(torch.uint8)
         return f"{tensor.dtype}{tuple(tensor.shape)}{_digest(content.numpy())}"
-    except (RuntimeError, TypeError):  # sparse, nested, or on "meta": there are no such bytes
+    except (RuntimeError, TypeError):  # sparse, nested, or on "meta": these have no such bytes
         return None
 
 

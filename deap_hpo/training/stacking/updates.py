@@ -1,4 +1,4 @@
-"""How the weights of a stack are updated: those of all members at once, or by the optimiser of each in turn."""
+"""Updates of a stack's weights: of all members at once, or by each member's optimiser in turn."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deap_hpo.training.state import TrainingState
 
 
 class StackedUpdates(Protocol):
-    """The shape of what updates a stack's weights.
+    """The interface of updates of a stack's weights.
 
     Attributes:
-        base_lrs: Learning rates before any schedule: of each member, of each group of parameters.
+        base_lrs: Learning rates before any schedule, by member and group of parameters.
         recordable: Whether an update may be recorded in a CUDA graph.
     """
 
@@ -41,11 +41,11 @@ class StackedUpdates(Protocol):
         ...
 
     def keep(self, kept: Sequence[int], weights: Tensor) -> None:
-        """Drop all members but those at some places; `weights` are theirs."""
+        """Drop all members but those at the positions `kept`; `weights` are theirs."""
         ...
 
     def restore(self, i: int, state: TrainingState) -> None:
-        """Give member `i` the moments of a state; they start afresh where it has none of their kind.
+        """Give member `i` the moments of a state; they start from zero if it has none of their kind.
 
         Raises:
             NotStackable: Some of its parameters have had fewer updates than others.
@@ -60,12 +60,12 @@ class StackedUpdates(Protocol):
 def make_updates(
     networks: Sequence[nn.Module], optimizers: Sequence[Optimizer], shapes: Shapes, weights: Tensor
 ) -> StackedUpdates:
-    """Give what updates a stack's weights as the members' optimisers would.
+    """Make the updates of a stack's weights, which are those of the members' optimisers.
 
     Args:
-        networks: The members' networks, as they are made.
-        optimizers: The optimisers of these, alike in `optimizers.update_structure`.
-        shapes: Names and shapes of the parameters that make up a row: first those of each group, in order.
+        networks: The members' networks, as they were built.
+        optimizers: Their optimisers, equal in `optimizers.update_structure`.
+        shapes: Names and shapes of the parameters that make up a row, in the order of the groups.
         weights: The weights [P, D].
 
     Example:
@@ -96,7 +96,7 @@ def make_updates(
 
 @dataclass
 class _Group:
-    """Parameters that lie side by side in a row, and what updates them; the members' options for it."""
+    """Parameters that are adjacent in a row, the members' options for them, and their stacked optimiser."""
 
     shapes: Shapes
     columns: slice
@@ -108,9 +108,9 @@ class UpdatesByGroup:
     """Updates all members at once, one group of parameters after the other; `make_updates` has an example.
 
     Args:
-        form: Which of `STACKED_OPTIMIZERS`.
-        optimizers: The members' optimisers, of whose groups the options are read.
-        groups: Names and shapes of the parameters in each group, which follow one another in a row.
+        form: A name in `STACKED_OPTIMIZERS`.
+        optimizers: The members' optimisers, from whose groups the options are read.
+        groups: Names and shapes of the parameters in each group; the groups follow one another in a row.
         weights: The weights [P, D].
     """
 
@@ -129,7 +129,7 @@ class UpdatesByGroup:
             start = columns.stop
 
     def update(self, weights: Tensor, gradient: Tensor, lrs: Tensor, step: Tensor) -> None:
-        """Update the weights in place; see `StackedUpdates`, as for what follows."""
+        """Update the weights in place; for this and the following methods see `StackedUpdates`."""
         for i, group in enumerate(self._groups):
             part = gradient[:, group.columns]
             group.optimizer.update(weights[:, group.columns], part, lrs[:, i : i + 1], step)
@@ -157,7 +157,7 @@ class UpdatesByGroup:
             of_group = kinds_kept(self._form, group.options[i]) if known else frozenset()
             for kind in of_group:
                 for name, row in named_views(rows[kind][i], group.shapes).items():
-                    if all(name in moments.named[one] for one in of_group):  # else it starts afresh
+                    if all(name in moments.named[one] for one in of_group):  # otherwise it starts from zero
                         row.copy_(moments.named[kind][name])
 
     def moments(self, i: int, steps: int) -> Moments:
@@ -173,14 +173,14 @@ class UpdatesByGroup:
 
 
 class UpdatesByMember:
-    """Updates one member after the other, by an optimiser of its own whose parameters are views of its row.
+    """Updates one member after the other, by its own optimiser, whose parameters are views of its row.
 
-    It takes any optimiser that changes its parameters in place. Only gradients are computed for all members at once;
+    It supports any optimiser that changes its parameters in place. Only gradients are computed for all members at once;
     `make_updates` has an example.
 
     Args:
         networks: The members' networks, on the device.
-        optimizers: The optimisers of these.
+        optimizers: Their optimisers.
         shapes: Names and shapes of the parameters that make up a row.
         weights: The weights [P, D].
     """
@@ -198,17 +198,17 @@ class UpdatesByMember:
         self._place(weights)
 
     def _place(self, weights: Tensor) -> None:
-        """Make the parameters views of rows."""
+        """Make the parameters views of the rows."""
         for row, parameters in zip(weights, self._parameters, strict=True):
             for name, view in named_views(row, self._shapes).items():
                 parameters[name].data = view
         self._places = [_memory(one, shapes=self._shapes) for one in self._networks]
 
     def update(self, weights: Tensor, gradient: Tensor, lrs: Tensor, step: Tensor) -> None:
-        """Update the weights in place; see `StackedUpdates`, as for what follows.
+        """Update the weights in place; for this and the following methods see `StackedUpdates`.
 
         Raises:
-            NotStackable: An optimiser puts other tensors in the place of the parameters'.
+            NotStackable: An optimiser replaces its parameters' tensors, or changes frozen parameters.
         """
         of_members = zip(self._optimizers, self._networks, self._parameters, self._places, strict=True)
         for (optimizer, network, parameters, places), row, now in zip(of_members, gradient, lrs.tolist(), strict=True):
@@ -244,7 +244,7 @@ def _base_lrs(optimizers: Sequence[Optimizer]) -> list[list[float]]:
 
 
 def _memory(network: nn.Module, shapes: Shapes) -> list[tuple[int, int]]:
-    """Tell where a network's parameters are, and of those that are not trained also how often they were changed."""
+    """Tell where a network's parameters are in memory, and how often those that are not trained were changed."""
     trained = dict(shapes)
     parameters = network.named_parameters()
     return [(one.data_ptr(), 0 if name in trained else one._version) for name, one in parameters]
