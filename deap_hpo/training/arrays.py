@@ -90,7 +90,7 @@ def _stratified(targets: Targets, validation_size: int, seed: int) -> Tensor:
     """Give the positions of all examples, those for validation first, among which classes are as frequent as in all.
 
     Raises:
-        InputError: The targets are not classes, or there are too few examples of a class, or for so many classes.
+        InputError: The targets are not classes, or there are too few examples of a class or for all classes.
     """
     if isinstance(targets, dict) or targets.numel() > len(targets) or not bool((targets == targets.round()).all()):
         got = described(targets, lambda one: f"{list(one.shape)} of {one.dtype}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The average of a network's parameters over its training steps, of which the latest count most.
+    """The average of a network's parameters over its training steps, in which later steps count more.
 
     After the first step it equals the parameters, and after each further one it is ``decay * average + (1 - decay) *
     parameters``, as in `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`. Buffers, such as running

@@ -151,8 +151,8 @@ def reduction_of(
     with suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(0)  # the same answer each time
         outputs = widened(call(model(**architecture).eval(), data.normalized(examples.inputs)))
-        # An untrained network's outputs hardly differ, nor do the losses: a result other than "mean" must not turn into
-        # "mean" for larger outputs. A loss may refuse these, for example because they are no longer probabilities.
+        # An untrained network's outputs hardly differ, nor do its losses. So a result other than "mean" counts only if
+        # larger outputs do not give "mean". A loss may refuse these: for example, they are no longer probabilities.
         larger = mapped(lambda one: 5 * one if one.is_floating_point() else one, outputs)
         for cut in sorted({1, len(examples) // 3, len(examples) // 2} - {0, len(examples)}):
             reduction = of_parts(outputs, cut)

@@ -40,9 +40,8 @@ before. Where weights are loaded once, give each network a copy: copy.deepcopy(b
 
         Args:
             network: The network.
-            frozen_norms: Whether running statistics of layers with frozen weights count, too: training changes them if
-                the layer is then in training mode. For networks that are in the mode in which they are trained; before
-                that, `train()` may still leave such a layer in evaluation mode.
+            frozen_norms: Whether running statistics of layers with frozen weights count, too. Training changes them if
+                such a layer is in training mode, which is known only after `network.train()`: pass True then.
 
         Raises:
             InputError: It shares something with an earlier network.

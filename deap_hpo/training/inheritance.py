@@ -62,7 +62,7 @@ def _changes(space: Space, genome: Sequence[float], name: str, shapes_of: Callab
 
 
 def _with_in_use(space: Space, name: str, genome: Sequence[float], turn: int) -> Sequence[float]:
-    """Give the genome with choices that bring a hyperparameter into use, others at each turn."""
+    """Give the genome with choices that bring a hyperparameter into use; `turn` selects among them."""
     for parent, choices in space.conditions.allowed.get(name, {}).items():
         decides: Any = space[parent]
         genome = _with_gene(space, genome, parent, decides.encode(choices[turn % len(choices)]))
@@ -75,7 +75,7 @@ def _with_gene(space: Space, genome: Sequence[float], name: str, gene: float) ->
 
 
 def _deciders(space: Space, name: str) -> set[str]:
-    """Give all hyperparameters on which it depends whether a hyperparameter is in use."""
+    """Give all hyperparameters that decide whether a hyperparameter is in use."""
     parents = set(space.conditions.allowed.get(name, {}))
     return parents.union(*(_deciders(space, parent) for parent in parents))
 

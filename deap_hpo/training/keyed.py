@@ -163,8 +163,8 @@ _INDEX_HASHES: dict[tuple[int, str], Tensor] = {}
 def _index_hashes(count: int, device: torch.device) -> Tensor:
     """Give the hashes of 0 .. count - 1, cached: a network asks for the same few sizes at every step.
 
-    Only sizes of powers of two are cached, and others are their beginnings; otherwise a search over batch sizes and
-    widths would fill the memory. They are never freed, because a CUDA graph may read them.
+    Only sizes of powers of two are cached, and other sizes are taken from their beginnings; otherwise a search over
+    batch sizes and widths would fill the memory. They are never freed, because a CUDA graph may read them.
     """
     if torch.compiler.is_compiling():
         # A cached tensor cannot be traced; computed here, it is fused with what follows.

@@ -143,7 +143,7 @@ FUNCTIONS: dict[str, LrSchedule] = {
     "warmup_linear": warmup_linear,
     "warmup_cosine": warmup_cosine,
 }
-"""Schedules by name that have hyperparameters as arguments, rather than fields of a recipe."""
+"""Schedules by name, whose hyperparameters are arguments of the function rather than fields of a recipe."""
 
 
 def arguments_of(schedule: LrSchedule) -> frozenset[str]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from deap_hpo.training.inputs import Inputs, in_parts, number_of_examples
 from deap_hpo.training.outputs import Outputs, leaves, together
 
-# The rest of the free memory is left for fragmentation, other processes, and what one step does not show.
+# Share of the free memory. The rest is left for fragmentation, other processes, and what one step does not show.
 _USABLE = 0.8
 
 

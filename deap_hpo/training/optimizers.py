@@ -18,7 +18,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.training.recipe import OPTIMIZER_FIELDS, OPTIMIZERS, Recipe
 
 OptimizerFactory = Callable[..., Optimizer]
-"""A function of a network, and of hyperparameters by name, that makes its optimiser; or a class of optimisers."""
+"""Makes the optimiser of a network, from it and hyperparameters by name; a class is given its parameters instead."""
 
 # Option values that each form requires: an optimiser of this type with others has no form that a recipe can name.
 _USUAL = {"maximize": False, "capturable": False, "differentiable": False}
@@ -62,7 +62,7 @@ def make_optimizer(
 
     Raises:
         InputError: The factory gives no optimiser, or one that cannot be used: with parameters that are not the
-            network's, are all frozen or occur twice; without learning rates; with a scheduler; or with a closure.
+            network's, are all frozen or occur twice; without learning rates; with a scheduler; or that needs a closure.
 
     Example:
         >>> def halves(network, lr=0.1, factor=1.0):
@@ -86,7 +86,7 @@ def make_optimizer(
 
 
 def as_made(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Give the options of an optimiser's groups as `make_optimizer` made it, whatever has changed since.
+    """Give the options of an optimiser's groups as they were when `make_optimizer` had made it.
 
     Example:
         >>> optimizer = make_optimizer(Recipe(lr=0.1), None, {}, nn.Linear(2, 1))

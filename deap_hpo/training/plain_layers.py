@@ -105,8 +105,8 @@ class PlainLayers(TorchFunctionMode):
     def _attend_by_heads(self, *args: Any, **kwargs: Any) -> Any:
         """Run torch's function with replacements for the two functions in it that draw.
 
-        Its calls would not be intercepted here, because a mode is not active inside its own handler. The function must
-        not ask other modes to handle all of it, either.
+        Calls inside it would not be intercepted, because a mode is not active inside its own handler. Nor may the
+        function ask other modes to handle it as a whole.
         """
 
         def attend(query: Tensor, key: Tensor, value: Tensor, mask: Any, p: float | _Rate, *others: Any) -> Tensor:
@@ -170,7 +170,7 @@ def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class _Rate:
-    """Dropout rates of several members as one, for code that asks whether the rate is more than 0."""
+    """The dropout rates of all members as one value, for code that asks whether the rate is more than 0."""
 
     def __init__(self, rates: Tensor) -> None:
         self.rates = rates

@@ -55,8 +55,8 @@ class PopulationTrainer(BatchEvaluator):
         keep_best: Whether to keep the network of the best epoch.
         patience: Epochs without improvement after which a training ends; the others of its stack continue.
         checkpoints: Where trainings leave their state for others to continue from; by default in memory, on the device.
-        stack_size: Most members trained together, at least 1; None for as many as the memory allows (on a CPU at
-            most 8). Changes the speed only.
+        stack_size: How many members may be trained together, at least 1; None for as many as the memory allows (on a
+            CPU at most 8). Changes the speed only.
         memory_limit: Bytes that a stack may take, at least 1; None for the free memory of the device.
         engine: How steps are run: "eager", "graph" (a CUDA graph), or "auto" (a graph on CUDA). Changes the speed only.
 

@@ -179,7 +179,7 @@ class Recipe:
 
 
 _UNBOUNDED = sys.float_info.max
-# Fields added in later versions. Older records lack them, which means these values.
+# Fields added in later versions. A record without them has these values.
 LATER_FIELDS = {"max_grad_norm": None, "alpha": 0.99, "ema": None}
 _RANGES = {
     "lr": (0.0, _UNBOUNDED),
@@ -247,7 +247,7 @@ USED_BY: dict[str, frozenset[str]] = {
     "adamw": frozenset({"lr", "beta1", "beta2", "eps", "weight_decay"}),
     "step": frozenset({"gamma", "step_size"}),
 }
-"""The fields that an optimiser or a schedule uses, among those that not all use."""
+"""Which fields an optimiser or a schedule uses, of the fields that only some of them use."""
 OPTIMIZERS: dict[str, Callable[[Recipe, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "rmsprop": _rmsprop,

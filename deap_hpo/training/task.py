@@ -167,10 +167,10 @@ class Task:
             name: Name for display and for the record.
             split_seed: Seed of the choice of validation and test examples.
             stratify: Whether these examples keep the class frequencies of all data, as in scikit-learn.
-            normalize: Whether to scale inputs other than tokens (whole numbers) to mean 0 and standard deviation 1 over
-                the training examples, by feature of a table or channel of an image. Or the names of the inputs to
-                scale, of several; or a pair (mean, deviation) for pixels from 0 to 1, each a number or a list with one
-                per channel. Give the trained network inputs scaled in the same way, `task.data.prepare(inputs)`.
+            normalize: Whether to scale inputs other than tokens (int64) to mean 0 and standard deviation 1 over the
+                training examples, by feature of a table or channel of an image. If there are several inputs, it may be
+                the names of those to scale; otherwise a pair (mean, deviation) for pixels from 0 to 1, each a number or
+                a list with one per channel. Give the trained network inputs scaled alike: `task.data.prepare(inputs)`.
             loss: Default: cross-entropy for whole-number targets (outputs [N, C] are logits or log-probabilities), else
                 the mean squared error. Several targets have no default.
             metrics: Default: `accuracy` or `mean_absolute_error`; none for several targets.

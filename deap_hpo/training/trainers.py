@@ -60,8 +60,8 @@ def make_trainer(
         keep_best: Whether to keep the network of the best epoch rather than of the last.
         patience: Epochs without improvement after which a training ends.
         checkpoints: Where trainings leave their state for others to continue from.
-        stack_size: Most networks trained together; for this and the last two arguments see `PopulationTrainer`. They
-            change the speed only. The reference ignores them, since it trains one network at a time.
+        stack_size: How many networks may be trained together; for this and the last two arguments see
+            `PopulationTrainer`. They change the speed only. The reference ignores them, as it trains single networks.
         memory_limit: Bytes that a stack may take.
         engine: How a stack's steps are run.
 

@@ -109,7 +109,7 @@ class Tokens:
 
 
 def _importable(value: Any) -> str | None:
-    """Give the name by which a class or function can be imported; for one made at run time, it may find another."""
+    """Give the name by which a class or function can be imported; one made at run time may have another's name."""
     module = sys.modules.get(value.__module__ or "")
     for name in (value.__qualname__, value.__name__):
         if getattr(module, name, None) is value:
