@@ -1,1 +1,1 @@
-"""Where evaluations are done: in this process, in worker processes, on a Ray cluster."""
+"""Where evaluations run: in this process, in worker processes, or on a Ray cluster."""

@@ -1,6 +1,6 @@
-"""How a batch of evaluations is done: in this process, side by side in worker processes, or on a Ray cluster.
+"""How a batch of evaluations runs: in this process, in parallel in worker processes, or on a Ray cluster.
 
-Every executor has the same two methods, and gives the same results: ``run(evaluate, requests)``, which yields
+Every executor gives the same results, and has the same two methods: ``run(evaluate, requests)``, which yields
 (position, evaluation) as each is finished, and ``close()``. None of them touches the record.
 """
 
@@ -23,11 +23,11 @@ from deap_hpo.vocabulary import hinting
 
 
 class Executor(Protocol):
-    """The shape of an executor.
+    """The interface of an executor.
 
     Attributes:
-        in_process: Whether evaluations are done in this process, and so may leave something in its memory; an executor
-            that does not say is taken for one whose evaluations do not.
+        in_process: Whether evaluations run in this process, and so may leave something in its memory. An executor
+            without this attribute counts as one whose evaluations run elsewhere.
     """
 
     in_process: bool
@@ -35,18 +35,18 @@ class Executor(Protocol):
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished, in any order.
 
-        `requests` may be added to meanwhile: what is there when an evaluation has been yielded is done, too. It may
-        also be emptied: then what is under way is finished, and nothing else is begun.
+        `requests` may grow meanwhile: requests that are there after an evaluation was yielded are evaluated, too. It
+        may also be emptied: evaluations under way are then finished, and no others are started.
         """
         ...
 
     def close(self) -> None:
-        """Give back what the executor holds; it may be used again afterwards."""
+        """Release what the executor holds; it may be used again afterwards."""
         ...
 
 
 class SerialExecutor:
-    """Evaluates in this process: one after the other, or a whole batch at once where the evaluator can.
+    """Evaluates in this process: one after the other, or a whole batch at once if the evaluator can.
 
     Example:
         >>> requests = [Request(number=0, params={"x": 3.0}, seed=0)]
@@ -69,37 +69,37 @@ class SerialExecutor:
         else:
             for i, request in enumerate(requests):
                 evaluation = evaluate_one(evaluate, request)
-                raise_swallowed()  # else what it gave in answer to Ctrl-C would be its outcome
+                raise_swallowed()  # otherwise its answer to Ctrl-C would become its outcome
                 yield i, evaluation
 
     def close(self) -> None:
-        """Do nothing: there is nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
 
 class ProcessExecutor:
-    """Evaluates in worker processes, each with one thread; what becomes of one evaluation never harms another.
+    """Evaluates in worker processes, each with one thread; no evaluation can harm another one.
 
     An evaluation that raises is "failed", with its traceback. One that runs longer than `timeout` is ended and
-    "failed". One whose worker dies is started again, up to `retries` times, then "failed".
+    "failed". One whose worker dies is repeated up to `retries` times, and then "failed".
 
     Args:
-        workers: Number of processes, at least 1; None takes one per usable core, or per GPU.
-        gpus: Numbers of the GPUs that the workers share out among themselves, such as [0, 1], as this process counts
-            them. Each worker sees its own alone, as "cuda". With none given, workers see what this process sees.
-        chunk: Requests that a worker is given at once, at least 1, where the evaluator takes batches, as the population
-            trainer does: the size of a stack.
-        timeout: Seconds that one evaluation may take (a chunk: as many times that); None for no limit.
-        retries: How often an evaluation whose worker died is started again, at least 0.
+        workers: Number of processes, at least 1; None for one per GPU given, or else one per usable core.
+        gpus: Numbers of the GPUs that the workers share, such as [0, 1], as this process counts them. Each worker sees
+            one of them only, as "cuda". If none are given, workers see what this process sees.
+        chunk: Requests that a worker is given at once, at least 1. It is the size of a stack, for an evaluator that
+            takes batches, such as the population trainer.
+        timeout: Seconds that one evaluation may take (for a chunk, times its number of requests); None for no limit.
+        retries: How often an evaluation whose worker died is repeated, at least 0.
 
-    The evaluator and its data go to each worker once, when it starts; torch's tensors are shared, not copied. A worker
-    imports the evaluator's modules for itself, and a script that uses this executor needs the
-    ``if __name__ == "__main__":`` of any such script. (`deap_hpo.execution.fork_server` preloads torch.) Lambdas, local
-    functions, and what is defined in a notebook or at a prompt go with the variables that they use; among these may be
-    nothing that belongs to one process, as an open file does. See `deap_hpo.execution.parcel`.
+    The evaluator and its data are sent to each worker once, when it starts; torch's tensors are shared, not copied. A
+    worker imports the evaluator's modules itself, so a script that uses this executor needs the usual guard
+    ``if __name__ == "__main__":``. (`deap_hpo.execution.fork_server` preloads torch.) Lambdas, local functions and
+    definitions in a notebook or at a prompt are sent with the variables that they use; none of these may belong to one
+    process, as an open file does. See `deap_hpo.execution.parcel`.
 
     Raises:
-        InputError: An argument is out of its range; from `run`: the evaluator, or what it is given, does not reach or
-            work in another process.
+        InputError: An argument is out of its range. From `run`: the evaluator or its arguments cannot be sent to
+            another process, or do not work there.
 
     Example:
         >>> requests = [Request(number=i, params=-i, seed=0) for i in range(3)]
@@ -150,7 +150,7 @@ class ProcessExecutor:
         self.close()
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers."""
+        """Give the process ids of the workers."""
         return [worker.pid for worker in self._pool.workers]
 
     def _start(self) -> Worker:
@@ -164,7 +164,7 @@ class ProcessExecutor:
 
 
 def check_executor(executor: Executor) -> Executor:
-    """Give an executor, if it is one.
+    """Check that something is an executor, and give it.
 
     Raises:
         InputError: It has no `run`, or is a class.
@@ -181,7 +181,7 @@ def check_executor(executor: Executor) -> Executor:
 
 
 def in_this_process(executor: Executor | None) -> bool:
-    """Tell whether an executor evaluates in this process, as it is done without one; one that does not say, does not.
+    """Tell whether evaluations run in this process, as without an executor; one that does not say counts as not.
 
     Example:
         >>> in_this_process(None), in_this_process(ProcessExecutor(2))

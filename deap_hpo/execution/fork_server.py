@@ -1,8 +1,8 @@
-"""The process that workers are forked from: it imports torch once for all, and nothing of the user's.
+"""The process from which workers are forked: it imports torch once for all of them, and nothing of the user's.
 
-A worker that imports torch itself takes seconds to start and hundreds of megabytes more of its own (docs/scaling.md has
-the figures). User modules are imported after the fork, so each worker opens its own files, connections and GPU. They
-see the environment as it was when the server started; the evaluator runs with the driver's current one.
+A worker that imports torch itself takes seconds to start, and hundreds of megabytes more of its own (docs/scaling.md
+has the figures). User modules are imported after the fork, so each worker opens its own files, connections and GPU.
+They see the environment of the server's start; the evaluator runs with the driver's current one.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from threading import Lock
 
-# Only what starts no thread when it is imported, as pyarrow does, and with it pandas: what has several is not forked.
+# Only modules that start no threads on import, unlike pyarrow (and so pandas): a process with threads is not forked.
 _SLOW_TO_IMPORT = ("numpy", "deap", "optuna", "sqlalchemy", "torch", "torchvision")
-_OPTIMIZERS_IMPORT = "torch._dynamo"  # at their first step, which takes nearly as long as torch itself
+_OPTIMIZERS_IMPORT = "torch._dynamo"  # at their first step, which takes nearly as long as importing torch
 
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
-_lock = Lock()  # the environment is the process's
+_lock = Lock()  # the environment belongs to the whole process
 
 
 def ensure_fork_server() -> bool:
-    """Start the server, unless it runs; it imports what this process has imported by now, and goes on by itself.
+    """Start the server, unless it is running; it imports, in the background, what this process has imported so far.
 
-    It is the one that `multiprocessing` has for each process, and ends with it.
+    It is the one that `multiprocessing` has for each process, and it ends with the process.
 
     Returns:
-        Whether there is one: on Linux, from Python 3.11 on. Elsewhere each worker has to be a new interpreter.
+        Whether there is one: on Linux, from Python 3.11 on. Elsewhere each worker must be a new interpreter.
 
     Example:
         >>> ensure_fork_server() == (sys.platform == "linux" and sys.version_info >= (3, 11))
         True
     """
-    # Elsewhere a process that has loaded the system's libraries may not be forked; before 3.11 an interpreter looks
+    # On other systems, a process that has loaded system libraries must not be forked. Before 3.11, an interpreter looks
     # for modules in the working directory first, and may find others there than this process has.
     if sys.platform != "linux" or sys.version_info < (3, 11) or sys.flags.ignore_environment:
         return False
-    from multiprocessing import forkserver  # which Windows does not have
+    from multiprocessing import forkserver  # not available on Windows
 
     names = _imported()
     packages = {name: str(sys.modules[name].__file__) for name in dict.fromkeys(one.partition(".")[0] for one in names)}
@@ -53,7 +53,7 @@ def ensure_fork_server() -> bool:
     try:
         with starting_workers({**where, "DEAP_HPO_PRELOADING": told}):
             forkserver.ensure_running()
-    except OSError:  # for instance, the folder for temporary files has too long a name for a socket
+    except OSError:  # for example, the name of the temporary folder is too long for a socket
         return False
     return True
 
@@ -65,7 +65,7 @@ def _imported() -> list[str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """Give the environment of a worker: as it is here, with one thread in each numerical library unless it says more.
+    """Give a worker's environment: that of this process, by default with one thread in each numerical library.
 
     Example:
         >>> worker_environment()["OPENBLAS_NUM_THREADS"] == os.environ.get("OPENBLAS_NUM_THREADS", "1")
@@ -76,7 +76,7 @@ def worker_environment() -> dict[str, str]:
 
 @contextmanager
 def starting_workers(more: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Start processes inside, with a worker's environment and deaf to Ctrl-C, which is the driver's affair.
+    """Start processes inside, with a worker's environment and with Ctrl-C blocked, which the driver handles.
 
     Args:
         more: Further variables of their environment.
@@ -89,7 +89,7 @@ def starting_workers(more: Mapping[str, str] | None = None) -> Iterator[None]:
         False
     """
     if sys.platform != "win32":
-        resource_tracker.ensure_running()  # which would be started with them, and lets Ctrl-C through
+        resource_tracker.ensure_running()  # if it were started inside, it would unblock Ctrl-C
     with _lock:
         wanted = {**worker_environment(), **(more or {})}
         before = {name: os.environ.get(name) for name, value in wanted.items() if os.environ.get(name) != value}
@@ -109,22 +109,22 @@ def starting_workers(more: Mapping[str, str] | None = None) -> Iterator[None]:
 
 
 class ProcessState:
-    """Per-process state other than memory, which a worker copies from the driver.
+    """Per-process state other than memory, which a worker takes over from the driver.
 
-    Without that, a forked worker would have the state of the server's start.
+    Without it, a forked worker would have the state of the server's start.
 
     Args:
-        more: Variables of the environment that are to differ.
+        more: Environment variables that should differ.
 
     Attributes:
         environment: See `worker_environment`.
-        umask: Permissions that its files do not get.
-        cores: Numbers of the cores that it may use; None where the system does not tell.
-        niceness: From -20 (first served) to 19; None where the system does not tell.
+        umask: Permissions that new files do not get.
+        cores: Numbers of the cores that it may use; None if the system does not tell.
+        niceness: From -20 (first served) to 19; None if the system does not tell.
 
     Example:
         >>> state = ProcessState()
-        >>> state.take_over()  # by the process that it is of, which changes nothing but numbers of threads
+        >>> state.take_over()  # in the same process, where it changes only numbers of threads
         >>> ProcessState().umask == state.umask
         True
     """
@@ -137,11 +137,11 @@ class ProcessState:
         self.niceness = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else None
 
     def take_over(self) -> None:
-        """Make it this process's."""
+        """Apply this state to the current process."""
         os.environ.clear()
         os.environ.update(self.environment)
         os.umask(self.umask)
-        with suppress(OSError):  # what this process may not have
+        with suppress(OSError):  # the process may not be allowed to
             if self.cores is not None:
                 os.sched_setaffinity(0, self.cores)
             if self.niceness is not None:

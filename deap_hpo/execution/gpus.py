@@ -1,4 +1,4 @@
-"""Which GPU a worker process sees: it is told by an environment variable, before anything of CUDA is asked."""
+"""Which GPU a worker process sees: an environment variable tells it, before CUDA is used."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluator import Evaluate, as_evaluator
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The variable by which CUDA (and ROCm) is told which GPUs a process may see; there they are numbered from 0."""
+"""The variable that tells CUDA (and ROCm) which GPUs a process may see; in that process they are numbered from 0."""
 
 
 def check_gpus(gpus: Sequence[int]) -> tuple[int, ...]:
-    """Give the numbers of GPUs as they are kept.
+    """Check the numbers of GPUs, and give them as a tuple.
 
     Raises:
         InputError: They are not different integers of at least 0, or ``CUDA_VISIBLE_DEVICES`` names fewer.
@@ -38,10 +38,10 @@ def check_gpus(gpus: Sequence[int]) -> tuple[int, ...]:
 
 
 def check_device(evaluate: Evaluate, gpus: Sequence[int]) -> None:
-    """Check that what evaluates computes on the GPUs that workers are to see; of a function nothing is known.
+    """Check that an evaluator computes on the GPUs that workers will see; of a function nothing is known.
 
     Raises:
-        InputError: It computes elsewhere, or on one of its own choice, or there are not so many.
+        InputError: It computes elsewhere, or on a GPU of its own choice, or there are not so many GPUs.
 
     Example:
         >>> check_device(abs, [0, 1])
@@ -71,6 +71,6 @@ def visible_as(gpu: int) -> str:
 
 
 def _visible() -> list[str] | None:
-    """Give the names (numbers, or UUIDs) of the GPUs that this process may see; None where that is all."""
+    """Give the names (numbers or UUIDs) of the GPUs that this process may see; None for all."""
     names = os.environ.get(VISIBLE)
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]

@@ -1,8 +1,8 @@
-"""What is sent to worker processes: by its name where they can import it, by value where not; tensors are shared.
+"""How objects are sent to worker processes: by name if workers can import them, else by value; tensors are shared.
 
-Plain pickle sends functions and classes by their names alone. Lambdas and local functions have none to be found by;
-what is defined in a notebook, at a prompt, by ``python -c`` or in a script from standard input has one in a module that
-other processes do not find. Those go by value, and with them what they use of that module.
+Plain pickle sends functions and classes by name only. Lambdas and local functions have no name by which they can be
+found. Definitions in a notebook, at a prompt, in ``python -c`` or in a script from standard input have one, but in a
+module that other processes do not find. All these are sent by value, together with what they use of that module.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ NOT_SENDABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, Run
 
 
 def pack(content: Any) -> bytes:
-    """Pickle something for a worker, which unpickles it by `pickle.loads`.
+    """Pickle an object for a worker, which unpickles it by `pickle.loads`.
 
     Raises:
-        NOT_SENDABLE: It has a part that belongs to this process, as a lock does.
+        NOT_SENDABLE: Some part of it belongs to this process, such as a lock.
 
     Example:
         >>> pickle.loads(pack(lambda x: x + 1))(2)
@@ -42,10 +42,10 @@ def pack(content: Any) -> bytes:
 
 
 def pack_requests(requests: Sequence[Request]) -> bytes:
-    """Pickle requests for a worker, of which there are many: as `pack` does, in a third of the time where it can be.
+    """Pickle requests for a worker: like `pack`, but in a third of the time where possible, because there are many.
 
     Raises:
-        NOT_SENDABLE: What one of them is about has a part that belongs to this process.
+        NOT_SENDABLE: Some part of a request belongs to this process.
 
     Example:
         >>> pickle.loads(pack_requests([Request(0, {"x": 3.0}, seed=0)]))[0].params
@@ -58,7 +58,7 @@ def pack_requests(requests: Sequence[Request]) -> bytes:
 
 
 class Parcel:
-    """Something that is unpickled when it is opened, so that a failure is reported rather than a process's end.
+    """An object that is unpickled only when it is opened, so that a failure is reported and does not end the process.
 
     Example:
         >>> arrived = pickle.loads(pickle.dumps(Parcel(lambda x: x + 1)))
@@ -70,7 +70,7 @@ class Parcel:
         self._content = content
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickled while the worker is started, when torch passes tensors by shared memory, without a copy.
+        # Pickled while the worker is started, because torch then passes tensors by shared memory, without a copy.
         return _Packed, (pack(self._content),)
 
 
@@ -84,7 +84,7 @@ class _Packed:
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO) -> None:
-        # Multiprocessing's table is where torch says how tensors are shared. The pickler reads it when it is made.
+        # In multiprocessing's table, torch says how tensors are shared. The pickler reads the table when it is made.
         tables = cloudpickle.Pickler.dispatch_table, ForkingPickler(io.BytesIO()).dispatch_table
         self.dispatch_table = ChainMap(*tables)
         super().__init__(file)
@@ -95,12 +95,12 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if issubclass(kind, (type, FunctionType)) and self._is_found(obj):
             return NotImplemented  # by its name
         if issubclass(kind, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):
-            # cloudpickle would send all that is in it: each worker would read for itself what is read here but once.
+            # cloudpickle would send the file's content, so each worker would read for itself what is read once here.
             raise pickle.PicklingError(f"cannot pickle the open file {obj.name!r}")
         return super().reducer_override(obj)
 
     def _is_found(self, obj: Any) -> bool:
-        """Tell whether it is in the main module that a worker has, too; by value it would be another one there."""
+        """Tell whether it is found in the workers' main module, too; by value it would be a different object there."""
         if self._main is None or obj.__module__ != "__main__":
             return False
         with suppress(AttributeError):
@@ -109,20 +109,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _imported_main() -> ModuleType | None:
-    """Give the main module where workers import it, too: not what has grown at a prompt, or is in no file."""
+    """Give the main module if workers import it, too: not if it grew at a prompt, or is in no file."""
     main = sys.modules["__main__"]
     if hasattr(sys, "ps1"):  # Python's prompt, IPython's, a notebook's, a development environment's
         return None
     name = getattr(getattr(main, "__spec__", None), "name", None)
-    if name is not None:  # `multiprocessing` leaves out the __main__.py of packages, folders and archives
+    if name is not None:  # `multiprocessing` does not import the __main__.py of packages, folders and archives
         return None if name.rpartition(".")[2] == "__main__" else main
-    file = getattr(main, "__file__", None)  # "<stdin>" is none
+    file = getattr(main, "__file__", None)  # "<stdin>" is not a file
     return main if file is not None and os.path.exists(file) else None
 
 
 @contextmanager
 def importing_what_is_there() -> Iterator[None]:
-    """Start processes inside, which do not import a main module that they would not find as it is here.
+    """Start processes inside that skip the main module, if they would not find it as it is here.
 
     Example:
         >>> with importing_what_is_there():
@@ -132,7 +132,7 @@ def importing_what_is_there() -> Iterator[None]:
     kept: dict[str, Any] = {}
     if not _imported_main():
         kept = {name: names[name] for name in ("__file__", "__spec__") if name in names}
-    names.update(dict.fromkeys(kept))  # `multiprocessing` goes by them
+    names.update(dict.fromkeys(kept))  # `multiprocessing` decides by them
     try:
         yield
     finally:

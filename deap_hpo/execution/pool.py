@@ -1,4 +1,4 @@
-"""A pool of workers: it hands out requests, again where a worker died, and ends those whose time is up."""
+"""A pool of workers: it hands out requests, repeats them when a worker died, and ends those that take too long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STARTS_KILLED_IN_A_ROW = 10
 
 
 class PoolWorker(Protocol):
-    """What a pool needs of a worker; see `deap_hpo.execution.workers.Worker`."""
+    """The interface of a worker in a pool; see `deap_hpo.execution.workers.Worker`."""
 
     ready: bool
 
@@ -26,11 +26,11 @@ class PoolWorker(Protocol):
         ...
 
     def receive(self) -> list[Evaluation] | None:
-        """Take what the worker says: that it is ready (None), or evaluations."""
+        """Receive the worker's message: that it is ready (None), or evaluations."""
         ...
 
     def has_spoken_or_died(self) -> bool:
-        """Tell whether `receive` would return, or raise, at once."""
+        """Tell whether `receive` would return or raise at once."""
         ...
 
     def kill(self) -> object:
@@ -43,7 +43,7 @@ _Worker = TypeVar("_Worker", bound=PoolWorker)
 
 @dataclass
 class _Job:
-    """Requests under way together: how often their worker has died, and since when they are being done."""
+    """Requests that were handed out together, how often their worker has died, and when they started."""
 
     positions: list[int]
     retries: int = 0
@@ -51,15 +51,15 @@ class _Job:
 
 
 class WorkerPool(Generic[_Worker]):
-    """Workers of any kind, and the requests they are at.
+    """Workers of any kind, and the requests that they work on.
 
     Args:
         start: Starts a worker.
-        wait_for: Waits, for some seconds at most, until some of the given workers have spoken or died; gives those.
+        wait_for: Waits until some of the given workers have spoken or died, some seconds at most; gives those workers.
         timeout: Seconds that one evaluation may take; None for no limit.
-        retries: How often an evaluation whose worker died is started again.
-        chunk: Requests that a worker is given at once. Of those whose worker died, each is then tried alone, so that
-            the one that kills does not take the others with it.
+        retries: How often an evaluation whose worker died is repeated.
+        chunk: Requests that a worker is given at once. If the worker dies, each of them is repeated alone, so that a
+            fatal one does not take the others with it.
     """
 
     def __init__(
@@ -94,18 +94,18 @@ class WorkerPool(Generic[_Worker]):
             while self._busy or (requests and (self._waiting or taken < len(requests))):
                 new = range(taken, len(requests))
                 taken = len(requests)
-                # No larger than gives every worker its share.
+                # Small enough for every worker to get a share.
                 chunk = max(1, min(self._chunk, -(-len(new) // most_workers)))
                 self._waiting.extend(_Job(list(new[i : i + chunk])) for i in range(0, len(new), chunk))
                 self._hand_out(requests, most_workers)
                 for worker in self._wait_for(self.workers, self._seconds_to_wait()):
                     self._listen(worker)
                 self._end_what_is_late()
-                # What is yielded is put on record, which takes time: the workers have their next requests before.
+                # The caller records the evaluations, which takes time: the workers get their next requests before.
                 self._hand_out(requests, most_workers)
                 finished, self._finished = self._finished, []
                 yield from finished
-            self._waiting.clear()  # where `requests` was emptied
+            self._waiting.clear()  # jobs are left if `requests` was emptied
         except BaseException:
             self.close()
             raise
@@ -117,7 +117,7 @@ class WorkerPool(Generic[_Worker]):
         self._idle, self._busy, self._waiting, self._finished, self._failed_starts = [], {}, deque(), [], 0
 
     def _hand_out(self, requests: Sequence[Request], most_workers: int) -> None:
-        """Start the workers that are wanted, and give a job to each that is ready."""
+        """Start the workers that are needed, and give a job to each that is ready."""
         if not requests:
             self._waiting.clear()
         while len(self._idle) < min(most_workers - len(self._busy), len(self._waiting)):
@@ -130,7 +130,7 @@ class WorkerPool(Generic[_Worker]):
             job = self._waiting.popleft()
             try:
                 worker.send([requests[i] for i in job.positions])
-            except WorkerDied:  # while it was idle: no evaluation's fault
+            except WorkerDied:  # while idle, which is no evaluation's fault
                 self._waiting.appendleft(job)
             else:
                 job.started = monotonic()
@@ -168,7 +168,7 @@ class WorkerPool(Generic[_Worker]):
             self._finish(job, [failure(error)] * len(job.positions))
 
     def _count_failed_start(self, death: WorkerDied) -> None:
-        # What ends by itself will do so again; what is killed may have been unlucky.
+        # A worker that ended by itself will do so again; one that was killed may have been unlucky.
         self._failed_starts += 1
         if not death.killed or self._failed_starts >= _STARTS_KILLED_IN_A_ROW:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Evaluations on a Ray cluster: side by side on many machines, in chunks on each GPU, again where a machine is lost."""
+"""Evaluations on a Ray cluster: in parallel on many machines, in chunks on each GPU, repeated if a machine is lost."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class RayExecutor:
     """Evaluates on the workers of a Ray cluster; the results are those of any other executor.
 
     The evaluator and its data are put into the cluster's object store once. An evaluation that raises is "failed". One
-    whose worker or machine is lost is started again elsewhere, up to `retries` times, then "failed".
+    whose worker or machine is lost is repeated elsewhere, up to `retries` times, and then "failed".
 
     Args:
-        workers: Number of workers; None takes as many as the cluster has room for at the start of a batch.
-        address: Address of a cluster, such as "auto" or "ray://head:10001"; None joins the one that this process or
-            RAY_ADDRESS names, or else starts one on this machine.
+        workers: Number of workers; None for as many as the cluster has room for at the start of a batch.
+        address: Address of a cluster, such as "auto" or "ray://head:10001"; None joins the one that this process uses
+            or RAY_ADDRESS names, or else starts one on this machine.
         num_cpus: Cores that a worker takes.
         num_gpus: GPUs that a worker takes; may be a fraction.
-        chunk: Requests that a worker is given at once, where the evaluator takes batches: the size of a stack.
-        timeout: Seconds that one evaluation may take (a chunk: as many times that); None for no limit.
-        retries: How often an evaluation whose worker was lost is started again, at least 0.
+        chunk: Requests that a worker is given at once: the size of a stack, for an evaluator that takes batches.
+        timeout: Seconds that one evaluation may take (for a chunk, times its number of requests); None for no limit.
+        retries: How often an evaluation whose worker was lost is repeated, at least 0.
 
     Raises:
-        InputError: An argument is out of its range, or the cluster cannot be reached; from `run`: the evaluator does
+        InputError: An argument is out of its range, or the cluster cannot be reached. From `run`: the evaluator does
             not work on a worker.
 
     Example::
@@ -89,7 +89,7 @@ class RayExecutor:
         yield from self._pool.run(requests, self.workers or self._room())
 
     def close(self) -> None:
-        """End the workers, whatever they are doing. The cluster stays."""
+        """End the workers, whatever they are doing. The cluster keeps running."""
         self._pool.close()
         self._evaluate = self._stored = None
 
@@ -111,7 +111,7 @@ class RayExecutor:
             ) from error
 
     def _room(self) -> int:
-        """How many workers the cluster's machines can hold, those that are alive now."""
+        """Give the number of workers that the cluster's live machines can hold."""
         total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         names = {"num_cpus": "CPU", "num_gpus": "GPU"}
         room = min(int(total.get(names[key], 0) / amount) for key, amount in self._resources.items() if amount)
@@ -133,15 +133,15 @@ def _stored(evaluate: Evaluate) -> Any:
 
 @contextmanager
 def _tensors_by_their_memory() -> Iterator[None]:
-    """Put tensors into the object store as arrays, which workers look at where they are: one copy for a machine.
+    """Put tensors into the object store as arrays, of which all workers on a machine read a single copy.
 
-    Ray copies tensors to each worker; its own switch (RAY_ENABLE_ZERO_COPY_TORCH_TENSORS) has to be set before Ray is
-    imported, and has every worker import torch, whether it is needed or not.
+    Ray copies tensors to each worker. Its own switch (RAY_ENABLE_ZERO_COPY_TORCH_TENSORS) must be set before Ray is
+    imported, and makes every worker import torch, whether it is needed or not.
     """
     torch = sys.modules.get("torch")
     over_a_network = ray.util.client.ray.is_connected()  # type: ignore[no-untyped-call]
     if torch is None or torch.Tensor in CloudPickler.dispatch or over_a_network:
-        yield  # there are none, or somebody else has said how they go
+        yield  # there are no tensors, they have another serializer, or the cluster is behind a Ray client
         return
     register_serializer(torch.Tensor, serializer=_as_array, deserializer=_from_array)
     try:
@@ -151,7 +151,7 @@ def _tensors_by_their_memory() -> Iterator[None]:
 
 
 def _as_array(tensor: Any) -> tuple[Any, ...]:
-    """Give a tensor's bytes as an array of numpy, which has no bfloat16, and what else makes the tensor."""
+    """Give a tensor's bytes as a numpy array, which has no bfloat16, and what else is needed to rebuild the tensor."""
     torch = sys.modules["torch"]
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     if not plain or tensor.requires_grad:
@@ -168,12 +168,12 @@ def _from_array(packed: tuple[Any, ...]) -> Any:
 
     array, dtype, shape = packed
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it must not be changed: an evaluator's data never are
+        warnings.simplefilter("ignore")  # that the array is read-only: an evaluator's data are never changed
         return torch.from_numpy(array).view(dtype).reshape(shape)
 
 
 class _RayWorker:
-    """An actor, in the shape of `deap_hpo.execution.workers.Worker`."""
+    """An actor with the interface of `deap_hpo.execution.workers.Worker`."""
 
     def __init__(self, stored: Any, resources: dict[str, float]) -> None:
         self._actor = _Actor.options(  # type: ignore[attr-defined]
@@ -210,7 +210,7 @@ class _RayWorker:
 
 
 def _wait_for(workers: list[_RayWorker], timeout: float | None) -> list[_RayWorker]:
-    # The answer of an idle worker has been taken: there is nothing to wait for.
+    # An idle worker's answer has been taken, so there is nothing to wait for.
     waiting = {worker._answer: worker for worker in workers if not worker.taken}
     done, _ = ray.wait(list(waiting), num_returns=1, timeout=timeout)
     return [waiting[answer] for answer in done]
@@ -218,7 +218,7 @@ def _wait_for(workers: list[_RayWorker], timeout: float | None) -> list[_RayWork
 
 @ray.remote
 class _Actor:
-    """What runs on a worker."""
+    """The part that runs on a worker."""
 
     def __init__(self, evaluate: Evaluate) -> None:
         self._evaluate = as_evaluator(evaluate)

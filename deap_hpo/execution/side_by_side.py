@@ -1,4 +1,4 @@
-"""Several runs side by side: what they ask for at the same time is evaluated as one batch, as one stack on a GPU."""
+"""Several runs side by side: requests that they make at the same time are one batch, and so one stack on a GPU."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from deap_hpo.execution.executors import Executor, in_this_process
 def side_by_side(runs: Sequence[Callable[[Executor], Any]], executor: Executor) -> list[Any]:
     """Call functions that each run a study, and evaluate their batches together.
 
-    Each function is given an executor for its study. It runs until it asks for evaluations; when all have asked, the
-    requests of all go to `executor` as one batch, and each function gets its own evaluations as they are finished. Only
-    one function runs at any time, and a study keeps its random generators around every evaluation: each run ends as it
+    Each function is given an executor for its study, and runs until it asks for evaluations. When all have asked, all
+    requests go to `executor` as one batch, and each function gets its own evaluations as they are finished. Only one
+    function runs at any time, and a study keeps its random generators around every evaluation, so each run ends as it
     would have ended alone.
 
     Args:
-        runs: The functions; what they return is returned.
-        executor: Evaluates; it is closed at the end.
+        runs: The functions.
+        executor: Evaluates the batches; it is closed at the end.
 
     Returns:
-        What the functions returned, in order.
+        The functions' return values, in order.
 
     Raises:
-        Exception: What one of them raised; the others are ended, and what they had recorded stays on record.
+        Exception: What one of them raised; the others are ended, and what they have recorded is kept.
 
     Example:
         >>> from deap_hpo.execution.executors import SerialExecutor
@@ -52,7 +52,7 @@ def side_by_side(runs: Sequence[Callable[[Executor], Any]], executor: Executor) 
 
 
 def _evaluate_together(seats: Sequence[_Seat], executor: Executor) -> None:
-    """Evaluate what the seats wait for: one batch for each evaluator among them."""
+    """Evaluate what the seats wait for, in one batch for each evaluator."""
     evaluators = {id(seat.evaluate): seat.evaluate for seat in seats if seat.evaluate is not None}
     for evaluate in evaluators.values():
         places = [
@@ -65,21 +65,21 @@ def _evaluate_together(seats: Sequence[_Seat], executor: Executor) -> None:
             seat.requests = ()
         for place, evaluation in executor.run(evaluate, [request for *_, request in places]):
             seat, asked, i, _ = places[place]
-            if seat.asked == asked:  # a run whose time was up waits no longer
+            if seat.asked == asked:  # a run whose time was up does not wait any longer
                 seat.answer = (i, evaluation)
                 seat.go_on()
 
 
 class _Ended(BaseException):
-    """Raised in a function that waits for evaluations which will not come."""
+    """Raised in a function that waits for evaluations that will not come."""
 
 
 class _Seat:
-    """One of the functions, in a thread that runs only while the caller waits; also the executor that it is given."""
+    """One of the functions, in a thread that runs only while the caller waits; it is also the function's executor."""
 
     def __init__(self, function: Callable[[Executor], Any], shared: Executor) -> None:
         self.in_process = in_this_process(shared)
-        self.evaluate: Evaluate | None = None  # until it asks for evaluations
+        self.evaluate: Evaluate | None = None  # until the function asks for evaluations
         self.requests: Sequence[Request] = ()
         self.asked = 0
         self.answer: tuple[int, Evaluation] | None = None
@@ -95,7 +95,7 @@ class _Seat:
         """Let the function run until it waits or ends.
 
         Raises:
-            Exception: What it raised.
+            Exception: What the function raised.
         """
         if not self._ended:
             self._mine.release()
@@ -111,11 +111,11 @@ class _Seat:
             self._thread.join(0.01)
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
-        """Yield (position in `requests`, evaluation) as each is finished: the executor's side."""
+        """Yield (position in `requests`, evaluation) as each is finished; called by the function."""
         self.evaluate = evaluate
         first = answered = asked = 0
         while answered < len(requests):
-            if answered == asked:  # at first, and when requests have been added since
+            if answered == asked:  # at first, and whenever requests have been added
                 first, asked = asked, len(requests)
                 self.requests = requests[first:]
                 self.asked += 1

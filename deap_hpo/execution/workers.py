@@ -1,4 +1,4 @@
-"""A worker process, which does one evaluation after the other, with a pipe of its own."""
+"""A worker process, which runs one evaluation after the other and has its own pipe."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _UNGUARDED = (
     '`if __name__ == "__main__":`, below what it defines.'
 )
 _NAME = "deap-hpo worker"
-_BEGAN_AGAIN = 97  # the exit code of such a worker
-_SERVER_KILLED = 255  # the exit code that multiprocessing gives then
+_BEGAN_AGAIN = 97  # the exit code of a worker that has started the script again
+_SERVER_KILLED = 255  # the exit code that multiprocessing gives if its server was killed
 
 
 class WorkerDied(Exception):
     """A worker has ended.
 
     Attributes:
-        killed: Whether something else ended it: it may do better when it is started again.
+        killed: Whether something else ended it, so that another start may succeed.
     """
 
     def __init__(self, how: str, *, killed: bool) -> None:
@@ -48,20 +48,20 @@ class WorkerDied(Exception):
 
 
 class Worker:
-    """A process that evaluates, what it is given at once as one batch.
+    """A process that evaluates requests; those that it is given at once are one batch.
 
-    It shares nothing with other workers: no queue, no lock. So whatever kills it, at whatever moment, touches no
-    evaluation but its own. (A pool with one queue for all hung, or failed the evaluations of others, when its workers
-    were killed again and again.) It ends by itself when the driver is gone, however the driver ended.
+    It shares nothing with other workers: no queue, no lock. So whatever kills it, at whatever moment, affects only its
+    own evaluations. (A pool with one queue for all workers hung, or failed the evaluations of others, when workers were
+    killed again and again.) It ends by itself when the driver is gone, however the driver ended.
 
     Args:
-        evaluate: What evaluates.
+        evaluate: The evaluator.
         environment: Variables of its environment that differ from this process's.
 
     Attributes:
         pid: Process id.
         environment: As given.
-        ready: Whether it has said that it can be given requests.
+        ready: Whether it has said that it can take requests.
 
     Raises:
         InputError: The evaluator cannot be sent to another process.
@@ -80,7 +80,7 @@ class Worker:
             raise WorkerDied("while it started", killed=True) from None
         except (*NOT_SENDABLE, OSError) as error:
             raise _refusal("The evaluator", error) from error
-        except BaseException:  # Ctrl-C; where the worker is started nevertheless, it ends with its pipe
+        except BaseException:  # Ctrl-C; a worker that starts nevertheless ends with its pipe
             self._connection.close()
             raise
         finally:
@@ -92,8 +92,8 @@ class Worker:
         """Hand over requests.
 
         Raises:
-            InputError: What they are about cannot be sent to another process.
-            WorkerDied: The process had ended before.
+            InputError: The content of a request cannot be sent to another process.
+            WorkerDied: The process has ended.
         """
         try:
             packed = pack_requests(requests)
@@ -105,11 +105,11 @@ class Worker:
             raise self._death() from None
 
     def receive(self) -> list[Evaluation] | None:
-        """Take what the worker says: that it is ready (None; see `ready`), or evaluations. Waits until it does.
+        """Wait for the worker's message: that it is ready (None; see `ready`), or evaluations.
 
         Raises:
             InputError: The evaluator could not be made ready in the worker.
-            WorkerDied: The process has ended without another word.
+            WorkerDied: The process has ended without a message.
         """
         if not self._connection.poll() and not self._process.is_alive():
             raise self._end()
@@ -140,25 +140,25 @@ class Worker:
                 self._process.kill()
             self._process.join()
             self._exit_code = self._process.exitcode
-            self._process.close()  # and a pipe with it: a worker that has outlived its server ends by that
+            self._process.close()  # this closes a pipe, too, by which a worker that has outlived its server ends
         self._connection.close()
         return self._exit_code
 
     def has_spoken_or_died(self) -> bool:
-        """Tell whether `receive` would return, or raise, at once."""
+        """Tell whether `receive` would return or raise at once."""
         return self._connection.poll() or not self._process.is_alive()
 
 
 def end_if_only_imported() -> None:
-    """End this process, if it is a worker that still imports the script: it is about to do the driver's work again.
+    """End this process if it is a worker that still imports the script, and so is about to repeat the driver's work.
 
-    Else it would go on until it is refused, a worker within a worker or the lock of a study, and say so at length.
+    Otherwise it would continue until it is refused, as a worker within a worker or by a study's lock, with long errors.
 
     Example:
-        >>> end_if_only_imported()  # which this process is not
+        >>> end_if_only_imported()  # this process is not such a worker
     """
-    if getattr(current_process(), "_inheriting", False):  # as long as multiprocessing imports the script
-        if current_process().name != _NAME:  # a process of the user's own; of ours, the driver says it
+    if getattr(current_process(), "_inheriting", False):  # while multiprocessing imports the script
+        if current_process().name != _NAME:  # a process of the user's own; for our workers, the driver says it
             print(_UNGUARDED, file=sys.stderr, flush=True)
         os._exit(_BEGAN_AGAIN)
 
@@ -172,8 +172,8 @@ def _refusal(what: str, error: Exception) -> InputError:
 
 
 def wait_for(workers: list[Worker], timeout: float | None) -> list[Worker]:
-    """Wait, for `timeout` seconds at most, until workers have something to say or have died; give those."""
-    # A process that a dead worker has left behind may hold its end of the pipe open: the death itself is looked for.
+    """Wait until workers have something to say or have died, `timeout` seconds at most; give those workers."""
+    # A process that a dead worker has left behind may hold its end of the pipe open, so the death itself is checked.
     connection.wait([worker._connection for worker in workers], timeout)
     return [worker for worker in workers if worker.has_spoken_or_died()]
 
@@ -183,7 +183,7 @@ _alive: WeakSet[Worker] = WeakSet()
 
 @atexit.register
 def _kill_all() -> None:
-    # multiprocessing would wait for them at the interpreter's end.
+    # Otherwise multiprocessing would wait for them when the interpreter exits.
     for worker in list(_alive):
         worker.kill()
 
@@ -192,7 +192,7 @@ def _start(driver: connection.Connection, evaluate: Evaluate, environment: Mappi
     arguments = (driver, ProcessState(environment), Parcel(evaluate))
     if ensure_fork_server():
         forked = get_context("forkserver").Process(target=_serve, args=arguments, name=_NAME)
-        # Unless the server was killed, or the evaluator has more tensors to share than it passes on at once.
+        # This fails if the server was killed, or if the evaluator has more tensors to share than can be passed at once.
         with suppress(EOFError, OSError, ValueError), importing_what_is_there():
             forked.start()
             return forked
@@ -203,7 +203,7 @@ def _start(driver: connection.Connection, evaluate: Evaluate, environment: Mappi
 
 
 def _serve(driver: connection.Connection, state: ProcessState, parcel: Any) -> None:
-    """Evaluate what the driver sends, until it is gone."""
+    """Evaluate what the driver sends, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     state.take_over()
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
