@@ -27,7 +27,7 @@ class Tokens:
     """Gives values texts that are equal for equal values, and None if that cannot be determined.
 
     Functions and classes are identified by the name under which they can be imported, or else by their code and the
-    values that it uses from where it was made; modules and tensors by their whole content.
+    values that it captures where it is made; modules and tensors by their whole content.
 
     Args:
         network: Its own modules are only named, wherever they occur.
