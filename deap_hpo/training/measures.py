@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,14 +27,29 @@ without gradients on the training's device, and gives a tensor of one element, a
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
     """Give the share of rows of `output` [N, C] whose largest entry is at `target` [N], as a 0-dim float tensor.
 
-    Further dimensions, such as pixels or tokens, come after these. Targets of -100 do not count.
+    More dimensions, as of pixels or tokens, come after these. Targets of -100 do not count. Targets that are floats of
+    the output's shape are probabilities, such as one-hot rows: their largest entry is the class.
 
     Example:
         >>> import torch
         >>> accuracy(torch.eye(4), torch.tensor([0, 1, 3, -100]))
         tensor(0.6667)
+        >>> accuracy(torch.eye(2), torch.tensor([[0.9, 0.1], [0.8, 0.2]]))
+        tensor(0.5000)
     """
+    target = target.argmax(1) if target.is_floating_point() else target
     return (output.argmax(1) == target).float().mean() / (target != IGNORED).float().mean()
+
+
+def label_accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """Give the share of labels, 0.0 or 1.0, that logits of the same number predict, as a 0-dim float tensor.
+
+    Example:
+        >>> import torch
+        >>> label_accuracy(torch.tensor([[2.0, -1.0], [0.5, 3.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        tensor(0.7500)
+    """
+    return ((_aligned(output, target) > 0) == (target > 0.5)).float().mean()
 
 
 def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
@@ -46,7 +62,8 @@ def mean_absolute_error(output: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(_aligned(output, target), target)
 
 
-AVERAGED: tuple[Measure, ...] = (accuracy, mean_squared_error, mean_absolute_error)
+ACCURACIES: tuple[Measure, ...] = (accuracy, label_accuracy)
+AVERAGED: tuple[Measure, ...] = (*ACCURACIES, mean_squared_error, mean_absolute_error)
 """Metrics whose mean over batches is their mean over all examples: measured like the loss, without keeping outputs."""
 
 
@@ -65,7 +82,8 @@ def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[M
 
     Args:
         task: Name of the task.
-        targets: Its training targets: classes if they are whole numbers, else those of a regression.
+        targets: Its training targets: classes if they are whole numbers; floats are probabilities of classes or labels
+            if the loss is one for those, else the targets of a regression.
         loss: The loss that the task names, or None.
 
     Raises:
@@ -79,6 +97,8 @@ def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[M
         >>> loss, metrics = usual_measures("digits", torch.arange(10), None)
         >>> loss.__name__, list(metrics)
         ('cross_entropy', ['accuracy'])
+        >>> usual_measures("tags", torch.rand(10, 3), nn.BCEWithLogitsLoss())
+        (BCEWithLogitsLoss(), {'accuracy': <function label_accuracy at ...>})
     """
     if isinstance(targets, dict):
         if loss is None:
@@ -91,7 +111,14 @@ def usual_measures(task: str, targets: Targets, loss: Measure | None) -> tuple[M
             f"the targets of the task {task!r}, 0.0 and 1.0, are taken for a regression; for labels, give a loss such "
             "as torch.nn.BCEWithLogitsLoss(), or classes as whole numbers"
         )
-    return loss or mean_squared_error, {"mean_absolute_error": mean_absolute_error}
+    if loss is None:
+        return mean_squared_error, {"mean_absolute_error": mean_absolute_error}
+    function = loss.func if isinstance(loss, partial) else loss
+    if function is F.cross_entropy or isinstance(function, nn.CrossEntropyLoss):
+        return loss, {"accuracy": accuracy}
+    if function is F.binary_cross_entropy_with_logits or isinstance(function, nn.BCEWithLogitsLoss):
+        return loss, {"accuracy": label_accuracy}
+    return loss, {"mean_absolute_error": mean_absolute_error}
 
 
 def one_number(name: str, value: Any) -> float:

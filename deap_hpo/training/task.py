@@ -19,7 +19,7 @@ from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
 from deap_hpo.training.destinations import Destinations
 from deap_hpo.training.fit import check_fit
-from deap_hpo.training.measures import Measure, accuracy, check_measure, placed, usual_measures
+from deap_hpo.training.measures import ACCURACIES, Measure, accuracy, check_measure, placed, usual_measures
 from deap_hpo.training.normalization import Normalize
 from deap_hpo.training.optimizers import OptimizerFactory, check_factory, make_optimizer
 from deap_hpo.training.recipe import OPTIMIZER_FIELDS, Recipe
@@ -116,7 +116,7 @@ class Task:
         """Objectives, directions and constraints; raises InputError if they are invalid."""
         known = [*ALWAYS_MEASURED, *self.metrics]
         names = [self.objective] if isinstance(self.objective, str) else self.objective
-        usual: list[Direction] = ["maximize" if self.metrics.get(name) is accuracy else "minimize" for name in names]
+        usual: list[Direction] = ["maximize" if self.metrics.get(name) in ACCURACIES else "minimize" for name in names]
         return Goals.of(self.objective, self.direction or usual, self.constraints, known=known)
 
     @property
@@ -173,7 +173,8 @@ class Task:
                 a list with one per channel. Give the trained network inputs scaled alike: `task.data.prepare(inputs)`.
             loss: Default: cross-entropy for whole-number targets (outputs [N, C] are logits or log-probabilities), else
                 the mean squared error. Several targets have no default.
-            metrics: Default: `accuracy` or `mean_absolute_error`; none for several targets.
+            metrics: Default: `accuracy` for classes, one-hot rows (with a cross-entropy) and labels (with
+                `nn.BCEWithLogitsLoss`), else `mean_absolute_error`; none for several targets.
             objective: What is optimised, one name or several; see `Task`.
             direction: Which way is better; see `Task`.
             constraints: Conditions that a network must meet; see `Task`.

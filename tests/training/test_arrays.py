@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import small_task
@@ -27,7 +28,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.training.arrays import read_data
-from deap_hpo.training.measures import mean_absolute_error, mean_squared_error
+from deap_hpo.training.measures import label_accuracy, mean_absolute_error, mean_squared_error
 from deap_hpo.training.normalization import channel_statistics
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
@@ -383,6 +384,55 @@ def test_errors_of_regression_do_not_broadcast() -> None:
     assert mean_absolute_error(output, target).item() == 1.0
     with pytest.raises(InputError, match=r"output \[2, 1\] must fit the targets \[3\]"):
         mean_squared_error(output, torch.zeros(3))
+
+
+ONE_HOT = np.eye(3, dtype="float32")[CLASSES]
+
+
+def evaluated(trainer: Any, requests: list[Request]) -> dict[int, Any]:
+    return dict(SerialExecutor().run(trainer, requests))
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(), F.cross_entropy, partial(F.cross_entropy, label_smoothing=0.1)], ids=str
+)
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+def test_classes_may_be_given_one_hot_and_have_the_same_accuracy(trainer: Any, loss: Any) -> None:
+    requests = [Request(0, {"lr": 0.05}, 1), Request(1, {"lr": 0.2}, 1)]
+    given = (Task.from_data(lambda: nn.Linear(4, 3), (TABLE, targets), loss=loss) for targets in (CLASSES, ONE_HOT))
+    whole, one_hot = (evaluated(trainer(task, epochs=2, device="cpu"), requests) for task in given)
+    for number in (0, 1):
+        assert list(one_hot[number].metrics) == ["accuracy", "parameters"]
+        assert one_hot[number].metrics == pytest.approx(whole[number].metrics)
+        assert one_hot[number].value == pytest.approx(whole[number].value, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.BCEWithLogitsLoss(), F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss(pos_weight=torch.ones(3))]
+)
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+def test_labels_have_an_accuracy_which_is_maximised(trainer: Any, loss: Any) -> None:
+    labels = np.stack([CLASSES == 0, TABLE[:, 0] > 3, TABLE[:, 1] > 2], 1).astype("float32")
+    task = Task.from_data(lambda: nn.Linear(4, 3), (TABLE, labels), loss=loss, objective="accuracy")
+    assert task.goals.directions == ("maximize",)
+    made = trainer(task, epochs=2, device="cpu")
+    results = evaluated(made, [Request(0, {"lr": 0.5}, 1), Request(1, {"lr": 0.1}, 1)])
+    network, _ = ReferenceTrainer(task, epochs=2, device="cpu").train({"lr": 0.5}, 1)
+    validation = task.data.validation
+    right = (network(task.data.prepare(validation.inputs)) > 0) == (validation.targets == 1)
+    assert results[0].value == pytest.approx(right.float().mean().item())
+
+
+def test_a_single_label_need_not_have_the_shape_of_its_logit() -> None:
+    assert label_accuracy(torch.tensor([[1.0], [-1.0], [2.0]]), torch.tensor([1.0, 1.0, 1.0])).item() == pytest.approx(
+        2 / 3
+    )
+
+
+@pytest.mark.parametrize("loss", [nn.HuberLoss(), nn.BCELoss()])
+def test_other_losses_of_floats_have_the_error_of_a_regression(loss: Any) -> None:
+    task = Task.from_data(lambda: nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()), (TABLE, ONE_HOT), loss=loss)
+    assert list(task.metrics) == ["mean_absolute_error"]
 
 
 @pytest.mark.filterwarnings("ignore:Using a target size")
