@@ -12,7 +12,8 @@ from deap_hpo.errors import InputError
 
 _T = TypeVar("_T")
 
-_MOST_PROPOSALS = 50  # for each evaluation (or epoch) of the budget
+MOST_PROPOSALS = 50
+"""Evaluations proposed, repeats included, for each evaluation (or epoch) of the budget, before a run ends."""
 
 
 class BudgetSpent(Exception):
@@ -79,7 +80,7 @@ class Budget:
         for number, cost in planned:
             evaluations, epochs = evaluations + (cost > 0), epochs + cost
             # An algorithm that proposes nothing new would never use its budget up.
-            endless = number >= _MOST_PROPOSALS * min(self._evaluations, self._epochs)
+            endless = number >= MOST_PROPOSALS * min(self._evaluations, self._epochs)
             if evaluations > self._evaluations or epochs > self._epochs or endless:
                 by_epochs = epochs > self._epochs or (endless and self._epochs < self._evaluations)
                 self._limit = "max_epochs" if by_epochs else "max_evaluations"

@@ -24,6 +24,7 @@ from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.recorded import Recorded, load_study, note
 from deap_hpo.records.entries import Entry, find_best, param_columns, schedule_of, worst_values
 from deap_hpo.retraining import Retraining
+from deap_hpo.seeding import derived_seed
 from deap_hpo.study import Study
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
@@ -199,6 +200,7 @@ def retrained(
 ) -> dict[str, float]:
     """Train a run's choice on fresh seeds, the same ones for every method; the means of what they give.
 
+    It is trained for as many epochs as it was in the search, with the hyperparameters that it had in each of them.
     Where one of them has no value, neither has the mean: a choice that fails now and then is not to look better.
     """
     direction = recorded.directions[0]
@@ -207,18 +209,22 @@ def retrained(
     if choice is None:
         return none
     schedule = schedule_of(recorded.entries, choice.number, settings.search_space)
-    changed = any(params != schedule[0][0] for params, _ in schedule)
     trainer = equipment.trainer(settings)
-    retraining = equipment.retraining(trainer, schedule if changed else ())
+    changed = any(params != schedule[0][0] for params, _ in schedule)
+    partial = (schedule[-1][1] or trainer.epochs) < trainer.epochs
+    retraining = equipment.retraining(trainer, schedule if changed or partial else ())
     name, storage = f"{recorded.name}-retrained", settings.study.storage
-    if _is_of_another(choice, retraining, name, storage):
+    seed = settings.study.seed
+    if not settings.study.common_random_numbers:  # then the seeds that follow from this one are those of the search
+        seed = derived_seed(seed, 4)
+    if _is_of_another(choice, retraining, seed, name, storage):
         warn(f"{recorded.name} has chosen another network since it was trained again; that is done anew")
         delete_study(name, storage)
     with Study(
         settings.search_space,
         name=name,
         storage=storage,
-        seed=settings.study.seed,
+        seed=seed,
         common_random_numbers=False,
         executor=equipment.executor(trainer, settings),
         resume=True,
@@ -241,11 +247,15 @@ def retrained(
     }
 
 
-def _is_of_another(choice: Entry, retraining: Retraining, name: str, storage: str) -> bool:
-    """Tell whether what is on record was trained for another choice: that of a run whose failures were tried again."""
+def _is_of_another(choice: Entry, retraining: Retraining, seed: int, name: str, storage: str) -> bool:
+    """Tell whether what is on record was trained for another choice: that of a run whose failures were tried again.
+
+    Or in another way, by an earlier version: with the seeds of the search, or for more epochs than the choice.
+    """
     try:
         known = load_study(name, storage)
     except InputError:  # not begun
         return False
     was, now = (settings.get("schedule") for settings in (known.attributes.get("evaluator", {}), retraining.settings))
-    return any(entry.genes != choice.genes for entry in known.entries) or was != json.loads(json.dumps(now))
+    of_another = any(entry.genes != choice.genes for entry in known.entries)
+    return of_another or was != json.loads(json.dumps(now)) or known.attributes.get("seed") != seed

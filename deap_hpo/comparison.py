@@ -18,6 +18,7 @@ from deap_hpo.compared_runs import Equipment, measured, retrained, search, steps
 from deap_hpo.configuration.assembly import check_algorithm, make_task, trainer_of
 from deap_hpo.configuration.config import RunConfig, make_config
 from deap_hpo.configuration.demands import trains_in_parts
+from deap_hpo.configuration.settings import enough_generations
 from deap_hpo.errors import InputError
 from deap_hpo.evolution.pbt import PBTSettings
 from deap_hpo.training.task import Task
@@ -166,15 +167,19 @@ def _named(method: Method) -> Iterator[None]:
 def _config_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:
     """The run of one method with one seed."""
     overrides = [f'study.name="{name}"', f"study.seed={seed}", f"evolution.max_evaluations={budget}"]
-    # As many generations as the budget could fill with one training each: it is the budget that ends the run.
-    overrides.append(f"evolution.generations={budget}")
+    overrides.append(f"evolution.generations={enough_generations(budget)}")
     settings = make_config(config.model_dump(mode="json"), [*overrides, *method.overrides])
     evolution, epochs = settings.evolution, settings.training.epochs
     if evolution.algorithm == "pbt":
         interval = PBTSettings.of(evolution.arguments).interval
-        sizes = {"population": max(2, budget), "generations": max(1, epochs // interval)}
+        if epochs % interval:
+            raise InputError(
+                f"interval must divide training.epochs = {epochs}, so that networks are trained to their end; "
+                f"got {interval}."
+            )
+        sizes = {"population": max(2, budget), "generations": epochs // interval}
     elif trains_in_parts(evolution):
-        sizes = {"generations": budget * epochs}
+        sizes = {"generations": enough_generations(budget * epochs)}
     else:
         return settings
     in_epochs = {"max_evaluations": None, "max_epochs": budget * epochs, **sizes}

@@ -30,7 +30,8 @@ def derived_seed(seed: int, *key: int) -> int:
 def seed_evolution(seed: int) -> None:
     """Seed the global generators of `random` and numpy, from which DEAP draws, for an evolution.
 
-    Streams 0 and 1 of the seed are the generators', 2 the evaluations', 3 that of what is enqueued.
+    Streams 0 and 1 of the seed are the generators', 2 the evaluations', 3 that of what is enqueued, 4 that of the
+    retrainings of a comparison.
 
     Example:
         >>> seed_evolution(1)

@@ -13,15 +13,17 @@ import pytest
 from test_cli import CONFIG, call, here, refused  # noqa: F401 - `here` is a fixture
 from written import PLAIN
 
-from deap_hpo.compared_runs import Equipment
+from deap_hpo.compared_runs import Equipment, retrained
 from deap_hpo.comparison import compare, parse_method
 from deap_hpo.configuration.assembly import make_task
 from deap_hpo.configuration.config import RunConfig, load_config, make_config
 from deap_hpo.configuration.settings import ExecutionConfig
 from deap_hpo.errors import InputError
+from deap_hpo.evaluation import Evaluation
 from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.plotting.methods import plot_comparison
-from deap_hpo.recorded import load_study, study_names
+from deap_hpo.recorded import Recorded, load_study, study_names
+from deap_hpo.records.entries import Entry
 from deap_hpo.reports.comparison import anytime_bands, markdown, results
 
 METHODS = ("truncation", "random", "fixed:params={lr=0.1,momentum=0.5}")
@@ -72,6 +74,48 @@ def test_budgets_are_equal_and_seeds_are_paired(compared: Any, monkeypatch: pyte
         assert last[row["method"], row["seed"]] == row["best"]
         assert row["gap"] == row["retrained"] - row["best"]
         assert 0 < row["test_loss"] < 100
+
+
+def test_generations_of_repeats_do_not_use_up_the_budget(here: Path) -> None:  # noqa: F811
+    """With one hyperparameter, mutation leaves many children as they were: these cost nothing, and are no trainings."""
+    lines = CONFIG.splitlines()
+    (here / "one.toml").write_text("\n".join(line for line in lines if not line.startswith("momentum")))
+    config = load_config("one.toml", [*CHANGES, "evolution.population=4"])
+    methods = [parse_method("truncation"), parse_method("random")]
+    runs, _ = compare(config, methods, experiment="trial", seeds=2, budget=12, repeats=1)
+    assert runs["trainings"].tolist() == 4 * [12]
+    entries = load_study("trial-truncation-1", "runs/studies.db").entries
+    assert entries[-1].generation > 12, "or there is nothing to be seen here"
+
+
+def test_fresh_seeds_are_fresh_without_common_random_numbers_too(here: Path) -> None:  # noqa: F811
+    config = load_config("small.toml", [*CHANGES, "study.common_random_numbers=false"])
+    methods = ("random", "fixed:params={lr=0.1,momentum=0.5}")
+    runs, _ = run(config, methods)
+    for seed in (1, 2):
+        names = [f"trial-{method}-{seed}" for method in ("random", "fixed")]
+        searched = {entry.seed for name in names for entry in load_study(name, "runs/studies.db").entries}
+        assert len(searched) == 7
+        fresh = [[entry.seed for entry in load_study(f"{name}-retrained", "runs/studies.db").entries] for name in names]
+        assert fresh[0] == fresh[1]
+        assert not searched & set(fresh[0])
+    pd.testing.assert_frame_equal(runs, run(config, methods)[0])
+
+
+def test_a_choice_that_stopped_early_is_trained_again_for_as_long(config: RunConfig) -> None:
+    config = make_config(config.model_dump(mode="json"), ["training.epochs=3", "study.name=part"])
+    genes, other = (0.5, 0.5), (0.1, 0.9)
+    part = Entry(0, 0, genes, Evaluation((0.5,)), 0, epochs=2)
+    whole = Entry(1, 0, other, Evaluation((0.9,)), 0, epochs=3)
+    trained = []
+    with Equipment(make_task(config)) as equipment:
+        for name, entries in (("part", (part, whole)), ("whole", (replace(part, epochs=3), whole))):
+            recorded = Recorded(name, ("minimize",), config.search_space, entries, {})
+            retrained(config, equipment, recorded, repeats=2, retry_failed=False)
+            again = load_study(f"{name}-retrained", str(config.study.storage)).entries
+            assert {entry.genes for entry in again} == {genes}
+            trained.append([len(entry.evaluation.curve) for entry in again])
+    assert trained == [[2, 2], [3, 3]]
 
 
 def test_what_breaks_a_constraint_is_not_the_best_so_far(here: Path) -> None:  # noqa: F811
@@ -223,6 +267,14 @@ def test_a_choice_that_diverges_counts_as_worst(here: Path) -> None:  # noqa: F8
     assert (diverged[["best", "retrained", "test_loss"]] == float("inf")).all(axis=None)
     text = markdown(results(runs, anytime, config, "deap-hpo compare ..."))
     assert "| fixed | - [-, -] |" in text
+
+
+def test_an_interval_that_leaves_networks_short_of_their_end_is_refused(config: RunConfig) -> None:
+    config = make_config(config.model_dump(mode="json"), ["training.epochs=5"])
+    methods = [parse_method("pbt:interval=2"), parse_method("random")]
+    with pytest.raises(InputError, match=r"'pbt' cannot run: interval must divide training.epochs = 5, .*; got 2\."):
+        compare(config, methods, experiment="trial", seeds=2, budget=4)
+    assert not Path("runs/studies.db").exists()
 
 
 def test_wrong_input_is_named(here: Path) -> None:  # noqa: F811

@@ -134,8 +134,9 @@ def _leave_to_the_budget(evolution: Any) -> None:
     """Forget generations that follow from a budget, as a record has them: another budget has others."""
     if isinstance(evolution, dict):
         budgets: list[Any] = [evolution.get(limit) for limit in ("max_evaluations", "max_epochs")]
-        if evolution.get("generations") in [enough_generations(one) for one in budgets if is_integer(one)]:
-            del evolution["generations"]
+        for budget in filter(is_integer, budgets):
+            if evolution.get("generations") in (enough_generations(budget), budget + 1):  # of earlier versions
+                del evolution["generations"]
 
 
 def _read(source: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from deap_hpo.budget import MOST_PROPOSALS
 from deap_hpo.checks import is_integer
 from deap_hpo.configuration.methods import IN_PARTS, METHODS, STEADY
 from deap_hpo.errors import InputError, hint
@@ -23,13 +24,13 @@ VALIDATION_SIZE = 10_000
 
 
 def enough_generations(budget: int) -> int:
-    """Give so many generations that it is a budget of evaluations or epochs that ends a run: it may have one in each.
+    """Give so many generations that a budget of evaluations or epochs ends the run, even if most of them only repeat.
 
     Example:
         >>> EvolutionConfig(max_evaluations=200).generations == enough_generations(200)
         True
     """
-    return budget + 1
+    return MOST_PROPOSALS * budget + 1
 
 
 class Section(BaseModel):

@@ -151,7 +151,10 @@ def workload(
         InputError: The algorithm has no such argument, or needs one that is missing; or the budget of epochs is too
             small to train anything.
     """
-    generations = islice(_generations(space, evolution, epochs, continues, seed), evolution.generations)
+    # Generations of repeats alone cost nothing; the most that a run may come to has none of them.
+    budgets = [budget + 1 for budget in (evolution.max_evaluations, evolution.max_epochs) if budget is not None]
+    most = min([evolution.generations, *budgets])
+    generations = islice(_generations(space, evolution, epochs, continues, seed), most)
     work = Workload(
         batches=tuple(stage for batch in generations for stage in _stages(batch, evolution, continues)),
         stages=len(evolution.stages) or 1,

@@ -9,7 +9,7 @@ import pytest
 
 from deap_hpo.configuration.assembly import make_task
 from deap_hpo.configuration.config import RunConfig, check_overrides, load_config, make_config, preset_names
-from deap_hpo.configuration.settings import applying
+from deap_hpo.configuration.settings import applying, enough_generations
 from deap_hpo.errors import InputError
 
 PAPER = {
@@ -181,8 +181,9 @@ def test_settings_of_another_algorithm_may_stand_in_a_file() -> None:
     ("evolution", "generations"),
     [
         ({}, 10),
-        ({"max_evaluations": 200}, 201),
-        ({"max_epochs": 90}, 91),
+        ({"max_evaluations": 200}, enough_generations(200)),
+        ({"max_evaluations": 200, "generations": 201}, enough_generations(200)),  # as earlier versions recorded it
+        ({"max_epochs": 90}, enough_generations(90)),
         ({"max_evaluations": 200, "generations": 4}, 4),
     ],
 )
@@ -192,7 +193,7 @@ def test_without_generations_a_budget_is_used_up(evolution: dict[str, int], gene
     assert config.evolution.generations == generations
     assert make_config(config.model_dump(mode="json")) == config, "as a record holds it"
     raised = make_config(config.model_dump(mode="json"), ["evolution.max_evaluations=500"])
-    assert raised.evolution.generations == (generations if generations in (4, 10) else 501)
+    assert raised.evolution.generations == (generations if generations in (4, 10) else enough_generations(500))
 
 
 def test_a_budget_out_of_range_is_named_itself() -> None:
