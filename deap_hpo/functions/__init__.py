@@ -1,1 +1,1 @@
-"""A function of one's own as what evaluates, with learning curves and checkpoints."""
+"""The user's own function as an evaluator, with learning curves and checkpoints."""

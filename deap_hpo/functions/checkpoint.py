@@ -1,4 +1,4 @@
-"""A training in parts, as a function of one's own sees it: the state that the part before left, a place for its own."""
+"""Training in parts, as the user's function sees it: loading the state of the part before, and saving its own."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from deap_hpo.evaluator import Evaluator
     from deap_hpo.training.checkpoints import CheckpointStore
 
-# What needs torch is imported where it is called: a function may do without, and it takes seconds.
+# Modules that need torch are imported where they are used: a function may not need it, and the import takes seconds.
 
 
 class Checkpoint:
-    """What a function with a parameter `checkpoint` gets: `load()` what the part before saved, and `save(state)`.
+    """Passed to a function with a parameter `checkpoint`: `load()` gives the state to continue, `save(state)` keeps it.
 
-    A state is made of dicts, lists, tuples and sets, one in another, of tensors, numpy arrays, numbers, texts and
-    bytes: the `state_dict()` of a network, an optimiser or a scheduler, or several of them by name. Nothing is pickled.
+    A state consists of nested dicts, lists, tuples and sets of tensors, numpy arrays, numbers, texts and bytes. It may
+    be the `state_dict()` of a network, an optimiser or a scheduler, or a dict of several of them. Nothing is pickled.
 
-    With a state go those of the random generators of `random`, numpy and torch: `load` sets them to where they were
-    when it was saved. So where the state holds all that counts, two epochs and three more are five, to the bit.
+    The states of the random generators of `random`, numpy and torch are saved with it, and `load` restores them. So if
+    the state is complete, two epochs and then three more give the same result as five at once, to the bit.
 
     Args:
         store: Where checkpoints are kept.
-        reference: That of the checkpoint to go on from; None to begin.
+        reference: Reference of the checkpoint to continue from; None to start.
         params: The hyperparameters of the evaluation.
 
     Attributes:
-        epoch: Epochs trained before; 0 to begin with.
+        epoch: Epochs trained before; 0 at the start.
 
     Raises:
         InputError: The checkpoint is missing or damaged.
@@ -64,10 +64,10 @@ class Checkpoint:
         self.epoch = int(self._start["epoch"]) if self._start else 0
 
     def load(self) -> Any:
-        """Give the state that was saved, its tensors on the CPU; None to begin with.
+        """Give the state that was saved, its tensors on the CPU; None at the start.
 
-        Make networks, and whatever else the state is loaded into, before: this sets the random generators to where they
-        were, so what was drawn for those has no effect.
+        Create networks, and all other objects that the state is loaded into, before this call. It restores the random
+        generators, so the random numbers that creating them drew have no effect.
         """
         if self._start is None:
             return None
@@ -79,12 +79,12 @@ class Checkpoint:
         return state
 
     def save(self, state: Any) -> None:
-        """Keep a state, as it is now, for whoever goes on from here; of several, the last counts.
+        """Keep a copy of a state, from which another evaluation can continue; the last call counts.
 
         It is written when the evaluation has ended well.
 
         Raises:
-            InputError: It holds what no state is made of; the error says where.
+            InputError: It holds an object that a state cannot hold; the error says where.
         """
         from deap_hpo.training.nested import flattened
 
@@ -100,7 +100,7 @@ class Checkpoint:
         self._settings_saved = optimizer_settings(state)
 
     def undone(self) -> list[str]:
-        """Name the hyperparameters that loading the state of another evaluation has undone, as far as can be told.
+        """Name the hyperparameters that loading another evaluation's state has undone, as far as this can be detected.
 
         Example:
             >>> from deap_hpo.training.checkpoints import MemoryCheckpoints
@@ -116,16 +116,17 @@ class Checkpoint:
             return []
         from deap_hpo.training.nested import holds, rebuilt
 
-        # A checkpoint that an earlier version made does not say by which hyperparameters.
+        # Checkpoints of earlier versions do not hold their hyperparameters.
         before = rebuilt("params", self._start) if holds("params", self._start) else {}
         return undone(self._params, before, self._settings_loaded, self._settings_saved)
 
     def keep(self, epoch: int, *, needed: bool = True) -> str | None:
-        """Put what was saved in the store, and give its reference; for what hands checkpoints out.
+        """Write the saved state to the store, and give its reference; called by the evaluator, not by the function.
 
         Args:
-            epoch: Epochs trained by now, those before included.
-            needed: Whether an evaluation may go on from it. What is not needed is kept where it can be dropped later.
+            epoch: Total epochs trained, those before this part included.
+            needed: Whether an evaluation may continue from it. If not, only a shared store keeps it, where it can be
+                dropped later.
 
         Raises:
             InputError: It is needed, and nothing was saved.
@@ -143,7 +144,7 @@ class Checkpoint:
 
 
 def saved_state(store: CheckpointStore, reference: str) -> Any:
-    """Give the state that a function saved, its tensors on the CPU; the random generators stay as they are.
+    """Give the state that a function saved, its tensors on the CPU; the random generators are not restored.
 
     Raises:
         InputError: The checkpoint is missing or damaged, or no function saved it.
@@ -167,15 +168,15 @@ def saved_state(store: CheckpointStore, reference: str) -> Any:
 def kept_states(
     given: CheckpointStore | None, evaluator: Evaluator | None, folder: Path | None
 ) -> CheckpointStore | None:
-    """Say where the states of a study's evaluations are kept; None where that is not known.
+    """Give the store with the states of a study's evaluations; None if it is not known.
 
     Args:
-        given: Where the user says.
-        evaluator: What evaluated, where the study was run in this process.
-        folder: Where they would be, of a study that was read from a record.
+        given: The store that the user names.
+        evaluator: The evaluator, if the study was run in this process.
+        folder: The folder where they would be, if the study was read from a record.
 
     Raises:
-        InputError: What is given is no place for checkpoints.
+        InputError: `given` is not a store of checkpoints.
 
     Example:
         >>> kept_states(None, None, Path("nowhere")) is None

@@ -1,4 +1,4 @@
-"""What an objective returns beside numbers, as text: paths, tables of confusions, reports, to be recorded with it."""
+"""What an objective returns besides numbers (paths, confusion matrices, reports), as text for the record."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-_MOST = 1_000_000  # characters: a record is no place for data
+_MOST = 1_000_000  # characters: large data does not belong in a record
 _MOST_ITEMS = 200_000
 _DEEPEST = 50
 
 
 class _TooLarge(Exception):
-    """There are more items than are recorded."""
+    """There are more items than a record takes."""
 
 
 def note_of(value: Any) -> str | None:
-    """Give a text as it is, and several values as JSON: lists, dicts, sets, arrays, tables of pandas.
+    """Give a text as it is, and collections as JSON: lists, dicts, sets, arrays, pandas tables.
 
-    Numbers that are not finite are null in it, keys are texts, and what JSON has no type for is written as `str` gives
-    it. Of several values with more than 1,000,000 characters, or 200,000 items, only the size is told.
+    In the JSON, numbers that are not finite are null, keys are texts, and `str` converts objects for which JSON has no
+    type. Of a collection with more than 1,000,000 characters or 200,000 items, only the size is given.
 
     Args:
-        value: What was returned under a name.
+        value: The value that was returned under a name.
 
     Returns:
-        The text; None for a number, an array of one, and what holds objects that no text stands for.
+        The text; None for any other single value, such as a number or an array with one element, and for a collection
+        that holds an object without a useful text.
 
     Example:
         >>> import numpy as np
@@ -54,17 +55,17 @@ def note_of(value: Any) -> str | None:
 
 
 class _Conversion:
-    """What JSON has types for, as long as it is not too much."""
+    """Converts values to the types of JSON, up to a total number of items."""
 
     def __init__(self) -> None:
         self._left = _MOST_ITEMS
 
     def of(self, value: Any, within: tuple[int, ...] = ()) -> Any:
-        """Convert a value; whatever holds itself ends there.
+        """Convert a value; where a collection contains itself, "..." stands for it.
 
         Raises:
             _TooLarge: There are too many items.
-            TypeError: No text stands for it.
+            TypeError: It has no useful text.
         """
         if len(within) > _DEEPEST or id(value) in within:
             return "..."

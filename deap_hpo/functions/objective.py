@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Reached(NamedTuple):
-    """How far an evaluation came."""
+    """The result of an evaluation, as far as it came."""
 
     values: tuple[float, ...]
     status: Status
@@ -38,37 +38,39 @@ class _Reached(NamedTuple):
 
 
 class Objective(Evaluator):
-    """A function of the hyperparameters, to be registered as `evaluate` or handed to `optimize`.
+    """A function of the hyperparameters, to register as `evaluate` or to pass to `optimize`.
 
     The function gets a dict of hyperparameters, and returns
 
     - a number, or one for each of several objectives, or
-    - a mapping of metrics, of which `metric` names the one that counts, or those; the others are recorded with it, and
+    - a mapping of metrics. `metric` names the one that is optimised, or several; the others are recorded with it.
       `constraints` may bound any of them.
 
-    If it has a parameter named `report`, it is passed a `Reporter`: ``report(epoch, value, **metrics)`` records a
-    learning curve, and ends the evaluation where the study's pruner says so; so does ``raise optuna.TrialPruned``. If
-    it has one named `seed`, that is the evaluation's seed; `random`, numpy and torch are seeded with it anyway. One
-    named `number` is the evaluation's running number, for the names of files. Texts among the metrics, such as the path
-    of a file, are recorded as notes; so are lists, dicts and arrays, as JSON.
+    The function may have further parameters, by these names:
 
-    Methods that train in parts (`hyperband`, `pbt`, ...) need a parameter named `epochs`: how many epochs (or trees, or
-    steps) the training has had when the function returns. With one named `checkpoint`, a `Checkpoint`, it goes on where
-    an earlier evaluation stopped; without, every part is trained from the beginning.
+    - `report`, a `Reporter`: ``report(epoch, value, **metrics)`` records a learning curve, and ends the evaluation if
+      the study's pruner says so. ``raise optuna.TrialPruned`` ends it, too.
+    - `seed`, the evaluation's seed; `random`, numpy and torch are seeded with it in any case.
+    - `number`, the evaluation's running number, for file names.
+    - `epochs`, the number of epochs (or trees, or steps) that the training must have had when the function returns.
+      Methods that train in parts (`hyperband`, `pbt`, ...) need it.
+    - `checkpoint`, a `Checkpoint`, with which the function continues where an earlier evaluation stopped. Without it,
+      every part is trained from the start.
 
-    What the function raises makes the evaluation "failed"; a value that is not finite makes it "diverged".
+    Texts among the metrics, such as the path of a file, are recorded as notes; so are lists, dicts and arrays, as JSON.
+    If the function raises, the evaluation is "failed"; if a value is not finite, it is "diverged".
 
     Args:
-        function: The function, of any kind: a lambda, a local one, a method, an object that can be called.
-        metric: Name of the metric that counts, or several; None where the function returns numbers or a single metric.
+        function: Any callable: a function, a lambda, a local function, a method, a callable object.
+        metric: Name of the metric that counts, or several; None if the function returns numbers or a single metric.
         direction: "minimize" or "maximize"; one for each of several objectives.
-        constraints: What has to hold, such as "size <= 100".
-        epochs: Epochs of a whole training, at least 1; by default that of the parameter.
+        constraints: Conditions on the metrics, such as "size <= 100".
+        epochs: Epochs of a whole training, at least 1; by default the default of the function's parameter.
         checkpoints: Where checkpoints are kept; by default in a temporary folder.
 
     Raises:
-        InputError: `function` cannot be called with one argument, `direction` is neither, a constraint is invalid, or
-            `epochs` or `checkpoints` is given for a function that has no such parameter.
+        InputError: `function` cannot be called as described, `direction` is neither, a constraint is invalid, `epochs`
+            or `checkpoints` is given for a function without the parameter, or it has `checkpoint` without `epochs`.
 
     Example:
         >>> def objective(params, report):
@@ -137,7 +139,7 @@ class Objective(Evaluator):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a resumed study has to have in common with the recorded one."""
+        """The settings that a resumed study must share with the recorded one."""
         name = getattr(self.function, "__qualname__", type(self.function).__name__)
         constraints = {"constraints": self.goals.settings["constraints"]} if self.goals.constraints else {}
         epochs = {"epochs": self.epochs} if self.epochs else {}
@@ -154,7 +156,7 @@ class Objective(Evaluator):
         return self.function
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor."""
+        """Carry out one request of an executor."""
         start = perf_counter()
         epochs = request.epochs or self.epochs
         if self.takes_epochs and epochs is None:
@@ -193,7 +195,7 @@ class Objective(Evaluator):
         )
 
     def _returned(self, result: Any, reporter: Reporter) -> _Reached:
-        """What a function has returned; metrics of its last epoch, unless they are among it."""
+        """Read what the function returned; metrics that it left out are those of its last epoch."""
         notes: dict[str, str] = {}
         if isinstance(result, Mapping):
             counting = {one.metric for one in self.goals.constraints}
@@ -205,7 +207,7 @@ class Objective(Evaluator):
         return _Reached(values, "ok", {**reporter.metrics, **metrics}, violation, notes)
 
     def _ended_early(self, reporter: Reporter, *, pruned: bool) -> _Reached:
-        """What was reported last; the worst where that is no value of all objectives."""
+        """Give the values last reported, or the worst if there are none for all objectives."""
         none = pruned and (not reporter.curve or len(self.goals.objectives) > 1)
         values = self.goals.worst if none else (reporter.value,)
         violation = self.goals.violation(reporter.metrics)
@@ -213,7 +215,7 @@ class Objective(Evaluator):
 
     def _read(self, result: Any) -> tuple[tuple[float, ...], dict[str, float], float]:
         goals, count = self.goals, len(self.goals.objectives)
-        result = result.tolist() if hasattr(result, "tolist") else result  # of an array or a tensor
+        result = result.tolist() if hasattr(result, "tolist") else result  # an array or a tensor
         if isinstance(result, Mapping):
             measured = {str(name): _number(name, value) for name, value in result.items()}
             if self.metric is None and len(measured) == count == 1:
@@ -244,7 +246,7 @@ class Objective(Evaluator):
 
 def _number(name: object, value: Any) -> float:
     try:
-        if isinstance(value, (str, bytes)):  # "0.5", which is a number only by accident
+        if isinstance(value, (str, bytes)):  # float would read "0.5", which is a number only by accident
             raise TypeError
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
@@ -252,5 +254,5 @@ def _number(name: object, value: Any) -> float:
 
 
 def _is_optunas_pruning(error: BaseException) -> bool:
-    optuna = sys.modules.get("optuna")  # which a worker has not imported unless the function has
+    optuna = sys.modules.get("optuna")  # in a worker it is imported only if the function imports it
     return optuna is not None and isinstance(error, optuna.TrialPruned)

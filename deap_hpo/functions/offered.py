@@ -1,4 +1,4 @@
-"""What a function may take besides the hyperparameters, and what it is told where it takes something else."""
+"""The parameters that a function may have besides the hyperparameters, and the errors about any others."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from deap_hpo.errors import InputError, shown
 
 OFFERED = ("report", "seed", "number", "epochs", "checkpoint")
-"""The names of the parameters that it may have."""
+"""Their names."""
 
 
 def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Give those of the parameters that a function has besides the hyperparameters: `report`, `seed`, ...
+    """Give the names in `OFFERED` that are parameters of a function.
 
     Raises:
-        InputError: It cannot be called with the hyperparameters and these.
+        InputError: The function cannot be called with the hyperparameters and these parameters.
 
     Example:
         >>> offered_parameters(lambda params, report, epochs=9: 0.0)
@@ -49,7 +49,7 @@ def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _is_task(thing: object) -> bool:
-    tasks = sys.modules.get("deap_hpo.training.task")  # which imports torch, and who has a task has imported it
+    tasks = sys.modules.get("deap_hpo.training.task")  # it imports torch; whoever has a task has already imported it
     return tasks is not None and isinstance(thing, tasks.Task)
 
 

@@ -1,4 +1,4 @@
-"""The learning curve of an objective: it says how far it has come, and is told to end where that is not enough."""
+"""The learning curve of an objective: the function reports its epochs, and is ended early if a value is too poor."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from deap_hpo.evaluation import Direction, Epoch, sign_of
 class Reporter:
     """Takes the learning curve of one evaluation: ``report(epoch, value, **metrics)``.
 
-    It ends the evaluation where the value is not finite, or worse than the pruner's limit at that epoch, by raising an
-    exception that ``except Exception`` does not catch. The function's ``with`` and ``finally`` still do their work.
+    It ends the evaluation if the value is not finite, or worse than the pruner's limit at that epoch. To do so it
+    raises an exception that ``except Exception`` does not catch; ``with`` and ``finally`` blocks still clean up.
     """
 
     def __init__(
         self, limits: Mapping[int, float], direction: Direction, before: int = -1, epochs: int | None = None
     ) -> None:
         self._limits = limits
-        self._before, self._epochs = before, epochs  # of the training: those before, and those at the end
+        self._before, self._epochs = before, epochs  # epochs trained before this evaluation, and at its end
         self._sign = sign_of(direction)
         self._start = perf_counter()
         self.curve: list[Epoch] = []
@@ -31,17 +31,19 @@ class Reporter:
         self.metrics: Mapping[str, float] = {}
 
     def __call__(self, epoch: float, value: float, **metrics: float) -> None:
-        """Record what was reached at the end of an epoch.
+        """Record the measurements at the end of an epoch.
 
         Args:
-            epoch: Number of the epoch, at least 0. One that was reported before is left as it is, with a warning.
-            value: The objective's value by now.
+            epoch: Number of the epoch, at least 0. If the last epoch is reported again, the second report is ignored,
+                with a warning.
+            value: The objective's current value.
             metrics: Further measurements, by name.
 
         Raises:
-            InputError: The epoch is no such number, earlier than the last one reported, or was trained before.
+            InputError: The epoch is not an integer, is earlier than the last one reported, was already trained by the
+                evaluation that is continued, or is larger than `epochs`.
         """
-        if isinstance(epoch, float) and epoch.is_integer():  # as some trainers count
+        if isinstance(epoch, float) and epoch.is_integer():  # some trainers count in floats
             epoch = int(epoch)
         last = self.curve[-1].epoch if self.curve else self._before
         if self.curve and epoch == last:
@@ -52,7 +54,7 @@ class Reporter:
             raise InputError(f"epoch must be an integer larger than the last one {about}, {last}; got {epoch!r}.")
         if self._epochs is not None and epoch > self._epochs:
             raise InputError(f"epoch must be at most `epochs`, here {self._epochs}; got {epoch!r}.")
-        epoch = int(epoch)  # numpy's cannot be put on record
+        epoch = int(epoch)  # a numpy integer cannot be recorded
         self.value, self.metrics = float(value), {name: float(one) for name, one in metrics.items()}
         if not math.isfinite(self.value):
             raise Ended
@@ -65,4 +67,4 @@ class Reporter:
 
 
 class Ended(BaseException):
-    """Ends an objective from within; no `except Exception` of its own holds it up."""
+    """Ends an objective from within; its own `except Exception` does not catch this."""

@@ -1,4 +1,4 @@
-"""Hyperparameters that a function undoes: its optimiser's state, loaded last, brings those of another evaluation."""
+"""Hyperparameters that a function undoes: loading an optimiser's state brings back those of another evaluation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from deap_hpo.errors import warn
 from deap_hpo.records.entries import Entry
 
 UNDONE = "undone"
-"""Name of an evaluation's note that says which they are."""
+"""Name of the evaluation's note that lists them."""
 
-# Most schedulers go on from the optimiser's learning rate; some compute it anew each time from one of their own.
+# Most schedulers change the optimiser's current learning rate; some compute it each time from a rate of their own.
 _FROM_THEIR_OWN = (
     "lr_lambdas",
     "T_i",
@@ -22,12 +22,12 @@ _NAMES_IN_TORCH = {"learning_rate": ("lr", "base_lrs"), "lr": ("lr", "base_lrs")
 
 
 def optimizer_settings(state: Any) -> dict[str, float]:
-    """Give the settings of all optimisers and schedulers in a state, by where they stand in it.
+    """Give the settings of all optimisers and schedulers in a state, by their path in it.
 
     Args:
-        state: Dicts, lists and tuples, one in another. An optimiser's `state_dict()` is a dict that holds
-            `param_groups`, a list of dicts; of schedulers, those count that compute each
-            learning rate from their `base_lrs`, a list of numbers.
+        state: Nested dicts, lists and tuples. A dict with a list of `param_groups` is taken as an optimiser's
+            `state_dict()`. Of the schedulers, only those count that compute each learning rate from their list of
+            `base_lrs`.
 
     Example:
         >>> optimizer_settings({"optimizer": {"state": {}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]}})
@@ -52,13 +52,13 @@ def _settings(state: Any, path: str) -> Iterator[tuple[str, float]]:
 def undone(
     params: Mapping[str, Any], before: Mapping[str, Any], loaded: Mapping[str, float], saved: Mapping[str, float]
 ) -> list[str]:
-    """Name the hyperparameters of which an optimiser has kept the value of the evaluation that it goes on from.
+    """Name the hyperparameters for which an optimiser kept the value of the evaluation that was continued.
 
     Args:
         params: The hyperparameters of an evaluation.
-        before: Those of the evaluation that it goes on from.
+        before: The hyperparameters of the evaluation that it continues.
         loaded: The settings of the optimisers (`optimizer_settings`) in the state that was loaded.
-        saved: Those in the state that was saved in the end.
+        saved: The settings in the state that was saved at the end.
 
     Example:
         >>> undone({"lr": 0.2}, {"lr": 0.1}, {"/0/lr": 0.1}, {"/0/lr": 0.1})
@@ -100,7 +100,7 @@ class UndoneWarning:
         self._warned = False
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
-        """Warn of it, unless another was warned of."""
+        """Warn if it undid hyperparameters, unless there was a warning before."""
         names = entry.evaluation.notes.get(UNDONE)
         if names is None or self._warned:
             return
