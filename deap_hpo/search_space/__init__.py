@@ -1,1 +1,1 @@
-"""The hyperparameters that are searched, and genomes that decode to their values."""
+"""The hyperparameters to search, and genomes that decode to their values."""

@@ -1,4 +1,4 @@
-"""The hyperparameter that is a choice among a few, and its gene in [0, 1]."""
+"""The hyperparameter that is a choice from a list, and its gene in [0, 1]."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Categorical:
     """One of a few choices, each with an equal share of the genes [0, 1].
 
     Attributes:
-        choices: None, bools, ints, finite floats and strings, at least one, no two equal (1, 1.0 and True are): a list,
-            tuple, range or one-dimensional numpy array, which is kept as a tuple of Python's own values.
+        choices: A list, tuple, range or one-dimensional numpy array, kept as a tuple of Python's own types. It has at
+            least one choice, of None, bools, ints, finite floats and strings; no two are equal (1, 1.0 and True are).
 
     Raises:
-        TypeError: `choices` is none of these, or a choice is of another type.
+        TypeError: `choices` is not a sequence of these kinds, or a choice is of another type.
         ValueError: There is no choice, a choice is not finite, or two are equal.
 
     Example:
@@ -32,11 +32,11 @@ class Categorical:
     """
 
     choices: Sequence[Choice]
-    # Compared along with the choices, for which Python holds (0, 1) and (False, True) to be equal.
+    # Compared together with the choices, because Python considers (0, 1) and (False, True) equal.
     _types: tuple[type, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # An array is told by its shape: importing numpy to ask would cost more than reading a space.
+        # An array is recognised by its `ndim`: importing numpy for an isinstance check would take too long.
         if not isinstance(self.choices, (list, tuple, range)) and getattr(self.choices, "ndim", None) != 1:
             raise TypeError(f"choices must be a list, tuple, range or one-dimensional array; got {self.choices!r}.")
         choices = tuple(plain(choice) for choice in self.choices)
@@ -75,7 +75,7 @@ class Categorical:
         """Return the centre of the choice's bin, so that `decode` gives the choice back exactly.
 
         Raises:
-            ValueError: The value is none of the choices (True is not 1 here).
+            ValueError: The value is not one of the choices (True is not 1 here).
         """
         value = plain(value)
         for index, choice in enumerate(self.choices):

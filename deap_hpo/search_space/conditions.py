@@ -1,4 +1,4 @@
-"""Which hyperparameters are in use, given others: momentum only with SGD, the third width only with three layers."""
+"""Which hyperparameters are in use, given others: momentum with SGD only, the third width with three layers only."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from deap_hpo.search_space.hyperparameters import Float, Int
 
 When = Mapping[str, Mapping[str, Choice | Sequence[Choice]]]
 
-_MOST_VALUES = 100  # of a number that decides
+_MOST_VALUES = 100  # of an Int on which others depend
 
 
 class Conditions:
-    """The conditions of a space, checked.
+    """The checked conditions of a space.
 
     Args:
         hyperparameters: All hyperparameters, in the order of the genes.
-        when: For the name of a hyperparameter that is not always in use: those that decide, and which of their choices
-            or values (one, or several, also as a range) let it be. All of them must; each stands earlier in the order,
-            and is a `Categorical`, or an `Int` without `log` and of at most 100 values.
+        when: For each hyperparameter that is not always in use, by name: the hyperparameters on which it depends, and
+            the choices or values with which it is in use (one, or several, also as a range). All of its conditions must
+            hold. The others stand earlier in the order; each is a `Categorical`, or an `Int` without `log` and with at
+            most 100 values.
 
     Attributes:
         allowed: The same, with tuples of choices.
 
     Raises:
         TypeError: `when` is not a mapping of mappings.
-        ValueError: A name is unknown, comes later, or cannot decide; or a choice is not among its choices.
+        ValueError: A name is unknown, comes later in the order, or is not of these kinds; or a choice is not one of the
+            other's choices.
 
     Example:
         >>> optimizer, momentum = Categorical(["sgd", "adam"]), Float(0.0, 0.9)
@@ -75,18 +77,18 @@ class Conditions:
 
     @property
     def deciding(self) -> list[str]:
-        """Names of those on which others depend."""
+        """Names of the hyperparameters on which others depend."""
         return list(dict.fromkeys(parent for parents in self.allowed.values() for parent in parents))
 
     def holds(self, name: str, params: Mapping[str, Any]) -> bool:
-        """Say whether a hyperparameter is in use; `params` has those before it that are."""
+        """Say whether a hyperparameter is in use; `params` holds those before it that are in use."""
         conditions = self.allowed.get(name, {}).items()
         return all(parent in params and params[parent] in choices for parent, choices in conditions)
 
     def required(self, names: Iterable[str]) -> dict[str, tuple[Choice, ...]]:
-        """Return the choices or values that others must have so that those named are in use, by the others' names.
+        """Return the choices or values, by name, that others must have so that all those named are in use.
 
-        There is none left where no choice lets all of them be.
+        If no choice of another hyperparameter allows all of them, its tuple is empty.
 
         Example:
             >>> optimizer, momentum = Categorical(["sgd", "nag", "adam"]), Float(0.0, 0.9)
@@ -98,7 +100,7 @@ class Conditions:
         """
         named = set(names)
         found: dict[str, tuple[Choice, ...]] = {}
-        for name in reversed(self.allowed):  # what depends on others stands after them
+        for name in reversed(self.allowed):  # a hyperparameter stands after those on which it depends
             if name in named or name in found:
                 for parent, choices in self.allowed[name].items():
                     found[parent] = tuple(one for one in found.get(parent, choices) if one in choices)

@@ -1,7 +1,7 @@
 """Hyperparameters that are numbers, real or whole, and their gene in [0, 1].
 
-They share a shape with `Categorical`, not a base: `decode`, `encode`, `snap`, `grid` and `size`. Standard library only,
-so that reading a space costs nothing.
+They have the same interface as `Categorical` (`decode`, `encode`, `snap`, `grid` and `size`), but no common base class.
+This module needs the standard library only, so that reading a space takes next to no time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deap_hpo.search_space.scales import (
     scale,
 )
 
-_INT_LIMIT = 2**40  # Within it, also on a log scale, rounding moves no bin's centre out of its bin.
+_INT_LIMIT = 2**40  # within this limit, rounding moves no bin's centre out of its bin, even on a log scale
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,20 @@ class Float:
     """A real number, uniform between two bounds on a linear or a logarithmic scale, or in steps.
 
     With a step the values are low, low + step, low + 2 step, ..., high, each with an equal share of the genes [0, 1].
-    They are counted in decimals, as people do: the third step of 0.1 is 0.3, where 3 * 0.1 is 0.30000000000000004.
+    Steps are computed in decimals: the third step of 0.1 is 0.3, although 3 * 0.1 is 0.30000000000000004 in floats.
 
     Attributes:
-        low: Smallest value, finite; greater than 0 where `log`.
-        high: Largest value, finite, at least `low`; equal to it, the value is fixed. Steps lead to it from `low`.
-        log: Whether the logarithm of the value is what is uniform.
-        step: Distance of neighbouring values, greater than 0, at least a ten-millionth of the bounds; None leaves none
-            out. Not together with `log`.
+        low: Smallest value, finite; greater than 0 if `log`.
+        high: Largest value, finite, at least `low`; if they are equal, the value is fixed. With a step, it must be a
+            whole number of steps above `low`.
+        log: Whether the logarithm of the value is uniform, rather than the value.
+        step: Distance between neighbouring values, greater than 0, at least a ten-millionth of the bounds; None for a
+            continuous range. Not together with `log`.
 
     Raises:
-        TypeError: A bound or the step is not a number, or `log` not a bool.
-        ValueError: The bounds are not finite, in the wrong order, too far apart for a float, so close that there is
-            next to nothing between them, or not positive where `log`; or the step is out of its range, does not lead
+        TypeError: A bound or the step is not a number, or `log` is not a bool.
+        ValueError: The bounds are not finite, in the wrong order, too far apart for a float, so close that there are
+            too few floats between them, or not positive although `log`; or the step is out of its range, does not lead
             to `high`, or leads to numbers of more than 15 digits.
 
     Example:
@@ -73,7 +74,7 @@ class Float:
         check_bounds(self.low, self.high, self.log)
         if not math.isfinite(self.high - self.low):
             raise ValueError(f"high - low must be finite; got low={self.low}, high={self.high}.")
-        # A search that tries nothing twice would run out of numbers, and look for more without end.
+        # With fewer numbers, a search that tries nothing twice would run out of them and look for new ones forever.
         if 0 < self.high - self.low < 1e6 * math.ulp(max(-self.low, self.high)):
             raise ValueError(
                 f"high must equal low, or have a million floating-point numbers below it down to low; "
@@ -84,12 +85,12 @@ class Float:
             if self.log:
                 raise ValueError(f"step cannot be had together with log; got step={self.step}.")
         if self._steps is not None:
-            # As the last step is written: what was given may have been rounded by arithmetic.
+            # The last step in decimals: the bound that was given may carry a rounding error from arithmetic.
             object.__setattr__(self, "high", self._steps[len(self._steps) - 1])
 
     @property
     def size(self) -> float:
-        """Number of values: infinite between two bounds, unless there is a step."""
+        """Number of values: infinite unless there is a step or the bounds are equal."""
         if self._steps is not None:
             return len(self._steps)
         return math.inf if self.low < self.high else 1
@@ -100,7 +101,7 @@ class Float:
 
     @cached_property
     def _index(self) -> Int:
-        """The number of the step, as a hyperparameter of the same gene."""
+        """The index of the step, as a hyperparameter with the same gene."""
         return Int(0, int(self.size) - 1)
 
     def decode(self, gene: float) -> float:
@@ -115,13 +116,13 @@ class Float:
         return between(self.low, self.high, self.log, clip(gene))
 
     def encode(self, value: float) -> float:
-        """Return the gene of a value, up to rounding; 0.5 where only one value is possible.
+        """Return the gene of a value, up to rounding; 0.5 if only one value is possible.
 
         With a step it is the centre of the value's bin, so that `decode` gives the value back exactly.
 
         Raises:
             TypeError: The value is not a number.
-            ValueError: The value is outside [low, high], or beside the steps by more than rounding.
+            ValueError: The value is outside [low, high], or off the steps by more than rounding.
         """
         value = as_float("value", value)
         if self._steps is not None:
@@ -131,7 +132,7 @@ class Float:
         return clip(((math.log(value) if self.log else value) - start) / width) if width else 0.5
 
     def snap(self, gene: float) -> float:
-        """Return the gene within [0, 1] of the same value (exactly the same, unlike ``encode(decode(gene))``).
+        """Return the gene in [0, 1] with the same value (exactly the same, unlike ``encode(decode(gene))``).
 
         With a step it is the centre of the gene's bin.
         """
@@ -140,9 +141,9 @@ class Float:
         return clip(gene) if self.high > self.low else 0.5
 
     def grid(self, resolution: int) -> list[float]:
-        """Return `resolution` values, evenly spaced on the scale, both bounds included; of one, the middle.
+        """Return `resolution` values, evenly spaced on the scale with both bounds; the middle if it is 1.
 
-        With a step they are as even as it allows, and no more than there are.
+        With a step they are as evenly spaced as it allows, and no more than there are values.
         """
         if self._steps is not None:
             return [self._steps[index] for index in self._index.grid(resolution)]
@@ -153,18 +154,19 @@ class Float:
 class Int:
     """A whole number between two bounds, both included.
 
-    The genes [0, 1] are cut into one bin per value: of equal width, or as wide as [value - 0.5, value + 0.5]
-    on a logarithmic scale.
+    The genes [0, 1] are cut into one bin per value. On a linear scale all have the same width; on a logarithmic scale
+    each is as wide as [value - 0.5, value + 0.5].
 
     Attributes:
-        low: Smallest value, at least -2**40; greater than 0 where `log`.
-        high: Largest value, at least `low`, at most 2**40. Steps lead to it from `low`.
+        low: Smallest value, at least -2**40; greater than 0 if `log`.
+        high: Largest value, at least `low`, at most 2**40; it must be a whole number of steps above `low`.
         log: Whether the scale is logarithmic.
-        step: Distance of neighbouring values, at least 1; 1 where `log`.
+        step: Distance between neighbouring values, at least 1; 1 if `log`.
 
     Raises:
-        TypeError: A bound or the step is not an integer (of Python or numpy; bools are not), or `log` not a bool.
-        ValueError: The bounds are in the wrong order or beyond the limits, or the step is, or does not lead to `high`.
+        TypeError: A bound or the step is not an integer (Python's or numpy's; a bool is none), or `log` is not a bool.
+        ValueError: A bound or the step is out of its range, the bounds are in the wrong order, or the step does not
+            lead to `high`.
 
     Example:
         >>> width = Int(1, 4)
@@ -220,7 +222,7 @@ class Int:
 
         Raises:
             TypeError: The value is not an integer.
-            ValueError: The value is outside [low, high], or beside the steps.
+            ValueError: The value is outside [low, high], or off the steps.
         """
         value = as_integer("value", value)
         check_inside(value, self.low, self.high)
@@ -235,13 +237,13 @@ class Int:
         return self.encode(self.decode(gene))
 
     def grid(self, resolution: int) -> list[int]:
-        """Return up to `resolution` values, evenly spaced on the scale, both bounds included."""
+        """Return up to `resolution` values, evenly spaced on the scale with both bounds; the middle if it is 1."""
         if check_resolution(resolution) >= self.size:
             return list(range(self.low, self.high + 1, self.step))
         places = evenly_spaced(self.low, self.low + self.size - 1, self.log, resolution)
         return list(dict.fromkeys(self._stepped(round(place)) for place in places))
 
-    # The scale is that of steps of 1 from `low`, as many as there are values; on it, step k is `low` + k.
+    # On the internal scale, the values are `low`, `low` + 1, `low` + 2, ...: the k-th step stands at `low` + k.
 
     def _scale(self) -> tuple[float, float]:
         return scale(self.low - 0.5, self.low + self.size - 0.5, self.log)

@@ -1,6 +1,7 @@
-"""The arithmetic under hyperparameters: numbers as they were given, and the scales between genes and values.
+"""The arithmetic of hyperparameters: checked numbers, and the scales between genes and values.
 
-Standard library only, and plain TypeError and ValueError, to which a space adds the name of the hyperparameter.
+This module needs the standard library only. It raises plain TypeError and ValueError, to which a space adds the name of
+the hyperparameter.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
-_SLACK = 1e-8  # Of a step: how far beside it a value is taken for a rounding error; the same as Optuna's.
-_MOST_STEPS = 10**7  # Down to 0 from a bound: beyond it, the rounding of floats comes near the slack.
-_MOST_DIGITS = 15  # So many decimal digits a float gives back as they were written, whatever they are.
+_SLACK = 1e-8  # fraction of a step that a value may be off as a rounding error; the same as Optuna's
+_MOST_STEPS = 10**7  # from 0 to a bound: beyond that, float rounding comes near the slack
+_MOST_DIGITS = 15  # any number of so many decimal digits survives the conversion to a float and back
 
 
 class DecimalSteps:
-    """The numbers low, low + step, ..., high, each the float that its decimal digits are read as.
+    """The numbers low, low + step, ..., high, each the float that is read from its decimal digits.
 
-    Steps are counted in whole units of the last decimal place, so that nothing is rounded but the number itself: the
-    same step is always the same bits, and Optuna, which counts in decimals too, finds the same numbers.
+    Steps are counted in whole units of the last decimal place, so that only the final number is rounded. The same step
+    always has the same bits, and Optuna, which also counts in decimals, finds the same numbers.
 
     Args:
-        low: The first, finite.
-        high: The last, finite, at least `low`, a whole number of steps above it up to rounding.
-        step: Their distance.
+        low: The first number, finite.
+        high: The last number, finite, at least `low`, a whole number of steps above it up to rounding.
+        step: The distance between them.
 
     Raises:
         ValueError: The step is not greater than 0 and finite, too small, does not lead to `high`, or leads to numbers
@@ -67,10 +68,10 @@ class DecimalSteps:
         return float(f"{self._first + index * self._stride}e{self._place}")
 
     def index(self, value: float) -> int:
-        """Return which step a value is, up to rounding.
+        """Return the index of the step that equals a value up to rounding.
 
         Raises:
-            ValueError: It is outside the bounds, or beside the steps.
+            ValueError: The value is outside the bounds, or off the steps.
         """
         position = (value - self._low) / self._step
         if -_SLACK <= position <= self._last + _SLACK and abs(position - round(position)) <= _SLACK:
@@ -84,7 +85,7 @@ class DecimalSteps:
 
 
 def _decimal(value: float) -> tuple[int, int]:
-    """Return the digits of a number as it is written, and the place of the last: 0.25 is 25 at place -2."""
+    """Return a number's decimal digits as an integer, and the place of the last one: 25 and -2 for 0.25."""
     negative, digits, place = Decimal(repr(value)).as_tuple()
     number, place = int("".join(map(str, digits))), int(place)
     while number and number % 10 == 0:
@@ -132,7 +133,7 @@ def between(low: float, high: float, log: bool, gene: float) -> float:
         >>> between(2.0, 5.0, False, 0.5)
         3.5
     """
-    if gene in (0.0, 1.0):  # Arithmetic, the logarithm's above all, would miss the bounds by a rounding.
+    if gene in (0.0, 1.0):  # arithmetic, above all with logarithms, would miss the bounds by a rounding error
         return high if gene else low
     start, width = scale(low, high, log)
     value = start + gene * width
@@ -140,7 +141,7 @@ def between(low: float, high: float, log: bool, gene: float) -> float:
 
 
 def evenly_spaced(low: float, high: float, log: bool, resolution: int) -> list[float]:
-    """Return `resolution` values, or fewer where floats are too close, both bounds included; of one, the middle.
+    """Return `resolution` values with both bounds, fewer if floats are too close; the middle if it is 1.
 
     Example:
         >>> evenly_spaced(0.0, 1.0, False, 3)
@@ -170,7 +171,7 @@ def clip(gene: float) -> float:
 
 
 def plain(value: Any) -> Any:
-    """Return numpy's scalars as Python's, and anything else as it is.
+    """Return a numpy scalar as Python's type, and anything else as it is.
 
     Example:
         >>> import numpy
@@ -197,10 +198,10 @@ def as_float(name: str, value: Any) -> float:
 
 
 def as_integer(name: str, value: Any) -> int:
-    """Return a whole number, of Python or numpy, as Python's.
+    """Return an integer of Python or numpy as Python's.
 
     Raises:
-        TypeError: The value is not an integer; floats and bools do not count as such.
+        TypeError: The value is not an integer; floats and bools do not count as one.
 
     Example:
         >>> as_integer("low", 1.0)
@@ -215,11 +216,11 @@ def as_integer(name: str, value: Any) -> int:
 
 
 def check_bounds(low: float, high: float, log: Any) -> None:
-    """Check the bounds of a scale, and whether it is logarithmic.
+    """Check the bounds of a scale, and the type of `log`.
 
     Raises:
         TypeError: `log` is not a bool.
-        ValueError: The bounds are not finite, in the wrong order, or not positive where `log`.
+        ValueError: The bounds are not finite, in the wrong order, or not positive although `log`.
 
     Example:
         >>> check_bounds(2, 1, log=False)
@@ -254,7 +255,7 @@ def check_inside(value: float, low: float, high: float) -> None:
 
 
 def check_resolution(resolution: int) -> int:
-    """Return the resolution of a grid.
+    """Return the resolution of a grid as an int, checked.
 
     Raises:
         TypeError: It is not an integer.

@@ -22,7 +22,7 @@ _Result = TypeVar("_Result")
 
 
 class UniformSource(Protocol):
-    """Draws uniformly from [0, 1): a `random.Random`, the module `random`, a `numpy.random.Generator`."""
+    """Draws uniformly from [0, 1): a `random.Random`, the module `random` or a `numpy.random.Generator`."""
 
     def random(self) -> float:
         """Return the next draw."""
@@ -32,18 +32,18 @@ class UniformSource(Protocol):
 class Space(Mapping[str, Hyperparameter]):
     """A read-only mapping of names to hyperparameters; its order is the order of the genes.
 
-    A genome is a list of floats in [0, 1], one per hyperparameter, so that any operator on bounded real vectors
-    works on it and none can leave the space.
+    A genome is a list of floats in [0, 1], one per hyperparameter. So any operator on bounded real vectors works on it,
+    and none can leave the space.
 
     Args:
         hyperparameters: `Float`, `Int` or `Categorical` by name, at least one.
-        when: Conditions, such as ``{"momentum": {"optimizer": ["sgd", "nag"]}}``: a hyperparameter that is named here
-            is in use only where those given, which stand before it, have one of the choices or values given. These may
-            be `Categorical`, or `Int` without `log` and of at most 100 values. Where it is not in use, its gene has no
-            effect and its value does not appear.
+        when: Conditions, such as ``{"momentum": {"optimizer": ["sgd", "nag"]}}``: momentum is in use only if the
+            optimizer is one of these two. If a hyperparameter depends on several others, all conditions must hold. The
+            others stand before it; each is a `Categorical`, or an `Int` without `log` and with at most 100 values.
+            While it is not in use, its gene has no effect and its value does not appear.
 
     Attributes:
-        conditions: The conditions, checked.
+        conditions: The checked conditions.
 
     Raises:
         TypeError: Not a mapping of strings to hyperparameters, or conditions of another form.
@@ -67,7 +67,7 @@ class Space(Mapping[str, Hyperparameter]):
 
     @classmethod
     def of(cls, given: Space | Mapping[str, Hyperparameter]) -> Space:
-        """Return a space as it is, and a mapping as the space that it says.
+        """Return a space as it is, and a mapping as the space that it describes.
 
         Raises:
             InputError: It is neither.
@@ -124,7 +124,7 @@ class Space(Mapping[str, Hyperparameter]):
         return {name: {parent: list(one) for parent, one in parents.items()} for name, parents in allowed.items()}
 
     def decode(self, genome: Sequence[float]) -> dict[str, Any]:
-        """Return the values in use of a genome by name; genes outside [0, 1] count as the nearest bound.
+        """Return a genome's values in use, by name; genes outside [0, 1] count as the nearest bound.
 
         Raises:
             TypeError: A gene is not a number.
@@ -133,7 +133,7 @@ class Space(Mapping[str, Hyperparameter]):
         return self.conditions.in_use(dict(zip(self, self._of_genes("decode", genome), strict=True)))
 
     def encode(self, params: Mapping[str, Any]) -> list[float]:
-        """Return the genome of values by name: what `decode` gives them back from (a `Float` up to rounding).
+        """Return the genome of values by name; `decode` gives the values back (a `Float` up to rounding).
 
         The gene of a hyperparameter that is not in use is 0.5.
 
@@ -152,7 +152,7 @@ class Space(Mapping[str, Hyperparameter]):
         return [_named(name, self[name].encode, params[name]) if name in used else 0.5 for name in self]
 
     def snap(self, genome: Sequence[float]) -> list[float]:
-        """Return the canonical genome of the same values: the centres of bins, a `Float`'s gene within [0, 1].
+        """Return the canonical genome of the same values: the centres of bins, or a continuous `Float`'s gene, clipped.
 
         The gene of a hyperparameter that is not in use is 0.5.
 
@@ -183,8 +183,8 @@ class Space(Mapping[str, Hyperparameter]):
         """Return the full factorial design: every combination of values in use, the last name varying fastest.
 
         Args:
-            resolution: Number of values of each `Float` and `Int` (fewer where it has fewer), at least 1; one for
-                all, or by name. A `Categorical` takes all of its choices and need not be named.
+            resolution: Number of values of each `Float` and `Int` (fewer if it has fewer), at least 1; one number for
+                all, or a number by name. A `Categorical` contributes all of its choices and need not be named.
 
         Raises:
             TypeError: A resolution is not an integer.
@@ -209,7 +209,7 @@ class Space(Mapping[str, Hyperparameter]):
         return points
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the space in JSON's types; the order of the names is part of it. A step is told where there is one.
+        """Return the space in JSON's types; the order of the names matters. A step is written only if there is one.
 
         Example:
             >>> Space({"width": Int(1, 4)}).to_dict()
@@ -248,12 +248,12 @@ class Space(Mapping[str, Hyperparameter]):
 
 
 def _said(conditions: Mapping[str, Sequence[Any]]) -> str:
-    """Say which choices a hyperparameter is not in use without."""
+    """Describe a hyperparameter's conditions in the negative, as they read when it is not in use."""
     return " or ".join(f"{parent} is not {' or '.join(map(repr, choices))}" for parent, choices in conditions.items())
 
 
 def _named(name: str, function: Callable[[_Argument], _Result], argument: _Argument) -> _Result:
-    """Call the function; an error says which hyperparameter it is about."""
+    """Call the function, and put the hyperparameter's name in front of its error messages."""
     try:
         return function(argument)
     except (TypeError, ValueError) as error:
@@ -273,7 +273,7 @@ def _to_dict(hyperparameter: Hyperparameter) -> dict[str, Any]:
         return {"type": "categorical", "choices": list(hyperparameter.choices)}
     kind = type(hyperparameter).__name__.lower()
     told = {"type": kind, "low": hyperparameter.low, "high": hyperparameter.high, "log": hyperparameter.log}
-    # What has no step is told as it was before there were steps, so that its records can be resumed.
+    # Without a step, the form is that of earlier versions, which knew no steps, so that their records can be resumed.
     return told if hyperparameter.step == type(hyperparameter).step else {**told, "step": hyperparameter.step}
 
 
