@@ -1,4 +1,4 @@
-"""Evolution in DEAP's form: individuals, operators, algorithms. It knows neither networks nor records."""
+"""Evolution in DEAP's form: individuals, operators, algorithms. It depends on neither networks nor records."""
 
 MULTI_OBJECTIVE = ("nsga-ii", "nsga-iii")
-"""The algorithms that look for a Pareto front."""
+"""The algorithms that search for a Pareto front."""

@@ -34,15 +34,15 @@ def eaTruncation(
     Children come in pairs: two different parents are cloned, and mated with probability `cxpb`; then each child is
     mutated with probability `mutpb`. A child that is neither mated nor mutated keeps its fitness, as the surviving
     parents do. Only individuals without a valid fitness are evaluated, all of a generation in one call of
-    ``toolbox.map``. (With `deap_hpo.evolution.stages.StagedMap` as that `map`, hopeless trainings end early.)
+    ``toolbox.map``. (With `deap_hpo.evolution.stages.StagedMap` as `map`, hopeless trainings end early.)
 
     Args:
-        population: Individuals, at least 4; replaced in place, as by `deap.algorithms.eaSimple`. At the end the
-            survivors come first, best first if ``toolbox.select`` sorts, and the last children after them.
+        population: Individuals, at least 4; replaced in place, as by `deap.algorithms.eaSimple`. At the end, the
+            survivors come first (best first if ``toolbox.select`` sorts), then the children of the last generation.
         toolbox: Has `clone`, `map`, `evaluate`, `select`, `mate` and `mutate` registered.
         cxpb: Probability of mating a pair, in [0, 1].
         mutpb: Probability of mutating a child, in [0, 1].
-        ngen: Number of generations after the first population, which is generation 0; at least 0.
+        ngen: Number of generations after the initial population, which is generation 0; at least 0.
         stats: Statistics of each generation, for the logbook.
         halloffame: Updated with each generation.
         verbose: Whether to print the logbook as it grows.
@@ -52,12 +52,12 @@ def eaTruncation(
         `stats`.
 
     Raises:
-        ValueError: The population is smaller than 4, so that there are no two parents; `cxpb` or `mutpb` is outside
+        ValueError: The population is smaller than 4, so that there are not two parents; `cxpb` or `mutpb` is outside
             [0, 1]; or `ngen` is negative.
 
     Source:
         "Evolving hyperparameters: genetic algorithms for dynamic neural network optimization" (The AI Scientist,
-        2024), with the survival of the parents, which it leaves open, fixed as above.
+        2024). It does not say whether the parents survive; here they do.
 
     Example:
         >>> from deap_hpo import Float, Space, make_toolbox
@@ -97,7 +97,7 @@ def eaTruncation(
 
 
 def next_generation(population: list[Any], toolbox: base.Toolbox, cxpb: float, mutpb: float) -> list[Any]:
-    """Return the surviving parents, and children that share nothing with them: one step of `eaTruncation`."""
+    """Return the surviving parents and the children, which are separate objects: one step of `eaTruncation`."""
     parents = toolbox.select(population, len(population) // 2)
     count = len(population) - len(parents)
 

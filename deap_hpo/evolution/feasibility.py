@@ -1,4 +1,4 @@
-"""Feasibility before quality: a fitness that compares by Deb's rules, and selection operators that go by them."""
+"""Feasibility before quality: a fitness that compares by Deb's rules, and selection operators that follow them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _Fit = TypeVar("_Fit")
 
 
 def infeasibility(fitness: Any) -> float:
-    """Give how far a fitness is from what can be used at all; 0 for the feasible and finite.
+    """Give how far a fitness is from being usable; 0 if it is feasible and finite.
 
-    That is its `violation` where it has one above 0, and else, where a value is not finite, ``inf``: of what diverged
-    or failed, nothing is known.
+    This is its `violation` if that is above 0; otherwise it is ``inf`` if a value is not finite, because nothing is
+    known about an evaluation that diverged or failed.
     """
     violation: float = getattr(fitness, "violation", 0.0)
     return violation if violation > 0 or all(map(math.isfinite, fitness.wvalues)) else math.inf
 
 
 class Fitness(base.Fitness):  # type: ignore[misc]
-    """A fitness with a `violation`, by which everything in DEAP that compares fitnesses keeps to Deb's rules.
+    """A fitness with a `violation`, so that everything in DEAP that compares fitnesses follows Deb's rules.
 
-    What breaks its constraints less is better, whatever the values; the values decide among the feasible. What has no
-    finite value comes last. So `selBest`, `selTournament`, `selNSGA2`, `selTournamentDCD`, `HallOfFame` and
-    `ParetoFront` need no change. (`sortLogNondominated` looks at bare values: it takes no part in this.)
+    The fitness with the smaller violation is better, whatever the values; the values decide among the feasible. A
+    fitness with a value that is not finite comes last. So `selBest`, `selTournament`, `selNSGA2`, `selTournamentDCD`,
+    `HallOfFame` and `ParetoFront` need no change. (`sortLogNondominated` compares bare values, and so ignores this.)
 
-    DEAP's own `ConstrainedFitness` does not serve: a copy of it, and so every clone of an individual, forgets the
-    violation, among the infeasible none is better, and what breaks a constraint must not have values.
+    DEAP's own `ConstrainedFitness` is not suitable: a copy of it, and so every clone of an individual, loses the
+    violation; all infeasible ones are equal; and one that breaks a constraint must not have values.
 
     Source:
         Deb, "An efficient constraint handling method for genetic algorithms", Computer Methods in Applied Mechanics and
@@ -52,13 +52,13 @@ class Fitness(base.Fitness):  # type: ignore[misc]
 
     @base.Fitness.values.deleter  # type: ignore[untyped-decorator]
     def values(self) -> None:
-        """Forget values and violation; both are of the genome as it was."""
+        """Delete the values and the violation, since both belong to the genome before it was changed."""
         self.wvalues = ()
         self.violation = 0.0
 
     def dominates(self, other: Any, obj: slice = slice(None)) -> bool:
-        """Tell whether this one is less infeasible, or as much and no worse in any objective and better in one."""
-        # Sorting asks this of every pair: most are feasible, and a sum says at once that all values are finite.
+        """Tell whether this is less infeasible or, if equally so, no worse in all objectives and better in one."""
+        # Sorting compares every pair. Most are feasible, and a sum is the fastest check that all values are finite.
         violated = self.violation or getattr(other, "violation", 0.0)
         if not violated and math.isfinite(sum(self.wvalues + other.wvalues)):
             return bool(super().dominates(other, obj))
@@ -89,9 +89,9 @@ def _rank(fitness: Any) -> tuple[float, tuple[float, ...]]:
 def selFeasibleFirst(
     individuals: Sequence[_Fit], k: int, select: Callable[[list[_Fit], int], list[_Fit]]
 ) -> list[_Fit]:
-    """Select by an operator that looks at bare values, such as `selNSGA3WithMemory`, but the feasible ones first.
+    """Select feasible individuals first, by an operator that compares bare values, such as `selNSGA3WithMemory`.
 
-    Places that are left are filled by the others, the least infeasible first, equals in their order.
+    The remaining places go to the others, the least infeasible first; equals keep their order.
 
     Args:
         individuals: Individuals with a valid fitness.
@@ -124,9 +124,9 @@ def selFeasibleFirst(
 
 
 def selFeasibleTournament(individuals: Sequence[_Fit], k: int) -> list[_Fit]:
-    """Select `k` times the less infeasible of two random individuals; any of the two where that is equal.
+    """Select `k` times the less infeasible of two random individuals; either of the two if they are equal.
 
-    The mating selection of NSGA-III, in which the feasible ones do not compete.
+    This is the mating selection of NSGA-III, in which feasible individuals do not compete.
 
     Source:
         Jain and Deb 2014 (see `selFeasibleFirst`), algorithm 2.

@@ -1,4 +1,4 @@
-"""The individual and its toolbox; the only place where the project calls DEAP's creator."""
+"""The individual and its toolbox; the only place where this package calls DEAP's creator."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from deap_hpo.evolution.operators import mutBoundedResample, selTruncation
 
 
 class _Recreated(creator.MetaCreator):  # type: ignore[misc]
-    """Metaclass of types that pickle as a call of `individual_type`, so that each interpreter has one of each.
+    """Metaclass of types that pickle as a call of `individual_type`, so that each process has one type per weights.
 
-    DEAP's own pickles carry the type by value: every unpickling would make another one, foreign to the first.
+    DEAP's own pickles carry the type by value: every unpickling would create another type, unrelated to the first.
     """
 
 
 def individual_type(weights: Sequence[float]) -> type[Any]:
-    """Return the type of individuals with these objectives; always the same one for the same weights.
+    """Return the type of individuals with these objectives; always the same type for the same weights.
 
-    An individual is a list of genes with a `fitness`, which compares by Deb's rules where constraints are broken (see
-    `deap_hpo.evolution.feasibility.Fitness`), and a lineage:
+    An individual is a list of genes with a `fitness`, which compares by Deb's rules if constraints are broken (see
+    `deap_hpo.evolution.feasibility.Fitness`), and with a lineage:
 
-    - `origin`: numbers of the evaluations that its genome derives from, ascending;
-    - `operators`: names of the operators applied to it since, in order;
+    - `origin`: numbers of the evaluations from which its genome derives, ascending;
+    - `operators`: names of the operators applied to it since, in order.
 
-    and with what an algorithm asks of its evaluation, where that is not the evaluator's usual one:
+    Further attributes are for algorithms that need more than the evaluator's usual evaluations:
 
-    - `epochs`: total epochs of the training when the evaluation is done, those before its start included;
-    - `start_from`: number of the evaluation whose weights and optimiser state it goes on from;
-    - `paused`: numbers of the evaluations that the algorithm may go on from later, the least important first; a study
+    - `epochs`: total epochs of the training when the evaluation ends, those before its start included;
+    - `start_from`: number of the evaluation whose weights and optimiser state it continues;
+    - `paused`: numbers of the evaluations that the algorithm may continue later, the least important first; a study
       keeps their checkpoints.
 
     Args:
@@ -64,10 +64,10 @@ def individual_type(weights: Sequence[float]) -> type[Any]:
 
 
 def check_weights(individual: Any, directions: Sequence[Direction]) -> None:
-    """Check that an individual's fitness, where it has one, says of each objective whether less or more is better.
+    """Check that the weights of an individual's fitness, if it has one, agree with the directions of a study.
 
     Raises:
-        InputError: It says other than `directions`.
+        InputError: They do not.
     """
     weights = getattr(getattr(individual, "fitness", None), "weights", ())
     said = tuple("maximize" if weight > 0 else "minimize" for weight in weights)
@@ -79,9 +79,9 @@ def check_weights(individual: Any, directions: Sequence[Direction]) -> None:
 
 
 def _create(kind: str, weights: tuple[float, ...], parent: type[Any], **attributes: Any) -> type[Any]:
-    # No identifier, so that no user's type can clash; no dots, which picklers take for nesting.
+    # The name is not an identifier, so that no user's type can clash; and without dots, which mean nesting to picklers.
     name = f"DeapHpo{kind}{weights}".replace(".", "_")
-    if not hasattr(creator, name):  # The creator outlives a reload of this module, and so do pickled types.
+    if not hasattr(creator, name):  # the creator's types outlive a reload of this module
         creator.create(name, parent, weights=weights, **attributes)
         getattr(creator, name).__class__ = _Recreated
     made: type[Any] = getattr(creator, name)
@@ -99,10 +99,10 @@ Individual = individual_type((-1.0,))
 
 
 def lineage(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that lets a DEAP operator write the lineage of the individuals it returns.
+    """Return a decorator with which a DEAP operator writes the lineage of the individuals it returns.
 
-    Each gets the origins of all individuals that went in, and `name` at the end of its operators. For operators that
-    replace those of `make_toolbox`: ``toolbox.decorate("mutate", lineage("mutate"))``.
+    Each gets the origins of all individuals that were passed in, and `name` is appended to its operators. Use it for
+    operators that replace those of `make_toolbox`: ``toolbox.decorate("mutate", lineage("mutate"))``.
 
     Example:
         >>> first, second = Individual([0.1]), Individual([0.9])
@@ -132,18 +132,18 @@ def make_toolbox(
 ) -> base.Toolbox:
     """Return a toolbox with the paper's operators on the genomes of a space.
 
-    Registered are `individual` and `population` (uniform genomes), `mate` (uniform crossover), `mutate` (fresh uniform
-    draws) and `select` (truncation), which draw from the global `random`. `evaluate`, and a `map` other than Python's,
-    are the caller's to register.
+    It has `individual` and `population` (uniform genomes), `mate` (uniform crossover), `mutate` (new uniform draws) and
+    `select` (truncation), which draw from the global `random`. The caller registers `evaluate`, and a `map` other than
+    Python's if needed.
 
     Args:
         space: The `Space`; its length is the number of genes.
-        indpb: Probability of each gene to be replaced when an individual is mutated, in [0, 1].
-        cxindpb: Probability of each gene to be exchanged when two individuals mate, in [0, 1].
+        indpb: Probability that a gene is replaced when an individual is mutated, in [0, 1].
+        cxindpb: Probability that a gene is exchanged when two individuals mate, in [0, 1].
         weights: One weight per objective: negative to minimise, positive to maximise.
 
     Raises:
-        ValueError: A probability is outside [0, 1], or the weights are not as `individual_type` needs them.
+        ValueError: A probability is outside [0, 1], or `individual_type` does not accept the weights.
 
     Example:
         >>> from deap_hpo import Float, Space

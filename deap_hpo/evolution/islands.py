@@ -1,4 +1,4 @@
-"""Islands: several populations that evolve apart and, now and then, send each other individuals."""
+"""Islands: several populations that evolve separately and exchange individuals at intervals."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ def eaIslands(
                 island = parents + breed(parents), with parents = select(island, len(island) // 2)
             evaluate(all islands)
 
-    All islands are evaluated in one call of ``toolbox.map``, so that as many evaluations run side by side as there are
-    children on all of them together.
+    All islands are evaluated in one call of ``toolbox.map``, so that the children of all islands can be evaluated in
+    parallel.
 
     Args:
         islands: Populations of at least 4 individuals each; replaced in place.
-        toolbox: Has `clone`, `map`, `evaluate`, `select`, `mate`, `mutate` and `migrate` registered; the last takes the
-            list of islands, as ``deap.tools.migRing`` does.
+        toolbox: Has `clone`, `map`, `evaluate`, `select`, `mate`, `mutate` and `migrate` registered; `migrate` takes
+            the list of islands, as ``deap.tools.migRing`` does.
         cxpb: Probability of mating a pair, in [0, 1].
         mutpb: Probability of mutating a child, in [0, 1].
-        ngen: Number of generations after the first populations, which are generation 0; at least 0.
+        ngen: Number of generations after the initial populations, which are generation 0; at least 0.
         stats: Statistics of each generation over all islands, for the logbook.
         halloffame: Updated with each generation.
         verbose: Whether to print the logbook as it grows.
-        migration_interval: Generations from one migration to the next, at least 1.
+        migration_interval: Generations between migrations, at least 1.
 
     Returns:
         The islands, and a logbook with the columns `gen`, `nevals`, and those of `stats`.
 
     Raises:
-        ValueError: An island has fewer than 4 individuals, there is none, or another argument is out of its range.
+        ValueError: There is no island, one has fewer than 4 individuals, or another argument is out of its range.
 
     Example:
         >>> import random
@@ -85,7 +85,7 @@ def eaIslands(
         if gen > 0:
             if gen % migration_interval == 0:
                 toolbox.migrate(islands)
-                # migRing finds individuals by equality: among equal ones it may put the same object on two islands.
+                # migRing finds individuals by equality: if some are equal, it may put one object on two islands.
                 islands[:] = [[toolbox.clone(individual) for individual in island] for island in islands]
             for island in islands:
                 island[:] = next_generation(island, toolbox, cxpb, mutpb)

@@ -1,4 +1,4 @@
-"""Evolutionary operators beyond those of `deap.tools`, of the same form: they draw from the global `random`."""
+"""Evolutionary operators beyond those of `deap.tools`, in the same form: they draw from the global `random`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def selTruncation(individuals: Sequence[_Fit], k: int) -> list[_Fit]:
     """Select the best `k` individuals, best first; equals keep their order.
 
     Feasible individuals come first; then those that break constraints (their fitness has a `violation` above 0), the
-    least violation first; and last those with a non-finite fitness, whatever the weights: infinite ones, then NaN,
-    which DEAP's own comparison would rank by chance.
+    least violation first. Last come those with a non-finite fitness, whatever the weights: infinite values first, then
+    NaN, which DEAP's own comparison would rank by chance.
 
     Args:
         individuals: Individuals with a valid fitness.
@@ -52,13 +52,13 @@ def selTruncation(individuals: Sequence[_Fit], k: int) -> list[_Fit]:
 def mutBoundedResample(
     individual: _Individual, low: float | Sequence[float], up: float | Sequence[float], indpb: float
 ) -> tuple[_Individual]:
-    """Replace each gene, with probability `indpb`, by a fresh uniform draw from its range.
+    """Replace each gene, with probability `indpb`, by a new uniform draw from its range.
 
     Args:
         individual: Real-valued individual, changed in place.
-        low: Lower bound of the genes, or one for each (a longer sequence's rest is not used).
-        up: Upper bound of the genes, or one for each, at least `low`.
-        indpb: Independent probability of each gene to be replaced, in [0, 1].
+        low: Lower bound of the genes, or one per gene (further elements are ignored).
+        up: Upper bound of the genes, or one per gene, at least `low`.
+        indpb: Independent probability that a gene is replaced, in [0, 1].
 
     Returns:
         A tuple of the individual.
@@ -87,16 +87,17 @@ def mutBoundedResample(
 def mutPerturb(
     individual: _Individual, low: float | Sequence[float], up: float | Sequence[float], step: float, indpb: float
 ) -> tuple[_Individual]:
-    """Move each gene, with probability `indpb`, up or down by a fixed step, and stop it at its bounds.
+    """Move each gene, with probability `indpb`, up or down by a fixed step, but not beyond its bounds.
 
-    For a hyperparameter on a log scale a step is a factor: from 1e-4 to 1, a step of 0.02 is 1.2 or 0.83.
+    For a hyperparameter on a log scale, a step is a factor: in a range from 1e-4 to 1, a step of 0.02 multiplies the
+    value by 1.2 or 0.83.
 
     Args:
         individual: Real-valued individual, changed in place.
-        low: Lower bound of the genes, or one for each (a longer sequence's rest is not used).
-        up: Upper bound of the genes, or one for each, at least `low`.
+        low: Lower bound of the genes, or one per gene (further elements are ignored).
+        up: Upper bound of the genes, or one per gene, at least `low`.
         step: Size of the step as a share of a gene's range, in (0, 1].
-        indpb: Independent probability of each gene to be moved, in [0, 1].
+        indpb: Independent probability that a gene is moved, in [0, 1].
 
     Returns:
         A tuple of the individual.
@@ -128,17 +129,17 @@ def mutPerturb(
 def mutSelfAdaptive(
     individual: _Individual, low: float | Sequence[float], up: float | Sequence[float], tau: float = 0.5
 ) -> tuple[_Individual]:
-    """Move genes by Gaussian steps, at a rate and with a step size that the individual carries and hands down.
+    """Move genes by Gaussian steps, with a rate and a step size that the individual carries and its clones inherit.
 
-    Rate and step size change first, by chance, and then act: those that make good children are selected with them. A
-    step that would leave a range is reflected at its bound. At least one gene is moved.
+    Rate and step size are first changed at random and then used, so that selecting good children also selects good
+    rates and step sizes. A step that would leave a range is reflected at its bound. At least one gene is moved.
 
     Args:
-        individual: Real-valued individual, changed in place. Its attributes `mutation_rate` (probability of each gene
-            to be moved) and `mutation_step` (standard deviation, as a share of a gene's range) are its own; where it
-            has none, it begins with 0.2 (or 1 / genes, if that is more) and 0.2.
-        low: Lower bound of the genes, or one for each (a longer sequence's rest is not used).
-        up: Upper bound of the genes, or one for each, at least `low`.
+        individual: Real-valued individual, changed in place. It carries the attributes `mutation_rate` (probability
+            that a gene is moved) and `mutation_step` (standard deviation, as a share of a gene's range). Without them
+            it starts with 0.2 (or 1 / genes, if that is more) and 0.2.
+        low: Lower bound of the genes, or one per gene (further elements are ignored).
+        up: Upper bound of the genes, or one per gene, at least `low`.
         tau: Standard deviation of the change of the logarithm of the step size, and of the logit of the rate, >= 0.
 
     Returns:
@@ -166,7 +167,7 @@ def mutSelfAdaptive(
     carrier: Any = individual
     rate = getattr(carrier, "mutation_rate", max(0.2, 1 / size))
     step = getattr(carrier, "mutation_step", 0.2)
-    rate = max(rate, 1e-6)  # nothing leads away from 0
+    rate = max(rate, 1e-6)  # a rate of 0 would stay 0 forever
     odds = rate / (1 - rate) * math.exp(tau * random.gauss(0, 1)) if rate < 1 else math.inf
     carrier.mutation_rate = min(max(1 / (1 + 1 / odds), 1 / (3 * size)), 0.95)
     carrier.mutation_step = min(max(step * math.exp(tau * random.gauss(0, 1)), 0.005), 0.5)
@@ -186,7 +187,7 @@ def _check_range(index: int, lower: float, upper: float) -> None:
 
 
 def _reflected(value: float, lower: float, upper: float) -> float:
-    """Return where a value ends that is thrown back at both bounds."""
+    """Return a value after it is reflected at both bounds as often as needed."""
     width = upper - lower
     if width == 0:
         return lower
@@ -198,7 +199,7 @@ def _badness(individual: Any) -> tuple[float, bool, tuple[float, ...]]:
     if not individual.fitness.valid:
         raise ValueError(f"individuals must be evaluated before selection; got {individual} without a fitness.")
     weighted: tuple[float, ...] = individual.fitness.wvalues
-    has_nan = any(map(math.isnan, weighted))  # NaN has no order: these keep the one they came in.
+    has_nan = any(map(math.isnan, weighted))  # NaN cannot be ordered: these individuals keep their order
     return infeasibility(individual.fitness), has_nan, () if has_nan else tuple(-value for value in weighted)
 
 

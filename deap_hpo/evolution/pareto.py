@@ -1,4 +1,4 @@
-"""Several objectives at once: NSGA-II and NSGA-III as one loop in DEAP's form, and their settings."""
+"""Several objectives at once: NSGA-II and NSGA-III as a single loop in DEAP's form, and their settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def eaNSGA(
     halloffame: tools.HallOfFame | None = None,
     verbose: bool = __debug__,
 ) -> tuple[list[Any], tools.Logbook]:
-    """Evolve a population towards the Pareto front: parents and children compete for the places of the next one.
+    """Evolve a population towards the Pareto front: parents and children compete for places in the next generation.
 
     The pseudocode goes as follows::
 
@@ -38,9 +38,9 @@ def eaNSGA(
             evaluate(children)
             population = select(population + children, len(population))
 
-    With ``tools.selNSGA2`` as `select` it is NSGA-II, with `selNSGA3WithMemory` behind `selFeasibleFirst` NSGA-III;
-    `NSGASettings` registers all that either needs, and `selDistinct` around them. With the individuals of this package,
-    constraints go by Deb's rules (`deap_hpo.evolution.feasibility`).
+    With ``tools.selNSGA2`` as `select`, this is NSGA-II; with `selNSGA3WithMemory` inside `selFeasibleFirst`, it is
+    NSGA-III. `NSGASettings` registers all that either needs, with `selDistinct` around the selection. For individuals
+    of this package, constraints follow Deb's rules (`deap_hpo.evolution.feasibility`).
 
     Args:
         population: Individuals, at least 4; replaced in place.
@@ -48,9 +48,9 @@ def eaNSGA(
             registered.
         cxpb: Probability of mating a pair, in [0, 1].
         mutpb: Probability of mutating a child, in [0, 1].
-        ngen: Number of generations after the first population, which is generation 0; at least 0.
+        ngen: Number of generations after the initial population, which is generation 0; at least 0.
         stats: Statistics of each generation's survivors, for the logbook.
-        halloffame: Updated with each generation; `tools.ParetoFront` keeps all that nothing dominates.
+        halloffame: Updated with each generation; `tools.ParetoFront` keeps all non-dominated individuals.
         verbose: Whether to print the logbook as it grows.
 
     Returns:
@@ -101,10 +101,10 @@ def eaNSGA(
 
 
 def selCrowdedTournament(individuals: list[Any], k: int) -> list[Any]:
-    """Select by ``tools.selTournamentDCD``, which takes whole fours, any number of individuals.
+    """Select any number of individuals by ``tools.selTournamentDCD``, which selects multiples of four only.
 
     Args:
-        individuals: Individuals with a crowding distance, as `selNSGA2` leaves it; at least 4.
+        individuals: Individuals with a crowding distance, as `selNSGA2` sets it; at least 4.
         k: Number of individuals to select, at most all.
     """
     rest = k % 4
@@ -113,9 +113,10 @@ def selCrowdedTournament(individuals: list[Any], k: int) -> list[Any]:
 
 
 def selDistinct(individuals: list[Any], k: int, select: Callable[[list[Any], int], list[Any]]) -> list[Any]:
-    """Select by an operator among individuals of different fitness; only what is left goes to their doubles.
+    """Select by an operator among individuals of different fitness; duplicates get only the places that are left.
 
-    Whole numbers and categories make many genomes one configuration; its doubles would fill a small population.
+    With integers and categories, many genomes decode to the same configuration. Its duplicates would fill a small
+    population.
 
     Args:
         individuals: Individuals with a valid fitness.
@@ -123,7 +124,7 @@ def selDistinct(individuals: list[Any], k: int, select: Callable[[list[Any], int
         select: The operator, such as ``tools.selNSGA2``.
 
     Source:
-        Blank and Deb, "pymoo: multi-objective optimization in Python", IEEE Access 8, 2020, which leaves them out too.
+        Blank and Deb, "pymoo: multi-objective optimization in Python", IEEE Access 8, 2020, which also omits them.
 
     Example:
         >>> from deap_hpo.evolution.individual import individual_type
@@ -140,7 +141,7 @@ def selDistinct(individuals: list[Any], k: int, select: Callable[[list[Any], int
 
 
 def divisions_for(objectives: int, population: int) -> int:
-    """Give the divisions of each axis that make the most reference points that a population can hold, at least 1.
+    """Give the most divisions of each axis, at least 1, that yield no more reference points than individuals.
 
     Example:
         >>> divisions_for(3, 92)  # 91 points
@@ -154,19 +155,19 @@ def divisions_for(objectives: int, population: int) -> int:
 
 @dataclass(frozen=True)
 class NSGASettings:
-    """How a configuration says what `eaNSGA` does.
+    """The settings of `eaNSGA` in a configuration.
 
-    The crowding degrees are for runs of some dozens of evaluations, and so lower than the usual ones (15 and 20), which
-    are for thousands; ``benchmarks/README.md`` has both.
+    The default crowding degrees are meant for runs of some dozens of evaluations. They are lower than the usual ones
+    (15 and 20), which are meant for thousands; ``benchmarks/README.md`` has results of both.
 
     Attributes:
-        cxpb: Probability of a pair to mate (simulated binary crossover), in [0, 1].
-        mutpb: Probability of a child to be mutated (polynomial mutation), in [0, 1].
-        indpb: Probability of each gene of such a child to be changed; by default 1 / genes.
+        cxpb: Probability that a pair mates (simulated binary crossover), in [0, 1].
+        mutpb: Probability that a child is mutated (polynomial mutation), in [0, 1].
+        indpb: Probability that a gene of a mutated child is changed; by default 1 / genes.
         crossover_eta: Crowding degree of the crossover, above 0: the higher, the closer children are to their parents.
         mutation_eta: Crowding degree of the mutation, above 0: the higher, the smaller the changes.
-        divisions: nsga-iii: divisions of each objective's axis between reference points; by default as many as make no
-            more points than there are individuals.
+        divisions: nsga-iii: divisions of each objective's axis between reference points; by default as many as yield
+            no more points than there are individuals.
 
     Raises:
         InputError: A value is out of its range.

@@ -30,7 +30,7 @@ def eaPBT(
     interval: int = 1,
     kept: Collection[int] = (),
 ) -> tuple[list[Any], tools.Logbook]:
-    """Train a population, whose losers take over the weights of winners and vary their hyperparameters as they go.
+    """Train a population in which losers take over the weights of winners and vary their hyperparameters.
 
     The pseudocode goes as follows::
 
@@ -43,29 +43,29 @@ def eaPBT(
             train(children, interval epochs more)
             population = children
 
-    So a network's hyperparameters become a schedule, and the best network is the last of a lineage:
-    `deap_hpo.records.entries.training_path` gives it, `deap_hpo.analysis.lineages` a table of all of them. Nothing is
-    trained twice.
+    So a network's hyperparameters become a schedule, and the best network is the last of a lineage.
+    `deap_hpo.records.entries.training_path` gives this lineage, `deap_hpo.analysis.lineages` a table of all of them.
+    No epoch is trained twice.
 
     Args:
         population: Individuals, at least 2; replaced in place.
         toolbox: Has `clone`, `map`, `evaluate`, `exploit`, `mate` and `mutate` registered; `map` is `Study.map`, and
-            `evaluate` goes on from checkpoints, as trainers do. `exploit` gives for each member the one whose weights
-            it goes on with: itself, or a better one (`exploitTruncation`, `exploitTournament`).
-        cxpb: Probability that a child that takes over another's weights mates with the member it replaces.
-        mutpb: Probability that it is mutated.
+            `evaluate` continues from checkpoints, as trainers do. `exploit` gives for each member the one whose weights
+            it continues with: itself, or a better one (`exploitTruncation`, `exploitTournament`).
+        cxpb: Probability that a child with another member's weights mates with the member it replaces.
+        mutpb: Probability that such a child is mutated.
         ngen: Number of generations after the first, which is generation 0; at least 0.
         stats: Statistics of each generation, for the logbook.
         halloffame: Updated with each generation.
         verbose: Whether to print the logbook as it grows.
         interval: Epochs of a generation, at least 1.
-        kept: Positions of genes that a child has from the source of its weights, whatever mates and mutates: those of
-            the architecture, which `deap_hpo.training.inheritance.architecture_genes` finds. They are drawn for the
-            first population, and selected since.
+        kept: Positions of the genes that mating and mutation do not change, so that a child has them from the source of
+            its weights: those of the architecture, which `deap_hpo.training.inheritance.architecture_genes` finds. They
+            are drawn once, for the first population; afterwards selection alone acts on them.
 
     Returns:
         The population, and a logbook with the columns `gen`, `epochs` (trained so far by each), `nevals`, `inherited`
-        (children with another member's weights), and those of `stats`.
+        (number of children with another member's weights), and those of `stats`.
 
     Raises:
         ValueError: An argument is out of its range, or ``toolbox.map`` is not a study's.
@@ -119,7 +119,7 @@ def next_generation(
     mutpb: float,
     kept: Collection[int] = (),
 ) -> list[Any]:
-    """Return one child of each source, to go on from the source's weights; who takes over another's varies, too."""
+    """Return a child of each source, which continues its weights; a child with another member's weights also varies."""
     children = []
     for member, source in zip(population, sources, strict=True):
         child = toolbox.clone(source)
@@ -137,14 +137,14 @@ def next_generation(
 
 
 def exploitTruncation(population: Sequence[Any], share: float = 0.25) -> list[Any]:
-    """Give each of the worst share a random one of the best share to go on from; whoever has no finite value, too.
+    """Let the worst share, and all without finite values, continue from random members of the best share.
 
     Args:
         population: Evaluated individuals, at least 2.
         share: Share of the population at either end, in (0, 0.5]; at least one individual.
 
     Returns:
-        For each member the one to go on from, itself or a better one.
+        For each member the one to continue from, itself or a better one.
 
     Raises:
         ValueError: The share is out of range.
@@ -169,7 +169,7 @@ def exploitTruncation(population: Sequence[Any], share: float = 0.25) -> list[An
 
 
 def exploitTournament(population: Sequence[Any]) -> list[Any]:
-    """Give each member a random opponent to go on from, where that one is better.
+    """Let each member continue from a random opponent if that one is better, and from itself otherwise.
 
     Source: Jaderberg et al. 2017, section 4.1.1 ("binary tournament").
 
@@ -197,18 +197,19 @@ EXPLORATIONS: dict[str, Callable[..., tuple[Any]]] = {"perturb": mutPerturb, "re
 
 @dataclass(frozen=True)
 class PBTSettings:
-    """How a configuration says what `eaPBT` does.
+    """The settings of `eaPBT` in a configuration.
 
     Attributes:
         interval: Epochs of a generation, at least 1.
         exploit: "truncation" or "tournament".
         share: truncation: share of the population at either end, in (0, 0.5].
-        explore: "perturb" (steps up or down) or "resample" (fresh uniform draws).
+        explore: "perturb" (steps up or down) or "resample" (new uniform draws).
         step: perturb: size of a step as a share of the range (of the logarithm, on a log scale), in (0, 1].
-        indpb: Probability of each gene to be changed; by default 1 for perturb and 0.25 for resample.
-        cxpb: Probability of a child to mate with the member that it replaces.
-        mutpb: Probability of a child to be mutated.
-        kept: Names of hyperparameters that a child has from the source of its weights, since these fit no others.
+        indpb: Probability that a gene is changed; by default 1 for perturb and 0.25 for resample.
+        cxpb: Probability that a child with another member's weights mates with the member that it replaces.
+        mutpb: Probability that a child with another member's weights is mutated.
+        kept: Names of the hyperparameters that a child takes unchanged from the source of its weights, because the
+            weights fit no other values.
 
     Raises:
         InputError: A value is out of its range.

@@ -1,4 +1,4 @@
-"""Early stopping inside a generation: a batch is trained in stages, and the hopeless are left where they are."""
+"""Early stopping inside a generation: a batch is trained in stages, and hopeless trainings are ended after each."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from deap_hpo.errors import InputError
 
 
 class StagedMap:
-    """A `map` that trains a batch in stages of more and more epochs, and ends those that a rule calls hopeless.
+    """A `map` that trains a batch in stages of growing epochs, and ends the trainings that a rule calls hopeless.
 
-    Register it over a study's `map`, and any DEAP algorithm stops early::
+    Register it around a study's `map`, and any DEAP algorithm stops early::
 
         toolbox.register("map", StagedMap(study.map, stages=[1, 2, 5]))
 
-    A training that is ended keeps the value that it had by then; one that goes on continues where it stopped, so that
-    no epoch is trained twice. What is ended depends on the outcomes alone, not on what ran when: it is the same with
-    any executor, and when a run is replayed. Each stage is a batch of the study, with evaluations of its own.
+    A training that is ended keeps its latest value. The others continue where they stopped, so that no epoch is trained
+    twice. The rule depends on the results alone, not on the order in which trainings finish: the same ones end with any
+    executor, and when a run is replayed. Each stage is a batch of the study, with its own evaluations.
 
     Args:
         map: `Study.map`.
-        stages: Epochs trained after each stage, growing; the last are those of a whole training.
-        rule: "median" (Vizier's: worse than the median of all that came so far, once there are 5), "halving" (not among
-            the better half of the batch), or a function of the batch's costs and of the earlier ones at that stage,
-            which says who goes on. Costs are to be minimised, whatever the direction.
+        stages: Total epochs after each stage, growing; the last is the length of a whole training.
+        rule: "median" (Vizier's: ends those worse than the median of all so far, once there are 5), "halving" (ends
+            those not among the better half of the batch), or a function of the batch's costs and the earlier costs at
+            that stage, which says for each whether it continues. Lower costs are better, whatever the direction.
 
     Raises:
         InputError: The stages do not grow, or there is no such rule.
@@ -81,7 +81,7 @@ class StagedMap:
 
 
 def check_stages(stages: Sequence[int]) -> None:
-    """Refuse stages that cannot be used.
+    """Check stages.
 
     Raises:
         InputError: There are no stages, one is not a whole number of at least 1, or they do not grow.
@@ -97,7 +97,7 @@ def check_stages(stages: Sequence[int]) -> None:
 
 
 def median_rule(costs: Sequence[float], earlier: Sequence[float], startup: int = 5) -> list[bool]:
-    """Let those go on that are no worse than the median of these and all earlier ones, once there are `startup`.
+    """Keep costs no worse than the median of these and all earlier ones; keep all while there are fewer than `startup`.
 
     Example:
         >>> median_rule([0.4, 0.1, 0.3, 0.6], [0.2])
@@ -109,7 +109,7 @@ def median_rule(costs: Sequence[float], earlier: Sequence[float], startup: int =
 
 
 def halving_rule(costs: Sequence[float], earlier: Sequence[float]) -> list[bool]:
-    """Let the better half of a batch go on, equals in their order.
+    """Keep the better half of a batch; among equal costs, the earlier ones come first.
 
     Example:
         >>> halving_rule([0.4, 0.1, 0.3, 0.6, 0.3], [])

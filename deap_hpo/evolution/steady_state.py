@@ -1,7 +1,7 @@
-"""Steady-state evolution: a child is bred whenever an evaluation is finished, rather than a generation at a time.
+"""Steady-state evolution: a child is bred whenever an evaluation finishes, rather than a generation at a time.
 
-Both algorithms go by ``toolbox.each``, which gives each evaluation as it is finished and takes up what is added
-meanwhile, where others go by ``toolbox.map``. It is `deap_hpo.steady_study.SteadyStudy.each`.
+Both algorithms use ``toolbox.each`` where others use ``toolbox.map``. It gives each evaluation when it finishes, and
+accepts individuals that are added in the meantime. It is `deap_hpo.steady_study.SteadyStudy.each`.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ def eaSteadyState(
     halloffame: tools.HallOfFame | None = None,
     verbose: bool = __debug__,
 ) -> tuple[list[Any], tools.Logbook]:
-    """Evolve a population of the best so far, one child at a time.
+    """Evolve a population of the best individuals so far, one child at a time.
 
     The pseudocode goes as follows::
 
         start the evaluation of the whole population
-        whenever an evaluation is finished:
-            put the individual among the survivors; drop the worst if there are too many
+        whenever an evaluation finishes:
+            add the individual to the survivors; drop the worst if there are too many
             start the evaluation of a child of two of the survivors' better half
 
     Args:
-        population: Individuals, at least 4; replaced in place by the survivors, best first. Half of them are under
-            evaluation at any time: it should be at least twice the number of workers.
+        population: Individuals, at least 4; replaced in place by the survivors, best first. About half as many are
+            under evaluation at any time, so it should have at least twice as many individuals as there are workers.
         toolbox: Has `clone`, `each`, `evaluate`, `select`, `mate` and `mutate` registered; `each` is
             `SteadyStudy.each`.
         cxpb: Probability of mating the parents, in [0, 1].
         mutpb: Probability of mutating the child, in [0, 1].
-        nevals: Evaluations in all, the first population's included.
-        stats: Statistics of the survivors, for the logbook; `SteadyStudy.statistics` for instance.
+        nevals: Evaluations in total, the initial population's included.
+        stats: Statistics of the survivors, for the logbook, such as `SteadyStudy.statistics`.
         halloffame: Updated with each evaluation.
         verbose: Whether to print the logbook as it grows.
 
     Returns:
-        The population, and a logbook with a row whenever as many evaluations as the population is large have been
-        finished, and for the rest: `gen`, `nevals`, and the columns of `stats`.
+        The population, and a logbook with a row for every ``len(population)`` finished evaluations, and a last row for
+        the remaining ones. Its columns are `gen`, `nevals`, and those of `stats`.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -75,7 +75,7 @@ def eaSteadyState(
     check_probability("cxpb", cxpb)
     check_probability("mutpb", mutpb)
     log = _Log(stats, size, verbose)
-    individuals = list(population)  # `each` takes up what is added
+    individuals = list(population)  # `each` also evaluates individuals that are added later
     survivors: list[Any] = []
     for individual, values in toolbox.each(toolbox.evaluate, individuals):
         individual.fitness.values = values
@@ -100,30 +100,31 @@ def eaSteadyGenerateUpdate(
     stats: tools.Statistics | None = None,
     verbose: bool = __debug__,
 ) -> tuple[list[Any], tools.Logbook]:
-    """Ask a strategy for an individual, and tell it one, at a time: DEAP's `eaGenerateUpdate` without generations.
+    """Generate and evaluate one individual at a time: DEAP's `eaGenerateUpdate` without generations.
 
     The pseudocode goes as follows::
 
         start the evaluations of `size` individuals from generate()
-        whenever an evaluation is finished:
+        whenever an evaluation finishes:
             update([individual])
             start the evaluation of an individual from generate()
 
-    So a strategy proposes by the outcomes of all evaluations but the `size - 1` latest.
+    So for each proposal, a strategy knows the results of all evaluations but the `size - 1` that are under way.
 
     Args:
         toolbox: Has `each`, `evaluate`, `generate` and `update` registered; `each` is `SteadyStudy.each`. `generate`
-            gives an individual (a strategy's with ``batch_size=1``), or several to begin with, or none, after which
-            there is no next.
-        size: Individuals under evaluation at any time, at least 1. Half as many again as workers keep these busy.
-        nevals: Evaluations in all, at least 1.
+            gives an individual (that of a strategy with ``batch_size=1``), or several at the start. If it gives none,
+            nothing is started; the run ends when nothing is under way.
+        size: Individuals under evaluation at any time, at least 1. With half as many again as workers, all workers are
+            kept busy.
+        nevals: Evaluations in total, at least 1.
         halloffame: Updated with each evaluation.
-        stats: Statistics of the latest `size` individuals, for the logbook; `SteadyStudy.statistics` for instance.
+        stats: Statistics of the latest `size` individuals, for the logbook, such as `SteadyStudy.statistics`.
         verbose: Whether to print the logbook as it grows.
 
     Returns:
-        The latest `size` individuals, and a logbook with a row whenever so many evaluations have been finished, and for
-        the rest: `gen`, `nevals`, and the columns of `stats`.
+        The latest `size` individuals, and a logbook with a row for every `size` finished evaluations, and a last row
+        for the remaining ones. Its columns are `gen`, `nevals`, and those of `stats`.
 
     Raises:
         InputError: `size` or `nevals` is below 1.
@@ -147,7 +148,7 @@ def eaSteadyGenerateUpdate(
     if size < 1 or nevals < 1:
         raise InputError(f"size and nevals must be at least 1; got {size} and {nevals}.")
     log = _Log(stats, size, verbose)
-    individuals: list[Any] = []  # `each` takes up what is added
+    individuals: list[Any] = []  # `each` also evaluates individuals that are added later
     proposed: deque[Any] = deque()
     latest: list[Any] = []
 
@@ -183,7 +184,7 @@ def _child(survivors: list[Any], toolbox: base.Toolbox, cxpb: float, mutpb: floa
 
 
 class _Log:
-    """A logbook with a row whenever `size` evaluations are finished, and for the rest."""
+    """A logbook with a row for every `size` finished evaluations, and a last row for the remaining ones."""
 
     def __init__(self, stats: tools.Statistics | None, size: int, verbose: bool) -> None:
         self.book = tools.Logbook()
@@ -192,13 +193,13 @@ class _Log:
         self._finished = 0  # since the last row
 
     def count(self, population: Sequence[Any]) -> None:
-        """Count an evaluation; a row tells of `population`."""
+        """Count an evaluation; if a row is due, write it with the statistics of `population`."""
         self._finished += 1
         if self._finished == self._size:
             self.end(population)
 
     def end(self, population: Sequence[Any]) -> None:
-        """Write a row of what is finished since the last one, if anything is."""
+        """Write a row for the evaluations finished since the last one, if there are any."""
         if not self._finished:
             return
         row = self._stats.compile(population) if self._stats else {}
