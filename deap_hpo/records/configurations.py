@@ -1,4 +1,4 @@
-"""Hyperparameters by name: completed where some are left out, and the best of those that a study has evaluated."""
+"""Hyperparameters by name: completing partial ones, and finding the best that a study has evaluated."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from deap_hpo.search_space.space import Space, UniformSource
 
 
 def completed(space: Space, given: Mapping[str, Any], rng: UniformSource) -> list[float]:
-    """Return the genome of some values by name; the others are drawn, as for a random individual.
+    """Return the genome of the given values; the other values are drawn, as for a random individual.
 
-    What decides over one that is given is drawn from the choices with which that is in use.
+    If a given hyperparameter depends on another one, that one is drawn from the choices with which it is in use.
 
     Args:
         space: The search space.
         given: Values by name; none, some or all.
-        rng: Advanced by one draw per hyperparameter, whatever is given.
+        rng: Advanced by one draw per hyperparameter, however many are given.
 
     Raises:
         TypeError: A value is of the wrong type.
@@ -49,17 +49,17 @@ def completed(space: Space, given: Mapping[str, Any], rng: UniformSource) -> lis
 def best_configurations(
     entries: Iterable[Entry], recorded: Space, direction: Direction, count: int, space: Space
 ) -> list[dict[str, Any]]:
-    """Return the best different configurations among evaluations, of which each can be completed to a point of a space.
+    """Return the best distinct configurations among evaluations that can be completed to points of a space.
 
     Args:
         entries: The evaluations; those that did not end well, or break a constraint, are left out.
         recorded: Their space.
-        direction: Which values of the first objective are the better ones.
-        count: How many configurations, at most.
+        direction: Direction of the first objective.
+        count: The maximum number of configurations.
         space: The space that they are for. Hyperparameters that it does not have are left out.
 
     Returns:
-        The configurations, best first; of several objectives, by the first.
+        The configurations, best first, by the first objective.
 
     Example:
         >>> from deap_hpo import Evaluation, Float

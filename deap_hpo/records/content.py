@@ -1,4 +1,4 @@
-"""A digest of what a value is: the same in another process, different where numbers, texts or parts are others."""
+"""A digest of a value's content: the same in every process, different if numbers, texts or parts are different."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ import numpy as np
 from deap_hpo.records.users_code import as_attribute, is_ours_or_built_in, is_users
 
 SIMPLE = (bool, int, float, complex, str, bytes, type(None))
-# Of these `repr` says all.
+# Types whose `repr` is their whole content.
 _SHOWN = (PurePath, date, time, timedelta, tzinfo, Decimal, Fraction, UUID, range, slice, re.Pattern, np.dtype)
 _FLAT = frozenset({float, int, bool, str, type(None)})
-# Libraries whose objects have settings and data as public attributes. Those of other libraries may have times,
-# addresses, files or each other there, and count by their type alone.
+# Libraries whose objects have settings and data as public attributes. Objects of other libraries may have times,
+# addresses, files or each other there, and so count by their type alone.
 _LIBRARIES = frozenset({"numpy", "scipy", "sklearn", "pandas", "torch", "torchvision", "types", "argparse"})
 _LOOKED_AT = 2**25  # bytes at each end of an array that is larger
-_MOST_ITEMS = 100_000  # of a value, arrays and plain lists of numbers counting as one; then only types are told
-_DEEPEST = 40  # containers within each other
+_MOST_ITEMS = 100_000  # of a value; an array or plain list of numbers counts as one; beyond, only types are digested
+_DEEPEST = 40  # nested containers
 
 
 def described(made_of: Any) -> str:
-    """Name a function, a class or an object; of a `partial`, its arguments too, where they are simple.
+    """Name a function, a class or an object; for a `partial`, with its arguments.
 
     Example:
         >>> described(partial(max, 0, key=len)), described(PurePath("a"))
@@ -50,7 +50,7 @@ def described(made_of: Any) -> str:
         return f"partial({', '.join([described(made_of.func), *arguments])})"
     try:
         return str(getattr(made_of, "__qualname__", kind.__qualname__))
-    except Exception:  # objects may raise anything when they are asked for an attribute
+    except Exception:  # reading an attribute may raise anything
         return kind.__qualname__
 
 
@@ -59,14 +59,14 @@ def _shown(argument: Any) -> str:
 
 
 def content_digest(value: Any, tell: Callable[[Any], None] = lambda code: None) -> str:
-    """Give a digest of a value: of numbers, texts, arrays, tables, and of what containers and objects hold.
+    """Give a digest of a value: of numbers, texts, arrays, tables, and the contents of containers and objects.
 
-    Of functions and classes there are only the names, of objects of libraries what they hold under public names.
-    Whatever cannot be looked at counts by its type: nothing is raised.
+    Functions and classes count by their names only, objects of libraries by their public attributes. An object that
+    cannot be read counts by its type; nothing is raised.
 
     Args:
-        value: What to look at; it is not changed.
-        tell: Is called with each function and class that is found, whose code is not part of the digest.
+        value: The value; it is not changed.
+        tell: Called with each function and class that is found, since their code is not part of the digest.
 
     Example:
         >>> content_digest([1, {"a": np.ones(2)}]) == content_digest([1, {"a": np.ones(2)}])
@@ -78,13 +78,13 @@ def content_digest(value: Any, tell: Callable[[Any], None] = lambda code: None) 
 
 
 class _Looking:
-    """One look at a value and all that is in it."""
+    """A single pass over a value and everything in it."""
 
     def __init__(self, tell: Callable[[Any], None]) -> None:
         self._tell, self._left, self._within = tell, _MOST_ITEMS, set[int]()
 
     def at(self, thing: Any) -> bytes:
-        """Give the digest of a thing, which depends on no order that Python does not promise."""
+        """Give the digest of an object; it depends on no order that Python does not guarantee."""
         kind = type(thing)
         self._left -= 1
         digest = blake2b(kind.__qualname__.encode(errors="surrogatepass"), digest_size=8)
@@ -97,7 +97,7 @@ class _Looking:
                     fact if isinstance(fact, (bytes, memoryview)) else repr(fact).encode(errors="surrogatepass")
                 )
                 digest.update(b";")
-        except Exception:  # as above; what was found until then counts
+        except Exception:  # as in `described`; the facts found until then count
             pass
         finally:
             self._within.discard(id(thing))
@@ -105,7 +105,7 @@ class _Looking:
 
     def _facts(self, kind: type, thing: Any) -> Iterator[Any]:
         if kind in SIMPLE:
-            yield hex(thing) if kind is int else thing  # of a number of thousands of digits there is no `repr`
+            yield hex(thing) if kind is int else thing  # `repr` refuses integers with thousands of digits
         elif issubclass(kind, (np.generic, np.ndarray)) or _is_tensor(thing):
             yield from self._of_array(thing)
         elif issubclass(kind, Enum):
@@ -114,7 +114,7 @@ class _Looking:
             yield repr(thing)
         elif any(issubclass(kind, one) for one in SIMPLE):
             base: Any = next(one for one in SIMPLE if issubclass(kind, one))
-            yield self.at(base.__new__(base, thing))  # without what a subclass makes of `repr`
+            yield self.at(base.__new__(base, thing))  # a subclass may have another `repr`
         elif issubclass(kind, (bytearray, array)):
             yield bytes(thing)
         elif _is_table(thing):
@@ -127,7 +127,7 @@ class _Looking:
             if callable(thing):
                 yield described(thing)
             if "__wrapped__" in getattr(thing, "__dict__", ()) and not issubclass(kind, (FunctionType, type)):
-                yield self.at(thing.__wrapped__)  # as by `lru_cache`
+                yield self.at(thing.__wrapped__)  # for example with `lru_cache`
             if issubclass(kind, (FunctionType, type)):
                 self._tell(thing)
             else:
@@ -137,15 +137,15 @@ class _Looking:
                     yield self.at(part)
 
     def _of_container(self, kind: type, thing: Any) -> Iterator[Any]:
-        """The items; by the methods of the built-in types, as those of a subclass may do anything."""
+        """The items, read by the methods of the built-in types because those of a subclass may do anything."""
         base: Any = next(one for one in (list, tuple, deque, set, frozenset, dict, object) if issubclass(kind, one))
         if issubclass(base, (set, frozenset)):
             yield base.__len__(thing)
             if set(map(type, base.__iter__(thing))) <= _FLAT:
                 yield from sorted(map(repr, base.__iter__(thing)))
-            elif base.__len__(thing) <= self._left:  # a part of it would be another one in each process
+            elif base.__len__(thing) <= self._left:  # each process would digest other items if it took only some
                 yield from sorted(map(self.at, base.__iter__(thing)))
-        elif base in (dict, object):  # or the proxy of one
+        elif base in (dict, object):  # `object` for a MappingProxyType
             items = dict.items(thing) if base is dict else thing.items()
             yield len(items)
             yield from sorted(self.at(key) + self.at(one) for key, one in islice(items, max(self._left, 0)))
@@ -153,16 +153,17 @@ class _Looking:
             yield base.__len__(thing)
             items = base.__iter__(thing)
             if set(map(type, base.__iter__(thing))) <= _FLAT:
-                # A hundred times as fast as one by one; from version 3 on, equal lists would differ by shared items.
+                # A hundred times as fast as single items. Version 2, because later ones also write which items are
+                # shared, and so may differ for equal lists.
                 yield marshal.dumps(list(items), 2)
             else:
                 yield from map(self.at, islice(items, max(self._left, 0)))
 
     def _of_array(self, array: Any) -> Iterator[Any]:
-        """The type, the shape and the numbers, of very many the first and the last; as far as they are at hand."""
+        """The type, the shape and the numbers; of a large array, only the first and the last ones."""
         yield str(array.dtype)
-        yield [length if type(length) is int else None for length in array.shape]  # of nested tensors some are symbols
-        if _is_tensor(array):  # which numpy may have no type for
+        yield [length if type(length) is int else None for length in array.shape]  # nested tensors have symbols, too
+        if _is_tensor(array):  # as bytes, since numpy lacks some types of torch
             array = array.detach().cpu().contiguous().view(-1).view(sys.modules["torch"].uint8).numpy()
         yield self.at(array.mask) if issubclass(type(array), np.ma.MaskedArray) else None
         array = np.asarray(array)
@@ -186,13 +187,13 @@ class _Looking:
 
 
 def parts_of(thing: Any) -> dict[str, Any]:
-    """Give what an object is made of, by name: as ``.attribute``, or the arguments of a `partial`.
+    """Give the parts of an object by name: its attributes as ``.attribute``, or the arguments of a `partial`.
 
-    Of an object of some libraries it is what has a public name, of others nothing, and of one of this package what it
-    computes with, which is not the device.
+    Objects of some libraries have their public attributes as parts, those of other libraries none. Objects of this
+    package have the settings and parts that affect results, and so not the device.
 
     Raises:
-        Exception: Whatever the object raises when it is asked.
+        Exception: Whatever the object raises when its attributes are read.
 
     Example:
         >>> parts_of(partial(max, 1, key=len))
@@ -219,13 +220,13 @@ def parts_of(thing: Any) -> dict[str, Any]:
 
 
 def _is_looked_into(kind: type) -> bool:
-    """Whether the objects of a library are what their public attributes are."""
+    """Whether objects of a type from a library are read by their public attributes."""
     module = kind.__module__
     return module.partition(".")[0] in _LIBRARIES and not module.startswith("torch.utils.tensorboard")
 
 
 def _parts_of_ours(thing: Any) -> dict[str, Any]:
-    """Of what evaluates, its settings and parts; of a dataclass, such as a task, its fields."""
+    """Give the settings and parts of an evaluator, or the fields of a dataclass such as a task."""
     if isinstance(settings := getattr(thing, "settings", None), Mapping) and hasattr(thing, "parts"):
         return {as_attribute("settings"): {**settings, "device": None}, as_attribute("parts"): dict(thing.parts)}
     if is_dataclass(thing):
@@ -240,7 +241,7 @@ def _slots(kind: type) -> Iterator[str]:
 
 
 def _is_tensor(thing: Any) -> bool:
-    """Whether it is a tensor of torch, which need not have been imported."""
+    """Whether an object is a torch tensor; it is none if torch has not been imported."""
     torch = sys.modules.get("torch")
     return torch is not None and issubclass(type(thing), torch.Tensor)
 

@@ -1,4 +1,4 @@
-"""One driver for each study: a lock that is let go of however the driver ends."""
+"""One driver for each study: a lock that is released however the driver ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deap_hpo.records.storage import server_url, without_password
 if os.name == "posix":
     import fcntl
 
-# A driver whose machine vanished is given up by the server after a minute, not after the two hours that TCP waits.
+# With these, the server drops a driver whose machine vanished after a minute, not after TCP's two hours.
 _NOTICE_A_VANISHED_DRIVER = (
     "SET tcp_keepalives_idle = 30",
     "SET tcp_keepalives_interval = 10",
@@ -29,8 +29,8 @@ _NOTICE_A_VANISHED_DRIVER = (
 class DriverLock:
     """Keeps a second process from driving the same study.
 
-    The operating system (for an SQLite file) or the server (PostgreSQL: an advisory lock of the session) lets go of it
-    when its process ends, even by ``kill -9``. Other servers know no such lock; there, nobody is kept out.
+    The operating system (for an SQLite file) or the server (PostgreSQL: an advisory lock of the session) releases it
+    when its process ends, even by ``kill -9``. Other servers have no such lock; there, nobody is kept out.
 
     Args:
         storage: Path of an SQLite file, the URL of a database, or None for a record in memory.
@@ -73,7 +73,7 @@ class DriverLock:
             except OSError:
                 file.close()
                 raise _held(name, str(path)) from None
-            # Between opening and locking, the holder before us may have taken the file away.
+            # Between opening and locking, the previous holder may have deleted the file.
             if _is_at(file, lock):
                 self._file = file
             else:
@@ -102,17 +102,17 @@ class DriverLock:
 
     @property
     def keeps_others_out(self) -> bool:
-        """Whether it is one that others respect: in memory, on other servers and without permission there is none."""
+        """Whether a lock is really held; there is none in memory, on other servers and in read-only folders."""
         return self._file is not None or self._connection is not None
 
     def release(self) -> None:
-        """Let go, and take the lock's file away."""
+        """Release the lock, and delete its file."""
         if self._file is not None:
             Path(self._file.name).unlink(missing_ok=True)
             self._file.close()
             self._file = None
         if self._connection is not None:
-            with suppress(SQLAlchemyError):  # the server is gone, and the lock with it
+            with suppress(SQLAlchemyError):  # if the server is gone, so is the lock
                 self._connection.close()
             self._connection = None
 

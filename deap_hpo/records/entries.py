@@ -1,4 +1,4 @@
-"""An evaluation on record, and what is asked of several: which is the best, and what led to it."""
+"""An evaluation on record, and questions about several: which is the best, and which ones led to it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Entry:
         number: Running number of the evaluation in its run, from 0.
         generation: Number of the batch (the call of `map`) that it belongs to, from 0.
         genes: The genome, exactly.
-        evaluation: What came of it.
+        evaluation: The result.
         seed: Seed that it was given.
-        parents: Numbers of the evaluations that the genome derives from.
+        parents: Numbers of the evaluations from which the genome derives.
         operators: Names of the operators that made the genome from its parents, in order.
-        duplicate_of: Number of the earlier evaluation of the same configuration that answered for it, if one did.
-        epochs: Epochs trained after it, those before its start included, where it was asked for a number of its own.
-        start_from: Number of the evaluation whose weights and optimiser state it went on from, if it did.
+        duplicate_of: Number of the earlier evaluation of the same configuration whose result was reused, if any.
+        epochs: Total epochs trained at its end, those before its start included, if the request named a number.
+        start_from: Number of the evaluation whose weights and optimiser state it continued, if any.
     """
 
     number: int
@@ -42,19 +42,19 @@ class Entry:
     epochs: int | None = None
     start_from: int | None = None
 
-    if not TYPE_CHECKING:  # for which it would have every attribute
+    if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept every attribute
 
         def __getattr__(self, name: str) -> Any:
             raise no_attribute(self, name, OF_ENTRIES)
 
     @property
     def trained_number(self) -> int:
-        """Number of the evaluation that was trained for this outcome: its own, or the earlier one that answered."""
+        """Number of the evaluation that was trained for this result: its own, or that of the one it duplicates."""
         return self.number if self.duplicate_of is None else self.duplicate_of
 
 
 def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
-    """Give the genes of an individual as they are put on record.
+    """Give the genes of an individual as they are recorded.
 
     Raises:
         InputError: They are not numbers.
@@ -73,7 +73,7 @@ def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
 
 
 def params_of(entry: Entry, space: Space | None) -> dict[str, Any]:
-    """Give the hyperparameters of an evaluation by name; bare genes where the study had no space.
+    """Give the hyperparameters of an evaluation by name; bare genes if the study had no space.
 
     Example:
         >>> params_of(Entry(0, 0, (0.25,), Evaluation((1.0,)), seed=0), None)
@@ -87,14 +87,14 @@ def params_of(entry: Entry, space: Space | None) -> dict[str, Any]:
 def param_columns(entry: Entry, space: Space | None) -> dict[str, Any]:
     """Give the hyperparameters of an evaluation as columns of a table: ``params_*``, or ``gene_*`` without a space.
 
-    Whatever is not in use is NaN, so that there is a column even of what was never in use.
+    Hyperparameters that are not in use are NaN, so that even one that was never in use has a column.
     """
     params = params_of(entry, space)
     return {f"params_{name}": params.get(name, math.nan) for name in space} if space else params
 
 
 def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:
-    """Give the evaluations that led to a network, each going on from the one before; the last is `number`.
+    """Give the evaluations that led to a network, each continuing the one before; the last is `number`.
 
     Example:
         >>> starts = [None, None, 0, 1, 2]
@@ -110,7 +110,7 @@ def training_path(entries: Iterable[Entry], number: int) -> list[Entry]:
 
 
 def find_best(entries: Iterable[Entry], direction: Direction = "minimize") -> Entry | None:
-    """Give the feasible entry with the best first objective, the earliest among equals; None where none is feasible.
+    """Give the feasible entry with the best first objective, the earliest among equals; None if none is feasible.
 
     Example:
         >>> values = (0.3, 0.1, math.inf)
@@ -127,7 +127,7 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
     """Give the best entry, as `find_best` does.
 
     Raises:
-        InputError: No entry has a finite value and keeps its constraints.
+        InputError: No entry has a finite value and satisfies its constraints.
     """
     entries = list(entries)
     best = find_best(entries, direction)
@@ -149,10 +149,10 @@ def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tup
 
 
 def check_unchanged(individual: Any, entry: Entry) -> None:
-    """Check that an evaluation has not changed its individual's genes; those of an iterator, used up, are not known.
+    """Check that an evaluation has not changed its individual's genes; those of a used-up iterator are not checked.
 
     Raises:
-        InputError: It has other genes.
+        InputError: The genes have changed.
 
     Example:
         >>> entry = Entry(3, 0, (1.0, 0.5), Evaluation((0.1,)), seed=0)
@@ -163,7 +163,7 @@ def check_unchanged(individual: Any, entry: Entry) -> None:
         deap_hpo.errors.InputError: evaluate must leave the individual as it is; evaluation 3 has changed the genes ...
     """
     genes = genes_of(individual)
-    if genes and repr(genes) != repr(entry.genes):  # NaN is like itself
+    if genes and repr(genes) != repr(entry.genes):  # as text, NaN equals NaN
         raise InputError(
             f"evaluate must leave the individual as it is; evaluation {entry.number} has changed the genes "
             f"{reprlib.repr(list(entry.genes))} to {reprlib.repr(list(individual))}. What improves an individual, such "
@@ -172,7 +172,7 @@ def check_unchanged(individual: Any, entry: Entry) -> None:
 
 
 def tell_outcome(individual: Any, entry: Entry) -> None:
-    """Tell an individual which evaluation on record is its own, and by how much it breaks its constraints.
+    """Set the origin of an individual to its evaluation, and its violation of the constraints.
 
     Example:
         >>> from deap_hpo import Individual
@@ -181,14 +181,14 @@ def tell_outcome(individual: Any, entry: Entry) -> None:
         >>> individual.origin, individual.fitness.violation
         ((3,), 2.0)
     """
-    if hasattr(individual, "__dict__"):  # a bare list or array has nowhere to keep it
+    if hasattr(individual, "__dict__"):  # a plain list or array takes no attributes
         individual.origin, individual.operators, individual.start_from = (entry.number,), (), None
     if hasattr(individual, "fitness"):
         individual.fitness.violation = entry.evaluation.violation
 
 
 def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -> Evaluation:
-    """Give the evaluation as it is, or with the worst values where it did not end well.
+    """Give the evaluation as it is, or with the worst values if it did not end well.
 
     Raises:
         InputError: It ended well, but not with one value for each direction.
@@ -203,7 +203,7 @@ def with_worst_values(evaluation: Evaluation, directions: Sequence[Direction]) -
 
 
 def values_for(entry: Entry, directions: Sequence[Direction]) -> tuple[float, ...]:
-    """Give the values that an algorithm is told: the worst for a part that was pruned, which nothing can go on from.
+    """Give the values that an algorithm gets: the worst for a pruned part, because nothing can continue from it.
 
     Example:
         >>> pruned = Entry(0, 0, (0.5,), Evaluation((0.7,), "pruned"), seed=1)
@@ -216,5 +216,5 @@ def values_for(entry: Entry, directions: Sequence[Direction]) -> tuple[float, ..
 
 
 def worst_values(directions: Sequence[Direction]) -> tuple[float, ...]:
-    """Give the values of what did not end well: infinite, on the bad side of each objective."""
+    """Give the values of an evaluation that did not end well: infinite, on the bad side of each objective."""
     return tuple(sign_of(direction) * math.inf for direction in directions)

@@ -1,4 +1,4 @@
-"""What evaluates, as facts by name: its code and the values that it goes by; a resumed study notices others."""
+"""The evaluator as facts by name, for its code and the values it uses, so that a resumed study notices changes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from deap_hpo.records.users_code import (
     names_in,
 )
 
-_SCHEME = "c"  # changes with what is looked at: digests of another scheme are not compared
-_MOST_FACTS = 600  # by names of their own: all are in one row of a database
+_SCHEME = "c"  # changed when other content is digested: digests of different schemes are not compared
+_MOST_FACTS = 600  # further facts share a name, because all are in one row of the database
 _LONGEST_NAME = 100  # characters
-_MOST_PARTS = 50  # of a container or an object whose parts are facts of their own
-_ROOT = -1  # the depth of what evaluates itself
-_DEEPEST = 2  # parts of parts that are facts of their own
+_MOST_PARTS = 50  # a container or object with more parts is a single fact
+_ROOT = -1  # the depth of the evaluator itself
+_DEEPEST = 2  # below this depth, parts are not facts of their own
 
 
 def fingerprint(made_of: Any) -> dict[str, str]:
-    """Give what a function, a class or an object does and goes by, as digests by name.
+    """Give digests by name of the code of a function, a class or an object, and of the values that the code uses.
 
-    There is a fact for the code of each function and class of the user's that it leads to by name (bytecode, constants,
-    the names that it refers to), and for each value that they go by: globals, closures, defaults, constants of classes,
-    attributes of objects, items of dicts (of the last two only those that are read, where all are read by name). Of
-    libraries only names count. Comments and files that it reads do not.
+    There is a fact for the code of each of the user's functions and classes that it refers to by name (bytecode,
+    constants, names), directly or indirectly. There is a fact for each value that they use: globals, closures,
+    defaults, constants of classes, attributes of objects, items of dicts. (If all attributes or items are read by name,
+    only those that are read count.) Libraries count by name only. Comments, and files that are read, do not count.
 
     Args:
-        made_of: The thing, or a dict of things by name.
+        made_of: The object, or a dict of objects by name.
 
     Returns:
-        Digests by name: ``train()`` is code, which differs between versions of Python, and ``weights in train`` or
-        ``config['rate'] in train`` a value. Whatever cannot be looked at is left out; nothing is raised.
+        Digests by name. ``train()`` is code, which differs between versions of Python; ``weights in train`` or
+        ``config['rate'] in train`` is a value. Whatever cannot be read is left out; nothing is raised.
 
     Example:
         >>> def made(factor):
@@ -55,13 +55,13 @@ def fingerprint(made_of: Any) -> dict[str, str]:
 
 
 class _Name(NamedTuple):
-    """What a fact is called: ``config['rate']`` of a function, say, as seen ``in train``."""
+    """The name of a fact, such as ``config['rate']`` with where it is used, ``in train``."""
 
     path: str = ""
     where: str = ""
 
     def part(self, written: str) -> _Name:
-        """The name of a part of it, an attribute or an item."""
+        """The name of a part of the value: an attribute or an item."""
         return self._replace(path=self.path + written)
 
     def __str__(self) -> str:
@@ -69,7 +69,9 @@ class _Name(NamedTuple):
 
 
 def is_code(name: str) -> bool:
-    """Whether a fact is the code of a function: another of the same name is no change, but another function.
+    """Whether a fact is the code of a function.
+
+    If its digest differs during a run, another function was found under the same name; no value has changed.
 
     Example:
         >>> is_code("train()"), is_code("weights in train")
@@ -79,7 +81,7 @@ def is_code(name: str) -> bool:
 
 
 def comparable(one: str, other: str) -> bool:
-    """Whether two digests say of the same whether it has changed: they are of one scheme, and code of one Python.
+    """Whether different digests mean a change: both have the same scheme and, for code, the same version of Python.
 
     Example:
         >>> comparable("3.11c-12ab", "3.11c-34cd"), comparable("3.11c-12ab", "3.12c-12ab")
@@ -89,13 +91,13 @@ def comparable(one: str, other: str) -> bool:
 
 
 class _Walk:
-    """From what evaluates to all that it uses, each thing once, by a queue: code refers to code many functions deep."""
+    """Visits the evaluator and everything it uses, each object once. Code is nested deeply, hence a queue."""
 
     def __init__(self, made_of: Any) -> None:
         self._found: dict[str, list[str]] = {}
-        self._seen: dict[int, Any] = {}  # the things too, so that no other gets the id of one
+        self._seen: dict[int, Any] = {}  # keeps the objects alive, so that their ids are not used again
         start = made_of if type(made_of) is dict else {"": made_of}
-        # A function has its own name; of an object, only what its methods read counts.
+        # The part "function" gets its own name. At this depth, only what an object's methods read counts.
         self._waiting = deque(
             (_Name("" if name == "function" else name), thing, _ROOT) for name, thing in start.items()
         )
@@ -104,7 +106,7 @@ class _Walk:
 
     @property
     def facts(self) -> dict[str, str]:
-        """The digests by name; where several things share one, that of all, in whichever order they were found."""
+        """The digests by name; if several objects share a name, a digest of all, whatever the order they are found."""
         return {
             name: digests[0] if len(digests) == 1 else f"{digests[0].partition('-')[0]}-{_digest(*sorted(digests))}"
             for name, digests in self._found.items()
@@ -114,11 +116,11 @@ class _Walk:
         try:
             for part in self._facts_and_parts(name, thing, depth):
                 self._waiting.append(part)
-        except Exception:  # objects may raise anything when they are looked into, and a run must begin
+        except Exception:  # reading an object may raise anything, which must not keep a run from starting
             pass
 
     def _facts_and_parts(self, name: _Name, thing: Any, depth: int) -> Iterator[tuple[_Name, Any, int]]:
-        """Note what there is to say of a thing by itself, and give the things that it leads to."""
+        """Note the facts about an object itself, and give the objects to which it leads."""
         kind = type(thing)
         wraps = "__wrapped__" in getattr(thing, "__dict__", ())
         if not wraps and not issubclass(kind, (FunctionType, MethodType, partial, type)):
@@ -140,13 +142,13 @@ class _Walk:
             yield _Name(), thing.func, depth
             of = f"of {_short(described(thing.func))}"
             yield from ((_Name(part, of), one, max(depth, 0)) for part, one in parts_of(thing).items() if part != "()")
-        else:  # as by `lru_cache`, or a decorator of the user's
+        else:  # for example with `lru_cache`, or a decorator of the user's
             yield _Name(), thing.__wrapped__, depth
             if is_users(kind.__module__):
                 yield from self._of_value(name if name.path else _Name(_short(described(thing))), thing, depth)
 
     def _of_value(self, name: _Name, value: Any, depth: int) -> Iterator[tuple[_Name, Any, int]]:
-        """A value whose parts have names is as many facts, so that one of them may change while the others do not."""
+        """A value with named parts is a fact for each part, so that a part can change while the others do not."""
         kind = type(value)
         if is_users(kind.__module__):
             yield _Name(), kind, 0
@@ -207,7 +209,7 @@ def _digest(*facts: Any) -> str:
 
 
 def _short(name: str) -> str:
-    """The name of a function without those that it was made in."""
+    """The name of a function without the functions around it."""
     return name.rpartition("<locals>.")[2]
 
 

@@ -1,4 +1,4 @@
-"""What is noted about a run beside its evaluations: version, configuration, what evaluates; and whether it agrees."""
+"""Facts recorded about a run besides its evaluations (version, configuration, evaluator), and checks of them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from deap_hpo.records.fingerprint import comparable, fingerprint, is_code
 from deap_hpo.records.record import Record
 
 _FACTS = "fingerprint"  # the attribute
-_SHOWN = 5  # names of what has changed
+_SHOWN = 5  # names of changed facts in a warning
 
 
 class Provenance:
-    """The facts about a run, put on record as soon as the run is sure to be the recorded one.
+    """The facts about a run, recorded as soon as it is certain that the run is the recorded one.
 
-    That is at once where nothing is on record, else when a replay has come to what is not: a run that is refused has
-    changed nothing.
+    With an empty record, this is at once. Otherwise it is when the replay reaches the first evaluation that is not on
+    record, so that a run that is refused changes nothing.
 
     Args:
         record: The run's record.
@@ -42,18 +42,18 @@ class Provenance:
         self._is_written = record.is_new
         self._facts = _Facts(record.attributes.get(_FACTS) or {})
         self._brought: Any = None
-        self._looked_at: Any = None  # that, or the parts that it is made of
+        self._looked_at: Any = None  # what the user brought, or its parts
         self._is_measured = False
         self.note("version", deap_hpo.__version__)
 
     def note(self, key: str, value: Any) -> None:
-        """Keep a fact (a JSON value), which `load_study` gives back among the attributes."""
+        """Keep a fact (a JSON value) for the record; `load_study` gives it back among the attributes."""
         self._waiting[key] = value
         if self.record.is_new:
             self.write()
 
     def check(self, key: str, value: Any) -> None:
-        """Insist that a fact is the one on record; where there is none, keep it.
+        """Check that a fact is the same as on record; if it is not on record, keep it.
 
         Raises:
             ReplayError: The record holds another value.
@@ -64,7 +64,7 @@ class Provenance:
             self.note(key, value)
 
     def write(self) -> None:
-        """Put what waits on record, before an evaluation is begun or answered."""
+        """Write the kept facts to the record, before an evaluation is started or answered."""
         self._is_written = True
         self.record.begin()
         for key, value in self._waiting.items():
@@ -72,23 +72,23 @@ class Provenance:
         self._waiting.clear()
 
     def use(self, evaluate: Evaluator, *, replaying: bool) -> None:
-        """Compare what evaluates from now on with what made the evaluations on record.
+        """Compare the evaluator used from now on with the one that made the evaluations on record.
 
-        Settings, and the names of network, loss, metrics or function, have to be the same. Of changed code and values,
-        which may give the same results all the same, there is a warning that names them.
+        Settings, and the names of network, loss, metrics or function, must be the same. Changed code and values may
+        still give the same results; a warning names them.
 
         Args:
-            evaluate: What evaluates.
-            replaying: Whether there are evaluations on record still to come.
+            evaluate: The evaluator.
+            replaying: Whether further evaluations are on record.
 
         Raises:
-            ReplayError: Settings or names are others.
+            ReplayError: Settings or names are different.
         """
         parts = dict(evaluate.parts)
         if evaluate.settings is not None:
             self.record.check("evaluator", evaluate.settings)
         if _is_same(evaluate.brought, self._brought):
-            if not self._is_measured:  # after the first batch, since a run that is killed never comes to `close`
+            if not self._is_measured:  # after the first batch, because a run that is killed never reaches `close`
                 self._measure()
             return
         self._brought, self._looked_at = evaluate.brought, parts or evaluate.brought
@@ -106,26 +106,26 @@ class Provenance:
             self.note(_FACTS, self._facts.as_json())
 
     def close(self) -> None:
-        """Note what has changed while the run went on, and close the record."""
+        """Note which values have changed during the run, and close the record."""
         try:
             self._measure()
         finally:
             self.record.close()
 
     def _measure(self) -> None:
-        """Note which values have changed while they were used, such as caches and counts: they are not compared."""
+        """Note which values change when they are used, such as caches and counts; they are not compared."""
         if not self._is_written or self._looked_at is None:
             return
         self._is_measured = True
         before = self._facts.as_json()
         self._facts.exempt_what_changed(fingerprint(self._looked_at))
         if self._facts.as_json() != before:
-            with suppress(InputError):  # of a disk that is full, say, which was told
+            with suppress(InputError):  # a full disk, for example, which was reported before
                 self.record.note(_FACTS, self._facts.as_json())
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether things are one, or two functions that a loop has made of the same code and values, as by a lambda."""
+    """Whether two objects are the same, or functions of the same code and values, such as a lambda made in a loop."""
     if type(one) is not FunctionType or type(other) is not FunctionType:
         return one is other
     mine, theirs = ([f.__code__, f.__globals__, *own_values(f)] for f in (one, other))
@@ -133,22 +133,22 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _names(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of parts, and of those of parts that have several by names, as metrics."""
+    """The names of the parts; a part that is a mapping, such as metrics, gives a dict of names."""
     several = {name for name, one in parts.items() if isinstance(one, Mapping) and not callable(one)}
     return {name: _names(one) if name in several else described(one) for name, one in parts.items()}
 
 
 class _Facts:
-    """The digests by name of what has evaluated, on record and in this run: several where it was changed in between.
+    """The evaluator's digests by name, on record and in this run; a fact that was changed in between has several.
 
-    What changes while a run goes on is what it counts, caches or learns, rather than what it goes by; and so it is in
-    the next run of the same code in this process, which may begin with what this one has counted.
+    A value that changes during a run is a count, a cache or something learnt, rather than a setting. It is not compared
+    in the next run of the same code in this process either, because that may start with the counts of this one.
 
     Args:
-        recorded: Digests by name; None for what changes while a run goes on.
+        recorded: Digests by name; None for values that change during a run.
     """
 
-    changing: ClassVar[set[tuple[frozenset[str], str]]] = set()  # by the digests of the code, and by name
+    changing: ClassVar[set[tuple[frozenset[str], str]]] = set()  # digests of the code, and name of the value
 
     def __init__(self, recorded: Mapping[str, list[str] | None]) -> None:
         self._known = {name: None if digests is None else list(digests) for name, digests in recorded.items()}
@@ -160,7 +160,7 @@ class _Facts:
         return {name: None if digests is None else list(digests) for name, digests in self._known.items()}
 
     def take(self, facts: Mapping[str, str], *, compare: bool) -> list[str]:
-        """Add what evaluates from now on; give the names of what is not as it was, where that is asked for."""
+        """Add the facts of the evaluator used from now on; give the names of the changed ones if `compare`."""
         self._code = frozenset(digest for name, digest in facts.items() if is_code(name))
         self.exempt_what_changed(facts)
         changed = []
@@ -175,7 +175,7 @@ class _Facts:
         return changed
 
     def exempt_what_changed(self, facts: Mapping[str, str]) -> None:
-        """Compare values no more that have changed since they were taken."""
+        """Exempt values from comparison that have changed since `take`."""
         for name in self._now.keys() & facts.keys():
             if facts[name] != self._now[name] and not is_code(name):
                 self._known[name] = None

@@ -1,4 +1,4 @@
-"""Optuna without its lines of log, which are about studies of ours and not of the user's."""
+"""Optuna without its log messages, which would be about this package's studies rather than the user's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import optuna
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Have Optuna log warnings only, and leave its verbosity as it was.
+    """Let Optuna log warnings only, and restore its verbosity afterwards.
 
     Example:
         >>> before = optuna.logging.get_verbosity()

@@ -1,6 +1,6 @@
-"""The record of a run: one Optuna study in a database, one trial for each evaluation, written as each one ends.
+"""The record of a run: an Optuna study in a database, with a trial for each evaluation, written when it ends.
 
-Only the driver of a run writes. What `Record.append` has returned from is committed: it survives a `kill -9`.
+Only the driver of a run writes. Once `Record.append` has returned, the evaluation is committed and survives `kill -9`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from deap_hpo.search_space.space import Space
 
 
 class ReplayError(InputError):
-    """What is asked for is not the run that the record holds; nothing was written."""
+    """The run that is asked for is not the run on record; nothing was written."""
 
 
 class Record:
@@ -37,17 +37,18 @@ class Record:
     Args:
         name: Name of the study: letters, digits, dots, dashes and underscores, starting with a letter or a digit.
         storage: Path of an SQLite file, the URL of a database, or None to keep the record in memory only.
-        space: The search space, or None where genes have no meaning known here.
+        space: The search space, or None if only the caller knows what genes mean.
         directions: "minimize" or "maximize" for each objective.
-        identity: What makes the run this run (seed, settings, ...), JSON values by name. A record that was made with
-            another identity is refused.
+        identity: Facts that identify the run (seed, settings, ...), JSON values by name. A record with another identity
+            is refused.
         resume: Whether the study may exist already.
-        retry: Whether evaluations that failed, and what was recorded after them, give way; see `Attempts`.
+        retry: Whether failed evaluations are tried again, so that they and all later ones are superseded; see
+            `Attempts`.
 
     Raises:
         InputError: The name is not allowed, or exists although `resume` is false; the storage cannot be used; another
             process is writing to the same study.
-        ReplayError: The record was made with another identity.
+        ReplayError: The record was made with another identity, or with other directions.
 
     Example:
         >>> from deap_hpo import Evaluation, Float
@@ -72,8 +73,8 @@ class Record:
         check_retry(retry, resume)
         self._space = space
         self._distributions = distributions(space) if space else {}
-        self._retries: list[list[int]] | None = None  # to be noted before the first evaluation begins
-        self._at_the_end: Mapping[str, Any] | None = None  # the attributes, when it was closed
+        self._retries: list[list[int]] | None = None  # written before the first evaluation starts
+        self._at_the_end: Mapping[str, Any] | None = None  # the attributes at the time it was closed
         self.storage = None if storage is None else str(storage)
         self._backend = backend = open_storage(storage)
         try:
@@ -119,22 +120,22 @@ class Record:
 
     @property
     def is_new(self) -> bool:
-        """Whether no evaluation has been recorded, of this run or before a retry."""
+        """Whether no evaluation has been recorded, superseded ones included."""
         return self._is_new
 
     @property
     def superseded(self) -> Sequence[Entry]:
-        """The evaluations that gave way to a retry, in the order in which they were recorded."""
+        """The evaluations that a retry has superseded, in the order in which they were recorded."""
         return self._attempts.superseded
 
     def goes_on(self, count: int) -> bool:
-        """Whether there are evaluations after so many, of the run or such as gave way to a retry."""
+        """Whether evaluations are on record beyond the first `count`, superseded ones included."""
         return count < len(self) or any(entry.number >= count for entry in self.superseded)
 
     def known_outcome(self, planned: Entry) -> Evaluation | None:
-        """Give what comes of an evaluation that need not be done.
+        """Give the result of a planned evaluation if it is known already; None otherwise.
 
-        An earlier one of the same configuration answers for it, or it is the same as one that gave way to a retry.
+        It is known if the evaluation duplicates an earlier one, or is identical to one that a retry has superseded.
         """
         if planned.duplicate_of is None:
             start = None if planned.start_from is None else self[planned.start_from]
@@ -144,22 +145,22 @@ class Record:
         return replace(self[planned.duplicate_of].evaluation, seconds=0.0, retries=0)
 
     def as_completed(self) -> list[int]:
-        """Numbers of the evaluations, in the order in which they came to be on record."""
+        """Numbers of the evaluations, in the order in which they were recorded."""
         return list(self._entries)
 
     def check_open(self) -> None:
-        """Insist that it may be written to.
+        """Check that the record is open for writing.
 
         Raises:
-            InputError: It is closed: another process may be writing to it.
+            InputError: It is closed, so that another process may be writing to it.
         """
         if self._at_the_end is not None:
             raise InputError(f"The study {self.name!r} is closed. Open it again to go on: Study(..., resume=True).")
 
     def begin(self) -> None:
-        """Note what gives way to a retry: from here on, whoever resumes the study goes on with it."""
+        """Record which evaluations the retry supersedes; from here on, resuming the study continues this retry."""
         if self._retries and self._retries != self.attributes.get(RETRIES):
-            for key in ("final", "comparison"):  # the network may be of what gives way; the run has not ended yet
+            for key in ("final", "comparison"):  # these may be of superseded evaluations; the run has not ended yet
                 if key in self.attributes:
                     self.note(key, None)
             self.note(RETRIES, self._retries)
@@ -167,7 +168,7 @@ class Record:
 
     @undisturbed()
     def append(self, entry: Entry) -> None:
-        """Put an evaluation on record; it is committed when this returns."""
+        """Record an evaluation; it is committed when this returns."""
         self.check_open()
         self.begin()
         with errors_named(f"record of the study {self.name!r}"):
@@ -177,28 +178,28 @@ class Record:
 
     @undisturbed()
     def note(self, key: str, value: Any) -> None:
-        """Keep a fact about the run (a JSON value), which `load_study` gives back among the attributes."""
+        """Record a fact about the run (a JSON value), which `load_study` gives back among the attributes."""
         self.check_open()
         with errors_named(f"record of the study {self.name!r}"):
             self._study.set_user_attr(key, value)
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """What was noted about the run."""
+        """The facts recorded about the run, by name."""
         if self._at_the_end is not None:
             return self._at_the_end
         with errors_named(f"record of the study {self.name!r}"):
             return self._study.user_attrs
 
     def check(self, key: str, value: Any) -> None:
-        """Note a fact the first time; afterwards insist that it is the same.
+        """Record a fact the first time; afterwards check that it is the same.
 
         Raises:
             ReplayError: The record holds another value.
         """
         value = json.loads(json.dumps(value))
         known = self.attributes
-        if key not in known or self.is_new:  # nothing was made with what is noted
+        if key not in known or self.is_new:  # no evaluation was made with the recorded fact
             self.note(key, value)
         elif known[key] != value:
             recorded, given = first_difference(known[key], value)
@@ -207,14 +208,17 @@ class Record:
                 f"cannot go on with {given}. "
                 "Give what was recorded, or choose another name."
             )
-        elif key == "space" and value and list(known[key]) != list(value):  # genes have no names
+        elif key == "space" and value and list(known[key]) != list(value):  # genes are assigned by position
             raise ReplayError(
                 f"The study {self.name!r} was recorded with the hyperparameters in the order {', '.join(known[key])}, "
                 f"and cannot go on with {', '.join(value)}. Give the order of the record, or choose another name."
             )
 
     def _gave_way(self, backend: BaseStorage) -> bool:
-        """Delete a study of ours that has no evaluation and nobody runs: it was refused, or interrupted at once."""
+        """Delete a study of this package without evaluations that nobody runs; tell whether it was deleted.
+
+        It is left from a run that was refused, or interrupted at once.
+        """
         study = optuna.load_study(study_name=self.name, storage=backend)
         ours = "seed" in study.user_attrs and self._lock.keeps_others_out
         if not ours or study.get_trials(deepcopy=False):
@@ -231,15 +235,15 @@ class Record:
             )
 
     def check_replay(self, planned: Entry) -> None:
-        """Insist that an evaluation, if it is on record, is the one that is asked for.
+        """Check that a planned evaluation, if its number is on record, is the recorded one.
 
         Raises:
-            ReplayError: It is another one.
+            ReplayError: They differ.
         """
         recorded = self._entries.get(planned.number, planned)
         for name in ("genes", "epochs", "start_from"):
             old, new = getattr(recorded, name), getattr(planned, name)
-            if repr(old) != repr(new):  # by which NaN is NaN, where genes have no space
+            if repr(old) != repr(new):  # as text, NaN equals NaN; genes may be NaN if there is no space
                 outside = name == "genes" and planned.generation == 0
                 raise ReplayError(
                     f"The study {self.name!r} cannot be resumed like this: evaluation {planned.number} on record has "
@@ -250,9 +254,9 @@ class Record:
                 )
 
     def close(self) -> None:
-        """Let another process write to the study, and let go of the storage; what is on record can still be asked."""
+        """Release the study for other processes, and close the storage; what is in memory can still be read."""
         at_the_end: Mapping[str, Any] = {}
-        with suppress(InputError):  # of a disk that is full, say, which was told
+        with suppress(InputError):  # a full disk, for example, which was reported before
             at_the_end = self.attributes
         self._at_the_end = at_the_end
         self._let_go()
@@ -263,7 +267,7 @@ class Record:
 
 
 def _taken(name: str, backend: BaseStorage, storage: str) -> str:
-    """Say that there is a study of this name, and what to do about it."""
+    """Say that there is a study of this name, and how to continue."""
     option = storage_option(storage)
     by_command = "config" in optuna.load_study(study_name=name, storage=backend).user_attrs
     resume = f"`deap-hpo resume {name}{option}`" if by_command else "resume=True"

@@ -1,8 +1,8 @@
-"""Failed evaluations tried again: what is on record from the first of them on gives way, and is used where it fits.
+"""Failed evaluations tried again: all evaluations from the first failed one on are superseded, and reused if possible.
 
-An evolution is a deterministic function of its seed and of the outcomes so far. So once an outcome is another one, it
-may ask for other evaluations than those on record. These stay in the storage, but are no longer of the run; of what it
-asks for, they answer whatever is the same as it was.
+An evolution is a deterministic function of its seed and of the results so far. So once a result is different, it may
+ask for other evaluations than those on record. The superseded ones stay in the storage, but no longer belong to the
+run. If the run asks for an identical evaluation, the result of the superseded one is reused.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from deap_hpo.records.entries import Entry
 from deap_hpo.wording import plural
 
 RETRIES = "retries"
-"""Name of the attribute that lists retries: for each, the range [first, end) of trials, as recorded, that gave way."""
+"""Name of the attribute that lists retries: for each, the range [first, end) of superseded trials, as recorded."""
 
 
 def check_retry(retry_failed: bool, resume: bool) -> None:
-    """Check that failed evaluations are tried again only of a study that may exist.
+    """Check that failed evaluations are tried again only if the study may exist already.
 
     Raises:
-        InputError: The study may not, or one of the two is no flag.
+        InputError: `retry_failed` is true without `resume`, or one of the two is not a bool.
 
     Example:
         >>> check_retry(True, resume=False)
@@ -39,7 +39,7 @@ resume=False.
 
 
 def retry_sentence(entries: Sequence[Entry]) -> str:
-    """Say what a retry is about to do with the evaluations of a study.
+    """Say what a retry will do with the evaluations of a study.
 
     Example:
         >>> from deap_hpo.evaluation import failure
@@ -60,11 +60,11 @@ class Attempts:
 
     Args:
         entries: The evaluations, in the order in which they were recorded.
-        retries: What gave way, as the attribute says it.
+        retries: The ranges of superseded evaluations, as in the attribute `RETRIES`.
 
     Attributes:
-        current: Those of the run, in order.
-        superseded: Those that gave way, in order.
+        current: The evaluations of the run, in order.
+        superseded: The superseded evaluations, in order.
 
     Example:
         >>> from deap_hpo.evaluation import failure
@@ -85,7 +85,7 @@ class Attempts:
         self.current: list[Entry] = []
         self.superseded: list[Entry] = []
         self._first_failed: int | None = None
-        self._outcomes: dict[int, list[tuple[Entry, Entry | None]]] = defaultdict(list)  # each with what it began from
+        self._outcomes: dict[int, list[tuple[Entry, Entry | None]]] = defaultdict(list)  # with the one it continued
         latest: dict[int | None, Entry] = {}
         for i, entry in enumerate(entries):
             latest[entry.number] = entry
@@ -99,22 +99,22 @@ class Attempts:
                 self._outcomes[entry.number].append((entry, latest.get(entry.start_from)))
 
     def with_retry(self) -> list[list[int]]:
-        """Give what gives way when the failed evaluations of the run are tried again: from the first of them on."""
+        """Give the ranges of superseded evaluations after another retry, which starts at the first failed one."""
         if self._first_failed is None:
             return self._retries
         return [*self._retries, [self._first_failed, len(self._entries)]]
 
     def outcome_of(self, planned: Entry, start: Entry | None) -> Evaluation | None:
-        """Give what came of the very evaluation that is planned, where it is one of those that gave way.
+        """Give the result of a superseded evaluation that is identical to the planned one, if there is any.
 
-        It has the same number and seed, which it may depend on as well as on its hyperparameters.
+        Number and seed must be the same, too, because the result may depend on them.
 
         Args:
             planned: The evaluation.
-            start: The evaluation of the run that it goes on from, if it does.
+            start: The evaluation of the run that it continues, if any.
         """
         for old, began_from in reversed(self._outcomes[planned.number]):
-            # Texts, by which NaN is NaN.
+            # Compared as texts, in which NaN equals NaN.
             same = all(
                 repr(getattr(old, name)) == repr(getattr(planned, name))
                 for name in ("genes", "seed", "epochs", "start_from")

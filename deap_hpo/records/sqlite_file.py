@@ -1,4 +1,4 @@
-"""An SQLite file as a record: made whole or not at all, checked before use, read also where nothing may be written."""
+"""An SQLite file as a record: created completely or not at all, checked before use, readable in read-only folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.files import expanded
 
 SECONDS_TO_WAIT_FOR_A_READER = 60
-_LEAST_FREE = 1_000_000  # bytes of a disk; an empty record has 200,000, and as many in its log
+_LEAST_FREE = 1_000_000  # bytes on the disk; an empty record takes 200,000, and its log as many
 
 
 def sqlite_path(storage: str | os.PathLike[str]) -> Path | None:
@@ -54,9 +54,10 @@ def as_text(storage: Any) -> str:
 
 
 def unwritable_uri(path: Path) -> str:
-    """Give the URI by which SQLite reads a file in a place where it may not write, not even its log's index.
+    """Give the URI with which SQLite reads a file where it may not write, not even the index of the log.
 
-    While somebody else is writing there, it has to read the log, too; else it is told that nobody is.
+    If the file has a log, another process may be writing, and SQLite must read the log, too. Otherwise the URI says
+    that the file does not change.
 
     Example:
         >>> unwritable_uri(Path("an archive/studies.db"))
@@ -70,10 +71,10 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
 
     Args:
         path: The file.
-        read_only: Whether it is only to be read.
+        read_only: Whether reading is enough.
 
     Raises:
-        InputError: It is not there, not an intact database, or may not be read, or written to.
+        InputError: It does not exist, is not an intact database, or may not be read (or written, if needed).
     """
     if path.is_dir():
         raise InputError(f"storage must be the path of a file, such as {path / 'studies.db'}; {path} is a folder.")
@@ -91,7 +92,7 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
         uri = f"file:{quote(str(path))}?mode=rw" if writable else unwritable_uri(path)
         connection = sqlite3.connect(uri, uri=True, timeout=SECONDS_TO_WAIT_FOR_A_READER)
         try:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0].splitlines()[-1]  # a heading before it
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0].splitlines()[-1]  # after a heading
             page_size = connection.execute("PRAGMA page_size").fetchone()[0]
         finally:
             connection.close()
@@ -103,7 +104,7 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
             ) from None
         verdict = str(error)
     if verdict == "ok" and path.stat().st_size % page_size and not _has_log(path):
-        # SQLite itself takes what is missing from the last page for zeros.
+        # SQLite itself reads the missing end of the last page as zeros.
         verdict = "its last page is cut off"
     if verdict != "ok":
         raise InputError(
@@ -114,18 +115,18 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
 
 
 def _has_log(path: Path) -> bool:
-    """Whether a write-ahead log holds pages that the file may yet lack."""
+    """Whether there is a write-ahead log with pages that the file may lack."""
     log = path.with_name(path.name + "-wal")
     return log.exists() and log.stat().st_size > 0
 
 
 def create_sqlite(path: Path) -> None:
-    """Make the file whole and then give it its name: whoever finds it finds its tables.
+    """Create the complete file before it gets its name, so that a file of that name always has its tables.
 
-    It has write-ahead logging: readers (a dashboard) never block the writer, and commits are faster.
+    It has write-ahead logging: readers (such as a dashboard) never block the writer, and commits are faster.
 
     Raises:
-        InputError: It could not be made, as where the disk is full; nothing is left of it.
+        InputError: It could not be created, for example because the disk is full; nothing is left of it.
 
     Example:
         >>> import tempfile
@@ -140,12 +141,12 @@ def create_sqlite(path: Path) -> None:
         with closing(sqlite3.connect(new)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
         RDBStorage(f"sqlite:///{new}", skip_compatibility_check=True).engine.dispose()
-        with closing(sqlite3.connect(new)) as connection:  # what does not fit on the disk would stay in the log
+        with closing(sqlite3.connect(new)) as connection:  # pages that do not fit on the disk would stay in the log
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        with suppress(FileExistsError):  # another process was first
+        with suppress(FileExistsError):  # another process was faster
             os.link(new, path)
     except (OSError, sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        why = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error  # the database's own
+        why = getattr(error, "orig", None) or getattr(error.__cause__, "orig", None) or error  # the database's message
         if path.parent.exists() and shutil.disk_usage(path.parent).free < _LEAST_FREE:
             why = "the disk is full"
         raise InputError(

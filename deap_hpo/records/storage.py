@@ -30,16 +30,16 @@ from deap_hpo.records.sqlite_file import (
 
 _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_USUAL_STEM = "studies"  # of the file that the command line uses by default
+_USUAL_STEM = "studies"  # the stem of the file that the command line uses by default
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
-_compatible: set[str] = set()  # versions of tables that Optuna, in this process, has found itself compatible with
+_compatible: set[str] = set()  # versions of the tables that Optuna has found compatible in this process
 
 
 def check_name(name: str) -> str:
-    """Return a study's name if it is one that can also name a folder.
+    """Return a study's name if it can also be the name of a folder.
 
     Raises:
-        InputError: It is not.
+        InputError: It cannot.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError(
@@ -50,9 +50,9 @@ def check_name(name: str) -> str:
 
 
 def run_folder(name: str, storage: str | Path) -> Path:
-    """Give the folder of a study's files: beside its SQLite file, or below ``runs`` for a database server.
+    """Give the folder of a study's files: next to its SQLite file, or in ``runs`` for a database server.
 
-    Studies of one name in two SQLite files of one folder do not share it.
+    Two studies of the same name, in two SQLite files of the same folder, have different folders.
 
     Example:
         >>> run_folder("mine", "runs/studies.db"), run_folder("mine", "runs/other.db")
@@ -74,12 +74,12 @@ def states_folder(name: str, storage: str | Path) -> Path:
 def open_storage(
     storage: str | os.PathLike[str] | None, *, must_exist: bool = False, read_only: bool = False
 ) -> BaseStorage:
-    """Open the Optuna storage behind a path or a URL; None is one in memory.
+    """Open the Optuna storage at a path or a URL; None is a storage in memory.
 
     Args:
         storage: Path of an SQLite file, ``sqlite:///path``, any other URL that SQLAlchemy knows, or None.
-        must_exist: Refuse to create an SQLite file.
-        read_only: Have the database refuse to be written to by way of what is returned.
+        must_exist: Whether to refuse to create an SQLite file.
+        read_only: Whether the database should refuse writes through the returned storage.
 
     Raises:
         InputError: The file is not an intact database, cannot be read or written, or the URL cannot be used.
@@ -92,7 +92,7 @@ def open_storage(
         backend: RDBStorage = _open_server(storage)
         return _made_read_only(backend) if read_only else backend
     if _MISTYPED_URL.match(storage):
-        # Made into a file, it would leave a password in a folder's name.
+        # Taken as a path, it would put a password into the name of a folder.
         raise InputError(f"storage looks like a URL without its '://'; got {storage.partition(':')[0]}:... .")
     if "?" in str(path):
         raise InputError(f"storage must be a path without '?', which begins the options of a URL; got {path}.")
@@ -108,11 +108,11 @@ def open_storage(
 
 @contextmanager
 def opened(storage: str | Path, *, read_only: bool = True) -> Iterator[BaseStorage]:
-    """Open a storage that exists for a moment; its connections, and the files behind them, are closed afterwards.
+    """Open an existing storage for a `with` block; its connections and files are closed afterwards.
 
     Args:
         storage: Path of an SQLite file, or the URL of a database.
-        read_only: Whether it is only to be read, which is possible where nothing may be written.
+        read_only: Whether it is only read, which needs no permission to write.
 
     Raises:
         InputError: See `open_storage`.
@@ -133,14 +133,17 @@ def opened(storage: str | Path, *, read_only: bool = True) -> Iterator[BaseStora
 
 
 def close_storage(backend: BaseStorage) -> None:
-    """Close the connections of a storage; asked again, it makes new ones."""
+    """Close the connections of a storage; it opens new ones when it is used again."""
     if isinstance(backend, RDBStorage):
         backend.remove_session()
         backend.engine.dispose()
 
 
 def _open_tables(url: str, **engine: Any) -> RDBStorage:
-    """Open Optuna's storage; its own check reads the files of all its migrations, ten times as long as the rest."""
+    """Open Optuna's storage, and let it check each version of the tables once, since the check is slow.
+
+    It reads the files of all migrations, which takes ten times as long as the rest.
+    """
     backend = RDBStorage(url, engine_kwargs=engine, skip_compatibility_check=True)
     version = backend.get_current_version()
     if version not in _compatible:
@@ -161,12 +164,12 @@ def _made_read_only(storage: RDBStorage) -> RDBStorage:
             connection.commit()
 
         sqlalchemy.event.listen(storage.engine, "connect", forbid_writing)
-        storage.engine.dispose()  # connections that were made before
+        storage.engine.dispose()  # connections opened before could still write
     return storage
 
 
 def without_password(storage: str) -> str:
-    """Give a storage as it may be shown: without user, password and options.
+    """Give a storage in a form that can be shown: without user, password and options.
 
     Example:
         >>> without_password("postgresql://ada:secret@db.example/studies?sslpassword=secret")
@@ -178,13 +181,13 @@ def without_password(storage: str) -> str:
     if not separator or sqlite_path(storage) is not None:
         return storage
     address, _, options = rest.partition("?")
-    if "@" in options:  # of a password with a question mark, or of one among the options: where it ends is a guess
+    if "@" in options:  # a password contains "?", or the options contain a password: where it ends is unknown
         return f"{scheme}://..."
     return f"{scheme}://{address.rpartition('@')[2]}"
 
 
 def storage_option(storage: str) -> str:
-    """Give the option that a printed command needs to find a study; none where it is in the default place.
+    """Give the option that a printed command needs to find a study; empty if it is in the default place.
 
     Example:
         >>> storage_option("my runs/a.db")
@@ -195,7 +198,7 @@ def storage_option(storage: str) -> str:
 
 
 def server_url(storage: str) -> str:
-    """Give the URL that SQLAlchemy opens: PostgreSQL's with psycopg, where that is installed and no other is named."""
+    """Give the URL for SQLAlchemy: for PostgreSQL with psycopg, if that is installed and no other driver is named."""
     scheme, _, rest = storage.partition("://")
     if scheme in ("postgres", "postgresql"):
         return f"postgresql{'+psycopg' if find_spec('psycopg') else ''}://{rest}"
@@ -203,7 +206,7 @@ def server_url(storage: str) -> str:
 
 
 def _open_server(url: str) -> RDBStorage:
-    # Texts of errors are left out where they might repeat the URL, password and all.
+    # The texts of some errors are left out because they might contain the URL with its password.
     try:
         return _open_tables(server_url(url), pool_pre_ping=True)
     except ImportError as error:
@@ -226,14 +229,14 @@ def _open_server(url: str) -> RDBStorage:
 def has_study(backend: BaseStorage, name: str) -> bool:
     """Say whether a storage holds a study of this name."""
     try:
-        return backend.get_study_id_from_name(name) is not None  # listing all names takes long where there are many
+        return backend.get_study_id_from_name(name) is not None  # listing all names is slow if there are many
     except KeyError:
         return False
 
 
 @contextmanager
 def errors_named(what: str) -> Iterator[None]:
-    """Turn the database's own errors, while `what` is used, into one sentence."""
+    """Turn the database's errors in a `with` block into an `InputError` about `what`."""
     try:
         yield
     except optuna.exceptions.StorageInternalError as error:

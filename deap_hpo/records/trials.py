@@ -16,10 +16,10 @@ from deap_hpo.evaluation import Direction, Epoch, Evaluation
 from deap_hpo.records.entries import Entry, worst_values
 from deap_hpo.search_space.space import Categorical, Float, Space
 
-# The attributes of a trial are the fields of `Entry` and of its `Evaluation`, by their names and as JSON, with these
-# exceptions. So names and defaults there are the format of records: a change of one changes what records on disk mean.
-_NAMES = {"number": "evaluation"}  # What a field is called in a record, where not by its own name.
-_ALWAYS_WRITTEN = ("status", "seconds")  # The others are left out where they have their defaults.
+# The attributes of a trial are the fields of `Entry` and of its `Evaluation`, by their names and as JSON, with the
+# exceptions below. So their names and defaults are the format of records: changing one changes what old records mean.
+_NAMES = {"number": "evaluation"}  # fields with another name in a record
+_ALWAYS_WRITTEN = ("status", "seconds")  # the other fields are left out if they have their defaults
 
 
 def _stored_fields(kind: type[Any], *, but: str) -> dict[str, Field[Any]]:
@@ -28,19 +28,19 @@ def _stored_fields(kind: type[Any], *, but: str) -> dict[str, Field[Any]]:
 
 
 def _default(field: Field[Any]) -> Any:
-    """Give the default of a field; `MISSING` where it has none."""
+    """Give the default of a field; `MISSING` if it has none."""
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _to_json(value: Any) -> Any:
-    """Write the value of a field as an attribute."""
+    """Convert the value of a field to JSON's types."""
     if isinstance(value, tuple | list):
         return [asdict(one) if isinstance(one, Epoch) else one for one in value]
     return dict(value) if isinstance(value, Mapping) else value
 
 
 def _from_json(name: str, value: Any) -> Any:
-    """Read what `_to_json` has written."""
+    """Convert what `_to_json` gave back to the value of a field."""
     if name == "curve":
         return tuple(Epoch(**epoch) for epoch in value)
     if isinstance(value, list):
@@ -49,18 +49,18 @@ def _from_json(name: str, value: Any) -> Any:
 
 
 _OF_ENTRY = _stored_fields(Entry, but="evaluation")
-_OF_EVALUATION = _stored_fields(Evaluation, but="values")  # A trial has values of its own.
+_OF_EVALUATION = _stored_fields(Evaluation, but="values")  # a trial has its own place for values
 
 _DEFAULTS: dict[str, Any] = {
     name: _to_json(default)
     for name, field in {**_OF_ENTRY, **_OF_EVALUATION}.items()
     if (default := _default(field)) is not MISSING and name not in _ALWAYS_WRITTEN
 }
-"""Values of attributes that are not stored: writing one to a database takes some milliseconds."""
+"""Values of attributes that are not stored, since writing one to a database takes some milliseconds."""
 
 
 class ForeignStudyError(InputError):
-    """A study holds trials that are not evaluations of this package."""
+    """A study holds trials that this package did not write."""
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
@@ -91,7 +91,7 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
         values=None if failed else list(evaluation.values),
         params=params,
         distributions={name: known[name] for name in params},
-        # Where Optuna and its dashboard look for feasibility: above 0 is infeasible.
+        # Optuna and its dashboard read feasibility from here: above 0 is infeasible.
         system_attrs={"constraints": [evaluation.violation]} if evaluation.violation else None,
         intermediate_values={epoch.epoch: epoch.validation_loss for epoch in evaluation.curve},
         user_attrs=_attributes(entry),
@@ -109,7 +109,7 @@ def _attributes(entry: Entry) -> dict[str, Any]:
 
 
 def to_entry(trial: FrozenTrial, directions: Sequence[Direction]) -> Entry:
-    """Convert a trial back to the evaluation that it was made of."""
+    """Convert a trial back to the evaluation from which it was made."""
     known = {**_DEFAULTS, **trial.user_attrs}
     of_entry, of_evaluation = (
         {field.name: _from_json(name, known[name]) for name, field in stored.items()}
@@ -125,10 +125,10 @@ def directions_of(study: optuna.Study) -> tuple[Direction, ...]:
 
 
 def check_ours(name: str, trials: Sequence[FrozenTrial]) -> None:
-    """Check that trials are evaluations of this package.
+    """Check that trials were written by this package.
 
     Raises:
-        ForeignStudyError: They are not.
+        ForeignStudyError: One was not.
     """
     if any("evaluation" not in trial.user_attrs for trial in trials):
         raise ForeignStudyError(

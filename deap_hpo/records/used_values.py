@@ -1,4 +1,4 @@
-"""The values that functions and objects go by, by the names of what they read of them."""
+"""The values that functions and objects use, named by the parts that they read."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from deap_hpo.records.users_code import (
     read_parts,
 )
 
-_BY_NAME = (dict, OrderedDict, defaultdict, MappingProxyType)  # whose items have names
+_BY_NAME = (dict, OrderedDict, defaultdict, MappingProxyType)  # containers whose items have names
 
 
 def used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Give the values that a function goes by, by the names of what it reads of them.
+    """Give the values that a function uses, named by the parts that it reads.
 
     Example:
         >>> config = {"rate": 0.1, "verbose": True}
@@ -42,17 +42,17 @@ def used_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
         try:
             for chain in sorted(read.get(name, {()})):
                 found |= _at_the_end(name, value, chain)
-        except Exception:  # objects may raise anything when they are looked into; the other names still are
+        except Exception:  # reading an object may raise anything; the other names are still read
             found = {name: value}
         yield from found.items()
 
 
 def used_by_methods(name: str, value: Any) -> dict[str, Any]:
-    """Give what the methods of an object read of its parts, by names that begin with its own; nothing if it may be any.
+    """Give the parts of an object that its methods read, by names that start with its own; {} if it cannot be told.
 
     Args:
-        name: What the object is called.
-        value: An object of a class of the user's.
+        name: The name of the object.
+        value: An object of a user's class.
 
     Example:
         >>> class Scaled:
@@ -81,7 +81,7 @@ def used_by_methods(name: str, value: Any) -> dict[str, Any]:
 
 
 def _at_the_end(name: str, value: Any, chain: Sequence[str]) -> dict[str, Any]:
-    """What a chain of keys and attributes leads to, as far as these are the value's own; of a library, nothing."""
+    """The value at the end of a chain of keys and attributes, as far as it can be followed; none if it is a module."""
     for part in chain:
         parts = _readable_parts(value)
         if part not in parts:
@@ -91,7 +91,7 @@ def _at_the_end(name: str, value: Any, chain: Sequence[str]) -> dict[str, Any]:
 
 
 def _readable_parts(value: Any) -> Mapping[str, Any]:
-    """What can be read of a value by keys and attributes of its own; of a class what is no function."""
+    """The parts of a value that can be read by its own keys and attributes; of a class, those that are no functions."""
     kind = type(value)
     if issubclass(kind, ModuleType):
         return {as_attribute(name): one for name, one in vars(value).items()} if is_users(value.__name__) else {}
@@ -101,9 +101,9 @@ def _readable_parts(value: Any) -> Mapping[str, Any]:
 
 
 def named_parts(value: Any) -> dict[str, Any]:
-    """Give the items and attributes of a value that have names of their own, as they are written after it.
+    """Give the named parts of a value, by their notation after its name.
 
-    They are those of plain containers by texts, and of objects of the user's classes.
+    These are the items of plain dicts whose keys are all texts, and the attributes of objects of the user's classes.
 
     Example:
         >>> named_parts({"a": 1, "b": 2}), named_parts([1, 2])
@@ -118,7 +118,7 @@ def named_parts(value: Any) -> dict[str, Any]:
 
 
 def underlying(member: Any) -> tuple[Any, ...]:
-    """Give the functions of a static or class method, a property, ...; else the member of a class itself.
+    """Give the functions inside a static or class method, a property, ...; for other members of a class, the member.
 
     Example:
         >>> underlying(3), underlying(partialmethod(max, 1))
@@ -134,7 +134,7 @@ def underlying(member: Any) -> tuple[Any, ...]:
 
 
 def is_built_in_descriptor(value: Any) -> bool:
-    """Whether it is one of those by which Python gives attributes, as for slots.
+    """Whether a value is one of Python's own descriptors, such as those for slots.
 
     Example:
         >>> is_built_in_descriptor(vars(type)["__dict__"]), is_built_in_descriptor(0.5)

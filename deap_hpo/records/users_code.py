@@ -1,4 +1,4 @@
-"""What code is the user's own, rather than of a library or of this package; and which names of its own it reads."""
+"""Which code is the user's own, rather than a library's or this package's, and which names it reads."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Any
 from deap_hpo.closures import Unset, closure
 
 _INSTALLED_IN = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platlib", "purelib")})
-# Where libraries are that this Python did not install: of the user, of Debian, of the Python that a venv was made of.
+# Folders of libraries installed elsewhere: for the user, by Debian, or in the Python from which a venv was made.
 _LIBRARY_FOLDERS = frozenset({"site-packages", "dist-packages"})
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-# The instructions that load what has a name outside.
+# The instructions that load a name from outside the function.
 _OUTER = _GLOBAL | {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF", "LOAD_FROM_DICT_OR_GLOBALS"}
 _ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-# That change nothing in what is read of what.
+# Instructions that do not affect which parts are read.
 _SKIPPED = frozenset({"CACHE", "NOP", "EXTENDED_ARG", "PUSH_NULL", "COPY", "DUP_TOP"})
 _LONGEST_CHAIN = 20  # instructions
 
 
 def as_attribute(name: str) -> str:
-    """Give how an attribute is written after what has it.
+    """Give the notation of an attribute, as it is written after the object.
 
     Example:
         >>> as_attribute("rate")
@@ -37,7 +37,7 @@ def as_attribute(name: str) -> str:
 
 
 def as_item(key: str) -> str:
-    """Give how the item of a key is written after what has it.
+    """Give the notation of an item by its key, as it is written after the container.
 
     Example:
         >>> as_item("rate")
@@ -47,7 +47,7 @@ def as_item(key: str) -> str:
 
 
 def is_ours_or_built_in(module_name: Any) -> bool:
-    """Whether a module is of this package, or built into Python.
+    """Whether a module belongs to this package, or is built into Python.
 
     Example:
         >>> is_ours_or_built_in("deap_hpo.study"), is_ours_or_built_in("builtins"), is_ours_or_built_in("os")
@@ -57,17 +57,17 @@ def is_ours_or_built_in(module_name: Any) -> bool:
 
 
 def is_users(module_name: Any) -> bool:
-    """Whether a module is neither of a library nor of this package, as one that was never imported.
+    """Whether a module is the user's, not a library's or this package's; one that was never imported is the user's.
 
     Example:
         >>> is_users("script"), is_users("sys"), is_users("os.path"), is_users("deap_hpo")
         (True, False, False, False)
     """
-    name = str(module_name)  # an own class may have None or a number there
+    name = str(module_name)  # a user's class may have None or a number there
     if is_ours_or_built_in(name):
         return False
     module = sys.modules.get(name)
-    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)  # of a package
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)  # for a package
     if file is None:
         return name == "__main__" or name not in sys.modules
     return not _is_of_a_library(file)
@@ -102,7 +102,7 @@ def inner_code(code: CodeType) -> list[CodeType]:
 
 
 def names_in(code: CodeType) -> list[str]:
-    """Give the names that code refers to, of attributes too, that of functions inside included, in order.
+    """Give the names that code and the functions inside it refer to, attributes included, in order.
 
     Example:
         >>> names_in((lambda x: max(x, 1).real).__code__)
@@ -113,7 +113,7 @@ def names_in(code: CodeType) -> list[str]:
 
 @cache
 def read_globals(code: CodeType) -> tuple[str, ...]:
-    """Give the global names that code reads, that of functions inside included, in order; attributes are none.
+    """Give the global names that code and the functions inside it read, without attributes, in order.
 
     Example:
         >>> read_globals((lambda x: max(x, 1).real).__code__)
@@ -125,14 +125,14 @@ def read_globals(code: CodeType) -> tuple[str, ...]:
 
 @cache
 def read_parts(code: CodeType) -> Mapping[str, frozenset[tuple[str, ...]]]:
-    """Give what code reads of things from outside, by the names that it knows them by.
+    """Give the parts that code reads of objects from outside, by the objects' names in the code.
 
     Args:
         code: The code of a function; functions inside it are included.
 
     Returns:
-        By name, chains of keys, ``['key']``, and attributes, ``.attribute``; an empty one where the thing itself is
-        used, as when it is handed on.
+        For each name, chains of keys (``['key']``) and attributes (``.attribute``). A chain is empty if the object
+        itself is used, for example as an argument.
 
     Example:
         >>> found = read_parts((lambda x: x * config["rate"] + config.sub.shift + sum(x)).__code__)
@@ -152,7 +152,7 @@ def read_parts(code: CodeType) -> Mapping[str, frozenset[tuple[str, ...]]]:
 
 @cache
 def read_of_self(code: CodeType) -> frozenset[tuple[str, ...]]:
-    """Give what a method reads of its object, as `read_parts` gives it of other things.
+    """Give the parts that a method reads of its own object, as `read_parts` does for other objects.
 
     Example:
         >>> def call(self, x):
@@ -166,7 +166,7 @@ def read_of_self(code: CodeType) -> frozenset[tuple[str, ...]]:
     name, found = code.co_varnames[0], set[tuple[str, ...]]()
     instructions = _meaningful(code)
     for i, one in enumerate(instructions):
-        names = one.argval if isinstance(one.argval, tuple) else (one.argval,)  # some instructions load or store two
+        names = one.argval if isinstance(one.argval, tuple) else (one.argval,)  # some instructions have two variables
         if "LOAD_FAST" in one.opname and name in names:
             is_last = names[-1] == name
             found |= _read_by(instructions[i + 1 : i + 1 + _LONGEST_CHAIN]) if is_last else {()}
@@ -179,13 +179,13 @@ def _meaningful(code: CodeType) -> list[dis.Instruction]:
 
 
 def _read_by(following: Sequence[dis.Instruction]) -> set[tuple[str, ...]]:
-    """What the instructions read that follow on the loading of a thing: nothing where they set an attribute of it."""
+    """The parts read by the instructions after an object is loaded; none if they set an attribute of it."""
     is_set = bool(following) and following[0].opname in ("STORE_ATTR", "DELETE_ATTR")
     return set() if is_set else {_chain(following, 0)}
 
 
 def _chain(instructions: Sequence[dis.Instruction], position: int) -> tuple[str, ...]:
-    """What is read of a thing that has just been loaded, step by step, by the instructions that follow."""
+    """The chain of parts that the instructions read of an object that has just been loaded."""
     chain: list[str] = []
     while position < len(instructions):
         use = instructions[position]
