@@ -6,7 +6,7 @@ The public names, loaded on first use: importing the package imports neither tor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # what a type checker sees of `_HOMES`
+if TYPE_CHECKING:  # the names in `_HOMES`, for type checkers
     from deap_hpo.ask_tell import AskTell as AskTell
     from deap_hpo.budget import BudgetSpent as BudgetSpent
     from deap_hpo.deletion import delete_study as delete_study

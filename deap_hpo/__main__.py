@@ -1,4 +1,4 @@
-"""The main script: an evolution in DEAP's form. A toolbox, what evaluates, what maps, and an algorithm over them.
+"""The main script: an evolution in DEAP's form, with a toolbox, an evaluator, a `map` and an algorithm.
 
 `python -m deap_hpo` is the command line, which configures and calls `evolve`.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an evolution leaves: the closed study, the final population, the logbook."""
+    """The outcome of an evolution: the closed study, the final population and the logbook."""
 
     study: Study
     population: list[Any]
@@ -41,22 +41,23 @@ def evolve(
 
     Args:
         config: The run; see `deap_hpo.configuration.config.load_config`.
-        trainer: Evaluates; made from the configuration where None.
-        executor: Where evaluations are done; made from the configuration where None.
-        resume: Whether the study may exist; what it holds is then replayed.
-        retry_failed: Whether evaluations on record that failed are tried again; see `deap_hpo.study.Study`.
+        trainer: The evaluator; made from the configuration if None.
+        executor: Where evaluations are done; made from the configuration if None.
+        resume: Whether the study may exist already; its evaluations are then replayed.
+        retry_failed: Whether failed evaluations on record are tried again; see `deap_hpo.study.Study`.
         callbacks: See `deap_hpo.study.Study`.
         verbose: Whether to print the logbook as it grows.
 
     Raises:
         InputError: Something in the configuration cannot be used, the study exists although `resume` is false, or the
-            first evaluations, five at least, all failed.
+            first evaluations (at least five) all failed.
         ReplayError: The study was recorded with other settings.
-        BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` were done, or ``execution.max_seconds`` passed.
-        StoppedEarly: ``evolution.target`` was reached, nothing better found for ``evolution.patience`` generations, or
-            a budget given where every configuration of the space has been evaluated.
+        BudgetSpent: ``evolution.max_evaluations`` or ``max_epochs`` is used up, or ``execution.max_seconds`` has
+            passed.
+        StoppedEarly: ``evolution.target`` was reached, nothing better was found for ``evolution.patience`` generations,
+            or there is a budget and every configuration of the space has been evaluated.
     """
-    # Here, so that `python -m deap_hpo --help` answers at once.
+    # Imported here, so that `python -m deap_hpo --help` answers at once.
     from deap_hpo.configuration.algorithm import algorithm_of
     from deap_hpo.configuration.assembly import make_executor, make_task, trainer_of
     from deap_hpo.failures import NotAllFailed
@@ -66,7 +67,7 @@ def evolve(
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
     directions = trainer.task.goals.directions
-    # Before the study is on record: the name of a run that is refused stays free.
+    # Made before the study is on record, so that a run that is refused does not take its name.
     algorithm = algorithm_of(config.search_space, evolution, directions, seed=config.study.seed, evaluator=trainer)
     with running(
         algorithm,
@@ -93,7 +94,7 @@ def evolve(
         resume=resume,
         retry_failed=retry_failed,
     ) as study:
-        # Without its storage: a URL may hold a password.
+        # Without the storage, because a URL may hold a password.
         study.provenance.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
         population, logbook = algorithm.run(stats=study.statistics(), verbose=verbose)
     return Outcome(study, population, logbook)

@@ -1,4 +1,4 @@
-"""Ask and tell: hyperparameters are asked for, evaluated wherever and whenever one likes, and their results told."""
+"""Ask and tell: ask for hyperparameters, evaluate them wherever and whenever you like, and tell the results."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from deap_hpo.vocabulary import hinting
 class AskTell:
     """A study whose evaluations are done by others: a queue of jobs, a laboratory, a person.
 
-    It asks for a generation at a time, whose results are told in any order (with `steady_state`, for another evaluation
-    as soon as the oldest has its result), and need not live as long as an evaluation: nothing is kept but the record,
-    and whoever makes it again with the same arguments, in another process or on another day, goes on. The same results
-    give the same run as `optimize` with a function that returns them.
+    It gives the evaluations of a generation at once, whose results are told in any order. (With `steady_state`, it
+    gives a new evaluation as soon as the oldest one has its result.) The object need not live as long as an evaluation:
+    only the record is kept, and an `AskTell` with the same arguments, in another process or on another day, continues.
+    The same results give the same run as `optimize` with a function that returns them.
 
     Args:
         space: The search space, as a `Space` or by name.
         storage: Path of an SQLite file, or the URL of a database.
         name: Name of the study.
         direction: "minimize" or "maximize"; one for each of several objectives.
-        metric: Name of the metric that counts, where several are told; or of several that do.
-        constraints: What has to hold of the metrics that are told, such as "size <= 100".
-        algorithm: As of `optimize`; none that trains in parts.
-        population: Evaluations in a generation, which are asked for at once; as of `optimize`.
-        generations: As of `optimize`, and so are all that follow.
+        metric: Name of the metric that counts, if the results have several; or a list of several names.
+        constraints: Conditions on the metrics in the results, such as "size <= 100".
+        algorithm: As for `optimize`, except those that train in parts.
+        population: Evaluations in a generation, which are given at once; as for `optimize`.
+        generations: As for `optimize`, like all arguments below.
         steady_state: Whether `population` evaluations are open at any time, rather than those of a generation.
         arguments: Further arguments of the algorithm.
-        enqueue: Configurations that are asked for first.
-        seed: Of the search.
-        target: A value that ends it.
-        patience: Generations without a better value that end it.
-        max_evaluations: Evaluations in all.
-        retry_failed: Whether evaluations that failed are asked for again.
+        enqueue: Configurations to evaluate first.
+        seed: Seed of the search.
+        target: A value that ends the search.
+        patience: Generations without a better value that end the search.
+        max_evaluations: Evaluations in total.
+        retry_failed: Whether failed evaluations are asked for again.
 
-    What is told is on record when `tell` returns. Each call proposes anew what led to it, as a resumed study does: with
-    100 evaluations of `surrogate` that takes some seconds, for which `tell_all` tells many results at once.
+    A result is on record when `tell` returns. Each call repeats the search so far, as a resumed study does: with 100
+    evaluations of `surrogate`, that takes some seconds. `tell_all` tells many results at the cost of one call.
 
     Raises:
         InputError: An argument cannot be used, or another process is asking or telling at this moment.
@@ -116,38 +116,38 @@ class AskTell:
         self._go_on({})
 
     def ask(self) -> list[Request]:
-        """Give the evaluations that are to be done now: those of a generation whose results have not been told.
+        """Give the evaluations to do now: those of a generation whose results have not been told.
 
         Returns:
-            Each has a `number`, by which its result is told, its hyperparameters, `params`, and a `seed` for what is
-            random in it. None when the search is over.
+            Requests, each with a `number` for telling its result, its hyperparameters `params`, and a `seed` for its
+            random numbers. The list is empty when the search is over.
         """
         if not self._is_as_known():
             self._go_on({})
         return list(self._open.values())
 
     def tell(self, number: int, result: Any = None, *, failed: str | None = None) -> None:
-        """Tell what came of an evaluation; it is on record when this returns.
+        """Tell the result of an evaluation; it is on record when this returns.
 
         Args:
-            number: Of the evaluation, one of those that `ask` gives.
-            result: What a function would return: a number, several for several objectives, or a mapping of metrics.
-                What is not finite is "diverged", and the worst.
-            failed: In place of a result, why there is none.
+            number: Number of the evaluation, from `ask`.
+            result: The value that a function would return: a number, several for several objectives, or a mapping of
+                metrics. If it is not finite, the evaluation has "diverged" and counts as the worst.
+            failed: Instead of a result, the reason why there is none.
 
         Raises:
-            InputError: That evaluation is not asked for, or its result is on record; or the result is none. Then
-                nothing is recorded.
+            InputError: The evaluation was not asked for, its result is already on record, or the result is invalid.
+                Then nothing is recorded.
         """
         if (result is None) == (failed is None):
             raise InputError("tell takes a result, or, where there is none, failed='why'.")
         self._tell({number: result if failed is None else failure(failed, 0.0)})
 
     def tell_all(self, results: Mapping[int, Any]) -> None:
-        """Tell what came of several evaluations, for the price of one.
+        """Tell the results of several evaluations at the cost of one call.
 
         Args:
-            results: By number, each as for `tell`; in place of one that failed, an `Evaluation` with that status.
+            results: Results by number, each as for `tell`; for a failed evaluation, an `Evaluation` with that status.
 
         Raises:
             InputError: As for `tell`; nothing is recorded then.
@@ -165,12 +165,12 @@ class AskTell:
 
     @property
     def study(self) -> Recorded:
-        """What has been found, as `load_study` reads it from the record."""
+        """The study so far, as `load_study` reads it from the record."""
         return load_study(**self._where)
 
     def _tell(self, results: Mapping[int, Any]) -> None:
         if any(number not in self._open for number in results):
-            self._go_on({})  # another process may have told what was open
+            self._go_on({})  # another process may have told results
         for number in results:
             if number not in self._open:
                 asked = ", ".join(map(str, self._open)) or "none"
@@ -190,25 +190,25 @@ class AskTell:
             raise InputError(f"The result of evaluation {number} cannot be recorded. {error}") from None
 
     def _is_as_known(self) -> bool:
-        """Tell whether what was open still is: no other process has told any of it. Over, it may have gone on."""
+        """Tell whether the open evaluations are still open, and no other process has told a result."""
         return bool(self._open) and not any(entry.number in self._open for entry in self.study.entries)
 
     def _go_on(self, answers: dict[int, Evaluation]) -> list[int]:
-        """Run the search up to what has no answer; give the numbers of the answers that it did not ask for."""
+        """Run the search until an answer is missing; give the numbers of the answers that it did not ask for."""
         executor = _Answering(answers)
         self._open = {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FailureNotice)  # who tells of a failure knows of it
+            warnings.simplefilter("ignore", FailureNotice)  # the user reported the failure
             try:
                 optimize(self._objective, executor=executor, retry_failed=self._retry, **self._search)
             except _Unanswered as asked:
                 self._open = {request.number: request for request in asked.requests}
-        self._retry &= not executor.told  # else what has failed since would be asked for again
+        self._retry &= not executor.told  # otherwise evaluations that failed since would be asked for again
         return list(executor.answers)
 
 
 class Told:
-    """Stands where a function would: what it returns has been told.
+    """Takes the place of a function, and returns the result that was told.
 
     Example:
         >>> told = Told()
@@ -225,7 +225,7 @@ class Told:
 
 
 class _Unanswered(Exception):
-    """Ends a search where it asks for what nobody has told."""
+    """Ends a search when it asks for results that have not been told."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         super().__init__(f"{len(requests)} evaluations have no result yet")
@@ -233,12 +233,12 @@ class _Unanswered(Exception):
 
 
 class _Answering:
-    """An executor that has the answers, or ends the search."""
+    """An executor that gives answers, and ends the search if one is missing."""
 
     in_process = True
 
     def __init__(self, answers: dict[int, Evaluation]) -> None:
-        self.answers = answers  # those that were not asked for, in the end
+        self.answers = answers  # at the end, those that were not asked for
         self.told = False
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
@@ -253,4 +253,4 @@ class _Answering:
             raise _Unanswered(unanswered)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to give back."""
+        """Do nothing: there are no resources to release."""

@@ -24,14 +24,14 @@ class Final:
 
     Attributes:
         number: Number of the evaluation that found its hyperparameters.
-        params: Its hyperparameters; the last ones, where they changed in training.
-        validation_loss: Loss on the validation examples, by which it was chosen, and so a little too good.
+        params: Its hyperparameters; the last ones, if they changed during training.
+        validation_loss: Loss on the validation examples; a little too good, because the network was chosen by them.
         validation_metrics: Metrics on the validation examples.
-        test_loss: Loss on the test examples, which the search has not seen; None where there are none.
+        test_loss: Loss on the test examples, which the search has not seen; None if there are none.
         test_metrics: Metrics on the test examples.
         test_size: Number of test examples.
-        epochs: Epochs that it was trained for: all, or as many as were best; None where that is not on record.
-        schedule: Where the hyperparameters changed in training: each with the epoch up to which they held.
+        epochs: Epochs after which it was measured: all, or the best one; None if that is not on record.
+        schedule: If the hyperparameters changed during training, each with the epoch up to which they held.
     """
 
     number: int
@@ -46,19 +46,19 @@ class Final:
 
 
 def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> Final:
-    """Train the best network again, measure it on the test examples, save it, and note the measurements on record.
+    """Train the best network again, measure it on the test examples, save it, and record the measurements.
 
-    Training again gives the same network (bit for bit on a CPU), so no evaluation has to keep its weights. Of an
-    evaluation with several repeats, it is the first. Where the record shows that the network in the folder is this one,
-    and was measured before, that measurement stands.
+    Training again gives the same network (bit for bit on a CPU), so no evaluation has to keep its weights. If an
+    evaluation has several repeats, the network is the first. If the record shows that the network in the folder is this
+    one and has been measured, that measurement is given.
 
     Args:
         trainer: The trainer that evaluated it.
         recorded: The study.
-        storage: Where the study is recorded.
-        folder: Where ``best.safetensors`` (the weights) and ``best.json`` (the measurements) are written. Both have
-            ``inputs``: how inputs are normalised before the network sees them; see `Data.expected_inputs`. The latter
-            has ``sha256``, by which the file of the weights is known again.
+        storage: Path or URL of its record.
+        folder: Folder for ``best.safetensors`` (the weights) and ``best.json`` (the measurements). Both have
+            ``inputs``, which describes how inputs are normalised for the network; see `Data.expected_inputs`. The JSON
+            file also has ``sha256``, which identifies the file of weights.
 
     Raises:
         InputError: No evaluation has a finite value, or the study was made without a space.
@@ -88,8 +88,8 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
         trainer: The trainer that evaluated it.
         recorded: The study.
         entry: The evaluation.
-        path: Where its weights are written, without the suffix ``.safetensors``; folders are made. The file's metadata
-            have ``inputs``: as JSON, how inputs are normalised before the network sees them.
+        path: Path for its weights, without the suffix ``.safetensors``; folders are created. The file's metadata have
+            ``inputs``, which describes as JSON how inputs are normalised for the network.
 
     Raises:
         InputError: The study was made without a space, or the training did not end well.

@@ -1,4 +1,4 @@
-"""What a run may spend in all: evaluations, epochs and seconds."""
+"""The total budget of a run: evaluations, epochs and seconds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MOST_PROPOSALS = 50
 
 
 class BudgetSpent(Exception):
-    """The study's total of evaluations or epochs, or its time, is used up; everything done so far is on record.
+    """The study's evaluations, epochs or time are used up; everything done so far is on record.
 
     Attributes:
-        limit: Which of them, ``max_evaluations``, ``max_epochs`` or ``max_seconds``; where a run was stopped early,
-            ``target``, ``patience`` or ``stop``. With another value of it the run goes on. Or ``space``, of which
-            nothing is left.
+        limit: The limit that was reached: ``max_evaluations``, ``max_epochs`` or ``max_seconds``; ``target``,
+            ``patience`` or ``stop`` if the run was stopped early. With another value of it, the run can be continued.
+            Or ``space``, if nothing in it is left to evaluate.
     """
 
     def __init__(self, message: str, limit: str) -> None:
@@ -31,13 +31,13 @@ class BudgetSpent(Exception):
 
 
 class Budget:
-    """Counts what was spent, and says what may still be begun.
+    """Counts what was spent, and says which evaluations may still be started.
 
     Args:
-        max_evaluations: Evaluations in all, those answered by an earlier one not counted; None for no limit.
-        max_epochs: Epochs trained in all; an evaluation that goes on from another costs the added ones. None for no
-            limit.
-        max_seconds: Seconds from when the time is first asked for; None for no limit.
+        max_evaluations: Evaluations in total, without duplicates of earlier ones; None for no limit.
+        max_epochs: Epochs trained in total; an evaluation that continues another one costs the added epochs. None for
+            no limit.
+        max_seconds: Seconds since the first use of `time_is_up`; None for no limit.
 
     Raises:
         InputError: An argument is out of its range.
@@ -62,7 +62,7 @@ class Budget:
         self._start: float | None = None
         self.is_stopped = False
         self._limit = "max_evaluations"
-        self._repeats = False  # whether it was ended for proposing nothing new
+        self._repeats = False  # whether the run was ended because it proposed nothing new
         self.evaluations = 0
         self.epochs = 0
 
@@ -74,12 +74,12 @@ class Budget:
     def allowed(self, planned: Iterable[tuple[int, int]]) -> int:
         """Count the planned evaluations, (number, epochs), up to the first that the budget does not allow.
 
-        Those that cost no epochs are answered by earlier ones.
+        Those that cost no epochs are duplicates of earlier ones.
         """
         evaluations, epochs, count = self.evaluations, self.epochs, 0
         for number, cost in planned:
             evaluations, epochs = evaluations + (cost > 0), epochs + cost
-            # An algorithm that proposes nothing new would never use its budget up.
+            # An algorithm that proposes nothing new would never use up its budget.
             endless = number >= MOST_PROPOSALS * min(self._evaluations, self._epochs)
             if evaluations > self._evaluations or epochs > self._epochs or endless:
                 by_epochs = epochs > self._epochs or (endless and self._epochs < self._evaluations)
@@ -90,12 +90,12 @@ class Budget:
         return count
 
     def stop(self) -> None:
-        """Let no further evaluation be begun."""
+        """Allow no further evaluation to start."""
         self.is_stopped = True
 
     @property
     def time_is_up(self) -> bool:
-        """Whether no further evaluation may be begun."""
+        """Whether no further evaluation may start."""
         self._start = self._start or perf_counter()
         return self.is_stopped or perf_counter() - self._start > self._seconds
 
@@ -114,9 +114,9 @@ class Budget:
 
 
 class WhileTimeLasts(list[_T]):
-    """A list that is empty once the time of a budget is up, to whoever asks whether there is something in it.
+    """A list that empties itself if its truth value is asked for after a budget's time is up.
 
-    What hands out its items asks before each, and so begins none afterwards.
+    An executor checks it before each item, and so starts none afterwards.
 
     Example:
         >>> budget = Budget()

@@ -1,4 +1,4 @@
-"""What a study tells while it runs: the shape of a callback, and a check that something has it."""
+"""The callbacks of a running study: their interface, and a check of it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _METHODS = ("on_evaluation", "on_generation")
 
 
 class Callback(Protocol):
-    """What a `Study` tells while it runs; one of the methods is enough."""
+    """Called by a running `Study`; one of the methods is enough."""
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
-        """Be told of an evaluation that was just recorded."""
+        """Take an evaluation that was just recorded."""
 
     def on_generation(self, study: Any, entries: Sequence[Entry]) -> None:
-        """Be told of a batch that is complete, replayed or new."""
+        """Take a complete batch, replayed or new."""
 
 
 def tell(callbacks: Iterable[Any], event: str, study: Any, argument: Any) -> None:
-    """Tell those callbacks of an event that have a method of its name.
+    """Call the method named by an event on those callbacks that have it.
 
     Raises:
-        BudgetSpent: One of them ends the study with that; the others are told before.
+        BudgetSpent: One of them ends the study by raising it; the others are called first.
     """
     ending: BudgetSpent | None = None
     for callback in callbacks:
@@ -43,8 +43,8 @@ def check_callbacks(callbacks: Iterable[Any]) -> list[Any]:
     """Return callbacks as a list.
 
     Raises:
-        InputError: One of them would never be told anything, such as a function; or has a method whose name is nearly
-            that of one.
+        InputError: One of them has neither method, such as a function; or it has a method whose name looks like a
+            misspelling of one.
 
     Example:
         >>> class Printer:

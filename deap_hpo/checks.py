@@ -1,4 +1,4 @@
-"""Checks of what a user gave: numbers, flags, arguments by name."""
+"""Checks of users' input: numbers, flags, arguments by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deap_hpo.errors import ArgumentError, InputError, hint
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a real number; True and False, which Python counts among them, are not.
+    """Tell whether a value is a real number; True and False do not count, although Python says so.
 
     Example:
         >>> is_number(1), is_number(0.5), is_number(True), is_number("1")
@@ -20,7 +20,7 @@ def is_number(value: object) -> bool:
 
 
 def is_integer(value: object) -> bool:
-    """Tell whether a value is a whole number, of Python or numpy; True and False are not.
+    """Tell whether a value is an integer of Python or numpy; True and False do not count.
 
     Example:
         >>> is_integer(1), is_integer(1.0), is_integer(True)
@@ -30,10 +30,10 @@ def is_integer(value: object) -> bool:
 
 
 def check_integer(name: str, value: Any, low: int) -> int:
-    """Return a whole number that is at least `low`, as Python's own.
+    """Return an integer that is at least `low`, as Python's own type.
 
     Raises:
-        InputError: It is not.
+        InputError: It is not an integer, or smaller.
 
     Example:
         >>> check_integer("batch_size", 0, 1)
@@ -47,7 +47,7 @@ def check_integer(name: str, value: Any, low: int) -> int:
 
 
 def check_optional_integer(name: str, value: Any, low: int) -> int | None:
-    """Return None, or a whole number that is at least `low`.
+    """Return None, or an integer that is at least `low`.
 
     Raises:
         InputError: It is neither.
@@ -62,10 +62,10 @@ def check_optional_integer(name: str, value: Any, low: int) -> int | None:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """Return True or False.
+    """Return a bool as it is.
 
     Raises:
-        InputError: It is something else, as "no" is, which Python takes for true.
+        InputError: It is anything else, such as "no", which would count as true.
 
     Example:
         >>> check_flag("resume", "no")
@@ -79,10 +79,10 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_arguments(what: str, arguments: Iterable[str], known: Iterable[str]) -> None:
-    """Check that arguments, by name, are among those that there are.
+    """Check that the names of arguments are known.
 
     Raises:
-        InputError: One is not; the nearest is offered.
+        InputError: One is not; the error offers the nearest name.
 
     Example:
         >>> check_arguments("pbt", {"intervall": 2}, ["interval", "share"])

@@ -1,6 +1,6 @@
 """The command line: deap-hpo run, resume, compare; other commands are in `deap_hpo.commands`.
 
-Heavy imports stand inside the commands, so that ``--help`` answers at once.
+Slow imports are inside the commands, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def _main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take what is no command's."""
+    """Take the options that belong to no command."""
 
 
-# The groups of commands in the help.
+# The groups of commands in the help text.
 RUNS, RECORD, NETWORKS = "Runs", "What is on record", "Networks and data"
 
 
@@ -259,7 +259,7 @@ _add(data, NETWORKS, "Examples: [bold]deap-hpo data[/bold]  ·  [bold]deap-hpo d
 def main() -> None:
     """Run the command line."""
     keep_memory()  # this process trains the best network again, and measures it
-    # A reader that goes away (`deap-hpo list | head -1`) is not an error of ours.
+    # If the reader of the output goes away (`deap-hpo list | head -1`), that is not an error.
     try:
         app()
     except BrokenPipeError:

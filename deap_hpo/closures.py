@@ -1,4 +1,4 @@
-"""What a function has of its own, from where it was made: the values in its closure, and its defaults."""
+"""The values that a function carries from its definition: those in its closure, and its defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Unset:
-    """Stands for a variable that has no value yet: each is like nothing else."""
+    """Stands for a variable that has no value yet; no two instances are equal."""
 
 
 def closure(function: FunctionType) -> dict[str, Any]:

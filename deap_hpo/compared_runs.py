@@ -1,4 +1,4 @@
-"""The runs of a comparison: their searches, their choices trained again on fresh seeds, the workers that they share."""
+"""The runs of a comparison: their searches, their choices trained again with new seeds, and their shared workers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from deap_hpo.training.trainers import Trainer
 
 
 class Equipment:
-    """What runs of a comparison share, as far as they are alike: trainers, and workers, which take seconds to start.
+    """Trainers and workers that the runs of a comparison share if their settings allow, since workers start slowly.
 
     Args:
         task: The task.
@@ -55,7 +55,7 @@ class Equipment:
         self._for = ""
 
     def trainer(self, settings: RunConfig) -> Trainer:
-        """Give the trainer of a run; one that trains in parts has checkpoints, and so one of its own."""
+        """Give the trainer of a run; a run that trains in parts has its own, because of the checkpoints."""
         own = str(settings.study.name) if trains_in_parts(settings.evolution) else ""
         key = f"{own} {settings.training!r} {settings.execution.checkpoint_limit}"
         if key not in self._trainers:
@@ -63,14 +63,14 @@ class Equipment:
         return self._trainers[key]
 
     def retraining(self, trainer: Trainer, schedule: Sequence[Any]) -> Retraining:
-        """Give what trains a choice of a trainer's again."""
+        """Give the evaluator that trains a run's choice again."""
         if schedule:
             return Retraining(trainer, schedule)
         return self._retrainings.setdefault(trainer, Retraining(trainer))
 
     def executor(self, trainer: Trainer, settings: RunConfig) -> Executor:
-        """Give the executor of a run; whoever closes it only gives it back."""
-        executor = make_executor(trainer, settings)  # which holds nothing before it runs
+        """Give the executor of a run; closing it does not end its workers."""
+        executor = make_executor(trainer, settings)  # it holds no resources before it runs
         wanted = f"{settings.execution!r} {getattr(executor, 'workers', None)}"
         if self._executor is None or wanted != self._for:
             self.close()
@@ -91,25 +91,25 @@ class Equipment:
 
 
 class _LentExecutor:
-    """An executor that goes on after it was closed."""
+    """An executor that can still be used after it was closed."""
 
     def __init__(self, lender: Executor) -> None:
         self.lender, self.in_process = lender, in_this_process(lender)
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
-        """Do what the lender does."""
+        """Run the requests on the lender."""
         yield from self.lender.run(evaluate, requests)
 
     def close(self) -> None:
-        """Do nothing: it is whose it was before."""
+        """Do nothing, because the lender is closed by its owner."""
 
 
 def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed: bool) -> Recorded:
-    """Bring a run on record, unless it is there; or what of it has failed, to be tried again.
+    """Make a run unless it is on record completely, and try its failed evaluations again if asked to.
 
     Raises:
-        InputError: It was begun with another budget: what is laid out by the budget, and what a smaller one would
-            have chosen, would not be what is on record.
+        InputError: It was started with another budget. Plans that depend on the budget, and the choice that a smaller
+            budget would have given, would differ from the record.
 
     Example:
         >>> import tempfile
@@ -136,7 +136,7 @@ def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed:
     try:
         known = load_study(name, storage)
         attributes, failed = known.attributes, any(one.evaluation.status == "failed" for one in known.entries)
-    except InputError:  # not begun
+    except InputError:  # not started
         attributes, failed = {}, False
     evolution = settings.evolution.model_dump(mode="json")
     for limit in ("max_evaluations", "max_epochs"):
@@ -157,7 +157,7 @@ def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed:
 
 
 def steps_of(recorded: Recorded) -> list[dict[str, Any]]:
-    """Give the best so far, and the epochs trained so far, after each training.
+    """Give the best value and the epochs trained so far, after each training.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -178,11 +178,11 @@ def steps_of(recorded: Recorded) -> list[dict[str, Any]]:
 
 
 def measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Give what a run found, and what it took: a part of its row in the table of `deap_hpo.comparison.compare`.
+    """Give the result and the cost of a run: a part of its row in the table of `deap_hpo.comparison.compare`.
 
     Args:
-        recorded: The run, which `search` has ended.
-        steps: As `steps_of` gives them.
+        recorded: The run, made by `search`.
+        steps: As from `steps_of`.
     """
     choice = find_best(recorded.entries, recorded.directions[0])
     return {
@@ -198,10 +198,11 @@ def measured(recorded: Recorded, steps: list[dict[str, Any]]) -> dict[str, Any]:
 def retrained(
     settings: RunConfig, equipment: Equipment, recorded: Recorded, repeats: int, retry_failed: bool
 ) -> dict[str, float]:
-    """Train a run's choice on fresh seeds, the same ones for every method; the means of what they give.
+    """Train a run's choice with new seeds, the same ones for every method, and give the mean results.
 
-    It is trained for as many epochs as it was in the search, with the hyperparameters that it had in each of them.
-    Where one of them has no value, neither has the mean: a choice that fails now and then is not to look better.
+    The training is as long as it was in the search, with the hyperparameters that it had in each epoch. If one training
+    did not end well, the means are the worst values, so that a choice that sometimes fails does not look better than it
+    is.
     """
     direction = recorded.directions[0]
     choice, worst = find_best(recorded.entries, direction), worst_values((direction,))[0]
@@ -231,7 +232,7 @@ def retrained(
         retry_failed=retry_failed,
     ) as study:
         study.map(retraining, [Individual(choice.genes) for _ in range(repeats)])
-        evaluations = [study.record[number].evaluation for number in range(repeats)]  # it may hold more, of before
+        evaluations = [study.record[number].evaluation for number in range(repeats)]  # earlier ones may be on record
     failed = [evaluation.reason for evaluation in evaluations if evaluation.status == "failed"]
     if failed:
         warn(
@@ -248,13 +249,13 @@ def retrained(
 
 
 def _is_of_another(choice: Entry, retraining: Retraining, seed: int, name: str, storage: str) -> bool:
-    """Tell whether what is on record was trained for another choice: that of a run whose failures were tried again.
+    """Tell whether the record is of another choice, which a run may have had before its failures were tried again.
 
-    Or in another way, by an earlier version: with the seeds of the search, or for more epochs than the choice.
+    Or it was made by an earlier version, with the seeds of the search or for more epochs than the choice had.
     """
     try:
         known = load_study(name, storage)
-    except InputError:  # not begun
+    except InputError:  # not started
         return False
     was, now = (settings.get("schedule") for settings in (known.attributes.get("evaluator", {}), retraining.settings))
     of_another = any(entry.genes != choice.genes for entry in known.entries)

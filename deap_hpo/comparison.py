@@ -1,7 +1,7 @@
-"""Methods side by side: the same task, the same budget of trainings, paired seeds, everything on record.
+"""Comparing methods: the same task, the same budget of trainings, paired seeds, everything on record.
 
-Each run's choice is trained again on fresh seeds and measured on the test examples: the best of many noisy
-measurements is partly luck, and only fresh ones show how much.
+Each run's choice is trained again with new seeds and measured on the test examples. The best of many noisy measurements
+is partly luck, and only new measurements show how much.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Method:
     """A method of a comparison.
 
     Attributes:
-        label: What it is called in tables.
+        label: Its name in tables.
         overrides: The settings that make a run use it.
     """
 
@@ -38,7 +38,7 @@ class Method:
 
 
 def parse_method(text: str) -> Method:
-    """Read a method: the name of an algorithm; a label before it, arguments after it where it needs some.
+    """Read a method: the name of an algorithm, with an optional label before it and arguments after it.
 
     Raises:
         InputError: An argument is not of the form key=value.
@@ -73,34 +73,35 @@ def compare(
     retry_failed: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Run every method with every seed, and retrain what each has chosen; what is on record is not run again.
+    """Run every method with every seed, and train each choice again; runs on record are not repeated.
 
     Args:
-        config: The run that all have in common.
+        config: The configuration that all runs share.
         methods: The methods, at least 2.
         experiment: Name of the experiment; each run is the study ``<experiment>-<method>-<seed>``.
-        seeds: Number of paired seeds, at least 2: 1, 2, ... Runs of one seed share the seed of their trainings.
+        seeds: Number of paired seeds, at least 2: 1, 2, ... Runs with the same seed share the seed of their trainings.
         budget: Trainings of each run, at least 1. Repeated configurations are not trained again and cost nothing. For
-            methods that train in parts (`deap_hpo.configuration.methods.IN_PARTS`, and whatever has stages), the epochs
+            methods that train in parts (`deap_hpo.configuration.methods.IN_PARTS`, and those with stages), the epochs
             of that number of whole trainings; pbt trains that number of networks.
-        repeats: Fresh seeds on which each choice is trained again, at least 1.
-        retry_failed: Whether trainings that failed are tried again, those of the runs and those of the choices.
-        tell: Is told what is being done.
+        repeats: Number of new seeds with which each choice is trained again, at least 1.
+        retry_failed: Whether failed trainings are tried again, both those of the runs and those of the choices.
+        tell: Called with a text about each step.
 
     Returns:
-        Two tables. `runs`, one row for each run: `method`, `seed`, `best` (objective of the choice, as the search saw
-        it), `retrained` (its mean on fresh seeds), `gap` (by how much that is worse: the luck of the draw), `test_loss`
-        and ``test_*`` (means on fresh seeds), `trainings`, `epochs` (trained), `wall_seconds` (since the last
-        interruption), `training_seconds`, `params_*`. What has no finite value, as where one of the fresh seeds
-        diverges, is infinitely bad.
-        `anytime`, one row for each training: `method`, `seed`, `training` (from 1), `epochs` (trained so far), `best`
+        Two tables. `runs` has a row for each run: `method`, `seed`, `best` (objective of the choice in the search),
+        `retrained` (its mean with new seeds), `gap` (by how much that is worse, because of luck in the search),
+        `test_loss` and ``test_*`` (means with new seeds), `trainings`, `epochs` (trained), `wall_seconds` (since the
+        last interruption), `training_seconds`, `params_*`. If a value is not finite, for example because a training
+        with a new seed diverged, it is infinitely bad.
+        `anytime` has a row for each training: `method`, `seed`, `training` (from 1), `epochs` (trained so far), `best`
         (so far).
 
     Raises:
         InputError: An argument is out of its range, a method cannot run, or the experiment has another budget.
 
     Warns:
-        DeapHPOWarning: A choice failed when it was trained again, and so counts as infinitely bad.
+        DeapHPOWarning: A choice failed when it was trained again, and counts as infinitely bad; or a run has made
+            another choice since its choice was trained again.
     """
     if len({method.label for method in methods}) < max(2, len(methods)):
         raise InputError(
@@ -116,7 +117,7 @@ def compare(
             "Leave it out: a comparison may be interrupted, and goes on."
         )
     first: dict[Method, RunConfig] = {}
-    for method in methods:  # what is mistyped is said before hours of training
+    for method in methods:  # so that a typing mistake is reported before hours of training
         with _named(method):
             first[method] = _config_of(config, method, f"{experiment}-{method.label}-1", 1, budget)
     task = make_task(config)
@@ -134,7 +135,7 @@ def compare(
         for (seed, method), own in zip(wanted, configs, strict=True):
             tell(f"{method.label}, seed {seed} of {seeds}")
             searched.append(search(own, equipment, budget, retry_failed))
-        tell("what they chose, on fresh seeds")  # in the end, so that workers are started once for all
+        tell("what they chose, on fresh seeds")  # after all searches, so that workers are started only once
         for (seed, method), own, recorded in zip(wanted, configs, searched, strict=True):
             steps = steps_of(recorded)
             chosen = measured(recorded, steps) | retrained(own, equipment, recorded, repeats, retry_failed)
@@ -145,7 +146,7 @@ def compare(
 
 
 def _check_judged(task: Task) -> None:
-    """Check that a task has one objective, which test examples can measure, too."""
+    """Check that a task has one objective, which can also be measured on test examples."""
     judged, *others = task.goals.objectives
     if others or judged not in ("loss", *task.metrics):
         raise InputError(
@@ -157,7 +158,7 @@ def _check_judged(task: Task) -> None:
 
 @contextmanager
 def _named(method: Method) -> Iterator[None]:
-    """Have what is wrong with a method name it."""
+    """Let errors about a method name it."""
     try:
         yield
     except InputError as error:
@@ -165,7 +166,7 @@ def _named(method: Method) -> Iterator[None]:
 
 
 def _config_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:
-    """The run of one method with one seed."""
+    """Give the configuration of one method with one seed."""
     overrides = [f'study.name="{name}"', f"study.seed={seed}", f"evolution.max_evaluations={budget}"]
     overrides.append(f"evolution.generations={enough_generations(budget)}")
     settings = make_config(config.model_dump(mode="json"), [*overrides, *method.overrides])

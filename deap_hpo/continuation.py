@@ -1,7 +1,7 @@
-"""Evaluations that go on from earlier ones: which is which, where they start, and what becomes of a lost checkpoint.
+"""Evaluations that continue earlier ones: where they start, which are duplicates, and how checkpoints are restored.
 
-An individual asks for it by two attributes: `epochs`, the total when its evaluation is done, and `start_from`, the
-number of the evaluation to go on from. A checkpoint is a cache: one that is missing is made again, as the record tells.
+An individual asks for this by two attributes: `epochs`, the total when its evaluation ends, and `start_from`, the
+number of the evaluation to continue. A checkpoint is a cache: a missing one is made again from the record.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 def check_whole(evaluator: Evaluator, asked_by: str) -> None:
-    """Check that what evaluates may train in parts.
+    """Check that an evaluator may train in parts.
 
     Raises:
-        InputError: It looks at whole trainings.
+        InputError: It needs whole trainings.
     """
     if evaluator.whole_trainings:
         raise InputError(
@@ -42,15 +42,15 @@ def check_whole(evaluator: Evaluator, asked_by: str) -> None:
 
 
 def check_parts(evaluator: Evaluator, executor: Executor | None, asked_by: str) -> None:
-    """Check that what evaluates can train in parts, and that its checkpoints are seen wherever it does so.
+    """Check that an evaluator can train in parts, and that its checkpoints can be read wherever it evaluates.
 
     Args:
-        evaluator: What evaluates.
-        executor: Where it does so; None for this process.
-        asked_by: Who asks for parts, for the error.
+        evaluator: The evaluator.
+        executor: Where it evaluates; None for this process.
+        asked_by: What asks for parts, for the error message.
 
     Raises:
-        InputError: It cannot, or they are not.
+        InputError: It cannot train in parts, or its checkpoints cannot be read there.
 
     Example:
         >>> check_parts(PlainFunction(len), None, "Hyperband")
@@ -77,12 +77,12 @@ is to go on where it stopped; got <built-in function len>.
 
 
 class Start(NamedTuple):
-    """Where an evaluation begins, and how far it goes.
+    """Where an evaluation starts, and how far it goes.
 
     Attributes:
-        epochs: Epochs in all, when it is done; None for as many as what evaluates trains.
-        goes_on_from: The evaluation from whose checkpoint it goes on.
-        seeded_by: The evaluation whose seed it has: that one, or, without checkpoints, the one that is trained anew.
+        epochs: Total epochs when it ends; None for the evaluator's own number.
+        goes_on_from: The evaluation whose checkpoint it continues.
+        seeded_by: The evaluation whose seed it gets: the same one, or, without checkpoints, the one it trains again.
     """
 
     epochs: int | None = None
@@ -95,7 +95,7 @@ class Continuations:
 
     Args:
         record: The run's record.
-        executor: Does what has to be done again.
+        executor: Does evaluations again if needed.
         decode: Gives the hyperparameters of a genome.
     """
 
@@ -103,7 +103,7 @@ class Continuations:
         self._record = record
         self._executor = executor
         self._decode = decode
-        self._evaluator: Evaluator  # by `use`, before anything else
+        self._evaluator: Evaluator  # set by `use`, before anything else
         self._called: Any = None
         self._made_of: list[Any] = []
         self._identities: dict[int, tuple[Any, ...]] = {}
@@ -113,7 +113,7 @@ class Continuations:
     def use(self, evaluator: Evaluator) -> None:
         """Set the evaluator; its `epochs` hold for individuals that ask for none.
 
-        What another evaluator gave for a configuration does not answer for this one.
+        Results of another evaluator are not reused for this one.
         """
         called = evaluator.brought if isinstance(evaluator, PlainFunction) else evaluator
         made_of = _made_of(called)
@@ -123,10 +123,10 @@ class Continuations:
         self._evaluator, self._called, self._made_of = evaluator, called, made_of
 
     def asked_by(self, individual: Any) -> Start:
-        """Give what an individual asks for.
+        """Give the start that an individual asks for.
 
         Raises:
-            InputError: There is no such evaluation, there are no epochs to add, or the evaluator cannot go on.
+            InputError: There is no such evaluation, there are no epochs to add, or the evaluator cannot continue it.
         """
         epochs, number = getattr(individual, "epochs", None), getattr(individual, "start_from", None)
         if epochs is None and number is None:
@@ -157,11 +157,11 @@ class Continuations:
         return self._evaluator.checkpoints
 
     def total(self, entry: Entry) -> int:
-        """Epochs trained after an evaluation, those before its start included."""
+        """Total epochs trained at the end of an evaluation, those before its start included."""
         return entry.epochs or self._evaluator.epochs or 1
 
     def cost(self, entry: Entry) -> int:
-        """Epochs that an evaluation adds: as planned, or as it took where it is on record; 0 if it was not trained."""
+        """Epochs that an evaluation adds: those planned, or those done if it is on record; 0 if it was not trained."""
         if entry.duplicate_of is not None or entry.evaluation.status == "infeasible":
             return 0
         evaluation = entry.evaluation
@@ -174,11 +174,11 @@ class Continuations:
         return min(planned, evaluation.curve[-1].epoch - before + (evaluation.status != "pruned"))
 
     def answered_by(self, entry: Entry, configuration: Any, *, common: bool) -> int | None:
-        """Give the number of the earlier evaluation that answers for one, if one does.
+        """Give the number of the earlier evaluation that this one duplicates, or None.
 
-        One does if it is the same training: the same configuration, for as many epochs, from the same start. A training
-        that goes on with an unchanged configuration is the same as one that was never paused. An evaluation that did
-        not end well has nothing to go on from: it answers for its own continuation.
+        A duplicate is the same training: the same configuration, for as many epochs, from the same start. A training
+        that continues with an unchanged configuration is the same as one that was never paused. An evaluation that did
+        not end well cannot be continued: its continuation is its duplicate.
 
         Args:
             entry: The evaluation.
@@ -199,7 +199,7 @@ class Continuations:
         return None if first == entry.number else first
 
     def requests(self, entries: Sequence[Entry], params: Sequence[Any]) -> list[Request]:
-        """Ask for evaluations; checkpoints that they need and that are missing are made again first.
+        """Give the requests for evaluations; missing checkpoints that they need are made again first.
 
         Raises:
             InputError: A missing checkpoint could not be made again.
@@ -214,11 +214,11 @@ class Continuations:
         )
 
     def reference(self, number: int) -> str | None:
-        """Give the reference of the checkpoint that an evaluation left, or that was made again since."""
+        """Give the reference of an evaluation's checkpoint, or of the one that was made again since."""
         return self._again.get(number, self._record[number].evaluation.checkpoint)
 
     def _restore(self, numbers: Iterable[int]) -> None:
-        """Do evaluations again whose checkpoints are missing, those that they started from first."""
+        """Do evaluations again whose checkpoints are missing; those from which they start come first."""
         missing = []
         for number in sorted(numbers):
             reference = self.reference(number)
@@ -232,17 +232,17 @@ class Continuations:
             self._accept(missing[i], evaluation)
 
     def _restore_best(self, batch: Sequence[Entry], directions: Sequence[Direction]) -> None:
-        """Make checkpoints of the best again that were dropped before a retry, as soon as that has come as far."""
+        """Make missing checkpoints of the best again, once a retry has passed the last superseded evaluation."""
         last = max((entry.number for entry in self._record.superseded), default=None)
         if last not in {entry.number for entry in batch}:
-            return  # for what answers may be better
+            return  # a superseded result that is reused later may be better
         numbers = [one.number for one in _best(self._record, directions) if one.evaluation.checkpoint is not None]
-        # One that cannot be made again is missed by nobody but whoever asks for it, who is told.
+        # If one cannot be made again, only those who ask for it need to know, and they get an error.
         with interruptions_kept(), generators_kept(), suppress(InputError):
             self._restore(numbers)
 
     def _has(self, reference: str | None) -> bool:
-        """Whether a checkpoint is there to go on from."""
+        """Whether a checkpoint is there to continue from."""
         return reference is not None and self._checkpoints is not None and reference in self._checkpoints
 
     def _accept(self, entry: Entry, evaluation: Evaluation) -> None:
@@ -264,18 +264,18 @@ class Continuations:
         self._again[entry.number] = evaluation.checkpoint
 
     def collect(self, batch: Sequence[Entry], individuals: Sequence[Any], directions: Sequence[Direction]) -> None:
-        """Keep the checkpoints from which algorithms go on (a batch's, and what is paused), and those of the best.
+        """Keep the checkpoints that algorithms continue (of the batch, and of paused ones), and those of the best.
 
-        The best is one evaluation, or with several objectives the front.
+        The best is one evaluation or, with several objectives, the front.
         """
         if self._checkpoints is None:
-            return  # rather than look for the best of all, after each batch, for nothing
+            return  # saves searching the whole record for the best after each batch
         self._restore_best(batch, directions)
         paused = dict.fromkeys(number for one in individuals for number in getattr(one, "paused", ()))
         worst_first = sorted(batch, key=lambda entry: entry.evaluation.value, reverse=directions[0] == "minimize")
         best = _best(self._record, directions)
         needed = [*paused, *(entry.number for entry in [*worst_first, *best])]  # the least important first
-        # What gave way to a retry may still be asked for.
+        # Superseded evaluations beyond the run so far may still be reused.
         ahead = [entry for entry in self._record.superseded if entry.number not in self._record]
         references = [*(entry.evaluation.checkpoint for entry in ahead), *(self.reference(number) for number in needed)]
         with undisturbed():
@@ -286,13 +286,13 @@ def _best(record: Record, directions: Sequence[Direction]) -> list[Entry]:
     best = find_best(record, directions[0])
     if best is None or len(directions) == 1:
         return [] if best is None else [best]
-    from deap_hpo.analysis.fronts import pareto_front  # imports what a study of one objective does without
+    from deap_hpo.analysis.fronts import pareto_front  # a study with one objective does not need this import
 
     return pareto_front(record, directions)
 
 
 def _made_of(evaluate: Any) -> list[Any]:
-    """Give what tells an evaluator from others: a lambda in a loop is made anew, out of the same parts."""
+    """Give the parts by which an evaluator is recognised: a loop creates a new lambda each time, of the same parts."""
     if not isinstance(evaluate, FunctionType):
         return [evaluate]
     return [evaluate.__code__, *own_values(evaluate)]

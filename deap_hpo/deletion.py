@@ -1,4 +1,4 @@
-"""Deleting a study: its record, and the files that its run has left beside it."""
+"""Deleting a study: its record, and the files that its run has left next to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deap_hpo.recorded import find_study
 from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.storage import check_name, errors_named, opened, run_folder, states_folder
 
-# The run's folder has the name of the study, and so may have been there before: what is not listed here stays.
+# The run's folder has the name of the study, and so may hold files of the user's: files not listed here stay.
 _FIGURES = (
     *("history", "curves", "hyperparameters", "pareto", "lineage"),
     *("importances", "partial_dependence"),
@@ -28,10 +28,10 @@ _WRITTEN = (
 
 
 def delete_study(name: str, storage: str | Path) -> None:
-    """Delete a study: its record, and its checkpoints, networks and figures in the folder beside it.
+    """Delete a study: its record, and its checkpoints, networks and figures in the folder next to it.
 
-    Files in that folder that this package does not write stay, and with them the folder. Interrupted, the study is
-    still there and can be deleted again.
+    Files in that folder that this package does not write stay, and so does the folder then. If the deletion is
+    interrupted, the study is still there and can be deleted again.
 
     Args:
         name: Name of the study.
@@ -68,7 +68,7 @@ def delete_study(name: str, storage: str | Path) -> None:
 
 
 def check_deletable(name: str, storage: str | Path) -> int:
-    """Check what `delete_study` checks, and count the evaluations that would be lost.
+    """Make the checks of `delete_study`, and count the evaluations that would be lost.
 
     Raises:
         InputError: As for `delete_study`.
@@ -83,5 +83,5 @@ def _delete_files(folder: Path, patterns: Sequence[str]) -> None:
     for pattern in patterns:
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
-    with suppress(OSError):  # not there, or not empty
+    with suppress(OSError):  # it does not exist, or is not empty
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""What a study gives to its figures: evaluations, goal, hyperparameters and evidence, or an error that says why not."""
+"""The data of a study for its figures (evaluations, goal, hyperparameters, evidence), or an error if there are none."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def check_study(study: Any) -> None:
-    """Check that figures are asked of a study of this package.
+    """Check that an object is a study of this package.
 
     Raises:
-        InputError: It is something else.
+        InputError: It is not.
 
     Example:
         >>> check_study("quick")
@@ -43,7 +43,7 @@ def check_drawable(study: Results) -> None:
     """Check that a study has something to draw.
 
     Raises:
-        InputError: It is no study, or no evaluation ended well and keeps its constraints.
+        InputError: It is not a study, or no evaluation ended well and satisfies its constraints.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -57,7 +57,7 @@ def check_drawable(study: Results) -> None:
 
 
 def trials_of(study: Results) -> pd.DataFrame:
-    """Give the table of a study that has something to draw; see `check_drawable`.
+    """Give the table of a study's trials, if there is something to draw; see `check_drawable`.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -69,7 +69,7 @@ def trials_of(study: Results) -> pd.DataFrame:
 
 
 def goal_of(study: Results) -> dict[str, Any]:
-    """Give the arguments of a figure that say what the objective is called, and which values are the good ones.
+    """Give the arguments of a figure for the name and the direction of the objective.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -80,10 +80,10 @@ def goal_of(study: Results) -> dict[str, Any]:
 
 
 def part_of(space: Space, params: Sequence[str]) -> Space:
-    """Give the part of a space that has the names asked for.
+    """Give the part of a space with the given names.
 
     Raises:
-        InputError: There is no such hyperparameter, or none is asked for.
+        InputError: There is no such hyperparameter, or no name is given.
 
     Example:
         >>> from deap_hpo import Float
@@ -99,7 +99,7 @@ def part_of(space: Space, params: Sequence[str]) -> Space:
 
 
 def evidence_of(study: Results) -> Evidence:
-    """Give the evaluations that tell what hyperparameters do, and what they tell; see `deap_hpo.analysis.evidence`.
+    """Give the evidence of a study about the effects of its hyperparameters; see `deap_hpo.analysis.evidence`.
 
     Raises:
         InputError: There are fewer than 20, too few that differ, or the study has no space.
@@ -112,6 +112,6 @@ def evidence_of(study: Results) -> Evidence:
         >>> figures = [draw(study, evidence=evidence) for draw in (plot_param_importances, plot_partial_dependence)]
     """
     check_study(study)
-    from deap_hpo.analysis.evidence import Evidence  # and with it scikit-learn, which takes seconds
+    from deap_hpo.analysis.evidence import Evidence  # imports scikit-learn, which takes seconds
 
     return Evidence.of(study.trials_dataframe(), space_of(study), study.directions[0])

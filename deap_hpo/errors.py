@@ -1,6 +1,6 @@
-"""What users are told of: the one error type for what they gave, and warnings that point at a line of theirs.
+"""Errors and warnings for users: one error type for wrong input, and warnings that point at the user's line.
 
-A message is the whole story, so the command line prints it bare.
+A message can be understood on its own, so the command line prints it without a traceback.
 """
 
 import json
@@ -10,25 +10,25 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-# What the way from a user's line to a warning leads through.
+# Packages whose frames lie between the user's line and a warning.
 _NOT_THE_USERS = {"deap_hpo", "deap", "contextlib", "functools", "sklearn"}
 
 
 class InputError(ValueError):
     """An argument, a file or a setting cannot be used.
 
-    The message is one sentence or two: what it is about, what was expected, what was given, what to do.
+    The message is a sentence or two: the argument, what was expected, what was given, and what to do.
     """
 
 
 class ArgumentError(InputError):
-    """An argument cannot have the value that it was given.
+    """An argument has a value that it cannot have.
 
-    Whoever calls it otherwise, as a setting of a configuration, says so: ``ArgumentError(other_name, error.rest)``.
+    To raise it under another name, such as that of a setting: ``ArgumentError(other_name, error.rest)``.
 
     Args:
         name: Name of the argument.
-        rest: What is said of it: "must be an integer of at least 1; got 0."
+        rest: The rest of the message: "must be an integer of at least 1; got 0."
 
     Example:
         >>> error = ArgumentError("epochs", "must be at least 1; got 0.")
@@ -45,11 +45,11 @@ class ArgumentError(InputError):
 
 
 class ResultError(InputError):
-    """What an objective returned is not what it was said to return: that is so whatever the hyperparameters."""
+    """An objective returned something that it must not return; this does not depend on the hyperparameters."""
 
 
 class DeapHPOWarning(RuntimeWarning):
-    """The category of all that this package warns of, to be filtered by it.
+    """The category of all warnings of this package, for filters.
 
     Example:
         >>> with warnings.catch_warnings():
@@ -62,18 +62,18 @@ class DeapHPOWarning(RuntimeWarning):
 
 
 class FailureNotice(DeapHPOWarning):
-    """Tells that an evaluation has failed."""
+    """The warning that an evaluation has failed."""
 
 
 def warn(message: str, category: type[DeapHPOWarning] = DeapHPOWarning) -> None:
-    """Warn of something at the line of the user's that led to it, wherever in the package it is noticed.
+    """Warn, with the location of the user's line that led to the warning.
 
     Args:
         message: A sentence without its full stop.
-        category: Its kind.
+        category: The category of the warning.
 
     Warns:
-        DeapHPOWarning: Always; of the category that is given.
+        DeapHPOWarning: Always, of the given category.
 
     Example:
         >>> with warnings.catch_warnings(record=True) as told:
@@ -89,12 +89,12 @@ def warn(message: str, category: type[DeapHPOWarning] = DeapHPOWarning) -> None:
 
 
 def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Give the known name that was probably meant; None where none is similar enough.
+    """Give the known name that was probably meant; None if none is similar enough.
 
     Args:
-        name: What was given; capitals do not matter.
-        known: The names that there are.
-        cutoff: Similarity from which on a name is offered, in [0, 1].
+        name: The given name; case does not matter.
+        known: The known names.
+        cutoff: The least similarity of a name, in [0, 1].
     """
     names = {one.lower(): one for one in known}
     near = get_close_matches(str(name).lower(), list(names), n=1, cutoff=cutoff)
@@ -102,7 +102,7 @@ def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str |
 
 
 def did_you_mean(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Give a bracket with the name that was probably meant, to go into a sentence; nothing where none is similar.
+    """Give the name that was probably meant, in brackets for use in a sentence; empty if none is similar.
 
     Example:
         >>> did_you_mean("popluation", ["population", "seed"]), did_you_mean("x", ["population", "seed"])
@@ -113,7 +113,7 @@ def did_you_mean(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> 
 
 
 def hint(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Give a sentence with the name that was probably meant, or else with all that there are.
+    """Give a sentence with the name that was probably meant, or with all known names if none is similar.
 
     Example:
         >>> hint("popluation", ["population", "seed"]), hint("x", ["population", "seed"])
@@ -125,7 +125,7 @@ def hint(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 
 def shown(value: object, most: int = 200) -> str:
-    """Write what was given into a sentence, cut off where it is long, as tensors are.
+    """Give the text of a value for a sentence, cut off if it is long, as that of a tensor.
 
     Example:
         >>> shown([0.5] * 100, most=20)
@@ -136,7 +136,7 @@ def shown(value: object, most: int = 200) -> str:
 
 
 def first_difference(recorded: Any, given: Any) -> tuple[str, str]:
-    """Narrow two different JSON values down to the first entry that differs, to name it in a sentence.
+    """Find the first entry in which two JSON values differ, and describe it for a sentence.
 
     Example:
         >>> first_difference({"data": {"name": "digits"}, "epochs": 2}, {"data": {"name": "iris"}, "epochs": 2})

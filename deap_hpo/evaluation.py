@@ -1,6 +1,6 @@
-"""What is asked of an evaluation and what it answers: the words that study, executors and trainers share.
+"""The request for an evaluation, and its result: the types that study, executors and trainers share.
 
-Nothing here knows of DEAP, of torch, or of storage.
+Nothing here depends on DEAP, torch or storage.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Any, Literal
 Direction = Literal["minimize", "maximize"]
 Status = Literal["ok", "pruned", "diverged", "failed", "infeasible"]
 
-BEST_EPOCH = "best_epoch"  # the metric that says which epoch a network is judged after, where that is its best one
-TIMED_OUT = "Time limit"  # how the error of an evaluation that was ended for its duration begins
+BEST_EPOCH = "best_epoch"  # the metric that says after which epoch a network is judged, if that is its best one
+TIMED_OUT = "Time limit"  # the start of the error of an evaluation that took too long and was ended
 
 
 @dataclass(frozen=True)
 class Request:
-    """One evaluation to be done.
+    """A request for one evaluation.
 
     Attributes:
         number: Running number of the evaluation in its run, from 0.
-        params: Decoded hyperparameters by name (or the bare individual, where the study has no space).
+        params: Decoded hyperparameters by name (or the bare individual, if the study has no space).
         seed: Seed of everything random in the evaluation, 0 <= seed < 2**32.
-        limits: Values by epoch: an evaluation that reports a worse one there is ended, as "pruned".
-        epochs: Total epochs of the training when the evaluation is done, those before its start included; None for the
+        limits: Values by epoch: an evaluation that reports a worse value at that epoch is ended as "pruned".
+        epochs: Total epochs of the training when the evaluation ends, those before its start included; None for the
             evaluator's own number.
-        start_from: Reference of the checkpoint to go on from, in the evaluator's `checkpoints`; None to start afresh.
-        keep: Whether to leave a checkpoint, from which another evaluation can go on.
+        start_from: Reference of the checkpoint to continue from, in the evaluator's `checkpoints`; None to start anew.
+        keep: Whether to leave a checkpoint from which another evaluation can continue.
     """
 
     number: int
@@ -47,9 +47,9 @@ class Epoch:
 
     Attributes:
         epoch: Epochs trained so far, from 1.
-        training_loss: Mean loss of the epoch's training batches, as seen during training (dropout on); NaN where a
+        training_loss: Mean loss of the epoch's training batches, measured during training (dropout on); NaN if a
             function reported the epoch.
-        validation_loss: Mean loss on the validation split; of a function, the value that it reported.
+        validation_loss: Mean loss on the validation split; for a function, the value that it reported.
         metrics: Further metrics on the validation split, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds spent in the epoch, validation included.
     """
@@ -63,25 +63,25 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of one evaluation.
+    """The result of one evaluation.
 
     Attributes:
-        values: Objective values, one per objective; ``inf`` (the worst, when minimising) where there is none.
+        values: Objective values, one per objective; ``inf`` (the worst, when minimising) if there is none.
             Never NaN: DEAP would rank a NaN as the best about half of the time.
-        status: "ok"; "pruned" when it was ended early, with the value it had by then; "diverged" when the training
-            loss stopped being finite; "failed" when it raised, ran out of time, or lost its worker too often;
-            "infeasible" when it was known beforehand to break a constraint, and was not begun.
+        status: "ok"; "pruned" if it was ended early, with its latest value; "diverged" if the training loss or a value
+            was not finite; "failed" if it raised, ran out of time, or lost its worker too often; "infeasible" if it was
+            known beforehand to break a constraint, and was not started.
         curve: Measurements per epoch trained here, in order; epochs before its start are not repeated.
         metrics: Final metrics besides the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
-        environment: Where a training ran: its device, the device's name, precision, version of torch.
-        error: Why a failed evaluation failed, usually a traceback; or which objective of a training that ended well
-            is no finite number; else an empty string.
-        retries: How often it was started again because the process or machine that did it was lost.
+        environment: Where a training ran: device, name of the device, precision, version of torch.
+        error: Why an evaluation failed, usually a traceback; or which objective of a training that ended well is not
+            finite; otherwise an empty string.
+        retries: How often it was started again because its process or machine was lost.
         checkpoint: Reference of the checkpoint that it left, if it was asked to.
-        violation: How far it breaks its constraints, at least 0: the sum of the relative excesses; 0 where it keeps
+        violation: How far it breaks its constraints, at least 0: the sum of the relative excesses; 0 if it satisfies
             them all, or there are none.
-        notes: Texts by name that a function gave with its metrics, such as the path of a checkpoint of its own.
+        notes: Texts by name that a function returned with its metrics, such as the path of its own checkpoint.
 
     Raises:
         ValueError: A value is NaN, or there is none; or the violation is negative or NaN.
@@ -122,9 +122,9 @@ class Evaluation:
 
     @property
     def kept_epoch(self) -> Epoch | None:
-        """The epoch that its network is judged after: the last, or the best where the trainer keeps that one.
+        """The epoch after which its network is judged: the last, or the best if the trainer keeps that one.
 
-        None where there are none, or of several trainings each has a best one of its own.
+        None if there are no epochs, or if there were several trainings, each with its own best epoch.
         """
         if f"{BEST_EPOCH}_std" in self.metrics:
             return None
@@ -133,20 +133,20 @@ class Evaluation:
 
     @property
     def feasible(self) -> bool:
-        """Whether it ended well, with finite values, and breaks no constraint; only such can be the best."""
+        """Whether it ended well, with finite values, and breaks no constraint; only then can it be the best."""
         return self.status == "ok" and self.violation == 0 and all(map(math.isfinite, self.values))
 
     @property
     def trained_epochs(self) -> int:
         """Epochs that it cost: those on its curve, and the one in which it diverged or failed.
 
-        What has metrics all the same had all its epochs: one of them is no finite number.
+        If it has metrics, it had all its epochs, and diverged only because an objective is not finite.
         """
         return len(self.curve) + (self.status in ("diverged", "failed") and not self.metrics)
 
     @property
     def reason(self) -> str:
-        """Why it failed, in a line: of a traceback the first line of its message, and the next after a colon."""
+        """Why it failed, in a line: of a traceback, the first line of its message, and the next one after a colon."""
         lines = self.error.strip().splitlines() or ["no reason given"]
         last_call = max((i for i, line in enumerate(lines) if line.startswith('  File "')), default=-1)
         first = next((i for i, line in enumerate(lines) if i > last_call and not line.startswith(" ")), len(lines) - 1)
@@ -160,7 +160,7 @@ class Evaluation:
 
 
 def sign_of(direction: Direction) -> int:
-    """Give what makes a cost of a value, which is the better the lower it is, by multiplication: 1 or -1.
+    """Give the factor, 1 or -1, that turns a value into a cost (lower is better).
 
     Example:
         >>> sign_of("minimize"), sign_of("maximize")
@@ -170,5 +170,5 @@ def sign_of(direction: Direction) -> int:
 
 
 def failure(error: str, seconds: float = 0.0) -> Evaluation:
-    """Give the evaluation that stands for one that could not be done."""
+    """Give the result of an evaluation that could not be done."""
     return Evaluation(values=(math.inf,), status="failed", seconds=seconds, error=error)

@@ -1,4 +1,4 @@
-"""What evaluates: one type for trainers, objectives and plain functions, whatever a user has brought."""
+"""The evaluator: a single type for trainers, objectives and plain functions."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _Self = TypeVar("_Self", bound="Evaluator")
 
 
 class Evaluator(ABC):
-    """What evaluates a request: trainers and `Objective` are such, and whatever of your own derives from this class.
+    """Evaluates requests: the base class of trainers, of `Objective`, and of your own evaluators.
 
-    Only `evaluate` has to be there. The rest says what else an evaluator can do; a subclass sets what holds for it.
+    A subclass must define `evaluate`. The attributes say what else it can do; a subclass sets those that apply.
 
     Attributes:
-        goals: Its objectives, which way is better for each, and its constraints; None where it does not know them.
-        epochs: Epochs of an evaluation whose request names none; None where it has no epochs.
-        takes_epochs: Whether it does what ``request.epochs`` asks for, although it may keep no checkpoints.
-        whole_trainings: Whether trainings have to run from beginning to end, as those of which the best epoch is kept.
-        checkpoints: Where evaluations that others may go on from leave their state; None where it cannot go on.
-        task: What it trains, where it is a trainer.
-        device: Where it computes, as torch names it; None where it does not say.
-        settings: What a resumed study has to share with the recorded one (JSON values); None for nothing.
+        goals: Its objectives with their directions, and its constraints; None if it does not know them.
+        epochs: Epochs of an evaluation whose request names none; None if it has no epochs.
+        takes_epochs: Whether it obeys ``request.epochs``; it may do so without keeping checkpoints.
+        whole_trainings: Whether trainings must run from start to end, for example because the best epoch is kept.
+        checkpoints: Where evaluations leave their state for others to continue; None if it cannot continue any.
+        task: The task that it trains, if it is a trainer.
+        device: Where it computes, as torch names it; None if it does not say.
+        settings: The settings that a resumed study must share with the recorded one (JSON values); None for none.
 
     Example:
         >>> class Quadratic(Evaluator):
@@ -53,53 +53,53 @@ class Evaluator(ABC):
     checkpoints: CheckpointStore | None = None
     task: Task | None = None
     device: object = None
-    if TYPE_CHECKING:  # at run time an attribute, so that a subclass may set it, or have a property
+    if TYPE_CHECKING:  # at run time an attribute, so that a subclass may set it or define a property
 
         @property
         def settings(self) -> Mapping[str, Any] | None:
-            """What a resumed study has to share with the recorded one (JSON values); None for nothing."""
+            """The settings that a resumed study must share with the recorded one (JSON values); None for none."""
 
     else:
         settings = None
 
     @abstractmethod
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor; what it raises makes the evaluation "failed"."""
+        """Carry out one request of an executor; if this raises, the evaluation is "failed"."""
 
     def __call__(self, params: Any, seed: int = 0) -> Evaluation:
-        """Evaluate hyperparameters, by themselves."""
+        """Evaluate hyperparameters directly."""
         return self.evaluate(Request(0, params, seed))
 
     @property
     def parts(self) -> Mapping[str, Any]:
-        """What it is made of by names that a record keeps, such as network and loss; none where it is all one."""
+        """Its parts by name, such as network and loss, whose names a record keeps; empty if it has none."""
         return {} if self.task is None else self.task.parts
 
     @property
     def brought(self) -> Any:
-        """What the user has brought: the evaluator itself, or the function that it calls."""
+        """The object that the user brought: the evaluator itself, or the function that it calls."""
         return self
 
     def with_checkpoints(self: _Self, checkpoints: CheckpointStore) -> _Self:
-        """Give the same evaluator, whose checkpoints are kept elsewhere; all else they share."""
+        """Give a copy of the evaluator that keeps its checkpoints elsewhere; everything else is shared."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.checkpoints = checkpoints
         return other
 
     def prepare_worker(self) -> None:  # noqa: B027 - most have nothing to prepare
-        """Prepare a process that does nothing but evaluate."""
+        """Prepare a process that only evaluates."""
 
 
 class BatchEvaluator(Evaluator):
-    """An evaluator that takes a whole batch at once, as the population trainer does."""
+    """An evaluator that takes a whole batch at once, like the population trainer."""
 
     @abstractmethod
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
-        """Yield (position in `requests`, evaluation) as each is finished, in any order."""
+        """Yield (position in `requests`, evaluation) when each one finishes, in any order."""
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor: a batch of one."""
+        """Carry out one request of an executor, as a batch of one."""
         return next(self.evaluate_batch([request]))[1]
 
 
@@ -113,7 +113,7 @@ class PlainFunction(Evaluator):
         function: The function.
 
     Raises:
-        InputError: It needs something else, or cannot be called.
+        InputError: It needs other arguments, or cannot be called.
 
     Example:
         >>> PlainFunction(lambda params: params["x"] ** 2).evaluate(Request(0, {"x": 3.0}, seed=0)).value
@@ -147,7 +147,7 @@ toolbox.register("evaluate", Objective(train)).
         self._function: Callable[..., Any] = function
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor."""
+        """Carry out one request of an executor."""
         start = perf_counter()
         with seeded(request.seed):
             result = self._function(request.params)
@@ -160,11 +160,11 @@ toolbox.register("evaluate", Objective(train)).
 
 
 Evaluate = Evaluator | Callable[..., Any]
-"""What a user may register as `evaluate`; `as_evaluator` makes one type of it."""
+"""What a user may register as `evaluate`; `as_evaluator` turns it into an `Evaluator`."""
 
 
 def as_evaluator(evaluate: Evaluate) -> Evaluator:
-    """Give what evaluates as an `Evaluator`: itself if it is one, else as a `PlainFunction`.
+    """Give an evaluator as it is, and a function as a `PlainFunction`.
 
     Raises:
         InputError: It is neither an evaluator nor a function of the hyperparameters alone.
@@ -177,14 +177,14 @@ def as_evaluator(evaluate: Evaluate) -> Evaluator:
 
 
 def unwrapped(evaluate: Callable[..., Any]) -> Callable[..., Any]:
-    """Undo the `partial` that a toolbox wraps around what is registered, to see a trainer's own methods."""
+    """Undo the `partial` that a toolbox wraps around a registered function, to reach a trainer's own methods."""
     while isinstance(evaluate, partial) and not evaluate.args and not evaluate.keywords:
         evaluate = evaluate.func
     return evaluate
 
 
 def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
-    """Do one request here and now; whatever it raises becomes a "failed" evaluation.
+    """Carry out one request in this process; an exception becomes a "failed" evaluation.
 
     Example:
         >>> evaluate_one(lambda params: params["x"] ** 2, Request(number=0, params={"x": 3.0}, seed=0)).value
@@ -193,16 +193,16 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
     start = perf_counter()
     try:
         return as_evaluator(evaluate).evaluate(request)
-    # A script's sys.exit() ends its evaluation, not the run; Ctrl-C does end the run.
+    # A script's sys.exit() ends its evaluation only; Ctrl-C ends the run.
     except (Exception, SystemExit):
         return failure(traceback.format_exc(), perf_counter() - start)
 
 
 def evaluate_all(evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
-    """Do requests here and now, as one batch where the evaluator takes batches; yield (position, evaluation).
+    """Carry out requests in this process, as a batch if the evaluator takes batches; yield (position, evaluation).
 
-    Where a batch raises, what has not come in is done one by one, so that only what raises is "failed"; a warning says
-    so.
+    If a batch raises, the missing evaluations are done one by one, so that only those that raise are "failed"; a
+    warning says so.
 
     Example:
         >>> requests = [Request(number=i, params=-i, seed=0) for i in range(2)]
@@ -225,7 +225,7 @@ def evaluate_all(evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tu
 
 
 def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Evaluation]:
-    """Do requests as `evaluate_all` does, and give their evaluations in order.
+    """Carry out requests as `evaluate_all` does, and give their evaluations in order.
 
     Example:
         >>> [evaluation.value for evaluation in evaluate_chunk(abs, [Request(number=0, params=-2, seed=0)])]
@@ -236,7 +236,7 @@ def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Eval
 
 
 def _as_evaluation(result: Any, seconds: float) -> Evaluation:
-    result = result.tolist() if hasattr(result, "tolist") else result  # of an array or a tensor
+    result = result.tolist() if hasattr(result, "tolist") else result  # an array or a tensor
     values = tuple(float(value) for value in (result if isinstance(result, (tuple, list)) else (result,)))
     if any(math.isnan(value) for value in values):
         return Evaluation(tuple(math.inf for _ in values), status="diverged", seconds=seconds)

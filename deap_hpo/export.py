@@ -1,4 +1,4 @@
-"""The best network of a study as files for others: a program, the weights as safetensors, everything else as TOML."""
+"""The best network of a study as files for other programs: a program, safetensors weights, and the rest as TOML."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ _ABOUT_SEVERAL = """\
 def export_best(
     name: str, storage: str, folder: Path, data_dir: str | None = None, evaluation: int | None = None
 ) -> list[Path]:
-    """Write the best network of a study, or that of another evaluation; it is trained again where that is needed.
+    """Write the best network of a study, or that of another evaluation; it is trained again if needed.
 
-    ``best.pt2`` is the network as a program, which normalises its inputs itself: with torch alone,
-    ``torch.export.load("best.pt2").module()(inputs)``, several inputs by their names. ``best.safetensors`` has the
-    weights (`safetensors.torch.load_model` reads them into the network), which expect normalised inputs; ``best.toml``
-    has how they are normalised (`inputs`), how to build the network (`architecture`), how it was trained (`recipe`),
-    what was measured, and `run`, the whole configuration, which `deap-hpo run` would take.
+    ``best.pt2`` is the network as a program, which normalises its inputs itself. It needs torch alone:
+    ``torch.export.load("best.pt2").module()(inputs)``, with several inputs passed by name. ``best.safetensors`` has the
+    weights, which expect normalised inputs; `safetensors.torch.load_model` reads them into the network. ``best.toml``
+    describes how inputs are normalised (`inputs`), how to build the network (`architecture`), how it was trained
+    (`recipe`), and the measurements (`measured`). Its `run` is the whole configuration, as `deap-hpo run` takes it.
 
-    Where the network cannot be made a program, a warning says why, and the other two files are written.
+    If the network cannot be exported as a program, a warning says why, and only the other two files are written.
 
     Args:
         name: Name of the study.
-        storage: Where it is recorded.
-        folder: Where the files go.
+        storage: Path or URL of its record.
+        folder: Folder for the files.
         data_dir: Folder that holds the data set.
         evaluation: Number of an evaluation, such as one of the Pareto front; its files are ``evaluation-NUMBER.*``. By
             default the best.
 
     Returns:
-        The paths of the files: weights, TOML, and the program where there is one.
+        The paths of the files: weights, TOML, and the program if there is one.
 
     Raises:
-        InputError: The study was not started by `deap-hpo run`, or has no feasible evaluation, or not that one.
+        InputError: The study was not started by `deap-hpo run`, or has no feasible evaluation, or lacks `evaluation`.
     """
     folder = expanded(folder)
     recorded = load_study(name, storage)
@@ -93,13 +93,13 @@ def export_best(
     said = _ABOUT_SEVERAL if isinstance(task.data.training.inputs, dict) else _ABOUT_INPUTS
     about_inputs = said.format(stem=stem) if task.data.normalizes else ""
     write_text(about, about_inputs + to_toml(facts))
-    # Built with the seed of its training, which also decides on what it draws beside its weights.
+    # Built with the seed of its training, because a network may draw more than its weights when it is built.
     network = keyed_model(partial(task.model, **architecture), entry.seed)
     load_model(network, weights)
     try:
         save_program(network, task.data, program)
     except InputError as error:
-        program.unlink(missing_ok=True)  # of an earlier export
+        program.unlink(missing_ok=True)  # left from an earlier export
         warn(f"there is no {program.name}: {error}")
         return [weights, about]
     return [weights, about, program]

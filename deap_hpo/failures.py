@@ -1,4 +1,4 @@
-"""Evaluations that fail: the first one is warned of; where all do, the study ends with the reason."""
+"""Failed evaluations: the first one causes a warning; if all fail, the study ends with the reason."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from deap_hpo.errors import FailureNotice, InputError, ResultError, warn
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.storage import storage_option
 
-_RESULT_ERROR = f"{ResultError.__module__}.{ResultError.__qualname__}: "  # as a traceback names it
-_ENOUGH = 5  # to tell that it is not the hyperparameters
+_RESULT_ERROR = f"{ResultError.__module__}.{ResultError.__qualname__}: "  # its name in a traceback
+_ENOUGH = 5  # if so many fail, the hyperparameters are not the cause
 
 
 class FailureWarning:
-    """A study's callback that warns of its first new evaluation that failed, or has no value although it did not.
+    """A study's callback that warns of the first new evaluation that failed.
 
-    It warns, too, if none of the first has a value.
+    It also warns of the first one that ended well with an objective that is not finite, and if the first five
+    evaluations all diverged.
     """
 
     def __init__(self) -> None:
         self._warned = self._told = False
-        self._diverged = 0  # of the first evaluations, as long as there is no other
+        self._diverged = 0  # new evaluations that diverged
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
-        """Warn of a failed evaluation, unless another was warned of; of diverged ones, if there are no others."""
+        """Warn of the first failed evaluation; warn of diverged ones, as the class describes."""
         self._diverged += entry.evaluation.status == "diverged"
         if self._diverged == len(study.record) == _ENOUGH and entry.evaluation.status == "diverged":
             warn(
@@ -50,7 +51,7 @@ class FailureWarning:
 
 
 def warn_of_many_failures(study: Any) -> None:
-    """Warn, when a study has ended, where at least a third of its evaluations failed, and more than one.
+    """Warn, after a study has ended, if at least a third of its evaluations failed, and more than one.
 
     Warns:
         DeapHPOWarning: They did.
@@ -73,10 +74,10 @@ def warn_of_many_failures(study: Any) -> None:
 
 
 class NotAllFailed:
-    """A study's callback that ends it where its first evaluations all failed: something is wrong with the objective.
+    """A study's callback that ends it if its first evaluations all failed, since the objective must be wrong.
 
     Args:
-        storage: Where the study is recorded, for the advice that is given.
+        storage: The storage of the study, for the advice in the error.
     """
 
     def __init__(self, storage: str | Path | None) -> None:
@@ -84,24 +85,24 @@ class NotAllFailed:
         self._new = 0
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
-        """Look at the first new evaluations, as soon as there are enough; at one where others are sure to fail."""
+        """Check the first new evaluations once there are enough, or the first one if all others are sure to fail."""
         self._new += 1
         if entry.evaluation.status != "failed" or self._new > _ENOUGH:
             return
         sure = entry.evaluation.reason.startswith(_RESULT_ERROR)
-        if sure or len({one.evaluation.reason for one in study.record}) == 1:  # always the same, not one or the other
+        if sure or len({one.evaluation.reason for one in study.record}) == 1:  # the same reason each time
             self.check(study, least=1 if sure else _ENOUGH)
 
     def on_generation(self, study: Any, entries: Sequence[Entry]) -> None:
-        """Look at those that are replayed, too."""
+        """Check a complete batch, since replayed evaluations are not passed to `on_evaluation`."""
         if all(entry.evaluation.status == "failed" for entry in entries):
             self.check(study, least=_ENOUGH)
 
     def check(self, study: Any, *, least: int) -> None:
-        """Check that of `least` evaluations, or more, not all failed.
+        """Check that not all evaluations failed, if there are at least `least`.
 
         Raises:
-            InputError: They did.
+            InputError: All failed.
         """
         first = list(study.record)
         if len(first) < least or any(entry.evaluation.status != "failed" for entry in first):

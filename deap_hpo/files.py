@@ -1,4 +1,4 @@
-"""Paths as users give them, and files that are there whole or not at all: renamed when they are complete."""
+"""Paths as users give them, and files that exist completely or not at all, since they are renamed when complete."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import uuid4
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """Give a path that a user gave, from Python or past a shell, with the home folder in place of its ``~``.
+    """Give a user's path with the home folder in place of ``~``, which no shell may have expanded.
 
     Example:
         >>> expanded("~/runs") == Path.home() / "runs", expanded("runs/~old")
@@ -21,13 +21,13 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
-    """Give a path to write to instead; what was written there becomes `path` at the end, unless something is raised.
+    """Give a temporary path to write to; that file becomes `path` at the end, unless the block raises.
 
-    Folders are made. Several processes may write the same file: the last one's is there in the end.
+    Folders are created. If several processes write the same file, the last one wins.
 
     Args:
         path: The file.
-        synced: Whether it is to survive a machine that loses its power right after.
+        synced: Whether the file must survive a power failure right afterwards.
 
     Example:
         >>> import tempfile
@@ -42,7 +42,7 @@ def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         partial.touch()
-        mode = partial.stat().st_mode  # of a new file here; a library may make one for its owner alone
+        mode = partial.stat().st_mode  # the mode of a new file here; a library may write one for its owner only
         yield partial
         partial.chmod(mode)
         if synced:
@@ -56,7 +56,7 @@ def written_whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
 
 
 def _sync(path: Path, flags: int) -> None:
-    """Have the disk hold what was written to a file, or the names in a folder."""
+    """Flush a file's content, or a folder's names, to the disk."""
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
@@ -65,6 +65,6 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as UTF-8, whole or not at all."""
+    """Write a text file as UTF-8, completely or not at all."""
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")

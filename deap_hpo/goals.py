@@ -1,4 +1,4 @@
-"""What a search is for: objectives, each with its direction, and constraints on what is measured."""
+"""The goals of a search: objectives, each with its direction, and constraints on the measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction, sign_of
 
 GOALS = {"objective", "direction", "constraints"}
-"""The settings of a task that say what it is judged by. A task from the user's own file takes these, and no others."""
+"""The settings of a task by which it is judged. A task from the user's own file takes these, and no others."""
 
 JUDGED_BY = "judged_by"
 """Name of the attribute with the objective by which `judged_by` judges a study."""
@@ -42,7 +42,7 @@ _SIGNS = {"<=": 1, ">=": -1}
 
 
 def usual_direction(name: str) -> Direction | None:
-    """Give which way is better for a metric of a common name, by its words; None where the name does not tell.
+    """Give the direction of a metric with a common name, by the words in it; None if the name does not tell.
 
     Example:
         >>> usual_direction("val_f1"), usual_direction("top_5_error"), usual_direction("score")
@@ -90,7 +90,7 @@ class Constraint:
         return cls(match[1], match[2], bound)
 
     def violation(self, value: float) -> float:
-        """Give by how much a value breaks it, as a share of the bound (of 1, where that is 0); inf for NaN."""
+        """Give how far a value breaks it, as a share of the bound (or of 1, if the bound is 0); inf for NaN."""
         if math.isnan(value):
             return math.inf
         return max(0.0, _SIGNS[self.relation] * (value - self.bound)) / (abs(self.bound) or 1.0)
@@ -118,12 +118,12 @@ def check_directions(directions: Direction | Sequence[Direction]) -> tuple[Direc
 
 @dataclass(frozen=True)
 class Goals:
-    """What an evaluation is judged by.
+    """The goals by which an evaluation is judged.
 
     Attributes:
-        objectives: Names of what is optimised, at least one.
+        objectives: Names of the optimised measurements, at least one.
         directions: "minimize" or "maximize" for each.
-        constraints: What has to hold.
+        constraints: The constraints.
     """
 
     objectives: tuple[str, ...] = ("loss",)
@@ -139,13 +139,13 @@ class Goals:
         *,
         known: Collection[str] | None = None,
     ) -> Goals:
-        """Check and read goals as people give them.
+        """Check and read goals as users give them.
 
         Args:
             objective: A name, or several.
             direction: One for all objectives, or one for each.
-            constraints: Such as "parameters <= 1e6"; see `Constraint.parse`.
-            known: The names that there are; None where that is not known yet.
+            constraints: Texts such as "parameters <= 1e6"; see `Constraint.parse`.
+            known: The names of all measurements; None if they are not known yet.
 
         Raises:
             InputError: A name is unknown or given twice, or a direction or a constraint is invalid.
@@ -180,7 +180,7 @@ class Goals:
 
     @property
     def worst(self) -> tuple[float, ...]:
-        """The values of what did not end well: infinite, on the bad side of each objective.
+        """The values of an evaluation that did not end well: infinite, on the bad side of each objective.
 
         Example:
             >>> Goals.of(["loss", "accuracy"], ["minimize", "maximize"]).worst
@@ -195,14 +195,14 @@ class Goals:
         return values, others, self.violation(measured)
 
     def violation(self, measured: Mapping[str, float]) -> float:
-        """Give the sum of the relative excesses over the bounds on what was measured; other constraints wait."""
+        """Give the sum of the relative excesses over the bounds; constraints on other measurements are left out."""
         return sum(
             (one.violation(measured[one.metric]) for one in self.constraints if one.metric in measured), start=0.0
         )
 
     @property
     def settings(self) -> dict[str, object]:
-        """What a record keeps of them; nothing of what is as by default."""
+        """The goals as a record keeps them, without those that are the defaults."""
         names: object = self.objectives[0] if len(self.objectives) == 1 else list(self.objectives)
         return {
             **({"objective": names} if names != "loss" else {}),
@@ -211,7 +211,7 @@ class Goals:
 
 
 def names_of_objectives(attributes: Mapping[str, Any], count: int) -> list[str]:
-    """Give the names of so many objectives by what was noted about a run.
+    """Give the names of a run's objectives by its recorded attributes, or make up names.
 
     Example:
         >>> names_of_objectives({"evaluator": {"metric": "accuracy"}}, 1), names_of_objectives({}, 2)
@@ -221,7 +221,7 @@ def names_of_objectives(attributes: Mapping[str, Any], count: int) -> list[str]:
 
 
 def given_names(attributes: Mapping[str, Any], count: int) -> list[str]:
-    """Give the names of so many objectives, or none where nothing that was noted names them.
+    """Give the names of a run's objectives by its recorded attributes; empty if these do not name `count` objectives.
 
     Example:
         >>> given_names({"evaluator": {"task": "digits"}}, 1), given_names({}, 2)
@@ -239,10 +239,10 @@ def given_names(attributes: Mapping[str, Any], count: int) -> list[str]:
 
 
 def check_agreement(goals: Goals | None, directions: Sequence[Direction]) -> None:
-    """Insist that what evaluates and a study have the same directions; what does not know its goals has any.
+    """Check that an evaluator and a study have the same directions, if the evaluator knows its goals.
 
     Raises:
-        InputError: They have not: one would prune, or rank, by the opposite of what the other looks for.
+        InputError: They differ, so that one would prune or rank in the opposite direction of the other.
 
     Example:
         >>> check_agreement(Goals(), ["maximize"])

@@ -1,4 +1,4 @@
-"""Ctrl-C that breaks nothing and is not lost: put off where it would do harm, kept where Python would drop it."""
+"""Ctrl-C without damage or loss: postponed where it would do harm, kept where Python would drop it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Keeper:
-    """What all contexts of the process share: one hook, one handler a signal, and the interruption to be raised."""
+    """Shared by all contexts of the process: one hook, one handler per signal, and the interruption to raise."""
 
     def __init__(self) -> None:
         self.undisturbed = 0
         self.kept: Callable[[], object] | None = None
-        self.delivered: Callable[[], object] | None = None  # the last one that was raised, whoever caught it
-        self._contexts = self._contexts_of_main = 0  # open ones, of all threads and of the main one; they may overlap
+        self.delivered: Callable[[], object] | None = None  # the last one that was raised, even if it was caught
+        self._contexts = self._contexts_of_main = 0  # open contexts of all threads, and of the main one; may overlap
         self._hook: Any = None
         self._handlers: dict[int, Callable[..., object]] = {}
 
@@ -29,12 +29,12 @@ class _Keeper:
         if self._contexts == 1:
             self.kept = self.delivered = None
             self._hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
-        if current_thread() is main_thread():  # the only one that sets handlers, and runs them
+        if current_thread() is main_thread():  # Python sets and runs signal handlers in this thread only
             self._contexts_of_main += 1
             if self._contexts_of_main == 1:
                 for number in _SIGNALS:
                     handler = signal.getsignal(number)
-                    if callable(handler) and handler != self._on_signal:  # which an interrupted `remove` has left
+                    if callable(handler) and handler != self._on_signal:  # an interrupted `remove` may have left ours
                         self._handlers[number] = handler
                         signal.signal(number, self._on_signal)
 
@@ -43,7 +43,7 @@ class _Keeper:
             self._contexts_of_main -= 1
             if self._contexts_of_main == 0:
                 for number, handler in self._handlers.items():
-                    if signal.getsignal(number) == self._on_signal:  # nobody has set another one since
+                    if signal.getsignal(number) == self._on_signal:  # no other handler was set since
                         signal.signal(number, handler)
         self._contexts -= 1
         if self._contexts == 0:
@@ -53,7 +53,7 @@ class _Keeper:
         handle = partial(self._handlers[number], number, frame)
         if self.undisturbed and self.kept is None:
             self.kept = handle
-        else:  # also where the same is asked for a second time
+        else:  # also for a second signal while one is kept
             self.delivered = handle
             handle()
 
@@ -73,15 +73,15 @@ def _raise(error: BaseException) -> None:
 
 @contextmanager
 def interruptions_kept() -> Iterator[None]:
-    """Inside, no interruption is lost, and `undisturbed` can put one off; at the end, one that was kept is raised.
+    """Lose no interruption in a `with` block, and let `undisturbed` postpone one; raise a kept one at the end.
 
-    Ctrl-C raises `KeyboardInterrupt` wherever the main thread is. Where that is a callback of the garbage collector or
-    a ``__del__``, Python prints "Exception ignored in" and goes on: whoever pressed it waits for nothing. Where it is
-    in the middle of what a library does to its own state, this stays half done: torch may then compute no gradients
-    for the rest of the process, as where a cell of a notebook is interrupted and run again.
+    Ctrl-C raises `KeyboardInterrupt` wherever the main thread is. In a callback of the garbage collector or a
+    ``__del__``, Python only prints "Exception ignored in" and continues, so that the interruption is lost. While a
+    library changes its own state, the change stays incomplete: torch, for example, may then compute no gradients for
+    the rest of the process, which matters if a notebook cell is interrupted and run again.
 
     Raises:
-        KeyboardInterrupt: The one that was kept.
+        KeyboardInterrupt: The kept one, if any.
 
     Example:
         >>> class Interrupted:
@@ -105,9 +105,9 @@ def interruptions_kept() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put off Ctrl-C and SIGTERM inside, to the next `raise_kept`; a second one is not put off.
+    """Postpone Ctrl-C and SIGTERM in a `with` block until the next `raise_kept`; a second one is not postponed.
 
-    Only where `interruptions_kept` is around it; else it does nothing.
+    It works only inside `interruptions_kept`; elsewhere it does nothing.
 
     Example:
         >>> from signal import SIGINT, raise_signal
@@ -131,10 +131,10 @@ def undisturbed() -> Iterator[None]:
 
 
 def raise_kept() -> None:
-    """Raise the interruption that was kept, if there is one: to be called where nothing is half done.
+    """Raise the kept interruption, if there is one; call this where no change is incomplete.
 
     Raises:
-        KeyboardInterrupt: It, or what the handler of its signal raises; see `undisturbed` for an example.
+        KeyboardInterrupt: The kept one, or what the handler of its signal raises; see `undisturbed` for an example.
     """
     if _keeper.kept is not None:
         kept, _keeper.kept = _keeper.kept, None
@@ -142,13 +142,13 @@ def raise_kept() -> None:
 
 
 def raise_swallowed() -> None:
-    """Raise an interruption again that was caught by code which knows nothing of us: to be called after such code.
+    """Raise an interruption again that other code may have caught; call this after such code.
 
-    Lightning, say, ends the training under way and raises `SystemExit`, others return what they have by then. Either is
-    not the outcome of the whole evaluation.
+    Lightning, for example, ends the current training and raises `SystemExit`; other libraries return an incomplete
+    result. Neither is the result of the whole evaluation.
 
     Raises:
-        KeyboardInterrupt: It, or what the handler of its signal raises.
+        KeyboardInterrupt: The caught one, or what the handler of its signal raises.
 
     Example:
         >>> from signal import SIGINT, raise_signal

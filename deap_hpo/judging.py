@@ -1,4 +1,4 @@
-"""A study's evaluations judged by another measurement than its objective: one of several, or any metric on record."""
+"""A study's evaluations judged by a different measurement: one of its objectives, or any metric on record."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from deap_hpo.records.entries import Entry, worst_values
 if TYPE_CHECKING:
     from deap_hpo.results import Results
 
-_SECONDS = "seconds"  # of every evaluation
-_KNOWN_DIRECTIONS = "judged_from"  # the attribute: directions of the objectives before, by name
+_SECONDS = "seconds"  # known for every evaluation
+_KNOWN_DIRECTIONS = "judged_from"  # the attribute with the directions of former objectives, by name
 
 
 def judged_by(study: Results, objective: str, direction: Direction | None) -> dict[str, Any]:
-    """Give the fields of a study that another objective changes: `directions`, `entries` and `attributes`.
+    """Give the fields of a study that a new objective changes: `directions`, `entries` and `attributes`.
 
     Args:
         study: The study.
         objective: See `Recorded.judged_by`.
-        direction: See there.
+        direction: See `Recorded.judged_by`.
 
     Raises:
-        InputError: Nothing of the name was measured, or nobody says which way is better.
+        InputError: Nothing of the name was measured, or its direction is unknown.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -49,7 +49,7 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
     if direction is None:
         raise InputError(f"direction must be given, 'minimize' or 'maximize': nobody has said it of {objective!r}.")
     directions = check_directions(direction)
-    attributes = {name: value for name, value in study.attributes.items() if name != "final"}  # of another best one
+    attributes = {name: value for name, value in study.attributes.items() if name != "final"}  # the best may change
     return {
         "directions": directions,
         "entries": tuple(_judged(entry, names, objective, directions) for entry in study.entries),
@@ -58,7 +58,7 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
 
 
 def _judged(entry: Entry, names: Sequence[str], objective: str, directions: tuple[Direction, ...]) -> Entry:
-    """The entry with one objective; the others are metrics."""
+    """Give the entry with this objective only; former objectives become metrics."""
     evaluation = entry.evaluation
     measured = {**evaluation.metrics, **dict(zip(names, evaluation.values, strict=True))}
     value = measured.pop(objective, evaluation.seconds if objective == _SECONDS else math.nan)

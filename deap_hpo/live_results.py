@@ -1,4 +1,4 @@
-"""What a study that may be running has found so far: it is read from the record as that grows."""
+"""The results so far of a study that may be running, read from its growing record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LiveResults(Results):
-    """Those of a study that may be running: they are read from its record as it grows."""
+    """The results of a study that may be running, read from its growing record."""
 
     record: Record
     space: Space | None
@@ -26,7 +26,7 @@ class LiveResults(Results):
     _continuations: Continuations
 
     def found(self) -> Recorded:
-        """Give the study as it is now, whatever it finds from here on."""
+        """Give the study as it is now; later evaluations do not change the result."""
         from deap_hpo.recorded import Recorded
 
         return Recorded(
@@ -58,7 +58,7 @@ class LiveResults(Results):
 
     @property
     def storage(self) -> str | None:  # type: ignore[override]
-        """Path or URL of its record; None where that is in memory."""
+        """Path or URL of its record; None if that is in memory."""
         return self.record.storage
 
     @property
@@ -68,10 +68,10 @@ class LiveResults(Results):
 
     @property
     def superseded(self) -> tuple[Entry, ...]:
-        """The evaluations that gave way when failed ones were tried again, in the order in which they were recorded."""
+        """The evaluations that retries of failed ones have superseded, in the order in which they were recorded."""
         return tuple(self.record.superseded)
 
     @property
     def attributes(self) -> Mapping[str, Any]:
-        """What was noted about the run: seed, settings, ..."""
+        """The facts recorded about the run: seed, settings, ..."""
         return self.record.attributes

@@ -1,4 +1,4 @@
-"""A study as a notebook shows it."""
+"""The display of a study in a notebook."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from deap_hpo.analysis.tables import best_trials, value_columns
 from deap_hpo.goals import given_names
 from deap_hpo.wording import format_cell, plural
 
-_ROWS = 5  # best evaluations
+_ROWS = 5  # number of best evaluations shown
 
 
 def study_html(study: Any) -> str:
-    """Give a study, live or on record, as HTML: how much was done, and the best evaluations.
+    """Give a study, live or on record, as HTML: the number of evaluations, and the best of them.
 
     Example:
         >>> from deap_hpo import Float, optimize

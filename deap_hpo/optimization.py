@@ -1,4 +1,4 @@
-"""One call for those who bring an objective: a Python function, or a trainer, optimised over a space."""
+"""Optimisation by a single call: a Python function or a trainer, over a search space."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from deap_hpo.study import Study
 from deap_hpo.vocabulary import hinting
 
 _ARGUMENTS_OF_TRUNCATION = (*OF_TRUNCATION, "stages", "stopping")
-_WITHOUT_END = 100_000  # generations, where the time alone ends a run
+_WITHOUT_END = 100_000  # generations, if only the time ends a run
 _SECTIONS: dict[str, type[Section]] = {"evolution": EvolutionConfig, "training": TrainingConfig, "study": StudyConfig}
 _PREFIXES = "|".join(rf"{section}\.(?={name}\b)" for section, kind in _SECTIONS.items() for name in kind.model_fields)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or a notebook's interrupted cell, in `optimize`; it carries what was found until then.
+    """Ctrl-C, or an interrupted notebook cell, in `optimize`; it carries the study with its results so far.
 
     Attributes:
-        study: The study, closed, with all evaluations that had ended.
+        study: The closed study, with all evaluations that had ended.
 
     Example:
         >>> from deap_hpo import Float
@@ -111,58 +111,61 @@ def optimize(
         objective: A function of the hyperparameters, which may report a learning curve and train in parts (see
             `Objective`), or a trainer (`make_trainer`).
         space: The search space, as a `Space` or by name.
-        direction: "minimize" or "maximize"; one for each of several objectives. By default what the trainer's task
-            says, else "minimize".
-        metric: Name of the metric that counts, where the function returns several; or of several that do.
-        constraints: What has to hold of the metrics that the function returns, such as "size <= 100".
-        epochs: Epochs of a whole training, where the function has a parameter of that name; by default its default.
-        algorithm: "surrogate" (a genetic algorithm whose children a Gaussian process picks; the default),
-            "truncation" (the plain one), or another one of `deap_hpo.configuration.methods.METHODS`: "tpe", "de",
-            "random", ...; for what has epochs also "hyperband", "freeze-thaw" or "pbt"; for several objectives
-            "nsga-ii" (then the default) or "nsga-iii".
-        population: Evaluations in a generation, at least 1. For "truncation" at least 4, and after the first
-            generation half as many.
-        generations: Generations in all, at least 1; by default as many as `max_evaluations`, `max_epochs` or
-            `max_seconds` take, or else 10. ("grid" and methods that train in parts have 10 with `max_seconds` alone.)
-        steady_state: Whether a new evaluation is proposed whenever one is finished, rather than a generation when all
-            of the last are: workers do not wait for the slowest. `population` evaluations are then under way or waiting
-            for a worker, so it should be 1.5 times the number of workers. The run is the same whatever that is; where
-            `target` or `patience` end it, what is under way is on record, too. For "surrogate", "truncation", "random",
-            "sobol", "grid", "fixed" and Optuna's samplers.
+        direction: "minimize" or "maximize"; one for each of several objectives. By default that of the trainer's task,
+            and "minimize" for a function.
+        metric: Name of the metric that counts, if the function returns several; or a list of several names.
+        constraints: Conditions on the metrics that the function returns, such as "size <= 100".
+        epochs: Epochs of a whole training, if the function has a parameter `epochs`; by default its default value.
+        algorithm: "surrogate" (the default: a genetic algorithm whose children a Gaussian process selects),
+            "truncation" (the plain genetic algorithm), or another one of `deap_hpo.configuration.methods.METHODS`:
+            "tpe", "de", "random", ... For trainings with epochs also "hyperband", "freeze-thaw" or "pbt"; for several
+            objectives "nsga-ii" (then the default) or "nsga-iii".
+        population: Evaluations in a generation, at least 1. For "truncation" at least 4; its later generations have
+            half as many.
+        generations: Generations in total, at least 1. By default as many as `max_evaluations`, `max_epochs` or
+            `max_seconds` allow, and 10 without these. ("grid" and methods that train in parts have 10 with
+            `max_seconds` alone.)
+        steady_state: Whether a new evaluation is proposed whenever one finishes, rather than a generation when the last
+            one is complete, so that workers do not wait for the slowest. `population` evaluations are then under way or
+            waiting for a worker, so it should be 1.5 times the number of workers. The run does not depend on that
+            number, except that evaluations under way are also recorded when `target` or `patience` ends it. For
+            "surrogate", "truncation", "random", "sobol", "grid", "fixed" and Optuna's samplers.
         arguments: Further arguments of the algorithm: those of the strategy; for "truncation" `cxpb`, `mutpb`, `indpb`,
-            `mutation`, and for what has epochs `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
+            `mutation`, and for trainings with epochs `stages` and `stopping`; for "nsga-ii" and "nsga-iii" those of
             `deap_hpo.evolution.pareto.NSGASettings`.
-        enqueue: Hyperparameters to try first, such as those in use so far, or the best of an earlier study
-            (`study.best_configurations(3)`). Those that one leaves out are drawn, by `seed` and its position.
+        enqueue: Configurations to try first, such as the current one, or the best of an earlier study
+            (`study.best_configurations(3)`). Hyperparameters that are left out are drawn, from `seed` and the position
+            in the list.
         seed: Seed of the whole run, at least 0.
-        common_random_numbers: Whether `random`, numpy and torch draw the same in every evaluation, so that
-            configurations are compared on equal terms; if not, each evaluation draws anew.
+        common_random_numbers: Whether `random`, numpy and torch draw the same numbers in every evaluation, so that
+            configurations are compared on equal terms; if not, each evaluation has its own seed.
         name: Name of the study.
-        storage: Path of an SQLite file, or a database's URL, where every evaluation is recorded as it ends; None keeps
-            the record in memory.
-        resume: Whether the study may exist; it then goes on where it was, and ends as if it had never stopped.
-        retry_failed: With `resume`, whether evaluations that failed are tried again, when their cause is mended. The
-            study then ends as if they had not failed; what was on record from the first of them on is `superseded`.
-        executor: Where evaluations are done; one after the other in this process by default, side by side with
-            `ProcessExecutor()`.
+        storage: Path of an SQLite file, or a database's URL, where every evaluation is recorded when it ends; None
+            keeps the record in memory.
+        resume: Whether the study may exist already; it is then continued, and ends as if it had never stopped.
+        retry_failed: With `resume`, whether failed evaluations are tried again, after their cause is fixed. The study
+            then ends as if they had not failed; all evaluations from the first failed one on are `superseded`.
+        executor: Where evaluations are done; by default one after the other in this process, with `ProcessExecutor()`
+            in parallel.
         pruner: Ends hopeless evaluations of a function early; see `MedianPruner`.
         target: Value at which to stop.
         patience: Generations without a better value after which to stop.
         max_evaluations: Evaluations after which to stop.
         max_epochs: Epochs, of all evaluations, after which to stop.
-        max_seconds: Seconds after which to stop, resumably; they run from the first evaluation that is not on record.
-            Alone, they end the run (at the latest after 100,000 generations), but for "grid" and what trains in parts.
+        max_seconds: Seconds after which to stop, counted from the first evaluation that is not on record; the run can
+            be resumed. Without another limit, only the time ends the run (or 100,000 generations), except for "grid"
+            and methods that train in parts.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
-        progress: Whether to show how far it is: on a terminal and in a notebook in one line that moves, elsewhere in a
-            line after each generation, on standard error.
+        progress: Whether to show the progress on standard error: on a terminal and in a notebook in a line that is
+            updated, elsewhere in a line after each generation.
 
     Returns:
-        The study, closed: `best_params`, `best_value`, `trials_dataframe()`, `best_model()`.
+        The closed study: `best_params`, `best_value`, `trials_dataframe()`, `best_model()`.
 
     Raises:
-        InputError: An argument cannot be used, or the first evaluations, five at least, all failed.
+        InputError: An argument cannot be used, or the first evaluations (at least five) all failed.
         ReplayError: The study was recorded with other settings.
-        Interrupted: Ctrl-C was pressed. It is a `KeyboardInterrupt`, and carries the `study` with what was found.
+        Interrupted: Ctrl-C was pressed. It is a `KeyboardInterrupt` that carries the `study` with its results so far.
 
     Example:
         >>> from deap_hpo import Float
@@ -215,10 +218,10 @@ def optimize(
             in_epochs = whole is not None or trains_in_parts(evolution)
             seconds = max_seconds if by_time else None
             shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, seconds=seconds, lines=True)))
-        # Before the study is on record, for which its name could not be used again with other arguments.
+        # Made before the study is on record; otherwise an error here would leave its name taken.
         with _named_as_arguments():
             made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator)
-        with undisturbed():  # else the record might stay locked by a study that nobody has
+        with undisturbed():  # an interruption here could leave the record locked by a study that nobody can close
             study = stack.enter_context(
                 running(
                     made,
@@ -246,8 +249,8 @@ def optimize(
 
 
 def _evolution(space: Space, settings: dict[str, Any]) -> EvolutionConfig:
-    """Check what says how to search; mistakes are named as `optimize` names its arguments."""
-    if settings["algorithm"] == "truncation":  # whose arguments are settings of their own
+    """Check the settings of the search; errors use the names of `optimize`'s arguments."""
+    if settings["algorithm"] == "truncation":  # its arguments are settings of their own
         arguments = settings.pop("arguments")
         for name in arguments:
             if name not in _ARGUMENTS_OF_TRUNCATION:
@@ -259,7 +262,7 @@ def _evolution(space: Space, settings: dict[str, Any]) -> EvolutionConfig:
 
 @contextmanager
 def _named_as_arguments() -> Iterator[None]:
-    """Have errors name settings as `optimize` names its arguments: `population` rather than `evolution.population`."""
+    """Let errors use the names of `optimize`'s arguments: `population` rather than `evolution.population`."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""How far a run is, while it runs: a line that moves on a terminal or in a notebook, elsewhere one a generation."""
+"""The progress of a run: a line that is updated on a terminal or in a notebook, elsewhere a line per generation."""
 
 from __future__ import annotations
 
@@ -18,27 +18,25 @@ from deap_hpo.records.entries import Entry
 from deap_hpo.study import Study
 from deap_hpo.wording import format_value
 
-_WIDE = 120  # columns of a terminal that has room for a bar, the epochs and the time elapsed, also after days
-_FIRST_LINES = (
-    20  # generations that have a line each, where there is no terminal; of later ones those that take long enough
-)
+_WIDE = 120  # columns of a terminal with room for a bar, the epochs and the time elapsed, even after days
+_FIRST_LINES = 20  # without a terminal, so many generations have a line each; later ones only if enough time has passed
 _SECONDS_BETWEEN_LINES = 1.0
 
 
 class ProgressDisplay:
-    """A study's callback that shows how far the run is: on a terminal and in a notebook in one line that moves.
+    """A study's callback that shows the progress of the run in a line on a terminal or in a notebook.
 
-    Elsewhere (nohup, Slurm, Docker) it may write a line after each generation that was not only replayed.
+    Elsewhere (nohup, Slurm, Docker), it can write a line after each generation that was not only replayed.
 
-    The totals are the most that the run may still come to: they shrink as trainings end early, or are answered by
-    earlier ones. The time left follows from the epochs, of which some evaluations have more than others.
+    The totals are upper bounds: they shrink when trainings end early, or are duplicates of earlier ones. The time left
+    is estimated from epochs, because some evaluations have more of them than others.
 
     Args:
-        work: What the run will ask for.
+        work: The evaluations and epochs that the run will request.
         epochs: Whether the evaluator has epochs; if not, only evaluations are counted.
-        seconds: How long the run may take, where nothing else ends it: then no total is shown but that.
-        lines: Whether to write lines where there is neither a terminal nor a notebook.
-        console: Where it is shown; standard error where None.
+        seconds: The time limit, if nothing else ends the run; then it is the only total that is shown.
+        lines: Whether to write lines if there is neither a terminal nor a notebook.
+        console: Where it is shown; standard error if None.
         clock: Gives seconds.
 
     Example::
@@ -61,12 +59,12 @@ class ProgressDisplay:
         self._epochs = epochs
         self._seconds = seconds
         self._best = math.nan
-        self._counted: set[int] = set()  # numbers of the evaluations of batches that are complete
-        self._cost = 0  # of these
-        self._new = Work(0, 0)  # of the others
-        self._ill: dict[int, str] = {}  # how evaluations ended that failed or diverged, by number
-        self._generation = 0  # batches that are complete
-        self._written_at, self._unwritten = -math.inf, 0  # when the last line was, and a generation without one since
+        self._counted: set[int] = set()  # numbers of the evaluations in complete batches
+        self._cost = 0  # cost of the complete batches
+        self._new = Work(0, 0)  # work done beyond the complete batches
+        self._ill: dict[int, str] = {}  # status of the evaluations that failed or diverged, by number
+        self._generation = 0  # complete batches
+        self._written_at, self._unwritten = -math.inf, 0  # time of the last line, and a later generation without one
         self._left = work.left()
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
         self._begun = self._since
@@ -95,7 +93,7 @@ class ProgressDisplay:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
-        if any(self._new):  # of a generation that a budget or an interruption has ended
+        if any(self._new):  # a budget or an interruption ended the run within a generation
             self._write_line(self._generation // self._work.stages + 1)
         elif self._unwritten:
             self._write_line(self._unwritten)
@@ -103,7 +101,7 @@ class ProgressDisplay:
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Count a new evaluation."""
         added = [entry]
-        if not any(self._new) and len(study.record) > len(self._counted) + 1:  # the batch's beginning is on record
+        if not any(self._new) and len(study.record) > len(self._counted) + 1:  # the start of the batch was on record
             added = self._uncounted(study)
         work = self._work_of(study, added)
         if len(added) > 1:
@@ -113,11 +111,11 @@ class ProgressDisplay:
         self._update(study.generation)
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
-        """Go on to the next batch; replayed evaluations are counted here."""
+        """Start the next batch; replayed evaluations are counted here."""
         replayed = not any(self._new)
         self._counted.update(entry.number for entry in entries)
         self._cost = study.budget.epochs if self._epochs else study.budget.evaluations
-        # Of a steady state, the next generation has begun.
+        # In a steady state, the next generation has already begun.
         self._new = Work(0, 0) if replayed else self._work_of(study, self._uncounted(study))
         self._left = self._work.left(study.generation, study.budget.evaluations, study.budget.epochs)
         if replayed:
@@ -147,7 +145,7 @@ class ProgressDisplay:
         expected = max(evaluations, len(self._counted) + self._left.evaluations) if cost < total else evaluations
         counts = f"{evaluations}/{expected} evaluations"
         complete = generation // self._work.stages
-        generations = max(self._work.generations, complete)  # more, where earlier evaluations answer for many
+        generations = max(self._work.generations, complete)  # there are more if many evaluations are duplicates
         shown: dict[str, Any] = {
             "completed": cost,
             "total": total,
@@ -201,7 +199,7 @@ class ProgressDisplay:
 
 
 class _NotebookLine:
-    """One line of a notebook cell's output that is replaced as the run goes on; it stays when the notebook is saved."""
+    """A line in a notebook cell's output that is updated during the run; it stays when the notebook is saved."""
 
     def __init__(self) -> None:
         from IPython import display
@@ -211,7 +209,7 @@ class _NotebookLine:
         self._handle = tools.display(tools.HTML(""), display_id=True)
 
     def show(self, task: Task) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         shown = task.fields
         self._handle.update(
             self._make(

@@ -1,4 +1,4 @@
-"""Pruning: which evaluations are ended before their last epoch, as a function of what was complete before."""
+"""Pruning: ending evaluations before their last epoch, as a function of those that were complete before."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from deap_hpo.records.entries import Entry
 
 
 class Pruner(Protocol):
-    """The shape of a pruner. Its `repr` is recorded: a resumed study has to have the same."""
+    """The interface of a pruner. Its `repr` is recorded: a resumed study must have the same."""
 
     def limits(self, entries: Sequence[Entry], direction: Direction) -> Mapping[int, float]:
-        """Give, by epoch, the value that must not be worse, from the evaluations of all earlier batches.
+        """Give the worst value allowed at each epoch, from the evaluations of all earlier batches.
 
-        They are the same when a run is replayed, whatever ran side by side; so is what becomes of every evaluation.
+        These evaluations are the same when a run is replayed, whatever ran in parallel, and so are the results.
         """
         ...
 
@@ -32,17 +32,17 @@ class MedianPruner:
     """Ends an evaluation whose value at an epoch is worse than the median of the earlier ones at that epoch.
 
     Attributes:
-        startup: Complete evaluations that there have to be before any is ended, at least 1.
-        warmup: Epochs that every evaluation may have, at least 0.
-        quantile: Share of the earlier evaluations that one has to be as good as, in (0, 1): 0.5 is the median, 0.75
-            ends only the worst quarter.
+        startup: Complete evaluations that are needed before any is ended, at least 1.
+        warmup: Number of first epochs at which no evaluation is ended, at least 0.
+        quantile: The quantile of earlier values, from the best on, that an evaluation must reach, in (0, 1): 0.5 is the
+            median; 0.75 ends only those that would be in the worst quarter.
 
     Raises:
         InputError: An argument is out of its range.
 
     Source:
-        The median stopping rule of Golovin et al., "Google Vizier" (KDD 2017), on the value at the epoch: theirs
-        compares running averages, Optuna's the best value so far.
+        The median stopping rule of Golovin et al., "Google Vizier" (KDD 2017), applied to the value at the epoch.
+        Theirs compares running averages, Optuna's the best value so far.
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation
@@ -69,7 +69,7 @@ class MedianPruner:
         object.__setattr__(self, "quantile", float(self.quantile))  # its repr is recorded
 
     def limits(self, entries: Sequence[Entry], direction: Direction) -> Mapping[int, float]:
-        """Give, by epoch, the quantile of what complete evaluations had there."""
+        """Give the quantile of the values of complete evaluations at each epoch."""
         complete = [one.evaluation for one in entries if one.evaluation.status == "ok" and one.duplicate_of is None]
         if len(complete) < self.startup:
             return {}
@@ -82,10 +82,10 @@ class MedianPruner:
 
 
 def check_reports(pruner: Pruner | None, evaluator: Evaluator) -> None:
-    """Check that what is evaluated reports to a pruner, where there is one.
+    """Check that an evaluator can report to a pruner, if there is one.
 
     Raises:
-        InputError: It is a trainer, which does not.
+        InputError: It is a trainer, which does not report.
 
     Example:
         >>> from deap_hpo.functions.objective import Objective
@@ -99,10 +99,10 @@ def check_reports(pruner: Pruner | None, evaluator: Evaluator) -> None:
 
 
 def check_pruner(pruner: Pruner, objectives: int) -> Pruner:
-    """Give a pruner, if it is one that a study of so many objectives can have.
+    """Give a pruner, if a study with so many objectives can use it.
 
     Raises:
-        InputError: It has no `limits`, or is a class; it does not say its settings; or there are several objectives.
+        InputError: It has no `limits`, is a class, or has no `repr` of its own; or there are several objectives.
 
     Example:
         >>> check_pruner(MedianPruner(), objectives=2)

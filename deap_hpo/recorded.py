@@ -1,4 +1,4 @@
-"""Studies as they are found on record, to be looked at; they may be running."""
+"""Studies on record, for reading; they may be running."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from deap_hpo.records.trials import check_ours, directions_of, to_entry
 from deap_hpo.results import Results
 from deap_hpo.search_space.space import Space
 
-_MOST_NAMES = 6  # of studies, in a sentence
+_MOST_NAMES = 6  # names of studies in an error message
 
 
 @dataclass(frozen=True, repr=False)
 class Recorded(Results):
-    """A study as it was found on record, to be looked at: `best_params`, `trials_dataframe()` and what else it found.
+    """A study as it was on record when it was read: `best_params`, `trials_dataframe()` and its other results.
 
     Attributes:
         name: Name of the study.
         directions: "minimize" or "maximize" for each objective.
-        space: The search space, or None where the study had none.
+        space: The search space, or None if the study had none.
         entries: The evaluations, by number.
-        attributes: What was noted about the run: seed, configuration, ...
-        storage: Path or URL that it was read from.
-        superseded: The evaluations that gave way when failed ones were tried again, as they were recorded.
-        evaluator: What evaluated, where that is known.
+        attributes: The facts recorded about the run: seed, configuration, ...
+        storage: Path or URL from which it was read.
+        superseded: The evaluations that retries of failed ones have superseded, in the order of the record.
+        evaluator: The evaluator, if it is known.
     """
 
     name: str
@@ -52,23 +52,22 @@ class Recorded(Results):
     evaluator: Evaluator | None = None
 
     def judged_by(self, objective: str, direction: Direction | None = None) -> Recorded:
-        """Give the study as if another measurement had been its only objective: of several one, or any metric.
+        """Give the study as if another measurement had been its only objective: one of several, or any metric.
 
-        All that is asked of it, and drawn of it, is by that one then: `best_params`, `best_model()`, `importances()`,
-        `deap_hpo.visualization.plot_slice` and the other figures. Nothing is evaluated, and the record stays as it is.
+        All results and figures then use this objective: `best_params`, `best_model()`, `importances()`,
+        `deap_hpo.visualization.plot_slice` and so on. Nothing is evaluated, and the record does not change.
 
         Args:
             objective: Name of an objective or a metric (a column ``values_*`` or ``metrics_*`` of
-                `trials_dataframe`, without that), or "seconds".
-            direction: Which way is better; by default as in the study, "maximize" for a metric "accuracy", "minimize"
-                for "loss", "parameters" and "seconds".
+                `trials_dataframe`, without the prefix), or "seconds".
+            direction: "minimize" or "maximize"; by default the direction that the study had for this name, or the usual
+                one of a common name: "maximize" for "accuracy", "minimize" for "loss", "parameters" and "seconds".
 
         Returns:
-            The study; objectives that it had are metrics. Evaluations in which nothing of that name was
-            measured are infinitely bad.
+            The study; its former objectives are metrics. Evaluations without this measurement have the worst value.
 
         Raises:
-            InputError: Nothing of that name was measured, or nobody says which way is better.
+            InputError: Nothing of that name was measured, or its direction is unknown.
 
         Example:
             >>> from deap_hpo import Float, optimize
@@ -85,14 +84,14 @@ class Recorded(Results):
     def config(self, advice: str = "") -> Mapping[str, Any]:
         """Give the configuration of the run, as plain data.
 
-        The record has every setting with its default. Of those of a task, the ones that describe a named data set and
-        network are left out where the task is one's own, which they do not describe.
+        The record has every setting with its default. If the task is the user's own, the settings that describe a named
+        data set and network are left out, because they do not apply.
 
         Args:
             advice: What the error tells the user to do instead.
 
         Raises:
-            InputError: The study was not started by `deap-hpo run`, which notes it.
+            InputError: The study was not started by `deap-hpo run`, which records the configuration.
         """
         config: Mapping[str, Any] | None = self.attributes.get("config")
         if config is None:
@@ -103,13 +102,13 @@ class Recorded(Results):
         made = {**config, "task": applying(config.get("task", {}))}
         recipe = self.attributes.get("evaluator", {}).get("recipe", {})
         if recipe.get("schedule") == "step":
-            # Where neither the run nor its task said so, it was the default of that time.
+            # If neither the run nor its task said so, it was the default at that time.
             training = made["training"]
             made["training"] = {**training, "recipe": {"schedule": "step", **training["recipe"]}}
         return made
 
     def config_of_network(self) -> Mapping[str, Any]:
-        """Give the configuration by which the best network is trained again.
+        """Give the configuration with which to train the best network again.
 
         Raises:
             InputError: The study was not started by `deap-hpo run`.
@@ -124,16 +123,15 @@ class Recorded(Results):
 
 
 def load_study(name: str, storage: str | Path) -> Recorded:
-    """Read a study from a storage that exists; nothing is written, and it may be running.
+    """Read a study from an existing storage; nothing is written, and the study may be running.
 
     Args:
         name: Name of the study.
         storage: Path of an SQLite file, or the URL of a database.
 
     Returns:
-        The study as it is now, with what a closed `Study` has for reading: `entries`, `best`, `best_params`,
-        `best_value`, `trials_dataframe()`, `pareto_front()`, `best_model(trainer)`. What is recorded later is not in
-        it.
+        The study as it is now, with the same results as a closed `Study`: `entries`, `best`, `best_params`,
+        `best_value`, `trials_dataframe()`, `pareto_front()`, `best_model(trainer)`. Later evaluations are not in it.
 
     Raises:
         InputError: The storage cannot be used, or has no such study (the nearest name is offered).
@@ -154,12 +152,12 @@ def load_study(name: str, storage: str | Path) -> Recorded:
 
 
 def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded:
-    """Read a study as `load_study` does, from a storage that is open: one of many.
+    """Read a study as `load_study` does, from an open storage, so that several can be read.
 
     Args:
         name: Name of the study.
-        storage: Path or URL of the storage, which the study remembers.
-        backend: The same, open.
+        storage: Path or URL of the storage, kept as the study's `storage`.
+        backend: The same storage, open.
 
     Raises:
         InputError: See `find_study`.
@@ -194,11 +192,11 @@ def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded
 
 
 def find_study(name: str, backend: BaseStorage) -> optuna.Study:
-    """Give Optuna's view of a study, which is one of ours.
+    """Give the Optuna study of a study of this package.
 
     Raises:
         InputError: The storage has no such study (the nearest name is offered).
-        ForeignStudyError: It holds trials that are no evaluations of this package.
+        ForeignStudyError: It holds trials that this package did not write.
     """
     with errors_named(f"record of the study {name!r}"):
         if not has_study(backend, name):
@@ -220,7 +218,7 @@ def _hint(name: str, backend: BaseStorage) -> str:
 
 
 def note(name: str, storage: str | Path, key: str, value: Any) -> None:
-    """Keep a fact (a JSON value) about a study that has ended.
+    """Record a fact (a JSON value) about a study that has ended.
 
     Raises:
         InputError: The storage cannot be used, or another process is running the study.
@@ -235,7 +233,7 @@ def note(name: str, storage: str | Path, key: str, value: Any) -> None:
 
 
 def study_names(storage: str | Path) -> list[str]:
-    """List the studies in a storage that exists, by name.
+    """List the names of the studies in an existing storage.
 
     Raises:
         InputError: The storage cannot be used.

@@ -1,4 +1,4 @@
-"""What a study has found: its best evaluation, its front, its trials as a table."""
+"""The results of a study: its best evaluation, its front, its trials as a table."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class Results(TrainedResults):
-    """The part of a study that is asked after a run, of a `Study` as of one on record; names are Optuna's."""
+    """The results of a study, the same for a `Study` and for one on record; the names are Optuna's."""
 
     if TYPE_CHECKING:  # attributes or properties of a study, fields of one on record
 
         @property
         def directions(self) -> tuple[Direction, ...]:
-            """Which way is better, for each objective."""
+            """The direction of each objective."""
 
-    if not TYPE_CHECKING:  # for which it would have every attribute
+    if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept every attribute
 
         def __getattr__(self, name: str) -> Any:
             raise no_attribute(self, name)
@@ -39,7 +39,7 @@ class Results(TrainedResults):
         """The feasible evaluation with the best first objective; the earliest among equals.
 
         Raises:
-            InputError: No evaluation has a finite value and keeps its constraints.
+            InputError: No evaluation has a finite value and satisfies its constraints.
         """
         return best_entry(self.entries, self.directions[0])
 
@@ -49,11 +49,11 @@ class Results(TrainedResults):
         return self.params_of(self.best)
 
     def params_of(self, entry: Entry) -> dict[str, Any]:
-        """Give the hyperparameters of an evaluation by name; bare genes where the study has no space."""
+        """Give the hyperparameters of an evaluation by name; bare genes if the study has no space."""
         return params_of(entry, self.space)
 
     def metrics_of(self, entry: Entry) -> dict[str, float]:
-        """Give all that an evaluation measured by name, the objectives among it.
+        """Give everything that an evaluation measured by name, including the objectives.
 
         Example:
             >>> from deap_hpo import Float, optimize
@@ -73,16 +73,16 @@ class Results(TrainedResults):
         return self.best.evaluation.value
 
     def best_configurations(self, count: int, space: Space | None = None) -> list[dict[str, Any]]:
-        """Give the hyperparameters of the best evaluations, best first, for another study to begin with.
+        """Give the hyperparameters of the best evaluations, best first, with which another study can start.
 
         Args:
-            count: How many different ones, at most; at least 1.
+            count: The maximum number of different configurations, at least 1.
             space: The other study's space: hyperparameters that it does not have are left out, and so are
-                configurations that are outside its bounds. By default this study's own.
+                configurations that are outside its bounds. By default this study's own space.
 
         Returns:
-            The configurations, for ``optimize(enqueue=...)``, where hyperparameters that are new are drawn. Of several
-            objectives, the first says which are the best.
+            The configurations, for ``optimize(enqueue=...)``, where new hyperparameters are drawn. With several
+            objectives, the first decides which are the best.
 
         Raises:
             InputError: There is none, or the study has no space.
@@ -110,9 +110,9 @@ class Results(TrainedResults):
         """Say how important each hyperparameter is, overall and among the best evaluations.
 
         Returns:
-            One row for each hyperparameter, the most important first: `hyperparameter`, the shares `fanova` and
-            `ped_anova`, and the spread of each, `fanova_std` and `ped_anova_std`; see
-            `deap_hpo.analysis.importance.importances`. Of several objectives, the first counts.
+            One row for each hyperparameter, the most important first, with the columns `hyperparameter`, the shares
+            `fanova` and `ped_anova`, and their spreads `fanova_std` and `ped_anova_std`; see
+            `deap_hpo.analysis.importance.importances`. With several objectives, the first counts.
 
         Raises:
             InputError: There are fewer than 20 evaluations, too few that differ, or the study has no space.
@@ -129,7 +129,7 @@ class Results(TrainedResults):
         return Evidence.of(self.trials_dataframe(), space_of(self), self.directions[0]).importances
 
     def pareto_front(self) -> list[Entry]:
-        """Give the feasible evaluations that no other dominates, the best first objective first."""
+        """Give the feasible evaluations that no other one dominates, sorted by the first objective, best first."""
         from deap_hpo.analysis.fronts import pareto_front
 
         return pareto_front(self.entries, self.directions)
@@ -141,7 +141,7 @@ class Results(TrainedResults):
             reference: A value of each objective; by default the worst feasible one on record.
 
         Raises:
-            InputError: The reference point has another number of values.
+            InputError: The reference has not one value for each objective.
         """
         from deap_hpo.analysis.fronts import hypervolumes
 
@@ -149,20 +149,20 @@ class Results(TrainedResults):
 
     @property
     def evolution(self) -> Mapping[str, Any]:
-        """Settings of the algorithm by name, as far as the run noted them: `algorithm`, `population`, ..."""
+        """Settings of the algorithm by name, as far as they were recorded: `algorithm`, `population`, ..."""
         noted = (self.attributes.get(where) or {} for where in ("settings", "config"))
-        found = (settings.get("evolution") for settings in noted)  # which may be the user's own, and anything
+        found = (settings.get("evolution") for settings in noted)  # the user's own settings may be of any type
         return next((one for one in found if isinstance(one, Mapping) and "algorithm" in one), {})
 
     @property
     def stages(self) -> int:
-        """Batches of a generation: more than one where trainings end in stages."""
+        """Batches of a generation: more than one if it is trained in stages."""
         stages = self.evolution.get("stages")
         return len(stages) if stages and isinstance(stages, list) else 1
 
     @property
     def objective_names(self) -> list[str]:
-        """Names of the objectives, as the evaluator says them."""
+        """Names of the objectives, as the evaluator gives them."""
         return names_of_objectives(self.attributes, len(self.directions))
 
     def trials_dataframe(self) -> pd.DataFrame:
@@ -179,14 +179,14 @@ class Results(TrainedResults):
         )
 
     def __repr__(self) -> str:
-        """Say in a line what it is, at a prompt."""
+        """Describe the study in a line, for a prompt."""
         done = f"{plural(len(self.entries), 'evaluation')}"
         feasible = len(self.directions) == 1 and any(entry.evaluation.feasible for entry in self.entries)
         best = f", best {self.objective_names[0]} {format_value(self.best_value)}" if feasible else ""
         return f"<{type(self).__name__} {self.name!r}: {done}{best}>"
 
     def _repr_html_(self) -> str:
-        """Show the study in a notebook: how much was done, and the best evaluations."""
+        """Show the study in a notebook: the number of evaluations, and the best of them."""
         from deap_hpo.notebook import study_html
 
         return study_html(self)

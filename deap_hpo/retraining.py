@@ -1,4 +1,4 @@
-"""Networks trained again: one on record, from its seed; and a choice with fresh seeds, measured on test examples."""
+"""Networks trained again: one on record, from its seed; or a chosen one with new seeds, measured on test examples."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer
 
-_PLACE = ("device", "precision")  # where a trainer computes: another agrees within rounding
-# What other devices, and stacks, may make of a validation loss over some epochs: of it, and of what it began with.
+_PLACE = ("device", "precision")  # where a trainer computes: results elsewhere agree within rounding
+# Tolerances for a validation loss after some epochs on another device or in a stack: as fractions of the loss itself,
+# and of the loss after the first epoch.
 _ROUNDING, _OF_THE_FIRST = 0.05, 1e-3
-# Of each trainer: what was trained last, the network and what its training gave.
+# For each trainer, its latest training: the key, the network and the evaluation.
 _LAST: WeakKeyDictionary[ReferenceTrainer, tuple[str, nn.Module, Evaluation]] = WeakKeyDictionary()
 
 
 def reference_of(study: Any, given: Trainer | None) -> ReferenceTrainer:
-    """Give what trains the networks of a study again.
+    """Give the trainer with which to train a study's networks again.
 
     Args:
         study: The study, live or on record.
-        given: The trainer that evaluated, made as it was then; None where that was in this process.
+        given: A trainer with the same settings as the one that evaluated; None if that was in this process.
 
     Raises:
-        InputError: What evaluated is not a trainer of this package, is not the one given, or is not known here.
+        InputError: The evaluator was not a trainer of this package, has other settings than the given one, or is not
+            known in this process.
     """
     recorded = study.attributes.get("evaluator") or {}
     if given is None and study.evaluator is None and "task" in recorded:
@@ -72,24 +74,25 @@ def _without_place(settings: Mapping[str, Any]) -> dict[str, Any]:
 def retrain(
     trainer: Trainer, entry: Entry, entries: Iterable[Entry], space: Space | None
 ) -> tuple[nn.Module, Evaluation, Schedule]:
-    """Train the network of an evaluation again, by the hyperparameters that led to it.
+    """Train the network of an evaluation again, with the hyperparameters that led to it.
 
-    The last network that a trainer has trained so is kept: asked for again, it is copied.
+    The latest network of each trainer is kept, and copied if it is asked for again.
 
     Args:
         trainer: The trainer that evaluated it.
-        entry: The evaluation; of several repeats the first is trained.
+        entry: The evaluation; if it had several repeats, the first is trained.
         entries: The evaluations of its study.
         space: Its space.
 
     Returns:
-        The network in evaluation mode, what its training gave, and the schedule that it was trained by.
+        The network in evaluation mode, the evaluation of its training, and the schedule by which it was trained.
 
     Raises:
-        InputError: The study was made without a space, or the training did not end well.
+        InputError: The study was made without a space, the evaluation is not of this study, or the training did not end
+            well.
 
     Warns:
-        DeapHPOWarning: Its validation loss is not the recorded one (but for rounding).
+        DeapHPOWarning: Its validation loss differs from the recorded one by more than rounding.
     """
     schedule = _schedule(entry, entries, space)
     reference = trainer.reference
@@ -113,14 +116,14 @@ def retrain(
 
 
 def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], space: Space | None) -> nn.Module:
-    """Train a network by the hyperparameters that led to an evaluation, on training and validation examples together.
+    """Train a network with the hyperparameters that led to an evaluation, on training and validation examples together.
 
-    Inputs are normalised as in the evaluation, so that the task's `prepare` is right for it. Where the evaluation kept
-    its best epoch, it is trained for as many.
+    Inputs are normalised as in the evaluation, so that the task's `prepare` fits the network. If the evaluation kept
+    its best epoch, the network is trained up to that epoch.
 
     Args:
         trainer: The trainer that evaluated it.
-        entry: The evaluation; of several repeats or folds, its seed is that of the first.
+        entry: The evaluation; if it had several repeats or folds, the seed is that of the first.
         entries: The evaluations of its study.
         space: Its space.
 
@@ -128,7 +131,7 @@ def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], spa
         The network, in evaluation mode.
 
     Raises:
-        InputError: As of `retrain`.
+        InputError: As for `retrain`.
 
     Example:
         >>> from deap_hpo import Float, Task, make_trainer, optimize
@@ -145,7 +148,7 @@ def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], spa
     data = trainer.task.data
     both = [data.training, data.validation]
     together = Split(*(joined([getattr(one, part) for one in both]) for part in ("inputs", "targets")))
-    best = entry.evaluation.metrics.get(BEST_EPOCH)  # of several trainings, the mean of theirs
+    best = entry.evaluation.metrics.get(BEST_EPOCH)  # the mean, if there were several trainings
     if best is not None:
         schedule = [(params, min(end or trainer.epochs, max(1, round(best)))) for params, end in schedule]
     on_all = trainer.once(replace(trainer.task, data=replace(data, training=together)), whole=True)
@@ -155,7 +158,7 @@ def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], spa
 
 
 def _schedule(entry: Entry, entries: Iterable[Entry], space: Space | None) -> Schedule:
-    """Give what an evaluation was trained by, if it is one of a study with a space."""
+    """Give the schedule of an evaluation, if it is one of a study with a space."""
     if space is None:
         raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
     entries = list(entries)
@@ -168,7 +171,7 @@ def _schedule(entry: Entry, entries: Iterable[Entry], space: Space | None) -> Sc
 
 
 def _trained(reference: ReferenceTrainer, schedule: Schedule, seed: int) -> tuple[nn.Module, Evaluation]:
-    """Train a network, or copy it where it is the one that was trained last."""
+    """Train a network, or copy it if it is the latest one of the trainer."""
     key = repr((schedule, seed))
     if reference in _LAST and _LAST[reference][0] == key:
         _, network, evaluation = _LAST[reference]
@@ -176,13 +179,13 @@ def _trained(reference: ReferenceTrainer, schedule: Schedule, seed: int) -> tupl
     network, evaluation = train_schedule(reference, schedule, seed)
     _LAST.pop(reference, None)
     if evaluation.status == "ok" and not any(map(_refers_elsewhere, network.modules())):
-        with suppress(Exception):  # what cannot be copied is trained each time
+        with suppress(Exception):  # a network that cannot be copied is trained each time
             _LAST[reference] = key, deepcopy(network).cpu(), evaluation
     return network, evaluation
 
 
 def _refers_elsewhere(module: nn.Module) -> bool:
-    """Tell whether a module has functions of its own, which a copy of it would have, too: they may use the module."""
+    """Tell whether a module has functions as attributes; a copy would share them, and they may use the original."""
     kinds = (FunctionType, MethodType, functools.partial)
     return any(isinstance(value, kinds) for value in vars(module).values())
 
@@ -195,12 +198,12 @@ def _check_trained(entry: Entry, evaluation: Evaluation) -> None:
 
 
 class Retraining(Evaluator):
-    """Trains a choice and measures it on the test examples too, as metrics `test_loss` and ``test_*``.
+    """Trains chosen hyperparameters and also measures them on the test examples, as `test_loss` and ``test_*``.
 
     Args:
         trainer: Gives task, epochs, device and precision.
-        schedule: What to train with, where the choice's hyperparameters changed in training; else those of a request,
-            for all epochs.
+        schedule: The schedule, if hyperparameters changed during training; otherwise those of the request are used for
+            all epochs.
     """
 
     def __init__(self, trainer: Trainer, schedule: Schedule = ()) -> None:
@@ -209,11 +212,11 @@ class Retraining(Evaluator):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those of the trainer, and the schedule."""
+        """The settings of the trainer, and the schedule."""
         return {**self.reference.settings, **({"schedule": list(self.schedule)} if self.schedule else {})}
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Do one request of an executor: train and measure."""
+        """Carry out one request of an executor: train and measure."""
         schedule = self.schedule or [(request.params, None)]
         model, evaluation = train_schedule(self.reference, schedule, request.seed)
         if evaluation.status != "ok":

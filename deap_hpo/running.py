@@ -1,4 +1,4 @@
-"""A run: an algorithm, what evaluates, and the study between them, as `optimize` and the command line have it."""
+"""A run: an algorithm, an evaluator, and the study between them, for `optimize` and the command line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from deap_hpo.study import Study
 def running(
     algorithm: Algorithm, evaluator: Evaluator, space: Space, directions: Sequence[Direction], **options: Any
 ) -> Iterator[Study]:
-    """Open the study of a run, over which its algorithm is then ready to run, and close it at the end.
+    """Open the study of a run for a `with` block in which its algorithm can run, and close it at the end.
 
     Args:
-        algorithm: What proposes; its toolbox gets what evaluates.
-        evaluator: What evaluates.
+        algorithm: The algorithm; the evaluator and the study's `map` are registered in its toolbox.
+        evaluator: The evaluator.
         space: The search space.
-        directions: Which way is better, for each objective.
-        options: Further arguments of `Study`, but for the budgets of evaluations and epochs.
+        directions: "minimize" or "maximize" for each objective.
+        options: Further arguments of `Study`, except the budgets of evaluations and epochs.
 
     Raises:
         InputError: See `Study`.

@@ -1,4 +1,4 @@
-"""Hyperparameters of a scikit-learn estimator, evolved: a search with the interface of `GridSearchCV`."""
+"""Evolving the hyperparameters of a scikit-learn estimator: a search with the interface of `GridSearchCV`."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from deap_hpo.study import Study
 class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
     """Searches the hyperparameters of an estimator by evolution, with cross-validation.
 
-    It is used like `sklearn.model_selection.RandomizedSearchCV`, in pipelines too. Each configuration is evaluated
-    once; `cv_results_` has a row for it, with the generation that it came from.
+    It is used like `sklearn.model_selection.RandomizedSearchCV`, also in pipelines. Each configuration is evaluated
+    once; `cv_results_` has a row for it, with the generation from which it came.
 
     Args:
-        estimator: The estimator to be tuned.
+        estimator: The estimator to tune.
         space: `Float`, `Int` and `Categorical` by parameter name, such as ``{"svc__C": Float(1e-3, 1e3, log=True)}``.
         algorithm: As for `deap_hpo.optimize`: "surrogate", "truncation", "tpe", "de", "random", ...
         population: Candidates in a generation, at least 1 (for "truncation" at least 4).
         generations: Generations, at least 1.
-        n_iter: Candidates in all, at least 1, as in `RandomizedSearchCV`; then `generations` does not count.
-        scoring: As for `GridSearchCV`; of several metrics, `refit` names the one that counts.
-        n_jobs: Fits side by side, by joblib.
-        refit: Whether to fit the best estimator again on all data, or the metric that counts.
-        cv: Cross-validation; its splits have to be the same whenever it is asked (a `random_state`, if it shuffles).
+        n_iter: Candidates in total, at least 1, as in `RandomizedSearchCV`; then `generations` is ignored.
+        scoring: As for `GridSearchCV`; if it has several metrics, `refit` must name the one that counts.
+        n_jobs: Number of fits in parallel, by joblib.
+        refit: Whether to fit the best estimator again on all data, or the name of the metric that counts.
+        cv: Cross-validation; its splits must be the same each time (if it shuffles, it needs a `random_state`).
         verbose: As for `GridSearchCV`; above 0, progress is shown.
         pre_dispatch: As for `GridSearchCV`.
         error_score: Score of a candidate whose fit fails, or "raise".
         return_train_score: Whether `cv_results_` has the scores on the training folds.
-        random_state: Seed of the search: an integer, a `RandomState`, or None for another search each time.
+        random_state: Seed of the search: an integer, a `RandomState`, or None for a different search each time.
 
     Attributes:
         cv_results_: As in `GridSearchCV`, with a column `generation`.
         best_params_: The best hyperparameters.
         best_score_: Their mean cross-validated score.
         best_estimator_: The estimator fitted with them on all data.
-        best_index_: Their row.
+        best_index_: Their row in `cv_results_`.
         trials_: The study's table of evaluations; see `deap_hpo.analysis.tables.trials_table`.
 
     Raises:
@@ -104,7 +104,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.random_state = random_state
 
     def _run_search(self, evaluate_candidates: Callable[..., Mapping[str, Any]]) -> None:
-        """Search; `BaseSearchCV.fit` calls it, and does all the rest."""
+        """Search; `BaseSearchCV.fit` calls this, and does the rest."""
         splitter = check_cv(self.cv)
         drawn = hasattr(splitter, "random_state") and getattr(splitter, "shuffle", True)
         if drawn and not isinstance(splitter.random_state, (int, np.integer)):
@@ -137,7 +137,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
             raised = end.__cause__
         if raised is not None:
             raise raised
-        self.trials_ = study.trials_dataframe()  # not the study: it holds what does not pickle
+        self.trials_ = study.trials_dataframe()  # rather than the study, which cannot be pickled
 
 
 class _Candidates(BatchEvaluator):
@@ -149,7 +149,7 @@ class _Candidates(BatchEvaluator):
         self._generation = 0
 
     def on_generation(self, study: Study, _: object) -> None:
-        """Hear of generations from the study: one of candidates that are all known asks for nothing here."""
+        """Note the study's generation, because generations without new candidates are not evaluated here."""
         self._generation = study.generation
 
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
@@ -177,7 +177,7 @@ class _Candidates(BatchEvaluator):
 
 
 class _Raised(BaseException):
-    """What scikit-learn raises (``error_score="raise"``) ends the search: it is no evaluation that failed."""
+    """Ends the search when scikit-learn raises (``error_score="raise"``), instead of failing the evaluation."""
 
 
 def _counts(refit: Any) -> str:

@@ -1,4 +1,4 @@
-"""Seeds: many derived from one, and the global generators that DEAP draws from."""
+"""Seeds derived from a single one, and the global generators from which DEAP draws."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 
 def derived_seed(seed: int, *key: int) -> int:
-    """Derive a seed, 0 <= seed < 2**32, for a purpose named by whole numbers; different keys give independent ones.
+    """Derive a seed, 0 <= seed < 2**32, for a key of integers; seeds of different keys are independent.
 
     Source: numpy's `SeedSequence`, after O'Neill, "Developing a seed_seq alternative" (2015).
 
@@ -30,7 +30,7 @@ def derived_seed(seed: int, *key: int) -> int:
 def seed_evolution(seed: int) -> None:
     """Seed the global generators of `random` and numpy, from which DEAP draws, for an evolution.
 
-    Streams 0 and 1 of the seed are the generators', 2 the evaluations', 3 that of what is enqueued, 4 that of the
+    Keys 0 and 1 of the seed are for these generators, 2 is for evaluations, 3 for enqueued configurations, and 4 for the
     retrainings of a comparison.
 
     Example:
@@ -46,9 +46,9 @@ def seed_evolution(seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of `random`, numpy and torch inside, and put them back afterwards.
+    """Seed the global generators of `random`, numpy and torch for a `with` block, and restore them afterwards.
 
-    Torch's are seeded even if it is imported only inside; then nothing was drawn from them before.
+    Torch's are seeded even if torch is first imported inside the block.
 
     Example:
         >>> before = random.getstate()
@@ -74,16 +74,16 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             sys.meta_path.remove(finder)
             outer = next((one for one in sys.meta_path if isinstance(one, _SeedsTorch)), None)
-            if outer and "torch" in sys.modules:  # for whoever is around this it begins now
+            if outer and "torch" in sys.modules:  # the enclosing `seeded` has not seeded torch yet
                 sys.modules["torch"].manual_seed(outer.seed)
 
 
 class _SeedsTorch(MetaPathFinder):
-    """Seeds torch when it is imported, for functions that do so when they are called."""
+    """Seeds torch on import, for functions that import it when they are called."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._asking = False  # the other finders; whoever only asks where torch is need not import it
+        self._asking = False  # whether the other finders are being asked
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -108,7 +108,7 @@ class _SeedsTorch(MetaPathFinder):
 
 
 def generator_states() -> dict[str, Any]:
-    """Give the states of the global generators of `random` and numpy, and torch's where it is in use, as plain values.
+    """Give the states of the global generators of `random`, numpy and, if it is imported, torch, as plain values.
 
     Example:
         >>> states = generator_states()
@@ -127,7 +127,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def set_generator_states(states: dict[str, Any]) -> None:
-    """Set the global generators to what `generator_states` gave; those of GPUs where there are as many of these.
+    """Set the global generators to the states from `generator_states`; those of GPUs if their number is the same.
 
     Example:
         >>> states = generator_states()
@@ -141,14 +141,14 @@ def set_generator_states(states: dict[str, Any]) -> None:
     torch = sys.modules.get("torch")
     if torch and "torch" in states:
         torch.set_rng_state(states["torch"])
-        cuda = states.get("cuda")  # where it was not in use, it is not even asked for: a fork would suffer from that
+        cuda = states.get("cuda")  # if it was not in use, CUDA is not even queried, because that would break forks
         if cuda and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda):
             torch.cuda.set_rng_state_all(cuda)
 
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    """Put the global generators back afterwards, torch's where it is in use: what draws inside moves nothing outside.
+    """Restore the global generators after a `with` block, so that draws inside have no effect outside.
 
     Example:
         >>> before = random.getstate()

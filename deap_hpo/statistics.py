@@ -1,4 +1,4 @@
-"""The columns of a logbook: statistics of a generation that leave out what has no finite value."""
+"""The columns of a logbook: statistics of a generation that leave out values that are not finite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def generation_statistics(batch: Callable[[], tuple[Sequence[Entry], float]]) ->
     """Give the statistics that `Study.statistics` describes.
 
     Args:
-        batch: Tells the entries of the generation that was evaluated last, and the seconds that it took.
+        batch: Gives the entries of the latest generation, and the seconds that it took.
 
     Example:
         >>> from deap_hpo import Individual

@@ -1,4 +1,4 @@
-"""Studies of steady-state evolutions: evaluations are given back one by one, and new ones are taken meanwhile."""
+"""Studies of steady-state evolutions: evaluations are given back one by one while new ones are added."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from deap_hpo.study import Study
 
 
 class SteadyStudy(Study):
-    """A study that gives each evaluation back as it is finished, and takes new ones meanwhile.
+    """A study that gives each evaluation back when it finishes, and takes new ones in the meantime.
 
-    No worker ever waits. The order in which evaluations are finished depends on how fast they are; it is part of the
-    record, and replayed from there. So a record determines the evolution that made it, and a run that was interrupted
-    goes on as one whose machine paused: what was under way is evaluated again, and may come in in another order. So may
-    what is known, when failed evaluations are tried again. (`OrderedStudy` has one order.)
+    No worker ever waits. The order in which evaluations finish depends on how fast they are; it is part of the record,
+    and is replayed from there. So a record determines the evolution that made it, and an interrupted run continues as
+    if the machine had paused: unfinished evaluations are done again, and may finish in another order. When failed
+    evaluations are tried again, known results may also come in another order. (`OrderedStudy` has a fixed order.)
 
-    Whenever as many evaluations as were given at first are finished, that is a generation, as it is in the logbook:
-    callbacks are told, and checkpoints are kept of this generation and of the best (with workers, others are dropped at
-    the end only). A pruner compares with what was known when an evaluation was proposed.
+    A generation is complete, as in the logbook, whenever as many evaluations as were given at first have finished. Then
+    callbacks are called, and the checkpoints of this generation and of the best are kept (with workers, others are
+    dropped only at the end). A pruner compares with the evaluations that were known when an evaluation was proposed.
 
     Its arguments are those of `Study`; for algorithms, see `deap_hpo.evolution.steady_state`.
 
@@ -51,13 +51,13 @@ class SteadyStudy(Study):
 
         Args:
             evaluate: As for `Study.map`.
-            individuals: Genomes; the list may be added to while this goes on.
+            individuals: Genomes; more may be appended to the list in the meantime.
 
         Raises:
             ReplayError: The record shows that another algorithm, seed or version made it.
-            InputError: The executor does not take up what is added, or as for `Study.map`.
-            BudgetSpent: The run's total of evaluations or its time is used up, or a callback has ended it. What was
-                under way was waited for, and is on record.
+            InputError: The executor does not accept requests that are added while it runs, or as for `Study.map`.
+            BudgetSpent: The run's evaluations, epochs or time are used up, or a callback has ended it. Evaluations that
+                were under way have been waited for, and are on record.
         """
         evaluate = self._use(evaluate)
         self._first, self._first_generation = self._count, self.generation
@@ -65,21 +65,21 @@ class SteadyStudy(Study):
         self._size = len(individuals)
         self._planned = 0
         self._told: set[int] = set()
-        self._open: dict[int, Entry] = {}  # planned and not told, by number
-        self._waiting: list[Entry] = []  # planned and not begun
+        self._open: dict[int, Entry] = {}  # planned, but not given back yet, by number
+        self._waiting: list[Entry] = []  # planned, but not started
         self._limits_of: dict[int, Mapping[int, float]] = {}
         self._completed = deque(number for number in self.record.as_completed() if number >= self._first)
         self._latest: deque[Entry] = deque(maxlen=self._size)
         self._times: deque[float] = deque([perf_counter()], maxlen=self._size + 1)
-        self._of_generation: list[Entry] = []  # told since the last one was complete
+        self._of_generation: list[Entry] = []  # given back since the last generation was complete
         self._take_up()
         yield from self._finished(evaluate)
         if self._of_generation:
             self._end_generation()
 
     def _finished(self, evaluate: Evaluate) -> Iterator[tuple[Any, tuple[float, ...]]]:
-        """Yield what is on record, then each evaluation as it is finished; take up what is added meanwhile."""
-        requests: list[Request] = []  # the executor takes up what is added
+        """Yield evaluations on record, then each one when it finishes, including those added in the meantime."""
+        requests: list[Request] = []  # the executor accepts requests that are added later
         begun: list[Entry] = []
         running = self.executor.run(evaluate, requests)
         done = 0
@@ -90,7 +90,7 @@ class SteadyStudy(Study):
                     yield self._tell(number)
                     self._take_up()
                     continue
-                if self.budget.time_is_up:  # which runs from the first that is not on record
+                if self.budget.time_is_up:  # the time starts at the first evaluation that is not on record
                     break
                 allowed = self._allowed()
                 if self._answer_one(allowed):
@@ -111,10 +111,10 @@ class SteadyStudy(Study):
             if self._open:
                 raise self.budget.spent(self.name, len(self.record))
         except BudgetSpent:
-            requests.clear()  # what is under way comes in nevertheless
+            requests.clear()  # evaluations under way still finish
             while self._record_next(running, begun):
                 pass
-            if begun:  # else it was replayed, and what is needed later would be dropped
+            if begun:  # a mere replay would drop checkpoints that are needed later
                 self._collect(self._latest)
             raise
 
@@ -122,7 +122,7 @@ class SteadyStudy(Study):
         return self._individuals[number - self._first]
 
     def _take_up(self) -> None:
-        """Plan the individuals that were added since the last time."""
+        """Plan the individuals that were added since the last call."""
         for number in range(self._first + self._planned, self._first + len(self._individuals)):
             entry = self._plan(number, self._individual(number))
             self._planned += 1
@@ -132,11 +132,11 @@ class SteadyStudy(Study):
                 self._limits_of[number] = self._limits(self._known())
 
     def _known(self) -> Iterator[Entry]:
-        """Give the evaluations of which the algorithm knows; others may be on record already."""
+        """Give the evaluations that the algorithm knows; further ones may be on record already."""
         return (entry for entry in self.record if entry.number < self._first or entry.number in self._told)
 
     def _due(self) -> int | None:
-        """Give the number of the evaluation to be told next, if it is on record.
+        """Give the number of the evaluation to give back next, if it is on record.
 
         Raises:
             ReplayError: It has not been proposed.
@@ -153,11 +153,11 @@ class SteadyStudy(Study):
         return number
 
     def _generation_of(self, number: int) -> int:
-        """Give the generation of an evaluation that is finished now."""
+        """Give the generation of an evaluation that finishes now."""
         return self.generation
 
     def _tell(self, number: int) -> tuple[Any, tuple[float, ...]]:
-        """Tell the individual of an evaluation on record, and count it."""
+        """Give an evaluation on record to its individual, and count it."""
         individual, entry = self._individual(number), self.record[number]
         del self._open[number]
         self._completed.remove(number)
@@ -165,7 +165,7 @@ class SteadyStudy(Study):
         tell_outcome(individual, entry)
         self._latest.append(entry)
         self._times.append(perf_counter())
-        self._batch = (list(self._latest), self._times[-1] - self._times[0])  # what `statistics` tells of
+        self._batch = (list(self._latest), self._times[-1] - self._times[0])  # for `statistics`
         self._of_generation.append(entry)
         self._spend([entry])
         if len(self._of_generation) == self._size:
@@ -175,7 +175,7 @@ class SteadyStudy(Study):
     def _end_generation(self) -> None:
         entries, self._of_generation = self._of_generation, []
         self._complete(entries)
-        # Of evaluations under way in other processes, it is not known what they are about to leave.
+        # Evaluations under way in other processes may be leaving checkpoints that are not known here yet.
         if self._count == len(self.record) and (not self._open or isinstance(self.executor, SerialExecutor)):
             self._collect(entries)
 
@@ -191,7 +191,7 @@ class SteadyStudy(Study):
         return set(list(self._open)[: self.budget.allowed(costs)])
 
     def _answer_one(self, allowed: set[int]) -> bool:
-        """Bring one evaluation on record that is known without being done, and say whether there was one."""
+        """Record an evaluation whose result is known without doing it, and say whether there was one."""
         with interruptions_kept(), generators_kept():  # callbacks may draw
             for entry in self._waiting:
                 may_be_known = entry.duplicate_of is not None or entry.number in allowed
@@ -202,7 +202,7 @@ class SteadyStudy(Study):
             return False
 
     def _record_next(self, running: Iterator[tuple[int, Evaluation]], begun: Sequence[Entry]) -> bool:
-        """Put the evaluation that is finished next on record, and say whether there was one under way."""
+        """Wait for the next evaluation to finish, record it, and say whether there was one under way."""
         with interruptions_kept(), generators_kept():  # evaluations and callbacks may draw
             position, answer = next(running, (None, None))
             if position is None or answer is None:
@@ -218,12 +218,12 @@ class SteadyStudy(Study):
 class OrderedStudy(SteadyStudy):
     """A `SteadyStudy` that gives evaluations back in the order in which they were proposed.
 
-    So a run is the same whatever the number of workers, and however fast they are. An evaluation is given back as soon
-    as it and all before it are finished: workers wait only where one takes longer than all the others that are proposed
-    meanwhile, which an algorithm keeps at half as many again as there are workers, or more.
+    So a run is the same whatever the number and the speed of the workers. An evaluation is given back as soon as it and
+    all before it have finished. Workers wait only if an evaluation takes longer than all others that are proposed in
+    the meantime. An algorithm should therefore keep at least half as many again proposed as there are workers.
 
-    Where a callback ends it, as `EarlyStopping` does, evaluations that are under way are waited for and on record, too:
-    how many there are depends on the workers, and one of them may be the best.
+    If a callback such as `EarlyStopping` ends the run, evaluations that are under way are waited for and recorded, too.
+    Their number depends on the workers, and one of them may be the best.
 
     Example:
         >>> from deap_hpo import Float, Space, make_toolbox

@@ -1,4 +1,4 @@
-"""Stopping a study early: at a target, when nothing gets better any more, or when nothing is left to evaluate."""
+"""Stopping a study early: at a target, when there is no more progress, or when nothing is left to evaluate."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from deap_hpo.study import Study
 
 
 class StoppedEarly(BudgetSpent):
-    """The study has reached its target, has not become better for long enough, or has nothing left to evaluate."""
+    """The study has reached its target, has made no progress for long enough, or has nothing left to evaluate."""
 
 
 class EarlyStopping:
     """A study's callback that ends it, after a whole generation, by raising `StoppedEarly` from `Study.map`.
 
-    It is told of replayed generations as well, and so stops a resumed study where it stopped it before; with another
-    target or patience, the study goes on. The other callbacks are told of that generation before it ends.
+    It is also called for replayed generations, and so stops a resumed study where it stopped before; with another
+    target or patience, the study continues. The other callbacks are called for that generation before it ends.
 
     Args:
-        target: A value of the first objective to be reached, or None.
+        target: A value of the first objective to reach, or None.
         patience: Generations without a better value (with several objectives: without a new point on the Pareto front)
-            after which to stop, at least 1, or None. Of methods in brackets, as Hyperband is, a rung is a generation.
-        stages: Batches of a generation, at least 1: as many as `StagedMap` has.
+            after which to stop, at least 1, or None. For methods with brackets, such as Hyperband, a rung is a
+            generation.
+        stages: Batches per generation, at least 1: as many as `StagedMap` has stages.
 
     Raises:
         InputError: `target` is not finite, `patience` or `stages` is below 1, or neither target nor patience is given.
@@ -53,13 +54,13 @@ class EarlyStopping:
         self.target = target
         self.patience = patience
         self.stages = check_integer("stages", stages, 1)
-        self._batch: list[Entry] = []  # of a generation that has stages to come
+        self._batch: list[Entry] = []  # evaluations of a generation with stages still to come
         self._best = math.inf  # signed: smaller is better
         self._waited = 0
         self._front: list[Entry] = []
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
-        """Look at a complete generation, and raise where it is to be the last."""
+        """Look at a complete generation, and raise if it must be the last."""
         self._batch += entries
         if study.generation % self.stages:
             return
@@ -92,11 +93,11 @@ class EarlyStopping:
 
 
 class Exhaustion:
-    """A study's callback that ends it where every configuration of a finite space has been evaluated.
+    """A study's callback that ends it when every configuration of a finite space has been evaluated.
 
-    It raises `StoppedEarly` after a generation that asked for nothing new. From there on earlier evaluations would
-    answer for whatever is asked for, and cost nothing: a budget of evaluations or epochs would never be used up. A
-    study whose record goes on from there, as earlier versions did, goes on as it was begun.
+    It raises `StoppedEarly` after a generation that asked for nothing new. From then on, all evaluations would be
+    duplicates, which cost nothing, so that a budget of evaluations or epochs would never be used up. A study whose
+    record continues beyond this point, because an earlier version made it, is not stopped.
 
     Example:
         >>> from deap_hpo import Categorical, optimize
@@ -109,7 +110,7 @@ class Exhaustion:
         self._goes_on = False
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
-        """Look at a complete generation, and raise where it has shown that nothing is left."""
+        """Look at a complete generation, and raise if it shows that nothing is left."""
         from deap_hpo.strategies.genes import is_exhausted  # imports SciPy
 
         new = any(entry.duplicate_of is None or entry.epochs is not None for entry in entries)
@@ -133,10 +134,10 @@ def early_stopping(
     """Give the callbacks that stop a study early.
 
     Args:
-        target: See `EarlyStopping`; without it and `patience`, there is none.
+        target: See `EarlyStopping`; without `target` and `patience`, there is no `EarlyStopping`.
         patience: See `EarlyStopping`.
         stages: See `EarlyStopping`.
-        has_budget: Whether the study has one, of evaluations, epochs or seconds: then it ends where all is evaluated.
+        has_budget: Whether the study has a budget of evaluations, epochs or seconds; if so, `Exhaustion` is added.
 
     Raises:
         InputError: See `EarlyStopping`.

@@ -1,7 +1,7 @@
-"""A study: the one seam between an algorithm and its evaluations. It records, replays, and hands on to an executor.
+"""A study: the interface between an algorithm and its evaluations. It records, replays, and calls an executor.
 
-An evolution is a deterministic function of its seed and of the outcomes so far. So nothing of an algorithm's state is
-ever saved: to resume is to run the same algorithm again, and to answer what is on record from the record.
+An evolution is a deterministic function of its seed and of the results so far. So the state of an algorithm is never
+saved: to resume is to run the same algorithm again, with results from the record as far as it goes.
 """
 
 from __future__ import annotations
@@ -43,34 +43,34 @@ from deap_hpo.vocabulary import hinting
 class Study(LiveResults):
     """Records and replays the evaluations of one run of a DEAP algorithm.
 
-    Register its `map` and every DEAP algorithm becomes resumable and parallel, unchanged::
+    Register its `map`, and every DEAP algorithm becomes resumable and parallel without a change::
 
         toolbox.register("evaluate", trainer)
         toolbox.register("map", study.map)
 
-    The evaluator gets decoded hyperparameters (a dict) where the study has a space, and the bare individual where it
-    has none. Opening a study seeds the global generators of `random` and numpy, from which DEAP draws.
+    The evaluator gets decoded hyperparameters (a dict) if the study has a space, and the bare individual otherwise.
+    Opening a study seeds the global generators of `random` and numpy, from which DEAP draws.
 
     Args:
         space: The search space, as a `Space` or by name; or None.
         name: Name of the study in the storage.
         storage: Path of an SQLite file, the URL of a database, or None to keep the record in memory only.
         seed: Seed of the run, at least 0.
-        directions: "minimize" or "maximize", for each objective one; agrees with the individuals' weights.
-        resume: Whether the study may exist already; if it does, what it holds is replayed.
-        retry_failed: With `resume`, whether evaluations that failed are tried again, and the run goes on from there;
-            what was on record from the first of them on is `superseded`.
+        directions: "minimize" or "maximize" for each objective; they must agree with the individuals' weights.
+        resume: Whether the study may exist already; if it does, its evaluations are replayed.
+        retry_failed: With `resume`, whether failed evaluations are tried again and the run continues from there; all
+            evaluations on record from the first failed one on are then `superseded`.
         executor: How evaluations are done; in this process by default.
         common_random_numbers: Whether all evaluations get the same seed, derived from `seed`, so that configurations
-            are compared under equal luck, and none is evaluated twice. Otherwise evaluation number k gets one of `seed`
-            and k.
-        settings: Further facts (JSON values) that a resumed run has to share with the recorded one.
+            are compared with the same random numbers, and none is evaluated twice. Otherwise the seed of evaluation k
+            is derived from `seed` and k.
+        settings: Further facts (JSON values) that a resumed run must share with the recorded one.
         max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`;
-            those answered by an earlier one of the same configuration are not counted.
+            duplicates of earlier evaluations are not counted.
         max_epochs: Epochs trained in the whole run, after which `map` raises `BudgetSpent`; see `cost_of`.
-        max_seconds: Seconds after which `map` starts no further evaluation: it waits for those under way, which are
-            recorded, and raises `BudgetSpent`.
-        pruner: Says which evaluations are ended early, by what was complete before their batch.
+        max_seconds: Seconds after which `map` starts no further evaluation: it waits for those under way, records
+            them, and raises `BudgetSpent`.
+        pruner: Says which evaluations are ended early, given the evaluations that were complete before their batch.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
 
     Raises:
@@ -121,13 +121,13 @@ class Study(LiveResults):
         self._common = check_flag("common_random_numbers", common_random_numbers)
         facts = {"seed": self.seed, "common_random_numbers": self._common, "settings": dict(settings or {})}
         facts["pruner"] = repr(pruner) if pruner else None
-        if storage is not None:  # of which there can be one driver alone
+        if storage is not None:  # only one process at a time may drive a stored study
             end_if_only_imported()
         elif resume:
             warn("resume=True does nothing without a storage: the record is in memory, and gone with this process")
         self.record = Record(name, storage, self.space, self.directions, facts, resume=resume, retry=retry_failed)
         self.provenance = Provenance(self.record)
-        self._count, self.generation = 0, 0  # evaluations asked for, and batches complete
+        self._count, self.generation = 0, 0  # evaluations and batches completed
         self._continuations = Continuations(self.record, self.executor, self._decode)
         self._batch: tuple[list[Entry], float] = ([], 0.0)
         seed_evolution(self.seed)
@@ -140,28 +140,28 @@ class Study(LiveResults):
 
     @undisturbed()
     def close(self) -> None:
-        """End the executor's workers, and let another process write to the study."""
+        """End the executor's workers, and release the study for other processes."""
         self.executor.close()
         self.provenance.close()
 
     def stop(self) -> None:
-        """Begin no further evaluation: `map` waits for those under way, which are recorded, and raises `BudgetSpent`.
+        """Start no further evaluation: `map` waits for those under way, records them, and raises `BudgetSpent`.
 
-        For callbacks, and for other threads. The study can be resumed; where a callback calls this in `on_generation`,
-        which is told of replayed generations too, it stops there again.
+        For callbacks and other threads. The study can be resumed. If a callback calls this in `on_generation`, which is
+        also called for replayed generations, a resumed study stops there again.
         """
         self.budget.stop()
 
     def map(self, evaluate: Evaluate, individuals: Iterable[Any]) -> list[tuple[float, ...]]:
-        """Evaluate individuals, like the built-in `map`: what is on record is answered from there.
+        """Evaluate individuals, like the built-in `map`; evaluations on record are not done again.
 
         Args:
             evaluate: A trainer, or a function of hyperparameters that returns a number, several, or an `Evaluation`.
-            individuals: Genomes. Each is told the number of its evaluation (as its `origin`), and its fitness how far
-                it breaks the constraints (as its `violation`). An individual may ask for a total number of `epochs`,
-                and with it for a `start_from`: the number of the evaluation from whose weights and optimiser state its
-                training goes on. The checkpoints of this batch are kept, that of the best so far, and those of the
-                evaluations that an individual names as `paused`.
+            individuals: Genomes. Each gets the number of its evaluation as `origin`; its fitness gets the amount by
+                which it breaks the constraints as `violation`. An individual may ask for a total number of `epochs`,
+                and with it for a `start_from`: the number of the evaluation whose weights and optimiser state its
+                training continues. The study keeps the checkpoints of this batch, that of the best so far, and those
+                of the evaluations that an individual names as `paused`.
 
         Returns:
             Fitness values, in the order of `individuals`.
@@ -169,8 +169,8 @@ class Study(LiveResults):
         Raises:
             ReplayError: The record shows that another algorithm, seed or version made it: genes differ. Nothing was
                 written.
-            BudgetSpent: The run's total of evaluations or epochs, or its time, is used up.
-            InputError: What an individual asks for cannot be done, `evaluate` cannot be called or has other directions,
+            BudgetSpent: The run's evaluations, epochs or time are used up, or it was stopped.
+            InputError: The request of an individual cannot be met, `evaluate` cannot be called or has other directions,
                 or the study is closed.
         """
         start = perf_counter()
@@ -190,16 +190,16 @@ class Study(LiveResults):
         self._batch = (entries, perf_counter() - start)
         self._spend(entries)
         self._complete(entries)
-        if self._count == len(self.record):  # else a replay would drop what is needed later
+        if self._count == len(self.record):  # a replay would drop checkpoints that are needed later
             self._continuations.collect(entries, individuals, self.directions)
         return [values_for(entry, self.directions) for entry in entries]
 
     def _use(self, evaluate: Evaluate) -> Evaluate:
         self.record.check_open()
-        evaluate = unwrapped(evaluate)  # executors keep their workers as long as this is the same
+        evaluate = unwrapped(evaluate)  # executors keep their workers as long as this is the same object
         self.evaluator = as_evaluator(evaluate)
         check_agreement(self.evaluator.goals, self.directions)
-        check_reports(self.pruner if self.record.is_new else None, self.evaluator)  # records of before go on
+        check_reports(self.pruner if self.record.is_new else None, self.evaluator)  # older records may continue
         self.provenance.use(self.evaluator, replaying=self.record.goes_on(self._count))
         self._continuations.use(self.evaluator)
         return evaluate
@@ -208,7 +208,7 @@ class Study(LiveResults):
         return self.space.decode(genes) if self.space else genes
 
     def cost_of(self, entry: Entry) -> int:
-        """Epochs by which an evaluation counts in the budget: those it adds; 0 where an earlier one answered for it."""
+        """Epochs by which an evaluation counts in the budget: those it adds; 0 for a duplicate."""
         return self._continuations.cost(entry)
 
     def _spend(self, entries: Iterable[Entry]) -> None:
@@ -217,13 +217,13 @@ class Study(LiveResults):
                 self.budget.spend(self.cost_of(entry))
 
     def _complete(self, entries: Sequence[Entry]) -> None:
-        """Count a batch that is on record whole."""
+        """Count a batch that is on record completely."""
         self._count += len(entries)
         self.generation += 1
         tell(self.callbacks, "on_generation", self, entries)
 
     def _plan(self, number: int, individual: Any) -> Entry:
-        """Say which evaluation this is; check it against the record, if it is there."""
+        """Plan the evaluation of an individual, and check it against the record if its number is there."""
         check_weights(individual, self.directions)
         genes = genes_of(individual)
         begins = self._continuations.asked_by(individual)
@@ -232,8 +232,8 @@ class Study(LiveResults):
             number=number,
             generation=self.generation,
             genes=genes,
-            evaluation=Evaluation((math.inf,)),  # until there is one
-            seed=begins.seeded_by.seed if begins.seeded_by else seed,  # its batches go on, too
+            evaluation=Evaluation((math.inf,)),  # replaced by the result
+            seed=begins.seeded_by.seed if begins.seeded_by else seed,  # so that its sequence of batches continues, too
             parents=tuple(getattr(individual, "origin", ())),
             operators=tuple(getattr(individual, "operators", ())),
             epochs=begins.epochs,
@@ -245,7 +245,7 @@ class Study(LiveResults):
         return replace(planned, duplicate_of=answered_by)
 
     def _requests(self, planned: Sequence[tuple[Entry, Any]], limits: Mapping[int, float]) -> list[Request]:
-        """Ask for what is not on record; whatever is has been replayed."""
+        """Give the requests for planned evaluations, which are not on record."""
         if planned:
             self.provenance.write()
         params = [self.space.decode(entry.genes) if self.space else individual for entry, individual in planned]
@@ -253,14 +253,14 @@ class Study(LiveResults):
         return [replace(request, limits=limits) for request in requests]
 
     def _limits(self, known: Iterable[Entry]) -> Mapping[int, float]:
-        """Give the pruner's limits, by evaluations that are the same in a replay."""
+        """Give the pruner's limits; `known` must hold the same evaluations in a replay."""
         return {} if self.pruner is None else self.pruner.limits(list(known), self.directions[0])
 
     def _evaluate(self, evaluate: Evaluate, planned: Sequence[tuple[Entry, Any]]) -> None:
-        """Bring all planned evaluations on record: replayed, evaluated, or answered by an earlier one."""
+        """Get all planned evaluations on record: replayed, evaluated, or as duplicates of earlier ones."""
         missing = [(entry, individual) for entry, individual in planned if entry.number not in self.record]
         duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]
-        if not missing or self.budget.time_is_up:  # which runs from the first that is not on record
+        if not missing or self.budget.time_is_up:  # the time starts at the first evaluation that is not on record
             return
         asked = []
         for entry, individual in missing:
@@ -279,7 +279,7 @@ class Study(LiveResults):
                 self._answer(entry)
 
     def _answer(self, entry: Entry) -> bool:
-        """Bring on record what is known already (but to a pruner, whose limits may be new), and say whether it was."""
+        """Record a result that is known already, unless a pruner may have new limits, and say whether it was known."""
         known = None if self.pruner and entry.duplicate_of is None else self.record.known_outcome(entry)
         if known is not None:
             self.provenance.write()
@@ -292,9 +292,9 @@ class Study(LiveResults):
         raise_kept()
 
     def statistics(self) -> tools.Statistics:
-        """Give the statistics of a generation, to be passed to a DEAP algorithm as `stats`.
+        """Give the statistics of a generation, to pass to a DEAP algorithm as `stats`.
 
-        They are `avg`, `std`, `min` and `max` of the population's first objective, finite values only, and of this
-        generation how many evaluations `diverged` or failed, or were `cached`, and the wall-clock `seconds` it took.
+        They are `avg`, `std`, `min` and `max` of the population's first objective (finite values only), and for this
+        generation the numbers of evaluations that `diverged` or failed, or were `cached`, and its wall-clock `seconds`.
         """
         return generation_statistics(lambda: self._batch)

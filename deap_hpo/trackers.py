@@ -16,13 +16,13 @@ from deap_hpo.study import Study
 
 
 class TensorBoardCallback:
-    """Writes each new evaluation as a run of its own, for the scalars and the HParams page of TensorBoard.
+    """Writes each new evaluation as a separate run, for the scalars and the HParams page of TensorBoard.
 
-    Needs the extra `tensorboard`. What a resumed study replays was written when it was new, and is not written again.
-    What gave way to a retry is replaced by what has its number now.
+    It needs the extra `tensorboard`. Replayed evaluations are not written again. An evaluation that a retry has
+    superseded is replaced by the new one with its number.
 
     Args:
-        folder: Where the event files go: ``<folder>/<study>/evaluation-00012``.
+        folder: Folder for the event files: ``<folder>/<study>/evaluation-00012``.
 
     Raises:
         InputError: TensorBoard is not installed.
@@ -56,14 +56,14 @@ class TensorBoardCallback:
 
 
 class MLflowCallback:
-    """Writes each new evaluation as a run nested in one run for the study.
+    """Writes each new evaluation as a run nested in the run of its study.
 
-    Needs the extra `mlflow`. A resumed study goes on in the same run. What gave way to a retry is deleted when another
-    run has its number; MLflow can restore it. What an earlier evaluation answered for has the tag `duplicate_of`.
+    It needs the extra `mlflow`. A resumed study continues in the same run. An evaluation that a retry has superseded is
+    deleted when there is a new one with its number; MLflow can restore it. Duplicates have the tag `duplicate_of`.
 
     Args:
-        experiment: Name of the experiment; made where there is none.
-        tracking_uri: Where MLflow keeps its runs; by default what MLFLOW_TRACKING_URI says.
+        experiment: Name of the experiment; created if there is none.
+        tracking_uri: Where MLflow keeps its runs; by default the value of MLFLOW_TRACKING_URI.
 
     Raises:
         InputError: MLflow is not installed.
@@ -106,7 +106,7 @@ class MLflowCallback:
             self._client.set_terminated(identity, "FAILED" if entry.evaluation.status == "failed" else "FINISHED")
 
     def _parent(self, study: str) -> str:
-        """Give the run of a study; found again by its tag."""
+        """Give the run of a study, which is found again by its tag."""
         if study not in self._parents:
             found = self._runs(f"tags.`deap_hpo.study` = '{study}'")
             run = found[0] if found else self._new_parent(study)
@@ -123,17 +123,17 @@ class MLflowCallback:
 
 
 def _replaces_another(study: Study, entry: Entry) -> bool:
-    """Tell whether an evaluation has the number of one that gave way to a retry."""
+    """Tell whether an evaluation has the number of one that a retry has superseded."""
     return any(one.number == entry.number for one in study.superseded)
 
 
 def _allowed(name: str) -> str:
-    """Give a name with what MLflow does not allow in it replaced."""
+    """Give a name in which characters that MLflow does not allow are replaced."""
     return re.sub(r"[^\w\-. /]", "_", name)
 
 
 def _results(entry: Entry) -> dict[str, float]:
-    """Give the finite objectives (numbered from 0 where there are several) and metrics of an evaluation."""
+    """Give the finite objectives (numbered from 0 if there are several) and metrics of an evaluation."""
     values = entry.evaluation.values
     names = ["objective"] if len(values) == 1 else [f"objective_{i}" for i in range(len(values))]
     results = {**dict(zip(names, values, strict=True)), **entry.evaluation.metrics}

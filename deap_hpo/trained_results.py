@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class TrainedResults:
-    """The part of a study's results that are networks and states."""
+    """The networks and states among a study's results."""
 
-    evaluator: Evaluator | None = None  # known where the study was run
-    storage: str | None = None  # known where it was read from
+    evaluator: Evaluator | None = None  # known in the process that ran the study
+    storage: str | None = None  # known if the study has a storage
 
     if TYPE_CHECKING:  # attributes or properties of a study, fields of one on record
 
@@ -40,22 +40,22 @@ class TrainedResults:
 
         @property
         def attributes(self) -> Mapping[str, Any]:
-            """What was noted about the run."""
+            """The facts recorded about the run."""
 
         @property
         def best(self) -> Entry:
             """The best evaluation."""
 
     def best_model(self, trainer: Trainer | None = None) -> nn.Module:
-        """Train the best network again and give it, the second time a copy; see `model_of`.
+        """Train the best network again and give it; a second call gives a copy. See `model_of`.
 
-        It is your own module, and sees what it saw in training: normalised inputs, unless the task's data leave them as
-        they are. So it takes two lines to use it, the second of which normalises::
+        It is your own module, and expects the same inputs as in training: normalised ones, unless the task's data are
+        not normalised. Using it takes two lines, the second of which normalises::
 
             network = study.best_model()
             outputs = network(task.data.prepare(inputs))  # inputs of the type that task.data.training has
 
-        To give it to others, with its normalisation: `deap_hpo.training.program.save_program`.
+        To give it to others, with its normalisation, use `deap_hpo.training.program.save_program`.
 
         Raises:
             InputError: No evaluation is feasible, or as for `model_of`.
@@ -65,27 +65,28 @@ class TrainedResults:
     def model_of(self, entry: Entry, trainer: Trainer | None = None) -> nn.Module:
         """Train the network of an evaluation again, such as one of the front, and give it in evaluation mode.
 
-        On a CPU it is bit for bit the one that was evaluated (of several repeats, the first). It expects inputs that
-        `task.data.prepare` has normalised; see `best_model`.
+        On a CPU it is bit for bit the network that was evaluated (the first, if there were several repeats). It expects
+        inputs that `task.data.prepare` has normalised; see `best_model`.
 
         Args:
             entry: The evaluation.
-            trainer: What evaluated it, made as it was then (`make_trainer`), where this is another process: a record
-                holds neither network nor data. It may compute on another device.
+            trainer: A trainer with the same settings as the one that evaluated it (`make_trainer`). It is needed in
+                another process, because a record holds neither network nor data. It may compute on another device.
 
         Raises:
-            InputError: What evaluated is not a trainer of this package, is not the one given, or is not known here.
+            InputError: The evaluator was not a trainer of this package, has other settings than the given one, or is
+                not known in this process.
         """
         from deap_hpo.retraining import reference_of, retrain
 
         return retrain(reference_of(self, trainer), entry, self.entries, self.space)[0]
 
     def refit(self, trainer: Trainer | None = None, *, entry: Entry | None = None) -> nn.Module:
-        """Train the best hyperparameters once more, on training and validation examples together, for use.
+        """Train a network with the best hyperparameters, on training and validation examples together, for use.
 
-        What the network is worth was measured without the validation examples; there is nothing left to measure it by,
-        but for test examples. It sees inputs as that of `best_model` does, and is trained for as many epochs: where the
-        trainer keeps the best epoch, for that number.
+        Only test examples are left to measure this network; the values on record are of one trained without the
+        validation examples. It expects the same inputs as that of `best_model`, and is trained for as many epochs: if
+        the trainer keeps the best epoch, up to that epoch.
 
         Args:
             trainer: See `model_of`.
@@ -111,7 +112,7 @@ class TrainedResults:
         return refit(reference_of(self, trainer), chosen, self.entries, self.space)
 
     def test_metrics(self, trainer: Trainer | None = None, *, entry: Entry | None = None) -> dict[str, float]:
-        """Train the best network again, and measure loss and metrics on the test examples, which no search has seen.
+        """Train the best network again, and measure loss and metrics on the test examples, which the search never saw.
 
         Args:
             trainer: See `model_of`.
@@ -130,7 +131,7 @@ class TrainedResults:
         return {"loss": loss, **metrics}
 
     def best_state(self, checkpoints: CheckpointStore | None = None) -> Any:
-        """Give what the objective saved in the best evaluation; see `state_of`.
+        """Give the state that the objective saved in the best evaluation; see `state_of`.
 
         Raises:
             InputError: No evaluation is feasible, or as for `state_of`.
@@ -138,17 +139,17 @@ class TrainedResults:
         return self.state_of(self.best, checkpoints)
 
     def state_of(self, entry: Entry, checkpoints: CheckpointStore | None = None) -> Any:
-        """Give what the objective handed to `checkpoint.save` in an evaluation, its tensors on the CPU.
+        """Give the state that the objective passed to `checkpoint.save` in an evaluation, its tensors on the CPU.
 
-        A study keeps the states of the best evaluation (of several objectives, of the front), of its last batch, and of
-        all that an algorithm may go on from.
+        A study keeps the states of the best evaluation (with several objectives, of the front), of its last batch, and
+        of all evaluations that an algorithm may continue.
 
         Args:
             entry: The evaluation.
             checkpoints: Where states are kept (``FolderCheckpoints(...)``); by default where `optimize` keeps them.
 
         Raises:
-            InputError: It saved none, or what it saved is not there any more.
+            InputError: It saved no state, or the state does not exist any more.
         """
         from deap_hpo.functions.checkpoint import kept_states, saved_state
 

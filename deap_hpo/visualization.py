@@ -1,7 +1,7 @@
-"""Figures of a study by one call each, with Optuna's names: of a study that has been run, or of one on record.
+"""Figures of a study, run or on record, by one call each, with Optuna's names.
 
-Each returns a matplotlib figure, to be shown or saved. What is drawn is computed by `deap_hpo.analysis`, and drawn by
-`deap_hpo.plotting`, which takes tables of any origin.
+Each function returns a matplotlib figure to show or save. `deap_hpo.analysis` computes the tables for it, and
+`deap_hpo.plotting`, which takes tables of any origin, draws them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deap_hpo.analysis.fronts import front_table
 from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.names import shown_by_epoch, value_name
 from deap_hpo.drawable import check_drawable, check_study, goal_of, part_of, trials_of
-from deap_hpo.drawable import evidence_of as evidence_of  # asked for here, with what draws it
+from deap_hpo.drawable import evidence_of as evidence_of  # public here, next to the functions that draw it
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import BEST_EPOCH
 from deap_hpo.plotting import impact, lineage, parallel, pareto
@@ -28,17 +28,17 @@ from deap_hpo.search_space.space import Space
 if TYPE_CHECKING:
     from deap_hpo.analysis.evidence import Evidence
 
-_MOST_IN_PAIRS = 3  # hyperparameters, which have as many pairs
+_MOST_IN_PAIRS = 3  # hyperparameters, with as many pairs
 
 
 def plot_optimization_history(study: Results) -> Figure:
-    """Draw every evaluation in its order, and the best so far.
+    """Draw all evaluations in order, and the best value so far.
 
     Args:
-        study: The study, run or on record; of several objectives, the first is drawn.
+        study: The study, run or on record; if it has several objectives, the first is drawn.
 
     Raises:
-        InputError: It is no study, or no evaluation ended well.
+        InputError: It is not a study, or no evaluation ended well.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -50,17 +50,17 @@ def plot_optimization_history(study: Results) -> Figure:
 
 
 def plot_intermediate_values(study: Results, metric: str | None = None) -> Figure:
-    """Draw the learning curve of every evaluation; the best one's is highlighted.
+    """Draw the learning curves of all evaluations; that of the best one is highlighted.
 
-    Where a training went on from an earlier one, curves are joined.
+    If a training continued an earlier one, their curves are joined.
 
     Args:
-        study: The study, of trainings, or of a function that reports (`deap_hpo.functions.reporter.Reporter`).
-        metric: Which metric of trainings is drawn, or "loss", the validation loss; by default the objective, where it
-            was measured after each epoch, else the validation loss.
+        study: The study, of trainings or of a function that reports (`deap_hpo.functions.reporter.Reporter`).
+        metric: The metric of trainings to draw, or "loss" for the validation loss; by default the objective if it was
+            measured after each epoch, and otherwise the validation loss.
 
     Raises:
-        InputError: No evaluation has a learning curve, or not of that metric.
+        InputError: No evaluation has a learning curve, or none of that metric.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -90,10 +90,10 @@ def plot_intermediate_values(study: Results, metric: str | None = None) -> Figur
 
 
 def plot_pareto_front(study: Results) -> Figure:
-    """Draw the first of several objectives against each other one: all evaluations, and the Pareto front.
+    """Draw all evaluations and the Pareto front, with the first objective against each of the others.
 
     Args:
-        study: The study, of at least two objectives.
+        study: The study, with at least two objectives.
 
     Raises:
         InputError: It has one objective, or no evaluation ended well.
@@ -119,8 +119,8 @@ def plot_slice(study: Results, params: Sequence[str] | None = None) -> Figure:
     """Draw each hyperparameter against the objective.
 
     Args:
-        study: The study; of several objectives, the first is drawn.
-        params: Which hyperparameters, at least one; by default all, but of more than 12 the 12 most important.
+        study: The study; if it has several objectives, the first is drawn.
+        params: Which hyperparameters, at least one; by default all, or the 12 most important if there are more.
 
     Raises:
         InputError: No evaluation ended well, there is no such hyperparameter, or the study has no space.
@@ -137,10 +137,10 @@ def plot_slice(study: Results, params: Sequence[str] | None = None) -> Figure:
 
 
 def plot_parallel_coordinate(study: Results, params: Sequence[str] | None = None) -> Figure:
-    """Draw every evaluation as a line through its hyperparameters to its value; the better, the darker.
+    """Draw each evaluation as a line through its hyperparameters to its value; better ones are darker.
 
     Args:
-        study: The study; of several objectives, the first is drawn.
+        study: The study; if it has several objectives, the first is drawn.
         params: As for `plot_slice`.
 
     Raises:
@@ -160,13 +160,13 @@ def plot_parallel_coordinate(study: Results, params: Sequence[str] | None = None
 
 
 def plot_lineage(study: Results) -> Figure:
-    """Draw what every network was trained with, epoch by epoch, and whose weights it went on with.
+    """Draw the hyperparameters of each network, epoch by epoch, and whose weights it continued.
 
     Args:
-        study: The study, of trainings that went on from others, as those of population-based training.
+        study: The study, with trainings that continue others, such as one of population-based training.
 
     Raises:
-        InputError: Nothing went on from anything, nothing ended well, or the study has no space.
+        InputError: No training continued another one, no evaluation ended well, or the study has no space.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -187,11 +187,11 @@ def plot_lineage(study: Results) -> Figure:
 
 
 def plot_param_importances(study: Results, *, evidence: Evidence | None = None) -> Figure:
-    """Draw how important each hyperparameter is, over the whole space and among the best; see `Results.importances`.
+    """Draw the importance of each hyperparameter in the whole space and among the best; see `Results.importances`.
 
     Args:
-        study: The study; of several objectives, the first counts.
-        evidence: What the study's evaluations tell, from `evidence_of`; for several figures it is computed once.
+        study: The study; if it has several objectives, the first counts.
+        evidence: The result of `evidence_of`; pass it to several figures so that it is computed only once.
 
     Raises:
         InputError: It has fewer than 20 evaluations, too few that differ, or no space.
@@ -211,11 +211,11 @@ def plot_param_importances(study: Results, *, evidence: Evidence | None = None) 
 def plot_partial_dependence(
     study: Results, params: Sequence[str] | None = None, *, evidence: Evidence | None = None
 ) -> Figure:
-    """Draw the objective as each hyperparameter varies, averaged over the others, as a Gaussian process predicts it.
+    """Draw the objective that a Gaussian process predicts for each hyperparameter, averaged over the others.
 
     Args:
-        study: The study; of several objectives, the first is modelled.
-        params: Which hyperparameters, at least one; by default all, but of more than 12 the 12 most important.
+        study: The study; if it has several objectives, the first is modelled.
+        params: Which hyperparameters, at least one; by default all, or the 12 most important if there are more.
         evidence: See `plot_param_importances`.
 
     Raises:
@@ -240,12 +240,12 @@ def plot_partial_dependence(
 def plot_interactions(
     study: Results, params: Sequence[str] | None = None, *, evidence: Evidence | None = None
 ) -> Figure:
-    """Draw the objective over two hyperparameters at a time, averaged over the others, as a model predicts it.
+    """Draw the objective that a model predicts for pairs of hyperparameters, averaged over the others.
 
     Args:
-        study: The study; of several objectives, the first is modelled.
-        params: Which hyperparameters, at least two, each of which is drawn with each other one; by default the three
-            most important. What has but one value is left out.
+        study: The study; if it has several objectives, the first is modelled.
+        params: Which hyperparameters, at least two, drawn in all pairs; by default the three most important. Those with
+            only one value are left out.
         evidence: See `plot_param_importances`.
 
     Raises:
@@ -276,7 +276,7 @@ def plot_interactions(
 
 
 def _shown(study: Results, params: Sequence[str] | None) -> tuple[Space, str]:
-    """The hyperparameters to draw, and what a title says of them."""
+    """Give the hyperparameters to draw, and the words about them for a title."""
     space, which = space_of(study), ""
     if params is None:
         params, which = panels(space, _important_if_any(study) if len(space) > MOST_PANELS else None)

@@ -1,4 +1,4 @@
-"""The words of other tools: what an argument that Optuna, Ray Tune or scikit-learn has is called here."""
+"""The words of other tools: the names here for arguments and attributes of Optuna, Ray Tune and scikit-learn."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "verbose": ("progress=True or False",),
     "workers": (_SIDE_BY_SIDE,),
 }
-"""What to give instead of an argument of other tools; of several, the first that a function has counts."""
+"""What to pass instead of an argument of other tools; if there are several, the first that a function has."""
 
 
 ATTRIBUTES = {
@@ -94,7 +94,7 @@ ATTRIBUTES = {
     "trials": "entries",
     "user_attrs": "attributes",
 }
-"""What studies of Optuna, searches of scikit-learn or results of Ray Tune have, and what it is called here."""
+"""Attributes of Optuna's studies, scikit-learn's searches and Ray Tune's results, with their names here."""
 
 OF_ENTRIES = {
     "config": "study.params_of(entry)",
@@ -110,11 +110,11 @@ OF_ENTRIES = {
     "value": "evaluation.value",
     "values": "evaluation.values",
 }
-"""What a trial of theirs has, and what it is of an evaluation on record."""
+"""Attributes of their trials, with the names for an evaluation on record."""
 
 
 def no_attribute(thing: object, name: str, known: Mapping[str, str] = ATTRIBUTES) -> AttributeError:
-    """Give the error for an attribute that a study has not, or an entry, with what it is called here.
+    """Give the error for an attribute that a study or an entry does not have, with its name here.
 
     Example:
         >>> str(no_attribute([], "best_trial"))
@@ -125,12 +125,12 @@ def no_attribute(thing: object, name: str, known: Mapping[str, str] = ATTRIBUTES
 
 
 def hinting(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Have a function say what an argument is called, where it is given one that it has not.
+    """Let a function name the right argument if it is given one that it does not have.
 
-    Its signature stays as it is, for people, editors and type checkers.
+    Its signature stays the same, for people, editors and type checkers.
 
     Raises:
-        InputError: From the function, where an argument has no such name.
+        InputError: The function, when it is called, has no argument of a given name.
 
     Example:
         >>> @hinting

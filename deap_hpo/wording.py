@@ -1,4 +1,4 @@
-"""Numbers, durations and counts as people read them, the same on every screen."""
+"""Numbers, durations and counts as text, in the same form everywhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def format_params(params: Mapping[str, Any]) -> str:
-    """Write hyperparameters in a line.
+    """Write hyperparameters in one line.
 
     Example:
         >>> format_params({"lr": 0.0123456, "width": 64, "parameters": 44426.0})
@@ -18,7 +18,7 @@ def format_params(params: Mapping[str, Any]) -> str:
 
 
 def format_value(value: float) -> str:
-    """Write an objective's value, with four decimals where that says enough.
+    """Write an objective's value, with four decimals if they suffice.
 
     Example:
         >>> format_value(0.31234), format_value(3.2e-6), format_value(-5e300)
@@ -28,7 +28,7 @@ def format_value(value: float) -> str:
 
 
 def plural(count: float, word: str) -> str:
-    """Write a number of things.
+    """Write a count with its noun, in the plural if needed.
 
     Example:
         >>> plural(1, "epoch"), plural(2, "epoch")
@@ -38,7 +38,7 @@ def plural(count: float, word: str) -> str:
 
 
 def format_metrics(metrics: Mapping[str, float]) -> str:
-    """Write metrics in a line.
+    """Write metrics in one line.
 
     Example:
         >>> format_metrics({"accuracy": 0.8912, "parameters": 5450.0})
@@ -67,7 +67,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_cell(value: Any) -> str:
-    """Write what stands in a table: of a number four digits, or all of a whole one below 1e9; "-" where there is none.
+    """Write a table cell: a number with four digits, or a whole one below 1e9 with all of them; "-" for NaN.
 
     Example:
         >>> format_cell(5450.0), format_cell(0.123456), format_cell(float("nan")), format_cell("sgd")
@@ -76,6 +76,6 @@ def format_cell(value: Any) -> str:
     if isinstance(value, float):
         if math.isnan(value):  # not in use, or not measured
             return "-"
-        # A whole number beside what is not in use is a float, and so is a number of parameters.
+        # Whole numbers may be floats, for example in a column with NaN, or as a number of parameters.
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
     return str(value)
