@@ -190,7 +190,7 @@ class AskTell:
             raise InputError(f"The result of evaluation {number} cannot be recorded. {error}") from None
 
     def _is_as_known(self) -> bool:
-        """Tell whether the open evaluations are still open, and no other process has told a result."""
+        """Tell whether there are open evaluations, and no other process has told a result of one."""
         return bool(self._open) and not any(entry.number in self._open for entry in self.study.entries)
 
     def _go_on(self, answers: dict[int, Evaluation]) -> list[int]:

@@ -10,7 +10,7 @@ from deap_hpo.errors import ArgumentError, InputError, hint
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a real number; True and False do not count, although Python says so.
+    """Tell whether a value is a real number; True and False, which are numbers to Python, do not count.
 
     Example:
         >>> is_number(1), is_number(0.5), is_number(True), is_number("1")

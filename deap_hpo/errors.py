@@ -22,7 +22,7 @@ class InputError(ValueError):
 
 
 class ArgumentError(InputError):
-    """An argument has a value that it cannot have.
+    """The value given for an argument cannot be used.
 
     To raise it under another name, such as that of a setting: ``ArgumentError(other_name, error.rest)``.
 

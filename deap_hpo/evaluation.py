@@ -28,7 +28,7 @@ class Request:
         limits: Values by epoch: an evaluation that reports a worse value at that epoch is ended as "pruned".
         epochs: Total epochs of the training when the evaluation ends, those before its start included; None for the
             evaluator's own number.
-        start_from: Reference of the checkpoint to continue from, in the evaluator's `checkpoints`; None to start anew.
+        start_from: Reference of the checkpoint to continue from, in the evaluator's `checkpoints`; None for none.
         keep: Whether to leave a checkpoint from which another evaluation can continue.
     """
 

@@ -76,9 +76,9 @@ def interruptions_kept() -> Iterator[None]:
     """Lose no interruption in a `with` block, and let `undisturbed` postpone one; raise a kept one at the end.
 
     Ctrl-C raises `KeyboardInterrupt` wherever the main thread is. In a callback of the garbage collector or a
-    ``__del__``, Python only prints "Exception ignored in" and continues, so that the interruption is lost. While a
-    library changes its own state, the change stays incomplete: torch, for example, may then compute no gradients for
-    the rest of the process, which matters if a notebook cell is interrupted and run again.
+    ``__del__``, Python only prints "Exception ignored in" and continues, so that the interruption is lost. In a library
+    that is changing its own state, it leaves the change incomplete: torch, for example, may then compute no gradients
+    for the rest of the process, which matters if a notebook cell is interrupted and run again.
 
     Raises:
         KeyboardInterrupt: The kept one, if any.

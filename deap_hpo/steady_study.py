@@ -220,7 +220,7 @@ class OrderedStudy(SteadyStudy):
 
     So a run is the same whatever the number and the speed of the workers. An evaluation is given back as soon as it and
     all before it have finished. Workers wait only if an evaluation takes longer than all others that are proposed in
-    the meantime. An algorithm should therefore keep at least half as many again proposed as there are workers.
+    the meantime. An algorithm should therefore keep at least 1.5 times as many evaluations open as there are workers.
 
     If a callback such as `EarlyStopping` ends the run, evaluations that are under way are waited for and recorded, too.
     Their number depends on the workers, and one of them may be the best.

@@ -115,8 +115,8 @@ def eaSteadyGenerateUpdate(
         toolbox: Has `each`, `evaluate`, `generate` and `update` registered; `each` is `SteadyStudy.each`. `generate`
             gives an individual (that of a strategy with ``batch_size=1``), or several at the start. If it gives none,
             nothing is started; the run ends when nothing is under way.
-        size: Individuals under evaluation at any time, at least 1. With half as many again as workers, all workers are
-            kept busy.
+        size: Individuals under evaluation at any time, at least 1. With 1.5 times the number of workers, all are kept
+            busy.
         nevals: Evaluations in total, at least 1.
         halloffame: Updated with each evaluation.
         stats: Statistics of the latest `size` individuals, for the logbook, such as `SteadyStudy.statistics`.

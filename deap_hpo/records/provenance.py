@@ -175,7 +175,7 @@ class _Facts:
         return changed
 
     def exempt_what_changed(self, facts: Mapping[str, str]) -> None:
-        """Exempt values from comparison that have changed since `take`."""
+        """Exempt values that have changed since `take` from comparison."""
         for name in self._now.keys() & facts.keys():
             if facts[name] != self._now[name] and not is_code(name):
                 self._known[name] = None
