@@ -30,7 +30,7 @@ def derived_seed(seed: int, *key: int) -> int:
 def seed_evolution(seed: int) -> None:
     """Seed the global generators of `random` and numpy, from which DEAP draws, for an evolution.
 
-    Keys 0 and 1 of the seed are for these generators, 2 is for evaluations, 3 for enqueued configurations, and 4 for the
+    Keys 0 and 1 of the seed are for these generators, 2 is for evaluations, 3 for enqueued configurations, 4 for the
     retrainings of a comparison.
 
     Example:
