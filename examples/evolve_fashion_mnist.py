@@ -1,6 +1,6 @@
-"""Evolve three hyperparameters of a CNN on Fashion-MNIST, with DEAP's toolbox in full view.
+"""Evolve three hyperparameters of a CNN on Fashion-MNIST, with every part of DEAP's toolbox shown.
 
-Stop it whenever you like and start it again: it goes on where it was.
+Stop it whenever you like and start it again: it continues where it was.
 """
 
 import random

@@ -1,6 +1,6 @@
 """Bring your own DEAP program: one line, `toolbox.register("map", study.map)`, makes it recorded, resumable, parallel.
 
-A (mu + lambda) evolution with operators of DEAP. Genes may have any scale: without a space they are what is evaluated.
+A (mu + lambda) evolution with DEAP's operators. Without a space the genes themselves are evaluated, on any scale.
 """
 
 import random
@@ -14,14 +14,14 @@ DIMENSIONS = 5
 
 
 def rastrigin(genes: list[float]) -> float:
-    """Evaluate genes, here a well-known test function; yours may train a network for an hour."""
+    """Evaluate genes on a well-known test function; yours may train a network for an hour."""
     from deap import benchmarks
 
     return float(benchmarks.rastrigin(genes)[0])
 
 
 def main() -> None:
-    """Evolve; a second start goes on where the first one ended."""
+    """Evolve; a second start continues where the first one ended."""
     toolbox = base.Toolbox()
     toolbox.register("gene", random.uniform, -3, 3)
     toolbox.register("individual", tools.initRepeat, individual_type((-1.0,)), toolbox.gene, n=DIMENSIONS)

@@ -10,24 +10,24 @@ task = Task(
     "digits",
     partial(MLP, inputs=64),
     load_digits(),
-    objective=["loss", "parameters"],  # both less is better
-    constraints=["parameters <= 10000"],  # what is larger is not trained
+    objective=["loss", "parameters"],  # both are minimised
+    constraints=["parameters <= 10000"],  # larger networks are not trained
 )
 
 if __name__ == "__main__":
     study = optimize(
         make_trainer(task, epochs=3, device="cpu"),
         {
-            "lr": Float(1e-2, 3.0, log=True),  # of the recipe
+            "lr": Float(1e-2, 3.0, log=True),  # a field of the recipe
             "momentum": Float(0.0, 0.9),
-            "width": Int(4, 512, log=True),  # of the network
+            "width": Int(4, 512, log=True),  # an argument of the network
         },
         algorithm="nsga-ii",
         population=12,
         generations=6,
         name="pareto",
         storage="runs/pareto.db",
-        resume=True,  # stop it whenever you like; started again, it goes on
+        resume=True,  # stop it whenever you like; started again, it continues
         seed=1,
     )
     for entry in study.pareto_front():

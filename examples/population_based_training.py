@@ -1,8 +1,8 @@
 """Population-based training on the toy problem of its paper: hyperparameters have to change while the weights train.
 
-Q = 1.2 - a^2 - b^2 is to be maximised, but a worker sees only the gradient of 1.2 - h0 a^2 - h1 b^2. One begins with
-h = (1, 0) and moves a alone, the other with h = (0, 1) and moves b alone: each by itself is stuck at 0.39. Whoever
-takes over the other's weights has both (Jaderberg et al., arXiv:1711.09846, figure 2).
+The task is to maximise Q = 1.2 - a^2 - b^2, but a worker sees only the gradient of 1.2 - h0 a^2 - h1 b^2. One worker
+starts with h = (1, 0) and moves only a, the other with h = (0, 1) and moves only b: each by itself is stuck at 0.39. A
+worker that takes over the other's weights can improve both (Jaderberg et al., arXiv:1711.09846, figure 2).
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ space = Space({"h0": Float(0.0, 1.0), "h1": Float(0.0, 1.0)})
 
 
 def worker(params: dict[str, float], epochs: int, checkpoint: Checkpoint, report: Reporter) -> float:
-    """Take gradient steps of 0.01, on from a checkpoint or from (0.9, 0.9); an "epoch" is one of them."""
+    """Take gradient steps of 0.01 from a checkpoint or from (0.9, 0.9); an "epoch" is one step."""
     h = torch.tensor([params["h0"], params["h1"]])
     weights = torch.tensor([0.9, 0.9], dtype=torch.float64) if checkpoint.epoch == 0 else checkpoint.load()
     value = 0.0
@@ -37,7 +37,7 @@ def worker(params: dict[str, float], epochs: int, checkpoint: Checkpoint, report
 
 
 def run(exploit: Callable[[list[Any]], list[Any]], mutpb: float) -> tuple[float, int]:
-    """Train two workers for 200 steps; the best value, and how many parts its lineage has."""
+    """Train two workers for 200 steps; return the best value and the number of different h in its lineage."""
     individual = individual_type((1.0,))
     with Study(space, seed=1, directions=["maximize"]) as study:
         toolbox = base.Toolbox()
@@ -54,7 +54,7 @@ def run(exploit: Callable[[list[Any]], list[Any]], mutpb: float) -> tuple[float,
 
 
 def main() -> None:
-    """Print what each half of the method is worth, and both together."""
+    """Print what each half of the method achieves, and what both achieve together."""
     for label, exploit, mutpb in (
         ("neither (grid search)", list, 0.0),
         ("explore only", lambda population: [deepcopy(one) for one in population], 1.0),

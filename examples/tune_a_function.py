@@ -1,4 +1,4 @@
-"""Tune any Python function: here plain gradient descent on a ridge regression, with its learning curve reported."""
+"""Tune any Python function: here gradient descent on a ridge regression, which reports its learning curve."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ targets = inputs @ rng.normal(size=20) + rng.normal(size=200)
 
 
 def objective(params: dict[str, Any], report: Reporter) -> float:
-    """Fit on the first half; the loss is that on the second half."""
+    """Fit on the first half of the data and return the loss on the second half."""
     weights = np.zeros(20)
     loss = np.inf
     for epoch in range(1, 11):
@@ -21,7 +21,7 @@ def objective(params: dict[str, Any], report: Reporter) -> float:
             errors = inputs[batch] @ weights - targets[batch]
             weights -= params["lr"] * (inputs[batch].T @ errors / len(batch) + params["penalty"] * weights)
         loss = float(np.mean((inputs[100:] @ weights - targets[100:]) ** 2))
-        report(epoch, loss)  # a learning curve; a hopeless one ends here
+        report(epoch, loss)  # records the learning curve; the pruner ends a hopeless one here
     return loss
 
 
@@ -35,7 +35,7 @@ if __name__ == "__main__":
         },
         name="ridge",
         storage="runs/ridge.db",
-        resume=True,  # stop it whenever you like; started again, it goes on
+        resume=True,  # stop it whenever you like; started again, it continues
         pruner=MedianPruner(),
         seed=1,
     )

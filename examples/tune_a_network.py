@@ -1,4 +1,4 @@
-"""Tune a network of your own on arrays of your own: a regression on scikit-learn's diabetes data."""
+"""Tune your own network on your own arrays: a regression on scikit-learn's diabetes data."""
 
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from deap_hpo import Float, Int, Recipe, Task, make_trainer, optimize
 
 
 class Network(nn.Module):
-    """Any module; what it is built with can be searched."""
+    """Any module; the arguments of its constructor can be searched."""
 
     def __init__(self, width: int = 32, dropout: float = 0.0) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ task = Task.from_data(
     (inputs[:350], targets[:350]),  # or a Dataset, or tensors
     validation=0.25,
     test=(inputs[350:], targets[350:]),
-    objective="mean_absolute_error",  # what is compared; training minimises the squared error
+    objective="mean_absolute_error",  # the search minimises this, training the squared error
     recipe=Recipe(optimizer="adamw", batch_size=32, schedule="constant"),
 )
 
@@ -34,9 +34,9 @@ if __name__ == "__main__":
     study = optimize(
         make_trainer(task, epochs=10, device="cpu"),
         {
-            "lr": Float(1e-4, 1e-1, log=True),  # of the recipe
+            "lr": Float(1e-4, 1e-1, log=True),  # a field of the recipe
             "weight_decay": Float(1e-5, 1.0, log=True),
-            "width": Int(8, 64, log=True),  # of the network
+            "width": Int(8, 64, log=True),  # an argument of the network
             "dropout": Float(0.0, 0.5),
         },
         name="diabetes",

@@ -1,6 +1,6 @@
-"""Population-based training of a loop of one's own: mixup, whose strength changes while the network trains.
+"""Population-based training of your own loop: mixup, whose strength changes while the network trains.
 
-No `Task` is needed: anything that can save its state and go on from it is trained in parts.
+No `Task` is needed: any function that can save its state and continue from it can be trained in parts.
 """
 
 from typing import Any
@@ -29,13 +29,13 @@ def mixup(inputs: Tensor, targets: Tensor, strength: float) -> tuple[Tensor, Ten
 
 
 def train(params: dict[str, Any], epochs: int, checkpoint: Checkpoint, report: Reporter) -> float:
-    """Train until the network has had so many epochs, from the beginning or from what an earlier evaluation saved."""
+    """Train up to `epochs` epochs in all, from the beginning or from the state that an earlier evaluation saved."""
     network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 10))
     optimizer = torch.optim.SGD(network.parameters(), momentum=0.9)
     if state := checkpoint.load():
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-    optimizer.param_groups[0]["lr"] = params["lr"]  # the state had that of the other evaluation
+    optimizer.param_groups[0]["lr"] = params["lr"]  # the state has the other evaluation's rate
 
     loss = torch.inf
     for epoch in range(checkpoint.epoch + 1, epochs + 1):
@@ -59,10 +59,10 @@ if __name__ == "__main__":
         {"lr": Float(1e-3, 1.0, log=True), "mixup": Float(0.01, 2.0, log=True)},
         algorithm="pbt",
         population=6,
-        generations=8,  # of one epoch each
+        generations=8,  # one epoch each
         name="mixup",
         storage="runs/mixup.db",
-        resume=True,  # stop it whenever you like; started again, it goes on
+        resume=True,  # stop it whenever you like; started again, it continues
         executor=ProcessExecutor(),
         seed=1,
     )

@@ -1,6 +1,6 @@
 """Tune optimiser, schedule and architecture of a network together, on Fashion-MNIST.
 
-Some hyperparameters are in use only where another has a certain choice: momentum with SGD, gamma with a step schedule.
+Some hyperparameters are used only with a certain choice of another one: momentum with SGD, gamma with a step schedule.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ space = Space(
 
 
 class ConvNet(nn.Module):
-    """`depth` blocks of convolution and pooling, the first with `width` channels, each twice as wide as the last."""
+    """`depth` blocks of convolution and pooling; the first has `width` channels, each next one twice as many."""
 
     def __init__(self, depth: int = 2, width: int = 16, dropout: float = 0.1, activation: str = "relu") -> None:
         super().__init__()
@@ -49,13 +49,13 @@ class ConvNet(nn.Module):
         self.classify = nn.Linear(channels * (28 // 2**depth) ** 2, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [N, 1, 28, 28] to logits [N, 10]."""
+        """Map images [N, 1, 28, 28] to logits [N, 10]."""
         logits: Tensor = self.classify(self.dropout(self.blocks(images).flatten(1)))
         return logits
 
 
 def main() -> None:
-    """Train `--evaluations` networks, in batches that a surrogate picks."""
+    """Train `--evaluations` networks, in batches picked by the strategy `surrogate`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--evaluations", type=int, default=40)
     parser.add_argument("--images", type=int, default=4000)
