@@ -1,7 +1,7 @@
 """Draw every figure of the repository from the tables in ``figures/data``: `make figures`.
 
-Nothing is trained or fitted here. The same tables give the same files, byte for byte, with the same versions of what
-draws them; those stand in ``figures/data/figures.json``.
+Nothing is trained or fitted here. The same tables give the same files, byte for byte, with the same versions of the
+drawing libraries, which are listed in ``figures/data/figures.json``.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ RUNS = {"baseline": "baseline", "run_1": "run 1", "run_2": "run 2", "run_3": "ru
 
 
 def labelled(data: Path, name: str) -> pd.DataFrame:
-    """Read a table of the paper's runs, with what they are called in figures."""
+    """Read a table of the paper's runs, and add their names in figures as a column."""
     table = pd.read_csv(data / f"{name}.csv")
     return table.assign(label=table["run"].map(RUNS))
 
 
 def scale_text(data: Path) -> str:
-    """Say the size of the trainings, which decides the losses."""
+    """Describe the size of the trainings, on which the losses depend."""
     epochs = json.loads((data / "paper_runs.json").read_text())["evaluator"]["epochs"]
     return f"{_training_size(data):,} training images, {epochs} epochs"
 
@@ -58,7 +58,7 @@ def over_seeds(table: pd.DataFrame, column: str, by: list[str]) -> pd.DataFrame:
 
 
 def losses(data: Path, target: Path) -> list[Path]:
-    """Figure 1: validation loss of the five runs; and the same for the test loss."""
+    """Draw figure 1, the validation loss of the five runs, and the same for the test loss."""
     runs, published = labelled(data, "paper_runs"), labelled(data, "published")
     count = runs["seed"].nunique()
     paths = []
@@ -76,7 +76,7 @@ def losses(data: Path, target: Path) -> list[Path]:
 
 
 def simulated(data: Path, target: Path) -> list[Path]:
-    """The five runs with many seeds, on a model of the trainings."""
+    """Draw the five runs with many seeds, on a model of the trainings."""
     runs = labelled(data, "simulated_runs")
     figure = plot_runs(
         runs,
@@ -88,7 +88,7 @@ def simulated(data: Path, target: Path) -> list[Path]:
 
 
 def generations(data: Path, target: Path) -> list[Path]:
-    """Best so far, and diversity, generation by generation."""
+    """Draw the best so far and the diversity, generation by generation."""
     table = labelled(data, "paper_generations")
     table["round"] = table["generation"] + 1
     best = plot_bands(
@@ -110,10 +110,10 @@ def generations(data: Path, target: Path) -> list[Path]:
 
 
 def curves(data: Path, target: Path) -> list[Path]:
-    """Training and validation loss of each run's best network."""
+    """Draw training and validation loss of each run's best network."""
     epochs, runs = labelled(data, "paper_epochs"), labelled(data, "paper_runs")
     trials = labelled(data, "paper_trials")
-    # The best may be on record as a repetition: its curve is that of the evaluation that answered for it.
+    # The best evaluation may repeat an earlier one, whose curve it shares.
     trained = trials.assign(number_trained=trials["duplicate_of"].fillna(trials["number"]).astype(int))
     best = runs[["run", "seed", "best"]].merge(
         trained, left_on=["run", "seed", "best"], right_on=["run", "seed", "number"]
@@ -128,7 +128,7 @@ def curves(data: Path, target: Path) -> list[Path]:
 
 
 def costs(data: Path, target: Path) -> list[Path]:
-    """Cost of each run as a share of the baseline's."""
+    """Draw the cost of each run as a share of the baseline's."""
     runs, published = labelled(data, "paper_runs"), labelled(data, "published")
     means = runs.groupby("label", sort=False)[["trained", "evaluations"]].mean()
     if "baseline" not in means.index:
@@ -140,10 +140,10 @@ def costs(data: Path, target: Path) -> list[Path]:
 
 
 def work(data: Path, target: Path) -> list[Path]:
-    """Work of each run, which time follows: images trained, and what the record has spared."""
+    """Draw the work of each run, which decides its time: images trained, and images spared by the record."""
     runs, trials, epochs = (labelled(data, f"paper_{name}") for name in ("runs", "trials", "epochs"))
     by = ["run", "seed", "number"]
-    # A training that ended early was in one more epoch than its curve has.
+    # A training that diverged or failed did so in the epoch after the last one of its curve.
     trained = trials[by].merge(epochs.groupby(by).size().rename("epochs").reset_index(), how="left")["epochs"].fillna(0)
     trials["epochs"] = trained + trials["status"].isin(["diverged", "failed"])
     source = trials.assign(number=trials["duplicate_of"].fillna(trials["number"]).astype(int))[by]
@@ -165,7 +165,7 @@ def work(data: Path, target: Path) -> list[Path]:
 
 
 def _shares(seeds: pd.DataFrame, runs: pd.DataFrame) -> pd.Series:
-    """Say each run's share of the baseline's images, and of its seconds where they are on record."""
+    """Describe each run's share of the baseline's images, and of its seconds if they are on record."""
     images = seeds.groupby("label", sort=False)["trained"].mean()
     notes = (images / images.get("baseline", np.nan)).map("{:.2f} of the baseline's".format)
     if "seconds" in runs:
@@ -175,14 +175,14 @@ def _shares(seeds: pd.DataFrame, runs: pd.DataFrame) -> pd.Series:
 
 
 def searched(data: Path, target: Path) -> list[Path]:
-    """Hyperparameters that the runs tried, against the loss."""
+    """Draw the hyperparameters that the runs tried against the loss."""
     trials = pd.read_csv(data / "paper_trials.csv").astype({"duplicate_of": "Int64"})
     space = Space.from_dict(json.loads((data / "paper_runs.json").read_text())["space"])
     return save(plot_slice(trials[trials["duplicate_of"].isna()], space), target / "hyperparameters")
 
 
 def impact(data: Path, target: Path) -> list[Path]:
-    """What each hyperparameter does, from the dense sample; and the noise between seeds."""
+    """Draw the effect of each hyperparameter, from the dense sample, and the noise between seeds."""
     trials, space = read_table(data / "fashion_mnist_cnn_table.parquet", "sobol")
     maps, dependence = (pd.read_csv(data / f"impact_{name}.csv") for name in ("interactions", "partial_dependence"))
     trials["effective"] = trials["params_lr"] / (1 - trials["params_momentum"])
@@ -199,7 +199,7 @@ def impact(data: Path, target: Path) -> list[Path]:
 
 
 def comparisons(data: Path, target: Path) -> list[Path]:
-    """Every comparison of methods: best so far, and the test loss of what each has chosen."""
+    """Draw every comparison of methods: the best so far, and the test loss of each method's choice."""
     paths: list[Path] = []
     for path in sorted(data.glob("comparison*.json")):
         result = json.loads(path.read_text())
@@ -210,9 +210,9 @@ def comparisons(data: Path, target: Path) -> list[Path]:
 
 
 def benchmark(data: Path, target: Path) -> list[Path]:
-    """The methods on tabulated real trainings: `benchmarks/strategies.py --curves` wrote the table."""
+    """Draw the regret of methods on tabulated real trainings; `benchmarks/strategies.py --curves` wrote the table."""
     table = data / "benchmark_regret.csv"
-    if not table.exists():  # experiments of one's own have none
+    if not table.exists():  # a user's own experiments have none
         return []
     figure = plot_regrets(
         pd.read_csv(table),

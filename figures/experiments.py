@@ -1,12 +1,12 @@
 """Run the experiments behind the figures, and export their tables: `make experiments`, `make experiments SCALE=full`.
 
-    python figures/experiments.py --scale cpu                # all of them; what is on record is not run again
+    python figures/experiments.py --scale cpu                # all of them; recorded trainings are not run again
     python figures/experiments.py --scale cpu --steps dense  # one of them
     python figures/experiments.py --scale cpu --steps export # only write the tables into figures/data
 
-Three experiments, each in a database of its own in the folder of the record (``runs/experiments-SCALE``):
+There are three experiments, each in a separate database in the folder of the record (``runs/experiments-SCALE``):
 
-- paper: the paper's five runs with every seed, ``paper-RUN-seedN``. On an accelerator all of them go side by
+- paper: the paper's five runs with every seed, ``paper-RUN-seedN``. On an accelerator all of them run side by
   side, so that the networks of all seeds train as one stack; on a CPU one after the other, each in worker processes.
 - dense: a Sobol sequence over the search space, a training seed for each point.
 - noise: twelve of the first 64 configurations of the dense sample, at equal distances in their ranking, with five
@@ -40,21 +40,21 @@ from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
 
 HERE = Path(__file__).parent
-RUNS = ("run_2", "run_3", "run_4", "run_1", "baseline")  # the shortest first: what is there early is whole
+RUNS = ("run_2", "run_3", "run_4", "run_1", "baseline")  # the shortest first, so that whole runs are there early
 NOISE_FROM, NOISE_CONFIGURATIONS, NOISE_SEEDS = 64, 12, 5
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the experiments are: settings of every run, of the dense sample, and the number of seeds."""
+    """The size of the experiments: the number of seeds, settings of every run, and settings of the dense sample."""
 
     seeds: int
     settings: tuple[str, ...]
     dense: tuple[str, ...] = ()
 
 
-# cpu: a quarter of an hour for each seed, and less than an hour for the dense sample and the repeats, on one core of an
-# AMD EPYC.
+# On one core of an AMD EPYC, "cpu" takes a quarter of an hour for each seed, and less than an hour for the dense sample
+# and the repeats.
 SCALES = {
     "cpu": Scale(5, ("task.training_size=10000", "training.epochs=2")),
     "full": Scale(5, ("task.training_size=50000", "training.epochs=5"), ("evolution.population=256",)),
@@ -64,7 +64,7 @@ SCALES = {
 def paper_runs(scale: Scale, storage: str, *, together: bool | None = None) -> None:
     """Run the five presets with every seed; train and test the best network of each.
 
-    `together` says whether the runs go side by side; by default they do on an accelerator.
+    `together` says whether the runs are done side by side; by default they are on an accelerator.
     """
     configs = [paper_config(scale, run, seed, storage) for seed in range(1, scale.seeds + 1) for run in RUNS]
     missing = [config for config in configs if not _is_done(config)]
@@ -75,12 +75,12 @@ def paper_runs(scale: Scale, storage: str, *, together: bool | None = None) -> N
         side_by_side([_with_executor(config, trainer) for config in missing], SerialExecutor())
     for config in missing:
         print(config.study.name, flush=True)
-        evolve(config, trainer, resume=True, verbose=False)  # from the record, where they went side by side
+        evolve(config, trainer, resume=True, verbose=False)  # if they ran side by side, this only reads the record
         finish_run(config, trainer)
 
 
 def paper_config(scale: Scale, run: str, seed: int, storage: str) -> RunConfig:
-    """One run with one seed."""
+    """Make the configuration of one run with one seed."""
     named = [f'study.name="paper-{run}-seed{seed}"', f"study.seed={seed}", f'study.storage="{storage}"']
     return load_config(f"paper/{run}", [*scale.settings, *named])
 
@@ -105,7 +105,7 @@ def _is_done(config: RunConfig) -> bool:
 
 
 def dense_config(scale: Scale, storage: str) -> RunConfig:
-    """The run that samples the search space."""
+    """Make the configuration of the run that samples the search space."""
     return load_config(str(HERE / "dense.toml"), [*scale.settings, *scale.dense, f'study.storage="{storage}"'])
 
 
@@ -117,7 +117,7 @@ def dense_sample(scale: Scale, storage: str) -> None:
 
 
 def noise_sample(scale: Scale, dense: str, storage: str) -> None:
-    """Train configurations of the dense sample again, each with seeds of its own."""
+    """Train configurations of the dense sample again, each with new seeds."""
     config = dense_config(scale, storage)
     recorded = load_study(str(config.study.name), dense)
     finite = [entry for entry in recorded.entries[:NOISE_FROM] if entry.evaluation.status == "ok"]
@@ -134,7 +134,7 @@ def noise_sample(scale: Scale, dense: str, storage: str) -> None:
         executor=make_executor(trainer, config),
         resume=True,
     ) as study:
-        # A round of all configurations at a time, so that whole rounds are there early.
+        # One round of all configurations after the other, so that whole rounds are there early.
         study.map(trainer, [Individual(ranked[place].genes) for _ in range(NOISE_SEEDS) for place in places])
 
 

@@ -1,4 +1,4 @@
-"""From the records of the experiments to the tables in ``figures/data``, and how they were made."""
+"""Write the tables in ``figures/data``, and how they were made, from the records of the experiments."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def export(
         noise: Storage of the repeats; may be missing.
         target: Folder for the tables.
         command: The command that made the record.
-        commit: Of the code that made it; by default that of the working tree.
-        without_timings: "paper", "dense" or both: experiments whose seconds are left out, as their core had other work.
+        commit: The commit of the code that made it; by default that of the working tree.
+        without_timings: "paper", "dense" or both: experiments whose seconds are left out because the machine had other
+            work.
     """
     target.mkdir(parents=True, exist_ok=True)
     made: dict[str, Any] = {"command": command, "commit": commit or _commit(), "date": date.today().isoformat()}
@@ -61,7 +62,7 @@ def export(
 
 
 def drop_seconds(target: Path, experiments: Sequence[str]) -> None:
-    """Take the columns of seconds out of the tables of experiments."""
+    """Remove the columns of seconds from the tables of experiments."""
     if "paper" in experiments:
         for path in target.glob("paper_*.csv"):
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -72,9 +73,9 @@ def drop_seconds(target: Path, experiments: Sequence[str]) -> None:
 
 
 def whole_seeds(storage: str) -> runs.Runs:
-    """Read the runs, with those seeds with which all of them have ended and been tested.
+    """Read the runs with the seeds for which all five runs have ended and been tested.
 
-    Where there is no such seed yet, every run that has ended is taken, and the tables are told to be incomplete.
+    If there is no such seed yet, every run that has ended is taken.
     """
     found: dict[str, dict[int, Recorded]] = {}
     for name in study_names(storage):
@@ -93,14 +94,14 @@ def whole_seeds(storage: str) -> runs.Runs:
 
 
 def whole_rounds(recorded: Recorded) -> Recorded | None:
-    """Leave out a last round of repeats in which not every configuration had its turn; None if that leaves but one."""
+    """Leave out an incomplete last round of repeats; None if fewer than two rounds remain."""
     count = len({entry.genes for entry in recorded.entries})
     rounds = len(recorded.entries) // max(1, count)
     return replace(recorded, entries=recorded.entries[: rounds * count]) if rounds > 1 else None
 
 
 def export_runs(records: runs.Runs, target: Path, made: dict[str, Any]) -> None:
-    """Write one row for each run; and for each evaluation, generation and epoch of it."""
+    """Write a table of the runs, and tables of their evaluations, generations and epochs."""
     first = next(iter(records.values()))[0]
     whole = list(records) == list(RUNS)
     about = {
@@ -130,7 +131,7 @@ def export_table(samples: dict[str, Recorded], target: Path, made: dict[str, Any
         parts.append(table.merge(wide, left_on="number", right_index=True, how="left"))
     table = pd.concat(parts, ignore_index=True)
     names = [column for column in table if column.startswith("params_")]
-    # The same genes decode to the same values: a configuration is known by them.
+    # Genes identify a configuration, because the same genes decode to the same values.
     table.insert(3, "configuration", table.groupby(names, sort=False).ngroup())
     table.to_parquet(target / f"{TABLE}.parquet", index=False)
     first = samples["sobol"]
@@ -146,7 +147,7 @@ def export_table(samples: dict[str, Recorded], target: Path, made: dict[str, Any
 
 
 def export_impact(target: Path) -> None:
-    """Write what follows from the table: importance, dependence, interactions, and the numbers of the text."""
+    """Write the results of the table: importance, dependence, interactions, and the numbers of the text."""
     trials, space = read_table(target / f"{TABLE}.parquet", "sobol")
     everything, _ = read_table(target / f"{TABLE}.parquet")
     model = ResponseModel(trials, space)
@@ -168,7 +169,7 @@ def export_impact(target: Path) -> None:
 
 
 def export_simulation(target: Path) -> None:
-    """Write what the paper's runs give on a model of the trainings, and how good that model is."""
+    """Write the results of the paper's runs on a model of the trainings, and the accuracy of that model."""
     _write(simulation.simulate(target), target / "simulated_runs.csv")
     _write_json(simulation.accuracy(target), target / "simulated_runs.json")
 
@@ -178,7 +179,7 @@ def _environment(environments: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _commit() -> str:
-    """The commit of the working tree, and whether it has changed since."""
+    """Give the commit of the working tree, and whether files have changed since."""
     return subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40"],
         cwd=Path(__file__).parent, capture_output=True, text=True, check=True,

@@ -1,6 +1,6 @@
-"""Fill the numbers of ``docs/reproduction.md`` in from the tables in ``figures/data``: `make figures`.
+"""Fill in the numbers of ``docs/reproduction.md`` from the tables in ``figures/data``: `make figures`.
 
-What stands between ``<!-- NAME -->`` and ``<!-- end -->`` is written here; the rest of the text is left alone.
+The text between ``<!-- NAME -->`` and ``<!-- end -->`` is written here; the rest of the page is left alone.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CLAIMS = (
     ("run_2", "run_3", "A higher mutation rate is better"),
     ("run_3", "run_4", "More generations are better"),
 )
-"""Which run is claimed to be worse than which, and in which words."""
+"""The paper's claims: the run that is said to be worse, the run that is said to be better, and the wording."""
 LEVEL = 0.05
 
 
 def setting(data: Path) -> str:
-    """How the runs were made."""
+    """Describe how the runs were made."""
     about, runs = _json(data, "paper_runs"), pd.read_csv(data / "paper_runs.csv")
     where = "; ".join(
         f"{one.get('device_name') or one['device']}, {one['precision']}, torch {one['torch']}"
@@ -56,7 +56,7 @@ def setting(data: Path) -> str:
 
 
 def results(data: Path) -> str:
-    """The paper's table beside ours."""
+    """Write the paper's table beside ours."""
     runs, published = pd.read_csv(data / "paper_runs.csv"), pd.read_csv(data / "published.csv").set_index("run")
     columns = ("training_loss", "validation_loss", "test_loss", "test_accuracy")
     rows = []
@@ -91,7 +91,7 @@ def results(data: Path) -> str:
 
 
 def claims(data: Path) -> str:
-    """Every claim, its difference, interval and test."""
+    """Write every claim with its difference, interval and test."""
     runs, published = pd.read_csv(data / "paper_runs.csv"), pd.read_csv(data / "published.csv").set_index("run")
     rows = []
     for worse, better, words in CLAIMS:
@@ -112,7 +112,7 @@ def claims(data: Path) -> str:
 
 
 def simulated(data: Path) -> str:
-    """The claims on the model of the trainings, and how good that model is."""
+    """Write the claims on the model of the trainings, and the accuracy of that model."""
     runs, about = pd.read_csv(data / "simulated_runs.csv"), _json(data, "simulated_runs")
     wide = runs.pivot(index="seed", columns="run", values="validation_loss")
     real = pd.read_csv(data / "paper_runs.csv").pivot(index="seed", columns="run", values="validation_loss")
@@ -140,7 +140,7 @@ def simulated(data: Path) -> str:
 
 
 def diversity(data: Path) -> str:
-    """How fast populations lose their diversity."""
+    """Describe how fast populations lose their diversity."""
     table = pd.read_csv(data / "paper_generations.csv")
     parts = []
     for run, label in RUNS.items():
@@ -151,7 +151,7 @@ def diversity(data: Path) -> str:
 
 
 def verdict(found: dict[str, float]) -> str:
-    """Say what a paired difference shows, and no more."""
+    """Say what a paired difference shows, and nothing that it does not show."""
     lower = f"lower in {found['lower']}, equal in {found['equal']}, higher in {found['higher']} of {found['n']} pairs"
     if found["p"] < LEVEL:
         return f"{'holds' if found['mean'] < 0 else 'the opposite holds'} ({lower})"
@@ -162,7 +162,7 @@ def verdict(found: dict[str, float]) -> str:
 
 
 def best_losses(data: Path) -> str:
-    """The lowest losses of all trainings, beside the lowest that is published."""
+    """Give the lowest loss of all trainings beside the lowest published one."""
     table, _ = read_table(data / "fashion_mnist_cnn_table.parquet")
     trials = pd.read_csv(data / "paper_trials.csv")
     trained = trials[trials["duplicate_of"].isna()]
@@ -175,7 +175,7 @@ def best_losses(data: Path) -> str:
 
 
 def importance(data: Path) -> str:
-    """Importance of each hyperparameter."""
+    """Write the importance of each hyperparameter."""
     about, table = _json(data, "fashion_mnist_cnn_table"), pd.read_csv(data / "impact_importances.csv")
     kinds = ("fanova", "ped_anova")
     rows = [
@@ -189,7 +189,7 @@ def importance(data: Path) -> str:
 
 
 def dependence(data: Path) -> str:
-    """What the modelled loss does from one end of a range to the other."""
+    """Describe how the modelled loss changes from one end of a range to the other."""
     table = pd.read_csv(data / "impact_partial_dependence.csv")
     parts = []
     for name, curve in table.groupby("hyperparameter", sort=False):
@@ -204,7 +204,7 @@ def dependence(data: Path) -> str:
 
 
 def interaction(data: Path) -> str:
-    """How much pairs of hyperparameters do together beyond their main effects."""
+    """Describe the effects of pairs of hyperparameters beyond their main effects."""
     numbers = _json(data, "impact")
     shares = ", ".join(
         f"{100 * one['share']:.1f} % for {one['first']} x {one['second']}" for one in numbers["interaction_shares"]
@@ -213,7 +213,7 @@ def interaction(data: Path) -> str:
 
 
 def momentum(data: Path) -> str:
-    """How momentum trades off against the learning rate."""
+    """Describe how momentum trades off against the learning rate."""
     found = _json(data, "impact")["momentum_exponent"]
     return (
         f"With lr / (1 - momentum)^a, the losses are in best order at a = {found['exponent']:.2f} (95 % of random "
@@ -225,7 +225,7 @@ def momentum(data: Path) -> str:
 
 
 def noise(data: Path) -> str:
-    """How much of the differences is luck."""
+    """Describe how much of the differences is luck."""
     numbers = _json(data, "impact")
     if "noise" not in numbers:
         return "The repeats had not ended when this was written."
@@ -245,7 +245,7 @@ def noise(data: Path) -> str:
 
 
 def models(data: Path) -> str:
-    """How well the offline benchmark predicts trainings that it has not seen."""
+    """Describe how well the offline benchmark predicts trainings that it has not seen."""
     found = _json(data, "impact")["models"]
     rows = [
         [name, f"{one['r2']:.2f}", f"{one['rmse']:.2f}", f"{one['mae']:.2f}", f"{one['spearman']:.2f}"]
@@ -276,7 +276,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
 
 
 def filled(text: str, data: Path = DATA) -> str:
-    """Give the text with its generated parts made anew."""
+    """Return the text with its generated parts written again from the tables."""
     for name, block in BLOCKS.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if len(pattern.findall(text)) != 1:

@@ -1,8 +1,8 @@
-"""The paper's five runs with hundreds of seeds, a model of the trainings on record answering in place of trainings.
+"""Run the paper's five runs with hundreds of seeds on a model of the recorded trainings.
 
-What a handful of real seeds cannot show, many simulated ones can: of the model, not of the network. How well the model
-answers in the region where the paper's runs search is measured on the real evaluations of those runs, each predicted
-from the dense sample and the other runs' evaluations only.
+Many simulated seeds show differences that a handful of real ones cannot, but they are about the model, not the network.
+The accuracy of the model in the region where the paper's runs search is measured on the real evaluations of those runs,
+each predicted from the dense sample and other evaluations of the runs only.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ SEEDS, PARTS = 200, 10
 
 
 def trainings(data: Path) -> tuple[pd.DataFrame, Space]:
-    """Give every training on record, and the space of the dense sample, on whose scales the model works."""
+    """Give every recorded training, and the space of the dense sample, in whose scales the model works."""
     dense, space = read_table(data / "fashion_mnist_cnn_table.parquet")
     paper = pd.read_csv(data / "paper_trials.csv")
     paper = paper[paper["duplicate_of"].isna()]
-    # The runs of one seed begin with the same individuals, trained with the same seed.
+    # The runs of one seed share their first individuals, trained with the same seed: count them once.
     paper = paper.drop_duplicates([f"params_{name}" for name in space]).assign(sample="paper")
     columns = ["sample", "value", "status", *(f"params_{name}" for name in space)]
     return pd.concat([dense[columns], paper[columns]], ignore_index=True), space
 
 
 def genes(params: list[dict[str, Any]], space: Space) -> np.ndarray[Any, Any]:
-    """Give the genes of hyperparameters in the model's space; what is below its bounds counts as the bound."""
+    """Give the genes of hyperparameters in the model's space; values below its bounds count as the bound."""
     return np.array([space.encode({name: max(row[name], space[name].low) for name in space}) for row in params])
 
 
@@ -65,7 +65,7 @@ def simulate(data: Path, seeds: int | None = None) -> pd.DataFrame:
     """Run every preset with many seeds on the model; the first individuals are those of the real run with that seed.
 
     Returns:
-        One row for each run and seed: `run`, `seed`, `validation_loss` (as the model has it).
+        One row for each run and seed: `run`, `seed`, `validation_loss` (the model's prediction).
     """
     table, space = trainings(data)
     model = ResponseModel(_inside(table, space), space)
