@@ -1,13 +1,14 @@
 """Do partial trainings pay? Methods compared by epochs, on learning curves: python benchmarks/adaptive.py --data DIR.
 
-DIR holds `hpo_bench.py` and its data; the problems are surrogates of real learning curves (LCBench), with 52 epochs of
-a whole training. Every method gets the epochs of `--budget` whole trainings; one that goes on costs its added epochs.
+DIR holds `hpo_bench.py` and its data; the problems are surrogates of real learning curves (LCBench), with 52 epochs for
+a whole training. Every method gets the epochs of `--budget` whole trainings; a continued training costs its added
+epochs.
 
-Prints, per budget, the normalised regret of the best network trained so far, at the epoch where it is (0 is the best
-known, 1 the median of random configurations; mean over problems and seeds, 95 % bootstrap interval over seeds), the
-mean rank, and the share of the epochs after which the loss that the paper's genetic algorithm ends with was reached
-(median over problems and seeds; and how often it was). Population-based training is not among the methods: no table has
-curves of schedules. Runs are kept in `--output` as they finish.
+Prints, per budget, the normalised regret of the best network trained so far, at the epoch that it has reached (0 is the
+best known, 1 the median of random configurations; mean over problems and seeds, 95 % bootstrap interval over seeds) and
+the mean rank. Also prints the share of the epochs needed to reach the final loss of the paper's genetic algorithm
+(median over problems and seeds), and how often it was reached. Population-based training is not among the methods,
+because no table has curves of schedules. Runs are added to `--output` as they finish.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Run = dict[str, Any]
 
 
 class Curves(Evaluator):
-    """Answers from a problem's learning curves; a checkpoint is nothing but the number of epochs."""
+    """Answers from a problem's learning curves; a checkpoint is just the number of epochs."""
 
     shared = True
     epochs = EPOCHS
@@ -55,14 +56,14 @@ class Curves(Evaluator):
     def __init__(self, problem: Any) -> None:
         self.checkpoints = self
         self.trained, self.best = 0, math.inf
-        self.improvements: list[tuple[int, float]] = []  # (epochs trained in all, regret)
+        self.improvements: list[tuple[int, float]] = []  # (all epochs trained so far, regret)
         self._problem = problem
 
     def __contains__(self, reference: str) -> bool:
         return True
 
     def collect(self, needed: Sequence[str]) -> None:
-        """Keep all: there is nothing to keep."""
+        """Do nothing: there are no files to delete."""
 
     def evaluate(self, request: Request) -> Evaluation:
         """Look the loss up, and count the added epochs."""
@@ -106,7 +107,7 @@ METHODS: dict[str, Callable[..., None]] = {
 
 
 def run(problems: Any, method: str, problem: str, seed: int, budget: int) -> Run:
-    """Let a method spend the epochs of so many whole trainings on a problem."""
+    """Let a method spend the epochs of `budget` whole trainings on a problem."""
     curves = Curves(problems.problem(problem))
     space = Space(
         {
@@ -125,12 +126,12 @@ def run(problems: Any, method: str, problem: str, seed: int, budget: int) -> Run
 
 
 def regret_after(run: Run, epochs: float) -> float:
-    """Regret of the best network after so many epochs; that of a median configuration (1) before there is one."""
+    """Return the regret of the best network after some epochs; 1, that of a median configuration, if there is none."""
     return float([1.0, *(regret for trained, regret in run["improvements"] if trained <= epochs)][-1])
 
 
 def epochs_to(run: Run, regret: float) -> float:
-    """Epochs after which a regret was reached; infinite where it never was."""
+    """Return the epochs after which a regret was reached; infinity if it never was."""
     return min((trained for trained, reached in run["improvements"] if reached <= regret), default=math.inf)
 
 

@@ -1,6 +1,6 @@
 """The paper's genetic algorithm with adaptive mechanisms, as methods of `strategies.py`: truncation+self-adaptive, ...
 
-Self-adaptive mutation became a part of the package; restarts and ageing, which did not improve the rank, live here.
+Self-adaptive mutation became a part of the package; restarts and ageing did not improve the rank and exist only here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deap_hpo.search_space.space import Space
 
 POPULATION = 20
 LEAST_DIVERSITY = 0.05  # mean standard deviation of a gene in the population; 0.29 at the start
-MOST_GENERATIONS = 5  # that an individual may live, unless it is the best
+MOST_GENERATIONS = 5  # older individuals are selected last, except for the best
 
 
 def evolve(
@@ -32,7 +32,7 @@ def evolve(
     restarts: bool = False,
     ageing: bool = False,
 ) -> None:
-    """`eaTruncation` with mechanisms; its batches are its generations, whatever `batch_size`."""
+    """Run `eaTruncation` with mechanisms; its batches are its generations, whatever `batch_size`."""
     random.seed(seed)
     toolbox = make_toolbox(space)
     if self_adaptive:
@@ -53,7 +53,7 @@ def evolve(
 
 
 def select_young(individuals: list[Any], k: int) -> list[Any]:
-    """Truncation to the best of those that have not lived too long; the best of all always stays."""
+    """Select the best individual, then the others by fitness, those that have lived too long last."""
     best, *others = selTruncation(individuals, len(individuals))
     young = [one for one in others if one.age <= MOST_GENERATIONS]
     old = [one for one in others if one.age > MOST_GENERATIONS]

@@ -1,8 +1,8 @@
-"""Which networks a stack is faster for: OMP_NUM_THREADS=1 python benchmarks/architectures.py --rounds 5.
+"""Find which networks train faster in a stack: OMP_NUM_THREADS=1 python benchmarks/architectures.py --rounds 5.
 
 Networks of several kinds, in the sizes of first experiments, are trained for an epoch on made-up data: one at a time
-(`ReferenceTrainer`) and as one program (`PopulationTrainer`), by turns, in fp32. Prints the ratio of the two times, the
-median of the rounds and their range; more than 1 is a gain. Only times are measured, so data need no meaning.
+(`ReferenceTrainer`) and as one program (`PopulationTrainer`), by turns, in fp32. Prints the ratio of the two times,
+with the median of the rounds and their range; more than 1 is a gain. Only times are measured, so the data are random.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXAMPLES, LENGTH, WORDS = 1024, 32, 50
 
 
 class Words(nn.Module):
-    """A classifier of texts: word vectors, a layer over the sequence, the mean of what it gives."""
+    """A classifier of texts: word vectors, a layer over the sequence, and the mean of its outputs."""
 
     def __init__(self, layer: nn.Module, width: int) -> None:
         super().__init__()
@@ -40,13 +40,13 @@ class Words(nn.Module):
 
 
 def encoder(dropout: float) -> nn.Module:
-    """Two layers of a transformer."""
+    """Make two layers of a transformer."""
     layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=dropout, batch_first=True)
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
 
 def decayed_apart(network: nn.Module, lr: float) -> torch.optim.Optimizer:
-    """AdamW in two groups: vectors, as biases are, without decay."""
+    """Make an AdamW with two groups: vectors, such as biases, have no weight decay."""
     matrices = [parameter for parameter in network.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in network.parameters() if parameter.dim() <= 1]
     return torch.optim.AdamW([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], lr=lr)
@@ -54,7 +54,7 @@ def decayed_apart(network: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 IMAGES = torch.randint(0, 256, (EXAMPLES, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 TOKENS = torch.randint(0, WORDS, (EXAMPLES, LENGTH), generator=torch.Generator().manual_seed(0))
-OPTIMIZERS = {"AdamW in two groups": decayed_apart, "NAdam": torch.optim.NAdam}  # of rows that end so; else Adam
+OPTIMIZERS = {"AdamW in two groups": decayed_apart, "NAdam": torch.optim.NAdam}  # by the end of a row's name
 KINDS: dict[str, tuple[Any, Tensor]] = {
     "MLP, one hidden layer of 32": (lambda: MLP(width=32), IMAGES),
     "the same by AdamW in two groups": (lambda: MLP(width=32), IMAGES),
@@ -69,7 +69,7 @@ KINDS: dict[str, tuple[Any, Tensor]] = {
 
 
 def seconds(trainer: Any, members: int) -> float:
-    """Train so many members, and give how long it took."""
+    """Train the given number of members, and return the seconds."""
     start = perf_counter()
     requests = [Request(i, {"lr": 1e-3 * (i + 1)}, seed=i) for i in range(members)]
     if isinstance(trainer, PopulationTrainer):

@@ -1,6 +1,6 @@
-"""A real run in a folder of its own, driven by processes of their own: what the faults are done to.
+"""A real run in a separate folder, driven by separate processes, for `faults.py`.
 
-`python benchmarks/driven_run.py FOLDER` is one such process.
+`python benchmarks/driven_run.py FOLDER` is one such process, a driver.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ STARTED = "started"
 
 
 def objective(params: dict[str, Any]) -> float:
-    """A short evaluation that draws."""
+    """A short evaluation that draws random numbers."""
     time.sleep(0.02)
     return params["x"] ** 2 + params["n"] + random.random()
 
 
 @dataclass
 class Acknowledged:
-    """Writes down what the study says is on record; with `images`, keeps the database as it then is on disk, too."""
+    """Writes down which evaluations the study reports as recorded; with `images`, also copies the database."""
 
     folder: Path
     images: bool = False
 
     def say(self, line: str) -> None:
-        """Write a line that outlives the process."""
+        """Write a line to a file that outlives the process."""
         with open(self.folder / "acknowledged", "a") as file:
             file.write(line + "\n")
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
-        """Be told by the study."""
+        """Write the evaluation down, and copy the database if asked to."""
         self.say(json.dumps([entry.number, entry.evaluation.values]))
         if self.images:
             image = self.folder / f"image-{len(study.record):03}"
             image.mkdir()
             for path in self.folder.glob("studies.db*"):
-                if not path.name.endswith(("-shm", ".lock")):  # neither outlives a loss of power
+                if not path.name.endswith(("-shm", ".lock")):  # these do not outlive a loss of power
                     shutil.copy(path, image)
 
 
 def drive(folder: Path, *, images: bool, most_bytes: int) -> int:
-    """Do the run, or go on with it: the process that everything here is done to."""
+    """Do the run, or continue it; faults are done to this process."""
     if most_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     acknowledged = Acknowledged(folder, images)
@@ -84,7 +84,7 @@ def drive(folder: Path, *, images: bool, most_bytes: int) -> int:
 
 
 class Run:
-    """A run in a folder of its own, and the processes that drive it."""
+    """A run in a separate folder, and the processes that drive it."""
 
     def __init__(self, root: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(dir=root))
@@ -105,22 +105,22 @@ class Run:
         return process
 
     def finish(self) -> str:
-        """Drive the run to its end, and give all that has to be the same."""
+        """Drive the run to its end; return its outcome, which must be the same after a fault, or the error."""
         process = self.start()
         error = process.communicate()[1]
         return (self.folder / "ended").read_text() if process.returncode == 0 else error
 
     def ended(self) -> bool:
-        """Whether a driver came to the end."""
+        """Tell whether a driver reached the end of the run."""
         return (self.folder / "ended").exists()
 
     def acknowledged(self) -> dict[int, tuple[float, ...]]:
-        """Every evaluation that a driver was told is on record."""
+        """Return every evaluation that the study reported to a driver as recorded."""
         said = [json.loads(line) for line in self._lines() if line.startswith("[") and line.endswith("]")]
         return {number: tuple(values) for number, values in said}
 
     def lost(self) -> int:
-        """Count what was acknowledged and is not on record."""
+        """Count the evaluations that were acknowledged but are not on record with the same values."""
         said = self.acknowledged()
         if not said:
             return 0

@@ -1,9 +1,9 @@
-"""What early stopping gives on an equal budget of epochs: nice python benchmarks/early_stopping.py --seeds 8.
+"""Measure early stopping on an equal budget of epochs: nice python benchmarks/early_stopping.py --seeds 8.
 
-A small MLP on 1,000 images of Fashion-MNIST, which it can learn by heart in the 20 epochs of a training. Each search,
-by `surrogate`, has 400 epochs; what it chooses is trained three times more by the same rule, with fresh seeds, and
-measured on the 10,000 test images. Results are added to benchmarks/results/early_stopping.jsonl, from which the script
-goes on; it ends by printing their table.
+A small MLP is trained on 1,000 images of Fashion-MNIST, which it can learn by heart in the 20 epochs of a training.
+Each search, by `surrogate`, has 400 epochs. Its choice is trained three times more by the same rule, with fresh seeds,
+and measured on the 10,000 test images. Results are added to benchmarks/results/early_stopping.jsonl, from which the
+script continues; at the end it prints their table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SPACE = {
 
 
 def run(task: Task, rule: str, seed: int) -> dict[str, Any]:
-    """Search with one seed, and measure what was chosen."""
+    """Search with one seed, and measure the choice."""
     trainer = make_trainer(task, epochs=EPOCHS, device="cpu", precision="fp32", **RULES[rule])
     study = optimize(trainer, SPACE, population=5, max_epochs=BUDGET, seed=seed, progress=False)
     validation, test = [], []
@@ -64,7 +64,7 @@ def run(task: Task, rule: str, seed: int) -> dict[str, Any]:
 
 
 def print_table(results: pd.DataFrame) -> None:
-    """Print what came of each rule, and what the tests bear out."""
+    """Print the results of each rule, and the result of the test between them."""
     test = results.pivot_table(index="seed", columns="rule", values="test")[list(RULES)].dropna()
     means = results.groupby("rule")[["trainings", "search", "validation"]].mean()
     print(f"\n{len(test)} seeds\n\n| rule | test loss | mean rank | trainings | its value in the search | again |")
@@ -78,7 +78,7 @@ def print_table(results: pd.DataFrame) -> None:
 
 
 def main() -> None:
-    """Do what is not done yet, and print the table."""
+    """Do the missing searches, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=8, help="Searches with each rule.")
     torch.set_num_threads(1)

@@ -1,11 +1,11 @@
-"""What faults cost a run: each is done to real runs, which are resumed and compared with one that nothing happened to.
+"""Do faults to real runs, resume these, and compare them with a run without faults.
 
     python benchmarks/faults.py            # every fault as often as the table in benchmarks/README.md says
     python benchmarks/faults.py --short    # each once, as the tests do it
 
-An evaluation is acknowledged once `Study` has told its callbacks of it; "lost" counts those that are not on record,
-with the same values, after the fault. The exit code is 1 if one was lost, a run ended otherwise than the one without
-faults, or a refusal was not the one clear sentence it should be.
+An evaluation is acknowledged once `Study` has told its callbacks of it. "Lost" counts acknowledged evaluations that are
+not on record, with the same values, after the fault. The exit code is 1 if an evaluation was lost, a run ended
+differently from the run without faults, or a refusal was not one clear sentence.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _INTERRUPTIONS_OF_A_RUN = 5
 
 @dataclass
 class Row:
-    """What came of a fault: how often it was done, the runs it was done to, how these ended, what they lost."""
+    """The results of a fault: how often it was done, to how many runs, how these ended, and what they lost."""
 
     times: int = 0
     runs: int = 0
@@ -42,7 +42,7 @@ class Row:
     refusals_unclear: int = 0
 
     def count(self, run: Run, expected: str) -> None:
-        """Count what a run has lost, and whether it ends as it should."""
+        """Count the evaluations that a run has lost, and whether it ends as expected."""
         self.runs += 1
         self.lost += run.lost()
         self.identical += run.finish() == expected
@@ -50,14 +50,14 @@ class Row:
 
 @dataclass
 class Faults:
-    """The faults; each takes how often it is to be done."""
+    """The faults; each method takes the number of times to do it."""
 
     root: Path
     expected: str
     seconds: float
 
     def interrupted(self, times: int, number: signal.Signals) -> Row:
-        """A signal to the driver at a random moment of a run, again when it was resumed, up to five times."""
+        """Send the driver of a run a signal at a random moment, and again after each resume, up to five times."""
         row = Row()
         while row.times < times:
             run = Run(self.root)
@@ -74,7 +74,7 @@ class Faults:
         return row
 
     def processes_killed(self, times: int, of: Callable[[int], list[int]]) -> Row:
-        """One of a driver's processes killed at a random moment, five times in a run; the driver has to go on."""
+        """Kill one of a driver's processes at a random moment, five times in a run; the driver must continue."""
         row = Row()
         while row.times < times:
             run = Run(self.root)
@@ -86,16 +86,16 @@ class Faults:
                     os.kill(random.choice(found), signal.SIGKILL)
                     row.times += 1
             process.communicate()
-            row.refusals_unclear += process.returncode != 0  # the driver itself goes on to the end
+            row.refusals_unclear += process.returncode != 0  # the driver itself must reach the end
             row.count(run, self.expected)
         return row
 
     def disk_full(self, times: int) -> Row:
-        """A limit on the size of files that is met somewhere in the run, and gone when it is resumed."""
+        """Set a limit on the size of files that is met somewhere in the run, and lift it for the resume."""
         row = Row()
         for _ in range(times):
             run = Run(self.root)
-            # Room for the tables of an empty record at least, and not for the whole run.
+            # Enough for the tables of an empty record, but not for the whole run.
             process = run.start(most_bytes=random.randrange(300_000, 900_000))
             error = process.communicate()[1]
             row.times += process.returncode == 2
@@ -104,7 +104,7 @@ class Faults:
         return row
 
     def locked(self, times: int, statement: str) -> Row:
-        """Another program holds the database, for reading throughout or for itself alone and for 2 s."""
+        """Let another program hold the database: for reading until the run ends, or exclusively for 2 s."""
         row = Row()
         for _ in range(times):
             run = Run(self.root)
@@ -124,7 +124,7 @@ class Faults:
         return row
 
     def second_driver(self, times: int) -> Row:
-        """Another driver of the same study, started while the first one runs (and waits, so as not to end too soon)."""
+        """Start a second driver of a study while the first one runs (paused, so that it does not end too soon)."""
         row = Row()
         while row.times < times:
             run = Run(self.root)
@@ -141,7 +141,7 @@ class Faults:
         return row
 
     def truncated(self, times: int) -> Row:
-        """The file cut off somewhere: said, and left as it is; put back from a copy, the run goes on."""
+        """Cut the file off somewhere: a resume must refuse it and leave it as it is, and continue from a copy."""
         row = Row()
         for i in range(times):
             run = Run(self.root)
@@ -151,7 +151,7 @@ class Faults:
             time.sleep(random.uniform(0, self.seconds / 4))
             process.kill()
             process.communicate()
-            with closing(sqlite3.connect(run.storage)) as database:  # all into one file, for a fair cut
+            with closing(sqlite3.connect(run.storage)) as database:  # into one file, to cut it anywhere
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             whole = run.storage.read_bytes()
             empty = i == 1
@@ -166,7 +166,7 @@ class Faults:
         return row
 
     def power_cut(self, times: int) -> Row:
-        """The files as they were on disk after an acknowledgement, and the next write done in part, or garbled."""
+        """Restore the files on disk after an acknowledgement, with the next write done in part, or garbled."""
         whole = Run(self.root)
         whole.start(images=True).communicate()
         images = sorted(whole.folder.glob("image-*"))
@@ -185,7 +185,7 @@ class Faults:
 
 
 def _torn(old: bytes, new: bytes) -> bytes:
-    """Write-ahead log in which the last write reached the disk up to some byte, and perhaps garbled from there on."""
+    """Return the write-ahead log as if the last write had reached the disk up to some byte, with garbage after it."""
     same = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
     cut = random.randint(same, len(new))
     garbled = random.choice([b"", bytes(len(new) - cut), random.randbytes(len(new) - cut)])

@@ -1,10 +1,10 @@
-"""What a leak does to a validation loss: python benchmarks/leak.py.
+"""Show the effect of a leak on a validation loss: python benchmarks/leak.py.
 
-Population-based training of the paper's network on Fashion-MNIST, twice with the same seed: with one fixed split, and
-with a split of training and validation images that is drawn anew at every generation while weights are carried over.
-Prints, for the best network of each generation (by validation loss), its training, validation and test loss; the test
-images decide nothing. The table goes to `--output` as CSV, with what it was made of beside it as JSON; the runs go to a
-temporary folder. `notebooks/05_the_leak.ipynb` reads both.
+Does population-based training of the paper's network on Fashion-MNIST twice with the same seed: with one fixed split,
+and with a split of training and validation images that is redrawn at every generation while weights are carried over.
+Prints training, validation and test loss of the best network of each generation (by validation loss); the test images
+decide nothing. The table goes to `--output` as CSV, with its settings beside it as JSON; `notebooks/05_the_leak.ipynb`
+reads both. The runs go to a temporary folder.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Observer:
 
 
 def made_of(arguments: argparse.Namespace, trainer: Any) -> dict[str, Any]:
-    """Say how the table was made."""
+    """Describe how the table was made."""
     sizes = {name: value for name, value in vars(arguments).items() if name != "output"}
     command = " ".join(["python benchmarks/leak.py", *(f"--{name.replace('_', '-')} {n}" for name, n in sizes.items())])
     made = {"command": command, "date": date.today().isoformat(), "deap_hpo": deap_hpo.__version__}
@@ -99,7 +99,7 @@ def main() -> None:
             }
             config = load_config("pbt", [f"{name}={value}" for name, value in settings.items()])
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # this is what is shown here
+                warnings.simplefilter("ignore", RuntimeWarning)  # they warn of the leak, which is intended here
                 trainer = trainer_of(make_task(config), config)
             observer = Observer(trainer, split)
             evolve(config, trainer, callbacks=[observer], verbose=False)

@@ -1,10 +1,10 @@
-"""What ending trainings early could save at most: python benchmarks/oracle.py.
+"""Find how much ending trainings early could save at most: python benchmarks/oracle.py.
 
 Takes the recorded runs of `surrogate` on whole trainings (results/strategies.jsonl, the learning-curve problems) and
-counts their epochs anew, as if an oracle had ended, after a few epochs, just those trainings that are no improvement on
-the best one so far, and had told the search their last losses all the same. No method that looks at losses along the
-way knows as much. Prints, for the epochs of `--budget` whole trainings, the mean normalised regret (0 is the best
-known, 1 the median of random configurations), and the trainings that the epochs were enough for.
+counts their epochs as if an oracle had ended some trainings after a few epochs: just those that do not improve on the
+best one so far. The search is told their last losses all the same. No method that looks at losses along the way knows
+as much. Prints, for the epochs of `--budget` whole trainings, the mean normalised regret (0 is the best known, 1 the
+median of random configurations), and the number of trainings that these epochs pay for.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ EPOCHS = 52
 
 
 def ended_by_oracle(incumbents: list[list[float]], trainings: int, epochs: int, limit: int) -> tuple[float, int]:
-    """Regret when the epochs are spent, and the number of trainings by then.
+    """Return the regret when the epochs are spent, and the number of trainings by then.
 
     Args:
         incumbents: The improvements of a run as (number of the training from 1, regret).
         trainings: The trainings of the run.
-        epochs: After so many the oracle ends a training that is no improvement.
-        limit: The epochs to spend.
+        epochs: Number of epochs after which the oracle ends a training that is no improvement.
+        limit: Number of epochs to spend.
     """
     regrets = {int(number): regret for number, regret in incumbents}
     spent, best = 0, 1.0

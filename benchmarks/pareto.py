@@ -1,11 +1,10 @@
-"""Is a front found, or drawn? python benchmarks/pareto.py.
+"""Compare fronts found by NSGA with fronts drawn at random: python benchmarks/pareto.py.
 
-Validation loss against parameters of two small networks, and two test functions with six genes: for NSGA-II and
-NSGA-III as they are and with the usual crowding degrees, and for two designs that learn nothing, with paired seeds.
-Prints the
-hypervolume of the front after so many evaluations, as a share of all that the reference point (for a network the loss
-of guessing and the most parameters) allows: mean and standard deviation over seeds, and the difference to random search
-with its 95 % interval.
+The problems are validation loss against parameters for two small networks, and two test functions with six genes. The
+methods are NSGA-II and NSGA-III as they are, NSGA-II with the usual crowding degrees, and two designs that learn
+nothing, with paired seeds. Prints the hypervolume of the front after a third, two thirds and all of the generations, as
+a share of all that the reference point allows (for a network, the loss of guessing and the largest number of
+parameters): mean and standard deviation over seeds, and the difference from random search with its 95 % interval.
 """
 
 from __future__ import annotations
@@ -37,18 +36,18 @@ GOALS: Any = {"objective": ["loss", "parameters"], "constraints": [f"parameters 
 
 
 Problem = tuple[Any, dict[str, Any], tuple[float, float]]
-"""What is evaluated, its space, the reference point."""
+"""An evaluator, its space, and the reference point."""
 
 
 def digits() -> Problem:
-    """An MLP on scikit-learn's digits."""
+    """Make the problem of an MLP on scikit-learn's digits."""
     space = {"lr": Float(1e-2, 3.0, log=True), "momentum": Float(0.0, 0.9), "width": Int(4, 512, log=True)}
     task = Task("digits", partial(MLP, inputs=64), load_digits(), recipe=Recipe(schedule="step"), **GOALS)
     return make_trainer(task, epochs=3, device="cpu"), space, (2.3, MOST_PARAMETERS)
 
 
 def cancer() -> Problem:
-    """An MLP of up to four hidden layers, trained by Adam, on scikit-learn's breast cancer data."""
+    """Make the problem of an MLP of up to four hidden layers, trained by Adam, on scikit-learn's breast cancer data."""
     recipe = Recipe(optimizer="adam", batch_size=32, schedule="constant")
     data = load_breast_cancer(return_X_y=True)
     task = Task.from_data(partial(MLP, inputs=30, classes=2), data, validation=0.4, recipe=recipe, **GOALS)
@@ -62,7 +61,7 @@ def cancer() -> Problem:
 
 
 def function(name: str) -> Problem:
-    """A test function of DEAP's."""
+    """Make the problem of one of DEAP's test functions."""
     evaluate = getattr(benchmarks, name)
 
     def objective(params: dict[str, float]) -> tuple[float, ...]:
@@ -79,7 +78,7 @@ PROBLEMS = {"digits": digits, "cancer": cancer, "zdt1": partial(function, "zdt1"
 
 
 def shares(problem: str, method: str, seed: int, population: int, generations: int) -> list[float]:
-    """Shares of the hypervolume after each generation, [generations]."""
+    """Return the share of the hypervolume after each generation, [generations]."""
     evaluate, space, reference = PROBLEMS[problem]()
     algorithm, arguments = METHODS[method]
     study = optimize(

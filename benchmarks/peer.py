@@ -1,4 +1,4 @@
-"""What a user of a search library writes today: one trial at a time, with torch's and torchvision's defaults."""
+"""Train as a user of a search library does: one trial at a time, with torch's and torchvision's defaults."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def optimize(
         configurations: Values of lr, momentum and weight_decay of each trial.
         epochs: Epochs of each trial.
         device: Where to train.
-        in_memory: Whether batches are slices of normalised tensors on the device, rather than a `DataLoader`'s.
+        in_memory: Whether batches are slices of normalised tensors on the device, or come from a `DataLoader`.
 
     Returns:
         Validation losses of the trials.
     """
-    import optuna  # a machine that is lent may lack it, and all other rows can do without
+    import optuna  # imported here because all other rows work on machines without it
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     training = _Batches(data, data.training, device, in_memory, shuffle=True)
@@ -73,13 +73,13 @@ def _validation_loss(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]])
 
 
 class _Batches:
-    """Batches of a split: from torchvision's own data set class and a DataLoader, or from tensors in memory."""
+    """Batches of a split: from torchvision's data set class and a DataLoader, or from tensors in memory."""
 
     def __init__(self, data: Data, split: Split, device: torch.device, in_memory: bool, shuffle: bool) -> None:
         self.device, self.shuffle = device, shuffle
         self.size = 64 if shuffle else 1000
         self.tensors = Split(data.prepare(split.inputs), split.targets).to(device) if in_memory else None
-        # Without its __init__, which wants files: the images are the split's.
+        # Made without its __init__, which reads files, because the images are those of the split.
         dataset: Any = FashionMNIST.__new__(FashionMNIST)
         dataset.data, dataset.targets = split.inputs[:, 0].cpu(), split.targets.tolist()
         dataset.transform, dataset.target_transform = Compose([ToTensor(), Normalize(data.mean, data.std)]), None

@@ -1,4 +1,4 @@
-"""Whether bf16 ranks configurations as fp32 does: nice python benchmarks/precision.py [--device cuda].
+"""Test whether bf16 ranks configurations as fp32 does: nice python benchmarks/precision.py [--device cuda].
 
 Trains the paper's network with random hyperparameters on Fashion-MNIST, each configuration three times: in fp32, in
 bf16 with the same seed, and in fp32 with another seed, which shows how much of a ranking is luck. Prints rank
@@ -34,7 +34,7 @@ SPACE = Space(
 
 
 def losses(task: Task, requests: list[Request], arguments: argparse.Namespace, precision: str) -> np.ndarray:
-    """Give the validation losses of all requests, inf where the training diverged."""
+    """Give the validation losses of all requests, inf if the training diverged."""
     trainer = make_trainer(task, device=arguments.device, precision=precision, epochs=arguments.epochs)
     evaluations = dict(SerialExecutor().run(trainer, requests))
     seconds = sum(evaluation.seconds for evaluation in evaluations.values())
@@ -44,7 +44,7 @@ def losses(task: Task, requests: list[Request], arguments: argparse.Namespace, p
 
 
 def print_agreement(name: str, first: np.ndarray, second: np.ndarray) -> None:
-    """Print how two rankings of the configurations agree; those that diverged in either are left out."""
+    """Print how well two rankings of the configurations agree, without those that diverged in either."""
     finite = np.isfinite(first) & np.isfinite(second)
     a, b = first[finite], second[finite]
     generator = np.random.default_rng(0)

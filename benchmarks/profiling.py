@@ -1,4 +1,4 @@
-"""How near a training comes to what the hardware could do, and where the rest of the time goes."""
+"""Compare the speed of a training with the peak of the hardware, and show where the time goes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 
-# Dense bf16 peak by name of the device, operations per second; from the vendor's data sheets.
+# Dense bf16 peak in operations per second by the name of the device, from the vendor's data sheets.
 _PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 
 
 def flops_per_image(task: Task) -> float:
-    """Count the floating-point operations of one training step, per image; a product and a sum are two."""
+    """Count the floating-point operations of one training step per image; a product and a sum count as two."""
     trainer = ReferenceTrainer(task, device="cpu")
     examples = trainer.data.training[:64]
     with FlopCounterMode(display=False) as counter:
@@ -28,7 +28,7 @@ def flops_per_image(task: Task) -> float:
 
 
 def print_floor(task: Task, requests: Sequence[Request], epochs: int, device: torch.device) -> None:
-    """Print the seconds of (d) in bf16, the share of the device's peak that they are, and the costliest operations."""
+    """Print the seconds of (d) in bf16, the share of the device's peak speed, and the costliest operations."""
     trainer = PopulationTrainer(task, epochs=epochs, device=device, precision="bf16")
     list(trainer.evaluate_batch(requests))
     start = perf_counter()

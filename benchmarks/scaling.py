@@ -1,9 +1,9 @@
-"""What each part of a run costs per evaluation, and how two workers compare with one; docs/scaling.md reads from it.
+"""Measure the cost of each part of a run per evaluation, and two workers against one; docs/scaling.md has the results.
 
-    python benchmarks/scaling.py [--storage postgresql://...]      # rows for Ray where it is installed
+    python benchmarks/scaling.py [--storage postgresql://...]      # with rows for Ray if it is installed
 
-Each figure is the median of several repeats, with the smallest and the largest: on a machine that others use, the
-smallest is nearest to what the part itself costs.
+Each figure is the median of several repeats, with the smallest and the largest. On a shared machine, the smallest is
+nearest to the cost of the part itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def nothing(params: dict[str, Any]) -> float:
 
 
 def busy(params: dict[str, Any]) -> float:
-    """Some tenths of a second of one core, always the same work."""
+    """Keep one core busy for some tenths of a second, always with the same work."""
     total = 0
     for i in range(5_000_000):
         total += i
@@ -68,14 +68,14 @@ def told(name: str, seconds: list[float], unit: str = "ms", factor: float = 1e3)
 
 
 def overhead(name: str, executor: Executor, count: int) -> None:
-    """A batch of evaluations that do nothing, after one that starts the workers."""
+    """Measure a batch of evaluations that do nothing, after a batch that starts the workers."""
     list(executor.run(nothing, requests(2)))
     told(name, [timed(lambda: list(executor.run(nothing, requests(count)))) / count for _ in range(REPEATS)])
     executor.close()
 
 
 def starting() -> None:
-    """What a worker takes until it has done a short training, and the memory that it then has to itself."""
+    """Measure the time until a worker has done a short training, and its private memory after that."""
     import torch
     from torch import nn
 
@@ -110,12 +110,12 @@ def private_megabytes(pid: int) -> float:
 
 
 def two_workers(executors: list[Executor]) -> None:
-    """Eight evaluations that compute by one worker and by two; and by bare processes, for what the machine gives."""
+    """Compare one and two workers on eight evaluations, and bare processes to see what the machine can do."""
     batch = requests(8)
     for executor in executors:
         list(executor.run(busy, batch[:2]))
     ours, bare = [], []
-    for _ in range(REPEATS):  # in turn, so that the load of others meets all
+    for _ in range(REPEATS):  # in turn, so that other load on the machine affects all equally
         one, two = (timed(lambda: list(executor.run(busy, batch))) for executor in executors)  # noqa: B023
         ours.append(one / two)
         bare.append(timed(lambda: bare_processes(1, batch)) / timed(lambda: bare_processes(2, batch)))
@@ -148,7 +148,7 @@ def recording(name: str, storage: str, count: int = 100) -> None:
 
 
 def memory(count: int = 2000) -> None:
-    """What the driver keeps of an evaluation for as long as the run goes on."""
+    """Measure the memory that the driver keeps for each evaluation until the run ends."""
     tracemalloc.start()
     epoch = {"epoch": 1, "training_loss": 0.5, "validation_loss": 0.5, "metrics": {"accuracy": 0.9}, "seconds": 1.0}
     entries = []
@@ -161,7 +161,7 @@ def memory(count: int = 2000) -> None:
 
 
 def journal(folder: str, count: int = 300) -> None:
-    """A line of 2 KB put at the end of a file and synchronised: what a record cannot be faster than."""
+    """Measure appending a line of 2 KB to a file and synchronising it, the lower bound for any record."""
     line = b"x" * 2000 + b"\n"
     with open(f"{folder}/journal", "ab", buffering=0) as file:
 
@@ -195,7 +195,7 @@ def main() -> None:
         from deap_hpo.execution.ray_executor import RayExecutor
 
         overhead("2 Ray workers on this machine: handing over", RayExecutor(2), 500)
-    # Not here: where torch is imported, seeding its generators is most of what handing over takes.
+    # In a separate process: once torch is imported here, seeding its generators dominates the cost of handing over.
     in_a_process_of_its_own = get_context("spawn").Process(target=starting)
     in_a_process_of_its_own.start()
     in_a_process_of_its_own.join()

@@ -24,7 +24,7 @@ Objective = Callable[[list[dict[str, Any]]], list[float]]
 
 
 class Search(Protocol):
-    """Proposes batches of hyperparameters to the objective until that raises, when its budget is spent."""
+    """Proposes batches of hyperparameters to the objective until this raises because the budget is spent."""
 
     def __call__(self, space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
         """Search until the objective raises."""
@@ -40,7 +40,7 @@ class Method:
 
 
 def strategy(name: str, space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
-    """A strategy of `deap_hpo.strategies` in DEAP's ask-and-tell loop; one with generations keeps to their size."""
+    """Run a strategy of `deap_hpo.strategies` in DEAP's ask-and-tell loop; one with generations keeps their size."""
     module, _, attribute = STRATEGIES[name].partition(":")
     known = inspect.signature(getattr(import_module(module), attribute)).parameters
     arguments = {key: value for key, value in {"batch_size": batch_size, "seed": seed}.items() if key in known}
@@ -54,7 +54,7 @@ def strategy(name: str, space: Space, objective: Objective, *, budget: int, batc
 
 
 def truncation(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
-    """The paper's GA with its population of 20; its batches are its generations, whatever `batch_size`."""
+    """Run the paper's GA with its population of 20; its batches are its generations, whatever `batch_size`."""
     from deap_hpo.evolution.algorithms import eaTruncation
 
     random.seed(seed)
@@ -71,7 +71,7 @@ def _map(space: Space, objective: Objective, evaluate: Any, genomes: list[Any]) 
 def optuna_sampler(
     sampler: str, space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int
 ) -> None:
-    """A sampler of Optuna with its defaults; TPE with its constant liar where several trials run at once."""
+    """Run a sampler of Optuna with its defaults; TPE with its constant liar if several trials run at once."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -95,10 +95,10 @@ def _distribution(hyperparameter: Float | Int | Categorical) -> Any:
 
 
 def nevergrad_ngopt(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
-    """Nevergrad's NGOpt on genomes; it chooses its algorithm by the budget and the batch size that it is told."""
+    """Run Nevergrad's NGOpt on genomes; it chooses its algorithm by the given budget and batch size."""
     import nevergrad
 
-    warnings.simplefilter("ignore")  # Its inner optimisers warn of their own early ends.
+    warnings.simplefilter("ignore")  # Its inner optimisers warn when they end early.
     genome = nevergrad.p.Array(shape=(len(space),), lower=0.0, upper=1.0)
     genome.random_state.seed(seed)
     optimiser = nevergrad.optimizers.NGOpt(genome, budget=budget, num_workers=batch_size)
@@ -110,7 +110,7 @@ def nevergrad_ngopt(space: Space, objective: Objective, *, budget: int, batch_si
 
 
 def pycma(space: Space, objective: Objective, *, budget: int, batch_size: int, seed: int) -> None:
-    """Pycma's CMA-ES with a linear-quadratic surrogate and restarts; it evaluates one at a time, or a few."""
+    """Run pycma's CMA-ES with a linear-quadratic surrogate and restarts, one evaluation at a time."""
     import cma
 
     random_starts = np.random.default_rng(seed)
@@ -139,9 +139,9 @@ METHODS: dict[str, Method] = {
     "pycma-lq": Method(pycma, "cma"),
 }
 
-for _name in ("fixed", "grid"):  # No searches: one has nothing to look for, the other cannot be stopped anywhere.
+for _name in ("fixed", "grid"):  # "fixed" does not search, and "grid" cannot stop early.
     METHODS.pop(_name, None)
-_WRAPPERS = ("tpe", "gp", "cmaes", "nsga2")  # of what runs as a peer
+_WRAPPERS = ("tpe", "gp", "cmaes", "nsga2")  # wrappers of Optuna's samplers, which run directly
 DEFAULT = [name for name in METHODS if name not in (*_WRAPPERS, *VARIANTS)]
 
 

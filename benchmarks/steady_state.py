@@ -1,12 +1,12 @@
-"""Generations against a steady state, in simulated time: python benchmarks/steady_state.py --data DIR --jobs 2.
+"""Compare generations with a steady state, in simulated time: python benchmarks/steady_state.py --data DIR --jobs 2.
 
-DIR holds `hpo_bench.py` and its data (see `strategies.py`). Workers are simulated: an evaluation takes a time that is
-drawn for it, log-normal with median 1 (`--spread` is the standard deviation of its logarithm), and its worker takes up
-the next when it is over; to propose takes no time. Prints, per variant, how busy the workers are until 100 evaluations
-are done, and the normalised regret of the incumbent at the times in which workers that never wait do 30, 60 and 90
-evaluations (0 is the best known configuration, 1 the median of random ones; mean over problems and seeds, 95 %
-bootstrap interval over seeds). Runs are kept in `--output` as they finish, so that a stopped command goes on where it
-was.
+DIR holds `hpo_bench.py` and its data (see `strategies.py`). Workers are simulated: the time of an evaluation is drawn
+from a log-normal distribution with median 1 (`--spread` is the standard deviation of its logarithm), and then its
+worker takes the next one; proposing takes no time. Prints, per variant, how busy the workers are until 100 evaluations
+are done, and the normalised regret of the incumbent at the times at which workers that never wait have done 30, 60 and
+90 evaluations (0 is the best known configuration, 1 the median of random ones; mean over problems and seeds, 95 %
+bootstrap interval over seeds). Runs are added to `--output` as they finish, so that a stopped command continues where
+it was.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from deap_hpo.evaluator import Evaluate, evaluate_one
 
 Run = dict[str, Any]
 BUDGET = 100  # evaluations
-TIMES = (30, 60, 90)  # in evaluations of workers that never wait
+TIMES = (30, 60, 90)  # in evaluations done by workers that never wait
 VARIANTS: dict[str, dict[str, Any]] = {
     "generations of 8": {"population": 8},
     "generations of 16": {"population": 16},
@@ -48,8 +48,8 @@ class SimulatedWorkers:
     """An executor whose workers take simulated time.
 
     Args:
-        workers: How many.
-        spread: Standard deviation of the logarithm of an evaluation's time, of which the median is 1.
+        workers: Number of workers.
+        spread: Standard deviation of the logarithm of an evaluation's time, whose median is 1.
         seed: Seed of these times.
     """
 
@@ -64,7 +64,7 @@ class SimulatedWorkers:
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) in the order in which the workers finish them."""
         begun, busy = 0, list[tuple[float, int]]()
-        while busy or begun < len(requests):  # they may grow meanwhile
+        while busy or begun < len(requests):  # requests may be added meanwhile
             while len(busy) < self._workers and begun < len(requests):
                 rng = np.random.default_rng([self._seed, requests[begun].number])
                 seconds = float(rng.lognormal(0.0, self._spread))
@@ -77,7 +77,7 @@ class SimulatedWorkers:
             yield position, evaluation
 
     def close(self) -> None:
-        """Do nothing: there is nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
 
 def run(data: Path, variant: str, problem_name: str, seed: int, workers: int, spread: float) -> Run:
@@ -144,7 +144,7 @@ def with_interval(values: NDArray[np.float64]) -> str:
 
 
 def print_tables(runs: list[Run]) -> None:
-    """Print two Markdown tables: each variant, and by how much one is ahead of others."""
+    """Print two Markdown tables: one of all variants, and one of the lead of `AHEAD` over generations."""
     print("| variant | busy | " + " | ".join(f"regret at time {time} (95 %)" for time in TIMES) + " |")
     print("| --- |" + " ---: |" * (len(TIMES) + 1))
     for variant in VARIANTS:

@@ -1,9 +1,10 @@
-"""Search strategies and their peers on tabulated training runs: python benchmarks/strategies.py --data DIR --jobs 2.
+"""Compare search strategies on tabulated training runs: python benchmarks/strategies.py --data DIR --jobs 2.
 
 DIR holds `hpo_bench.py` and its data. Prints, per budget, the normalised regret of the incumbent (0 is the best known
 configuration, 1 the median of random ones; mean over problems and seeds, 95 % bootstrap interval), the mean rank among
-the methods, and the CPU milliseconds per proposal. Runs are kept in `--output` as they finish, so that a stopped
-command goes on where it was; `--fresh METHOD` forgets those of a method. Peers: pip install "deap-hpo[benchmarks]".
+the methods, and the CPU milliseconds per proposal. Runs are added to `--output` as they finish, so that a stopped
+command continues where it was; `--fresh METHOD` discards those of a method. Other packages' methods need
+pip install "deap-hpo[benchmarks]".
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class Objective:
     Args:
         problem: A problem of `hpo_bench`.
         budget: Number of evaluations, after which a call raises `BudgetSpent`.
-        noise: None, or a seed: each evaluation then answers one training run drawn at random, where the problem has
-            several. Incumbents are chosen by what was answered, and judged by the mean over the training runs.
+        noise: None, or a seed: each evaluation then returns one training run drawn at random, if the problem has
+            several. Incumbents are chosen by the returned losses, and judged by the mean over the training runs.
     """
 
     def __init__(self, problem: Any, budget: int, noise: int | None) -> None:
@@ -85,7 +86,7 @@ class Objective:
         self._count, self._best = 0, np.inf
 
     def __call__(self, batch: list[dict[str, Any]]) -> list[float]:
-        """Return the losses of a batch; one that exceeds the budget is cut, and ends the run."""
+        """Return the losses of a batch; a batch that reaches the budget is cut to it and raises `BudgetSpent`."""
         start = process_time()
         losses = [self._evaluate(params) for params in batch[: self._budget - self._count]]
         self.seconds += process_time() - start
@@ -117,7 +118,7 @@ def load_problems(data: Path) -> Any:
 def run(data: Path, method: str, problem: str, seed: int, batch_size: int, budget: int, noise: bool) -> Run:
     """Let a method spend a budget on a problem."""
     objective = Objective(load_problems(data).problem(problem), budget, seed if noise else None)
-    importlib.import_module(METHODS[method].module)  # Not a part of the first proposal's time.
+    importlib.import_module(METHODS[method].module)  # The import should not count as time of a proposal.
     start = process_time()
     with suppress(BudgetSpent):
         METHODS[method].function(objective.space, objective, budget=budget, batch_size=batch_size, seed=seed)
@@ -139,17 +140,17 @@ def key(run: Run) -> tuple[Any, ...]:
 
 
 def read_runs(path: Path, fresh: list[str]) -> dict[tuple[Any, ...], Run]:
-    """Return the runs on file, less those of the methods to do afresh (which are removed from the file)."""
+    """Return the runs on file, after removing those of the methods in `fresh` from it."""
     if not path.exists():
         return {}
-    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]  # A killed run may cut the last.
+    lines = [line for line in path.read_text().splitlines() if line.endswith("}")]  # A kill may have cut the last one.
     runs = {key(run): run for run in map(json.loads, lines) if run["method"] not in fresh}
     path.write_text("".join(json.dumps(run) + "\n" for run in runs.values()))
     return runs
 
 
 def complete_runs(arguments: argparse.Namespace, problems: list[str]) -> dict[tuple[Any, ...], Run]:
-    """Do the runs that are not on file yet, where their packages are installed, and return all."""
+    """Do the runs that are not on file yet and whose packages are installed, and return all."""
     budget, seeds = max(arguments.budgets), range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     runs = read_runs(arguments.output, arguments.fresh)
     wanted = [
@@ -170,7 +171,7 @@ def complete_runs(arguments: argparse.Namespace, problems: list[str]) -> dict[tu
 def kept_as_they_finish(
     function: Callable[..., Run], calls: Sequence[tuple[Any, ...]], jobs: int, output: Path
 ) -> Iterator[Run]:
-    """Call a function in so many processes, and give what it returns, each when it is a line of a file."""
+    """Call a function in several processes, and yield each result once it is written to a file as a line."""
     with ProcessPoolExecutor(jobs) as pool, output.open("a") as file:
         futures = [pool.submit(function, *call) for call in calls]
         for number, future in enumerate(as_completed(futures), 1):
@@ -208,7 +209,7 @@ def summarise(runs: dict[tuple[Any, ...], Run], budgets: list[int], resamples: i
                 "low": np.quantile(means, 0.025),
                 "high": np.quantile(means, 0.975),
                 "rank": rank,
-                # A process that another one starves shows single times that are no proposal's.
+                # The median, because other processes on the machine distort single times.
                 "milliseconds": np.median([one["milliseconds"] for one in runs.values() if one["method"] == method]),
             }
 

@@ -1,13 +1,13 @@
-"""How fast a population is trained: python benchmarks/throughput.py [--device cuda --members 20 --training-size 50000].
+"""Measure how fast a population is trained: python benchmarks/throughput.py [--device cuda --members 20].
 
 Prints tables of images x members per second: the training images of all members and epochs over the wall-clock seconds
 of training and validating them. Every row trains the paper's network on the same images of Fashion-MNIST with the same
 hyperparameters. All rows are measured in turns, `--repeats` times, after one round that does not count; the tables have
-the median, the extremes, and the median of the ratios to the first row within each round. On a machine with other work
-to do, the same per second of processor time says what a row takes rather than what it was given.
+the median, the extremes, and the median of the ratios to the first row within each round. The same rates per second of
+processor time show the cost of a row on a machine that has other work to do.
 
-A row that fails is left out, with its error, and the exit code is 1 in the end. With `--minutes` no further round is
-begun after so long, and nothing else either: a machine that is lent for an hour should not end in the middle of one.
+A row that fails is left out, with its error, and the exit code is then 1. With `--minutes` no further round or table is
+started after that time, so that a run on a machine that is available for an hour does not end in the middle of a round.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Rows = dict[str, Callable[[], object]]
 
 
 def train(trainer: Trainer | Measuring, executor: Executor, requests: Sequence[Request]) -> None:
-    """Have an executor do all requests; a failed one ends the benchmark."""
+    """Let an executor do all requests; a failed one ends the row."""
     for _, evaluation in executor.run(trainer, requests):  # type: ignore[arg-type]
         if evaluation.status == "failed":
             raise RuntimeError(evaluation.error)
@@ -86,8 +86,8 @@ def main_rows(task: Task, requests: Sequence[Request], arguments: argparse.Names
 def with_one_thread(function: Callable[..., object], *arguments: Any, **settings: Any) -> None:
     """Call a function with one thread.
 
-    Threads that wait for one another lose more than their share of a machine with other work to do. On an idle one, no
-    number of threads makes (a) faster per second of processor time than one.
+    On a machine with other work to do, threads that wait for one another lose more than their share. On an idle one,
+    (a) does most per second of processor time with one thread.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -98,7 +98,7 @@ def with_one_thread(function: Callable[..., object], *arguments: Any, **settings
 
 
 def cpu_rows(task: Task, requests: Sequence[Request], arguments: argparse.Namespace) -> Rows:
-    """Give rows that show what each setting of (e) is worth by itself."""
+    """Give rows that show the gain of each setting of (e) by itself."""
     cores = len(os.sched_getaffinity(0))
     rows: Rows = {}
     for workers in sorted({1, cores}):
@@ -129,7 +129,7 @@ def measuring_rows(task: Task, requests: Sequence[Request], arguments: argparse.
 
 
 def divergence_rows(task: Task, requests: Sequence[Request], arguments: argparse.Namespace) -> Rows:
-    """Give rows that show what dropping diverged members saves; images of dropped members count as if trained on."""
+    """Give rows that show the gain of dropping diverged members; their images count as if trained on."""
     trainer = PopulationTrainer(task, epochs=arguments.epochs, device=arguments.device)
     bad = {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.1}
     half = [replace(one, params=bad) if i % 2 else one for i, one in enumerate(requests)]
@@ -140,7 +140,7 @@ def divergence_rows(task: Task, requests: Sequence[Request], arguments: argparse
 
 
 def stack_rows(task: Task, requests: Sequence[Request], arguments: argparse.Namespace) -> Rows:
-    """Give rows that train a stack in other ways; on a CPU those that need no CUDA graph."""
+    """Give rows that train a stack in other ways; on a CPU, those that need no CUDA graph."""
     device = torch.device(arguments.device)
     data = task.data.to(device)
     members = [
@@ -167,15 +167,15 @@ def stack_rows(task: Task, requests: Sequence[Request], arguments: argparse.Name
 
 
 def within(device: torch.device, precision: str, function: Callable[[Any], None], argument: Any) -> None:
-    """Call a function with the settings that trainers compute with."""
+    """Call a function with the torch settings that trainers use."""
     with computing(device, precision):
         function(argument)
 
 
 def measure(rows: Rows, images: int, repeats: int, *, until: float = math.inf) -> dict[str, list[tuple[float, float]]]:
-    """Run all rows in turns; images x members per second of wall-clock and of processor time, one pair a round.
+    """Run all rows in turns; return images x members per second of wall-clock and processor time, a pair per round.
 
-    No further round is begun after `until` (of `perf_counter`) once one has counted. Rows that fail are left out.
+    After `until` (a time of `perf_counter`), no further round is started if one has counted. Failed rows are left out.
     """
     rates: dict[str, list[tuple[float, float]]] = {label: [] for label in rows}
     for i in range(repeats + 1):
@@ -187,7 +187,7 @@ def measure(rows: Rows, images: int, repeats: int, *, until: float = math.inf) -
                 rows[label]()
                 if torch.cuda.is_available():
                     torch.cuda.synchronize()
-            except Exception as error:  # the others are worth having
+            except Exception as error:  # the other rows are still useful
                 print(f"{label} failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 del rates[label]
                 continue
@@ -198,7 +198,7 @@ def measure(rows: Rows, images: int, repeats: int, *, until: float = math.inf) -
 
 
 def processor_seconds() -> float:
-    """Give the processor time of this process and of those it started that still run (Linux)."""
+    """Give the processor time of this process and of its running descendants (Linux)."""
     total = 0.0
     waiting = [os.getpid()]
     while waiting:

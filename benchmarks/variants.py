@@ -1,4 +1,4 @@
-"""Other ways to train a stack, to be measured against the one the package has."""
+"""Other ways to train a stack, to compare with that of the package."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from deap_hpo.training.stacking.stack import Stack
 class ProductConvolutions(TorchFunctionMode):
     """Computes 2d convolutions as products of matrices: under `vmap` one batched product for all members.
 
-    `vmap` alone makes one grouped convolution of them, a group a member. The price is an unfolded input, as many times
-    larger as the kernel has elements.
+    `vmap` alone makes one grouped convolution of them, with one group for each member. The price of the product is an
+    unfolded input, which is larger by the number of elements of the kernel.
     """
 
     def __torch_function__(
@@ -77,7 +77,7 @@ class CompiledStack(Stack):
 
 
 class CompiledProductStack(CompiledStack, ProductStack):
-    """Both."""
+    """A compiled stack whose convolutions are batched products."""
 
 
 def train_stack(stack: Stack) -> None:
@@ -88,7 +88,7 @@ def train_stack(stack: Stack) -> None:
 
 
 def train_on_streams(stacks: Sequence[Stack], streams: int = 8) -> None:
-    """Train stacks of one member each side by side on several CUDA streams (on a CPU: in turns), and validate them."""
+    """Train and validate stacks of one member each, side by side on several CUDA streams (on a CPU: in turns)."""
     cuda = stacks[0].device.type == "cuda"
     lanes = [torch.cuda.Stream() if cuda else None for _ in range(min(streams, len(stacks)))]
 
@@ -97,7 +97,7 @@ def train_on_streams(stacks: Sequence[Stack], streams: int = 8) -> None:
 
     for epoch in range(stacks[0].epochs):
         if cuda:
-            torch.cuda.synchronize()  # a stream does not wait for what others did: make the stacks, and measure them
+            torch.cuda.synchronize()  # streams do not wait for work on other streams, here making and measuring stacks
         for i, stack in enumerate(stacks):
             with lane(i):
                 stack.start_epoch(epoch)
@@ -122,16 +122,16 @@ class ChannelsFirst(ReferenceTrainer):
     """The reference with images and weights as torch lays them out by default; for worker processes."""
 
     def prepare_worker(self) -> None:
-        """Prepare the process as the reference does, and have it leave networks as they are."""
+        """Prepare the process as the reference does, but without channels last."""
         super().prepare_worker()
         reference.use_channels_last = lambda model, inputs, precision: model.eval()
 
 
 class Measuring(Evaluator):
-    """An evaluator that only measures: a new network, on the training split, which is the larger one.
+    """An evaluator that only measures a new network, on the training split, which is the larger one.
 
     Args:
-        trainer: Whose `measure` and worker settings are used.
+        trainer: The trainer whose `measure` and worker settings are used.
     """
 
     def __init__(self, trainer: ReferenceTrainer) -> None:
