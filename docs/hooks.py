@@ -1,4 +1,4 @@
-"""What the site shows beside the pages in this folder: commands and settings as they describe themselves, figures."""
+"""Add to the site pages of commands and settings, made from their own descriptions, and the figures of pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let links out of this folder, which work in the repository, make sense in the site, which has but the figures."""
+    """Change links out of this folder, which work in the repository, for the site, which has only the figures."""
     out = "../" * (1 + page.file.src_uri.count("/"))
     markdown = markdown.replace(f"]({out}figures/", f"]({out.removeprefix('../')}figures/")
     elsewhere = rf"\[([^\]]+)\]\({re.escape(out)}([^)]+)\)"
@@ -119,7 +119,7 @@ def _arguments(name: str, where: str) -> Iterable[tuple[str, ...]]:
     for one in described:
         if one.name in ("batch_size", "population_size"):
             default = "`evolution.population`"
-        elif one.name in ("space", "seed", "epochs", "budget", "propose"):  # of other settings, or Python functions
+        elif one.name in ("space", "seed", "epochs", "budget", "propose"):  # set elsewhere, or Python functions
             continue
         else:
             given = defaults[one.name].default
@@ -133,7 +133,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
 
 
 def _literal(default: Any) -> str:
-    """Say a default as TOML has it; nothing where there is none."""
+    """Write a default as in TOML; an empty text if there is none."""
     return "" if default is None else f"`{json.dumps(default)}`"
 
 
