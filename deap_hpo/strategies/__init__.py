@@ -1,6 +1,6 @@
 """Search strategies in DEAP's ask-and-tell idiom: `generate()` and `update(population)`, one file each.
 
-All have one shape, and run by `deap.algorithms.eaGenerateUpdate` over `Study.map`::
+All share one interface, and `deap.algorithms.eaGenerateUpdate` runs them over `Study.map`::
 
     strategy = make_strategy("tpe", space, seed=1)
     toolbox.register("generate", strategy.generate, Individual)
@@ -9,9 +9,9 @@ All have one shape, and run by `deap.algorithms.eaGenerateUpdate` over `Study.ma
     toolbox.register("map", study.map)
     population, logbook = algorithms.eaGenerateUpdate(toolbox, ngen=50)
 
-Each is a deterministic function of its seed and of the outcomes it is told, draws from generators of its own, and
-minimises the first objective (or maximises it, where its weight is positive). Infinite values are the worst; NaN has no
-place. A strategy that has nothing left to propose returns empty batches.
+Each is a deterministic function of its seed and of the outcomes it is told, draws from its own random generators, and
+minimises the first objective (or maximises it, if its weight is positive). Infinite values are the worst; NaN is an
+error. A strategy that has nothing left to propose returns empty batches.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STRATEGIES: dict[str, str] = {
     "surrogate": "deap_hpo.strategies.surrogate:SurrogateStrategy",
     "tpe": "deap_hpo.strategies.optuna_samplers:tpe_strategy",
 }
-"""Where each strategy is, by name: "module:what makes it". Optuna, torch and scipy are imported when one is made."""
+"""Import path of each strategy, by name: "module:factory". Optuna, torch and scipy are imported only when needed."""
 
 MULTI_FIDELITY: dict[str, str] = {
     "dehb": "deap_hpo.strategies.dehb:DEHBStrategy",
@@ -46,32 +46,32 @@ MULTI_FIDELITY: dict[str, str] = {
     "halving": "deap_hpo.strategies.hyperband:halving_strategy",
     "hyperband": "deap_hpo.strategies.hyperband:HyperbandStrategy",
 }
-"""Strategies that say how many epochs each individual is trained; they need an evaluator that can go on, and `epochs`,
-those of a whole training."""
+"""Strategies that decide how many epochs each individual is trained for. They need an evaluator that can continue a
+training, and the argument `epochs`: the length of a whole training."""
 
 UNGUIDED = ("fixed", "grid", "random", "sobol")
-"""Strategies that learn nothing from outcomes, so that these may have any number of objectives."""
+"""Strategies that learn nothing from outcomes, so that there may be any number of objectives."""
 
 _ALL = {**STRATEGIES, **MULTI_FIDELITY}
 
 
 class Strategy(Protocol):
-    """The shape of a strategy.
+    """The interface of a strategy.
 
-    It may have more, which is used where it is there:
+    A strategy may also have the following, which are used if they are there:
 
-    - ``learn(population)``: learn from evaluated individuals of others, such as those that are enqueued.
-    - ``batches(continues)``: for those that train in parts, the sizes of batches to come; see `HyperbandStrategy`.
-    - `size`: how many individuals there will be, where that is certain.
-    - ``__str__``: what it is going to do, for the head of a run's log.
+    - ``learn(population)``: learn from evaluated individuals that it did not propose, for example enqueued ones.
+    - ``batches(continues)``: if it trains in parts, the sizes of the batches to come; see `HyperbandStrategy`.
+    - `size`: the total number of individuals, if it is known in advance.
+    - ``__str__``: a description of what it will do, for the head of a run's log.
     """
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
-        """Return the next individuals, each made by `ind_init` from a genome in [0, 1]; none when there is no next."""
+        """Return the next individuals, each made by `ind_init` from a genome in [0, 1]; an empty list at the end."""
         ...
 
     def update(self, population: Sequence[Any]) -> None:
-        """Learn from the individuals of the last `generate`, evaluated, in the same order; they stay as they are."""
+        """Learn from the evaluated individuals of the last `generate`, in the same order, without changing them."""
         ...
 
 
@@ -81,7 +81,7 @@ def make_strategy(name: str, space: Space, **arguments: Any) -> Strategy:
     Args:
         name: One of `STRATEGIES` or `MULTI_FIDELITY`.
         space: The search space.
-        arguments: The strategy's own: `seed`, mostly `batch_size` or `population_size`, and what else it has.
+        arguments: The strategy's own arguments: `seed`, usually `batch_size` or `population_size`, and its others.
 
     Raises:
         InputError: There is no such strategy, it has no such argument, it needs one that is missing, or a value is out
@@ -124,7 +124,7 @@ def argument_names(name: str) -> frozenset[str]:
 
 
 def _maker(name: str) -> tuple[Callable[..., Strategy], dict[str, inspect.Parameter]]:
-    """What makes a strategy, and the arguments that it takes by keyword."""
+    """Return the factory of a strategy, and the arguments that it takes by keyword."""
     module, _, attribute = _ALL[name].partition(":")
     make: Callable[..., Strategy] = getattr(import_module(module), attribute)
     arguments = inspect.signature(make).parameters.values()

@@ -14,8 +14,8 @@ Mask = NDArray[np.bool_]
 Operator = Callable[["Breeder", np.random.Generator, Array, int], Array]
 
 LEAST_SHARE = 0.1  # So that no operator is lost for good.
-PRIOR_TRIALS = 4.0  # Every operator starts as if it had been tried so often, with success in every second case.
-MEMORY = 0.9  # Weight of what was known of an operator, at each further trial of it.
+PRIOR_TRIALS = 4.0  # Every operator starts as if it had been tried this often, with success in half of the trials.
+MEMORY = 0.9  # Weight that the earlier trials of an operator keep at each new trial.
 
 
 class Breeder:
@@ -40,13 +40,13 @@ class Breeder:
 
     @property
     def shares(self) -> Array:
-        """Share of the children of each operator: at least a tenth, the rest in proportion to the rates of success."""
+        """Share of children that each operator makes: at least a tenth, the rest in proportion to success rates."""
         rates = self._won / self._tried
         shares: Array = LEAST_SHARE + (1 - LEAST_SHARE * len(rates)) * rates / rates.sum()
         return shares
 
     def reward(self, operator: str, success: bool) -> None:
-        """Note whether a child of the operator turned out well; what is long ago counts less and less."""
+        """Note whether a child of the operator turned out well; older outcomes count less and less."""
         index = list(OPERATORS).index(operator)
         self._tried[index] = PRIOR_TRIALS + MEMORY * (self._tried[index] + 1 - PRIOR_TRIALS)
         self._won[index] = PRIOR_TRIALS / 2 + MEMORY * (self._won[index] + success - PRIOR_TRIALS / 2)
@@ -65,15 +65,15 @@ class Breeder:
         return self.columns.snap(into_box(rng, np.vstack(children))), np.repeat(list(OPERATORS), counts)
 
     def perturb(self, rng: np.random.Generator, parents: Array, mask: Mask, step: Array) -> Array:
-        """Canonical genomes with Gaussian steps added to the masked genes; a category that is hit is drawn anew."""
-        # A step of less than a bin would mostly give the same value again.
+        """Return canonical genomes with Gaussian steps added to the masked genes; masked categories are redrawn."""
+        # A step smaller than a bin would mostly give the same value again.
         step = np.maximum(step, np.where(mask, 1 / self.columns.bins, 0.0))
         children = parents + mask * step * rng.normal(size=parents.shape)
         fresh = mask & self.columns.categorical
         return self.columns.snap(into_box(rng, np.where(fresh, rng.random(parents.shape), children)))
 
     def mask(self, rng: np.random.Generator, count: int, rates: list[float]) -> Mask:
-        """Which genes to change, [count, genes]: each row at one of the rates, and at least one gene."""
+        """Choose the genes to change, [count, genes]: in each row at one of the rates, and at least one gene."""
         genes = len(self.columns.bins)
         mask = rng.random((count, genes)) < rng.choice(rates, (count, 1))
         mask[np.arange(count), rng.integers(genes, size=count)] = True
@@ -88,7 +88,7 @@ def into_box(rng: np.random.Generator, genomes: Array) -> Array:
 
 
 def elite_size(evaluated: int) -> int:
-    """Number of genomes that breed, of so many evaluated ones."""
+    """Number of genomes that breed, given the number of evaluated ones."""
     return min(evaluated, 10 + evaluated // 10)
 
 
@@ -102,7 +102,7 @@ def differential(breeder: Breeder, rng: np.random.Generator, archive: Array, cou
     best, first, second = _draw(rng, archive[:3], count), _draw(rng, archive, count), _draw(rng, archive, count)
     factor = np.clip(0.5 + 0.3 * rng.standard_cauchy((count, 1)), 0.1, 1.0)
     mutants = parents + factor * (best - parents) + factor * (first - second)
-    # Choices have no differences: where a category changes, it is one of the donors'.
+    # Categories cannot be subtracted: one that changes is copied from a donor.
     donors = np.where(rng.random(parents.shape) < 0.5, best, first)
     mutants = np.where(breeder.columns.categorical, donors, mutants)
     return np.where(breeder.mask(rng, count, [0.3, 0.6, 0.9]), mutants, parents)
@@ -117,14 +117,14 @@ def crossover(breeder: Breeder, rng: np.random.Generator, archive: Array, count:
 
 
 def gaussian(breeder: Breeder, rng: np.random.Generator, archive: Array, count: int) -> Array:
-    """Gaussian mutation of one of the three best, with steps from 0.01 to 0.3, of one gene, half or all."""
+    """Gaussian mutation of one gene, half or all of one of the three best, with steps from 0.01 to 0.3."""
     step = 10 ** rng.uniform(-2, -0.5, (count, 1))
     mask = breeder.mask(rng, count, [0.0, 0.5, 1.0])
     return breeder.perturb(rng, _draw(rng, archive[:3], count), mask, step)
 
 
 def resample(breeder: Breeder, rng: np.random.Generator, archive: Array, count: int) -> Array:
-    """Fresh uniform draws for one gene or a few of a good parent, or for all."""
+    """New uniform draws for about one gene of a good parent, or for all its genes."""
     parents = _draw(rng, archive[: elite_size(len(archive))], count)
     genes = parents.shape[1]
     rates = np.where(rng.random((count, 1)) < 0.5, 1 / genes, 1.0)

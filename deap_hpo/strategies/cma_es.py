@@ -16,36 +16,36 @@ from deap_hpo.evolution.individual import Individual
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.outcomes import costs
 
-_WIDTHS = (1e-12, 1e6)  # Least and most standard deviation of the draws, of genes in [0, 1].
-_FACTORS = (1e-10, 1e10)  # Beyond these, the root of the covariance gives its scale to sigma.
-_NARROWEST_RATIO = 1e-7  # Of the narrowest direction to the widest: the square root of a double's precision.
+_WIDTHS = (1e-12, 1e6)  # Smallest and largest standard deviation of the draws, for genes in [0, 1].
+_FACTORS = (1e-10, 1e10)  # Outside this range, the scale of the covariance's root is moved to sigma.
+_NARROWEST_RATIO = 1e-7  # Narrowest direction to widest: about the square root of a double's precision.
 
 
 class CMAStrategy:
-    """`deap.cma.Strategy` on the genes: a normal distribution that moves, grows and turns towards what is good.
+    """`deap.cma.Strategy` on the genes: a normal distribution that moves, grows and turns towards good genomes.
 
-    The update is DEAP's. Three things are not:
+    The update is DEAP's. Three things differ:
 
-    - Genes that are drawn outside [0, 1] are set to the nearest bound, and the update learns from what was evaluated.
-      Compared (20 seeds, 60 and 200 evaluations, 1 to 6 genes) with reflection, drawing again, a penalty, and an
-      update from the unrepaired draws, this was within a factor of 2 of the best of them where the optimum lies
-      inside, and 5 to 800 times closer than reflection or drawing again where it lies on a bound, as those of
-      hyperparameters often do.
-    - DEAP draws from numpy's global generator. Here draws come from a generator of the strategy's own, so that a run
-      depends on its seed and on nothing else that draws.
-    - The distribution's widths stay between 1e-12 and 1e6, and within a factor of 1e7 of each other. DEAP's go on
-      shrinking where draws have become the same, to 0 / 0 in the end.
+    - Genes drawn outside [0, 1] are set to the nearest bound, and the update learns from the genomes as evaluated. This
+      was compared with reflection, drawing again, a penalty, and an update from the unrepaired draws (20 seeds, 60 and
+      200 evaluations, 1 to 6 genes). With the optimum inside, it was within a factor of 2 of the best of them. With the
+      optimum on a bound, as is common for hyperparameters, it came 5 to 800 times closer than reflection or drawing
+      again.
+    - DEAP draws from numpy's global generator. This strategy has its own generator, so that a run depends on its seed
+      and not on other draws.
+    - The distribution's widths stay between 1e-12 and 1e6, and within a factor of 1e7 of each other. DEAP's keep
+      shrinking once all draws are the same, and end in 0 / 0.
 
     `Int` and `Categorical` genes, and those of a `Float` with a step, are cut into bins. Once the distribution is
-    narrower than a bin, nothing pulls it out of there: with many such genes, expect less of this strategy.
+    narrower than a bin, nothing pulls it out of that bin. With many such genes, expect less of this strategy.
 
     Args:
         space: The search space.
-        population_size: Size of every batch (lambda), at least 4, so that two parents have a say; None takes DEAP's
+        population_size: Size of every batch (lambda), at least 4, so that there are two parents; None takes DEAP's
             4 + 3 ln(genes).
         seed: Seed of all draws, at least 0.
         sigma: Standard deviation of the first batch, around the middle of the genes, greater than 0. With 0.3 the
-            bounds are 1.7 standard deviations away; the tutorial has the same 0.3 (b - a).
+            bounds are 1.7 standard deviations away; the tutorial suggests the same 0.3 (b - a).
 
     Raises:
         InputError: An argument is out of its range.
@@ -79,7 +79,7 @@ class CMAStrategy:
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the next individuals, each drawn from the distribution."""
         cma_es = self._strategy
-        # `deap.cma.Strategy.generate`, but for the generator and the bounds.
+        # As in `deap.cma.Strategy.generate`, except for the generator and the bounds.
         normal = self._rng.standard_normal((cma_es.lambda_, cma_es.dim))
         drawn: NDArray[np.float64] = cma_es.centroid + cma_es.sigma * normal @ cma_es.BD.T
         self._asked = drawn.clip(0.0, 1.0).tolist()
@@ -87,24 +87,24 @@ class CMAStrategy:
 
     def update(self, population: Sequence[Any]) -> None:
         """Move the distribution towards the better half."""
-        evaluated = []  # DEAP sorts in place the list it is given, and ranks by the fitness.
+        evaluated = []  # A new list, since DEAP sorts the given one in place, by fitness.
         for genome, cost in zip(self._asked, costs(self._asked, population), strict=True):
             individual = Individual(genome)
             individual.fitness.values = (cost,)
             evaluated.append(individual)
-        # With nothing finite there is no better half, and the order of drawing must not pass for one.
+        # If no cost is finite, there is no better half, and DEAP would take the first draws for it.
         if any(math.isfinite(individual.fitness.values[0]) for individual in evaluated):
             self._strategy.update(evaluated)
             self._keep_in_range()
 
     def _keep_in_range(self) -> None:
-        """Keep the widths sigma * diagD, their ratios and both factors where floating point is at its best."""
+        """Keep the widths sigma * diagD, their ratios and both factors in a range that floating point handles well."""
         cma_es = self._strategy
         largest = float(cma_es.diagD[-1])
         if cma_es.diagD[0] >= _NARROWEST_RATIO * largest and _FACTORS[0] < largest < _FACTORS[1]:
             cma_es.sigma = float(np.clip(cma_es.sigma, _WIDTHS[0] / largest, _WIDTHS[1] / largest))
             return
-        # Only the product of sigma and the root of C counts: what one loses, the other gets.
+        # Only the product of sigma and the root of C counts, so scale can move from one to the other.
         cma_es.C = cma_es.C / largest**2 + _NARROWEST_RATIO**2 * np.identity(cma_es.dim)
         cma_es.pc /= largest
         cma_es.sigma = float(np.clip(cma_es.sigma * largest, *_WIDTHS))

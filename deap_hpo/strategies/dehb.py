@@ -1,4 +1,4 @@
-"""Differential evolution on top of Hyperband, after DEHB: its brackets begin with children of the best known."""
+"""Hyperband whose brackets begin with configurations bred by differential evolution, after DEHB."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ Array = NDArray[np.float64]
 
 
 class DEHBStrategy:
-    """Hyperband whose brackets begin with children of the best configurations known, bred by differential evolution.
+    """Hyperband whose brackets begin with children of the best known configurations, bred by differential evolution.
 
-    For each number of epochs, the best `memory_size` configurations that were trained so far are remembered. A new
-    configuration comes from those of the most epochs that at least four are known of: a mutant a + F (b - c), whose
-    genes replace those of a fourth with probability CR; or, with probability `random_share`, from a uniform draw. The
-    brackets are Hyperband's: the better ones go on where they stopped, and only added epochs are trained.
+    For each number of epochs, the `memory_size` best configurations trained so far are remembered. New configurations
+    are bred from those of the largest number of epochs for which at least four are remembered: the genes of a mutant
+    a + F (b - c) replace those of a fourth one with probability CR each. With probability `random_share`, a new
+    configuration is a uniform draw instead. The brackets are Hyperband's: the better configurations continue where they
+    stopped, and only the added epochs are trained.
 
-    Here the children's rungs are successive halving, and what is promoted is the configuration itself with its weights;
-    in the paper's method, every rung after the first bracket breeds mutants of its own, trained from scratch.
+    The rungs are successive halving: a configuration itself is promoted, with its weights. In the paper, by contrast,
+    every rung after the first bracket breeds its own mutants, which are trained from scratch.
 
     Args:
         space: The search space.
         epochs: Epochs of a whole training.
-        min_epochs: Epochs of the shortest, at least 1.
+        min_epochs: Epochs of the shortest training, at least 1.
         eta: One in `eta` configurations is promoted to the next rung; at least 2.
         memory_size: Configurations remembered for each number of epochs, at least 4.
         factor: Scale of the difference, F, in [0, 2].
-        rate: Probability of each gene to come from the mutant, CR, in [0, 1]; one gene always does.
+        rate: Probability that a gene comes from the mutant, CR, in [0, 1]; one gene always does.
         random_share: Probability of a uniform draw, in [0, 1].
         seed: Seed of all draws, at least 0.
 
@@ -45,7 +46,7 @@ class DEHBStrategy:
 
     Source:
         Awad, Mallik and Hutter, "DEHB: Evolutionary Hyberband for scalable, robust and efficient hyperparameter
-        optimization", IJCAI 2021 (F = CR = 0.5, rand/1/bin, genes outside [0, 1] drawn anew).
+        optimization", IJCAI 2021 (F = CR = 0.5, rand/1/bin, genes outside [0, 1] drawn again).
 
     Example:
         >>> from deap_hpo import Float, Individual
@@ -96,7 +97,7 @@ class DEHBStrategy:
         return individuals
 
     def update(self, population: Sequence[Any]) -> None:
-        """Remember the best of the rung, and promote."""
+        """Remember the best configurations of the rung, and promote one in `eta`."""
         found = costs(self._asked, population)
         known = self._known.setdefault(self._epochs, [])
         known += [(cost, genome) for cost, genome in zip(found, self._asked, strict=True) if math.isfinite(cost)]
@@ -105,7 +106,7 @@ class DEHBStrategy:
         self._hyperband.update(population)
 
     def batches(self, continues: bool = True) -> Iterator[tuple[int, int]]:
-        """Give how many individuals each batch has, and the epochs they add; see `HyperbandStrategy.schedule`."""
+        """Yield the size of each batch and the epochs that each individual adds; see `HyperbandStrategy.batches`."""
         return self._hyperband.batches(continues)
 
     def _propose(self, count: int) -> list[Genome]:

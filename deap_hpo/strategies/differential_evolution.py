@@ -1,4 +1,4 @@
-"""Differential evolution whose step sizes and crossover rates follow what has succeeded (SHADE)."""
+"""Differential evolution that adapts its step sizes and crossover rates to what has succeeded (SHADE)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Array = NDArray[np.float64]
 class DifferentialEvolutionStrategy:
     """SHADE: DE/current-to-pbest/1/bin with an archive and success-history based adaptation.
 
-    The first batch is uniform. From then on every member x of the population has one child per batch: a donor
+    The first batch is uniform. From then on, every member x of the population has one child per batch. Its donor is
 
         v = x + F (p - x) + F (a - b)
 
-    of one of the best p, another member a and a member of population or archive b, whose genes replace those of x with
-    probability CR each. The better of child and member stays. F and CR are drawn around a remembered pair; pairs that
-    made a better child, weighted by how much better, become the next thing remembered.
+    where p is one of the best members, a another member, and b from the population or the archive. The donor's genes
+    replace those of x with probability CR each. The better of child and member stays. F and CR are drawn around a
+    remembered pair. The pairs that made better children are averaged, weighted by the improvement, and remembered next.
 
     Args:
         space: The search space.
         population_size: Size of the population and of every batch, at least 4 (a member and three to learn from). The
-            paper has 100, and 10,000 evaluations per gene. At the 60 and 200 that training can afford, of 6, 8, 10,
-            15, 20 and 30 the smallest two had nearly always the best median (20 seeds; spheres, an ellipsoid,
-            Rosenbrock, and functions of several valleys); 8 keeps more diversity.
+            paper has 100, and 10,000 evaluations per gene. Sizes of 6, 8, 10, 15, 20 and 30 were compared at the 60
+            and 200 evaluations that training can afford (20 seeds; spheres, an ellipsoid, Rosenbrock, and functions
+            with several valleys). The smallest two nearly always had the best median; 8 keeps more diversity.
         seed: Seed of all draws, at least 0.
         memory_size: Number of remembered pairs (H), at least 1; 6 as in its successor L-SHADE.
 
@@ -94,21 +94,21 @@ class DifferentialEvolutionStrategy:
             self._archive.pop(self._rng.integers(len(self._archive)))
         if better.any():
             self._remember(np.array(self._drawn)[better], _gains(self._costs[better], new[better]))
-        replaced = new <= self._costs  # Equals too, so that plateaus (of diverged trainings, say) can be crossed.
+        replaced = new <= self._costs  # Ties too, so that plateaus (for example of diverged trainings) can be crossed.
         self._members = np.where(replaced[:, None], children, self._members)
         self._costs = np.where(replaced, new, self._costs)
 
     def _draw_factor_and_rate(self) -> tuple[float, float]:
         slot = self._rng.integers(len(self._factors))
         factor = 0.0
-        while factor <= 0.0:  # Too large a step is cut off, one of 0 or less is drawn again.
+        while factor <= 0.0:  # A factor above 1 is cut off, one of 0 or less is drawn again.
             factor = min(1.0, self._factors[slot] + 0.1 * self._rng.standard_cauchy())
         rate = min(max(self._rng.normal(self._rates[slot], 0.1), 0.0), 1.0)
         return float(factor), float(rate)
 
     def _child(self, i: int, ranking: NDArray[np.intp], factor: float, rate: float) -> Array:
         rng, size = self._rng, self.population_size
-        # The share of members that count as the best is uniform in [2/N, 0.2]: at least two of them.
+        # The share of members that count as the best is uniform in [2/N, 0.2], so these are at least two.
         share = rng.uniform(2 / size, max(0.2, 2 / size))
         best = ranking[rng.integers(max(2, int(share * size)))]
         pool = [*self._members, *self._archive]
@@ -116,7 +116,7 @@ class DifferentialEvolutionStrategy:
         second = rng.choice([j for j in range(len(pool)) if j not in (i, first)])
         parent = self._members[i]
         donor = parent + factor * (self._members[best] - parent) + factor * (self._members[first] - pool[second])
-        # A gene that would leave [0, 1] goes halfway from the parent's to the bound.
+        # A gene that would leave [0, 1] is set halfway between the parent's gene and the bound.
         donor = np.where(donor < 0, parent / 2, np.where(donor > 1, (1 + parent) / 2, donor))
         crossed = rng.random(self._genes) < rate
         crossed[rng.integers(self._genes)] = True
@@ -132,8 +132,8 @@ class DifferentialEvolutionStrategy:
 
 
 def _gains(before: Array, after: Array) -> Array:
-    """Improvements, as shares of the largest finite one; one from an infinite cost counts as 1."""
-    with np.errstate(over="ignore"):  # An infinite gain is one.
+    """Improvements as shares of the largest finite one; an improvement from an infinite cost counts as 1."""
+    with np.errstate(over="ignore"):  # A gain that overflows to infinity counts as 1 too.
         gains = before - after
     finite = gains[np.isfinite(gains)]
     return np.where(np.isfinite(gains), gains / finite.max(), 1.0) if len(finite) else np.ones_like(gains)

@@ -11,17 +11,17 @@ from deap_hpo.search_space.space import Space
 
 
 class FixedStrategy:
-    """The same hyperparameters `repeats` times: what one gets without tuning, and how much it varies by luck.
+    """The same hyperparameters `repeats` times: the result without tuning, and how much it varies by chance.
 
-    Repeats differ only where each evaluation has a seed of its own: ``Study(..., common_random_numbers=False)``. With
-    common random numbers, all repeats are one and the same evaluation, and all but the first cost nothing.
+    Repeats differ only if each evaluation has its own seed: ``Study(..., common_random_numbers=False)``. With common
+    random numbers, all repeats are the same evaluation, and all but the first cost nothing.
 
     Args:
         space: The search space.
         params: Value of each hyperparameter by name.
         repeats: Evaluations in all, at least 1; after them, batches are empty.
         batch_size: Evaluations per batch, at least 1; the last batch may be smaller.
-        seed: Accepted like everywhere, but there is nothing to draw.
+        seed: Accepted as by every strategy, but nothing is drawn.
 
     Attributes:
         size: `repeats`.

@@ -1,4 +1,4 @@
-"""Freeze-thaw: trainings are begun, paused and gone on with, as a model of the losses along the way advises."""
+"""Freeze-thaw: a model of losses along the way decides which trainings to start, to pause and to continue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 class Step(NamedTuple):
-    """A training up to a rung, begun or gone on with."""
+    """A training up to a rung, started or continued."""
 
     key: Key
     genome: list[float]
@@ -31,25 +31,25 @@ class Step(NamedTuple):
 
 
 class FreezeThawStrategy:
-    """Evolution over trainings in parts: a Gaussian process says which to begin, and which to go on with.
+    """Evolution over trainings in parts: a Gaussian process decides which to start, and which to continue.
 
-    The first genomes, a Latin hypercube, are successively halved: all are trained to the first rung, one in `eta` of
-    them to the next. After that, it chooses between the trainings that are paused and children bred from the record,
-    as in `SurrogateStrategy`. The one that promises most is trained to its next rung, where it is judged again: that of
-    the largest expected improvement on the best whole training, for each epoch that it has left. So what turns out
-    badly is left early, and what was left is taken up again where the model has come to think better of it.
+    The first genomes, a Latin hypercube, go through successive halving: all are trained to the first rung, one in `eta`
+    of them to the next. After that, the strategy chooses between the paused trainings and children bred from the
+    record, as in `SurrogateStrategy`. The most promising one is trained to its next rung, where it is judged again. It
+    is the one with the largest expected improvement on the best whole training, per epoch that it has left. So bad
+    trainings are left early, and are continued later if the model has come to rate them higher.
 
-    The model has the epochs as an input besides the genes, and sees losses of earlier rungs on the scale of the last.
+    The model has the epochs as an input besides the genes. Losses of earlier rungs are scaled to those of the last.
 
-    Run by `deap.algorithms.eaGenerateUpdate` with an evaluator that can go on from checkpoints, and a budget of epochs
-    (`Study(max_epochs=...)`): how many evaluations these make is not known before. A deterministic function of the seed
-    and of the outcomes so far.
+    Run it by `deap.algorithms.eaGenerateUpdate` with an evaluator that can continue from checkpoints, and with a budget
+    of epochs (`Study(max_epochs=...)`), since the number of evaluations is not known beforehand. Its proposals are a
+    deterministic function of the seed and of the outcomes so far.
 
     Args:
         space: The search space.
         epochs: Epochs of a whole training.
         min_epochs: Epochs of the shortest training; by default an eighth of a whole one, and at least 1.
-        eta: From one rung to the next, epochs grow by this factor; at least 2.
+        eta: Factor by which epochs grow from one rung to the next, at least 2.
         batch_size: Number of individuals per generation, at least 1.
         seed: Seed of the strategy, at least 0.
         n_start: Number of genomes in the space-filling start, at least 2.
@@ -59,8 +59,8 @@ class FreezeThawStrategy:
         InputError: An argument is out of its range.
 
     Source:
-        Swersky, Snoek & Adams 2014, "Freeze-thaw Bayesian optimization". There the model is one of whole curves, and
-        the choice by entropy search; here the model knows losses at rungs, and the choice is by improvement per epoch.
+        Swersky, Snoek & Adams 2014, "Freeze-thaw Bayesian optimization". There, the model describes whole curves, and
+        entropy search chooses; here, it describes losses at rungs, and the expected improvement per epoch chooses.
 
     Example:
         >>> from deap_hpo import Float, Individual
@@ -72,7 +72,7 @@ class FreezeThawStrategy:
         ...     individual.fitness.values = ((individual[0] - 0.7) ** 2 + 1 / individual.epochs,)
         ...     individual.origin = (number,)
         ...     strategy.update([individual])
-        >>> steps[7:15]  # (evaluation, its epochs, the evaluation that it went on from)
+        >>> steps[7:15]  # (evaluation, its epochs, the evaluation that it continued)
         [(7, 2, None), (8, 4, 5), (9, 4, 6), (10, 4, 3), (11, 4, 2), (12, 8, 8), (13, 8, 9), (14, 16, 12)]
     """
 
@@ -98,23 +98,23 @@ class FreezeThawStrategy:
         check_integer("n_start", n_start, 2)
         rng = np.random.default_rng(check_integer("seed", seed, 0))
         self._prospects = Prospects(space, rng, n_children=n_children)
-        # It does not learn how rough losses are: its kernel spans the epochs too, and this was measured without.
+        # The roughness of losses is not learnt: the kernel spans the epochs too, and measurements were made without it.
         self._model = ImprovementModel([*self._prospects.columns.groups, len(space)], rng)
         self._design = maximin_latin_hypercube(rng, max(n_start, batch_size), len(space))
         self._start_size = len(self._design)
-        self._start: list[Key] = []  # What the design began, in order.
-        self._archive: Array = np.empty((0, len(space)))  # What is bred from, best first.
-        self._asked: list[Step] = []  # In this batch.
-        self._modelled = False  # For this batch.
+        self._start: list[Key] = []  # Trainings that the design started, in order.
+        self._archive: Array = np.empty((0, len(space)))  # Genomes to breed from, best first.
+        self._asked: list[Step] = []  # Steps of this batch.
+        self._modelled = False  # Whether the model is fitted for this batch.
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
-        """Return the individuals to evaluate next, each with its `epochs`, and with what it goes on from.
+        """Return the individuals to evaluate next, each with its `epochs` and the evaluation that it continues.
 
-        There are none when every configuration of a finite space is trained to the end.
+        There are none once every configuration of a finite space is trained to the end (or has diverged).
 
         Args:
-            ind_init: Makes an individual from a genome. Its attribute `paused` becomes the numbers of the evaluations
-                that may be gone on from later.
+            ind_init: Makes an individual from a genome. Its attribute `paused` is set to the numbers of the evaluations
+                that may be continued later.
         """
         self._asked, self._modelled = [], False
         with one_blas_thread():
@@ -133,12 +133,12 @@ class FreezeThawStrategy:
         return individuals
 
     def update(self, population: Sequence[Any]) -> None:
-        """Take evaluated individuals into the record; also such as the strategy did not propose, as a warm start.
+        """Add evaluated individuals to the record; for a warm start, also some that the strategy did not propose.
 
         Args:
-            population: Individuals with valid fitness; their `epochs` tell how far they were trained, to the end where
-                they have none. The first objective is minimised (maximised where its weight is positive); it may be
-                infinite.
+            population: Individuals with valid fitness. Their `epochs` tell how far they were trained; without them,
+                trainings count as whole. The first objective is minimised (maximised if its weight is positive); it
+                may be infinite.
 
         Raises:
             InputError: An individual has no fitness, or one that is NaN.
@@ -147,17 +147,17 @@ class FreezeThawStrategy:
         for individual, loss in zip(population, losses, strict=True):
             genome = self._space.snap(individual)
             key, origin = self._prospects.mark_tried(genome), getattr(individual, "origin", ())
-            # Where `map` is a study's, an individual's origin is now its own evaluation.
+            # After `Study.map`, an individual's origin is its own evaluation.
             number = origin[0] if origin else None
             self._trainings.add(key, genome, epochs=getattr(individual, "epochs", None), loss=loss, number=number)
 
     learn = update
 
     def batches(self, continues: bool = True) -> Iterator[tuple[int, int, int]]:
-        """Give, batch by batch without end, the number of individuals, and the most and the least epochs each may add.
+        """Yield for each batch, without end, its size and the most and the fewest epochs that an individual may add.
 
         Args:
-            continues: Whether trainings go on where they stopped, rather than from the beginning.
+            continues: Whether trainings continue where they stopped, rather than start from the beginning.
 
         Example:
             >>> from itertools import islice
@@ -171,7 +171,7 @@ class FreezeThawStrategy:
             yield self._batch_size, rungs[-1], least
 
     def _next_step(self) -> Step | None:
-        """Return what to do next; None where nothing is left."""
+        """Return the next step; None if nothing is left to do."""
         if self._prospects.left and len(self._start) < self._start_size:
             step = self._begun(self._prospects.next_of(self._design))
             self._start.append(step.key)
@@ -197,12 +197,12 @@ class FreezeThawStrategy:
         return Step(key, self._trainings.genes[key], self._trainings.last)
 
     def _paused(self) -> Iterator[Key]:
-        """Give the trainings that can go on, and do not do so in this batch."""
+        """Return the trainings that can continue and are not yet in this batch."""
         asked = {step.key for step in self._asked}
         return (key for key in self._trainings.paused() if key not in asked)
 
     def _promoted(self) -> Step | None:
-        """Return the next step in the successive halving of the start; None where it is over, or being waited for."""
+        """Return the next step in the successive halving of the start; None if it is over or waits for outcomes."""
         cohort, paused = self._start, set(self._paused())
         for rung in range(self._trainings.last):
             losses = {key: loss for key in cohort if (loss := self._trainings.loss(key, rung)) is not None}
@@ -216,12 +216,12 @@ class FreezeThawStrategy:
         return None
 
     def _inputs(self, genomes: Sequence[Sequence[float]] | Array, rungs: Sequence[int] | None = None) -> Array:
-        """Inputs of the model for genomes at rungs, by default at the last: genes, and how deep the rung is."""
+        """Inputs of the model for genomes at rungs (by default at the last): the genes and the depth of the rung."""
         depths = self._depths[[self._trainings.last] * len(genomes) if rungs is None else list(rungs)]
         return np.column_stack([self._prospects.columns.features(np.asarray(genomes)), depths])
 
     def _merits(self, genomes: Sequence[Sequence[float]] | Array) -> Array:
-        """What it would be worth to know genomes trained to the end."""
+        """Merits of genomes trained to the end; see `ImprovementModel.merits`."""
         return self._model.merits(self._inputs(genomes))
 
     def _model_record(self) -> None:
@@ -230,7 +230,7 @@ class FreezeThawStrategy:
         rows = list(trainings.observations())
         values = np.array([scales[rung][0] * loss + scales[rung][1] for _, rung, loss in rows])
         kept = np.arange(len(rows))
-        if len(rows) > MODEL_LIMIT:  # What trainings came to rather than where they passed; of these, the best.
+        if len(rows) > MODEL_LIMIT:  # Keep the last losses of trainings rather than earlier ones; of these, the best.
             passed = np.array([rung < trainings.rung(key) for key, rung, _ in rows])
             kept = np.sort(np.lexsort((values, passed))[:MODEL_LIMIT])
         genomes = [trainings.genes[rows[i][0]] for i in kept]
@@ -243,13 +243,13 @@ class FreezeThawStrategy:
         self._archive = np.array([trainings.genes[alive[i]] for i in ranked])
 
     def _believe_last(self) -> None:
-        """Count what was asked for last as observed, with the means that each sample of the model predicts."""
+        """Count the last step as observed, with the means that each sample of the model predicts."""
         step = self._asked[-1]
         self._model.believe(self._inputs([step.genome], [step.rung]))
         self._model.improve_on(self._model.means(self._inputs([step.genome])))
 
     def _most_promising(self) -> Step | None:
-        """Return the next step of the training of largest expected improvement for each epoch that it has left."""
+        """Return the next step of the training with the largest expected improvement per epoch that it has left."""
         trainings = self._trainings
         steps = [Step(key, trainings.genes[key], trainings.rung(key) + 1) for key in self._paused()]
         merits = self._merits([step.genome for step in steps]) if steps else np.empty(0)

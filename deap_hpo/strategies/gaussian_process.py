@@ -11,9 +11,9 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 Array = NDArray[np.float64]
 
 # Every hyperparameter has a log-normal prior: (median, standard deviation of the logarithm, least, most). They are
-# meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale is this one times the
-# fourth root of the dimension: random points lie farther apart in more dimensions (Hvarfner, Hellsten & Nardi 2024,
-# "Vanilla Bayesian optimization performs great in high dimensions", take the square root).
+# meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale is multiplied by the
+# fourth root of the dimension, since random points lie farther apart in more dimensions (Hvarfner, Hellsten & Nardi
+# 2024, "Vanilla Bayesian optimization performs great in high dimensions", take the square root).
 LENGTHSCALE = (0.7, 1.0, 0.05, 10.0)
 VARIANCE = (1.0, 1.0, 0.05, 20.0)
 NOISE = (1e-3, 2.0, 1e-5, 0.5)
@@ -25,14 +25,14 @@ SMOOTH, ROUGH = 2.5, 1.5
 class GaussianProcess:
     """Regression by a Gaussian process of mean 0, with a few samples of its hyperparameters from their posterior.
 
-    From ten observations, many lengthscales are plausible, and the likeliest alone would be overconfident. The kernel
+    With ten observations, many lengthscales are plausible, and the likeliest alone would be overconfident. The kernel
     is Matérn 5/2 (or 3/2, see `fit`) with one lengthscale per group of input columns. A group of several columns is a
-    category in one-hot code: scaled by sqrt(1/2), two different categories are at distance 1, whichever they are.
+    one-hot encoded category, scaled by sqrt(1/2) so that any two different categories are at distance 1.
 
     Args:
         groups: For each input column, the number of its lengthscale, from 0.
         rng: Source of randomness.
-        n_samples: Number of samples, at least 1; each is a Markov chain that goes on from one fit to the next.
+        n_samples: Number of samples, at least 1; each is a Markov chain that continues from one fit to the next.
 
     Attributes:
         theta: Logarithms of the lengthscales, the signal variance and the noise variance, [samples, lengthscales + 2].
@@ -70,8 +70,8 @@ class GaussianProcess:
             inputs: Array [n, columns].
             targets: Array [n] of about mean 0 and variance 1; finite.
             steps: Number of steps of the Markov chains, which take turns.
-            sample_smoothness: Whether a step also draws the order of the kernel, of which 5/2 and 3/2 are as likely
-                before the observations; else it stays as it is, at first 5/2.
+            sample_smoothness: Whether a step also draws the order of the kernel, for which 5/2 and 3/2 are equally
+                likely a priori. Otherwise the order stays as it is; it starts as 5/2.
         """
         self._inputs, self._targets = inputs, np.tile(targets, (len(self.theta), 1))
         for _ in range(steps):
@@ -86,7 +86,7 @@ class GaussianProcess:
         self.theta, self.smoothness = self.theta[:n_samples], self.smoothness[:n_samples]
 
     def predict(self, inputs: Array) -> tuple[Array, Array]:
-        """Means and standard deviations of the noise-free function, by each sample.
+        """Return the means and standard deviations of the noise-free function that each sample predicts.
 
         Args:
             inputs: Array [m, columns].
@@ -138,7 +138,7 @@ class GaussianProcess:
         threshold = self.log_likelihood(theta, smoothness, targets) - rng.exponential()
         angle = rng.uniform(0, 2 * np.pi)
         low, high = angle - 2 * np.pi, angle
-        while high - low > 1e-6:  # At angle 0 is theta itself.
+        while high - low > 1e-6:  # The interval shrinks towards angle 0, which is theta itself.
             proposal: Array = self._prior_mean + offset * np.cos(angle) + direction * np.sin(angle)
             if self.log_likelihood(proposal, smoothness, targets) > threshold:
                 return proposal

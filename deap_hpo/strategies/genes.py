@@ -19,11 +19,11 @@ class GeneColumns:
     """A space for strategies that work on matrices [n, genes]: one row for each genome, one column for each gene.
 
     Attributes:
-        bins: Number of values of each gene, as floats [genes]; infinite where it is a `Float` without a step.
-        categorical: Whether each gene is an unordered choice among more than two, [genes]. Two choices have no order to
-            get wrong and are treated as numbers.
+        bins: Number of values of each gene, as floats [genes]; infinite for a `Float` without a step.
+        categorical: Whether each gene is an unordered choice among more than two, [genes]. Two choices are treated as
+            numbers, since their order does not matter.
         groups: For each column of `features`, the gene that it stands for.
-        size: Number of configurations in the space; infinite where one of the bins is.
+        size: Number of configurations in the space; infinite if one of the bins is.
 
     Example:
         >>> columns = GeneColumns(Space({"width": Int(1, 4), "act": Categorical(["relu", "tanh", "gelu"])}))
@@ -45,7 +45,7 @@ class GeneColumns:
         self.groups = np.repeat(np.arange(len(widths)), widths).tolist()
 
     def snap(self, genomes: Array) -> Array:
-        """Canonical genomes, as `Space.snap` gives them one by one (at the very edge of a bin it may differ)."""
+        """Return canonical genomes, as `Space.snap` does one by one (it may differ at the very edge of a bin)."""
         genomes = np.clip(genomes, 0.0, 1.0)
         for column, hyperparameter in enumerate(self._hyperparameters):
             if isinstance(hyperparameter, Int) and hyperparameter.log:
@@ -75,14 +75,14 @@ class GeneColumns:
         genomes = np.full((1, len(self.bins)), 0.5)
         for column, (hyperparameter, bins) in enumerate(zip(self._hyperparameters, self.bins, strict=True)):
             genes = [hyperparameter.encode(value) for value in hyperparameter.grid(int(bins))]  # type: ignore[arg-type]
-            used = self._in_use(genomes)[:, column]  # What decides that stands in earlier columns.
+            used = self._in_use(genomes)[:, column]  # The genes that decide this are in earlier columns.
             grown = np.repeat(genomes[used], len(genes), axis=0)
             grown[:, column] = np.tile(genes, used.sum())
             genomes = np.vstack([genomes[~used], grown])
         return np.unique(self.snap(genomes), axis=0)
 
     def features(self, genomes: Array) -> Array:
-        """Inputs of a kernel: genes as they are, categories in one-hot code at distance 1 from each other."""
+        """Inputs of a kernel: genes as they are, categories one-hot encoded, at distance 1 from each other."""
         columns = []
         for column, categorical in enumerate(self.categorical):
             genes = genomes[:, column, None]
@@ -94,7 +94,7 @@ class GeneColumns:
 
 
 def is_exhausted(space: Space, genomes: Iterable[Sequence[float]]) -> bool:
-    """Tell whether genomes are of every configuration of a finite space.
+    """Tell whether genomes cover every configuration of a finite space.
 
     Example:
         >>> from deap_hpo import Int
@@ -105,15 +105,15 @@ def is_exhausted(space: Space, genomes: Iterable[Sequence[float]]) -> bool:
 
 
 def _size(space: Space, bins: dict[str, float]) -> float:
-    """Count the configurations; infinite where there is no end of them."""
+    """Count the configurations of a space; infinite if it is continuous."""
     return _Count(space, bins)(list(space), space.conditions.allowed)
 
 
 class _Count:
-    """Counts configurations of hyperparameters, in the order of the space, of which some wait for others of them.
+    """Counts configurations of hyperparameters, given in the order of the space, some of which depend on others.
 
-    What has nothing to do with each other is counted by itself, and nothing twice: else twenty choices that each decide
-    on one number would be a million cases.
+    Independent groups are counted separately, and none twice. Otherwise, twenty choices that each decide on one number
+    would be a million cases.
     """
 
     def __init__(self, space: Space, bins: Mapping[str, float]) -> None:
@@ -122,13 +122,13 @@ class _Count:
         self._counted: dict[tuple[Any, ...], float] = {}
 
     def __call__(self, names: Sequence[str], waiting: Mapping[str, Mapping[str, Sequence[Any]]]) -> float:
-        """Count those of some hyperparameters; `waiting` says for which others of them they wait, and for what."""
+        """Count those of some hyperparameters; `waiting` has the parents that some depend on, and the values needed."""
         if any(math.isinf(self._bins[name]) for name in names if name not in waiting):
             return math.inf
         return float(math.prod(self._of_one(group, waiting) for group in _connected(names, waiting)))
 
     def _of_one(self, group: Sequence[str], waiting: Mapping[str, Mapping[str, Sequence[Any]]]) -> float:
-        first, *others = group  # The first waits for nothing.
+        first, *others = group  # The first depends on none.
         if not others:
             return self._bins[first]
         case = tuple((name, tuple(waiting.get(name, ()))) for name in group)
@@ -140,7 +140,7 @@ class _Count:
                     parents = waiting.get(name, {})
                     rest = {parent: choices for parent, choices in parents.items() if parent != first}
                     if value not in parents.get(first, [value]) or not all(parent in left for parent in rest):
-                        continue  # Not in use, and so nothing that waits for it.
+                        continue  # Not in use, and so neither are those that depend on it.
                     left.append(name)
                     if rest:
                         still[name] = rest
@@ -150,7 +150,7 @@ class _Count:
 
 
 def _connected(names: Sequence[str], waiting: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Put together what waits for one another, in the order given."""
+    """Group the hyperparameters that depend on each other, in the given order."""
     groups: list[list[str]] = []
     for name in names:
         parents = set(waiting.get(name, ()))
@@ -161,7 +161,7 @@ def _connected(names: Sequence[str], waiting: Mapping[str, Mapping[str, Any]]) -
 
 
 def _alike(space: Space, name: str, size: int) -> dict[Any, int]:
-    """Of the values that decide the same, give one, and how many they are."""
+    """Group the values that decide the same; return one value of each group, with the size of the group."""
     kinds: dict[tuple[bool, ...], list[Any]] = {}
     for value in space[name].grid(size):
         decided = [value in parents[name] for parents in space.conditions.allowed.values() if name in parents]
@@ -170,7 +170,7 @@ def _alike(space: Space, name: str, size: int) -> dict[Any, int]:
 
 
 def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tries: int = 100) -> list[list[float]]:
-    """Return the Latin hypercube of `tries` random ones whose closest two points are farthest apart.
+    """Return, from `tries` random Latin hypercubes, the one whose closest two points are farthest apart.
 
     Source:
         McKay, Beckman & Conover 1979, "A comparison of three methods for selecting values of input variables in the

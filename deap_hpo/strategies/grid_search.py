@@ -17,21 +17,21 @@ from deap_hpo.search_space.space import Categorical, Float, Int, Space
 class GridStrategy:
     """Every combination of evenly spaced values, each once, in an order drawn from the seed.
 
-    In a drawn order (as in Optuna's grid sampler) a grid that is cut short has still covered the whole space, not a
-    corner of it. `str` of the strategy says which grid it is.
+    The order is random (as in Optuna's grid sampler), so that a grid that is cut short has still covered the whole
+    space, not a corner of it. The strategy's `str` describes the grid.
 
     Args:
         space: The search space.
         resolution: Number of values of each `Float` and `Int`, one for all or by name, as in `Space.grid`.
-        budget: Instead of a resolution: the most evaluations to spend. Taken is the finest grid that fits whose
-            numbers of values differ by at most one where a hyperparameter has that many; the first names get more.
+        budget: Maximum number of evaluations, instead of a resolution. The finest grid that fits is taken. Numbers of
+            values then differ by at most one, except for hyperparameters with fewer values; the first names get more.
         batch_size: Genomes per batch, at least 1; the last batch may be smaller.
         seed: Seed of the order, at least 0.
 
     Attributes:
         resolution: Number of values of each hyperparameter, by name.
-        size: Number of combinations. After as many individuals, `generate` returns empty lists; a run of
-            `eaGenerateUpdate` that is to end there has ``ngen=math.ceil(strategy.size / strategy.batch_size)``.
+        size: Number of combinations. After that many individuals, `generate` returns empty lists. To end a run of
+            `eaGenerateUpdate` there, pass ``ngen=math.ceil(strategy.size / strategy.batch_size)``.
 
     Raises:
         InputError: Not exactly one of `resolution` and `budget` is given, a number is out of its range, a name is
@@ -101,13 +101,13 @@ def _finest(space: Space, budget: int) -> dict[str, int]:
         )
     # The choices of a Categorical are all there from the start.
     most = {name: 1 if isinstance(one, Categorical) else one.size for name, one in space.items()}
-    used = {name for point in space.grid(resolution) for name in point}  # What is in use nowhere never fills a grid.
+    used = {name for point in space.grid(resolution) for name in point}  # Others would never make a grid larger.
 
     def level(count: int) -> dict[str, int]:
         return {name: int(min(count, most[name])) if name in used else 1 for name in space}
 
-    # As many values for all, as far as each has them (found without making grids that are much larger); then one more
-    # for the first names.
+    # First the same number of values for all, as far as each has that many (found without making much larger grids);
+    # then one more for the first names.
     count = 1
     while _size(space, level(2 * count)) <= budget and level(2 * count) != level(count):
         count *= 2
@@ -129,5 +129,5 @@ def _size(space: Space, resolution: Mapping[str, int]) -> int:
 
 
 def _number(hyperparameter: Float | Int | Categorical, resolution: int) -> int:
-    """How many values a grid has of a hyperparameter, without making those of one that has no end of them."""
+    """Number of values that a grid has of a hyperparameter, counted without making those of a continuous one."""
     return resolution if math.isinf(hyperparameter.size) else len(hyperparameter.grid(resolution))

@@ -18,13 +18,13 @@ Genome = list[float]
 
 
 def rungs(epochs: int, min_epochs: int, eta: int) -> list[int]:
-    """Give the numbers of epochs at which configurations are compared: `epochs`, and what dividing by `eta` leaves.
+    """Return the numbers of epochs at which configurations are compared: `epochs` divided by powers of `eta`.
 
     Raises:
         InputError: An argument is out of its range.
 
     Warns:
-        DeapHPOWarning: There is one alone, so that no training ends early.
+        DeapHPOWarning: There is only one rung, so that no training ends early.
 
     Example:
         >>> rungs(27, 1, 3), rungs(5, 1, 2)
@@ -41,7 +41,7 @@ def rungs(epochs: int, min_epochs: int, eta: int) -> list[int]:
 
 
 def hyperband_brackets(epochs: int, min_epochs: int, eta: int) -> list[tuple[int, list[int]]]:
-    """Give Hyperband's brackets: how many configurations begin, and the epochs of each of its rungs.
+    """Return Hyperband's brackets: the number of configurations that each begins with, and the epochs of its rungs.
 
     Example:
         >>> hyperband_brackets(9, 1, 3)
@@ -57,17 +57,17 @@ class HyperbandStrategy:
     """Hyperband: one bracket of successive halving after another, from many short trainings to few whole ones.
 
     A batch is a rung: all its configurations are trained up to the same number of epochs. The best of them, one in
-    `eta`, go on where they stopped: `Study.map` continues their trainings, and only the added epochs are trained.
+    `eta`, are promoted: `Study.map` continues their trainings, so that only the added epochs are trained.
 
     Args:
         space: The search space.
         epochs: Epochs of a whole training.
-        min_epochs: Epochs of the shortest, at least 1.
+        min_epochs: Epochs of the shortest training, at least 1.
         eta: One in `eta` configurations is promoted to the next rung, which has `eta` times the epochs; at least 2.
         seed: Seed of all draws, at least 0.
-        brackets: What is begun, again and again: pairs of (configurations, epochs of its rungs); Hyperband's own where
-            None.
-        propose: Called with a number of genomes to give; uniform draws where None.
+        brackets: The brackets to repeat: pairs of (number of configurations, epochs of the rungs). None takes
+            Hyperband's own.
+        propose: Called with a number, returns that many genomes. None draws them uniformly.
 
     Raises:
         InputError: An argument is out of its range.
@@ -106,12 +106,12 @@ class HyperbandStrategy:
         self._propose = propose or (lambda count: rng.random((count, len(space))).tolist())
         self._cycle = brackets or hyperband_brackets(epochs, min_epochs, eta)
         self._brackets = cycle(self._cycle)
-        self._rungs: list[int] = []  # of this bracket, still to come; the first is asked for
+        self._rungs: list[int] = []  # those of this bracket that are left, the current one first
         self._asked: list[Genome] = []
-        self._starts: list[int | None] = []  # the evaluations that they go on from
+        self._starts: list[int | None] = []  # for each genome, the evaluation that it continues
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
-        """Return the configurations of a rung: new ones, or those that were promoted, to go on where they stopped."""
+        """Return the configurations of a rung: new ones, or promoted ones that continue where they stopped."""
         if not self._rungs:
             count, rungs = next(self._brackets)
             self._rungs = list(rungs)
@@ -122,24 +122,24 @@ class HyperbandStrategy:
         return individuals
 
     def update(self, population: Sequence[Any]) -> None:
-        """Promote the best of the rung; equals in the order in which they were asked for."""
+        """Promote the best of the rung; ties go to those that were asked for first."""
         found = costs(self._asked, population)
         self._rungs = self._rungs[1:]
         promoted = sorted(range(len(found)), key=found.__getitem__)[: len(found) // self._eta]
         promoted = [i for i in promoted if math.isfinite(found[i])]
         if not promoted:
             self._rungs = []
-        # Where `map` is a study's, an individual's origin is now its own evaluation.
+        # After `Study.map`, an individual's origin is its own evaluation.
         self._starts = [population[i].origin[0] if population[i].origin else None for i in promoted]
         self._asked = [self._asked[i] for i in promoted]
 
     def batches(self, continues: bool = True) -> Iterator[tuple[int, int]]:
-        """Give the size of each batch, without end: how many individuals, and the epochs that each of them adds.
+        """Yield for each batch, without end, the number of individuals and the epochs that each of them adds.
 
-        The bracket of a rung that diverges as a whole ends sooner than said here.
+        If a whole rung diverges, its bracket ends sooner than predicted here.
 
         Args:
-            continues: Whether trainings go on where they stopped, rather than from the beginning.
+            continues: Whether trainings continue where they stopped, rather than start from the beginning.
 
         Example:
             >>> from itertools import islice
@@ -157,12 +157,12 @@ class HyperbandStrategy:
 def halving_strategy(
     space: Space, *, epochs: int, population_size: int = 27, min_epochs: int = 1, eta: int = 3, seed: int = 0
 ) -> HyperbandStrategy:
-    """Make successive halving: random configurations, of which one in `eta` is promoted to each next rung; then anew.
+    """Make successive halving, repeated: one in `eta` of random configurations is promoted to each next rung.
 
     Args:
         space: The search space.
         epochs: Epochs of a whole training.
-        population_size: Configurations that are begun, at least `eta`, of which one is promoted.
+        population_size: Number of configurations to begin with, at least `eta`, so that one is promoted.
         min_epochs: Epochs of the shortest training, at least 1.
         eta: One in `eta` configurations is promoted to the next rung; at least 2.
         seed: Seed of all draws, at least 0.

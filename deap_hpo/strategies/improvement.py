@@ -1,4 +1,4 @@
-"""A model of losses, and by it the improvement that is to be expected where nothing has been tried."""
+"""A model of losses, and the improvement that it expects of configurations not yet tried."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from deap_hpo.strategies.outcomes import standardise
 
 Array = NDArray[np.float64]
 
-MODEL_LIMIT = 300  # Observations that a model is to be given at most: its cost grows with their cube.
-# From so many observations on: samples in the model, and steps of their Markov chains for each new observation.
+MODEL_LIMIT = 300  # Most observations to give to a model: its cost grows with their cube.
+# (least number of observations, samples in the model, steps of their Markov chains for each new observation)
 SAMPLING = ((100, 5, 2), (60, 5, 5), (40, 10, 10), (0, 20, 20))
 
 
 class ImprovementModel:
     """A Gaussian process that is fitted to losses again and again, and the improvement that it expects.
 
-    Losses may be infinite, and are modelled on the scale of `standardise`. From one fit to the next, the Markov chains
-    of its hyperparameters go on: the more is new, the farther.
+    Losses may be infinite, and are modelled on the scale of `standardise`. The Markov chains of the hyperparameters
+    continue from one fit to the next, with more steps for more new observations.
 
     Args:
         groups: For each input column, the number of its lengthscale; see `GaussianProcess`.
         rng: Source of randomness.
-        rough_from: From so many observations on, the model also learns how rough the losses are; by default never.
+        rough_from: Number of observations from which the model also learns how rough the losses are; by default never.
 
     Attributes:
         process: The Gaussian process.
 
     Source:
         Expected improvement: Jones, Schonlau & Welch 1998, "Efficient global optimization of expensive black-box
-        functions". What is believed: Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to parallelize
-        optimization".
+        functions". Kriging believer (`believe`): Ginsbourger, Le Riche & Carraro 2010, "Kriging is well-suited to
+        parallelize optimization".
 
     Example:
         >>> model = ImprovementModel([0], np.random.default_rng(0))
@@ -55,11 +55,11 @@ class ImprovementModel:
     def __init__(self, groups: Sequence[int], rng: np.random.Generator, *, rough_from: float = math.inf) -> None:
         self.process = GaussianProcess(groups, rng, n_samples=SAMPLING[-1][1])
         self._rough_from = rough_from
-        self._fitted = 0  # Number of observations when it was last fitted.
-        self._best: Array = np.full((SAMPLING[-1][1], 1), np.inf)  # What is to be improved on, by each sample.
+        self._fitted = 0  # Number of observations at the last fit.
+        self._best: Array = np.full((SAMPLING[-1][1], 1), np.inf)  # The value to improve on, for each sample.
 
     def fit(self, inputs: Array, losses: Array, *, observations: int) -> None:
-        """Fit the model; what was believed, and what was to be improved on, is forgotten.
+        """Fit the model, and forget what was believed and the values to improve on.
 
         Args:
             inputs: Array [n, columns].
@@ -67,7 +67,7 @@ class ImprovementModel:
             observations: Number of all observations so far, of which the n may be a selection.
         """
         new = min(observations - self._fitted, 10)
-        # More observations leave less to choose from among the hyperparameters, and make a sample dearer.
+        # With more observations, fewer hyperparameters are plausible, and a sample costs more.
         n_samples, steps = next((samples, steps) for least, samples, steps in SAMPLING if len(inputs) >= least)
         self.process.thin(n_samples)
         rough = len(inputs) >= self._rough_from
@@ -82,19 +82,19 @@ class ImprovementModel:
     def believe(self, inputs: Array) -> Array:
         """Count inputs [m, columns] as observed, with the means that each sample predicts; return these, [samples, m].
 
-        So what is proposed next is not the same again while the outcome is being waited for.
+        So the next proposal is a different one while the outcome of this one is awaited.
         """
         return self.process.believe(inputs)
 
     def improve_on(self, means: Array) -> None:
-        """Let improvement be what is below these means [samples, m], too, and not only below earlier ones."""
+        """Require of an improvement that it is below these means [samples, m] too, not only below earlier ones."""
         self._best = np.minimum(self._best, means.min(axis=1, keepdims=True))
 
     def merits(self, inputs: Array) -> Array:
         """Logarithms of the expected improvement at inputs [m, columns] up to a constant, as an array [m].
 
-        They still tell inputs apart where the improvement itself underflows. What is to be improved on has to be said
-        before, by `improve_on`.
+        They still tell inputs apart where the improvement itself underflows. Call `improve_on` first, which sets the
+        values to improve on.
         """
         means, deviations = self.process.predict(inputs)  # [samples, m]
         improvements = np.log(deviations) + log_improvement((self._best - means) / deviations)
@@ -124,7 +124,7 @@ def log_improvement(z: Array) -> Array:
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """Have linear algebra use one thread: with it, small matrices are faster, and sums always in one order.
+    """Limit linear algebra to one thread: small matrices are faster so, and sums always have the same order.
 
     Example:
         >>> with one_blas_thread():
@@ -137,5 +137,5 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 
 @functools.cache
 def _blas() -> ThreadpoolController:
-    """The libraries of linear algebra that are loaded; to find them takes some milliseconds."""
+    """The loaded libraries of linear algebra, cached because finding them takes some milliseconds."""
     return ThreadpoolController()

@@ -26,8 +26,8 @@ class OptunaStrategy:
     """Any sampler of Optuna (or OptunaHub) as a strategy; it proposes what it would propose in Optuna.
 
     The sampler sees the space in Optuna's own distributions, in an Optuna study in memory; its proposals are encoded as
-    genomes. A batch is asked for as Optuna's parallel workers ask: one after the other, none yet told. So whether a
-    sampler keeps the proposals of a batch apart is the sampler's affair.
+    genomes. A batch is asked for as Optuna's parallel workers do: one proposal after the other, before any outcome is
+    told. So whether the proposals of a batch keep apart depends on the sampler.
 
     Args:
         space: The search space.
@@ -60,18 +60,18 @@ class OptunaStrategy:
         self._distributions = distributions(space)
         with quiet_optuna():
             self._study = optuna.create_study(sampler=sampler)
-        self._pending: list[tuple[list[float], optuna.Trial]] = []  # asked for and not told, in that order
+        self._pending: list[tuple[list[float], optuna.Trial]] = []  # asked for but not yet told, in order of asking
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
-        """Ask for the next individuals; there may be others whose outcomes are still to be told."""
+        """Ask for the next individuals, even if outcomes of earlier ones have not been told yet."""
         trials = [self._study.ask(self._distributions) for _ in range(self.batch_size)]
-        # A sampler is asked for all hyperparameters, those that are not in use included.
+        # A sampler is asked for all hyperparameters, including those that are not in use.
         genomes = [[one.encode(trial.params[name]) for name, one in self._space.items()] for trial in trials]
         self._pending += zip(genomes, trials, strict=True)
         return [ind_init(list(genome)) for genome in genomes]
 
     def update(self, population: Sequence[Any]) -> None:
-        """Tell the outcomes of a batch, in its order; of batches of one, any that is pending."""
+        """Tell the outcomes of a batch, in its order; with a batch size of 1, of any pending individual."""
         told = self._pending
         if self.batch_size == 1:
             genomes = [list(individual) for individual in population]
@@ -82,16 +82,17 @@ class OptunaStrategy:
             self._study.tell(trial, cost)
 
     def learn(self, population: Sequence[Any]) -> None:
-        """Take in the outcomes of individuals that were not asked for."""
+        """Learn from evaluated individuals that were not asked for."""
         for individual, cost in zip(population, costs(population, population), strict=True):
             params = {name: one.decode(gene) for (name, one), gene in zip(self._space.items(), individual, strict=True)}
             self._study.add_trial(create_trial(params=params, distributions=self._distributions, value=cost))
 
 
 def tpe_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_trials: int = 10) -> OptunaStrategy:
-    """Return the tree-structured Parzen estimator, Optuna's default: models of the good and of the bad, compared.
+    """Return the tree-structured Parzen estimator, Optuna's default, which compares models of good and bad trials.
 
-    In a batch, proposals whose outcome is not known count as bad (constant liar), so that the next ones keep away.
+    In a batch, proposals with an unknown outcome count as bad (constant liar), so that the next ones keep away from
+    them.
 
     Args:
         space: The search space.
@@ -113,7 +114,7 @@ def tpe_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_
         3
     """
     check_integer("n_startup_trials", n_startup_trials, 0)
-    # The liar is Optuna's default only since version 5.
+    # The constant liar is Optuna's default only since version 5.
     sampler = TPESampler(seed=_seed(seed), n_startup_trials=n_startup_trials, constant_liar=True)
     return OptunaStrategy(space, sampler, batch_size=batch_size)
 
@@ -121,10 +122,10 @@ def tpe_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_
 def gp_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, n_startup_trials: int = 10) -> OptunaStrategy:
     """Return Bayesian optimisation with a Gaussian process: Matérn 5/2 kernel, log expected improvement.
 
-    In a batch, Optuna 5 averages over what the model expects of the proposals whose outcome is not known. An infinite
-    value counts as the worst finite one. Each proposal costs a fit of the model: about 0.1 s for 3 hyperparameters and
-    up to 40 evaluations. With the package `greenlet` installed Optuna fits faster, and rounds otherwise: a run started
-    without it has to be resumed without it.
+    In a batch, Optuna 5 averages over the outcomes that the model expects of the proposals with an unknown outcome. An
+    infinite value counts as the worst finite one. Each proposal costs a fit of the model: about 0.1 s for 3
+    hyperparameters and up to 40 evaluations. With the package `greenlet` installed, Optuna fits faster but rounds
+    differently, so a run that was started without it must be resumed without it.
 
     Args:
         space: The search space.
@@ -157,15 +158,15 @@ def cmaes_strategy(
 ) -> OptunaStrategy:
     """Return CMA-ES as Optuna has it, from the package `cmaes`.
 
-    It searches numbers only: each `Categorical` is drawn at random throughout, and so is a space of one hyperparameter.
-    A generation takes `population_size` evaluations, whatever the batch; evaluations beyond it in the same batch are
-    not learnt from, so a `batch_size` that divides it wastes none.
+    It searches numbers only: a `Categorical` is always drawn at random, and so is a space of one hyperparameter. A
+    generation takes `population_size` evaluations, whatever the batch size. Nothing is learnt from evaluations beyond
+    it in the same batch, so a `batch_size` that divides it wastes none.
 
     Args:
         space: The search space.
         batch_size: Genomes per batch, at least 1.
         seed: Seed of the sampler, at least 0, below 2**32.
-        population_size: Evaluations per generation, at least 5 (the package's bound is lower, but learns little there);
+        population_size: Evaluations per generation, at least 5 (the package allows fewer, but learns little from them);
             None takes the package's 4 + 3 ln(numbers).
 
     Raises:
@@ -192,16 +193,16 @@ def cmaes_strategy(
 
 
 def nsga2_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, population_size: int = 50) -> OptunaStrategy:
-    """Return NSGA-II as Optuna has it; of one objective, an elitist genetic algorithm with uniform crossover.
+    """Return Optuna's NSGA-II; for one objective, it is an elitist genetic algorithm with uniform crossover.
 
-    For several objectives there is `deap_hpo.evolution.pareto.eaNSGA`, ``evolution.algorithm = "nsga-ii"``.
+    For several objectives, use `deap_hpo.evolution.pareto.eaNSGA` (``evolution.algorithm = "nsga-ii"``).
 
     Args:
         space: The search space.
         batch_size: Genomes per batch, at least 1.
         seed: Seed of the sampler, at least 0, below 2**32.
-        population_size: Evaluations per generation, at least 2. 50 is Optuna's default: up to 50 evaluations, it is
-            random search, so small budgets want a smaller one.
+        population_size: Evaluations per generation, at least 2. With 50, Optuna's default, the first 50 evaluations are
+            random search, so small budgets need a smaller one.
 
     Raises:
         InputError: An argument is out of its range.
@@ -222,12 +223,12 @@ def nsga2_strategy(space: Space, *, batch_size: int = 1, seed: int = 0, populati
 
 
 class _OneThreadGPSampler(GPSampler):
-    """Optuna's sampler, held to one thread: its matrices are small, a second thread made it 2 to 7 times slower."""
+    """Optuna's sampler, limited to one thread: its matrices are small; a second thread made it 2 to 7 times slower."""
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        import torch  # Here, because the other samplers do without it.
+        import torch  # Imported here, because the other samplers do not need it.
 
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -240,10 +241,10 @@ class _OneThreadGPSampler(GPSampler):
 
 @contextmanager
 def _warnings_kept() -> Iterator[None]:
-    """Keep two warnings of Optuna's to ourselves; what they say stands in the docstring of `gp_strategy`.
+    """Silence two warnings of Optuna, whose content is in the docstring of `gp_strategy`.
 
-    That the optional package greenlet is not there (it warns once, when the model is first needed), and that infinite
-    values, which are normal here, are taken for the worst finite one.
+    One says that the optional package greenlet is missing (once, when the model is first needed); the other, that
+    infinite values, which are normal here, count as the worst finite one.
     """
     logger = logging.getLogger("optuna._gp.batched_lbfgsb")
 

@@ -1,4 +1,4 @@
-"""Outcomes as strategies take them: checked to be of what was asked for, as costs, and as targets of a model."""
+"""Outcomes for strategies: checked to belong to the individuals asked for, as costs, and as targets of a model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from deap_hpo.errors import InputError
 
-CUT = 2.0  # Losses count up to the median and so many times its distance from the best.
+CUT = 2.0  # Losses are cut off at the median plus this many times its distance from the best.
 
 
 def cost_of(individual: Any) -> float:
-    """Return what a strategy minimises: the first objective of an individual, by the sign of its weight.
+    """Return the cost that a strategy minimises: an individual's first objective, negated if its weight is positive.
 
-    What breaks a constraint costs as much as what has no value, ``inf``: strategies for one objective know no better
-    (an extreme barrier; Audet and Dennis, SIAM Journal on Optimization 17(1), 2006).
+    An individual that breaks a constraint costs ``inf``, like one without a value, since strategies for one objective
+    have no notion of constraints (an extreme barrier; Audet and Dennis, SIAM Journal on Optimization 17(1), 2006).
 
     Raises:
         InputError: It has not been evaluated, or its value is NaN.
@@ -32,7 +32,7 @@ def cost_of(individual: Any) -> float:
     """
     if not individual.fitness.valid:
         raise InputError("population must be evaluated before update; got an individual without fitness values.")
-    # DEAP's weighted values are to be maximised, whatever the direction of the objective.
+    # DEAP's weighted values are always maximised, whatever the direction of the objective.
     cost = -float(individual.fitness.wvalues[0])
     if math.isnan(cost):
         raise InputError("fitness values must be numbers other than NaN; the worst value is inf.")
@@ -40,10 +40,10 @@ def cost_of(individual: Any) -> float:
 
 
 def costs(asked: Sequence[Sequence[float]], population: Sequence[Any]) -> list[float]:
-    """Return what is to be minimised of each individual; see `cost_of`.
+    """Return the cost of each individual; see `cost_of`.
 
     Args:
-        asked: The genomes that the last `generate` gave out.
+        asked: The genomes of the individuals that the last `generate` returned.
         population: The same individuals, evaluated, in the same order.
 
     Raises:
@@ -66,28 +66,28 @@ def costs(asked: Sequence[Sequence[float]], population: Sequence[Any]) -> list[f
 
 
 def standardise(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map losses to targets of mean 0 and variance 1, with what is far above the median (or infinite) cut off.
+    """Map losses to targets of mean 0 and variance 1, cutting off those far above the median and infinite ones.
 
-    Where a network diverges or learns nothing, its loss says little but that it is bad; cut off at the median and
-    twice its distance from the best, it does not set the scale for the others. Where the median is the best, since half
-    of the losses are, it is the (lower) median of the others.
+    If a network diverges or learns nothing, its loss says little except that it is bad. Cut off at the median plus
+    twice its distance from the best, such a loss does not set the scale for the others. If the median is the best,
+    because half of the losses are, the (lower) median of the others replaces it.
 
     Example:
         >>> standardise(np.array([1.0, 2.0, 3.0, np.inf])).round(2).tolist()
         [-1.34, -0.45, 0.45, 1.34]
     """
-    values = values / max(1.0, np.abs(values[np.isfinite(values)]).max() / 1e150)  # Squares are not to overflow.
+    values = values / max(1.0, np.abs(values[np.isfinite(values)]).max() / 1e150)  # So that squares do not overflow.
     finite = values[np.isfinite(values)]
     best, median = finite.min(), np.median(finite)
     if median == best < finite.max():
         median = np.quantile(finite[finite > best], 0.5, method="lower")
-    if best == finite.max():  # There are the good ones and the infinite ones.
+    if best == finite.max():  # The finite losses are all equal; others are infinite.
         cut = (values > best).astype(float)
     else:
         cut = np.clip(values, best, median + CUT * (median - best))
     if np.ptp(cut) == 0:
         return np.zeros(len(cut))
-    if np.ptp(cut) < 1e-100:  # Nor to underflow.
+    if np.ptp(cut) < 1e-100:  # So that squares do not underflow.
         cut = (cut - cut.min()) / np.ptp(cut)
     targets: NDArray[np.float64] = (cut - cut.mean()) / cut.std()
     return targets

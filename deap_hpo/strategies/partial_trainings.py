@@ -11,7 +11,7 @@ import numpy as np
 
 Key = tuple[Any, ...]
 
-PRIOR_PAIRS = 3  # The slope between two rungs is drawn towards 1 as strongly as by so many trainings.
+PRIOR_PAIRS = 3  # The slope between two rungs is pulled towards 1 with the weight of this many trainings.
 
 
 class PartialTrainings:
@@ -50,11 +50,11 @@ class PartialTrainings:
         """Take an evaluation into the record.
 
         Args:
-            key: What the training is known by.
+            key: The key of the training.
             genes: Its genome.
             epochs: Its epochs so far; None for a whole training. Between two rungs, the lower one counts.
             loss: Its loss then, possibly infinite.
-            number: Number of the evaluation, from which the training may go on.
+            number: Number of the evaluation, from which the training may continue.
         """
         rung = max(0, bisect_right(self.rungs, epochs or self.rungs[-1]) - 1)
         self.genes.setdefault(key, genes)
@@ -62,19 +62,19 @@ class PartialTrainings:
         self._numbers[key] = number
 
     def loss(self, key: Key, rung: int) -> float | None:
-        """The loss of a training at a rung; None where it has not been seen there."""
+        """The loss of a training at a rung; None if it is not on record there."""
         return self._losses.get(key, {}).get(rung)
 
     def rung(self, key: Key) -> int:
-        """The rung that a training has reached; -1 where it has not been begun."""
+        """The rung that a training has reached; -1 if it has not started."""
         return max(self._losses.get(key, {}), default=-1)
 
     def epochs(self, key: Key) -> int:
-        """The epochs that a training has had."""
+        """The number of epochs that a training has had."""
         return self.rungs[self.rung(key)] if key in self._losses else 0
 
     def number(self, key: Key) -> int | None:
-        """The evaluation that a training would go on from."""
+        """The evaluation that a training would continue from."""
         return self._numbers.get(key)
 
     def observations(self) -> Iterator[tuple[Key, int, float]]:
@@ -88,11 +88,11 @@ class PartialTrainings:
         return (key for key, losses in self._losses.items() if math.isfinite(losses[max(losses)]))
 
     def paused(self) -> Iterator[Key]:
-        """Give the trainings that can go on."""
+        """Give the trainings that can continue."""
         return (key for key in self.alive() if self.rung(key) < self.last)
 
     def worst_first(self, keys: Iterable[Key]) -> list[Key]:
-        """Sort trainings by their last losses, brought to the scale of whole trainings."""
+        """Sort trainings by their last losses, brought to the scale of whole trainings, worst first."""
         scales = self.scales()
 
         def scaled(key: Key) -> float:
@@ -102,10 +102,10 @@ class PartialTrainings:
         return sorted(keys, key=scaled, reverse=True)
 
     def scales(self) -> list[tuple[float, float]]:
-        """For each rung the slope and the offset that bring its losses to the scale of the last one.
+        """Return for each rung the slope and the offset that bring its losses to the scale of the last one.
 
-        Each comes from the trainings that went on to a later rung, by least squares; while they are few, the slope is
-        drawn towards 1.
+        They are fitted by least squares to the trainings that continued to a later rung. While these are few, the slope
+        is pulled towards 1.
         """
         scales = [(1.0, 0.0)] * len(self.rungs)
         for rung in reversed(range(self.last)):

@@ -1,4 +1,4 @@
-"""What of a space is still to be tried: the next of a design, one by chance, or the most promising that can be bred."""
+"""The untried configurations of a space: the next of a design, a random one, or the most promising that can be bred."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Array = NDArray[np.float64]
 Key = tuple[Any, ...]
 Merits = Callable[[Array], Array]
 
-ENUMERABLE = 2000  # Spaces of up to so many configurations are searched whole, rather than by breeding.
+ENUMERABLE = 2000  # Spaces of up to this many configurations are enumerated, rather than searched by breeding.
 REFINEMENTS = 10  # Generations of evolution by merit alone, before a proposal.
 
 
 class Prospects:
     """The configurations of a space that have not been tried, and ways to choose one of them.
 
-    Genomes that decode to the same hyperparameters are one configuration. What a method returns stays a prospect until
-    it is marked as tried.
+    Genomes that decode to the same hyperparameters are one configuration. A genome that a method returns stays a
+    prospect until it is marked as tried.
 
     Args:
         space: The search space.
         rng: Source of randomness.
-        n_children: Number of children that are bred in search of the most promising, at least 4.
+        n_children: Number of children bred in search of the most promising one, at least 4.
 
     Attributes:
         columns: The genes of the space.
-        breeder: What breeds the children; it may be rewarded for those that turn out well.
+        breeder: Breeds the children; it may be rewarded for those that turn out well.
 
     Raises:
         InputError: `n_children` is out of its range.
@@ -65,14 +65,14 @@ class Prospects:
 
     @property
     def left(self) -> float:
-        """Number of configurations that have not been tried; infinite where there is no end of them."""
+        """Number of configurations that have not been tried; infinite if the space is continuous."""
         return self.columns.size - len(self._tried)
 
     def __contains__(self, genome: Sequence[float]) -> bool:
         return self.key(genome) not in self._tried
 
     def key(self, genome: Sequence[float]) -> Key:
-        """What a configuration is known by, whatever its genome."""
+        """Return the key of a configuration, which is the same for all its genomes."""
         return tuple(self._space.decode(genome).items())
 
     def mark_tried(self, genome: Sequence[float]) -> Key:
@@ -82,7 +82,7 @@ class Prospects:
         return key
 
     def next_of(self, design: list[list[float]]) -> list[float]:
-        """Take genomes off the end of a design, and return the first that is not tried; if there is none, a random one.
+        """Take genomes off the end of a design, and return the first untried one; if there is none, a random one.
 
         Example:
             >>> from deap_hpo import Int, Space
@@ -98,7 +98,7 @@ class Prospects:
         return self.random()
 
     def random(self) -> list[float]:
-        """Return a random genome that is not tried; there has to be one left."""
+        """Return a random untried genome; there must be one left."""
         if self.columns.size <= 2 * len(self._tried):  # Too few are left to be hit by chance.
             untried = [genome for genome in map(self._space.snap, self.columns.every_genome()) if genome in self]
             return untried[self._rng.integers(len(untried))]
@@ -108,15 +108,15 @@ class Prospects:
                 return genome
 
     def most_promising(self, archive: Array, merits: Merits) -> tuple[list[float], str, float]:
-        """Return the best genome found that is not tried, what bred it, and its merit; there has to be one left.
+        """Return the best untried genome found, its origin, and its merit; there must be one left.
 
         Args:
             archive: Genomes to breed from [n, genes], best first.
-            merits: For genomes [m, genes], what it would be worth to try each of them, [m].
+            merits: Returns for genomes [m, genes] the merit of trying each of them, [m].
 
         Returns:
-            The genome; "enumeration" where the whole space was looked at, "random" where all that was bred is tried,
-            else the name of the operator; the merit.
+            The genome; its origin: "enumeration" if the whole space was searched, "random" if all bred genomes have
+            been tried, else the name of the operator; and its merit.
         """
         genomes, origins, values = self._candidates(archive, merits)
         for index in np.argsort(-values, kind="stable"):
@@ -127,9 +127,9 @@ class Prospects:
         return genome, "random", float(merits(np.array([genome]))[0])
 
     def _candidates(self, archive: Array, merits: Merits) -> tuple[Array, NDArray[np.str_], Array]:
-        """Genomes, tried ones among them, what bred each, and their merits.
+        """Return genomes, including tried ones, with the origin and the merit of each.
 
-        They are all genomes of a small space; else children, of which the best were evolved by merit alone.
+        For a small space, these are all its genomes; otherwise they are children, evolved further by merit alone.
         """
         if self.columns.size <= max(ENUMERABLE, 2 * len(self._tried)):
             everything = self.columns.every_genome()

@@ -12,7 +12,7 @@ from deap_hpo.search_space.space import Space
 
 
 class RandomStrategy:
-    """Uniform, independent genomes: the line that any search has to beat.
+    """Uniform, independent genomes: the baseline that any search has to beat.
 
     Args:
         space: The search space.

@@ -22,26 +22,26 @@ Array = NDArray[np.float64]
 class ReinforceStrategy:
     """A stochastic policy over genomes, trained by REINFORCE with a baseline.
 
-    To draw a genome is an episode of one step, as the configurations of a search do not follow from each other. The
-    policy has an independent unit per gene: Gaussian for a `Float` or `Int`, with mean and standard deviation learnt
-    (Williams, section 6; genes outside [0, 1] are set to the bound on the way out), and a softmax over the choices of a
-    `Categorical`. After each batch, with e for the episodes and r for their rewards,
+    Drawing a genome is an episode of one step, because the configurations of a search do not follow from each other.
+    The policy has an independent unit per gene: for a `Float` or `Int`, a Gaussian with learnt mean and standard
+    deviation (Williams, section 6; genes drawn outside [0, 1] are set to the bound), and for a `Categorical`, a softmax
+    over its choices. After each batch, with e for the episodes and r for their rewards,
 
         gradient = mean over e of (r_e - baseline) d ln policy(genome_e)
 
-    A reward is the share of recent outcomes that are worse, half counting for equals; so it is free of the scale of the
-    loss and knows what to do with infinite ones, and its mean over the recent outcomes is 1/2: the baseline.
+    A reward is the share of recent outcomes that are worse, with ties counted by half. So it does not depend on the
+    scale of the loss, and handles infinite losses. Its mean over the recent outcomes is 1/2, which is the baseline.
 
     Args:
         space: The search space.
         batch_size: Episodes per batch and step of learning, at least 1.
         seed: Seed of all draws, at least 0.
-        learning_rate: Of Adam, greater than 0: about the length of its steps in mean and logarithmic deviation. Of
-            0.02, 0.05 and 0.1, on spheres and Rosenbrock of 2 to 6 genes at 60 and 300 evaluations (6 seeds), none was
-            best throughout, and 0.05 seldom far from it.
+        learning_rate: Learning rate of Adam, greater than 0: about the size of its steps in mean and logarithmic
+            deviation. Of 0.02, 0.05 and 0.1 on spheres and Rosenbrock (2 to 6 genes, 60 and 300 evaluations, 6 seeds),
+            none was always the best, and 0.05 was seldom far from it.
         memory: Number of recent outcomes that a reward compares with, at least 2; 20 and 50 did equally well.
-        sigma: First standard deviation of the Gaussian units, around the middle; greater than 0, at most 1. With 0.25
-            the bounds are two of them away.
+        sigma: Initial standard deviation of the Gaussian units, around the middle; greater than 0, at most 1. With
+            0.25, the bounds are two standard deviations away.
 
     Raises:
         InputError: An argument is out of its range.
@@ -99,12 +99,12 @@ class ReinforceStrategy:
         return [ind_init(list(genome)) for genome in self._asked]
 
     def update(self, population: Sequence[Any]) -> None:
-        """Make what went better than usual more likely, and what went worse less."""
+        """Make genomes that did better than usual more likely, and those that did worse less likely."""
         outcomes = np.array(costs(self._asked, population))
         self._recent.extend(outcomes)
         recent = np.array(self._recent)
         reward = [(np.sum(recent > cost) + np.sum(recent >= cost)) / (2 * len(recent)) for cost in outcomes]
-        # Adam is indifferent to the scale of its gradients.
+        # The advantages need no scaling: Adam is indifferent to the scale of its gradients.
         advantage = torch.tensor(reward, dtype=torch.float64) - 0.5
         actions = torch.from_numpy(self._actions)
         log_policy = torch.stack([unit.log_density(actions[:, i]) for i, unit in enumerate(self._units)]).sum(0)
@@ -136,7 +136,7 @@ class _NumberUnit:
 
     def keep_sane(self) -> None:
         with torch.no_grad():
-            # A mean beyond a bound would draw the bound and nothing else; no hyperparameter needs steps below 1/1000.
+            # A mean beyond a bound would draw little but the bound; no hyperparameter needs steps below 1/1000.
             self.parameters[0].clamp_(0.0, 1.0)
             self.parameters[1].clamp_(math.log(1e-3), 0.0)
 

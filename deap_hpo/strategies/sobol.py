@@ -16,7 +16,7 @@ class SobolStrategy:
     """A Sobol sequence: like random search, but points fill the gaps that earlier ones left.
 
     The scrambling (Owen's) makes runs of different seeds independent estimates, and keeps points off the bounds. Any
-    number of evaluations will do; powers of 2 are covered most evenly.
+    number of evaluations will do; powers of 2 cover the space most evenly.
 
     Args:
         space: The search space, of at most 21,201 hyperparameters (the longest table of direction numbers).

@@ -17,26 +17,27 @@ from deap_hpo.strategies.outcomes import cost_of
 from deap_hpo.strategies.prospects import Key, Prospects
 
 Array = NDArray[np.float64]
-Proposal = tuple[list[float], str]  # A genome, and what bred it.
+Proposal = tuple[list[float], str]  # A genome and its origin: the operator that bred it, or for example "start".
 
-ROUGH_FROM = 50  # From so many observations on, the model also learns how rough the losses are.
+ROUGH_FROM = 50  # Number of observations from which the model also learns how rough the losses are.
 
 
 class SurrogateStrategy:
     """Evolution that trains only the most promising of its children.
 
     The first genomes are a Latin hypercube. From then on, hundreds of children are bred from the record for each
-    genome that is proposed; a Gaussian process fitted to the record picks the one with the largest expected
-    improvement, after a few generations of evolution towards it. Within a batch, what was picked already counts as
-    evaluated with the mean that the model predicts. No configuration is proposed twice.
+    proposal, and evolved for a few generations towards the improvement that a Gaussian process, fitted to the record,
+    expects. The child with the largest expected improvement is proposed. Within a batch, earlier proposals count as
+    evaluated, with the mean that the model predicts. No configuration is proposed twice.
 
-    Run by `deap.algorithms.eaGenerateUpdate`; a deterministic function of the seed and the outcomes so far.
+    Run it by `deap.algorithms.eaGenerateUpdate`. Its proposals are a deterministic function of the seed and the
+    outcomes so far.
 
     Args:
         space: The search space.
         batch_size: Number of individuals per generation, at least 1.
         seed: Seed of the strategy, at least 0.
-        n_start: Number of genomes in the space-filling start, at least 2; the first batch is always of the start.
+        n_start: Number of genomes in the space-filling start, at least 2; the first batch always comes from it.
         n_children: Number of children bred for each proposal, at least 4.
 
     Raises:
@@ -77,16 +78,16 @@ class SurrogateStrategy:
         self._design = maximin_latin_hypercube(rng, max(n_start, batch_size), len(space))
         self._genomes: list[list[float]] = []  # On record, with their values.
         self._values: list[float] = []
-        self._archive: Array = np.empty((0, len(space)))  # What is bred from, best first.
+        self._archive: Array = np.empty((0, len(space)))  # Genomes to breed from, best first.
         self._pending: dict[Key, Proposal] = {}  # Proposed, but not yet on record.
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the individuals to evaluate next, `batch_size` of them.
 
-        They are fewer, and in the end none, where all configurations of a finite space have been proposed.
+        There are fewer, and finally none, when a finite space has no more configurations to propose.
 
         Args:
-            ind_init: Makes an individual from a genome. Where the individual has `operators`, they become the name of
+            ind_init: Makes an individual from a genome. If the individual has `operators`, they are set to the name of
                 the operator that bred it.
         """
         with one_blas_thread():
@@ -100,10 +101,10 @@ class SurrogateStrategy:
         return individuals
 
     def update(self, population: Sequence[Any]) -> None:
-        """Take evaluated individuals into the record; also such as the strategy did not propose, as a warm start.
+        """Add evaluated individuals to the record; for a warm start, also some that the strategy did not propose.
 
         Args:
-            population: Individuals with valid fitness. The first objective is minimised (maximised where its weight is
+            population: Individuals with valid fitness. The first objective is minimised (maximised if its weight is
                 positive); it may be infinite.
 
         Raises:
@@ -116,7 +117,7 @@ class SurrogateStrategy:
             key = self._prospects.mark_tried(genome)
             _, operator = self._pending.pop(key, (genome, ""))
             if operator in OPERATORS:
-                # A success would have been in the better half of the parents.
+                # A child is a success if it would have been in the better half of the parents.
                 self._prospects.breeder.reward(operator, value < before[elite_size(len(before)) // 2])
             self._genomes.append(genome)
             self._values.append(value)
@@ -124,7 +125,7 @@ class SurrogateStrategy:
     learn = update
 
     def _propose(self, count: int) -> list[Proposal]:
-        """Return so many genomes, each unlike all before, and what bred them."""
+        """Return `count` genomes, each different from all before, with their origins."""
         proposals: list[Proposal] = []
         modelled = False
         for _ in range(count):
@@ -142,17 +143,17 @@ class SurrogateStrategy:
         return proposals
 
     def _model_record(self) -> None:
-        """Fit the model to what is on record, and to what is pending as it predicts it."""
+        """Fit the model to the record, and count pending genomes as evaluated, as it predicts them."""
         genomes, values = np.array(self._genomes), np.array(self._values)
         order = np.argsort(values, kind="stable")
         self._archive = genomes[order]
-        if len(order) > MODEL_LIMIT:  # The best and the latest.
+        if len(order) > MODEL_LIMIT:  # Keep the best and the latest.
             best, rest = order[: MODEL_LIMIT // 2], np.sort(order[MODEL_LIMIT // 2 :])
             kept = np.append(best, rest[-MODEL_LIMIT // 2 :])
             genomes, values = genomes[kept], values[kept]
         inputs = self._prospects.columns.features(genomes)
         self._model.fit(inputs, values, observations=len(self._values))
-        # Predicted, not observed: under noise, the best observation was lucky.
+        # The predicted best, not the observed one: under noise, the best observation was partly luck.
         self._model.improve_on(self._model.means(inputs))
         if self._pending:
             self._believe([genome for genome, _ in self._pending.values()])
@@ -160,7 +161,7 @@ class SurrogateStrategy:
     def _believe(self, genomes: list[list[float]]) -> None:
         """Count genomes as evaluated, with the means that each sample of the model predicts."""
         means = self._model.believe(self._prospects.columns.features(np.array(genomes)))
-        # Else what is believed to be better than the best would draw the rest of the batch to itself.
+        # Otherwise a genome believed to be better than the best would attract the rest of the batch.
         self._model.improve_on(means)
 
     def _merits(self, genomes: Array) -> Array:
