@@ -1,1 +1,1 @@
-"""A run, from its settings to what evaluates and to the algorithm that asks for evaluations."""
+"""A run, from its settings to the evaluator and to the algorithm that asks for evaluations."""

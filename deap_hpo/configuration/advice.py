@@ -1,4 +1,4 @@
-"""What of a task and a search space does nothing, or not what it seems: warned of before anything is trained."""
+"""Warnings, before anything is trained, of parts of a task or a search space that do nothing, or not what they seem."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from deap_hpo.training.task import Task
 
 
 def advise(task: Task, space: Space) -> None:
-    """Tell of what does nothing, or not what it seems, without building a network.
+    """Warn of parts that do nothing, or not what they seem, without building a network.
 
     Warns:
-        DeapHPOWarning: The objective is a metric of the user's own, and no direction is given; a hyperparameter does
-            nothing, or is one of two of that name; an optimiser does what another one does; or a batch is larger than
+        DeapHPOWarning: The objective is the user's own metric, and no direction is given; a hyperparameter does
+            nothing, or its name means two things; an optimiser does the same as another one; or a batch is larger than
             the data.
 
     Example:
@@ -51,14 +51,14 @@ def advise(task: Task, space: Space) -> None:
 
 
 def advise_on_loss(task: Task, params: dict[str, Any]) -> None:
-    """Tell of a loss that is no mean over the examples of a batch, where that matters.
+    """Warn of a loss that is not a mean over the examples of a batch, if that matters.
 
     Args:
         task: The task.
-        params: Hyperparameters with which its network works; it is built.
+        params: Hyperparameters with which its network works; the network is built.
 
     Warns:
-        DeapHPOWarning: The loss is a sum; or it is no mean, and measured in several batches.
+        DeapHPOWarning: The loss is a sum, or it is not a mean and is measured in several batches.
 
     Example:
         >>> import warnings
@@ -88,7 +88,7 @@ def advise_on_loss(task: Task, params: dict[str, Any]) -> None:
 
 
 def possible(task: Task, space: Space, setting: str) -> list[Any]:
-    """Give the choices of a searched setting, and the recipe's value where the setting may not be in use.
+    """Return the choices of a searched setting, and the recipe's value if the setting is not always in use.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -104,7 +104,7 @@ def possible(task: Task, space: Space, setting: str) -> list[Any]:
 
 
 def _values(task: Task, space: Space, setting: str) -> list[Any]:
-    """Give the choices or bounds of a setting, or the recipe's value where it is not searched."""
+    """Return the choices or bounds of a setting, or the recipe's value if it is not searched."""
     one = space.get(setting)
     if one is None:
         return [getattr(task.recipe, setting)]
@@ -112,7 +112,7 @@ def _values(task: Task, space: Space, setting: str) -> list[Any]:
 
 
 def _of_directions(task: Task) -> None:
-    """Tell of an objective of the user's own that is minimised because nobody has said which way is better."""
+    """Warn of an objective of the user's own that is minimised because no direction is given."""
     own = [
         name
         for name in task.goals.objectives
@@ -124,7 +124,7 @@ def _of_directions(task: Task) -> None:
 
 
 def _of_unused(task: Task, space: Space) -> None:
-    """Tell of hyperparameters that no optimiser, or schedule, of the space goes by."""
+    """Warn of hyperparameters that no optimiser or schedule of the space uses."""
     for setting, kinds in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
         if setting == "optimizer" and task.optimizer is not None:
             continue
@@ -137,7 +137,7 @@ def _of_unused(task: Task, space: Space) -> None:
 
 
 def _of_optimizers(task: Task, space: Space) -> None:
-    """Tell of optimisers that are others under another name, for want of what makes the difference."""
+    """Warn of optimisers that are the same as others, because the setting that makes the difference is missing."""
     names = possible(task, space, "optimizer")
     if "sgd" in names and any(_values(task, space, "nesterov")) and not any(_values(task, space, "momentum")):
         warn("nesterov does nothing: sgd goes by it where momentum is more than 0")

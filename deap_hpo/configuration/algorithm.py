@@ -29,7 +29,7 @@ _SETTING_OF_ARGUMENT = {
     "population_size": "evolution.population",
     "seed": "study.seed",
 }
-"""Where the arguments that every strategy gets come from, for whoever gave a value that it cannot take."""
+"""The setting from which each common argument of the strategies comes, to be named if its value is refused."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Algorithm:
 
     Attributes:
         evolution: The settings.
-        toolbox: Its operators. Before it runs, `evaluate` and a study's `map` are to be registered, and with
-            `steady_state` its `each`.
-        proposer: What proposes hyperparameters: a loop with a population of its own, or a strategy.
+        toolbox: Its operators. Before it runs, register `evaluate` and a study's `map`, and with `steady_state` the
+            study's `each`.
+        proposer: The loop (with its own population) or the strategy that proposes hyperparameters.
     """
 
     evolution: EvolutionConfig
@@ -49,9 +49,9 @@ class Algorithm:
 
     @property
     def plan(self) -> str:
-        """What the proposer has made of the budget, where it says so: which grid it is, for instance."""
+        """The proposer's plan for the budget, if it has one: for example, which grid it is."""
         said = str(self.proposer)
-        return "" if said.startswith("<") else said  # as objects without a __str__ of their own do
+        return "" if said.startswith("<") else said  # the default __str__ of objects starts with <
 
     def run(self, *, stats: tools.Statistics | None = None, verbose: bool = False) -> tuple[list[Any], tools.Logbook]:
         """Run it to its last generation.
@@ -82,7 +82,7 @@ class Algorithm:
             )
             return outcome
         population = toolbox.population(n=evolution.population)
-        ngen = evolution.generations - 1  # after the first population, which is a generation, too
+        ngen = evolution.generations - 1  # since the first population counts as a generation
         return self.proposer.run(population, toolbox, ngen, stats=stats, verbose=verbose)
 
 
@@ -94,18 +94,18 @@ def algorithm_of(
     seed: int = 0,
     evaluator: Evaluator | None = None,
 ) -> Algorithm:
-    """Make the algorithm that a configuration names, and check that it suits what evaluates.
+    """Make the algorithm that a configuration names, and check that it suits the evaluator.
 
     Args:
         space: The search space.
         evolution: The algorithm and its settings.
         directions: Which way is better, for each objective.
         seed: Seed of the run.
-        evaluator: What will evaluate; where it is a trainer, its epochs and its task count.
+        evaluator: The evaluator; a trainer's epochs and task are used.
 
     Raises:
-        InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
-            what is enqueued is not in the space; or trainings are longer than their schedule.
+        InputError: The algorithm does not take this number of objectives, has no such argument, or needs one that is
+            missing; an enqueued configuration is not in the space; or trainings are longer than their schedule.
 
     Example:
         >>> from deap_hpo import Float
@@ -129,18 +129,18 @@ def toolbox_of(
 ) -> base.Toolbox:
     """Make the toolbox of a run: the operators of its algorithm, and `genome`, the type of its individuals.
 
-    `evaluate` and `map` are the caller's to register.
+    The caller registers `evaluate` and `map`.
 
     Args:
         space: The search space.
         evolution: The algorithm and its settings.
         directions: Which way is better, for each objective.
-        loop: The algorithm, where it has a loop and a population of its own; None for a strategy.
+        loop: The algorithm, if it has its own loop and population; None for a strategy.
         seed: Seed of the run.
 
     Raises:
-        InputError: The algorithm does not take so many objectives, or has no such argument; or what is enqueued is not
-            in the space.
+        InputError: The algorithm does not take this number of objectives, or has no such argument; or an enqueued
+            configuration is not in the space.
 
     Example:
         >>> from deap_hpo import Float
@@ -181,8 +181,8 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     """Make the strategy that proposes hyperparameters of a space.
 
     Raises:
-        InputError: The strategy has no such argument, or needs one that is missing; or what is enqueued is not in the
-            space.
+        InputError: The strategy has no such argument, or needs one that is missing; or an enqueued configuration is not
+            in the space.
 
     Example:
         >>> from deap_hpo import Float
@@ -195,7 +195,7 @@ def strategy_for(space: Space, evolution: EvolutionConfig, seed: int, epochs: in
     arguments |= {name: evolution.population for name in ("batch_size", "population_size") if name in accepted}
     if evolution.steady_state:
         arguments["batch_size"] = 1
-        if "n_start" in accepted:  # as many as are proposed before there is an outcome
+        if "n_start" in accepted:  # at least the number of proposals before the first outcome
             arguments["n_start"] = max(evolution.population, 5)
     if "epochs" in accepted and epochs is not None:
         arguments["epochs"] = epochs

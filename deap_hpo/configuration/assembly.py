@@ -1,4 +1,4 @@
-"""From a configuration to what evaluates: task, trainer, executor."""
+"""From a configuration to the objects that evaluate: task, trainer, executor."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _Value = TypeVar("_Value")
 
 
 def make_task(config: RunConfig) -> Task:
-    """Load the data, and put them together with the model and the recipe.
+    """Load the data, and combine them with the model and the recipe.
 
     Raises:
-        InputError: A name is unknown, the data cannot be had, or a searched hyperparameter has nowhere to go.
+        InputError: A name is unknown, the data are not available, or nothing takes a searched hyperparameter.
     """
     settings = config.task
     recipe = config.training.recipe
@@ -63,7 +63,7 @@ def make_task(config: RunConfig) -> Task:
 
 
 def _own_task(source: str, config: RunConfig) -> Task:
-    """Take a task from a Python file; the recipe of the configuration goes on top of its own."""
+    """Take a task from a Python file; the recipe and goals of the configuration override its own."""
     task = load_task(source)
     if callable(task):
         task = task()
@@ -89,11 +89,11 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
 
 
 def check_algorithm(config: RunConfig, trainer: Trainer) -> None:
-    """Make the algorithm only to see that it can be made: before anything is trained.
+    """Check that the algorithm can be made, by making it, before anything is trained.
 
     Raises:
-        InputError: The algorithm does not take so many objectives, has no such argument, or needs one that is missing;
-            or an argument is out of its range, or trainings are longer than their schedule.
+        InputError: The algorithm does not take this number of objectives, has no such argument, or needs one that is
+            missing; an argument is out of its range; or trainings are longer than their schedule.
     """
     directions = trainer.task.goals.directions
     with generators_kept():
@@ -104,7 +104,7 @@ def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
     """Make the executor: "auto" is this process on an accelerator, else worker processes, on all cores or given GPUs.
 
     Raises:
-        InputError: GPUs are given that the trainer, or the executor asked for, has no use for.
+        InputError: GPUs are given, but the trainer or the chosen executor cannot use them.
     """
     settings = config.execution
     if settings.gpus:

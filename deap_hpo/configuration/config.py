@@ -1,4 +1,4 @@
-"""A run as one typed value: from a preset, a TOML file and ``--set`` overrides; every mistake named by its field."""
+"""A run as one typed value, from a preset or TOML file and ``--set`` overrides; every mistake is named by its field."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ else:
 
 
 class RunConfig(Section):
-    """A run: what is recorded, trained, searched, evolved, and where.
+    """The settings of a run: study, task, training, search space, evolution and execution.
 
     Example:
         >>> config = load_config("quick", ["evolution.population=8", "space.lr.high=0.5"])
@@ -70,9 +70,10 @@ class RunConfig(Section):
         return Space.from_dict(self.space)
 
     def identity(self) -> dict[str, Any]:
-        """Give the settings that a resumed run has to share with the recorded one.
+        """Return the settings that a resumed run must share with the recorded one.
 
-        The budgets (generations, evaluations, seconds) are not among them: they are totals, and may be raised to go on.
+        The budgets (generations, evaluations, seconds) are not among them: they are totals, which a resumed run may
+        raise.
         """
         unset = GOALS - self.task.goals().keys()  # omitted, so that records made without them stay resumable
         task = self.task.model_dump(exclude={"data_dir", *unset, *(() if self.task.source else ("source",))})
@@ -90,7 +91,7 @@ def preset_names() -> list[str]:
 def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a preset (by name) or a TOML file (by path), and apply overrides such as ``"evolution.population=8"``.
 
-    The value of an override is read as TOML where that is possible, and as a string where it is not.
+    The value of an override is read as TOML if possible, otherwise as a string.
 
     Raises:
         InputError: There is no such preset or file, it is not TOML, or a setting is unknown or out of its range.
@@ -101,7 +102,7 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def make_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """Build a configuration from plain data, as a record holds it, and overrides.
+    """Build a configuration from overrides and plain data, such as a record holds.
 
     Raises:
         InputError: A setting is unknown or out of its range.
@@ -117,10 +118,10 @@ def make_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunCo
 
 
 def check_overrides(config: RunConfig, overrides: Sequence[str]) -> None:
-    """Check that what was overridden has a meaning in the configuration that came of it.
+    """Check that every override has an effect in the resulting configuration.
 
     Raises:
-        InputError: It does nothing.
+        InputError: An override has no effect.
 
     Example:
         >>> overrides = ["evolution.mutpb=0.5"]
@@ -131,7 +132,7 @@ def check_overrides(config: RunConfig, overrides: Sequence[str]) -> None:
 
 
 def _leave_to_the_budget(evolution: Any) -> None:
-    """Forget generations that follow from a budget, as a record has them: another budget has others."""
+    """Forget recorded generations that were derived from a budget, since another budget gives others."""
     if isinstance(evolution, dict):
         budgets: list[Any] = [evolution.get(limit) for limit in ("max_evaluations", "max_epochs")]
         for budget in filter(is_integer, budgets):
@@ -158,7 +159,7 @@ def _read(source: str) -> dict[str, Any]:
         raise InputError(f"The configuration {source} is not TOML: {error}.") from None
     task = data.get("task")
     if isinstance(task, dict) and str(task.get("source", "")).rpartition(":")[0].endswith(".py"):
-        task["source"] = str(path.parent / task["source"])  # seen from the file
+        task["source"] = str(path.parent / task["source"])  # relative to the TOML file
     return data
 
 
@@ -169,7 +170,7 @@ def _read_source(source: str) -> dict[str, Any]:
     data = _read(str(beside)) if place.endswith(".py") and beside.exists() else {}
     data["task"] = {"source": source}
     if "space" not in data:
-        load_task(source)  # what is wrong with the file is nothing of its space
+        load_task(source)  # first, so that an error in the file is not reported as one of its space
         try:
             space = load_source(f"{place}:space")
         except InputError as error:
@@ -204,8 +205,8 @@ def _apply(settings: dict[str, Any], override: str) -> None:
 
 
 def _sentence(error: ValidationError) -> str:
-    """Say the first mistake, by the path of its field."""
-    mistake = min(error.errors(), key=lambda one: one["type"] == "missing")  # which a misspelt name may explain
+    """Describe the first mistake in a sentence, with the path of its field."""
+    mistake = min(error.errors(), key=lambda one: one["type"] == "missing")  # last: a misspelt name may explain it
     where = ".".join(map(str, mistake["loc"]))
     if mistake["type"] == "extra_forbidden":
         known = _known_names(mistake["loc"][:-1])

@@ -1,4 +1,4 @@
-"""What `optimize` is given to evaluate with, and whether it can do what the algorithm will ask for."""
+"""The evaluator that `optimize` is given, and checks that it can do what the algorithm will ask for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deap_hpo.pruning import Pruner, check_reports
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies import STRATEGIES, argument_names
 
-# torch is imported where a trainer or a checkpoint needs it: a function may do without, and it takes seconds.
+# torch is imported only where a trainer or a checkpoint needs it: importing it takes seconds, and functions do without.
 
 
 def evaluator_of(
@@ -32,22 +32,22 @@ def evaluator_of(
     epochs: int | None = None,
     folder: Path | None = None,
 ) -> Evaluator:
-    """Give what evaluates: the trainer (or other `Evaluator`) itself, or the function as an `Objective`.
+    """Return the evaluator: a trainer (or other `Evaluator`) itself, or a function as an `Objective`.
 
     Args:
         objective: An evaluator, or a function.
         space: The search space; a trainer's network is tried in it.
-        metric: See `Objective`, as the next three.
+        metric: See `Objective`, also for the next three.
         direction: Which way is better.
-        constraints: What has to hold.
+        constraints: Conditions that must hold.
         epochs: Epochs of a whole training.
-        folder: Where a function's checkpoints are kept; in a temporary one where None.
+        folder: Where a function's checkpoints are kept; None for a temporary folder.
 
     Raises:
         InputError: An argument cannot be used, or is for functions and the objective is a trainer.
 
     Warns:
-        DeapHPOWarning: No direction is given, and the name of the metric is one of which more is better.
+        DeapHPOWarning: No direction is given, and the metric's name is one for which more is better.
 
     Example:
         >>> from deap_hpo import Float
@@ -90,10 +90,10 @@ def evaluator_of(
 
 
 def agreed_directions(evaluator: Evaluator, direction: Direction | Sequence[Direction] | None) -> Sequence[Direction]:
-    """Give what the evaluator says about which way is better, or what is given where it does not say.
+    """Return the evaluator's directions, or the given ones if it has none.
 
     Raises:
-        InputError: Both say it, and differently.
+        InputError: Both are given, and differ.
 
     Example:
         >>> agreed_directions(Objective(len, direction="maximize"), None)
@@ -111,14 +111,14 @@ def agreed_directions(evaluator: Evaluator, direction: Direction | Sequence[Dire
 
 
 def with_lasting_checkpoints(evaluator: Evaluator, folder: Path | None, executor: Executor | None) -> Evaluator:
-    """Give an evaluator whose checkpoints outlive this process, if the run does, and are seen wherever it evaluates.
+    """Return an evaluator whose checkpoints outlive this process, if the run does, and are seen by all its workers.
 
-    Those of a trainer are in memory unless it was given others.
+    A trainer's checkpoints are in memory unless it was given others.
 
     Args:
-        evaluator: What evaluates, in parts.
-        folder: Where the checkpoints of a run that is on record are kept; None for a run in memory.
-        executor: Where evaluations are done; None for this process.
+        evaluator: The evaluator, which trains in parts.
+        folder: Where the checkpoints of a recorded run are kept; None for a run in memory.
+        executor: Where evaluations run; None for this process.
 
     Example:
         >>> from deap_hpo import ProcessExecutor
@@ -141,14 +141,14 @@ def with_lasting_checkpoints(evaluator: Evaluator, folder: Path | None, executor
 
 
 def ends_by_time_alone(algorithm: str, max_seconds: float | None, *others: int | None) -> bool:
-    """Tell whether only `max_seconds` ends a run: nothing else does, and its method asks for more as long as it may.
+    """Tell whether `max_seconds` alone ends a run, so that its method may ask for evaluations until then.
 
-    Those that train in parts, or lay out a grid, divide a budget that has to be known.
+    Methods that train in parts or lay out a grid are excluded: they divide a budget, which must be known.
 
     Args:
-        algorithm: Its name.
+        algorithm: The name of the method.
         max_seconds: Seconds after which the run ends, or None.
-        others: What else would end it, as far as it is given.
+        others: The other limits of the run; None if not given.
 
     Example:
         >>> ends_by_time_alone("random", 60.0, None), ends_by_time_alone("random", 60.0, 100)
@@ -178,7 +178,7 @@ def check_suits(
     """Check that an evaluator can do what an algorithm will ask for.
 
     Raises:
-        InputError: It has no epochs, or nothing by which to go on; its checkpoints are not seen where it runs; or it
+        InputError: It has no epochs, or cannot continue a training; its checkpoints are not seen where it runs; or it
             does not take a pruner.
 
     Example:
@@ -191,7 +191,7 @@ def check_suits(
 parameter named checkpoint; got <function <lambda> at ...>.
     """
     if len(directions) > 1 and evolution.algorithm not in OF_SEVERAL_OBJECTIVES:
-        return  # which is said when the algorithm is made
+        return  # making the algorithm raises the error
     in_parts = trains_in_parts(evolution)
     if in_parts:
         check_parts(evaluator, executor, _called(evolution))
@@ -222,10 +222,10 @@ parameter named checkpoint; got <function <lambda> at ...>.
 
 
 def check_lengths(evaluator: Evaluator | None, space: Space, evolution: EvolutionConfig) -> None:
-    """Check that a trainer takes all lengths of trainings that an algorithm asks for; its arguments have been checked.
+    """Check that a trainer can train for as long as an algorithm asks; the algorithm's arguments have been checked.
 
     Raises:
-        InputError: It takes whole trainings only, or its schedules are not as long as the longest; see
+        InputError: It takes whole trainings only, or a schedule is shorter than the longest training; see
             `deap_hpo.configuration.suitability.check_schedules`.
     """
     if evaluator is not None and trains_in_parts(evolution):

@@ -1,4 +1,4 @@
-"""Configurations that are tried first: known to be good, or the best of an earlier study."""
+"""Enqueued configurations, which are tried first: known good ones, or the best of an earlier study."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deap_hpo.strategies import Strategy
 
 
 def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]], seed: int) -> list[list[float]]:
-    """Return the genomes of configurations; what one leaves out is drawn, by the seed and its position among them.
+    """Return the genomes of configurations; missing values are drawn, by the seed and the configuration's position.
 
     Raises:
-        InputError: One of them is not a point of the space, or a part of one.
+        InputError: A configuration is not a point of the space, or a part of one.
 
     Example:
         >>> from deap_hpo import Float
@@ -43,7 +43,7 @@ def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]], seed: 
 
 
 def plain_configurations(configurations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return configurations as the JSON values that are put on record; numpy's numbers become Python's.
+    """Return configurations as JSON values for the record; numpy's numbers become Python's.
 
     Raises:
         InputError: They are not a sequence of mappings.
@@ -67,7 +67,7 @@ def enqueue_into(toolbox: base.Toolbox, genomes: Sequence[Sequence[float]], indi
 
     Args:
         toolbox: Has `population` registered.
-        genomes: Genomes, in the order in which they are to come; at most as many as the population.
+        genomes: Genomes in order; at most as many as the population.
         individual: Makes an individual from a genome.
     """
     draw = toolbox.population
@@ -83,9 +83,9 @@ def enqueue_into(toolbox: base.Toolbox, genomes: Sequence[Sequence[float]], indi
 class Enqueued:
     """A strategy whose first batch is given.
 
-    Afterwards it is the strategy itself that proposes. It learns from that batch, whole or one by one, if it has a
-    method `learn` (the surrogate and Optuna's samplers have one); a strategy without `learn` learns only from its own
-    proposals.
+    Afterwards the strategy itself proposes. It learns from the given batch, whole or one by one, if it has a method
+    `learn` (the surrogate, freeze-thaw and Optuna's samplers have one). A strategy without `learn` learns only from its
+    own proposals.
 
     Args:
         strategy: The strategy.

@@ -1,4 +1,4 @@
-"""The algorithms with a population and a loop of their own, as a configuration sets them: all in one shape."""
+"""The algorithms with their own population and loop, with the settings of a configuration and one interface."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from deap_hpo.evolution.steady_state import eaSteadyState
 from deap_hpo.search_space.space import Space
 
 Outcome = tuple[list[Any], tools.Logbook]
-"""What a loop returns: the final population, and the logbook."""
+"""The result of a loop: the final population and the logbook."""
 
 
 class Loop(ABC):
-    """An algorithm of DEAP's form, with the settings of a configuration.
+    """An algorithm in DEAP's form, with the settings of a configuration.
 
     Args:
         space: The search space.
         evolution: The settings.
-        evaluator: What will evaluate, where that is known.
+        evaluator: The evaluator, if it is known.
 
     Raises:
         InputError: A setting is unknown or out of its range.
@@ -42,22 +42,22 @@ class Loop(ABC):
 
     @abstractmethod
     def register(self, toolbox: base.Toolbox, objectives: int) -> None:
-        """Register the operators that a toolbox of `make_toolbox` does not have, or has otherwise.
+        """Register the operators that a toolbox of `make_toolbox` lacks, and replace those that differ.
 
         Raises:
-            InputError: The population, or the number of objectives, is not one for this algorithm.
+            InputError: The algorithm does not take this population size or this number of objectives.
         """
 
     @abstractmethod
     def run(self, population: list[Any], toolbox: base.Toolbox, ngen: int, **told: Any) -> Outcome:
-        """Run it for `ngen` generations after the first; `told` is `stats` and `verbose`."""
+        """Run it for `ngen` generations after the first; `told` holds `stats` and `verbose`."""
 
     @abstractmethod
     def batches(self, epochs: int) -> Iterator[tuple[int, int]]:
-        """Give (evaluations, epochs that each adds), generation after generation; `epochs` are a whole training's."""
+        """Yield (evaluations, epochs that each adds) per generation; `epochs` is the length of a whole training."""
 
     def longest(self, epochs: int) -> int:
-        """Epochs of the longest training that the budget allows; `epochs` are a whole training's."""
+        """Epochs of the longest training that the budget allows; `epochs` is the length of a whole training."""
         return epochs
 
 
@@ -78,7 +78,7 @@ class TruncationLoop(Loop):
         return eaTruncation(population, toolbox, cxpb, mutpb, ngen, **told)
 
     def batches(self, epochs: int) -> Iterator[tuple[int, int]]:
-        """Give a whole population, then the half that is bred anew; with `steady_state`, as many again."""
+        """Yield a whole population, then always the half that is bred; with `steady_state`, always the population."""
         size = self.evolution.population
         if self.evolution.steady_state:
             return repeat((size, epochs))
@@ -103,11 +103,11 @@ class PBTLoop(Loop):
         return eaPBT(population, toolbox, pbt.cxpb, pbt.mutpb, ngen, interval=pbt.interval, kept=self.kept, **told)
 
     def batches(self, epochs: int) -> Iterator[tuple[int, int]]:
-        """Give the whole population, for an interval each time."""
+        """Yield the whole population, trained for one interval, each time."""
         return repeat((self.evolution.population, self.settings.interval))
 
     def _kept_genes(self, evaluator: Evaluator | None) -> set[int]:
-        """Positions of the genes that stay with weights: those that the settings name, and of a trainer's network."""
+        """Positions of the genes that stay with the weights: those in the settings, and the network's architecture."""
         kept = set(self.settings.kept_genes(self.space))
         if evaluator is not None and evaluator.task is not None:
             from deap_hpo.training.inheritance import architecture_genes  # imports torch, which takes seconds
@@ -142,7 +142,7 @@ class NSGALoop(Loop):
         return eaNSGA(population, toolbox, self.settings.cxpb, self.settings.mutpb, ngen, **told)
 
     def batches(self, epochs: int) -> Iterator[tuple[int, int]]:
-        """Give a whole population each time."""
+        """Yield a whole population each time."""
         return repeat((self.evolution.population, epochs))
 
 
@@ -152,16 +152,16 @@ LOOPS: dict[str, type[Loop]] = {
     "nsga-ii": NSGALoop,
     "nsga-iii": NSGALoop,
 }
-"""All of them, by the names in `deap_hpo.configuration.methods.LOOPS`."""
+"""All loops, by the names in `deap_hpo.configuration.methods.LOOPS`."""
 
 
 def loop_of(space: Space, evolution: EvolutionConfig, evaluator: Evaluator | None = None) -> Loop | None:
-    """Give the loop that a configuration names; None where it names a strategy.
+    """Return the loop that a configuration names; None if it names a strategy.
 
     Args:
         space: The search space.
         evolution: The settings.
-        evaluator: What will evaluate, where that is known: its network says which genes stay with weights.
+        evaluator: The evaluator, if it is known: its network decides which genes stay with the weights.
 
     Raises:
         InputError: A setting is unknown or out of its range.

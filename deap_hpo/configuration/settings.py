@@ -1,4 +1,4 @@
-"""The sections of a configuration: every setting with its type, its range, its default, and what it is for."""
+"""The sections of a configuration: every setting with its type, range, default and purpose."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from deap_hpo.goals import GOALS
 from deap_hpo.records import DEFAULT_STORAGE
 
 OF_TRUNCATION = ("cxpb", "mutpb", "mutation", "indpb")
-"""Settings of `evolution` that the algorithm truncation has; others have arguments instead."""
+"""Settings of `evolution` for the algorithm truncation; other algorithms have arguments instead."""
 BUDGETS = {"generations", "max_evaluations", "max_epochs", "target", "patience"}
 VALIDATION_SIZE = 10_000
-"""What stands on record for `task.validation_size` where none was given."""
+"""The value on record for `task.validation_size` if none was given."""
 
 
 def enough_generations(budget: int) -> int:
-    """Give so many generations that a budget of evaluations or epochs ends the run, even if most of them only repeat.
+    """Return enough generations for the budget of evaluations or epochs to end the run, even if most only repeat.
 
     Example:
         >>> EvolutionConfig(max_evaluations=200).generations == enough_generations(200)
@@ -34,7 +34,7 @@ def enough_generations(budget: int) -> int:
 
 
 class Section(BaseModel):
-    """Settings by name; it refuses what is unknown, and for a number True, False and texts, which pydantic converts.
+    """Settings by name. Unknown ones are refused, as are bools and texts for numbers, which pydantic would convert.
 
     Example:
         >>> from pydantic import ValidationError
@@ -63,7 +63,7 @@ class Section(BaseModel):
 
 
 def applying(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what was not given: a default that stands on record, and for a task of one's own a named data set.
+    """Leave out recorded settings that were not given: defaults, and for a user's own task those of named data sets.
 
     Example:
         >>> applying({"source": "mine.py:task", "data": "digits", "objective": "accuracy", "direction": None})
@@ -84,7 +84,7 @@ class StudyConfig(Section):
 
 
 class TaskConfig(Section):
-    """Which network is trained on which data: by name, or from a Python file of one's own."""
+    """Which network is trained on which data: by name, or from the user's own Python file."""
 
     source: str | None = Field(None, description="FILE.py:NAME of a task of your own, instead of all that follows.")
     data: str = Field("fashion-mnist", description="fashion-mnist, mnist, kmnist, cifar-10 or digits.")
@@ -108,7 +108,7 @@ class TaskConfig(Section):
         return self
 
     def goals(self) -> dict[str, Any]:
-        """Give what is said of objectives and constraints, as arguments of a task."""
+        """Return the settings of objectives and constraints, as arguments of a task."""
         return self.model_dump(include=GOALS, exclude_defaults=True)
 
 
@@ -129,7 +129,7 @@ class TrainingConfig(Section):
 
 
 class EvolutionConfig(Section):
-    """What proposes hyperparameters: a strategy by its name, or an algorithm in DEAP's form."""
+    """The algorithm that proposes hyperparameters: a strategy, or an algorithm in DEAP's form."""
 
     algorithm: str = Field("surrogate", description="A strategy, truncation (the paper's), pbt, nsga-ii or nsga-iii.")
     population: int = Field(10, ge=1, description="Individuals; for a strategy, evaluations per generation.")
@@ -184,12 +184,12 @@ class EvolutionConfig(Section):
         return self
 
     def check_used(self, names: Iterable[str]) -> None:
-        """Check that settings which were asked for by name have a meaning with the others.
+        """Check that the named settings have an effect in combination with the others.
 
-        (A file may hold settings of several algorithms, for the one that ``--set`` names.)
+        (A file may hold settings of several algorithms, so that ``--set`` can choose one of them.)
 
         Raises:
-            InputError: One has not.
+            InputError: One has no effect.
 
         Example:
             >>> EvolutionConfig(algorithm="pbt", mutpb=0.5).check_used(["mutpb"])
@@ -208,13 +208,13 @@ evolution.algorithm = 'pbt', whose own settings are evolution.arguments.
                 raise InputError("evolution.stopping says what ends at a stage, and does nothing without stages.")
 
     def identity(self) -> dict[str, Any]:
-        """Give the settings that a resumed run has to share with the recorded one."""
+        """Return the settings that a resumed run must share with the recorded one."""
         unused = [*(() if self.stages else ("stages", "stopping")), *(() if self.steady_state else ("steady_state",))]
         return self.model_dump(exclude={*BUDGETS, *unused})
 
 
 class ExecutionConfig(Section):
-    """Where evaluations run, and for how long. A run may be resumed with other values of these."""
+    """Where evaluations run, and for how long. A run may be resumed with other values of these settings."""
 
     executor: Literal["auto", "serial", "processes", "ray"] = Field(
         "auto", description="serial, processes, ray, or auto (processes on a CPU and with gpus, else serial)."

@@ -1,4 +1,4 @@
-"""A starter for a task of one's own, and how tasks are found by "FILE.py:NAME"."""
+"""A starter for the user's own task, and how tasks are loaded by "FILE.py:NAME"."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deap_hpo.files import expanded
 
 
 def write_starter(name: str, folder: Path) -> list[Path]:
-    """Write a commented starter that runs as it is: ``NAME.py`` with a task, ``NAME.toml`` with how to tune it.
+    """Write a commented starter that runs as it is: ``NAME.py`` with a task, ``NAME.toml`` with its tuning.
 
     Raises:
         InputError: Python cannot import a file of that name, or one of the files exists.
@@ -61,7 +61,7 @@ def load_source(source: str) -> Any:
 
 
 def _own_names(module: ModuleType) -> list[str]:
-    """Names that a file defines, but for what it imports."""
+    """Return the names that a file defines itself, without its imports."""
     return [
         name
         for name, value in vars(module).items()
@@ -72,10 +72,10 @@ def _own_names(module: ModuleType) -> list[str]:
 
 
 def load_task(source: str) -> Any:
-    """Load what should be a task, or a function without arguments that returns one; it is not called here.
+    """Load a task, or a function without arguments that should return one; it is not called here.
 
     Raises:
-        InputError: It is a function that takes arguments, or as for `load_source`.
+        InputError: It is a function that takes arguments, or `load_source` fails.
     """
     task = load_source(source)
     if callable(task) and (needed := _arguments(task)):
@@ -87,10 +87,10 @@ def load_task(source: str) -> Any:
 
 
 def _arguments(function: Any) -> str:
-    """Name the arguments without which something cannot be called."""
+    """Name the required arguments of a function."""
     try:
         known = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some of those that are written in C
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return ""
     return ", ".join(
         one.name for one in known if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
@@ -112,7 +112,7 @@ def _module(place: str) -> Any:
         module = importlib.import_module(path.stem if path.suffix == ".py" else place)
     except ImportError as error:
         raise InputError(f"{place} could not be imported: {error}.") from error
-    except Exception as error:  # whatever the file itself does
+    except Exception as error:  # the file itself may raise anything
         raise InputError(f"{place} could not be imported: {type(error).__name__}: {error}.") from error
     if path.suffix == ".py" and Path(str(module.__file__)).resolve() != path.resolve():
         raise InputError(f"{place} has the name of another module, {module.__file__}. Rename it.")

@@ -1,4 +1,4 @@
-"""Whether network, data and trainer suit a search space and an algorithm, found out before anything is trained."""
+"""Checks, before anything is trained, that network, data and trainer suit a search space and an algorithm."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from deap_hpo.training.fit import takes_one_example
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
-_PLACES = 8  # of a space where its network is tried, if it does not work in the middle
-_PLACES_OF_A_VALUE = 3  # where it is built with a bound or choice
+_PLACES = 8  # points of a space where the network is tried, if it does not work in the middle
+_PLACES_OF_A_VALUE = 3  # points where the network is built with a bound or choice
 
 
 @undisturbed()
 def check_space(task: Task, space: Space) -> dict[str, Any]:
-    """Check that network and data fit together in a space, and that training takes all its bounds and choices.
+    """Check that network and data fit together in a space, and that training accepts all its bounds and choices.
 
-    The network is built in the middle of the space. Where it does not work there, it is tried at a few other places: a
-    space may have combinations that do not work, and trainings with these fail.
+    The network is built in the middle of the space. If it does not work there, it is tried at a few other points, since
+    a space may have some combinations that do not work; trainings with these fail.
 
     Returns:
-        The hyperparameters with which it was built.
+        The hyperparameters with which the network was built.
 
     Raises:
-        InputError: Network and data fit together nowhere (the reason given is that of the middle), or a hyperparameter
-            has nowhere to go or an invalid value.
+        InputError: Network and data fit together at no point (the reason given is that of the middle), nothing takes a
+            hyperparameter, or a value is invalid.
 
     Warns:
-        DeapHPOWarning: A hyperparameter is never in use, or the network does not work at one of its bounds or with one
-            of its choices; or see `deap_hpo.configuration.advice`.
+        DeapHPOWarning: A hyperparameter is never in use, the network does not work at one of its bounds or with one of
+            its choices, or as in `deap_hpo.configuration.advice`.
 
     Example:
         >>> from functools import partial
@@ -79,7 +79,7 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
 
 
 def _working(task: Task, space: Space, places: list[dict[str, Any]]) -> dict[str, Any]:
-    """Give hyperparameters with which network and data fit together: the middle, or else the first that do."""
+    """Return the first hyperparameters with which network and data fit together; the middle is tried first."""
     tried: list[tuple[dict[str, Any], dict[str, Any]]] = []
     errors: list[InputError] = []
     for place in places:
@@ -95,13 +95,13 @@ def _working(task: Task, space: Space, places: list[dict[str, Any]]) -> dict[str
 
 
 def _check_values(task: Task, space: Space, name: str, values: Sequence[Any], places: Sequence[dict[str, Any]]) -> None:
-    """Check that loss, optimiser or schedule take values somewhere; where they take none, it may be the network.
+    """Check that loss, optimiser or schedule accept each value somewhere; if none works, it may be the network.
 
     Raises:
-        InputError: They take one nowhere, although another one works.
+        InputError: A value works nowhere, although another one works.
     """
     errors: dict[int, list[InputError]] = {}  # of values that work nowhere, by place
-    works: set[int] = set()  # places where one of the values does
+    works: set[int] = set()  # places where one of the values works
     for i, value in enumerate(values):
         errors[i] = []
         for at, place in enumerate(places):
@@ -112,18 +112,18 @@ def _check_values(task: Task, space: Space, name: str, values: Sequence[Any], pl
                 break
             errors[i].append(error)
     for found in errors.values():
-        for at in sorted(works):  # so it is the value there, not the place
+        for at in sorted(works):  # where another value works, this value is the cause, not the place
             raise found[at]
 
 
 def _check_last_batches(task: Task, space: Space, working: dict[str, Any]) -> None:
-    """Check that no last batch of an epoch has one example, where a network cannot be trained on that.
+    """Check that no epoch ends with a batch of one example, if the network cannot be trained on one.
 
     Raises:
-        InputError: With the recipe's batch size it has.
+        InputError: It does with the recipe's batch size.
 
     Warns:
-        DeapHPOWarning: With some of those that are searched it has.
+        DeapHPOWarning: It does with some of the searched batch sizes.
     """
     examples, searched = len(task.data.training), space.get("batch_size")
     if isinstance(searched, Int):
@@ -145,7 +145,7 @@ def _check_last_batches(task: Task, space: Space, working: dict[str, Any]) -> No
 def _warn_of_values(
     task: Task, space: Space, name: str, values: Sequence[Any], places: Sequence[dict[str, Any]]
 ) -> None:
-    """Tell of a bound or choice with which the network cannot be built; with others it may be, so it is no error."""
+    """Warn of a bound or choice with which the network cannot be built; others may work, so it is no error."""
     for value in values:
         errors = []
         for place in places[:_PLACES_OF_A_VALUE]:
@@ -165,11 +165,11 @@ def _warn_of_values(
 
 
 def _error_of(task: Task, params: dict[str, Any]) -> InputError | None:
-    """What is wrong with hyperparameters, if anything is."""
+    """Return the error that hyperparameters cause, if any."""
     try:
         task.check(params)
     except InputError as error:
-        # Else the network that did not work would stay in memory beside those that are tried next.
+        # Otherwise the network that did not work would stay in memory beside those that are tried next.
         for raised in (error, error.__cause__):
             clear_frames(raised.__traceback__ if raised else None)
         return error
@@ -177,9 +177,9 @@ def _error_of(task: Task, params: dict[str, Any]) -> InputError | None:
 
 
 def _places(space: Space) -> list[dict[str, Any]]:
-    """Give values of all hyperparameters, whether in use or not, in the middle, then all over a space.
+    """Return values of all hyperparameters, whether in use or not: the middle of a space, then points all over it.
 
-    These are always the same: a Latin hypercube, which takes choices by turns.
+    The points are always the same: a Latin hypercube, in which choices take turns.
     """
     rng = random.Random(0)
     columns = [rng.sample(range(_PLACES), _PLACES) for _ in space]
@@ -192,12 +192,12 @@ def _places(space: Space) -> list[dict[str, Any]]:
 
 
 def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:
-    """Check that the longest training of a run ends before its learning rate's schedule does, with any of them.
+    """Check that the longest training of a run is not longer than any of its learning-rate schedules.
 
-    Arguments of the algorithm have been checked.
+    The arguments of the algorithm have been checked.
 
     Raises:
-        InputError: It does not: a cosine or linear schedule is as long as the trainer's `epochs`.
+        InputError: It is longer: a cosine or linear schedule is as long as the trainer's `epochs`.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -218,9 +218,9 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
 
 
 def _longest(space: Space, evolution: EvolutionConfig, epochs: int) -> int:
-    """The epochs of the longest training, as far as the budget allows it."""
+    """Return the epochs of the longest training that the budget allows."""
     if evolution.stages:
         return evolution.stages[-1]
     if loop := loop_of(space, evolution):
         return loop.longest(epochs)
-    return int(evolution.arguments.get("epochs", epochs))  # which hyperband and its kin take
+    return int(evolution.arguments.get("epochs", epochs))  # hyperband and similar methods have this argument

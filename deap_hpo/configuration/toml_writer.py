@@ -1,4 +1,4 @@
-"""Plain data as TOML text; Python reads TOML, but does not write it."""
+"""Plain data as TOML text: the standard library reads TOML, but does not write it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 
 def to_toml(data: Mapping[str, Any], path: str = "") -> str:
-    """Write nested mappings as tables with headers of their own; None is left out, in lists "None": TOML has no null.
+    """Write nested mappings as tables with headers. TOML has no null: None is left out, and is "None" in lists.
 
     Args:
         data: Strings, numbers, bools, lists and mappings, by name.
-        path: Name of the table that holds them, with the names of those around it; empty at the top.
+        path: Dotted name of the table that holds them; empty at the top.
 
     Example:
         >>> print(to_toml({"name": "a", "lr": 0.1, "space": {"x": {"low": 0}}}), end="")
@@ -34,7 +34,7 @@ def to_toml(data: Mapping[str, Any], path: str = "") -> str:
 
 
 def config_to_toml(config: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write a run's configuration, as a record holds it, the way people write it: one line for each setting.
+    """Write a run's recorded configuration the way people write it: one line for each setting.
 
     `deap-hpo run` reads it back.
 
@@ -65,8 +65,8 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
     if value is None:
-        return '"None"'  # a choice, since settings that are None are left out; JSON's null is not TOML
+        return '"None"'  # in a list of choices (settings that are None are left out); JSON's null is not TOML
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # inf and nan, as TOML spells them; JSON has other words
-    # The one character that JSON allows as it is, and TOML does not.
+        return str(value)  # inf and nan, as TOML spells them; JSON spells them differently
+    # DEL is the one character that JSON allows unescaped and TOML does not.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

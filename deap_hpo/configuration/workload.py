@@ -1,4 +1,4 @@
-"""How much a run will train, batch by batch, before it runs: evaluations, and the epochs that they add."""
+"""The workload of a run, known before it runs: evaluations and the epochs that they add, batch by batch."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Batch:
     """Evaluations that are asked for at once: a generation, or one of its stages.
 
     Attributes:
-        evaluations: How many, at most.
-        epochs: Epochs that each of them adds, at most; 1 where the evaluator has no epochs.
-        least: Epochs that each of them adds, at least, where that depends on the outcomes; None where it does not.
+        evaluations: Maximum number of evaluations.
+        epochs: Maximum number of epochs that each adds; 1 if the evaluator has no epochs.
+        least: Minimum number of epochs that each adds, if it depends on the outcomes; else None.
     """
 
     evaluations: int
@@ -38,8 +38,8 @@ class Work(NamedTuple):
     """An amount of work.
 
     Attributes:
-        evaluations: Evaluations.
-        epochs: Epochs that they add, all together.
+        evaluations: Number of evaluations.
+        epochs: Epochs that they add in total.
     """
 
     evaluations: int
@@ -54,17 +54,17 @@ class _Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run will ask for, at most.
+    """The most work that a run will ask for.
 
     The actual work is smaller when a configuration repeats, a training diverges or stops at a stage, or the run stops
-    early. (Only Hyperband and its kin may come to more evaluations: where a whole rung diverges, the next bracket
+    early. (Only Hyperband and similar methods may need more evaluations: if a whole rung diverges, the next bracket
     begins a generation sooner.)
 
     Attributes:
-        batches: In their order, as if there were no budget.
-        stages: Batches of a generation.
-        max_evaluations: Evaluations after which the run ends, not counting those that an earlier one answers for.
-        max_epochs: Epochs after which it ends.
+        batches: The batches in order, as if there were no budget.
+        stages: Number of batches per generation.
+        max_evaluations: Evaluations after which the run ends, not counting repeats of earlier ones.
+        max_epochs: Epochs after which the run ends.
 
     Example:
         >>> from deap_hpo.configuration.config import load_config
@@ -83,7 +83,7 @@ class Workload:
 
     @cached_property
     def generations(self) -> int:
-        """Generations of the run, as far as the budget goes."""
+        """Generations of the run that the budget allows."""
         return -(-sum(batch.evaluations > 0 for batch in self.affordable()) // self.stages)
 
     @property
@@ -97,7 +97,7 @@ class Workload:
         return self.left().epochs
 
     def affordable(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Iterator[Batch]:
-        """Give the batches after so many of them, as large as what these have left of the budget allows."""
+        """Yield the batches after the first `after`, as large as the rest of the budget allows."""
         evaluations_left = (self.max_evaluations or sys.maxsize) - evaluations
         epochs_left = (self.max_epochs or sys.maxsize) - epochs
         for batch in islice(self.batches, after, None):
@@ -110,10 +110,10 @@ class Workload:
             epochs_left -= count * least
 
     def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Work:
-        """Give the evaluations and epochs to come after so many batches, which took so many of both."""
+        """Return the work that is left after `after` batches, which took `evaluations` and `epochs`."""
         after = min(after, len(self.batches))
         begun, added, least = (sums[after] for sums in self._sums)
-        # Progress asks this after every evaluation: all batches that the budget allows whole are found by bisection.
+        # Progress asks this after every evaluation, so the batches that the budget allows whole are found by bisection.
         whole = min(
             bisect_right(self._sums.begun, begun + (self.max_evaluations or sys.maxsize) - evaluations),
             bisect_right(self._sums.least, least + (self.max_epochs or sys.maxsize) - epochs),
@@ -126,7 +126,7 @@ class Workload:
 
     @cached_property
     def _sums(self) -> _Sums:
-        """Evaluations, epochs, and least epochs of the first batches together, from none of them to all."""
+        """Cumulative evaluations, epochs and least epochs of the batches, starting with 0."""
         counts = [(one.evaluations, one.epochs, one.least or one.epochs) for one in self.batches]
         return _Sums(
             list(accumulate((count for count, _, _ in counts), initial=0)),
@@ -138,13 +138,13 @@ class Workload:
 def workload(
     space: Space, evolution: EvolutionConfig, *, epochs: int | None = None, continues: bool = True, seed: int = 0
 ) -> Workload:
-    """Say what a run will ask for.
+    """Return the work that a run will ask for.
 
     Args:
         space: The search space.
         evolution: The algorithm and its budgets.
-        epochs: Epochs of a whole training; None where the evaluator has none.
-        continues: Whether a training in parts goes on where it stopped, rather than from the beginning.
+        epochs: Epochs of a whole training; None if the evaluator has none.
+        continues: Whether a training in parts continues where it stopped, rather than starts from the beginning.
         seed: Seed of the run; the sizes do not depend on it.
 
     Raises:
