@@ -1,1 +1,1 @@
-"""What the command line does, by group of commands; only `deap_hpo.cli` imports it."""
+"""The commands of the command line, in groups; only `deap_hpo.cli` imports them."""

@@ -1,4 +1,4 @@
-"""deap-hpo delete: studies off the record, with their files, after a question."""
+"""deap-hpo delete: remove studies from the record, with their files, after asking."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def delete(
     from deap_hpo.wording import plural
 
     with reporting(debug):
-        counts = {name: check_deletable(name, storage) for name in names}  # all of them, before the first is deleted
+        counts = {name: check_deletable(name, storage) for name in names}  # all checks before the first deletion
         if not yes:
             if not sys.stdin.isatty():
                 given = shlex.join(counts)

@@ -1,4 +1,4 @@
-"""How a command ends: wrong input and interruption as one sentence and an exit code; warnings as a sentence, too."""
+"""How commands end: wrong input and interruptions give one sentence and an exit code; warnings give a sentence too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: what schedulers and service managers send before they kill."""
+    """Raised on SIGTERM, which schedulers and service managers send before they kill a process."""
 
 
 def _terminate(*_: object) -> None:
@@ -31,7 +31,7 @@ def _terminate(*_: object) -> None:
 
 
 def _interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
-    """What came in the middle of something a library does, and of which the library made an error of its own."""
+    """Return the interruption behind an error, if a library was interrupted and turned that into its own error."""
     behind: BaseException | None = error
     while behind is not None and not isinstance(behind, KeyboardInterrupt):
         behind = behind.__context__
@@ -40,7 +40,7 @@ def _interruption_behind(error: BaseException) -> KeyboardInterrupt | None:
 
 @contextmanager
 def _warnings_as_sentences() -> Iterator[None]:
-    """Leave out where in the program a warning of this package arose; those of a user's own code keep their line."""
+    """Show warnings of this package without their place in the program; those of other code keep it."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, DeapHPOWarning):
@@ -65,7 +65,7 @@ def reporting(debug: bool, resume: str = "") -> Iterator[None]:
         with interruptions_kept(), _warnings_as_sentences():
             try:
                 yield
-            except typer.Exit:  # of a `reporting` inside this one: it is told
+            except typer.Exit:  # a `reporting` inside this one has already printed the reason
                 raise
             except Exception as error:
                 interruption = _interruption_behind(error)
@@ -78,7 +78,7 @@ def reporting(debug: bool, resume: str = "") -> Iterator[None]:
         errors.print(f"[red]Error:[/red] {escape(str(error))}")
         raise typer.Exit(WRONG_INPUT) from None
     except OSError as error:
-        if error.filename is None:  # nothing that was given: a fault of the program
+        if error.filename is None:  # no file was at fault, so it is a fault of the program
             raise
         if debug:
             traceback.print_exc()

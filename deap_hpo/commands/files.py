@@ -1,4 +1,4 @@
-"""The commands about files: deap-hpo init, export, data. What they need is imported when they are called."""
+"""The commands about files: deap-hpo init, export, data. They import other modules only when they are called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run from the command line: evolve, train the best network again, draw, and say what came of it."""
+"""A run from the command line: evolve, train the best network again, draw, and print the result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from deap_hpo.wording import format_metrics, format_params, format_seconds, plur
 def run_job(
     config: RunConfig, output: Console, errors: Console, *, resume: bool, retry_failed: bool, as_json: bool
 ) -> None:
-    """Run a configuration to its end, and print what came of it.
+    """Run a configuration to its end, and print the result.
 
     Raises:
         InputError: Something in the configuration cannot be used.
@@ -37,10 +37,10 @@ def run_job(
     trainer = trainer_of(make_task(config), config)
     evolution = config.evolution
     go_on = f"deap-hpo resume {name}{storage_option(storage)} --set "
-    ended_by: str | None = "evolution.generations"  # with another value of which there is more to train
+    ended_by: str | None = "evolution.generations"  # the setting to raise for more training
     try:
         work = workload(config.search_space, evolution, epochs=trainer.epochs, seed=config.study.seed)
-        with ProgressDisplay(work, lines=as_json) as progress:  # else there is the logbook
+        with ProgressDisplay(work, lines=as_json) as progress:  # without JSON, the logbook has the lines
             evolve(
                 config,
                 trainer,
@@ -60,9 +60,9 @@ def run_job(
         errors.print(escape(failure_sentence(recorded)))
     final = finish(trainer, recorded, storage, folder)
     recorded = load_study(name, storage)
-    from deap_hpo.reports.figures import save_figures  # and with it matplotlib, which a dry run does without
+    from deap_hpo.reports.figures import save_figures  # imports matplotlib, which a dry run does without
 
-    # Those that `plot` has drawn before are to be of the same evaluations.
+    # Figures that `plot` has drawn before are drawn again, so that all show the same evaluations.
     pdf, impact = (folder / "history.pdf").exists(), (folder / "importances.png").exists()
     figures = save_figures(recorded, folder, pdf=pdf, impact=impact)
     if as_json:

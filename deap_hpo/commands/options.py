@@ -29,10 +29,10 @@ Overrides = Annotated[
 
 
 def settings_of(named: dict[str, Any]) -> list[str]:
-    """Say options that were given as settings, in the form of ``--set``."""
+    """Return the options that were given as settings, in the form of ``--set``."""
     return [f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None]
 
 
 def execution_of(executor: str | None, workers: int | None, address: str | None) -> dict[str, Any]:
-    """Say by their settings where trainings run."""
+    """Return the settings of the execution: where trainings run."""
     return {"execution.executor": executor, "execution.workers": workers, "execution.address": address}

@@ -1,4 +1,4 @@
-"""What a run will cost, before it runs: trainings, images, and a time estimated from a short real training."""
+"""The cost of a run, before it runs: trainings, images, and a time estimated from a short real training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deap_hpo.execution.executors import SerialExecutor, usable_cores
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.trainers import Trainer
 
-# Few steps are extrapolated from; on a GPU more of them, since recording the first one is extrapolated along.
+# The time is extrapolated from this many steps; on a GPU from more, since the cost of recording the first is included.
 _SAMPLE_STEPS = {"cpu": 24}
 _SAMPLE_STEPS_ELSEWHERE = 1000
 
@@ -26,19 +26,19 @@ class Plan:
     """The cost of a run.
 
     Attributes:
-        evaluations: Evaluations at most; an evaluation that goes on from another one is counted by itself. See
-            `deap_hpo.configuration.workload.Workload` for when they are fewer.
+        evaluations: Maximum number of evaluations; one that continues another is counted separately. See
+            `deap_hpo.configuration.workload.Workload` for when there are fewer.
         repeats: Trainings of each evaluation.
-        epochs: Epochs at most, of all trainings together; what a training goes on from is not trained again.
+        epochs: Maximum number of epochs of all trainings together; a continued training counts its added epochs only.
         shortest: Epochs that the shortest training adds.
-        longest: Epochs that the longest adds.
+        longest: Epochs that the longest training adds.
         training_images: Images that go through training, all epochs and networks together.
-        validation_images: Images that go through validation, likewise.
+        validation_images: Images that go through validation, all epochs and networks together.
         workers: Networks that train side by side.
-        precision: What they compute in.
-        seconds: Estimated wall-clock seconds, of as many epochs.
-        ends_early: The settings by which less may be trained, whatever the algorithm: "target" and "patience" end the
-            run, "stages" and "training.patience" trainings.
+        precision: The precision that they compute in.
+        seconds: Estimated wall-clock seconds for these epochs.
+        ends_early: The settings that may shorten the training, whatever the algorithm: "target" and "patience" end the
+            run; "stages" and "training.patience" end trainings.
     """
 
     evaluations: int
@@ -55,7 +55,7 @@ class Plan:
 
 
 def plan(config: RunConfig, trainer: Trainer) -> Plan:
-    """Plan a run; the time comes from some real training steps of the real networks on this machine.
+    """Plan a run; its time is estimated from some training steps of the real networks on this machine.
 
     Raises:
         InputError: The algorithm cannot run as configured.
@@ -79,14 +79,14 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
         validation_images=epochs * len(data.validation),
         workers=workers,
         precision=trainer.reference.precision,
-        # Where outcomes decide on the epochs, the budget may end before all evaluations are as long as they can be.
+        # If outcomes decide the epochs, the budget may not suffice for all evaluations at their maximum length.
         seconds=rounds * work.epochs / max(1, most) * trainer.repeats * _seconds_of_an_epoch(config, trainer),
         ends_early=_ends_early(config),
     )
 
 
 def _rounds(batches: Sequence[Batch], workers: int, *, waiting: bool) -> int:
-    """Epochs that are trained one after the other, where a batch waits for its last evaluation, or none does.
+    """Count the epochs trained one after the other, with each batch `waiting` for the last evaluation before, or not.
 
     Example:
         >>> batches = [Batch(10, 2), Batch(10, 2)]
@@ -109,7 +109,7 @@ def _ends_early(config: RunConfig) -> tuple[str, ...]:
 
 
 def _seconds_of_an_epoch(config: RunConfig, trainer: Trainer) -> float:
-    """Time an epoch of one network, by a short one on a share of training and validation examples alike."""
+    """Time an epoch of one network, by one on the same share of the training and of the validation examples."""
     data = trainer.task.data
     steps = _SAMPLE_STEPS.get(trainer.device.type, _SAMPLE_STEPS_ELSEWHERE)
     share = min(1.0, steps * trainer.task.recipe.batch_size / len(data.training))

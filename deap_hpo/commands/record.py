@@ -1,4 +1,4 @@
-"""The commands about what is on record: deap-hpo list, show, plot, report, dashboard. They change nothing there."""
+"""The commands that read the record: deap-hpo list, show, plot, report, dashboard. They change nothing in it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _load(
 
 
 def _run_folder(name: str, storage: str, objective: str | None) -> Path:
-    """Where a study's files go; of each way to judge it in a folder of their own."""
+    """Return the folder for a study's files; each objective to judge it by has its own."""
     from deap_hpo.records.storage import run_folder
 
     folder = run_folder(name, storage)
@@ -85,7 +85,7 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
                 ]
             )
         widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:  # not a Table, which cuts off what is too wide: the name is what other commands take
+        for row in rows:  # not a Table, which cuts off wide cells: other commands need the whole name
             cells = (set_cell_size(cell, width) for cell, width in zip(row, widths, strict=True))
             output.print("  ".join(cells).rstrip(), markup=False)
 

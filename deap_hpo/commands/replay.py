@@ -1,4 +1,4 @@
-"""deap-hpo replay: the best network of a study, trained again from scratch by its schedule; is it the same?"""
+"""deap-hpo replay: train the best network of a study again from scratch, by its schedule, and compare the two."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def replay(
 
 
 def replayed(trainer: Trainer, recorded: Recorded) -> dict[str, Any]:
-    """Train the best network of a study from scratch, by the schedule that its lineage makes up.
+    """Train the best network of a study from scratch, by the schedule that its lineage forms.
 
     Args:
         trainer: The trainer that evaluated it.
         recorded: The study.
 
     Returns:
-        `evaluation` (its number), `lineage` (numbers), `seed`, `schedule` (for each part `epochs`, up to which it held,
-        and `params`), `recorded` (its value; of several repeats the mean), `replayed` (the same, of the
-        network trained now; of several repeats the first), `same_weights` (whether these are bit for bit those of its
-        checkpoint; None where there is none).
+        `evaluation` (its number), `lineage` (numbers), `seed`, `schedule` (for each part `params`, and `epochs` up to
+        which they held), `recorded` (its value; with several repeats, their mean), `replayed` (the value of the network
+        trained now; with several repeats, of the first), `same_weights` (whether its weights are bit for bit those of
+        the checkpoint; None if there is no checkpoint).
 
     Raises:
         InputError: No evaluation has a finite value, or the study was made without a space.
