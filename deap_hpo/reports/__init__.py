@@ -1,1 +1,1 @@
-"""A study, or a comparison, shown: in words, in HTML, as a live page."""
+"""Presentation of a study or a comparison: in words, in HTML, as a live page."""

@@ -26,8 +26,8 @@ def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
         anytime: One row for each training: `method`, `seed`, `epochs` (trained so far), `best` (so far).
 
     Returns:
-        One row for each method and number of epochs: `method`, `epochs`, `median`, `low` and `high` (quartiles). It
-        begins where every seed has a value; a run that ended early keeps its last one, up to the end of the longest.
+        One row for each method and number of epochs: `method`, `epochs`, `median`, `low` and `high` (quartiles). The
+        first is where every seed has a value. A run that ended early keeps its last value to the end of the longest.
 
     Example:
         >>> rows = pd.DataFrame({"method": "a", "seed": [1, 1, 2], "epochs": [1, 2, 1], "best": [0.5, 0.3, 0.4]})
@@ -36,7 +36,7 @@ def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
     """
     bands = []
     for method, curves in anytime.groupby("method", sort=False):
-        # Several trainings may end at the same epoch count (a diverged one adds few): the last one stands.
+        # Several trainings may end at the same epoch count (a diverged one adds few): the last one counts.
         wide = curves.pivot_table(index="epochs", columns="seed", values="best", aggfunc="last")
         wide = wide.reindex(wide.index.union([anytime["epochs"].max()])).ffill().dropna()
         band = pd.DataFrame({"method": method, "epochs": wide.index, "median": wide.median(axis=1).to_numpy()})
@@ -59,10 +59,10 @@ def results(
     Args:
         runs: As returned by `deap_hpo.comparison.compare`.
         anytime: Likewise.
-        config: The run that all methods have in common.
-        command: The command that made it.
-        objective: What they were compared by, "loss" or a metric.
-        direction: Which way it is better.
+        config: The configuration that all methods have in common.
+        command: The command that made the comparison.
+        objective: The objective of the comparison, "loss" or a metric.
+        direction: Which way is better.
     """
     outcomes: dict[str, Any] = {}
     for measure in ("best", f"test_{objective}"):
@@ -115,12 +115,12 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def _judged(result: dict[str, Any]) -> tuple[str, str]:
-    """Give the objective and its direction, which earlier versions did not write down: they had losses alone."""
+    """Return the objective and its direction; earlier versions did not write them, and compared losses only."""
     return result.get("objective", "loss"), result.get("direction", "minimize")
 
 
 def measures(result: dict[str, Any]) -> dict[str, str]:
-    """What the methods are judged by: keys of outcomes, and what they are called."""
+    """Give the measures by which methods are judged: keys of the outcomes, with their titles."""
     objective, _ = _judged(result)
     return {"best": f"Best validation {objective}", f"test_{objective}": f"Test {objective}"}
 
@@ -181,7 +181,7 @@ PAIR_HEADER = ["pair", "median difference", "p (Wilcoxon)", "p (Holm)", "rank-bi
 
 
 def rows_of_pairs(pairs: list[dict[str, Any]]) -> list[list[str]]:
-    """Say of each pair the median difference, p of the signed-rank test, p after Holm, and the effect (-1 to 1)."""
+    """Give for each pair the median difference, p of the signed-rank test, p after Holm, and the effect (-1 to 1)."""
     return [
         [
             f"{pair['first']} - {pair['second']}",

@@ -1,4 +1,4 @@
-"""Optuna's dashboard on a record: a live web page that can only be looked at, and only from this machine."""
+"""Optuna's dashboard on a record: a live web page, read-only and for this machine only."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def make_server(storage: str, port: int = 8080) -> WSGIServer:
     """Make the server of the dashboard; ``serve_forever()`` runs it.
 
-    It listens on loopback only, and answers requests to read only. The record's database is opened such that it
-    refuses to be written to, while a run may go on writing.
+    It listens on loopback only, and answers read requests only. It opens the record's database read-only, while a run
+    may continue to write to it.
 
     Args:
         storage: Path of an SQLite file that exists, or the URL of a database.
@@ -54,15 +54,15 @@ def make_server(storage: str, port: int = 8080) -> WSGIServer:
 
 
 def url_of(server: WSGIServer) -> str:
-    """Give the address of the page."""
+    """Return the address of the page."""
     return f"http://{LOOPBACK}:{server.server_address[1]}/dashboard/"
 
 
 def looking_only(application: _Application) -> _Application:
-    """Let through what only reads, and what was addressed to this machine."""
+    """Let through only requests that read and that are addressed to this machine."""
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # A page elsewhere may have its own name resolve to 127.0.0.1, to read from here: the name gives it away.
+        # A foreign page may let its own name resolve to 127.0.0.1, to read from here: the Host header reveals it.
         if urlsplit("//" + environ.get("HTTP_HOST", "")).hostname not in (LOOPBACK, "localhost"):
             return _refuse(start_response, "403 Forbidden", "This page answers to 127.0.0.1 and localhost only.")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
@@ -73,7 +73,7 @@ def looking_only(application: _Application) -> _Application:
 
 
 def _with_names(storage: BaseStorage) -> BaseStorage:
-    """Have a storage say what objectives are called: the dashboard looks elsewhere for it than the record has it."""
+    """Make a storage return the names of objectives where the dashboard looks for them, unlike the record."""
     read = storage.get_all_studies
 
     def named() -> list[FrozenStudy]:
@@ -96,7 +96,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        # As http.server does it, without its look-up of the machine's name, which can take seconds.
+        # As in http.server, but without looking up the machine's name, which can take seconds.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()

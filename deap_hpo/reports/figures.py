@@ -1,4 +1,4 @@
-"""The figures of a study, each with its name and its caption: what `plot` saves and what a report shows."""
+"""The figures of a study, each with a name and a caption, as `plot` saves them and a report shows them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StudyFigure:
 
     Attributes:
         name: Name of its file, without an ending.
-        figure: The figure; whoever takes it closes it.
+        figure: The figure; the caller closes it.
         caption: What it shows, in a line.
     """
 
@@ -48,8 +48,8 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
 
     Args:
         study: The study.
-        impact: Whether to draw what each hyperparameter does, too, for which models are fitted: with some hundred
-            evaluations that takes seconds. Of trainings in parts, only the longest are compared.
+        impact: Whether to draw the effects of hyperparameters too. This fits models, which takes seconds with some
+            hundred evaluations. If trainings are in parts, only the longest are compared.
     """
     yield StudyFigure("history", plot_optimization_history(study), "Every evaluation, and the best so far")
     if any(entry.evaluation.curve for entry in study.entries):
@@ -63,7 +63,7 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
         return
     evidence = None
     if impact:
-        with suppress(InputError):  # of too few evaluations
+        with suppress(InputError):  # raised for too few evaluations
             evidence = evidence_of(study)
     shown, which = panels(study.space, evidence.important if evidence else None)
     drawn = entitled(plot_slice(study, shown), which)

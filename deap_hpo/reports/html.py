@@ -56,7 +56,7 @@ def write_report(studies: Sequence[Recorded], path: str | Path) -> Path:
 
     Args:
         studies: At least one.
-        path: Where to; folders are made.
+        path: Path of the file; missing folders are made.
 
     Returns:
         The path.
@@ -72,7 +72,7 @@ def write_report(studies: Sequence[Recorded], path: str | Path) -> Path:
 
 
 def page(studies: Sequence[Recorded]) -> str:
-    """Give the HTML of studies; the same studies give the same text."""
+    """Return the HTML of studies; the same studies give the same text."""
     title = "Study " + studies[0].name if len(studies) == 1 else f"{len(studies)} studies"
     parts = [f"<h1>{escape(title)}</h1>"]
     if len(studies) > 1:
@@ -129,7 +129,7 @@ def _overview(studies: Sequence[Recorded]) -> str:
 
 
 def _study(study: Recorded, *, alone: bool) -> str:
-    """One study: what came of it, figures, tables, and how to do it again."""
+    """One study: its result, figures, tables, and how to reproduce it."""
     parts = [] if alone else [f"<h2>{escape(study.name)}</h2>"]
     said = (counts_sentence(study), failure_sentence(study), judging_sentence(study))
     parts.append(f"<p>{escape(' '.join(filter(None, said)))}</p>")
@@ -173,7 +173,7 @@ def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) ->
     ranked = best_trials(trials, study.directions[0])
     if len(study.directions) > 1:
         front = [entry.number for entry in pareto_front(study.entries, study.directions)]
-        # What breaks a constraint has further columns, which are empty here.
+        # Some columns have values only for evaluations that break a constraint, and are empty here.
         ranked = ranked.set_index("number", drop=False).loc[front].dropna(axis=1, how="all")
     shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation"], errors="ignore")
     if len(study.directions) > 1:
@@ -182,7 +182,7 @@ def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) ->
 
 
 def _with_names(study: Recorded, trials: pd.DataFrame) -> pd.DataFrame:
-    """Head the columns of objectives by what these are called."""
+    """Give the columns of objectives the names of the objectives."""
     if len(study.directions) == 1:
         return trials.rename(columns={"value": value_name(study)})
     count = len(study.directions)
@@ -232,7 +232,7 @@ def _reproduction(study: Recorded) -> str:
 
 
 def _by_path(path: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give values by where they are: those of mappings within, too, but for hyperparameters, which are one each."""
+    """Flatten nested mappings into values by dotted path; each hyperparameter of a space stays one value."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         within = isinstance(value, Mapping) and value and path != "space"

@@ -11,12 +11,12 @@ from rich.table import Table
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print a table; where the console is too narrow for it, a line for each column, so that nothing is cut off.
+    """Print a table; if the console is too narrow for it, a line for each column, so that nothing is cut off.
 
     Args:
         header: Names of the columns.
-        rows: Cells, as many in each row as there are columns; nothing is printed where there are none.
-        console: Where to.
+        rows: Cells, one in each row for each column; without rows, nothing is printed.
+        console: The console to print to.
 
     Example:
         >>> console = Console(width=18)
@@ -30,7 +30,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], console: C
     if _width(header, *rows) <= console.width:
         _print_lines([header, *rows], console)
         return
-    while rows:  # as many as fit, and the others below
+    while rows:  # as many as fit side by side, and the others below
         count = len(rows)
         while count > 1 and _width(*zip(header, *rows[:count], strict=True)) > console.width:
             count -= 1

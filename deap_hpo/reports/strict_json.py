@@ -1,4 +1,4 @@
-"""JSON that every program can read: numpy's numbers become Python's, and what it has no number for becomes null."""
+"""JSON that every program can read: numpy's numbers become Python's, and NaN and infinity become null."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def json_types(value: Any) -> Any:
 
 
 def strict_json(value: Any) -> str:
-    """Write JSON that every program can read, which knows neither NaN nor infinity: both become null.
+    """Write JSON that every program can read: NaN and infinity, which it does not have, become null.
 
     Example:
         >>> strict_json({"accuracy": [0.5, float("nan")]})

@@ -1,4 +1,4 @@
-"""A study in words: what the commands print."""
+"""A study in words, as the commands print it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def describe(recorded: Recorded) -> dict[str, Any]:
 
 
 def _describe_front(recorded: Recorded) -> dict[str, Any]:
-    """Several objectives: the Pareto front, its hypervolume after each generation."""
+    """Describe the Pareto front of several objectives, and its hypervolume after each generation."""
     names, directions = recorded.objective_names, recorded.directions
     front = pareto_front(recorded.entries, directions)
     return {
@@ -72,7 +72,7 @@ def _describe_front(recorded: Recorded) -> dict[str, Any]:
 
 
 def where_sentence(recorded: Recorded) -> str:
-    """Say in which precision networks were trained, and on what; nothing of a function.
+    """Say in which precision and on which device networks were trained; empty for a function.
 
     Example:
         >>> from deap_hpo import Float, optimize
@@ -88,7 +88,7 @@ def where_sentence(recorded: Recorded) -> str:
 
 
 def print_study(recorded: Recorded, console: Console, top: int) -> None:
-    """Print a study for people: its best evaluations, its generations, its end."""
+    """Print a study for people: its counts, its best evaluations, and the test of its best network."""
     console.print(f"[bold]{escape(recorded.name)}[/bold]  seed {recorded.attributes.get('seed')}")
     console.print(counts_sentence(recorded), markup=False)
     if judging := judging_sentence(recorded):
@@ -104,7 +104,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     trials = recorded.trials_dataframe()
     ranked = best_trials(trials, recorded.directions[0])
     names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
-    parts = ["epochs"] if "epochs" in trials else []  # after which it was measured
+    parts = ["epochs"] if "epochs" in trials else []  # the epochs after which it was measured
     header = ["evaluation", "generation", *parts, value_name(recorded), *(name.split("_", 1)[1] for name in names)]
     best = [row for _, row in ranked.head(top).iterrows()]
     rows = [
@@ -152,7 +152,7 @@ def print_front(recorded: Recorded, console: Console) -> None:
 
 
 def judging_sentence(recorded: Recorded) -> str:
-    """Say by what a study is judged where that is not what it was run for; nothing elsewhere.
+    """Say what a study is judged by, if that is not what it was run for; otherwise empty.
 
     Example:
         >>> judging_sentence(Recorded("run", ("maximize",), None, (), {"judged_by": "accuracy"}))
@@ -167,8 +167,8 @@ def judging_sentence(recorded: Recorded) -> str:
 def counts_sentence(recorded: Recorded) -> str:
     """Say how many evaluations there were and what became of them.
 
-    Whatever was out of the ordinary is named: repeated, diverged and failed ones, time limits, lost workers, a space
-    that has nothing left.
+    Anything out of the ordinary is named: repeated, diverged and failed evaluations, time limits, lost workers, an
+    exhausted space.
     """
     counts = summary(recorded.entries, recorded.stages)
     trained, training = ("trained", "training") if trains_networks(recorded) else ("computed", "computing")
@@ -193,7 +193,7 @@ def _is_exhausted(recorded: Recorded) -> bool:
 
 
 def failure_sentence(recorded: Recorded) -> str:
-    """Say what the first failed evaluation failed of; nothing where none failed."""
+    """Say why the first failed evaluation failed; empty if none failed."""
     failed = [entry for entry in recorded.entries if entry.evaluation.status == "failed" and entry.duplicate_of is None]
     if not failed:
         return ""
