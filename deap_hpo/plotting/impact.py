@@ -1,4 +1,4 @@
-"""Figures of what hyperparameters do, from the tables of `deap_hpo.analysis`; computes nothing."""
+"""Figures of the effects of hyperparameters, from the tables of `deap_hpo.analysis`; computes nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from deap_hpo.plotting.style import (
 )
 from deap_hpo.search_space.space import Categorical, Hyperparameter, Space
 
-_MOST_COLUMNS = 4  # of panels: with more, they are too small on a page
+_MOST_COLUMNS = 4  # with more columns, panels are too small on a page
 
 
 @style()
@@ -40,7 +40,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
 
     Args:
         importances: As returned by `deap_hpo.analysis.importance.importances`.
-        title: Of the figure.
+        title: Title of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.5 * len(importances)))
     kinds = (
@@ -60,7 +60,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
     axes.set_xlim(0, 1.08)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share, ± 1 standard deviation over resamples")
-    figure.suptitle(title)  # in the middle of the figure, however long the names are
+    figure.suptitle(title)  # centred on the figure, not on the axes, which long names shift
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
@@ -80,8 +80,8 @@ def plot_partial_dependence(
         dependence: As returned by `deap_hpo.analysis.impact.partial_dependence`.
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
         space: The search space: it gives names and scales.
-        value_name: What the objective is called.
-        direction: Which values are the good ones.
+        value_name: Name of the objective.
+        direction: Whether lower or higher values are better.
     """
     columns = min(_MOST_COLUMNS, len(space))
     rows = -(-len(space) // columns)
@@ -99,7 +99,7 @@ def plot_partial_dependence(
         mark_without_value(axes, places(ill[column], hyperparameter), no_value(bad), direction=direction, size=4)
         along, low, high = places(curve["value"], hyperparameter), curve["low"], curve["high"]
         band = {"color": COLORS[0], "alpha": 0.15, "label": "80 % of the evaluations' own curves"}
-        if isinstance(hyperparameter, Categorical):  # of which nothing lies between
+        if isinstance(hyperparameter, Categorical):  # nothing lies between its choices
             axes.vlines(along, low, high, lw=10, **band)
             axes.plot(along, curve["mean"], "_", color=COLORS[0], ms=10, mew=2, label="modelled mean")
         else:
@@ -131,14 +131,14 @@ def plot_interactions(
 ) -> Figure:
     """Draw the modelled objective over two hyperparameters at a time, with the trainings that it was fitted to.
 
-    Where one of them has choices with names, each has a strip of its own, as nothing lies between them.
+    If one of them has choices with names, each choice has its own strip, since nothing lies between them.
 
     Args:
         maps: As returned by `deap_hpo.analysis.impact.interactions`.
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
         space: The search space: it gives names and scales.
-        value_name: What the objective is called.
-        direction: Which values are the good ones.
+        value_name: Name of the objective.
+        direction: Whether lower or higher values are better.
     """
     pairs = list(dict.fromkeys(zip(maps["first"], maps["second"], strict=True)))
     figure, grid = plt.subplots(1, len(pairs), figsize=(3.1 * len(pairs) + 0.6, 3.3), squeeze=False)
@@ -169,7 +169,7 @@ def plot_interactions(
         axes.grid(visible=False)
     bar = figure.colorbar(mesh, ax=grid[0].tolist(), label=literal(value_name), pad=0.1 / len(pairs))
     for level in levels:
-        bar.ax.axhline(level, color="white", lw=0.7)  # what the lines in the maps mean
+        bar.ax.axhline(level, color="white", lw=0.7)  # the levels of the lines in the maps
     if positive:
         number_log_scale(bar.ax.yaxis, *limits)
     else:
@@ -178,7 +178,7 @@ def plot_interactions(
 
 
 def _edges(values: pd.Series[Any], hyperparameter: Hyperparameter, axis: Axis) -> NDArray[np.float64]:
-    """Give where the cells around values meet, on the scale of their axis; a range ends at its first and last value."""
+    """Return the borders of cells around values, on the scale of their axis; the outermost values end the range."""
     if has_names(hyperparameter):
         return np.arange(len(values) + 1, dtype=np.float64) - 0.5
     scale = axis.get_transform()
@@ -189,13 +189,13 @@ def _edges(values: pd.Series[Any], hyperparameter: Hyperparameter, axis: Axis) -
 
 @style()
 def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "validation loss") -> Figure:
-    """Draw the objective against the learning rate, and against the rate that momentum makes of it.
+    """Draw the objective against the learning rate, and against the effective learning rate with momentum.
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`, with `params_lr`, `params_momentum`, and the
             column that `effective` names.
         effective: Name of the column with lr / (1 - momentum).
-        value_name: What the objective is called.
+        value_name: Name of the objective.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.5), sharey=True)
     good, bad = trials[trials["status"].eq("ok")], trials[trials["status"].ne("ok")]
@@ -221,12 +221,12 @@ def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "v
 
 @style()
 def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = "validation loss") -> Figure:
-    """Draw what different seeds make of the same configurations, ordered by their mean.
+    """Draw the values of configurations with different seeds, ordered by their mean.
 
     Args:
         noise: As returned by `deap_hpo.analysis.impact.noise`.
         repeats: One row for each training: `configuration`, `value`, `status`.
-        value_name: What the objective is called.
+        value_name: Name of the objective.
     """
     figure, axes = plt.subplots(figsize=(6.4, 3.6))
     places = {configuration: place for place, configuration in enumerate(noise["configuration"], 1)}

@@ -1,4 +1,4 @@
-"""The figure of a population's schedules: what every network was trained with, and from whom it descends."""
+"""The figure of a population's schedules: the hyperparameters of every network, and the network it descends from."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ def plot_lineage(
 ) -> Figure:
     """Draw the hyperparameters of every network over the epochs, coloured by its loss; the winner's is highlighted.
 
-    A horizontal line is a part of a training; a thin one leads to it from the part whose weights it went on with. The
-    worst tenth of the values have one colour, so that a network that learnt nothing does not take the scale from the
-    others.
+    A horizontal line is a part of a training; a thin one leads to it from the part whose weights it continued with. The
+    worst tenth of the values have one colour, so that a network that learnt nothing does not dominate the scale.
 
     Args:
         lineages: As returned by `deap_hpo.analysis.lineages.lineage_table`, at least one row.
         space: The search space.
-        value_name: What the objective is called.
-        direction: Which way it is better.
+        value_name: Name of the objective.
+        direction: Whether lower or higher values are better.
     """
     size = (6.4, 1.2 + 1.7 * len(space))
     figure, axes = plt.subplots(len(space), 1, squeeze=False, sharex=True, figsize=size, layout="constrained")
@@ -39,7 +38,7 @@ def plot_lineage(
     minimize = direction == "minimize"
     colours = "viridis_r" if minimize else "viridis"
     low, high = values.quantile([0.0, 0.9] if minimize else [0.1, 1.0]) if len(values) else (1.0, 2.0)
-    logarithmic = minimize and (len(values) == 0 or values.min() > 0)  # as losses are; an accuracy is not
+    logarithmic = minimize and (len(values) == 0 or values.min() > 0)  # for losses, but not for accuracies
     norm = (LogNorm if logarithmic else Normalize)(low, high)
     lines: Any = None
     for axis, (name, hyperparameter) in zip(axes[:, 0], space.items(), strict=True):

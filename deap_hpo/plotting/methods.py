@@ -1,4 +1,4 @@
-"""Figures of methods side by side: how fast each comes to what, and what its choices are worth; computes nothing."""
+"""Figures of methods side by side: their progress, and how good their choices are; computes nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def plot_regrets(regrets: pd.DataFrame, *, first: str, title: str = "") -> Figur
     Args:
         regrets: One row for each method and number of evaluations: `method`, `budget`, `regret`, `low`, `high`; all
             positive.
-        first: The method that is set off from the others.
-        title: Of the figure.
+        first: The method to highlight.
+        title: Title of the figure.
     """
     figure, axes = plt.subplots(figsize=(7.6, 4.6))
     last = regrets[regrets["budget"].eq(regrets["budget"].max())].sort_values("regret")
@@ -54,13 +54,13 @@ def plot_outcomes(
 ) -> Figure:
     """Draw a comparison's outcomes: mean and 95 % interval of each method, the best mean rank first.
 
-    A method without a finite mean, as one of its choices diverged, is shown by its median alone, where that is finite.
+    A method without a finite mean, because one of its choices diverged, is shown by its median, if that is finite.
 
     Args:
         summary: Rows as returned by `deap_hpo.analysis.significance.summarise`, with `method`.
-        seeds: How many seeds there were, for the axis.
-        value_name: What the outcome is called.
-        title: Of the figure.
+        seeds: Number of seeds, for the axis.
+        value_name: Name of the outcome.
+        title: Title of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 1.4 + 0.32 * len(summary)))
     names = []
@@ -94,9 +94,9 @@ def plot_comparison(
 
     Args:
         anytime: As returned by `deap_hpo.reports.comparison.anytime_bands`.
-        seeds: How many seeds there were, for the title.
-        value_name: What the objective is called.
-        direction: Which way it is better.
+        seeds: Number of seeds, for the title.
+        value_name: Name of the objective.
+        direction: Whether lower or higher values are better.
     """
     figure, axes = plt.subplots()
     for i, (method, band) in enumerate(anytime.groupby("method", sort=False)):

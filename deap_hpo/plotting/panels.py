@@ -13,14 +13,14 @@ MOST_PANELS = 12  # more are too many to look at
 
 
 def panels(space: Space, important: Sequence[str] | None) -> tuple[list[str], str]:
-    """Choose the hyperparameters that have panels, and say which they are where not all do.
+    """Choose the hyperparameters that have panels, and say which they are if not all have.
 
     Args:
         space: The search space.
-        important: Its hyperparameters, the most important first; None where that is not known.
+        important: Its hyperparameters, the most important first; None if that is not known.
 
     Returns:
-        At most 12 names, the most important or else the first, and what a title or a caption adds.
+        At most 12 names, the most important or else the first, and the text to add to a title or a caption.
 
     Example:
         >>> from deap_hpo import Float
@@ -36,7 +36,7 @@ def panels(space: Space, important: Sequence[str] | None) -> tuple[list[str], st
 
 @style()
 def entitled(figure: Figure, more: str) -> Figure:
-    """Add something to the title of a figure, and give it back.
+    """Add text to the title of a figure, and return the figure.
 
     Example:
         >>> figure = Figure()

@@ -1,4 +1,4 @@
-"""Parallel coordinates of a study, from the table of `deap_hpo.analysis.tables`: a line an evaluation."""
+"""Parallel coordinates of a study, from the table of `deap_hpo.analysis.tables`: one line for each evaluation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from deap_hpo.plotting.style import COLORS, has_names, kinds, rows_in_use, style
 from deap_hpo.search_space.space import Categorical, Hyperparameter, Int, Space
 
 _TICKS = 5
-_MOST_CHOICES = 12  # that have their names
+_MOST_CHOICES = 12  # names of choices on an axis
 _NOT_IN_USE = -0.12  # below the axis, where nothing else is
-_DISTINCT = 60  # lines, of which more are the paler
+_DISTINCT = 60  # lines; the more there are beyond these, the paler they are
 _WORST, _BEST = 0.2, 0.85  # shades of grey
 
 
@@ -29,15 +29,15 @@ def plot_parallel_coordinate(
 ) -> Figure:
     """Draw every evaluation as a line through its hyperparameters to its value; the better, the darker.
 
-    Each hyperparameter has an axis of its own, on its scale; below it pass those in which it is not in use. The value's
-    is logarithmic where all are positive and small ones are the good ones. What has no value, breaks a constraint,
-    repeats another or was pruned is left out; of trainings in parts, what had fewer epochs than others.
+    Each hyperparameter has its own axis, on its scale; lines of evaluations without it pass below. The axis of values
+    is logarithmic if all are positive and small ones are good. Evaluations are left out if they have no value, break a
+    constraint, repeat another or were pruned; among trainings in parts, also those with fewer epochs than the longest.
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
         space: The search space: it gives names and scales.
-        value_name: What the objective is called.
-        direction: Which values are the good ones.
+        value_name: Name of the objective.
+        direction: Whether lower or higher values are better.
 
     Example:
         >>> from deap_hpo import Float
@@ -52,7 +52,7 @@ def plot_parallel_coordinate(
     if "epochs" in whole and whole["epochs"].nunique() > 1:
         longest = whole["epochs"].max()
         whole, title = whole[whole["epochs"].eq(longest)], f"Hyperparameters of trainings of {longest} epochs"
-    # The best comes last, on top; of equal ones the first.
+    # The best comes last, on top; among equal ones, the first evaluation does.
     rows = whole.iloc[::-1].sort_values("value", ascending=direction == "maximize", kind="stable")
     values = rows["value"].to_numpy(float)
     log = direction == "minimize" and bool(values.min() > 0)
@@ -60,7 +60,7 @@ def plot_parallel_coordinate(
     lines = np.stack([*columns, _between(values, log)], axis=1)
     figure, axes = plt.subplots(figsize=(max(4.8, 1.4 * lines.shape[1]), 4.0))
     segments = np.stack([np.broadcast_to(np.arange(lines.shape[1]), lines.shape), lines], axis=2)
-    shades = np.linspace(_WORST, _BEST, len(lines))  # by rank: one that learnt nothing does not take the scale from all
+    shades = np.linspace(_WORST, _BEST, len(lines))  # by rank, so that bad outliers do not dominate the scale
     greys = plt.get_cmap("Greys")(shades)
     pale = min(1.0, _DISTINCT / len(lines)) ** 0.5
     axes.add_collection(LineCollection(list(segments), colors=greys, alpha=pale, lw=1))
@@ -83,14 +83,14 @@ def plot_parallel_coordinate(
 
 
 def _heights(rows: pd.DataFrame, column: str, hyperparameter: Hyperparameter) -> Any:
-    """Where the values of a hyperparameter are on its axis, from 0 to 1: where their genes are."""
+    """Heights of the values of a hyperparameter on its axis, from 0 to 1: their genes."""
     used = rows_in_use(rows, column).index
-    exact = int if isinstance(hyperparameter, Int) else lambda value: value  # a column with gaps has no whole numbers
+    exact = int if isinstance(hyperparameter, Int) else lambda value: value  # in a column with gaps, ints are floats
     return [hyperparameter.encode(exact(rows.at[i, column])) if i in used else _NOT_IN_USE for i in rows.index]
 
 
 def _ticks(hyperparameter: Hyperparameter) -> tuple[list[float], list[str]]:
-    """Heights and names of the ticks of a hyperparameter's axis: of all choices, or, of many, of every second or so."""
+    """Heights and names of the ticks of a hyperparameter's axis; of many choices, only every second or so has one."""
     values: Sequence[Any] = hyperparameter.grid(_TICKS)
     if isinstance(hyperparameter, Categorical):
         values = values[:: -(-len(values) // _MOST_CHOICES)]
@@ -107,7 +107,7 @@ def _between(values: Any, log: bool) -> Any:
 
 
 def _values_at(heights: Any, values: Any, log: bool) -> Any:
-    """The values at heights, the other way round."""
+    """The values at heights: the inverse of `_between`."""
     low, high = (np.log(values.min()), np.log(values.max())) if log else (values.min(), values.max())
     at = low + heights * (high - low)
     return np.exp(at) if log else at

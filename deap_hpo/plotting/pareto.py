@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import BROKEN, BROKEN_LOOK, label_values, literal, log_scale, style
 
-_DECADES = 30.0  # largest by smallest value from which an axis is logarithmic
-_APART = 12.0  # points on paper from one point with a number to the next
-_GAP = 3.0  # points on paper between two numbers
+_DECADES = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
+_APART = 12.0  # least distance of two marks with numbers, in points (1/72 inch)
+_GAP = 3.0  # least gap between two numbers, in points
 
 
 @style()
 def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions: Sequence[Direction]) -> Figure:
     """Draw the first objective against each other one: all evaluations, and the front coloured by generation.
 
-    Two objectives have a staircase, which bounds what the front dominates; more of them have a panel for each other
-    one, in which a point of the front may look dominated, being better in an objective of another panel.
+    With two objectives, a staircase bounds the region that the front dominates. With more, there are several panels; in
+    one of them, a point of the front may look dominated, because it is better in an objective of another panel.
 
     Args:
         table: As returned by `deap_hpo.analysis.fronts.front_table`.
-        objectives: Their names, of which the table has columns `values_*`, at least 2.
+        objectives: Names of at least 2 objectives, for which the table has columns `values_*`.
         directions: "minimize" or "maximize" for each.
     """
     others = list(zip(objectives, directions, strict=True))[1:]
@@ -63,20 +63,20 @@ def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions
     shown = [i for i, label in enumerate(labels) if label != BROKEN or len(broken)]
     figure.legend([handles[i] for i in shown], [labels[i] for i in shown], loc="outside lower center", ncols=3)
     figure.suptitle("Pareto front: what no other evaluation beats in everything")
-    figure.draw_without_rendering()  # which lays it out
+    figure.draw_without_rendering()  # computes the layout
     for axes, (name, direction) in zip(grid[0], others, strict=True):
         _number(axes, front.set_index("number")[[f"values_{name}", first]], rising=direction != directions[0])
     return figure
 
 
 def _number(axes: Axes, points: pd.DataFrame, *, rising: bool) -> None:
-    """Write its number, by which ``export --evaluation`` knows an evaluation, beside each point that has room.
+    """Write beside each point, if there is room, the number that ``export --evaluation`` takes.
 
-    Where the front is rising, it stands to the left, where no other point of the front is.
+    If the front is rising, the number stands to the left, where no other point of the front is.
     """
     beside: dict[str, Any] = {"xytext": (-5, 4), "ha": "right"} if rising else {"xytext": (5, 4), "ha": "left"}
     written: list[tuple[NDArray[np.float64], Bbox]] = []
-    point = axes.figure.get_dpi() / 72  # in pixels
+    point = axes.figure.get_dpi() / 72  # 1/72 inch, in pixels
     for number, at in points.iterrows():
         place = axes.transData.transform(at.to_numpy(dtype=float)) / point
         if any(np.hypot(*(place - other)) <= _APART for other, _ in written):
@@ -94,7 +94,7 @@ def _labelled(name: str, direction: Direction) -> str:
 
 
 def _scale(axes: Axes, values: pd.Series[float]) -> None:
-    """Choose a log scale for what spans decades, as numbers of parameters do."""
+    """Choose a log scale for values that span decades, as numbers of parameters do."""
     if values.min() > 0 and values.max() / values.min() > _DECADES:
         log_scale(axes, "x")
         axes.xaxis.set_major_locator(LogLocator(numticks=8))

@@ -22,15 +22,15 @@ def plot_runs(
     value_name: str = "validation loss",
     title: str = "",
 ) -> Figure:
-    """Draw a value of each run: every seed, mean and standard deviation, and what was published beside it.
+    """Draw a value of each run: every seed, mean and standard deviation, and the published value beside them.
 
     Args:
         runs: As returned by `deap_hpo.analysis.runs.runs_table`, with a column `label`.
         summary: One row for each label, in the order to draw: `label`, `mean`, `std`.
         published: One row for each label with a published claim: `label` and the column; drawn as a hollow diamond.
-        column: The value.
-        value_name: What it is called.
-        title: Of the figure.
+        column: Column of the value.
+        value_name: Name of the value.
+        title: Title of the figure.
     """
     figure, axes = plt.subplots()
     places = {label: place for place, label in enumerate(summary["label"])}
@@ -76,9 +76,9 @@ def plot_bands(
     Args:
         bands: One row for each label and point: `label`, the column `x`, `mean`, `low`, `high`.
         x: The column along the axis, whole numbers.
-        x_name: What it is called.
-        value_name: What the values are called.
-        title: Of the figure.
+        x_name: Name of that axis.
+        value_name: Name of the values.
+        title: Title of the figure.
         logarithmic: Whether positive values are drawn on a log scale.
     """
     figure, axes = plt.subplots()
@@ -102,7 +102,7 @@ def plot_final_curves(curves: pd.DataFrame, *, title: str = "") -> Figure:
     Args:
         curves: One row for each seed and epoch of a best network: `label`, `seed`, `epoch`, `training_loss`,
             `validation_loss`.
-        title: Of the figure.
+        title: Title of the figure.
     """
     labels = list(dict.fromkeys(curves["label"]))
     figure, grid = plt.subplots(1, len(labels), figsize=(1.7 * len(labels) + 1.0, 3.2), sharey=True, squeeze=False)
@@ -133,7 +133,7 @@ def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
     Args:
         costs: One row for each run: `label`, `evaluations` (asked for), `trained` (not answered by an earlier one),
             `published` (time).
-        title: Of the figure.
+        title: Title of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
     kinds = (
@@ -160,13 +160,13 @@ def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
 
 @style()
 def plot_work(work: pd.DataFrame, seeds: pd.DataFrame, *, title: str = "") -> Figure:
-    """Draw how many images each run trained on, and how many the record has spared it.
+    """Draw how many images each run trained on, and how many the record has saved it.
 
     Args:
         work: One row for each run, in millions of images: `label`, `whole` (trainings that ended well), `short` (those
-            that did not), `answered` (what repeated configurations would have taken), and `note` (a text).
+            that did not), `answered` (the images of repeated configurations), and `note` (a text).
         seeds: One row for each run and seed: `label`, and `trained`, in millions of images.
-        title: Of the figure.
+        title: Title of the figure.
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     places = range(len(work))

@@ -37,21 +37,21 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "pruned": {"marker": "v", "color": "0.5", "mfc": "none"},
     BROKEN: BROKEN_LOOK,
 }
-_MOST_SHADES = 200  # generations beyond which each is too narrow to be seen, and drawing them is slow
+_MOST_SHADES = 200  # with more generations, each is too narrow to be seen, and drawing them is slow
 
 
 @style()
 def plot_optimization_history(
     trials: pd.DataFrame, *, value_name: str = "validation loss", direction: Direction = "minimize"
 ) -> Figure:
-    """Draw the value of every evaluation and the best so far; of up to 200 generations, every other is shaded.
+    """Draw the value of every evaluation and the best so far; up to 200 generations, every other one is shaded.
 
-    Of trainings in parts, those that have not had all epochs yet are pale.
+    If trainings are in parts, those with fewer epochs than the longest are pale.
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
-        value_name: What the objective is called.
-        direction: Which values are the good ones.
+        value_name: Name of the objective.
+        direction: Whether lower or higher values are better.
     """
     figure, axes = plt.subplots()
     _shade_generations(axes, trials)
@@ -95,11 +95,11 @@ def plot_intermediate_values(
         epochs: As returned by `deap_hpo.analysis.lineages.curves_table`, which joins the parts of a training, or
             `deap_hpo.analysis.tables.epochs_table`.
         best: Number of the evaluation to highlight.
-        value_name: What the curves are of.
-        direction: Which values are the good ones.
-        objective: What `best` is the best in, which may be something else.
+        value_name: Name of the values that the curves show.
+        direction: Whether lower or higher values are better.
+        objective: Name of the objective in which `best` is the best; it may differ from `value_name`.
         metric: Name of the metric that is drawn; None for the validation loss.
-        kept: The epoch that the best one's network is of, to be marked; None for its last.
+        kept: The epoch whose weights the best evaluation's network has, to be marked; None for its last.
     """
     column = "validation_loss" if metric is None else f"metrics_{metric}"
     figure, axes = plt.subplots()
@@ -135,13 +135,13 @@ def plot_slice(
     value_name: str = "validation loss",
     direction: Direction = "minimize",
 ) -> Figure:
-    """Draw each hyperparameter against the value, one panel each, coloured by generation; trainings in parts by epochs.
+    """Draw the value against each hyperparameter in a panel, coloured by generation (trainings in parts: by epochs).
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`.
         space: The search space: it gives names and scales.
-        value_name: What the objective is called.
-        direction: Which values are the good ones.
+        value_name: Name of the objective.
+        direction: Whether lower or higher values are better.
     """
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
@@ -150,7 +150,7 @@ def plot_slice(
     of_kind = kinds(trials).replace("repeated configuration", "evaluation")
     bad = without_value(trials)
     panels = grid.ravel()
-    area = max(5.0, 25 * min(1.0, 200 / len(trials)))  # of thousands, the latest would cover all others
+    area = max(5.0, 25 * min(1.0, 200 / len(trials)))  # large points of the latest of thousands would cover the others
     by = "epochs" if _has_parts(trials) else "generation"
     colours = Normalize(trials[by].min(), trials[by].max())  # the same in all panels
     for axes, (name, hyperparameter) in zip(panels, space.items(), strict=False):

@@ -1,4 +1,4 @@
-"""What all figures share: style, axes and scales, and how they are written to files."""
+"""The style, axes and scales that all figures share, and how figures are written to files."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from deap_hpo.files import expanded, written_whole
 from deap_hpo.search_space.space import Categorical, Hyperparameter
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe & Ito (2008), told apart by the colour-blind; by a name such as "C0", a colour would be looked up only when a
-figure is shown, as in a notebook, where the style has been left."""
+"""Colours of Okabe & Ito (2008), which the colour-blind can tell apart. Names such as "C0" would be looked up only when
+a figure is shown, and in a notebook that is after the style has been left."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
 BROKEN = "breaks a constraint"
 BROKEN_LOOK: dict[str, Any] = {"marker": "X", "color": COLORS[3]}
-"""How a legend calls what broke a constraint, and how that is drawn."""
+"""Legend and look of evaluations that broke a constraint."""
 
 _DECADES_OF_PLAIN_NUMBERS = 3
 _MARKERS_OF_A_LINE = 8
-_FEW_VALUES = 18  # Of a number: with more of them, round numbers say as much.
-_MOST_TICKS = 6  # With numbers of four digits, a panel of three inches holds so many.
+_FEW_VALUES = 18  # A number with more values than these has ticks at round numbers.
+_MOST_TICKS = 6  # A panel of three inches holds this many numbers of four digits.
 _MOST_LETTERS = 28  # of names side by side in such a panel
 _LONGEST_LINE = 20  # of a choice's name
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the project's style inside."""
+    """Use the project's style for the figures that are drawn inside."""
     interactive = plt.isinteractive()
     path = resources.files("deap_hpo.plotting") / "deap_hpo.mplstyle"
     try:
@@ -55,17 +55,17 @@ def style() -> Iterator[None]:
             finally:
                 interactive = plt.isinteractive()
     finally:
-        # A notebook's backend turns this on when the first figure is made: leaving the style would turn it off again,
-        # and with it the pictures of all further cells.
+        # A notebook's backend turns this on when the first figure is made. Leaving the style would turn it off again,
+        # and further cells would show no figures.
         matplotlib.interactive(interactive)
 
 
 def line_look(i: int, points: int) -> dict[str, Any]:
-    """Give colour, marker and line style of the i-th of several lines; the first 49 all differ, without colours too.
+    """Return colour, marker and line style of the i-th of several lines; the first 49 differ even without colours.
 
     Args:
         i: Number of the line, from 0.
-        points: How many it has; of many, not each has a marker.
+        points: Its number of points; if there are many, only some have a marker.
 
     Example:
         >>> line_look(7, points=5)
@@ -83,9 +83,9 @@ def save(figure: Figure, path: str | Path, *, pdf: bool = True) -> list[Path]:
     """Write a figure as PNG and PDF, byte for byte the same each time, and close it.
 
     Args:
-        figure: What to write.
-        path: Where to, without a suffix; folders are made.
-        pdf: Whether to write a PDF, for print, which takes longer than the PNG: it holds the fonts.
+        figure: The figure.
+        path: Path of the files, without a suffix; missing folders are made.
+        pdf: Whether to write a PDF for print too, which takes longer than the PNG, since it embeds the fonts.
 
     Returns:
         The paths.
@@ -106,7 +106,7 @@ def save(figure: Figure, path: str | Path, *, pdf: bool = True) -> list[Path]:
 
 @style()
 def to_svg(figure: Figure) -> bytes:
-    """Give a figure as SVG, the same each time, and close it."""
+    """Return a figure as SVG, the same each time, and close it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(figure)
@@ -114,10 +114,10 @@ def to_svg(figure: Figure) -> bytes:
 
 
 def label_values(axes: Axes, name: str, direction: Direction = "minimize") -> None:
-    """Label the axis of values; on a log scale where all are positive and small ones are the good ones, as with losses.
+    """Label the axis of values, on a log scale if all are positive and small ones are good, as with losses.
 
-    Losses differ most where they are small; accuracies would be crowded where they are high. Where all values are equal
-    there are no decades between them, and a log scale would show those around.
+    Losses differ most where they are small; high accuracies would be crowded on a log scale. If all values are equal,
+    the scale stays linear: a log scale would show the decades around them.
     """
     axes.set_ylabel(literal(name))
     low, high = axes.dataLim.y0, axes.dataLim.y1
@@ -128,7 +128,7 @@ def label_values(axes: Axes, name: str, direction: Direction = "minimize") -> No
 
 
 def number_log_scale(axis: Axis, low: float, high: float) -> None:
-    """Give a log scale of values from `low` to `high` its numbers: powers of ten from three decades on."""
+    """Number a log scale of values from `low` to `high`: with powers of ten if it spans more than three decades."""
     if high > 10**_DECADES_OF_PLAIN_NUMBERS * low:
         axis.set_major_formatter(_LogFormatter())
         axis.set_minor_formatter(NullFormatter())
@@ -146,7 +146,7 @@ def mark_without_value(
     direction: Direction = "minimize",
     size: float | None = None,
 ) -> None:
-    """Draw crosses on the edge of the worst values: there is no value, but where it happened is worth seeing."""
+    """Draw crosses on the edge of the worst values, to show where evaluations have no value."""
     if len(places):
         edge = 1.0 if direction == "minimize" else 0.0
         axes.plot(
@@ -156,7 +156,7 @@ def mark_without_value(
 
 
 def kinds(trials: pd.DataFrame) -> pd.Series[str]:
-    """Say what each trial is in a figure, by the words of the legend; "no value" where it has no finite one.
+    """Return the kind of each trial in a figure, in the words of the legend; "no value" if it has no finite one.
 
     Example:
         >>> rows = {"value": [0.5, 0.4, 0.3], "status": "ok", "duplicate_of": [None, 0, None], "violation": [0, 0, 0.1]}
@@ -178,7 +178,7 @@ def without_value(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def no_value(trials: pd.DataFrame) -> str:
-    """Say what the trials without a value are."""
+    """Return the legend of the trials without a value."""
     infeasible = "infeasible, " if trials["status"].eq("infeasible").any() else ""
     return f"no value ({infeasible}diverged or failed)"
 
@@ -189,7 +189,7 @@ def rows_in_use(trials: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def wrapped(name: str, width: int = 26) -> str:
-    """Break a long name after an underscore, a point or a space; it stays what it is called, also with dollars in it.
+    """Break a long name after an underscore, a point or a space; dollar signs are drawn as they are.
 
     Example:
         >>> wrapped("weight_decay", width=8).split()
@@ -205,7 +205,7 @@ def wrapped(name: str, width: int = 26) -> str:
 
 
 def literal(text: str) -> str:
-    r"""Have text drawn as it is: between two dollars, matplotlib would read mathematics.
+    r"""Escape text so that it is drawn as it is: between two dollar signs, matplotlib would read mathematics.
 
     Example:
         >>> print(literal("lr in $ per $"))
@@ -215,14 +215,14 @@ def literal(text: str) -> str:
 
 
 def places(column: pd.Series[Any], hyperparameter: Hyperparameter) -> Any:
-    """Give where the values of a hyperparameter are drawn on an axis: numbers as they are, other choices by name."""
+    """Return the places of a hyperparameter's values on an axis: numbers as they are, other choices by name."""
     return [_choice_name(value) for value in column] if has_names(hyperparameter) else column.astype(float)
 
 
 def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "y"] = "x") -> None:
-    """Prepare an axis for a hyperparameter, before anything is drawn: on its scale, its choices in their order.
+    """Prepare an axis for a hyperparameter, before anything is drawn: set its scale, and put its choices in order.
 
-    A number that has but a few values, in steps, has its ticks there: between them there is nothing.
+    A number with few values, in steps, has its ticks at these, since nothing lies between them.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     if isinstance(hyperparameter, Categorical):
@@ -246,7 +246,7 @@ def scale_axis(axes: Axes, hyperparameter: Hyperparameter, which: Literal["x", "
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Put an axis on a log scale; where it spans less than two decades, with plain numbers (20, 30, 40)."""
+    """Put an axis on a log scale; if it spans less than two decades, with plain numbers (20, 30, 40)."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(_LogFormatter())
@@ -254,7 +254,7 @@ def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 class _PlainFormatter(ScalarFormatter):
-    """Numbers as they are written; near to each other, with as many decimals as tell them apart."""
+    """Plain numbers; if they are near to each other, with enough decimals to tell them apart."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
