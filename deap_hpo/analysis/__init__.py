@@ -1,1 +1,1 @@
-"""What is on record, as tidy tables and statistics; draws nothing."""
+"""Records as tidy tables and statistics; draws nothing."""

@@ -1,4 +1,4 @@
-"""Where a range was too narrow: the best evaluations of a study crowd at one end of it."""
+"""Ranges that were too narrow: the best evaluations of a study crowd at one end."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from deap_hpo.results import Results
 from deap_hpo.search_space.space import Categorical
 from deap_hpo.wording import format_cell
 
-_FEWEST = 10  # evaluations that had a value; before, the best are where the first draws fell
+_FEWEST = 10  # evaluations with a value; of fewer, the best are where the first draws happened to fall
 _BEST = 3
-_OUTER = 0.05  # of the range, on its scale
-_COARSE = 8  # values of a hyperparameter below which being at an end is nothing special
+_OUTER = 0.05  # share of the range, on its scale
+_COARSE = 8  # with fewer values, it means little that a hyperparameter is at an end
 
 
 def crowded_ends(study: Results) -> dict[str, str]:
-    """Give the hyperparameters of whose range the three best evaluations are all at one end, with that end.
+    """Return the hyperparameters for which the three best evaluations are at one end of the range, with that end.
 
-    So far as ten evaluations had a value, the three best are at an end where their genes are in its outermost
-    twentieth, or the value is the last one. Left out are hyperparameters with fewer than eight values, and a lower end
-    of 0, which is mostly as low as they may be. With several objectives no evaluation is the best, and nothing is said.
+    An evaluation is at an end if its gene is in the outermost twentieth of the range, or its value is the last one.
+    Categorical hyperparameters and those with fewer than eight values are left out. So is a lower end of 0, which
+    mostly cannot be lowered. Nothing is returned if fewer than ten evaluations had a value, or for several objectives,
+    where no evaluation is the best.
 
     Returns:
         "lower" or "upper", by name.
@@ -58,7 +59,7 @@ def crowded_ends(study: Results) -> dict[str, str]:
 
 
 def edge_sentence(study: Results) -> str:
-    """Say that a wider range may do better, and of what; nothing where no range is too narrow.
+    """Say which hyperparameters may do better with a wider range; empty if no range is too narrow.
 
     Example:
         >>> from deap_hpo import Float, optimize

@@ -1,4 +1,4 @@
-"""Evaluations that tell what hyperparameters do: enough of them, all trained for as long, and what is found by them."""
+"""Evaluations that show the effects of hyperparameters: enough of them, all trained equally long, and the findings."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from deap_hpo.search_space.space import Space
 from deap_hpo.wording import plural
 
 _FEWEST = 20  # evaluations below which importances are mostly noise
-_FEWEST_DIFFERENT = 10  # of those with a value, without which there is no model of them
-_MOST = 400  # evaluations beyond which the models of them take minutes, and in the end hours
+_FEWEST_DIFFERENT = 10  # different configurations with a value, which a model needs
+_MOST = 400  # with more evaluations, their models take minutes, and eventually hours
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Evaluations of a study that tell what its hyperparameters do, and what they tell, computed once; see `of`.
+    """Evaluations of a study that show the effects of its hyperparameters, and findings, computed once; see `of`.
 
     Attributes:
-        trials: Rows of all of them, trained for as long as each other.
-        asked: Those that models are fitted to: the first evaluation of each configuration, 400 at most, drawn at
+        trials: Rows of all of them, trained equally long.
+        asked: Rows that models are fitted to: the first evaluation of each configuration, or 400 of these, drawn at
             random.
         space: The search space.
-        direction: Which values are the good ones.
+        direction: Whether lower or higher values are better.
         of_which: For captions, which of the study's evaluations they are.
     """
 
@@ -41,12 +41,12 @@ class Evidence:
 
     @classmethod
     def of(cls, trials: pd.DataFrame, space: Space, direction: Direction = "minimize") -> Evidence:
-        """Choose them among the evaluations of a study; of trainings in parts, the longest.
+        """Choose them among the evaluations of a study; if trainings are in parts, only the longest.
 
         Args:
             trials: As returned by `deap_hpo.analysis.tables.trials_table`.
             space: The search space.
-            direction: Which values are the good ones.
+            direction: Whether lower or higher values are better.
 
         Raises:
             InputError: There are fewer than 20, or too few that differ.
@@ -61,7 +61,7 @@ class Evidence:
         """
         of_which = ""
         if len(trials):
-            trials = trials[trials["status"].ne("infeasible")]  # of which nothing was learnt
+            trials = trials[trials["status"].ne("infeasible")]  # nothing was measured there
         if len(trials) and "epochs" in trials:
             longest = trials["epochs"].max()
             trials = trials[trials["epochs"].eq(longest)]
@@ -82,12 +82,12 @@ class Evidence:
 
     @cached_property
     def importances(self) -> pd.DataFrame:
-        """Say how important each hyperparameter is; see `deap_hpo.analysis.importance.importances`."""
+        """Return the importance of each hyperparameter; see `deap_hpo.analysis.importance.importances`."""
         return importances(self.asked, self.space, direction=self.direction)
 
     @property
     def important(self) -> list[str]:
-        """Give the hyperparameters, the most important first."""
+        """Return the hyperparameters, the most important first."""
         return list(self.importances["hyperparameter"])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What several objectives come to: the Pareto front of a record, its hypervolume by generation, tables of both."""
+"""Results of several objectives: the Pareto front of a record, its hypervolume by generation, a table for figures."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from deap_hpo.records.entries import Entry
 
 
 def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> list[Entry]:
-    """Give the feasible evaluations that no other dominates, the best first objective first.
+    """Return the feasible evaluations that no other dominates, sorted from the best first objective.
 
-    Of equal values all are kept, but not what was answered by an earlier evaluation of the same configuration.
+    Evaluations with equal values are all kept, but not those answered by an earlier one of the same configuration.
 
     Example:
         >>> from deap_hpo import Evaluation
@@ -39,7 +39,7 @@ def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> l
 
 
 def reference_point(entries: Iterable[Entry], directions: Sequence[Direction]) -> tuple[float, ...]:
-    """Give the worst value of each objective among the feasible evaluations: where hypervolumes begin by default.
+    """Return the worst value of each objective among the feasible evaluations: the default origin of hypervolumes.
 
     Raises:
         InputError: No evaluation is feasible.
@@ -54,16 +54,16 @@ def reference_point(entries: Iterable[Entry], directions: Sequence[Direction]) -
 def hypervolumes(
     entries: Sequence[Entry], directions: Sequence[Direction], reference: Sequence[float] | None = None
 ) -> list[float]:
-    """Give the hypervolume of the front so far, after each generation: it never falls.
+    """Return the hypervolume of the front so far, after each generation; it never falls.
 
     Args:
         entries: The evaluations.
         directions: "minimize" or "maximize" for each objective.
-        reference: A value of each objective; what is not better than it in all of them does not count. By default
-            `reference_point`, which depends on the record: to compare studies, give them all the same.
+        reference: A value of each objective; evaluations that are not better than it in all objectives do not count. By
+            default `reference_point`, which depends on the record: to compare studies, give them all the same.
 
     Raises:
-        InputError: The reference point has another number of values.
+        InputError: The reference point does not have one value for each objective.
 
     Source:
         Zitzler and Thiele, "Multiobjective optimization using evolutionary algorithms: a comparative case study",

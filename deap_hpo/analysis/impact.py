@@ -1,4 +1,4 @@
-"""What each hyperparameter does to the objective: partial dependence, interactions, noise between seeds."""
+"""The effect of each hyperparameter on the objective: partial dependence, interactions, noise between seeds."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from deap_hpo.strategies.genes import GeneColumns
 
 
 def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.DataFrame:
-    """Give the predicted objective as one hyperparameter varies, averaged over the evaluations' values of the others.
+    """Predict the objective as one hyperparameter varies, averaged over the evaluations' values of the others.
 
-    Of the evaluations those count in which it was in use.
+    Only evaluations in which the hyperparameter was in use count.
 
     Args:
-        model: Of the objective.
-        resolution: Points of each hyperparameter, at least 2, fewer where it has fewer values; a categorical one takes
-            each choice.
+        model: Model of the objective.
+        resolution: Number of points of each hyperparameter, at least 2; fewer if it has fewer values. A categorical one
+            takes each choice.
 
     Returns:
-        One row for each hyperparameter and point: `hyperparameter`, `value`, `mean` (geometric where the model is
+        One row for each hyperparameter and point: `hyperparameter`, `value`, `mean` (geometric if the model is
         logarithmic), `low`, `high` (between which the middle 80 % of the evaluations' own curves lie).
 
     Source: Friedman, "Greedy function approximation" (2001); the curves: Goldstein et al., "Peeking inside the black
@@ -49,17 +49,17 @@ def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.Data
 
 
 def interactions(model: ResponseModel, *, params: Sequence[str] | None = None, resolution: int = 31) -> pd.DataFrame:
-    """Give the predicted objective over two hyperparameters at a time, averaged over the others.
+    """Predict the objective over two hyperparameters at a time, averaged over the others.
 
     Args:
-        model: Of the objective.
-        params: The hyperparameters, of which each is paired with each other one; by default all.
-        resolution: Points on each axis, at least 2, fewer where there are fewer values.
+        model: Model of the objective.
+        params: The hyperparameters to pair with each other; by default all.
+        resolution: Number of points on each axis, at least 2; fewer if there are fewer values.
 
     Returns:
         One row for each pair and pair of points: `first`, `second` (names), `first_value`, `second_value`, `mean`
-        (geometric where the model is logarithmic), and on the model's scale `effect` (the same) and `additive` (what
-        the two main effects alone would give).
+        (geometric if the model is logarithmic), and on the model's scale `effect` (the same) and `additive` (the
+        prediction from the two main effects alone).
     """
     rows = []
     asked = [(i, name) for i, name in enumerate(model.space) if params is None or name in params]
@@ -86,7 +86,7 @@ def interactions(model: ResponseModel, *, params: Sequence[str] | None = None, r
 
 
 def interaction_strengths(maps: pd.DataFrame) -> pd.DataFrame:
-    """Say how much of what two hyperparameters do together is more than the sum of their main effects.
+    """Measure how much of the joint effect of two hyperparameters is not the sum of their main effects.
 
     Args:
         maps: As returned by `interactions`.
@@ -108,15 +108,14 @@ def interaction_strengths(maps: pd.DataFrame) -> pd.DataFrame:
 def momentum_exponent(trials: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
     """Estimate how momentum trades off against the learning rate: which lr / (1 - momentum)**a decides the loss.
 
-    Trainings are put in the order of that rate, for every a from -1 to 3; the better the rate decides the loss, the
-    less the logarithm of the loss jumps from one training to the next. The estimate is the a with the smallest mean
-    absolute jump. With a = 1, momentum does nothing but enlarge steps by 1 / (1 - momentum), as if gradients stayed the
-    same.
+    For every a from -1 to 3, trainings are sorted by that rate. The better the rate decides the loss, the less the
+    logarithm of the loss jumps from one training to the next. The estimate is the a with the smallest mean absolute
+    jump. With a = 1, momentum does nothing but enlarge steps by 1 / (1 - momentum), as if gradients stayed the same.
 
     Args:
-        trials: With `params_lr` and `params_momentum`; what diverged counts as the worst finite value.
-        resamples: Random halves of the trainings for the interval, at least 100; the spread of estimates from halves is
-            that of an estimate from all (delete-half jackknife).
+        trials: A table with `params_lr` and `params_momentum`; diverged trainings count as the worst finite value.
+        resamples: Number of random halves of the trainings for the interval, at least 100; estimates from halves spread
+            as much as an estimate from all (delete-half jackknife).
         seed: Seed of the halves.
 
     Returns:
@@ -156,14 +155,14 @@ def momentum_exponent(trials: pd.DataFrame, *, resamples: int = 1000, seed: int 
 
 
 def noise(repeats: pd.DataFrame) -> pd.DataFrame:
-    """Say how much the same configuration varies between seeds.
+    """Measure how much the same configuration varies between seeds.
 
     Args:
         repeats: One row for each training: `configuration` (an identifier), `value`, `status`.
 
     Returns:
         One row for each configuration, best mean first: `configuration`, `seeds`, `diverged`, `mean`, `std` (sample
-        standard deviation) and `low`, `high` (extremes) of the finite values; `std` is NaN where there is but one.
+        standard deviation) and `low`, `high` (extremes) of the finite values; `std` is NaN if there is only one.
 
     Example:
         >>> table = pd.DataFrame({"configuration": [0, 0, 1, 1], "value": [1.0, 3.0, 0.5, 0.5], "status": "ok"})
@@ -188,10 +187,11 @@ def noise(repeats: pd.DataFrame) -> pd.DataFrame:
 
 
 def noise_share(repeats: pd.DataFrame) -> dict[str, float]:
-    """Say which share of the variance of the log losses lies between seeds rather than between configurations.
+    """Measure which share of the variance of the log losses lies between seeds rather than between configurations.
 
     Args:
-        repeats: As for `noise`; configurations of which a seed diverged are left out, and all have as many seeds.
+        repeats: As for `noise`, with the same number of seeds for all configurations. Configurations with a diverged
+            seed are left out.
 
     Returns:
         `share` (one minus the intraclass correlation of a one-way random-effects analysis of variance), `ratio` (a
@@ -199,7 +199,7 @@ def noise_share(repeats: pd.DataFrame) -> dict[str, float]:
         `configurations`, `p` (of the F test that configurations do not differ).
 
     Raises:
-        InputError: There are not two configurations of which all seeds ended well.
+        InputError: There are fewer than two configurations without a diverged seed.
 
     Source: Shrout & Fleiss, "Intraclass correlations" (1979), case 1.
     """
@@ -219,7 +219,7 @@ def noise_share(repeats: pd.DataFrame) -> dict[str, float]:
 
 
 def _with_choices(rows: list[dict[str, Any]], *columns: str) -> pd.DataFrame:
-    """Make a table of rows in which None, where it is a choice, stays None."""
+    """Make a table of rows in which None, if it is a choice, stays None."""
     table = pd.DataFrame(rows)
     for column in columns:
         values = [row[column] for row in rows]
@@ -239,5 +239,5 @@ def _with(space: Space, genes: Genes, fixed: dict[int, float]) -> Genes:
     changed: Genes = genes.copy()
     for column, gene in fixed.items():
         changed[:, column] = gene
-    # Another choice may put others out of use.
+    # With another choice, some hyperparameters may no longer be in use.
     return GeneColumns(space).snap(changed) if space.conditions.allowed else changed

@@ -1,4 +1,4 @@
-"""How important each hyperparameter is: its share of what makes evaluations differ, overall and among the best."""
+"""The importance of each hyperparameter: its share of the differences between evaluations, overall and at the best."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _TREES, _TREES_OF_A_RESAMPLE = 64, 8  # of fANOVA's forest: small ones are quick
 def importances(
     trials: pd.DataFrame, space: Space, *, direction: Direction = "minimize", seed: int = 0
 ) -> pd.DataFrame:
-    """Say which share of the objective's variation each hyperparameter explains.
+    """Compute which share of the objective's variation each hyperparameter explains.
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`. An evaluation without a finite value counts as
-            the worst finite one; a hyperparameter that was not in use counts with a value by chance.
+            the worst finite one; a hyperparameter that was not in use gets a random value.
         space: The search space.
-        direction: Which evaluations are the best.
-        seed: Seed of the forest that fANOVA fits, and of such values.
+        direction: Whether lower or higher values are better.
+        seed: Seed of the forest that fANOVA fits, and of the random values.
 
     Returns:
-        One row for each hyperparameter, the most important first: `hyperparameter`, `fanova` (its main
-        effect's share of the variance over the whole space, as a part of the sum of all main effects; each
-        hyperparameter on its own scale, of the logarithm of the values where all are positive), `ped_anova` (how much
-        it tells the best tenth of the evaluations from the others). Each of the two adds up to 1. `fanova_std` and
-        `ped_anova_std` are the standard deviations over ten bootstrap resamples of the evaluations: a share that is not
-        three times as large may be chance.
+        One row for each hyperparameter, the most important first: `hyperparameter`, `fanova` (the variance of its main
+        effect over the whole space, as a share of the sum of all main effects; each hyperparameter is on its own scale,
+        and the values are logarithms if all are positive), `ped_anova` (how much it tells the best tenth of the
+        evaluations from the others). Each of the two adds up to 1. `fanova_std` and `ped_anova_std` are their standard
+        deviations over ten bootstrap resamples of the evaluations: a share that is not three times as large may be
+        chance.
 
     Source: Hutter, Hoos & Leyton-Brown, "An efficient approach for assessing hyperparameter importance" (ICML 2014);
-        Watanabe, Bansal & Hutter, "PED-ANOVA" (IJCAI 2023). Computed by Optuna, whose own fANOVA of a study takes log
-        scales for linear ones.
+        Watanabe, Bansal & Hutter, "PED-ANOVA" (IJCAI 2023). Computed by Optuna, whose own fANOVA of a study treats log
+        scales as linear ones.
 
     Raises:
         InputError: There are fewer than 10 evaluations, none with a finite value, or all with the same one.
@@ -66,12 +66,12 @@ def importances(
     scaled = np.log(values) if (values > 0).all() else values / (np.abs(values).max() or 1.0)
     if np.ptp(scaled) == 0:
         raise InputError(f"All evaluations have the value {values[0]:g}: that tells no hyperparameter from another.")
-    scaled = (scaled - scaled.min()) / np.ptp(scaled)  # a forest takes the smallest differences for none
+    scaled = (scaled - scaled.min()) / np.ptp(scaled)  # a forest ignores very small differences
     params = params_in_use(kept, space)
-    # fANOVA averages over ranges evenly: over genes, since a space is drawn from evenly on its own scale. A category is
-    # one gene as well: over one-hot columns, the time would double with each choice.
-    # What is not in use gets one by chance: by a fixed one it would be known what another hyperparameter was, of which
-    # it would have the importance.
+    # fANOVA averages uniformly over ranges. It gets genes, since a space is sampled uniformly on its own scale. A
+    # category is one gene too: with one-hot columns, the time would double with each choice.
+    # A hyperparameter that is not in use gets a random gene. A fixed one would reveal the value of the hyperparameter
+    # that it depends on, and take over its importance.
     rng = random.Random(seed)
     drawn = [
         {name: space[name].encode(used[name]) if name in used else rng.random() for name in space} for used in params

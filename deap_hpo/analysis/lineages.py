@@ -1,4 +1,4 @@
-"""Who descends from whom: schedules and learning curves of networks that were trained in parts, as tidy tables."""
+"""Descent of networks that were trained in parts: their schedules and learning curves, as tidy tables."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from deap_hpo.search_space.space import Space
 
 
 def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Direction = "minimize") -> pd.DataFrame:
-    """One row for each part of a training: an evaluation that was begun afresh or went on from another.
+    """One row for each part of a training: an evaluation that started from the beginning or continued another.
 
-    Columns: `number`, `generation`, `start_from` (the evaluation that it went on from; missing where it began afresh),
-    `founder` (the first of its lineage), `start_epoch` and `epoch` (epochs trained before and after it), `value` (the
-    first objective; NaN where it has none), `status`, `winner` (whether it is a part of the best network's training),
-    `params_*` (or `gene_*`).
+    Columns: `number`, `generation`, `start_from` (the evaluation that it continued; missing if it started from the
+    beginning), `founder` (the first of its lineage), `start_epoch` and `epoch` (epochs trained before and after it),
+    `value` (the first objective; NaN if it has none), `status`, `winner` (whether it is a part of the best network's
+    training), `params_*` (or `gene_*`).
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation
@@ -60,11 +60,11 @@ def lineage_table(entries: Sequence[Entry], space: Space | None, direction: Dire
 
 
 def curves_table(entries: Sequence[Entry], best: int, metric: str | None = None) -> pd.DataFrame:
-    """One row for each epoch of each evaluation that was trained, joined where one went on from another.
+    """One row for each epoch of each evaluation that was trained, with the parts of a training joined.
 
-    Columns: `number`, `epoch` (from the start of the network's training), `validation_loss`; or, in its place,
-    ``metrics_`` and the name of a metric, where that is asked for. A part of a training begins with the last epoch of
-    the part that it went on from; that of evaluation `best` begins at its first epoch.
+    Columns: `number`, `epoch` (from the start of the network's training), and `validation_loss` or, if a metric is
+    given, ``metrics_`` and its name. A part of a training begins with the last epoch of the part that it continued; the
+    training of evaluation `best` begins with its first epoch.
 
     Example:
         >>> from deap_hpo.evaluation import Epoch, Evaluation
@@ -85,7 +85,7 @@ def curves_table(entries: Sequence[Entry], best: int, metric: str | None = None)
     for entry in entries:
         if entry.duplicate_of is not None or not entry.evaluation.curve:
             continue
-        points: dict[int, float] = {}  # an ancestor's answer may come from one training with the epochs of several
+        points: dict[int, float] = {}  # by epoch, since the curve of an ancestor may hold epochs of several parts
         for part in _ancestors(known, entry, whole=entry.number == best):
             points |= {one.epoch: value_of(one) for one in part}
         points |= {one.epoch: value_of(one) for one in entry.evaluation.curve}
@@ -94,7 +94,7 @@ def curves_table(entries: Sequence[Entry], best: int, metric: str | None = None)
 
 
 def _ancestors(known: Mapping[int, Entry], entry: Entry, *, whole: bool) -> list[Sequence[Epoch]]:
-    """The curves that led to an evaluation, or the last epoch of the last of them."""
+    """Return the curves that led to an evaluation: all of them if `whole`, else the last epoch of the last one."""
     if entry.start_from is None:
         return []
     if whole:

@@ -1,4 +1,4 @@
-"""What the objectives and the learning curves of a study are called, by what its evaluator noted."""
+"""Names of the objectives and the learning curves of a study, from the notes of its evaluator."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from deap_hpo.results import Results
 
 
 def value_name(study: Results) -> str:
-    """Say in words what the first objective is."""
+    """Return the first objective in words."""
     name = study.objective_names[0]
     return "validation loss" if name == "loss" and trains_networks(study) else name
 
 
 def curves_of(study: Results) -> tuple[str, Direction]:
-    """Say in words what the learning curves are of, and which of its values are the good ones.
+    """Return the quantity that learning curves show, in words, and its direction.
 
     A trainer records the validation loss, whatever it is judged by; a function reports its first objective.
     """
@@ -24,7 +24,7 @@ def curves_of(study: Results) -> tuple[str, Direction]:
 
 
 def shown_by_epoch(study: Results, metric: str | None = None) -> tuple[str | None, str, Direction]:
-    """Choose what learning curves are drawn of: (metric, or None for the validation loss; its name; what is good).
+    """Choose the quantity that learning curves show: (metric, or None for the validation loss; name; direction).
 
     Args:
         study: The study.
@@ -54,7 +54,7 @@ def shown_by_epoch(study: Results, metric: str | None = None) -> tuple[str | Non
         return None, of_what, direction
     if not isinstance(metric, str) or metric not in known:
         raise InputError(f"metric must be one of {', '.join(['loss', *sorted(known)])}; got {metric!r}.")
-    # Of others nobody has said which way is better: the scale is plain, as that of what is maximised.
+    # No direction is known of other metrics: "maximize" gives them a linear scale.
     return metric, metric, objectives.get(metric, "maximize")
 
 

@@ -18,18 +18,18 @@ from deap_hpo.search_space.space import Space
 
 
 class OfflineBenchmark(Evaluator):
-    """Evaluates hyperparameters by a table of trainings instead of training: to be registered as `evaluate`.
+    """Evaluates hyperparameters by a table of trainings instead of training; register it as `evaluate`.
 
-    Between the rows of the table there are no measurements. What is answered there is the choice of `model`: "nearest"
-    gives the outcome of the nearest row, divergence included (nothing is made up, but the landscape has steps); "gp"
-    and "forest" give a model's prediction, in which divergence is the worst loss of the table. `cross_validate` says
-    how far such answers are from trainings that the model has not seen: differences smaller than that mean nothing.
+    Between the rows of the table there are no measurements, and `model` decides the answer there. "nearest" gives the
+    outcome of the nearest row, divergence included (nothing is made up, but the landscape has steps). "gp" and "forest"
+    give a model's prediction, in which divergence counts as the worst loss of the table. `cross_validate` measures how
+    far such answers are from trainings that the model has not seen: smaller differences mean nothing.
 
     Args:
         trials: As returned by `read_table` or `deap_hpo.analysis.tables.trials_table`.
         space: The search space of the table.
         model: "nearest", "gp" or "forest"; see `deap_hpo.analysis.response.ResponseModel`.
-        name: What the benchmark is called on record.
+        name: Name of the benchmark on record.
 
     Raises:
         InputError: There is no such model, or the table has fewer than 10 rows, or none with a finite value.
@@ -50,7 +50,7 @@ class OfflineBenchmark(Evaluator):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the answers depend on, for the record of a study."""
+        """The settings that the answers depend on, for the record of a study."""
         return {"offline": self.name, "rows": len(self._trials), "model": self._response.model}
 
     @property
@@ -59,7 +59,7 @@ class OfflineBenchmark(Evaluator):
         return float(self._trials["value"].min())
 
     def evaluate(self, request: Request) -> Evaluation:
-        """Answer for hyperparameters by name."""
+        """Answer a request for the outcome of its hyperparameters."""
         genes = np.array([self.space.encode(request.params)])
         if self._response.model == "nearest":
             distances = ((self._response.genes - genes) ** 2).sum(axis=1)
@@ -68,7 +68,7 @@ class OfflineBenchmark(Evaluator):
         return Evaluation((float(self._response.predict(genes)[0]),))
 
     def cross_validate(self, folds: int = 10) -> dict[str, float]:
-        """Measure how well rows that were left out are answered; see `ResponseModel.cross_validate`."""
+        """Measure how well left-out rows are predicted; see `ResponseModel.cross_validate`."""
         return self._response.cross_validate(folds)
 
 
@@ -80,7 +80,7 @@ def read_table(path: str | Path, sample: str | None = None) -> tuple[pd.DataFram
         sample: Name of the part to keep, as in the column `sample`; None keeps all.
 
     Returns:
-        The table, one row for each training (`value`, `status`, ``params_*`` and what else it holds), and the space.
+        The table, one row for each training (`value`, `status`, ``params_*`` and its other columns), and the space.
 
     Raises:
         InputError: A file is missing or is not such a table, pyarrow is not installed, or there is no such sample.

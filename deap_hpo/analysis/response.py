@@ -22,7 +22,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.search_space.space import Int, Space
 
 MODELS = ("forest", "gp", "nearest")
-_FEWEST = 10  # evaluations without which no model says anything
+_FEWEST = 10  # evaluations that a model needs at least
 
 Genes = NDArray[np.float64]
 
@@ -30,8 +30,8 @@ Genes = NDArray[np.float64]
 class ResponseModel:
     """Predicts the objective at hyperparameters that were not tried.
 
-    Losses are modelled on a log scale where all are positive, as they differ most where they are small. An evaluation
-    without a finite value counts as the worst finite one, and a gene without effect is 0.5.
+    Values are modelled on a log scale if all are positive, because losses differ most where they are small. An
+    evaluation without a finite value counts as the worst finite one, and a gene without effect is 0.5.
 
     Args:
         trials: As returned by `deap_hpo.analysis.tables.trials_table`: `value`, `status`, ``params_*``. Repeated
@@ -77,7 +77,7 @@ class ResponseModel:
         return self.from_scale(self.on_scale(genes))
 
     def on_scale(self, genes: Genes) -> NDArray[np.float64]:
-        """Predict on the scale of the model: logarithmic where all values are positive."""
+        """Predict on the scale of the model: logarithmic if all values are positive."""
         return np.asarray(self._fitted.predict(genes), dtype=float)
 
     def from_scale(self, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,7 +88,7 @@ class ResponseModel:
         """Measure by cross-validation how well evaluations that the model has not seen are predicted.
 
         Args:
-            folds: Parts, shuffled by the seed; each is predicted by a model of the others. At least 2.
+            folds: Number of parts, at least 2, shuffled by the seed; each is predicted by a model of the others.
 
         Returns:
             `r2` and `rmse`, on the scale of the model (log for losses), `mae` (the mean absolute error of the value
@@ -109,9 +109,9 @@ class ResponseModel:
 
 
 def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what was answered by an earlier evaluation, or ended early by a pruner, and what was never begun.
+    """Leave out evaluations that an earlier one answered, that a pruner ended, or that never started.
 
-    What diverged or failed stays: it counts as the worst, as it does for an algorithm.
+    Diverged and failed evaluations stay: they count as the worst, as they do for an algorithm.
 
     Raises:
         InputError: Fewer than 10 evaluations remain, or none has a finite value.
@@ -126,15 +126,15 @@ def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def asked_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
-    """Do as `first_evaluations`, however few they are."""
+    """Do the same as `first_evaluations`, however few evaluations remain."""
     kept = trials[trials["status"].isin(["ok", "diverged", "failed"])] if len(trials) else trials
     return kept[kept["duplicate_of"].isna()] if "duplicate_of" in kept else kept
 
 
 def capped_values(trials: pd.DataFrame) -> NDArray[np.float64]:
-    """Give the values with the worst finite one in place of what is not finite.
+    """Return the values, with the worst finite one in place of those that are not finite.
 
-    What ended badly is ``inf`` where the objective is minimised, ``-inf`` where it is maximised.
+    The value of an evaluation that ended badly is ``inf`` if the objective is minimised, ``-inf`` if it is maximised.
     """
     values = trials["value"].to_numpy(dtype=float)
     finite = values[np.isfinite(values)]
@@ -143,11 +143,11 @@ def capped_values(trials: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def params_in_use(trials: pd.DataFrame, space: Space) -> list[dict[str, Any]]:
-    """Give the hyperparameters of each row of a table, but for those that are not in use there."""
+    """Return the hyperparameters of each row of a table, without those that are not in use there."""
     named = trials.reindex(columns=[f"params_{name}" for name in space]).set_axis(list(space), axis=1)
     return [
         {
-            # Beside rows in which it is not in use, a whole number is a float.
+            # In a column with gaps (rows in which it is not in use), an int is a float.
             name: int(value) if isinstance(space[name], Int) and value % 1 == 0 else value
             for name, value in row.items()
             if not (isinstance(value, float) and math.isnan(value))
@@ -164,6 +164,6 @@ def _fitted(model: str, genes: Genes, targets: NDArray[np.float64], seed: int) -
     kernel = ConstantKernel(1.0) * Matern([0.5] * genes.shape[1], (0.03, 30.0), nu=2.5) + WhiteKernel(0.05)
     process = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=seed)
     with warnings.catch_warnings():
-        # A length scale at its bound is what a hyperparameter without influence looks like.
+        # A length scale at its bound is normal: the hyperparameter has no influence.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return process.fit(genes, targets)

@@ -1,4 +1,4 @@
-"""Several runs of one experiment: tidy tables over runs and seeds, and what a difference between two shows."""
+"""Several runs of one experiment: tidy tables over runs and seeds, and a test of the difference between two."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _FLIPS = 9999
 
 
 def runs_table(runs: Runs) -> pd.DataFrame:
-    """One row for each run and seed: its settings, its counts, its best network, what that does on the test examples.
+    """One row for each run and seed: its settings, its counts, its best network, and the test of that network.
 
     Columns: `run`, `seed`, `population`, `generations`, `mutation_rate`, those of `summary` (`seconds` is
-    summed over the trainings), `best` (number of the best evaluation), `training_loss` (mean of the epoch that it is
-    judged after, dropout on), `validation_loss`, ``validation_*``, `test_loss`, ``test_*`` (NaN where it was not
+    summed over the trainings), `best` (number of the best evaluation), `training_loss` (mean over the epoch after which
+    it is judged, with dropout), `validation_loss`, ``validation_*``, `test_loss`, ``test_*`` (NaN if it was not
     measured), ``params_*``.
 
     Raises:
@@ -64,7 +64,7 @@ def _run_row(label: str, recorded: Recorded) -> dict[str, Any]:
 
 
 def stacked(runs: Runs, table: str) -> pd.DataFrame:
-    """Put one table of every study under another, with the columns `run` and `seed` in front.
+    """Concatenate one table of every study, with the columns `run` and `seed` in front.
 
     Args:
         runs: The records.
@@ -94,10 +94,10 @@ def stacked(runs: Runs, table: str) -> pd.DataFrame:
 def generations_table(recorded: Recorded) -> pd.DataFrame:
     """One row for each generation of a study.
 
-    Columns: `generation`, `trainings` (so far, those that were not answered by an earlier one), `best` (value so far;
-    NaN until there is one), `diversity` (mean Euclidean distance between two genomes of the population, each gene in
-    [0, 1]). The population is what was evaluated in the generation, and with it, for the genetic algorithm
-    "truncation", the best half of the one before, which survives.
+    Columns: `generation`, `trainings` (number so far, without evaluations that an earlier one answered), `best` (value
+    so far; NaN until there is one), `diversity` (mean Euclidean distance between two genomes of the population, each
+    gene in [0, 1]). The population consists of the generation's evaluations and, for the genetic algorithm
+    "truncation", of the surviving half of the population before.
     """
     sign = sign_of(recorded.directions[0])
     kind = individual_type((-sign,))
@@ -137,11 +137,11 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[s
         second: The values of the other run, in the same order.
 
     Returns:
-        `n` (pairs), `lower`, `equal` and `higher` (pairs in which the first is that), `mean` (of first minus second),
-        `low` and `high` (95 % interval of Student's t, which takes differences to be normal), `p` (of the sign-flip
-        permutation test of the mean, two-sided, which does not; exact up to 15 pairs, beyond by 9,999 random flips),
-        `least_p` (the smallest p that the test can give with so many unequal pairs). Where both values of a pair are
-        infinite, their difference is 0; where another one is not finite, `low`, `high` and `p` are NaN.
+        `n` (pairs), `lower`, `equal` and `higher` (pairs in which the first is so), `mean` (of first minus second),
+        `low` and `high` (95 % interval of Student's t, which assumes normal differences), `p` (of the two-sided
+        sign-flip permutation test of the mean, which does not; exact up to 15 pairs, with more by 9,999 random flips),
+        `least_p` (the smallest p that the test can give with this number of unequal pairs). If both values of a pair
+        are infinite, their difference is 0. If any other difference is not finite, `low`, `high` and `p` are NaN.
 
     Raises:
         InputError: There are fewer than 2 pairs, or the lengths differ.
@@ -156,7 +156,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[s
     count, mean = len(differences), differences.mean()
     interval, p = (math.nan, math.nan), math.nan
     exact = count <= 15
-    unequal = int(np.count_nonzero(differences))  # a pair of equals is the same with its sign flipped
+    unequal = int(np.count_nonzero(differences))  # flipping the sign of an equal pair changes nothing
     if np.isfinite(mean):
         interval = (mean, mean)
         if np.ptp(differences) > 0:
@@ -191,5 +191,5 @@ def environments(runs: Runs) -> list[dict[str, Any]]:
 
 
 def _mean_distance(genomes: NDArray[np.float64]) -> float:
-    """Mean Euclidean distance between two different rows; NaN where there is one row."""
+    """Mean Euclidean distance between two different rows; NaN if there is only one row."""
     return float(pdist(genomes).mean()) if len(genomes) > 1 else float("nan")

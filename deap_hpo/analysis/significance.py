@@ -1,4 +1,4 @@
-"""Is one method better than another? Intervals, ranks and tests for outcomes paired by seed; no test by hand."""
+"""Is one method better than another? Intervals, ranks and library tests for outcomes paired by seed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ def summarise(outcomes: pd.DataFrame, direction: Direction = "minimize") -> pd.D
 
     Args:
         outcomes: One row for each seed, one column for each method; at least 2 seeds. A method that failed has inf (or
-            -inf where higher is better).
-        direction: Which way they are better.
+            -inf if higher is better).
+        direction: Whether lower or higher values are better.
 
     Raises:
         InputError: An outcome is NaN.
 
     Returns:
         One row for each method, best mean rank first: `mean`, `median`, `low` and `high` (95 % bootstrap interval of
-        the mean, Efron's BCa; percentiles where all values are equal), `mean_rank` (1 is best; ties share).
+        the mean, Efron's BCa; the value itself if all are equal, NaN if one is infinite), `mean_rank` (1 is best; ties
+        share).
 
     Example:
         >>> table = summarise(pd.DataFrame({"a": [0.1, 0.2, 0.3], "b": [0.2, 0.4, 0.5]}))
@@ -67,7 +68,7 @@ def _interval(values: Any) -> tuple[float, float]:
 
 
 def friedman(outcomes: pd.DataFrame) -> float | None:
-    """Test whether any method differs from any other; None where there are fewer than 3 methods.
+    """Test whether any method differs from any other; None for fewer than 3 methods, or if all have equal outcomes.
 
     Source: Friedman (1937), as recommended for several methods by Demšar, "Statistical comparisons of classifiers over
     multiple data sets" (JMLR 7, 2006).
@@ -83,7 +84,7 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each pair: `first`, `second`, `difference` (median of the differences, first minus second), `p`
         (Wilcoxon's signed-rank test, two-sided), `p_holm` (corrected for the number of pairs), `effect` (rank-biserial
-        correlation of the pairs that differ: -1 where the first was lower in each of these, 1 where the second was).
+        correlation of the pairs that differ: -1 if the first was lower in all of these, 1 if the second was).
 
     Source: Wilcoxon (1945); Holm (1979); Kerby, "The simple difference formula" (2014), for the effect.
 
@@ -113,7 +114,7 @@ def verdict(outcomes: pd.DataFrame, direction: Direction = "minimize") -> list[s
 
     Args:
         outcomes: One row for each seed, one column for each method.
-        direction: Which way they are better.
+        direction: Whether lower or higher values are better.
 
     Raises:
         InputError: An outcome is NaN.
@@ -129,7 +130,7 @@ def verdict(outcomes: pd.DataFrame, direction: Direction = "minimize") -> list[s
     said = []
     overall = friedman(outcomes)
     pairs = pairwise(outcomes)
-    may_differ = overall is None or overall < LEVEL  # only then are pairs looked at
+    may_differ = overall is None or overall < LEVEL  # only then are pairs compared
     if overall is not None:
         begin = "The methods differ" if may_differ else "No difference is shown between the methods"
         said.append(f"{begin} (Friedman test, p = {overall:.2g}).")

@@ -25,18 +25,18 @@ def trials_table(
     """One row for each evaluation, in order.
 
     Columns: `number`, `generation`, `value` (the first objective), `best` (the best feasible value so far; NaN until
-    there is one), `status`, `duplicate_of` (missing where it was trained), `seconds`, `params_*` (or `gene_*`),
-    `metrics_*`, `notes_*`; where one failed `reason`, why it did; with several objectives `values_*`, one for each;
-    with constraints `violation`, 0 where they are kept; where trainings were asked for in parts `epochs`, those after
-    which the value was reached.
+    there is one), `status`, `duplicate_of` (missing if it was trained), `seconds`, `params_*` (or `gene_*`),
+    `metrics_*`, `notes_*`. Some are there only if they are needed: `reason` (why it failed) if one failed; `values_*`
+    (one for each objective) with several objectives; `violation` (0 if none is broken) with constraints; `epochs`
+    (after which the value was reached) if trainings were asked for in parts.
 
     Args:
         entries: The evaluations.
-        space: The search space, by which genes are decoded.
-        direction: Which values of the first objective are the better ones.
+        space: The search space, which decodes genes.
+        direction: Whether lower or higher values of the first objective are better.
         objectives: Names of several objectives, for the columns `values_*`; by default they are numbered.
-        constrained: Whether there are constraints; there are where one was broken.
-        stages: Batches of a generation.
+        constrained: Whether there are constraints; this is assumed if one was broken.
+        stages: Number of batches per generation.
 
     Example:
         >>> from deap_hpo import Evaluation, Float
@@ -85,7 +85,7 @@ def _by_objective(values: Sequence[float], names: Sequence[str]) -> dict[str, fl
 
 
 def value_columns(names: Sequence[str], count: int) -> list[str]:
-    """Give the columns of so many objectives in `trials_table`, by their names or, without any, numbered.
+    """Return the columns of `count` objectives in `trials_table`, with their names or, without any, numbered.
 
     Example:
         >>> value_columns(["loss", "size"], 2), value_columns([], 2), value_columns(["loss"], 1)
@@ -95,11 +95,11 @@ def value_columns(names: Sequence[str], count: int) -> list[str]:
 
 
 def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.DataFrame:
-    """Make a table of rows, at least one, that have the columns of `deap_hpo.records.entries.param_columns`."""
+    """Make a table of at least one row with the columns of `deap_hpo.records.entries.param_columns`."""
     table = pd.DataFrame(rows)
     for name in space or ():
         values = [row[f"params_{name}"] for row in rows]
-        if None in values:  # a choice, which is not to become NaN, as what is not in use is
+        if None in values:  # a choice, which must not become NaN: that means not in use
             table[f"params_{name}"] = pd.Series(values, dtype=object)
         elif f"params_{name}" not in table:  # in use nowhere so far
             table[f"params_{name}"] = math.nan
@@ -107,7 +107,7 @@ def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.Da
 
 
 def best_trials(trials: pd.DataFrame, direction: Direction = "minimize") -> pd.DataFrame:
-    """Give the feasible rows of `trials_table` that were not answered by an earlier one, the best first."""
+    """Return the feasible rows of `trials_table` that were not answered by an earlier one, the best first."""
     feasible = trials["status"].eq("ok") & trials["duplicate_of"].isna()
     if "violation" in trials:
         feasible &= trials["violation"].eq(0)
@@ -138,7 +138,7 @@ def epochs_table(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def summary(entries: Sequence[Entry], stages: int = 1) -> dict[str, int | float]:
-    """Count what came of evaluations; each generation has so many batches of them.
+    """Count evaluations by their outcomes; each generation has `stages` batches of them.
 
     Keys: `evaluations`, `trained`, `cached` (answered by an earlier one), `infeasible` (that break a constraint,
     trained or not), `pruned`, `diverged`, `failed`, `timed_out` (of the failed ones), `retries` (because a worker was
