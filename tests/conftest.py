@@ -1,4 +1,4 @@
-"""What several test files need: small tasks, and marks for what a machine may lack."""
+"""Fixtures for several test files: small tasks, and marks for tests that a machine may not support."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deap_hpo.training.idx import find_fashion_mnist
 from deap_hpo.training.models import MLP
 from deap_hpo.training.task import Task
 
-# A shell starts background jobs with Ctrl-C ignored, and they hand that on to what they start: the tests that press it
+# A shell starts background jobs with Ctrl-C ignored, and their child processes inherit that. Tests that press Ctrl-C
 # would then wait for ever.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,7 +27,7 @@ read_migrations_once()
 
 
 def pytest_collection() -> None:
-    gc.disable()  # all that is imported from here on stays
+    gc.disable()  # everything that is imported from here on stays
 
 
 def pytest_collection_finish() -> None:
@@ -56,7 +56,7 @@ def digits_task() -> Task:
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """More threads than one, which `make test` gives: for tests that it is one inside, and put back."""
+    """Two threads, since `make test` sets one: for tests that use one thread inside and restore the number."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -75,14 +75,14 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def what_is_imported_is_no_garbage() -> None:
-    """Have garbage collections, which took a fifth of the time, look only through what a file's own tests have made."""
+    """Limit garbage collections, which took a fifth of the time, to the objects that a file's own tests have made."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Forget what a test has imported from files of its own: another test may have a file of the same name."""
+    """Forget the modules that a test has imported from its own files: another test may have a file of the same name."""
     yield
     temporary = str(tmp_path_factory.getbasetemp())
     for name, module in list(sys.modules.items()):

@@ -1,4 +1,4 @@
-"""Evaluators that can go on from checkpoints, cheap and exact: a weight that creeps towards a hyperparameter."""
+"""Evaluators that can continue from checkpoints, cheap and exact: a weight that creeps towards a hyperparameter."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Creeping(Evaluator):
 
 
 class Interrupted(Creeping):
-    """Presses Ctrl-C after so many evaluations."""
+    """Presses Ctrl-C after `after` evaluations."""
 
     def __init__(self, checkpoints: Any, after: int) -> None:
         super().__init__(checkpoints)

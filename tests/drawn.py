@@ -1,4 +1,4 @@
-"""Hyperparameters of every kind, drawn at random by Hypothesis, for tests of what holds of any."""
+"""Hyperparameters of every kind, drawn at random by Hypothesis, for tests of properties that all have."""
 
 import math
 

@@ -158,7 +158,7 @@ class BirthOf:
 
 
 class ProcessAttributes:
-    """Tells what else a process has of its own: the mask of its files' permissions, its cores, its niceness."""
+    """Tells further properties of its process: the mask of its files' permissions, its cores, its niceness."""
 
     def __call__(self, params: dict[str, Any]) -> tuple[float, ...]:
         mask = os.umask(0)
@@ -200,7 +200,7 @@ class SharedTensors:
 
 
 class SharedTensor(Evaluator):
-    """Holds a tensor, and tells how many megabytes of this process are shared memory, in its own share of them."""
+    """Holds a tensor, and tells this process's share of the shared memory, in megabytes."""
 
     def __init__(self, tensor: Any) -> None:
         self.tensor = tensor
@@ -240,7 +240,7 @@ class Batches(BatchEvaluator):
 
 
 class BreaksInBatches(Batches):
-    """Takes x = 2 alone only."""
+    """Takes x = 2 only in a batch of its own."""
 
     def evaluate_batch(self, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         if len(requests) > 1 and any(request.params["x"] == 2 for request in requests):
@@ -286,7 +286,7 @@ def saves_x(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
 
 
 def report_curve(params: dict[str, Any], report: Any) -> float:
-    """Nears a plateau over five epochs."""
+    """Reports a curve that nears a plateau over five epochs."""
     plateau = float(params["x"] ** 2 + params["y"] ** 2)
     for epoch in range(1, 6):
         report(epoch, plateau + 10.0 / epoch)

@@ -1,4 +1,4 @@
-"""For tests of runs that are interrupted or killed: when it happens, and how much is on record by then."""
+"""Helpers for tests of interrupted or killed runs: when it happens, and how much is on record by then."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class InterruptedAt:
 def wait_until_recorded(
     count: int, process: subprocess.Popen[Any], name: str = "run", storage: str = "runs/studies.db"
 ) -> None:
-    """Wait until a process has put so many evaluations on record, or more."""
+    """Wait until a process has put at least `count` evaluations on record."""
     while count_recorded(name, storage) < count:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
 
 
 def count_recorded(name: str = "run", storage: str = "runs/studies.db") -> int:
-    """Number of evaluations on record; a file is asked directly, to leave the processor to who is waited for."""
+    """Number of evaluations on record; a file is read directly, to leave the processor to the process waited for."""
     path = sqlite_path(storage)
     if path is None:
         try:

@@ -1,4 +1,4 @@
-"""What makes a test lighter where it is about something else; conftest has fixtures of it for single tests."""
+"""Shortcuts for slow parts that a test is not about; conftest has them as fixtures for single tests."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from alembic.script import ScriptDirectory
 
 
 def use_light_model(patch: pytest.MonkeyPatch) -> None:
-    """Have the surrogate draw and search its model coarsely, at a tenth of the time.
+    """Let the surrogate draw and search its model coarsely, in a tenth of the time.
 
-    For tests of what goes on around its proposals, whatever these are; not for those of how good they are.
+    For tests in which any proposals will do; not for tests of how good they are.
     """
     patch.setattr("deap_hpo.strategies.improvement.SAMPLING", ((0, 2, 1),))
     patch.setattr("deap_hpo.strategies.prospects.REFINEMENTS", 1)
 
 
 def draw_no_figures(patch: pytest.MonkeyPatch) -> None:
-    """Have the commands draw nothing, which takes longer than small runs do: for tests that look at no figure."""
+    """Let the commands draw nothing, since figures take longer than small runs: for tests that look at no figure."""
     patch.setattr("deap_hpo.reports.figures.save_figures", lambda recorded, folder, **_: [])
 
 
 def read_migrations_once() -> None:
-    """Have Optuna read the files of its migrations once, and not for each record that is made: a tenth of a second."""
+    """Let Optuna read its migration files once, rather than for each new record, which takes a tenth of a second."""
     read: Any = ScriptDirectory.from_config
     known: dict[str, ScriptDirectory] = {}
 

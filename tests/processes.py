@@ -1,4 +1,4 @@
-"""What processes of the system are there, for tests of those that a run starts and leaves."""
+"""Look-ups of the system's processes, for tests of those that a run starts and leaves behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def all_gone(pids: list[int], seconds: float = 10) -> bool:
 
 def _runs(pid: int) -> bool:
     try:
-        # A thread may be the last that ends, and until then the files of all of them are open.
+        # Another thread may end after the main one, and until then the files of the process are open.
         return len(os.listdir(f"/proc/{pid}/task")) > 1 or _fields(pid)[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -1,4 +1,4 @@
-"""Ask and tell: whoever evaluates, and when, the run is that of a function; what is told wrongly is not recorded."""
+"""Ask and tell: whoever evaluates, and when, the run equals that of a function; wrong answers are not recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands, as a user types them: what they do, what they print, what they say of wrong input, how they end."""
+"""The commands, as a user types them: their effects, their output, their messages for wrong input, their exit codes."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_run_show_list_plot_resume(here: Path, monkeypatch: pytest.MonkeyPatch) 
     }
     assert call("resume", "small", "--set", "evolution.generations=5").exit_code == 0
     redrawn = json.loads(call("plot", "small", "--output", "pictures", "--json").output)
-    for path in map(Path, redrawn):  # whatever `plot` has drawn beside the record is of the longer study now
+    for path in map(Path, redrawn):  # all figures that `plot` has drawn beside the record now show the longer study
         assert path.read_bytes() == Path("runs/small", path.name).read_bytes()
 
 
@@ -376,7 +376,7 @@ def test_a_run_goes_on_by_the_schedule_that_was_the_default_when_it_began(here: 
     assert call(*whole, "--name", "whole").exit_code == 0
     assert call(*whole, "--name", "begun", "--set", "evolution.generations=2").exit_code == 0
     config = dict(load_study("begun", "runs/studies.db").attributes["config"])
-    assert config["training"]["recipe"].pop("schedule") == "step"  # as of a time when it went without saying
+    assert config["training"]["recipe"].pop("schedule") == "step"  # as in records of the time before it was written
     note("begun", "runs/studies.db", "config", config)
     assert call("resume", "begun", "--set", "evolution.generations=3").exit_code == 0
     whole_values, values = (
@@ -668,7 +668,7 @@ def test_studies_of_one_name_in_two_files_and_exports_to_one_folder_are_not_mixe
     for storage, weights in zip(["runs/studies.db", "runs/other.db"], own, strict=True):
         assert call("export", "small", "--storage", storage, "--output", "network").exit_code == 0
         assert Path("network/best.safetensors").read_bytes() == weights
-    (folders[1] / "best.safetensors").write_bytes(own[0])  # by another hand
+    (folders[1] / "best.safetensors").write_bytes(own[0])  # not by deap-hpo
     assert call("resume", "small", "--storage", "runs/other.db").exit_code == 0
     assert (folders[1] / "best.safetensors").read_bytes() == own[1]
     assert call("delete", "small", "--yes").exit_code == 0

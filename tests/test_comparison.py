@@ -162,7 +162,7 @@ def test_interrupted_it_goes_on(config: RunConfig, monkeypatch: pytest.MonkeyPat
     assert 0 < len(names) < 12
     runs, _ = run(config)
     assert len(runs) == 6
-    assert calls == 1 + 2 * (7 + 7 + 1) + 6 * 2  # the one that was interrupted is the only one begun twice
+    assert calls == 1 + 2 * (7 + 7 + 1) + 6 * 2  # only the interrupted training was started twice
 
 
 def test_fewer_repeats_average_over_so_many(config: RunConfig) -> None:

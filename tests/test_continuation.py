@@ -1,4 +1,4 @@
-"""Evaluations that go on from earlier ones: what is asked, recorded, answered, counted, collected and made again."""
+"""Evaluations that continue earlier ones: requested, recorded, answered, counted, collected and made again."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_same_training_is_done_once_by_whatever_route_it_is_asked_for() -> N
         study.map(evaluate, [asking(4.0, 2), asking(4.0, 3), asking(4.0, 2), asking(4.0)])
         study.map(evaluate, [asking(4.0, 3, 0), asking(4.0, 4, 2), asking(6.0, 4, 0), asking(6.0, 4, 2)])
         study.map(evaluate, [asking(6.0, 5, 6), asking(6.0, 5, 0), asking(4.0, 5, 6)])
-        # 4 epochs are the evaluator's own; 9 goes on from 0 as 6 and 8 did, with the same hyperparameters.
+        # 4 epochs are the evaluator's own; 9 continues 0 as 6 and 8 did, with the same hyperparameters.
         assert [e.duplicate_of for e in study.record] == [None, None, 0, None, 1, 3, None, 6, None, 8, None]
         assert evaluate.asked == [0, 1, 3, 6, 8, 10]
         assert study.map(evaluate, [asking(4.0, 6, 5)]) == [(4 - 4 / 2**6,)], "from a duplicate"
@@ -190,7 +190,7 @@ def test_checkpoints_that_only_the_workers_see_are_an_error(tmp_path: Path) -> N
         def evaluate(self, request: Any) -> Any:
             made = super().evaluate(request)
             for path in self.checkpoints.folder.iterdir():
-                path.unlink()  # as a folder of another machine's
+                path.unlink()  # as if the folder were on another machine
             return made
 
     evaluate = Elsewhere(FolderCheckpoints(tmp_path))
@@ -276,7 +276,7 @@ def test_an_evaluator_or_executor_that_cannot_go_on_is_named() -> None:
 
 @pytest.mark.parametrize(("direction", "least_important_first"), [("minimize", [3, 1, 2]), ("maximize", [2, 1, 3])])
 def test_a_limit_drops_the_worst_of_a_batch_first(direction: Any, least_important_first: list[int]) -> None:
-    """A store with a limit drops from the beginning of what it is told to keep."""
+    """A store with a limit drops from the beginning of the list that it is told to keep."""
 
     class Told(MemoryCheckpoints):
         def collect(self, needed: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Deleting a study: the record and its files go, what is not ours stays, and nobody's run is pulled from under it."""
+"""Deleting a study: the record and its files go, other files stay, and a study that is running is not deleted."""
 
 from __future__ import annotations
 

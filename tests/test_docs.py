@@ -37,8 +37,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("light_model")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
 def test_every_python_block_runs(page: str, here: Path) -> None:
-    """Those of one page are one program."""
-    (here / "figures").symlink_to(ROOT / "figures")  # some read the tables that were measured
+    """The blocks of one page are one program."""
+    (here / "figures").symlink_to(ROOT / "figures")  # some blocks read the measured tables
     code = "\n".join(blocks(page, "python"))
     exec(compile(code, page, "exec"), {"__name__": "page"})
 
@@ -75,7 +75,7 @@ SMALLER = {
 @pytest.mark.fashion_mnist
 @pytest.mark.usefixtures("no_figures")
 def test_every_command_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long runs by their plan, the rest on small studies of the same names."""
+    """Long runs only plan or are made smaller; the rest run on small studies of the same names."""
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(sys, "path", list(sys.path))
     lines = {line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()}
@@ -87,7 +87,7 @@ def test_every_command_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) ->
     call(["run", "my_task.py:task", "--set", "evolution.generations=1", *(w for one in small for w in ("--set", one))])
     for command in commands:
         if command[0] == "init":
-            continue  # above
+            continue  # done above
         changed = next((more for start, more in SMALLER.items() if " ".join(command).startswith(start)), [])
         needs_gpus = "execution.gpus=[0, 1]" in command and torch.cuda.device_count() < 2
         call([*command, *changed], refused="gpus" if needs_gpus else None)
@@ -124,7 +124,7 @@ def test_every_page_can_be_reached() -> None:
 
 
 def test_a_plain_error_text_of_the_troubleshooting_page_is_one_that_is_raised() -> None:
-    """The headings quote messages: each has to be found in the sources, up to what is left open."""
+    """The headings quote messages: each must be found in the sources, except for the parts that vary."""
     sources = " ".join(path.read_text() for path in (ROOT / "deap_hpo").rglob("*.py"))
     sources = re.sub(r"\{[^}]*\}|\d+", "", re.sub(r'"\s*f?"', "", sources))
     quoted = re.findall(r"^\*\*`(.*?)`", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)

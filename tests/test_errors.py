@@ -1,4 +1,4 @@
-"""What users are told: warnings at the line of theirs that led to it, and without a line from the command line."""
+"""Messages to users: a warning names the user's line that caused it, or none on the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluators: what a user may bring, and that studies, executors and algorithms know it by one type."""
+"""Evaluators: what a user may bring, and that studies, executors and algorithms know only one type."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_an_evaluator_is_itself_and_a_function_becomes_one() -> None:
 
 def test_a_class_of_ones_own_that_happens_to_have_a_method_named_evaluate_is_a_function() -> None:
     class Model:
-        """Of a user, who knows nothing of requests."""
+        """A user's class, which knows nothing of requests."""
 
         def evaluate(self, inputs: Any) -> None:
             raise AssertionError("not meant for a search")

@@ -1,4 +1,4 @@
-"""The examples run, and go on."""
+"""The examples run, and resume."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(folder: Path, *arguments: str) -> str:
 def test_an_example_runs_and_goes_on(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """First as a user starts it where it has workers, which import it; then in this process, which has imported all."""
+    """First in a new process, if the example has workers, which import it; then in this process, which is faster."""
 
     def here() -> str:
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
@@ -52,14 +52,14 @@ def test_an_example_runs_and_goes_on(
 
 
 def test_an_example_imports_what_it_needs(tmp_path: Path) -> None:
-    """Each, in one new process, up to what it does."""
+    """All of them in one new process, without running their main part."""
     imports = "import runpy, sys; [runpy.run_path(name, run_name='imported') for name in sys.argv[1:]]"
     run(tmp_path, "-c", imports, *[str(EXAMPLES / name) for name in LAST_LINES])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_example_is_run() -> None:
-    """Here, or by the test of what it shows."""
+    """Here, or in the test of its subject."""
     others = " ".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))
     names = {path.name for path in EXAMPLES.glob("*.py")} - set(LAST_LINES)
     assert [name for name in names if name not in others] == []

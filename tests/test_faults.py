@@ -1,4 +1,4 @@
-"""The script of faults in its short form: nothing acknowledged is lost, every run ends as if nothing had been."""
+"""A short run of the fault script: nothing acknowledged is lost, and every run ends as if no fault had occurred."""
 
 from __future__ import annotations
 

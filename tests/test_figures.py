@@ -44,7 +44,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_every_figure_follows_from_its_table(drawn: list[Path]) -> None:
-    """Byte for byte where the versions are those of the tracked figures; else as pictures, within a little."""
+    """Byte for byte if the versions are those of the tracked figures; otherwise as pictures, approximately."""
     tracked = {path.name for suffix in ("png", "pdf") for path in FIGURES.glob(f"*.{suffix}")}
     assert {path.name for path in drawn} == tracked
     same_versions = json.loads((DATA / "figures.json").read_text()) == draw.versions()
@@ -60,7 +60,7 @@ def test_every_figure_follows_from_its_table(drawn: list[Path]) -> None:
 
 
 def _coarse(picture: NDArray[np.float32], size: int = 24) -> NDArray[np.float32]:
-    """Average over squares of so many pixels: another version of Matplotlib sets its text some pixels apart."""
+    """Average over squares of `size` pixels: another version of Matplotlib shifts its text by some pixels."""
     rows, columns = (length // size for length in picture.shape[:2])
     squares = picture[: rows * size, : columns * size].reshape(rows, size, columns, size, -1)
     averages: NDArray[np.float32] = squares.mean(axis=(1, 3))
@@ -173,7 +173,7 @@ def test_work_counts_epochs_of_every_training_and_what_the_record_answered(
     monkeypatch.setattr(draw, "plot_work", lambda *tables, **named: given.append(tables) or true(*tables))
     assert len(draw.work(tmp_path, tmp_path)) == 2
     work, seeds = given[0]
-    # Two epochs; one and the one in which it diverged, and one in which it did at once; the same again, spared.
+    # Whole: two epochs. Short: one and the half one in which it diverged. Answered: two epochs, spared by the record.
     assert work[["label", "whole", "short", "answered"]].to_numpy().tolist() == [
         ["baseline", 1.0, 1.5, 2.0], ["run 2", 1.0, 0.0, 0.0],
     ]  # fmt: skip
@@ -219,7 +219,7 @@ def test_the_experiments_run_and_give_tables_figures_and_numbers(
     experiments.paper_runs(SMALL, paper)
     experiments.dense_sample(SMALL, dense)
     monkeypatch.setattr(experiments, "NOISE_SEEDS", 2)
-    # What takes long, in short.
+    # Shorten the parts that take long.
     monkeypatch.setattr(simulation, "SEEDS", 5)
     monkeypatch.setattr(simulation, "PARTS", 2)
     monkeypatch.setattr(export, "MODELS", ("nearest",))

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all, and where the user says."""
+"""Files are written whole or not at all, and where the user says."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_a_task_says_what_may_be_an_objective() -> None:
 
 @pytest.mark.parametrize("study_directions", ["maximize", ["minimize", "minimize"]])
 def test_a_study_of_other_directions_than_what_evaluates_is_refused(study_directions: Any) -> None:
-    """Else its pruner, say, would end what is best."""
+    """Otherwise its pruner, for example, would end the best evaluations."""
     weights = (1.0,) if study_directions == "maximize" else (-1.0, -1.0)
     with Study({"x": Float(0.0, 1.0)}, directions=study_directions) as study:
         with pytest.raises(InputError, match=r"directions must be those of what evaluates, minimize; the study's are "):

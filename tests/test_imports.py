@@ -20,10 +20,10 @@ MODULES = {
 
 @functools.cache
 def imported(module: str) -> frozenset[str]:
-    """What a module imports, inside functions too; ``from package import name`` counts as both."""
+    """The imports of a module, inside functions too; ``from package import name`` counts as both."""
     names: set[str] = set()
     tree = ast.parse(MODULES[module].read_text())
-    # What a module does when it is run as a script is no import of it.
+    # Imports that a module makes only when it is run as a script do not count.
     tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "__main__" in ast.dump(node.test))]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

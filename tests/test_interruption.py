@@ -1,4 +1,4 @@
-"""An interruption where nothing can be raised, or where it would do harm, is raised a little later."""
+"""An interruption that cannot be raised at once, or would do harm, is raised a little later."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPACE = Space({"x": Float(0.0, 1.0)})
 
 
 class Raises:
-    """Raises when it is collected: as a signal does that arrives then."""
+    """Raises when it is garbage-collected, like a signal that arrives then."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -42,7 +42,7 @@ class Raises:
 
 
 class Interrupting:
-    """An objective whose evaluation of a number is interrupted in the garbage collector."""
+    """An objective that is interrupted in the garbage collector during a given evaluation."""
 
     def __init__(self, number: int) -> None:
         self.number, self.count = number, 0
@@ -121,7 +121,7 @@ def test_what_is_no_interruption_is_reported_as_ever(monkeypatch: pytest.MonkeyP
 
 
 def test_contexts_of_threads_may_overlap() -> None:
-    """As they do where runs are evaluated side by side: the first to come is the first to go."""
+    """As they do when runs are evaluated side by side: the first to enter is the first to leave."""
     entered, leave = threading.Event(), threading.Event()
 
     def first() -> None:
@@ -217,7 +217,7 @@ def test_a_handler_that_was_left_behind_does_not_call_itself() -> None:
 
 @pytest.mark.parametrize("trainer", ["reference", "population"])
 def test_a_training_is_interrupted_between_two_steps(digits_task: Task, trainer: str) -> None:
-    """Within one, torch would be left half in a transformation: without gradients, for the rest of the process."""
+    """Within a step, torch would stay inside a transformation: without gradients for the rest of the process."""
     states: list[bool] = []
 
     def loss(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -273,7 +273,7 @@ def test_a_measurement_is_interrupted_between_two_batches(digits_task: Task) -> 
 
 
 def test_a_network_is_built_whole(digits_task: Task) -> None:
-    """Initial weights are drawn without gradients, which an interruption could leave off."""
+    """Initial weights are drawn without gradients; an interruption could leave gradients switched off."""
     built: list[int] = []
 
     def model() -> torch.nn.Module:

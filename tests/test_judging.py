@@ -1,4 +1,4 @@
-"""A study judged by another objective than its own: everything that is asked of it is by that one."""
+"""A study judged by another objective than its own: all its results are by that one."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_what_did_not_end_well_has_no_network_to_give(digits_task: Task) -> None
     assert isinstance(study.model_of(good), nn.Module)
     with pytest.raises(InputError, match=r"Evaluation 1 has no trained network; its training ended as diverged\."):
         study.model_of(diverged)
-    beforehand = replace(good, evaluation=replace(good.evaluation, status="infeasible"))  # it was not trained
+    beforehand = replace(good, evaluation=replace(good.evaluation, status="infeasible"))  # it has not been trained
     with pytest.raises(InputError, match=r"its training ended as infeasible\."):
         study.model_of(beforehand)
 

@@ -1,4 +1,4 @@
-"""In a notebook: a study shows itself, progress is one line that moves, and an interrupted cell loses nothing."""
+"""In a notebook: a study shows itself, progress is one line that is updated, and an interrupted cell loses nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def kernel(tmp_path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def outputs(client: Any, code: str, interrupt: Any = None) -> list[dict[str, Any]]:
-    """What a cell shows; `interrupt` is called for each message, and may press the button."""
+    """The outputs of a cell; `interrupt` is called for each message, and may press the button."""
     request = client.execute(code, stop_on_error=False)
     messages = []
     deadline = time.monotonic() + 120

@@ -1,4 +1,4 @@
-"""The notebooks run, in small sizes; what is committed of them is clean and follows from the tables."""
+"""The notebooks run, in small sizes; their committed outputs are clean and follow from the tables."""
 
 from __future__ import annotations
 

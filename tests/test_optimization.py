@@ -363,7 +363,7 @@ def test_without_generations_the_budget_is_used_up() -> None:
 
 @pytest.mark.parametrize(("algorithm", "ends"), [("random", False), ("de", False), ("grid", True)])
 def test_the_time_alone_ends_a_run(algorithm: str, ends: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """But for a grid, which divides its budget."""
+    """Except for a grid, which divides its budget."""
 
     def slow(params: dict[str, Any]) -> float:
         time.sleep(0.001)
@@ -401,7 +401,7 @@ def test_callbacks_are_told_of_the_generation_in_which_another_one_ends_the_stud
 
 
 def test_an_objective_that_is_called_leaves_the_generators_as_they_were() -> None:
-    """As in a loop of DEAP's, whose operators draw from them."""
+    """For example in a loop of DEAP, whose operators draw from them."""
     objective = Objective(lambda params: random.random() + np.random.random() + torch.rand(()).item())
     states = []
     for seed in (1, 2):
@@ -703,7 +703,7 @@ def test_a_function_of_several_objectives_that_prunes_itself_has_no_values() -> 
 
 @pytest.mark.parametrize("answer", [lambda: 0.0, sys.exit])
 def test_ctrl_c_that_a_function_catches_ends_the_run_nevertheless(answer: Any, tmp_path: Path) -> None:
-    """As Lightning catches it: what the function gives then is not its outcome."""
+    """Lightning catches it, for example; the value that the function then returns is not its outcome."""
 
     def train(params: dict[str, Any]) -> float:
         calls.append(params)

@@ -1,4 +1,4 @@
-"""What is built and shipped, and how fast it starts."""
+"""The package as built and shipped, and how fast it starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELP = "import sys; from deap_hpo.cli import main; sys.argv = ['deap-hpo', '--he
 
 
 def seconds(*arguments: str) -> float:
-    """Processor time, the least of five runs: what else the machine does only adds to it."""
+    """Processor time, the least of five runs, since other work of the machine only adds to it."""
     taken = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -30,7 +30,7 @@ def seconds(*arguments: str) -> float:
 
 
 def test_import_and_help_answer_at_once() -> None:
-    """In multiples of an interpreter that does nothing, so that no slow machine fails; 1.2 and 14 when written."""
+    """In multiples of the time of an idle interpreter, so that no slow machine fails; 1.2 and 14 when written."""
     nothing = seconds("-c", "pass")
     assert seconds("-c", "import deap_hpo") < 3 * nothing
     assert seconds("-c", HELP) < 25 * nothing

@@ -64,7 +64,7 @@ def test_the_example_with_conditions_runs(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     loss = float(done.stdout.splitlines()[-1].split()[2])
-    assert 0 < loss < 2.3  # that of guessing
+    assert 0 < loss < 2.3  # the loss of guessing
     recorded = load_study("architecture", str(tmp_path / "runs" / "architecture.db"))
     assert recorded.space is not None
     tried = [recorded.space.decode(entry.genes) for entry in recorded.entries]
@@ -81,7 +81,7 @@ def test_every_make_target_exists() -> None:
 @pytest.mark.fashion_mnist
 @pytest.mark.usefixtures("no_figures")
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long ones by their plan; the rest on a small study of the same name."""
+    """Long runs only plan; the rest run on a small study of the same name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(CONFIG)
     commands = [shlex.split(command) for command in COMMANDS if command.startswith("deap-hpo")]
@@ -93,7 +93,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     few = ["--set", "task.training_size=200", "--set", "task.validation_size=100"]  # images, to estimate the time with
     for _, *arguments in commands:
         plan_only = ["--dry-run", *(few if "--preset" in arguments else [])] if arguments[0] == "run" else []
-        # The same comparison, but on digits, and shorter: of an option that is given twice, the last one counts.
+        # The same comparison, but on digits, and shorter: if an option is given twice, the last one counts.
         shorter = ["--config", "small.toml", "--seeds", "2", "--budget", "4", "--repeats", "1"]
         endless = ["--help"]
         changed = {"compare": shorter, "dashboard": endless}.get(arguments[0], plan_only)

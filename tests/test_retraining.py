@@ -1,4 +1,4 @@
-"""A network on record, trained again: it is said where it is not the one that was evaluated."""
+"""A recorded network is trained again; a warning says if it is not the one that was evaluated."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_network_that_gave_way_to_a_retry_is_not_mistaken_for_the_one_that_has
 def test_where_next_to_nothing_is_left_of_a_loss_rounding_is_no_other_network(
     monkeypatch: pytest.MonkeyPatch, digits_task: Task, first: float
 ) -> None:
-    """A stack and a network alone may differ many times over there, but not by what counts beside where it began."""
+    """There, a stack and a single network may differ by a large factor, but by little compared with the first loss."""
     trainer = make_trainer(digits_task, epochs=2, device="cpu")
     study = optimize(trainer, {"lr": Float(0.1, 0.5)}, algorithm="random", population=1, generations=1, progress=False)
     begun, ended = study.best.evaluation.curve

@@ -1,4 +1,4 @@
-"""What is made of the evaluations of a study: of those that the run has, not of such as gave way to a retry."""
+"""Results of a study come from the evaluations that the run has, not from those that a retry replaced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::deap_hpo.errors.DeapHPOWarning"
 
 
 def fail_first(patch: pytest.MonkeyPatch) -> None:
-    """Have evaluation 0 fail."""
+    """Let evaluation 0 fail."""
     evaluate = ReferenceTrainer.evaluate
 
     def failing(self: Any, request: Any) -> Evaluation:
@@ -107,7 +107,7 @@ def test_the_state_of_the_best_that_another_run_had_dropped_is_made_again(again:
         return study
 
     assert evolve().best_state() == 0.75
-    broken = set() if again else {0.5}  # which is nothing that the run itself needs
+    broken = set() if again else {0.5}  # the run itself does not need it
     study = evolve(resume=True, retry_failed=True)
     assert study.best.number == 0
     if not again:

@@ -29,7 +29,7 @@ def search(**arguments: Any) -> EvolutionSearchCV:
     return EvolutionSearchCV(settings.pop("estimator", SVC()), settings.pop("space", SPACE), **settings)
 
 
-# Those with which scikit-learn checks its own searches.
+# The estimators with which scikit-learn checks its own searches.
 CHECKED = [
     (Ridge(), "alpha"),
     (LogisticRegression(), "C"),
@@ -91,7 +91,7 @@ def test_it_is_a_function_of_its_random_state_and_moves_no_generator() -> None:
 
 
 class NeverFitted(SVC):
-    """Says so where it is fitted."""
+    """Raises when it is fitted."""
 
     def fit(self, *_: Any) -> Any:
         raise AssertionError("it was fitted")
@@ -137,7 +137,7 @@ def test_a_row_has_the_generation_it_came_from_though_others_asked_for_nothing_n
     fitted = search(space=kernels, population=1, generations=12).fit(*IRIS)
     new = fitted.trials_[fitted.trials_["duplicate_of"].isna()]
     assert fitted.cv_results_["generation"].tolist() == new["generation"].tolist()
-    assert new["generation"].max() >= len(new)  # one at least asked for nothing new
+    assert new["generation"].max() >= len(new)  # at least one generation asked for nothing new
 
 
 def test_a_wrong_parameter_is_named() -> None:

@@ -1,4 +1,4 @@
-"""What is never done with what is read: nothing from a disk is unpickled, no configuration is run as code."""
+"""Untrusted input: nothing from a disk is unpickled, and no configuration is run as code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steady states in `optimize` and `AskTell`: no generation is waited for, and the run is the same whoever is fast."""
+"""Steady states in `optimize` and `AskTell`: no generation is waited for, and speed does not change the run."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def steady(objective: Evaluate = loss, space: Any = SPACE, **arguments: Any) -> 
 def test_the_order_in_which_evaluations_end_decides_nothing(algorithm: str) -> None:
     one = steady(algorithm=algorithm, population=5, generations=3)
     assert run_of(one) == run_of(steady(algorithm=algorithm, population=5, generations=3, executor=LatestFirst()))
-    count = 12 if algorithm == "grid" else 15  # of which it makes 3 x 4
+    count = 12 if algorithm == "grid" else 15  # a grid of 3 x 4 fits into 15
     assert [entry.number for entry in one.entries] == list(range(count))
     assert [entry.generation for entry in one.entries] == [number // 5 for number in range(count)]
     assert {entry.evaluation.status for entry in one.entries} == {"ok"}
@@ -78,7 +78,7 @@ def test_processes_of_any_speed_give_the_same_run(tmp_path: Path) -> None:
 
 
 def test_others_are_begun_while_one_is_slow() -> None:
-    """With generations of four, none of the second would be begun before the first has ended whole."""
+    """With generations of four, the second would not start before the first has ended completely."""
     ends: list[int] = []
 
     class SlowSecond(SerialExecutor):
@@ -249,7 +249,7 @@ def test_what_failed_is_tried_again_as_if_it_had_not(tmp_path: Path, algorithm: 
 
 
 class Watched(LatestFirst):
-    """Notes how many evaluations are asked for and not given back."""
+    """Notes how many evaluations are asked for but not yet returned."""
 
     def __init__(self) -> None:
         self.open: list[int] = []

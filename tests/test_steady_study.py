@@ -1,4 +1,4 @@
-"""Steady-state evolution: it waits for nobody, its record determines it, and it goes on wherever it was interrupted."""
+"""Steady-state evolution: it never waits, its record determines it, and it resumes wherever it was interrupted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def saves(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
 
 
 def kept_by(folder: FolderCheckpoints, study: SteadyStudy) -> set[str | None]:
-    """References rather than numbers: a child that is the copy of another shares its checkpoint."""
+    """References rather than numbers: a child that is a copy of another shares its checkpoint."""
     return {entry.evaluation.checkpoint for entry in study.record if entry.evaluation.checkpoint in folder}
 
 

@@ -1,4 +1,4 @@
-"""Studies that end where every configuration of a finite space has been evaluated."""
+"""Studies that end once every configuration of a finite space has been evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study: replay after an interruption anywhere, for any DEAP algorithm; refusal of what is not the same run."""
+"""The study: replay after an interruption anywhere, for any DEAP algorithm; refusal of a run that is not the same."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ ALGORITHMS = [truncation, simple, mu_plus_lambda, generate_update]
 
 
 def result(study: Study, outcome: tuple[Any, ...]) -> dict[str, Any]:
-    """All that has to be equal: logbook (timings aside), population, best, and the whole record."""
+    """All that must be equal: logbook (timings aside), population, best, and the whole record."""
     population, logbook = outcome
     return {
         "logbook": [{k: repr(v) for k, v in row.items() if k != "seconds"} for row in logbook],
@@ -112,7 +112,7 @@ def test_interrupted_at_any_evaluation_and_resumed_it_ends_the_same(algorithm: A
     def study_of(name: str) -> Study:
         return Study(SPACE, name=name, storage=f"{tmp_path}/a.db", seed=3, resume=True)
 
-    for boundary in range(counter.calls):  # at each, in one run that goes on with one evaluation at a time
+    for boundary in range(counter.calls):  # at each, in one run that is resumed for one evaluation at a time
         with study_of("at-each") as study, pytest.raises(KeyboardInterrupt):
             algorithm(study, InterruptedAt(1 if boundary else 0, objective))
     for boundary in (0, counter.calls // 2):
@@ -228,7 +228,7 @@ def test_a_refused_run_changes_no_fact_on_record(tmp_path: Path, monkeypatch: py
 
         study.map(look, [Individual([0.123, 0.5, 0.5, 0.5])])
     for one in (before, *noted):
-        one.pop("fingerprint")  # `look` is another function, which is said elsewhere
+        one.pop("fingerprint")  # `look` is another function, which is not the point here
     changed = {**before, "config": {"generations": 9}, "version": "99.0"}
     assert noted == [changed], "it is on record before what is added has ended"
 
@@ -271,7 +271,7 @@ def test_a_name_is_not_free_where_no_lock_says_that_nobody_runs_it(
 ) -> None:
     with Study(SPACE, name="run", storage=f"{tmp_path}/a.db"):
         pass
-    monkeypatch.setattr(DriverLock, "keeps_others_out", False)  # as on a server that knows no such lock
+    monkeypatch.setattr(DriverLock, "keeps_others_out", False)  # as on a server without such a lock
     with pytest.raises(InputError, match="exists already"):
         Study(SPACE, name="run", storage=f"{tmp_path}/a.db")
 
@@ -285,7 +285,7 @@ def test_resuming_a_study_without_evaluations_keeps_its_facts(tmp_path: Path) ->
 
 
 def test_a_closed_study_evaluates_and_writes_nothing(tmp_path: Path) -> None:
-    """Another one may have gone on with its record meanwhile: the same number would be given twice."""
+    """Another study may have continued its record meanwhile: the same number would be used twice."""
     calls: list[Any] = []
 
     def first(genome: Any) -> float:
@@ -376,13 +376,13 @@ def test_what_is_answered_by_an_earlier_evaluation_took_no_time_and_no_worker() 
 
 
 def test_another_function_is_not_answered_by_what_one_before_it_gave(tmp_path: Path) -> None:
-    """Such as the evaluation of one species beside representatives of the other, which change."""
+    """For example the evaluation of one species together with representatives of the other, which change."""
 
     def run(stop: int) -> tuple[list[Any], list[int | None]]:
         values = []
         with Study(SPACE, storage=tmp_path / "studies.db", resume=True) as study:
             for number in range(stop):
-                partner = number // 2  # the lambda is another one where this is
+                partner = number // 2  # the lambda depends on it
                 values += study.map(lambda params: partner, [Individual([0.5] * 4)])  # noqa: B023
             return values, [entry.duplicate_of for entry in study.record]
 
@@ -557,7 +557,7 @@ def test_when_time_is_up_what_workers_are_at_is_still_recorded(tmp_path: Path, m
             time.sleep(0.4)  # so that the next one is finished meanwhile
             clock[0] += 10
 
-    clock = [1.0]  # of the test, since nobody knows how long workers take to start
+    clock = [1.0]  # the test's own clock, since workers take an unknown time to start
     monkeypatch.setattr("deap_hpo.budget.perf_counter", lambda: clock[0])
     population = [Individual([x, 0.5, 0.5, 0.5]) for x in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)]
     options: Any = {"executor": ProcessExecutor(2), "max_seconds": 5, "callbacks": [Slow()]}
@@ -700,7 +700,7 @@ def test_a_record_of_before_such_a_pruner_was_refused_goes_on(
 
 
 def test_what_is_replayed_takes_none_of_the_time(tmp_path: Path) -> None:
-    """Proposals are made again, which may take longer than all the time that there is."""
+    """Proposals are made again, which may take longer than the time limit."""
 
     def go_on(generations: int, **limits: Any) -> int:
         with Study(SPACE, storage=tmp_path / "a.db", resume=True, **limits) as study:

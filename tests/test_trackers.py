@@ -37,7 +37,7 @@ def test_tensorboard_has_a_run_for_each_evaluation_and_none_twice(tmp_path: Path
 
 
 def retried(callback: Any, storage: Path) -> Study:
-    """A study of 4 evaluations, of which evaluation 1 failed, and was tried again."""
+    """A study of 4 evaluations, of which evaluation 1 failed and was tried again."""
     failing = {1}
 
     def objective(params: dict[str, Any], number: int, report: Any) -> float:

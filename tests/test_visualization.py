@@ -1,4 +1,4 @@
-"""Figures of a study by one call: what they show is what the study holds, and what cannot be drawn is said."""
+"""Figures of a study by one call: they show what the study holds, and an error names what cannot be drawn."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_what_was_not_trained_tells_nothing() -> None:
 def test_what_is_found_once_serves_several_figures(study: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = drawing.evidence_of(study)
     importances, model = evidence.importances, evidence.model
-    monkeypatch.setattr("deap_hpo.analysis.evidence.importances", None)  # fails where it is called again
+    monkeypatch.setattr("deap_hpo.analysis.evidence.importances", None)  # fails if it is called again
     monkeypatch.setattr("deap_hpo.analysis.evidence.ResponseModel", None)
     drawing.plot_param_importances(study, evidence=evidence)
     drawing.plot_partial_dependence(study, evidence=evidence)

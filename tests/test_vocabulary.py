@@ -1,4 +1,4 @@
-"""The words of other tools: an argument that is called otherwise here says so, and the documentation agrees."""
+"""The words of other tools: the error for an unknown argument names the one used here, as the documentation does."""
 
 from __future__ import annotations
 

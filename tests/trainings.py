@@ -1,4 +1,4 @@
-"""Tables of invented trainings whose answer is known, for the tests of what hyperparameters do and of its figures."""
+"""Tables of invented trainings whose answer is known, for the tests of hyperparameters' effects and their figures."""
 
 from __future__ import annotations
 

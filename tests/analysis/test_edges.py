@@ -1,4 +1,4 @@
-"""Ranges that were too narrow: what is said of the ends at which the best evaluations are, and of no others."""
+"""Ranges that were too narrow: a sentence names the ends at which the best evaluations are, and no others."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def study(hyperparameter: Any, best: list[float], others: int = 9, directions: A
         (Int(1, 256, log=True), [0.01, 0.09, 0.2], None),  # one of them 2
         (Int(1, 7), [0.01, 0.02, 0.03], None),  # too few values for it to mean anything
         (Categorical(list(range(9))), [0.01, 0.02, 0.03], None),
-        (Float(0.0, 0.9), [0.0, 0.01, 0.02], None),  # 0 is mostly as low as it may be
+        (Float(0.0, 0.9), [0.0, 0.01, 0.02], None),  # 0 mostly cannot be lowered
         (Float(0.0, 0.9), [1.0, 0.99, 0.98], "upper"),
         (Float(1.0, 2.0), [0.0, 1.0, 0.0], None),
         (Float(1.0, 2.0), [0.0, 0.02, 0.06], None),
@@ -65,7 +65,7 @@ def test_where_all_are_equal_nothing_is_told_and_an_evaluation_may_be_missing() 
     narrow = study(Float(1.0, 2.0), [1.0, 0.99, 0.98])
     flat = tuple(replace(one, evaluation=Evaluation((1.0,))) for one in narrow.entries)
     assert not crowded_ends(replace(narrow, entries=flat))
-    # Of workers that were interrupted, one may have had an earlier number than others that were done.
+    # Numbers may be missing: an interrupted worker may have had a lower number than the finished evaluations.
     renumbered = tuple(replace(one, number=one.number + 100) for one in narrow.entries)
     assert crowded_ends(replace(narrow, entries=renumbered)) == {"x": "upper"}
 

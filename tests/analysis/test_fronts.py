@@ -100,7 +100,7 @@ def test_the_default_reference_is_the_worst_feasible_value_of_each_objective() -
     found = [((1.0, 5.0), 0.0, "ok"), ((3.0, 2.0), 0.0, "ok"), ((9.0, 0.0), 0.5, "ok"), ((0.0, 0.0), 0.0, "diverged")]
     entries = entries_of(found)
     assert reference_point(entries, ("minimize", "maximize")) == (3.0, 2.0)
-    assert hypervolumes(entries, ("minimize", "minimize")) == [0.0]  # both of the front lie on its border
+    assert hypervolumes(entries, ("minimize", "minimize")) == [0.0]  # both points of the front lie on its border
     with pytest.raises(InputError, match="no evaluation has finite values and keeps its constraints"):
         reference_point(entries[2:], ("minimize", "minimize"))
     assert hypervolumes(entries[2:], ("minimize", "minimize")) == [0.0]

@@ -1,4 +1,4 @@
-"""What hyperparameters do, on functions whose answer is known."""
+"""Effects of hyperparameters, on functions whose answer is known."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_what_is_not_in_use_says_nothing_of_what_a_hyperparameter_does() -> None
 
 
 def test_one_that_is_out_of_use_has_not_the_importance_of_what_decides_that() -> None:
-    """The optimiser makes all the difference, momentum, which only one of them has, none."""
+    """The optimiser makes all the difference; momentum, which only one optimiser has, makes none."""
     space = Space(
         {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 0.9), "lr": Float(0.0, 1.0)},
         when={"momentum": {"optimizer": "sgd"}},
@@ -273,7 +273,7 @@ def test_importances_are_of_each_hyperparameters_own_scale_and_of_many_choices_t
         trials = pd.DataFrame([space.decode(genome) for genome in genomes.tolist()]).add_prefix("params_")
         trials = trials.assign(value=genomes[:, 0] + 2 * genomes[:, 1] - 1.5, status="ok")
         shares = importances(trials, space).set_index("hyperparameter")["fanova"]
-        assert shares["major"] == pytest.approx(0.8, abs=0.06), hyperparameter  # of variances 1 and 4
+        assert shares["major"] == pytest.approx(0.8, abs=0.06), hyperparameter  # the variances are 1 and 4
 
 
 def test_what_says_nothing_is_refused_or_is_nothing() -> None:
@@ -292,7 +292,7 @@ def test_what_says_nothing_is_refused_or_is_nothing() -> None:
 
 
 def test_where_all_failed_nothing_is_promised() -> None:
-    """A region of failures is the worst to an algorithm, and so to what tells of it."""
+    """A region of failures counts as the worst for an algorithm, and so it does here."""
     space = Space({"x": Float(0.0, 1.0)})
     x = np.linspace(0, 1, 41)
     trials = pd.DataFrame({"params_x": x, "value": 2 - x, "status": "ok"})

@@ -1,4 +1,4 @@
-"""Tables of several runs, and what a difference between two of them shows."""
+"""Tables of several runs, and the test of a difference between two of them."""
 
 from __future__ import annotations
 

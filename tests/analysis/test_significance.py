@@ -1,4 +1,4 @@
-"""Tests and intervals: as scipy gives them, paired as they should be, and said in no stronger words than they bear."""
+"""Tests and intervals: equal to scipy's, correctly paired, and in words no stronger than the evidence."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_noise_shows_no_difference() -> None:
 
 def test_false_alarms_are_as_rare_as_they_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 200 comparisons of equal methods, about 5 % may be significant; 21 or more has odds of 6e-4."""
-    monkeypatch.setattr("gc.collect", lambda: 0)  # statsmodels calls it each time: seconds, where much is loaded
+    monkeypatch.setattr("gc.collect", lambda: 0)  # statsmodels calls it each time, and it may take seconds
     rng = np.random.default_rng(0)
     alarms = sum(
         not verdict(pd.DataFrame(rng.normal(size=(10, 3)), columns=list("abc")))[0].startswith("No difference")
@@ -81,7 +81,7 @@ def test_an_outcome_that_is_missing_is_refused_rather_than_a_tie(judge: Callable
 
 
 def test_ties_are_not_among_the_ranks_of_an_effect() -> None:
-    """Kerby's example of a difference: of the pairs that differ, ranked among themselves."""
+    """Kerby's simple difference formula: only the pairs that differ are ranked."""
     table = pairwise(pd.DataFrame({"a": [1.0, 1.0, 1.0, 3.0], "b": [1.0, 2.0, 3.0, 0.0]}))
     assert table.loc[0, "effect"] == (3 - 1 - 2) / 6
 

@@ -30,7 +30,7 @@ def test_an_interrupted_command_says_how_to_go_on(number: int, code: int, capfd:
 
 
 def _breaking(stop: BaseException) -> None:
-    """What a library may do where it is interrupted in the middle of something."""
+    """Do what a library may do when it is interrupted: raise its own error instead."""
     try:
         raise stop
     finally:

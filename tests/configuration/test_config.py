@@ -1,4 +1,4 @@
-"""Configuration: presets, files, overrides, and what is said of mistakes."""
+"""Configuration: presets, files, overrides, and the messages for mistakes."""
 
 from __future__ import annotations
 

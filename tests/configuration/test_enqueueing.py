@@ -1,4 +1,4 @@
-"""Configurations that are tried first: in every algorithm, from hand or from an earlier study, and resumably."""
+"""Enqueued configurations are tried first: in every algorithm, given by hand or from an earlier study, resumably."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_what_a_configuration_leaves_out_is_drawn_by_seed_and_position(algorithm
     assert drawn[0]["x"] != drawn[2]["x"]
     assert drawn == first(1, given)
     assert drawn[0]["x"] != first(2, given)[0]["x"]
-    assert first(1, [{"x": 0.0, "kind": "a"}, *given[1:]])[1:] == drawn[1:]  # whatever stands before
+    assert first(1, [{"x": 0.0, "kind": "a"}, *given[1:]])[1:] == drawn[1:]  # whatever configuration comes before them
 
 
 def test_draws_are_uniform_and_what_is_given_is_in_use() -> None:
@@ -127,7 +127,7 @@ def test_draws_are_uniform_and_what_is_given_is_in_use() -> None:
     found = [OPTIMIZERS.decode(genome) for genome in genomes_of(OPTIMIZERS, given, seed=0)]
     assert all(one["momentum"] == 0.5 and "betas" not in one for one in found)
     with_sgd = [one for one in found if one["optimizer"] == "sgd"]
-    assert 240 < len(with_sgd) < 360  # each of two; 5 standard deviations
+    assert 240 < len(with_sgd) < 360  # half of 600, within 5 standard deviations
     assert all(("dampening" in one) == (one["optimizer"] == "sgd") for one in found)
     assert all(("width_3" in one) == (one["layers"] == 3) for one in found)
     dampening = [one["dampening"] for one in with_sgd]

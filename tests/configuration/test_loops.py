@@ -1,4 +1,4 @@
-"""Loops: each algorithm with a population of its own asks for what its schedule says, and is known by its name."""
+"""Loops: each algorithm with its own population asks for the batches that it predicts, and is found by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task of one's own from the command line: the starter, running it, resuming it, exporting its best network."""
+"""The user's own task from the command line: the starter, running it, resuming it, exporting its best network."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def call(*arguments: str) -> Result:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None) -> Iterator[Path]:
-    """An empty folder to work in, where no figures are drawn; what is imported from it is forgotten afterwards."""
+    """An empty folder to work in, where no figures are drawn; modules imported from it are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     known = set(sys.modules)
@@ -74,7 +74,7 @@ def test_the_starter_runs_is_resumed_and_exported(here: Path) -> None:
     load_model(network, "network/best.safetensors")
     images, targets = task.data.test.inputs, task.data.test.targets
     loss = task.loss(network.eval()(task.data.prepare(images)), targets).item()
-    assert loss == pytest.approx(facts["measured"]["test_loss"], rel=0.02)  # measured in bf16 where there is one
+    assert loss == pytest.approx(facts["measured"]["test_loss"], rel=0.02)  # measured in bf16 if the processor has it
     assert facts["recipe"]["lr"] == facts["params"]["lr"]
     assert facts["run"]["task"] == {"source": "digits_task.py:task"}  # no data set, network and split by default
     report = Path(json.loads(call("report", "digits_task", "--json").output)).read_text()

@@ -1,4 +1,4 @@
-"""What is checked of a task and a space before anything is trained."""
+"""Checks of a task and a space before anything is trained."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_same_network_is_not_tried_again() -> None:
 
 
 def test_networks_that_do_not_fit_are_not_in_memory_together() -> None:
-    gc.freeze()  # what was there before, which is looked through each time
+    gc.freeze()  # older objects, which every collection would look through
     living: list[int] = []
     networks: list[Any] = []
 
@@ -207,7 +207,7 @@ def test_bounds_are_tried_where_a_hyperparameter_is_in_use() -> None:
 
 
 def test_what_is_in_use_beside_a_schedule_of_the_recipe_does_something() -> None:
-    """The recipe's schedule holds where none is searched."""
+    """The recipe's schedule applies when none is searched."""
     names = {"searched": Categorical([True, False]), "schedule": Categorical(["cosine"]), "step_size": Int(1, 3)}
     space = Space(names, when={"schedule": {"searched": [True]}, "step_size": {"searched": [False]}})
     scheduled = replace(task(lambda searched: network()), recipe=Recipe(schedule="step"))
@@ -388,7 +388,7 @@ def test_a_last_batch_of_one_is_refused_where_batches_are_normalised() -> None:
     def normed() -> nn.Module:
         return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
 
-    def in_space() -> nn.Module:  # whose statistics are over places, too
+    def in_space() -> nn.Module:  # its statistics are over places too
         return nn.Sequential(nn.Unflatten(1, (1, 4)), nn.BatchNorm1d(1), nn.Flatten(), nn.Linear(4, 3))
 
     lr = Space({"lr": Float(0.01, 0.1)})

@@ -6,7 +6,7 @@ from deap_hpo.configuration.config import tomllib
 from deap_hpo.configuration.toml_writer import config_to_toml, to_toml
 
 ODD = {
-    "text": 'a "quoted" \\ line\n, and \x7f',  # which JSON allows as it is
+    "text": 'a "quoted" \\ line\n, and \x7f',  # JSON allows \x7f unescaped, TOML does not
     "number": 1e-06,
     "whole": 3,
     "yes": True,

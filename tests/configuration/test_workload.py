@@ -1,4 +1,4 @@
-"""What is planned against what a run then does, for every algorithm; the plan's budgets, and the display's totals."""
+"""The plan against the run that follows, for every algorithm; the plan's budgets, and the display's totals."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "max_evaluations": 11,
     },
 }
-# What is answered by an earlier evaluation, ended early, or trained in parts whose epochs depend on the outcomes.
+# Runs that do less than planned: earlier evaluations answer, trainings end early, or outcomes decide their epochs.
 LESS = {
     "same again",
     "few children",
@@ -276,7 +276,7 @@ def test_the_time_left_follows_from_epochs_and_from_what_was_not_replayed(tmp_pa
     assert "left" not in shown_after(4, resume=True)
 
 
-@pytest.mark.parametrize("seconds", [1, 1000])  # from one look at the clock to the next: minutes and days in all
+@pytest.mark.parametrize("seconds", [1, 1000])  # between two looks at the clock: minutes and days in all
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_display_fits_the_terminal(width: int, seconds: int) -> None:
     screen = io.StringIO()
@@ -312,7 +312,7 @@ def test_a_function_has_no_epochs_to_show() -> None:
 
 
 def test_what_says_nothing_of_its_epochs_counts_with_those_it_was_given() -> None:
-    """As in the budget, also where a generation is not complete."""
+    """As in the budget, also if a generation is incomplete."""
 
     def train(params: dict[str, Any], epochs: int) -> float:
         if len(called) == 4:
@@ -344,7 +344,7 @@ def test_without_a_terminal_there_is_a_line_for_each_generation(
     search = partial(optimize, ill_at_times, {"x": Float(0.0, 8.0)}, algorithm="random", population=5, generations=4)
     kept = {"storage": f"{tmp_path}/a.db", "seed": 1, "resume": True}
     assert [generation for generation, _ in lines_of(search, capfd, max_evaluations=12, **kept)] == [
-        "1/3",  # which is as far as the budget goes
+        "1/3",  # the budget allows no more generations
         "2/3",
         "3/3",
     ]
@@ -362,7 +362,7 @@ def test_without_a_terminal_there_is_a_line_for_each_generation(
 def test_where_earlier_evaluations_answer_there_are_more_generations_than_planned(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Three values, and a generation for each evaluation of the budget would never meet all of them."""
+    """Three values would not all be met with as many generations as the budget has evaluations."""
     search = partial(optimize, lambda params: 1.0, {"x": Int(1, 3)}, algorithm="random", population=2, seed=1)
     found = [line for line, _ in lines_of(search, capfd, max_evaluations=3, generations=20)]
     assert found[:3] == ["1/2", "2/2", "3/3"]

@@ -1,4 +1,4 @@
-"""Deb's rules: an order by hand, found again in everything that compares; stock operators of DEAP that go by them."""
+"""Deb's rules: an order written by hand, which everything that compares follows, DEAP's own operators included."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def individual(outcome: tuple[tuple[float, float], float]) -> Any:
 
 
 def better(one: Any, other: Any) -> bool | None:
-    """Deb's rules spelled out; None where they leave it to the values."""
+    """Deb's rules spelled out; None if they leave the decision to the values."""
     finite = [all(map(math.isfinite, fitness.values)) for fitness in (one, other)]
     usable = [f.violation > 0 or good for f, good in zip((one, other), finite, strict=True)]
     if usable[0] != usable[1]:
@@ -95,7 +95,7 @@ def test_truncation_and_nsga_leave_nobody_out_who_is_better_by_the_rules(found: 
 
 
 def test_truncation_finds_the_boundary_of_a_constraint() -> None:
-    """The less the better, but at least 1: the optimum breaks the constraint, the answer lies on it."""
+    """Less is better, but at least 1 is required: the optimum breaks the constraint, the answer is its boundary."""
     single = individual_type((-1.0,))
     random.seed(1)
     population = [single([random.uniform(-3, 3)]) for _ in range(20)]

@@ -1,4 +1,4 @@
-"""Islands: migration is what joins them; resumable, and the same with any executor, like every algorithm."""
+"""Islands: only migration joins them; resumable, and the same with any executor, like every algorithm."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_interrupted_at_any_evaluation_and_resumed_it_ends_the_same(algorithm: A
     assert counter.calls >= 20
     assert any(violation > 0 for *_, violation in expected["population"]) or any(e[3] for e in expected["entries"])
     options: Any = {"storage": f"{tmp_path}/a.db", "seed": 3, "directions": DIRECTIONS, "resume": True}
-    boundaries = range(0, counter.calls, 3)  # of one run, which goes on with three evaluations at a time
+    boundaries = range(0, counter.calls, 3)  # in one run, which is resumed for three evaluations at a time
     for boundary in boundaries:
         with Study(SPACE, **options) as study, pytest.raises(KeyboardInterrupt):
             algorithm(study, InterruptedAt(3 if boundary else 0, constr))
@@ -137,7 +137,7 @@ def test_interrupted_at_any_evaluation_and_resumed_it_ends_the_same(algorithm: A
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_constrained_front_is_found_by_the_algorithms_of_either_package(algorithm: Any) -> None:
-    """Of the front's hypervolume, 5.32, NSGA has 89 % and more with a population of 10, the other 85 % with 8."""
+    """NSGA finds at least 89 % of the front's hypervolume, 5.32, with a population of 10; the other 85 % with 8."""
     space = Space({"x": Float(0.1, 1.0), "y": Float(0.0, 5.0)})
     with Study(space, seed=1, directions=DIRECTIONS) as study:
         population, _ = algorithm(study, constr, ngen=60)

@@ -1,4 +1,4 @@
-"""Population-based training: who goes on from whom, the best schedule trained again, and kill -9 in between."""
+"""Population-based training: whose weights are continued, the best schedule trained again, and kill -9 in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Early stopping inside a generation: who is ended, with which value, at which cost, and the same again on resume."""
+"""Early stopping inside a generation: which trainings end, with which value, at which cost, and the same on resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One contract for all executors: the same results, to the bit; and what becomes of evaluations that go wrong."""
+"""One contract for all executors: the same results, to the bit, and the same handling of evaluations that go wrong."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_batches_go_in_chunks_and_one_that_kills_takes_no_other_with_it(tmp_path
 
 
 def test_workers_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # which `make test` sets
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # `make test` sets it
     executor = ProcessExecutor(1)
     (done,) = results(executor, evaluators.threads, 1)
     executor.close()
@@ -236,7 +236,7 @@ def test_retries_and_time_limits_are_recorded_and_told(tmp_path: Path) -> None:
     assert "2 computed (1 failed, 1 of them at the time limit);" in counts_sentence(load_study("late", storage))
 
 
-# What a driver leaves behind is seen from outside: these run one as a script.
+# These tests run a driver as a script, to see from outside what it leaves behind.
 SCRIPT = """
     import sys
     import evaluators
@@ -343,5 +343,5 @@ if sys.platform == "linux":
         done = results(workers, evaluators.SharedTensor(tensor), 2)
         assert [evaluation.values[0] for evaluation in done] == [megabytes * 1_000_000] * 2
         shares = sum(evaluation.values[1] for evaluation in done) + evaluators.shared_megabytes()
-        # A copy of its own for each worker would make it twice or three times as much; torch itself maps up to 11 MB.
+        # A copy for each worker would take two or three times as much; torch itself maps up to 11 MB.
         assert 0.9 * megabytes < shares < 1.5 * megabytes

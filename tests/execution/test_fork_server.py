@@ -1,4 +1,4 @@
-"""Workers are forked from a process that has imported torch, and are otherwise as new interpreters are."""
+"""Workers are forked from a process that has imported torch, and otherwise behave like new interpreters."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ pytestmark = pytest.mark.skipif(not fork_server.ensure_fork_server(), reason="wo
 
 @pytest.fixture(scope="module")
 def started_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessExecutor]:
-    """Workers of a server that was started in a folder of misleading modules, with nothing said of threads."""
+    """Workers of a server that was started in a folder of misleading modules, without a setting of threads."""
     _kill_server()  # that of the tests before
     folder = tmp_path_factory.mktemp("misleading")
     (folder / "deap_hpo").mkdir()
-    for name in ("torch.py", "numpy.py", "deap_hpo/__init__.py", "profile.py"):  # the last one is of Python's library
+    for name in ("torch.py", "numpy.py", "deap_hpo/__init__.py", "profile.py"):  # the last one shadows Python's library
         (folder / name).write_text("raise SystemExit('not this one')")
     executor = ProcessExecutor(2)
     with pytest.MonkeyPatch.context() as patch:
@@ -112,7 +112,7 @@ def test_processes_that_the_user_forks_from_the_server_have_the_users_environmen
 def test_umask_cores_and_niceness_are_the_drivers_of_now(
     workers: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "getpriority", lambda *_: 5)  # itself, this process could not take it back
+    monkeypatch.setattr(os, "getpriority", lambda *_: 5)  # a mock: really raised, niceness could not be lowered
     mask, cores = os.umask(0o077), os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
@@ -137,7 +137,7 @@ def test_a_start_that_is_interrupted_leaves_no_worker(
         patch.setattr(forkserver, "read_signed", interrupted)
         with pytest.raises(KeyboardInterrupt) as kept:  # with its frames, as a notebook keeps them
             evaluations(workers, evaluators.square)
-    time.sleep(1)  # by when it has come
+    time.sleep(1)  # by then the worker has come
     assert all_gone(children_of(server))
     assert kept.traceback
     assert [one.value for one in evaluations(workers, evaluators.square)] == [0, 1]

@@ -1,4 +1,4 @@
-"""What reaches worker processes: functions of any kind, from wherever they are defined; and what never does."""
+"""Objects that reach worker processes (functions of any kind, wherever they are defined), and those that never do."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def main(*evaluators):
 
 """
 GUARD = '\nif __name__ == "__main__":\n    main()\n'
-# Development environments say so of the file that is open in them.
+# Development environments set __file__ to the file that is open in them.
 AT_THE_PROMPT = "__file__ = 'defines.py'\ndef typed(pair):\n    return total(pair)\n\nmain(typed)\n"
 
 

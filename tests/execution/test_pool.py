@@ -1,4 +1,4 @@
-"""The pool as a state machine, over workers that do as they are told: no process, and a clock of the test's own."""
+"""The pool as a state machine, over workers that do as they are told: no processes, and the test's own clock."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from deap_hpo.execution.workers import WorkerDied
 
 
 class Workers:
-    """Starts workers, and says what becomes of them.
+    """Starts workers, and decides what happens to them.
 
     Attributes:
-        dies: How often the worker dies that has a request, by the request's number.
+        dies: How often a worker dies on a request, by the request's number.
         hangs: Numbers of the requests that never end.
-        starts: Whether each start to come fails; none does after the last.
+        starts: For each of the next starts, whether it fails; later ones do not.
         sent: Numbers of the requests of each job, in the order in which they were handed out.
-        now: The time, which goes on where nobody has anything to say.
+        now: The time, which advances when no worker has an answer.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
@@ -120,7 +120,7 @@ def test_starts_that_are_killed_are_counted_in_a_row(monkeypatch: pytest.MonkeyP
 
 
 def test_nothing_is_handed_out_once_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even to a worker that has become free just before what it did comes on record."""
+    """Not even to a worker that has become free just before its result is recorded."""
     workers, budget = Workers(monkeypatch), Budget()
     requests = WhileTimeLasts([Request(number, None, 0) for number in range(9)], budget)
     answers = []
@@ -129,7 +129,7 @@ def test_nothing_is_handed_out_once_the_time_is_up(monkeypatch: pytest.MonkeyPat
         budget.stop()
     handed_out = [number for job in workers.sent for number in job]
     assert sorted(answers) == sorted(handed_out)
-    assert len(handed_out) == 4  # the first two, and two more that were given before the first was told of
+    assert len(handed_out) == 4  # the first two, and two more that were handed out before the first result was reported
 
 
 def test_what_cannot_be_read_ends_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:

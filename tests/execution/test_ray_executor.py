@@ -102,7 +102,7 @@ def test_the_loss_of_a_node_costs_retries_and_nothing_else(cluster: Any) -> None
 
 
 def test_tensors_stay_in_the_store(executor: RayExecutor) -> None:
-    """Also where Ray was imported before this package, as it was here: its own switch for it is read then."""
+    """Also if Ray was imported before this package, as here: Ray reads its own switch for it when it is imported."""
     private = {}
     for megabytes in (1, 128):
         tensor = torch.ones(megabytes * 1_000_000 // 4, dtype=torch.float32)

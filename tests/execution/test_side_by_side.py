@@ -1,4 +1,4 @@
-"""Runs side by side end as they would have ended alone, and what they ask for at once is evaluated at once."""
+"""Runs side by side end as they would have ended alone, and their simultaneous requests are evaluated together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions that train in parts: what they are given, what they leave, and that parts make the whole."""
+"""Functions that train in parts: their arguments, their checkpoints, and that the parts equal the whole."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def train(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> 
 
 
 def grow(params: dict[str, Any], epochs: int) -> float:
-    """Has nothing to go on from."""
+    """Has no checkpoint to continue from."""
     return float((params["lr"] - 0.1) ** 2 + params["noise"] / epochs)
 
 
@@ -96,7 +96,7 @@ def test_parts_make_the_whole_to_the_bit() -> None:
 
 
 def test_what_was_saved_stays_as_it_was_and_only_the_last_counts() -> None:
-    """A state_dict refers to the weights that go on being trained, and whoever loads may change them."""
+    """A state_dict refers to weights that are trained further, and the code that loads it may change them."""
     checkpoint = Checkpoint(MemoryCheckpoints())
     weights = torch.ones(2)
     checkpoint.save({"weights": weights, "part": 1})
@@ -386,7 +386,7 @@ def test_the_epochs_of_a_whole_training_are_the_parameters_default() -> None:
 
 
 def test_torch_is_seeded_also_where_the_function_imports_it() -> None:
-    """In a process of its own, which has not."""
+    """In a new process, which has not imported it."""
     script = """
 import importlib.util, sys
 from deap_hpo import Float, optimize
@@ -574,7 +574,7 @@ def test_epochs_count_from_1_where_there_is_a_checkpoint() -> None:
 
     with pytest.raises(InputError, match=r"larger than the last one trained before, checkpoint.epoch, 0; got 0"):
         Objective(train, epochs=3)({})
-    Objective(lambda params, report: report(0, 1.0) or 1.0)({})  # which is free to begin with 0
+    Objective(lambda params, report: report(0, 1.0) or 1.0)({})  # without epochs, it may begin with 0
 
 
 @pytest.mark.parametrize(

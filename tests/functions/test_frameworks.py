@@ -1,4 +1,4 @@
-"""What frameworks train: the functions of docs/how-to/frameworks.md are pruned, run in processes, and go on exactly."""
+"""Frameworks: the functions of docs/how-to/frameworks.md are pruned, run in processes, and continue exactly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "frameworks.md"
 
 
 def section(title: str) -> dict[str, Any]:
-    """What the code of a section defines; the studies in it are left out."""
+    """The names that the code of a section defines; its studies are left out."""
     text = PAGE.read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     kept = [line for line in "".join(blocks).splitlines() if not line.startswith(("study = ", "best = ", "print("))]

@@ -91,7 +91,7 @@ def test_a_report_is_a_learning_curve() -> None:
 
 
 def test_a_report_worse_than_the_limit_ends_the_evaluation() -> None:
-    """Its value is the last reported one; what equals the limit goes on."""
+    """Its value is the last reported one; one that equals the limit continues."""
     pruned = Objective(descend).evaluate(Request(0, {"start": 1.2}, 0, LIMITS))
     assert (pruned.status, pruned.value, len(pruned.curve)) == ("pruned", 0.6, 2)
     assert Objective(descend).evaluate(Request(0, {"start": 1.0}, 0, LIMITS)).status == "ok"
@@ -134,7 +134,7 @@ def test_epochs_go_up() -> None:
 
 
 def test_the_second_report_of_an_epoch_is_left_out() -> None:
-    """Trainers that validate once more at the end report it."""
+    """Trainers that validate once more at the end report an epoch twice."""
 
     def twice(params: dict[str, Any], report: Any) -> float:
         report(1, 0.5)
@@ -210,7 +210,7 @@ def test_optunas_own_way_of_pruning_is_understood() -> None:
         raise optuna.TrialPruned
 
     evaluation = Objective(prunes_at_once, direction="maximize").evaluate(Request(0, {"x": 1.0}, seed=0))
-    assert (evaluation.status, evaluation.value) == ("pruned", -math.inf)  # there is no value that it could keep
+    assert (evaluation.status, evaluation.value) == ("pruned", -math.inf)  # there is no earlier value to keep
 
 
 def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: Any) -> None:

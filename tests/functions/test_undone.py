@@ -1,4 +1,4 @@
-"""A function that loads its optimiser's state last trains with another's hyperparameters: it is told so."""
+"""A function that loads its optimiser's state last trains with the hyperparameters of another: a note says so."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with() -> None:
         ({"lr": 0.2}, {"/0/lr": 0.1}, {"/0/lr": 0.1}, ["lr"]),
         ({"lr": 0.2}, {"/0/lr": 0.1}, {"/0/lr": 0.2}, []),
         ({"lr": 0.2}, {"/0/lr": 0.1}, {"/0/lr": 0.05}, []),  # a schedule
-        ({"lr": 0.2}, {"/0/lr": 0.01}, {"/0/lr": 0.01}, []),  # a group with a rate of its own
+        ({"lr": 0.2}, {"/0/lr": 0.01}, {"/0/lr": 0.01}, []),  # a group with its own rate
         ({"lr": 0.2}, {"/0/lr": 0.09, "/s/0/base_lrs": 0.1}, {"/0/lr": 0.08, "/s/0/base_lrs": 0.1}, ["lr"]),
         (
             {"lr": 0.2},

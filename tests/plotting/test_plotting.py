@@ -86,7 +86,7 @@ def test_the_curve_of_the_best_runs_through_all_its_ancestors() -> None:
         return Entry(number, 0, (0.5,), Evaluation((losses[-1],), curve=curve), 0, start_from=start, **more)
 
     parts = [part(0, [0.9, 0.8]), part(1, [0.7, 0.6]), part(2, [0.75], 3, 0), part(3, [0.5], 3, 1)]
-    # One answered by an evaluation that was trained without a break; then the best, and a sister.
+    # One answered by an evaluation that was trained without a break; then the best, and a sibling.
     parts += [part(4, [0.7, 0.6, 0.5, 0.45], 1, 3, duplicate_of=9), part(5, [0.4], 5, 4), part(6, [0.5], 5, 4)]
     axes = plot_intermediate_values(curves_table(parts, best=5), best=5).axes[0]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
@@ -185,7 +185,7 @@ def test_choices_are_drawn_in_their_own_order_and_short_log_axes_have_plain_numb
 
 
 def never_in_use(**more: Any) -> list[Entry]:
-    """Evaluations by two generations, in none of which `nesterov` is in use."""
+    """Evaluations of two generations, in none of which `nesterov` is in use."""
     genomes = [(0.8, 0.2, 0.1), (0.8, 0.5, 0.5)]
     return [Entry(i, i, genome, Evaluation((0.5 - i / 10,)), 0, **more) for i, genome in enumerate(genomes)]
 
@@ -448,7 +448,7 @@ def test_of_one_hyperparameter_nothing_is_averaged_and_the_title_has_room() -> N
 
 
 def in_parts() -> list[Entry]:
-    """Two trainings of one epoch, of which the better one has gone on to three."""
+    """Two trainings of one epoch; the better one was continued to three."""
     first = [Entry(i, 0, (0.2 + 0.4 * i, 0.7), Evaluation((value,)), 0, epochs=1) for i, value in enumerate((0.9, 0.5))]
     return [*first, Entry(2, 1, (0.6, 0.7), Evaluation((0.3,)), 0, epochs=3, start_from=1)]
 

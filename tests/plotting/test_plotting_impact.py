@@ -1,4 +1,4 @@
-"""Figures of what hyperparameters do, and of several runs: they draw what the tables hold."""
+"""Figures of the effects of hyperparameters, and of several runs: they draw what the tables hold."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_partial_dependence_has_a_panel_for_each_hyperparameter_with_all_trainin
     drawn = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
     assert drawn == {"one evaluation": 79, "no value (diverged or failed)": 1, "modelled mean": 5}
     pruned = trials()
-    pruned.loc[1, "status"] = "pruned"  # of which the model knows nothing
+    pruned.loc[1, "status"] = "pruned"  # the model does not know it
     axes = plot_partial_dependence(dependence, pruned, SPACE).axes[0]
     assert [len(line.get_xdata()) for line in axes.lines] == [78, 1, 5]
 
@@ -78,7 +78,7 @@ def test_choices_have_a_bar_and_a_mean_each_and_maps_keep_their_order() -> None:
     assert len(first.lines[-1].get_xdata()) == len(second.lines[-1].get_xdata()) == 3
     panel = plot_interactions(interactions(model, resolution=3), made, space).axes[0]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["s", "m", "l"]
-    (strips,) = panel.collections  # and no contours, as nothing lies between choices
+    (strips,) = panel.collections  # and no contours, since nothing lies between choices
     assert isinstance(strips, QuadMesh)
     corners = strips.get_coordinates()
     assert corners[0, :, 0].tolist() == [-0.5, 0.5, 1.5, 2.5]
@@ -221,4 +221,4 @@ def test_dollars_in_names_are_drawn_as_they_are(tmp_path: Path) -> None:
         plot_outcomes([outcome], value_name=name),
     ]
     for number, figure in enumerate(figures):
-        save(figure, tmp_path / str(number), pdf=False)  # which raises where it is read as mathematics
+        save(figure, tmp_path / str(number), pdf=False)  # raises if the name is read as mathematics

@@ -1,4 +1,4 @@
-"""A resumed study says by name what has changed in what evaluates, and nothing of what changes while it runs."""
+"""A resumed study names what has changed in its evaluator, but not what changes while it runs."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def nothing_is_known_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", re.findall(r"def (\w+)\(params", COUNTING))
 def test_what_changes_while_a_run_goes_on_is_not_what_it_goes_by(name: str, tmp_path: Path) -> None:
-    """As where a notebook goes on in the same process."""
+    """As when a notebook continues in the same process."""
     names = script(source=COUNTING)
     count = names[name]
 
@@ -175,7 +175,7 @@ def test_what_changes_while_a_run_goes_on_is_not_what_it_goes_by(name: str, tmp_
 
 
 def line(objective: Any, folder: Path, generations: int, name: str = "study") -> list[str]:
-    """What there is to read while a study along a line goes on."""
+    """The warnings of a study of one hyperparameter, started or resumed."""
     options: Any = {"algorithm": "random", "population": 2, "progress": False, "resume": True, "name": name}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -184,14 +184,14 @@ def line(objective: Any, folder: Path, generations: int, name: str = "study") ->
 
 
 def named(warned: list[str]) -> list[str]:
-    """The names of what has changed, as a warning gives them."""
+    """The names of what has changed, from the text of a warning."""
     return [one for text in warned for one in text.partition("made: ")[2].partition(". They")[0].split(", ")]
 
 
 def test_the_second_study_of_a_script_begins_with_what_the_first_has_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a `kill -9` the script starts with nothing counted, and replays the first."""
+    """After a `kill -9`, the script starts with nothing counted, and replays the first study."""
 
     def started() -> Any:
         names = script(source=COUNTING + "def objective(params):\n    append(params)\n    return params['x']")
@@ -202,7 +202,7 @@ def test_the_second_study_of_a_script_begins_with_what_the_first_has_counted(
     with monkeypatch.context() as killed:  # before it could say what had changed
         killed.setattr(Provenance, "_measure", lambda self: None)
         assert line(first, tmp_path, 1, "b") == []
-    monkeypatch.setattr(_Facts, "changing", set())  # of the process that was killed
+    monkeypatch.setattr(_Facts, "changing", set())  # the killed process's set is lost
     again = started()
     assert line(again, tmp_path, 1, "a") == line(again, tmp_path, 2, "b") == []
 
@@ -229,7 +229,7 @@ class Dotted:
 
 
 class Unset(Mapping[str, float]):
-    """Settings of which some are missing until they are set."""
+    """Settings, some of which are missing until they are set."""
 
     def __init__(self, **values: float) -> None:
         self.values_ = values
@@ -283,7 +283,7 @@ def test_a_run_begins_whatever_its_function_goes_by(made: Any, tmp_path: Path, r
 
 
 def test_what_changes_is_known_before_a_run_may_be_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its first batch: a cache that is kept in a file is another one when the run is started again."""
+    """It is known after the first batch: a cache in a file has other content when the run is started again."""
 
     def started(cache: list[float]) -> Any:
         names = script(source=COUNTING + "def objective(params):\n    append(params)\n    return params['x']")
@@ -298,7 +298,7 @@ def test_what_changes_is_known_before_a_run_may_be_killed(tmp_path: Path, monkey
 
 
 def test_a_study_is_closed_whatever_is_found_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C, say, while its values are looked at."""
+    """For example Ctrl-C, while its values are examined."""
 
     def interrupted(self: Provenance) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A value has the same digest in another process, and another one where anything in it is another."""
+"""A value has the same digest in another process, and a different one if anything in it differs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_of_very_large_arrays_both_ends_are_looked_at(monkeypatch: pytest.Monkey
 
 
 def test_of_very_long_containers_the_beginning_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "_MOST_ITEMS", 4)  # the list itself is one
+    monkeypatch.setattr(content, "_MOST_ITEMS", 4)  # the list itself counts as one
     lists = ([(1,), (2,), (3,), (4,)], [(1,), (2,), (3,), (5,)], [(0,), (2,), (3,), (4,)], [(1,), (2,), (3,)])
     digests = [content_digest(values) for values in lists]
     assert digests[0] == digests[1]

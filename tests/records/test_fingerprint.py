@@ -1,4 +1,4 @@
-"""What evaluates, recognised: other code has another digest, and a study says so; what is the same has the same."""
+"""Fingerprints of evaluators: other code has another digest, and a study says so; the same code has the same."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def trainer_of(epochs: int = 1, lr: float = 0.1, shift: float = 0.0) -> Any:
 )
 @pytest.mark.parametrize("how", ["closure", "global", "default", "module", "class", "object", "lambda in a list"])
 def test_values_that_a_function_goes_by_are_noticed(how: str, one: Any, other: Any) -> None:
-    """As the settings of a cross-validation: the trainers of its folds, a table of settings."""
+    """For example the settings of a cross-validation: the trainers of its folds, a table of settings."""
 
     def using(value: Any) -> Any:
         names: dict[str, Any] = {"__name__": "script", "value": value, "given": types.ModuleType("given")}
@@ -186,7 +186,7 @@ def test_where_a_trainer_computes_does_not_matter(monkeypatch: pytest.MonkeyPatc
 
 
 def test_of_a_mapping_only_the_keys_that_are_read_matter() -> None:
-    """A script's arguments have how long it is to go on, too."""
+    """For example, a script's arguments also say how long it should run."""
 
     def using(**config: Any) -> Any:
         return lambda params: params["x"] * config["scale"]
@@ -266,7 +266,7 @@ def test_names_show_what_partials_hold() -> None:
 
 @pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
 def test_a_library_is_one_wherever_it_is_installed(folder: str, tmp_path: Path) -> None:
-    """As by `pip install --user`, or in a virtual environment that sees the packages of the system."""
+    """As with `pip install --user`, or in a virtual environment that sees the packages of the system."""
     digests = []
     for i, factor in enumerate((2, 3)):
         packages = tmp_path / str(i) / folder
@@ -315,7 +315,7 @@ def test_names_may_have_blanks() -> None:
 
 
 class Trains:
-    """An objective with attributes of which its methods read some."""
+    """An objective with attributes, some of which its methods read."""
 
     _depth = 2
 
@@ -426,13 +426,13 @@ def test_another_variable_of_a_closure_is_other_code() -> None:
 
 
 def test_another_name_of_an_argument_is_other_code() -> None:
-    """By which an objective is given its seed, or its number."""
+    """The name decides whether an objective is given its seed or its number."""
     one, other = (script(source=f"def f(params, {name}):\n    return {name}")["f"] for name in ("seed", "number"))
     assert fingerprint(one) != fingerprint(other)
 
 
 def test_it_takes_no_longer_for_long_functions() -> None:
-    """Whose code is gone through once, rather than once for each name."""
+    """Their code is searched once, rather than once for each name."""
     names = "\n".join(f"g{i} = {i}" for i in range(400))
     body = "\n".join(f"    x += g{i % 400}" for i in range(3000))
     objective = script(source=f"{names}\ndef objective(x):\n{body}\n    return x")["objective"]

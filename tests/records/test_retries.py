@@ -91,17 +91,17 @@ def test_a_mended_study_ends_as_if_nothing_had_failed(algorithm: str, common: bo
     assert failed
 
     again = {**settings, "storage": tmp_path / "a.db", "resume": True}
-    assert found(optimize(function.mended(), SPACE, **again)) == found(before)  # not without being told to
+    assert found(optimize(function.mended(), SPACE, **again)) == found(before)  # no retry without being told to
     assert function.asked == []
     after = optimize(function.mended(), SPACE, **again, retry_failed=True)
     assert found(after) == found(never)
     assert [number for number in function.asked if number < 6] == [number for number in failed if number < 6]
-    if algorithm == "random":  # which asks for the same, whatever comes of it
+    if algorithm == "random":  # it asks for the same, whatever the outcomes
         assert function.asked == failed
     on_record = load_study("study", tmp_path / "a.db")
     assert found(on_record) == found(never)
     assert on_record.superseded == after.superseded
-    first = before.record.as_completed().index(failed[0])  # from which on all is still there
+    first = before.record.as_completed().index(failed[0])  # all from here on is still on record
     assert list(after.superseded) == [before.record[number] for number in before.record.as_completed()[first:]]
     trials = optuna.load_study(study_name="study", storage=f"sqlite:///{tmp_path}/a.db").trials
     assert len(trials) == len(after.superseded) + len(after.entries)
@@ -133,7 +133,7 @@ def test_a_retry_is_on_record_before_its_first_evaluation_ends(tmp_path: Path) -
     settings = options(algorithm="random", generations=1, storage=tmp_path / "a.db")
     last = optimize(function, SPACE, **options(algorithm="random", generations=1)).entries[-1]
     x = Space(SPACE).decode(last.genes)["x"]
-    optimize(function.fails(x, x), SPACE, **settings)  # after which nothing is on record that could be used
+    optimize(function.fails(x, x), SPACE, **settings)  # this leaves nothing usable on record
     with pytest.raises(Interrupted):
         optimize(function.mended(interrupted_after=0), SPACE, **settings, **RETRY)
     assert [one.number for one in load_study("study", tmp_path / "a.db").superseded] == [last.number]
@@ -176,8 +176,8 @@ def test_what_an_earlier_retry_has_left_answers_a_later_one(tmp_path: Path) -> N
     settings = options(arguments=VARIED, storage=tmp_path / "a.db")
     optimize(function.fails(0.4, 0.6), SPACE, **settings)
     again = {**settings, "resume": True, "retry_failed": True}
-    optimize(function.fails(0.1, 0.4), SPACE, **again)  # by which the evolution goes another way ...
-    optimize(function.fails(0.4, 0.6), SPACE, **again)  # ... and here the first one
+    optimize(function.fails(0.1, 0.4), SPACE, **again)  # the evolution takes another course ...
+    optimize(function.fails(0.4, 0.6), SPACE, **again)  # ... and here the first one again
     assert [number for number in function.asked if number > 5] == []
 
 
@@ -325,7 +325,7 @@ def test_whatever_the_order_in_which_evaluations_end(tmp_path: Path) -> None:
     again = options(storage=tmp_path / "a.db", resume=True, retry_failed=True)
     after = optimize(function.mended(), SPACE, **again)
     assert found(after) == found(never)
-    assert before.entries[0] in after.superseded  # which came later
+    assert before.entries[0] in after.superseded  # it came later than the failed one
 
 
 def test_steady_states_go_on_from_there(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_steady_states_go_on_from_there(tmp_path: Path) -> None:
     assert failed <= len(function.asked) < 20
     assert all(entry.evaluation.status == "ok" for entry in after.entries)
     kept = [entry.evaluation for entry in after.entries]
-    assert sum(entry.evaluation in kept for entry in after.superseded) > 3  # asked for again, and known
+    assert sum(entry.evaluation in kept for entry in after.superseded) > 3  # they were asked for again, and known
     assert found(evolve(function.mended(), resume=True)) == found(after)
     assert function.asked == []
 

@@ -1,4 +1,4 @@
-"""Where records live: the same for a file and a server; what is broken is said and left alone; no password is told."""
+"""Storages: a file and a server behave the same; damage is reported and left alone; no password is shown."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ SCRIPT = """
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], str]:
-    """The command of what is killed, and what it prints where it is not."""
+    """The command of the process to kill, and what it prints if it is not killed."""
     script = tmp_path_factory.mktemp("killed") / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     command = [sys.executable, str(script)]
@@ -329,7 +329,7 @@ def test_genes_have_no_names_so_the_order_of_the_hyperparameters_is_kept(storage
 def test_a_refused_study_is_free_again(storage: str) -> None:
     with Study(SPACE, name="run", storage=storage, pruner=MedianPruner()) as study:
         simple(study, objective)
-    with pytest.raises(ReplayError, match="recorded with pruner") as kept:  # with its traceback, as a prompt does
+    with pytest.raises(ReplayError, match="recorded with pruner") as kept:  # keeps the traceback, as a prompt does
         Study(SPACE, name="run", storage=storage, resume=True)
     Study(SPACE, name="run", storage=storage, pruner=MedianPruner(), resume=True).close()
     assert kept.tb is not None
@@ -342,7 +342,7 @@ def test_commits_reach_the_disk_before_they_are_acknowledged(tmp_path: Path) -> 
     storage = open_storage(f"{tmp_path}/a.db")
     assert isinstance(storage, RDBStorage)
     with storage.engine.connect() as connection:
-        full = 2  # "FULL": the log is synchronised at every commit; less may lose the last ones with the power
+        full = 2  # "FULL": the log is synchronised at every commit; with less, a power failure may lose the last ones
         assert connection.execute(sqlalchemy.text("PRAGMA synchronous")).scalar() == full
         assert connection.execute(sqlalchemy.text("PRAGMA journal_mode")).scalar() == "wal"
 
@@ -494,7 +494,7 @@ def test_a_lock_whose_file_the_holder_takes_away_at_that_moment_is_tried_again(
     true, taken = fcntl.flock, []
 
     def late(file: Any, operation: int) -> None:
-        if not taken:  # the holder before has let go between the opening and the locking
+        if not taken:  # the previous holder has let go between the opening and the locking
             taken.append(Path(file.name))
             Path(file.name).unlink()
         true(file, operation)
@@ -572,7 +572,7 @@ def test_a_copy_with_a_log_that_nobody_can_read_is_told_so(tmp_path: Path, monke
     allowed = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and allowed(path, mode))
     assert len(load_study("study", copied).entries) == 1
-    # On a read-only mount SQLite cannot make the log's index, and says what it says of a file that is not there.
+    # On a read-only mount, SQLite cannot make the log's index, and raises the same error as for a missing file.
     monkeypatch.setattr("deap_hpo.records.sqlite_file.unwritable_uri", lambda path: f"file:{tmp_path}/nowhere?mode=ro")
     with pytest.raises(InputError, match=r"has a log beside it .* Copy both into a folder that you may write to"):
         load_study("study", copied)

@@ -1,4 +1,4 @@
-"""Evaluations said as trials of Optuna, and read back."""
+"""Evaluations written as trials of Optuna, and read back."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_trial_with_all_attributes_is_read_as_well() -> None:
     assert to_entry(trial, ["minimize"]) == PLAIN
 
 
-@pytest.mark.filterwarnings("error")  # Optuna warns where a step does not lead to the upper bound
+@pytest.mark.filterwarnings("error")  # Optuna warns if a step does not lead to the upper bound
 @repeatable
 @given(steps, st.data())
 def test_steps_are_optunas_steps_with_the_same_values(hyperparameter, data) -> None:

@@ -1,4 +1,4 @@
-"""A script as a user writes it, for the tests of changed code: in it one thing is changed."""
+"""A script as a user writes it, in which the tests of changed code change one thing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboard: shows a run that goes on, in a real browser; writes nothing; is seen from this machine only."""
+"""The dashboard: shows a running study, in a real browser; writes nothing; is seen from this machine only."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ VOID = {"meta", "img", "br"}
 
 
 class Checker(HTMLParser):
-    """Collects what is referred to, and holds that tags are closed in order."""
+    """Collects references, and asserts that tags are closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def test_a_browser_opens_it_without_a_network(studies: Path) -> None:
 
 
 def searched(count: int, space: Space) -> Recorded:
-    """A study of so many random evaluations."""
+    """A study of `count` random evaluations."""
     genomes = np.random.default_rng(1).random((count, len(space))).tolist()
     entries = [Entry(i, i // 10, tuple(genome), Evaluation((1 + genome[1],)), 0) for i, genome in enumerate(genomes)]
     return Recorded("study", ("minimize",), space, tuple(entries), {})
@@ -172,7 +172,7 @@ def test_a_study_with_conditions_has_all_figures() -> None:
     assert "Importance of each hyperparameter" in text
     assert "Gaussian process" in text
     figures = [base64.b64decode(one).decode() for one in re.findall(r"svg\+xml;base64,([^\"]+)", text)]
-    # matplotlib repeats in a comment what it draws as outlines.
+    # matplotlib draws texts as outlines, and repeats each in a comment.
     assert sum("<!-- value -->" in figure for figure in figures) == 3
     assert not any("<!-- validation loss -->" in figure for figure in figures)
 

@@ -31,7 +31,7 @@ SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
 
 
 def reporting(params: dict[str, Any], report: Any) -> dict[str, float]:
-    """Half of the space is too large, and the best of it."""
+    """Half of the space, with the best accuracies, is too large."""
     accuracy = 0.5 + 0.3 * params["x"]
     for epoch in (1, 2):
         report(epoch, accuracy * epoch / 2)
@@ -53,7 +53,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
-    """The figures of a study by the names of their files, of which none is written."""
+    """The figures of a study by the names of their files, none of which is written."""
     figures: dict[str, Figure] = {}
 
     def keep(figure: Figure, path: Path, *, pdf: bool) -> list[Path]:
@@ -65,7 +65,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
 
 
 def texts_of(html: str) -> list[str]:
-    """What is written in the figures of a page; matplotlib repeats in a comment what it draws as outlines."""
+    """The texts in the figures of a page; matplotlib draws them as outlines, and repeats each in a comment."""
     figures = [base64.b64decode(one).decode() for one in re.findall(r"svg\+xml;base64,([^\"]+)", html)]
     return [text for figure in figures for text in re.findall("<!-- (.*?) -->", figure)]
 
@@ -199,7 +199,7 @@ def test_the_best_evaluations_notes_are_for_programs_too() -> None:
 
 
 def test_names_with_brackets_are_printed_as_they_are() -> None:
-    """The screen's markup would take them for a style."""
+    """The console's markup would take them for a style."""
     final = {"test_size": 10, "test_loss": 0.5, "test_metrics": {"error[mean]": 0.25}}
     made = Entry(0, 0, (0.5, 0.5), Evaluation((0.944,), metrics={"size[kb]": 1.0}), seed=1)
     noted = {"final": final, "evaluator": {"metric": "loss[mean]"}}

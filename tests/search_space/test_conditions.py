@@ -1,4 +1,4 @@
-"""Hyperparameters that are in use only where others have a certain choice."""
+"""Hyperparameters that are in use only if others have a certain value."""
 
 import itertools
 import json
@@ -47,7 +47,7 @@ DEEP = Space(
 
 
 def values_of(one):
-    """What a condition may ask of it; nothing where it cannot decide."""
+    """The values that a condition may require of it; none if it cannot decide."""
     if isinstance(one, Int) and not one.log and one.size <= 100:
         return list(range(one.low, one.high + 1, one.step))
     return one.choices if isinstance(one, Categorical) else ()
@@ -111,7 +111,7 @@ def test_a_grid_does_not_grow_with_what_is_not_in_use():
         {"model": Categorical(list("abcdef")), **numbers}, when={name: {"model": name[0]} for name in numbers}
     )
     assert len(space.grid(4)) == 6 * 4**2  # of 6 * 4**12 combinations
-    assert make_strategy("grid", space, budget=100).size == 100  # one name has a value more
+    assert make_strategy("grid", space, budget=100).size == 100  # one name has one more value
 
 
 @pytest.mark.timeout(20)
@@ -201,7 +201,7 @@ def test_many_that_decide_are_counted_at_once_alone_in_a_chain_and_below_one() -
     turns = {f"t{i}": Categorical(["a", "b", "c"]) for i in range(31)}
     waits = {f"s{i}": {f"t{i}": ["a", "b"], f"t{i + 1}": "a"} for i in range(30)}
     overlapping = Space({**turns, **{f"s{i}": Int(1, 2) for i in range(30)}}, waits)
-    before = {True: 2.0, False: 1.0}  # ways of the turns so far, by whether the last lets the next number be in use
+    before = {True: 2.0, False: 1.0}  # combinations of the turns so far, by whether the last allows the next number
     for _ in range(30):
         last_is_a = before[True] * 2 + before[False]
         others = before[True] + before[False]

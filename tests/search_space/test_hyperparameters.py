@@ -283,7 +283,7 @@ def test_float_steps_are_what_counting_in_decimals_gives(hyperparameter, data):
     assert hyperparameter.encode(expected) == pytest.approx((index + 0.5) / hyperparameter.size)
     assert hyperparameter.decode((index + 0.5) / hyperparameter.size) == expected
     assert Decimal(repr(expected)) == low + index * step, "no digits that nobody wrote"
-    # What arithmetic with floats makes of it is the same step.
+    # Despite rounding in the arithmetic of floats, it is the same step.
     assert hyperparameter.snap(hyperparameter.encode(hyperparameter.low + index * hyperparameter.step)) == (
         hyperparameter.encode(expected)
     )

@@ -63,7 +63,7 @@ def test_a_step_is_told_where_there_is_one():
     assert Space.from_dict(told) == space
     without = Space({"x": Float(0.0, 0.5), "width": Int(16, 256, step=1)})
     assert space != without
-    for entry in told.values():  # as it was before there were steps: such records can be resumed
+    for entry in told.values():  # as written before there were steps: such records can be resumed
         del entry["step"]
     assert without.to_dict() == told
 

@@ -1,4 +1,4 @@
-"""What every strategy keeps to, whatever its method: the same tests for all of `STRATEGIES`."""
+"""The contract of every strategy, whatever its method: the same tests for all of `STRATEGIES`."""
 
 import copy
 import math
@@ -202,7 +202,7 @@ def storage(tmp_path_factory):
 @every_strategy
 @pytest.mark.parametrize("space", ["mixed", "steps"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(name, space, storage):
-    """Four batches, stopped in the midst of the third, where the models have started."""
+    """Four batches, stopped in the middle of the third, when the models have started."""
     study_name, space = f"{name}-{space}", SPACES[space]
 
     def run(**arguments):

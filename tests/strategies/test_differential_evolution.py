@@ -78,7 +78,7 @@ def test_donors_differ_by_members_of_population_and_archive():
     strategy._costs = np.zeros(6)
     strategy._archive = [np.full(4, 0.4)] * 6
     children = [strategy._child(i % 6, np.arange(6), factor=0.7, rate=1.0) for i in range(200)]
-    # The other one comes from 4 members, which differ in nothing, or 6 of the archive.
+    # The other one comes from the 4 members, which are all equal, or the 6 of the archive.
     assert all(np.allclose(child, 0.5) or np.allclose(child, 0.57) for child in children)
     assert 90 < sum(np.allclose(child, 0.57) for child in children) < 150
 

@@ -1,4 +1,4 @@
-"""Freeze-thaw: what is begun, gone on with and completed, in batches too, and what that is worth."""
+"""Freeze-thaw: which trainings are started, continued and completed, in batches too, and how much that gains."""
 
 import functools
 import math
@@ -26,7 +26,7 @@ def bowl(genome):
 
 
 def telling(genome, epochs):
-    """A curve whose beginning tells its end."""
+    """A curve whose beginning predicts its end."""
     return bowl(genome) + 1 / epochs
 
 
@@ -92,7 +92,7 @@ def test_every_training_is_begun_once_and_goes_on_from_where_it_was(batch_size):
 
 @functools.cache
 def searched(loss, seed, trainings):
-    """What a search does with the epochs of so many whole trainings; by few children, to be quicker."""
+    """The batches of a search with the epochs of `trainings` whole trainings; with few children, to be quicker."""
     return run(FreezeThawStrategy(SPACE, epochs=16, seed=seed, n_children=100), loss, budget=trainings * 16)
 
 
@@ -235,7 +235,7 @@ def test_losses_of_earlier_rungs_are_brought_to_the_scale_of_the_last():
     rng = np.random.default_rng(0)
     for i, final in enumerate(rng.uniform(1, 2, 30)):
         for rung, epochs in enumerate((1, 2, 4)[: 1 + i % 3]):
-            # Half as wide a spread at each later rung: slopes of a half, and of a quarter from the first.
+            # The spread halves at each later rung: slopes of a half, and of a quarter from the first rung.
             trainings.add((i,), [0.5], epochs=epochs, loss=2 ** (2 - rung) * final + 3 - rung, number=i)
     scales = trainings.scales()
     assert scales[2] == (1.0, 0.0)

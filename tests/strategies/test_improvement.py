@@ -1,4 +1,4 @@
-"""The improvement that is expected of what was not tried: its formula, what it is below, what is believed."""
+"""The expected improvement of untried inputs: its formula, the values to improve on, and beliefs."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_what_is_believed_keeps_its_means_and_is_no_longer_uncertain():
     after, surer = model.process.predict(there)
     np.testing.assert_allclose(after, means, atol=1e-4)
     assert (surer < deviations).all()
-    # In the end the belief is forgotten.
+    # The next fit forgets the belief.
     model.fit(np.zeros((1, 1)), np.zeros(1), observations=5)
     assert model.process._targets.shape[1] == 1
 

@@ -1,4 +1,4 @@
-"""Strategies that say how long each individual is trained: who begins, who is promoted, what it costs."""
+"""Strategies that decide how long each individual is trained: which start, which are promoted, at which cost."""
 
 import math
 import random
@@ -146,7 +146,7 @@ def test_refuses_what_it_did_not_ask_for(name):
 
 
 def test_halving_begins_enough_for_one_to_be_promoted():
-    make_strategy("halving", SPACE, epochs=1, population_size=1)  # where nobody is
+    make_strategy("halving", SPACE, epochs=1, population_size=1)  # a single rung, with no promotion
     with pytest.raises(InputError, match="population_size must be an integer of at least 3; got 2"):
         make_strategy("halving", SPACE, epochs=9, population_size=2)
 
@@ -185,7 +185,7 @@ def test_interrupted_and_resumed_it_ends_the_same_and_only_added_epochs_are_trai
 
 
 def test_dehb_draws_a_share_of_its_children_uniformly():
-    """With the share 1, children know nothing of what was good."""
+    """With a share of 1, children do not depend on earlier outcomes."""
     strategy = make_strategy("dehb", SPACE, epochs=9, seed=2, random_share=1.0)
     made = batches(strategy, 40, lambda one: abs(one[0] - 0.3) + abs(one[1] - 0.9))
     late = [genome for batch in [batch for batch in made if batch[0][2] is None][-10:] for genome, _, _ in batch]

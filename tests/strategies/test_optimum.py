@@ -1,6 +1,6 @@
 """Every strategy comes near the optimum of a sphere, of Rosenbrock's valley and of a mixed space, in a stated budget.
 
-One run each, of seed 0; the bounds are about three times the worst of 15 to 20 seeds (5 of gp, tpe, 12 of surrogate).
+One run each, with seed 0. The bounds are about three times the worst of 15 to 20 seeds (gp and tpe 5, surrogate 12).
 """
 
 import math

@@ -75,7 +75,7 @@ def as_strategy(name, batch_size):
 
 @pytest.fixture
 def one_thread():
-    """As the strategy does for gp: other threads, other roundings (and on small matrices much slower ones)."""
+    """As the strategy does for gp: the number of threads affects rounding (and more are slower on small matrices)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -91,7 +91,7 @@ def test_proposes_what_optuna_proposes(name, batch_size, one_thread):
     proposals = as_strategy(name, batch_size)
     for ours, optunas in zip(proposals, in_optuna(name, batch_size), strict=True):
         assert (ours["width"], ours["act"]) == (optunas["width"], optunas["act"])
-        for number in ("lr", "momentum"):  # which pass through the gene and may lose a last digit
+        for number in ("lr", "momentum"):  # these pass through the gene and may lose the last digit
             assert ours[number] == pytest.approx(optunas[number], rel=1e-12)
 
 
@@ -117,7 +117,7 @@ warnings.warn("and one of one's own")
 def test_no_warning_of_the_gaussian_process_reaches_the_terminal_and_all_others_do():
     said = subprocess.run([sys.executable, "-c", PROPOSALS], capture_output=True, text=True, check=True).stderr
     first, second, *source = said.strip().splitlines()
-    assert source in ([], ['  warnings.warn("and one of one\'s own")'])  # from Python 3.13 on, also of a command
+    assert source in ([], ['  warnings.warn("and one of one\'s own")'])  # Python 3.13 shows the line, also of a command
     assert first.endswith("another warning")
     assert second.endswith("and one of one's own")
 

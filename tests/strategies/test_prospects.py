@@ -1,4 +1,4 @@
-"""What is still to be tried: nothing twice, and the best by any measure of merit."""
+"""Untried configurations: none is proposed twice, and the best is found by any measure of merit."""
 
 import math
 

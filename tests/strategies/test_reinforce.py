@@ -18,7 +18,7 @@ def eligibility(unit, action):
 
 def test_eligibilities_of_a_gaussian_unit():
     unit, mean, sigma, action = _NumberUnit(0.25), 0.5, 0.25, 0.9
-    # Williams 1992, section 6; of the logarithm of the deviation, which is sigma times that of the deviation.
+    # Williams 1992, section 6; for the logarithm of the deviation, it is sigma times that of the deviation.
     expected = [(action - mean) / sigma**2, ((action - mean) ** 2 - sigma**2) / sigma**2]
     assert eligibility(unit, action) == pytest.approx(expected)
 

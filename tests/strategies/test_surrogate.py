@@ -139,7 +139,7 @@ def test_takes_individuals_that_it_did_not_propose_and_does_not_propose_them():
     strategy = SurrogateStrategy(MIXED, seed=0)
     strategy.update(known)
     (first,) = strategy.generate(Individual)
-    assert first.operators[0] in OPERATORS  # The start is done with.
+    assert first.operators[0] in OPERATORS  # The start is over.
     record = evolve(strategy, MIXED, mixed, 60)
     assert not {tuple(individual) for individual in known} & {tuple(individual) for individual in record}
 
@@ -242,7 +242,7 @@ def test_into_box():
 def test_standardise_stands_equal_and_huge_values():
     assert standardise(np.ones(5)).tolist() == [0.0] * 5
     assert np.abs(standardise(np.array([1.0, 2.0, 3.0, 1e300, math.inf, -math.inf]))).max() < 3
-    largest = np.finfo(float).max  # what some give a penalty
+    largest = np.finfo(float).max  # a value that some use as a penalty
     targets = standardise(np.array([1.0, 2.0, largest, largest, largest, -largest, math.inf]))
     assert targets.mean() == pytest.approx(0)
     assert targets.std() == pytest.approx(1)
@@ -270,7 +270,7 @@ def kinks(params):
 
 
 def orders_after(strategy, space, count, proposals=1):
-    """Tell a strategy so many random evaluations, have it propose, and return the orders of its model's samples."""
+    """Tell a strategy `count` random evaluations, let it propose, and return the orders of its model's samples."""
     rng = np.random.default_rng(3)
 
     def tell(individuals):

@@ -1,4 +1,4 @@
-"""What a trainer makes of several configurations, and the losses along the way."""
+"""Evaluations of several configurations by a trainer, and their losses by epoch."""
 
 from __future__ import annotations
 

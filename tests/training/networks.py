@@ -59,7 +59,7 @@ class ResidualNet(nn.Module):
 
 
 class DroppingInPlace(nn.Module):
-    """Calls dropout as a statement, of which it takes no result."""
+    """Calls dropout as a statement, without using its result."""
 
     def __init__(self, dropout=0.5):
         super().__init__()
@@ -155,7 +155,7 @@ def digits(training_size=64, validation_size=50):
 
 
 def enlarged(data: Data) -> Data:
-    """Give the same images with 28 x 28 pixels, for the paper's network."""
+    """Return the same images with 28 x 28 pixels, for the paper's network."""
     splits = [
         Split(F.interpolate(s.inputs.float(), size=28).to(torch.uint8), s.targets)
         for s in (data.training, data.validation, data.test)

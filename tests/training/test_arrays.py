@@ -1,4 +1,4 @@
-"""Data of one's own: what may be given, what it becomes, and what is refused."""
+"""The user's own data: what may be given, how it is converted, and what is refused."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def images(*steps: Any) -> FakeData:
 
 
 class Drawing(Pairs):
-    """Adds noise to its inputs, or its targets, from a generator of its own or a global one."""
+    """Adds noise to its inputs, or its targets, from its own generator or a global one."""
 
     def __init__(self, draw: Any, target: bool = False) -> None:
         self.draw, self.target = draw, target
@@ -489,7 +489,7 @@ def distance(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     ids=["metric", "mse", "smooth", "own"],
 )
 def test_what_compares_every_output_with_every_target_is_refused(measured: dict[str, Any]) -> None:
-    """Outputs [N, 1] and targets [N] broadcast to [N, N], of which no error tells."""
+    """Outputs [N, 1] and targets [N] broadcast to [N, N], without any error."""
     with pytest.raises(
         InputError, match=r"does not fit the (distance|loss) .*: outputs \[N, 1\] and targets \[N\] are"
     ):
@@ -517,7 +517,7 @@ def test_what_aligns_outputs_itself_is_not(metric: Any) -> None:
 
 
 def test_a_metric_is_tried_on_two_classes() -> None:
-    """An area under the curve, say, is none with a single one."""
+    """For example, an area under the curve is undefined with a single class."""
 
     def both(output: torch.Tensor, target: torch.Tensor) -> float:
         assert len(target.unique()) == 2
@@ -537,7 +537,7 @@ def test_a_check_says_how_data_were_understood() -> None:
         Task.from_data(lambda: nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (1, 4))), (TABLE, masks)).check({})
     with pytest.raises(InputError, match=r"could not be built with {'width': 0}: .*\.$"):
         Task.from_data(lambda width: nn.Linear(4 // width, 3), (TABLE, CLASSES)).check({"width": 0})
-    metrics = {"loss per class": lambda output, target: output}  # whose name begins as the loss's
+    metrics = {"loss per class": lambda output, target: output}  # its name begins like that of the loss
     with pytest.raises(
         InputError, match=r"does not fit the loss per class .* a single number; got a Tensor of shape \[2, 1\]\.$"
     ):

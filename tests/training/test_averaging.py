@@ -1,4 +1,4 @@
-"""Moving averages of weights: those of torch, alone and in stacks, over pauses, measured and kept."""
+"""Moving averages of weights: equal to torch's, alone and in stacks, over pauses, measured and kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEMBERS: list[dict[str, Any]] = [
     {"lr": 0.1, "ema": 0.5},
     {"lr": 0.5, "ema": 0.0},
 ]
-# What falls back on the reference would give its results, and show nothing.
+# A fall-back on the reference would compare it with itself, and show nothing.
 pytestmark = pytest.mark.filterwarnings("error:networks of the task")
 
 
@@ -91,7 +91,7 @@ def test_either_trainer_goes_on_from_the_other(before: type, after: type, tmp_pa
 
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_an_average_may_begin_later(trainer: type, tmp_path: Any) -> None:
-    """As where a population changes its hyperparameters."""
+    """For example when population-based training changes hyperparameters."""
     task = small_task(batch_size=100)
     one = trainer(task, epochs=2, device="cpu", checkpoints=FolderCheckpoints(tmp_path))
     first = evaluated(one, [{"lr": 0.5}], epochs=1, keep=True)

@@ -1,4 +1,4 @@
-"""Data: the split, the sources of Fashion-MNIST, and what is said when a file or a folder is wrong."""
+"""Data: the split, the sources of Fashion-MNIST, and the messages when a file or a folder is wrong."""
 
 from __future__ import annotations
 

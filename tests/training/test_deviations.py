@@ -1,4 +1,4 @@
-"""Networks, losses and metrics that once had other results in a stack than alone: the same now, stacked or not."""
+"""Networks, losses and metrics that once had other results in a stack than alone; now they are the same."""
 
 import random
 import warnings
@@ -37,7 +37,7 @@ def both(
     recipe: Mapping[str, Any] = {},
     **settings: Any,
 ) -> tuple[list[Evaluation], list[str]]:
-    """Train as a population and one by one, two epochs; their results have to agree. Give the former, and warnings."""
+    """Train as a population and one by one, two epochs; the results must agree. Return the former, and the warnings."""
     task = replace(small_task(model, digits(64, validation), **{"batch_size": 16, **recipe}), **settings)
     requests = requests_of(params, seeds)
     with warnings.catch_warnings(record=True) as warned:
@@ -62,7 +62,7 @@ def linear() -> nn.Module:
 
 
 class Dropping(nn.Module):
-    """Two dropouts, of rates of their own."""
+    """Two dropouts, with their own rates."""
 
     def __init__(self, first: float = 0.1, second: float = 0.5) -> None:
         super().__init__()
@@ -87,11 +87,11 @@ def test_what_a_network_sees_of_a_batch_in_measuring_does_not_depend_on_the_stac
     rates = [{"lr": 0.05 / (i + 1)} for i in range(8)]
     got, told = both(model, rates, validation=300)
     assert (stacks(got), told) == ([8] * 8, [])
-    both(model, rates[:3], validation=300, evaluation_batch_size=100)  # which then is the batch of both
+    both(model, rates[:3], validation=300, evaluation_batch_size=100)  # then both measure in such batches
 
 
 def macro_f1(outputs: torch.Tensor, targets: torch.Tensor) -> np.floating[Any]:
-    """The unweighted mean over classes of F1, as scikit-learn gives it: no mean over batches."""
+    """The unweighted mean over classes of F1, as scikit-learn gives it: it is not a mean over batches."""
     assert not outputs.requires_grad
     guesses, truth = outputs.argmax(1).numpy(), targets.numpy()
     scores = []
@@ -138,7 +138,7 @@ def test_a_metric_is_not_asked_about_outputs_that_are_no_numbers() -> None:
 
 
 class RunningMean(nn.Module):
-    """Assigns a buffer anew in every step."""
+    """Assigns a new tensor to a buffer in every step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class Annealed(Reading):
 
 
 def made(change: Callable[[nn.Module], object]) -> Callable[[], nn.Module]:
-    """Give a factory of linear networks, to which something is done."""
+    """Return a factory of linear networks, each changed by `change`."""
 
     def factory() -> nn.Module:
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
@@ -371,7 +371,7 @@ def test_is_stacked(name: str) -> None:
 @pytest.mark.parametrize("name", ALONE)
 def test_is_trained_alone_and_says_why(name: str) -> None:
     model, settings, reason = ALONE[name]
-    digits(64, 50)  # at first imports what draws from Python's generator
+    digits(64, 50)  # the first call imports modules that draw from Python's generator
     states = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
     got, told = both(model, **settings)
     assert stacks(got) == [None, None]
@@ -525,7 +525,7 @@ class CallsInABuffer(nn.Module):
 
 
 class Strided(nn.Module):
-    """Reads the columns of an image by its strides, which others than torch's own would scramble."""
+    """Reads the columns of an image by its strides; other strides than torch's own would scramble them."""
 
     def __init__(self) -> None:
         super().__init__()

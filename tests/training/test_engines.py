@@ -54,7 +54,7 @@ def test_where_capturing_fails_the_step_goes_on_as_it_is():
 
 
 class Counting(nn.Module):
-    """Counts its calls, and keeps what it gave last, as networks do that are looked into."""
+    """Counts its calls, and keeps its last output, as networks do that are inspected."""
 
     def __init__(self, counts=True):
         super().__init__()
@@ -124,7 +124,7 @@ def test_recorded_steps_train_the_same(monkeypatch):
 
 
 class Hosts(TorchDispatchMode):
-    """Counts the operations in which tensors meet that lie on the CPU and are more than a number."""
+    """Notes the operations that involve a tensor on the CPU that is more than a number."""
 
     def __init__(self):
         super().__init__()
@@ -140,7 +140,7 @@ class Hosts(TorchDispatchMode):
 
 
 def assert_steps_need_no_host(task, params, seeds, *, unlabelled=False):
-    """On the device "meta" there are no values to be looked at."""
+    """On the device "meta" there are no values to look at."""
     members = [Member(i, 0, seeds[i], one, *task.configure(one)) for i, one in enumerate(params)]
     made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
     made._counting._has_unlabelled = unlabelled
@@ -162,7 +162,7 @@ def test_a_step_looks_at_no_value_and_copies_nothing_from_the_host(monkeypatch, 
     # Either would break a CUDA graph, and stall a GPU.
     monkeypatch.setattr(forward, "autocast", lambda device, precision: nullcontext())
     model, data = STACKABLE["mlp" if network == "losses" else network]
-    task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # which leaves a smaller last batch
+    task = small_task(model, data(), batch_size=6, optimizer=optimizer)  # this leaves a smaller last batch
     own = {"mlp": "dropout", "losses": "label_smoothing"}.get(network)
     params = [one | ({own: 0.1 * i} if own else {}) for i, one in enumerate(CLIPPED[:3])]
     assert_steps_need_no_host(task, params, seeds)
@@ -218,7 +218,7 @@ def test_nor_does_one_with_groups_outputs_and_targets_averages_or_schedules(monk
 
 def test_a_broken_capture_leaves_the_caller_on_its_stream(monkeypatch):
     monkeypatch.setattr(engines, "_CAPTURED", {})
-    # As torch does it: where the capture cannot be ended, the captured stream stays the current one.
+    # As in torch: if the capture cannot be ended, the captured stream stays the current one.
     streams = ["default"]
 
     @contextmanager
@@ -255,7 +255,7 @@ def test_a_broken_capture_leaves_the_caller_on_its_stream(monkeypatch):
 
 
 def test_each_gpu_has_a_stream_of_its_own_to_capture(monkeypatch):
-    # torch keeps one for all GPUs: what another GPU is told meanwhile is done at once, and the graph stays empty.
+    # torch keeps one for all GPUs: work for another GPU would run at once, and its graph would stay empty.
     monkeypatch.setattr(engines, "_CAPTURED", {})
     captured, current = [], [0]
     fakes = {"synchronize": lambda: None, "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None)}

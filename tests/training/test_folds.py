@@ -1,4 +1,4 @@
-"""Cross-validation in folds: which examples are where, and that an evaluation is the mean of trainings on each."""
+"""Cross-validation in folds: which examples are in which, and that an evaluation is the mean of a training on each."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_a_number_of_numpy_is_as_good_as_pythons() -> None:
 
 
 def test_folds_come_in_the_order_of_the_examples() -> None:
-    """Which seed a fold is trained by depends on it, and so do the values of a record that goes on."""
+    """The seed of a fold depends on its position, and so do the values of a record that is resumed."""
     data = task().data
     found = torch.cat([fold.validation.inputs for fold in other_folds(data, 4)])
     assert torch.equal(found, data.training.inputs)

@@ -48,7 +48,7 @@ TABLE = torch.rand(64, 8)
 
 def with_a_table() -> nn.Module:
     linear = nn.Linear(64, 8, bias=False)
-    linear.weight = nn.Parameter(TABLE.T)  # another parameter each time, of the same memory
+    linear.weight = nn.Parameter(TABLE.T)  # a new parameter each time, with the same memory
     return nn.Sequential(nn.Flatten(), linear, nn.Linear(8, 10))
 
 

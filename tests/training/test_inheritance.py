@@ -1,4 +1,4 @@
-"""Which genes weights do not fit without, for networks of several kinds and conditional spaces."""
+"""Which genes weights depend on, so that both are inherited, for networks of several kinds and conditional spaces."""
 
 from __future__ import annotations
 

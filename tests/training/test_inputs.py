@@ -36,7 +36,7 @@ INPUTS = {"numbers": NUMBERS, "kinds": KINDS}
 
 
 class MixedTable(nn.Module):
-    """Tables with columns of numbers and of kinds; its arguments have another order than the data."""
+    """Takes tables with columns of numbers and of kinds; its arguments have another order than the data."""
 
     def __init__(self, width: int = 8, dropout: float = 0.1) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ def test_the_population_trains_it_as_the_reference_does() -> None:
         {"lr": 0.03, "weight_decay": 0.01, "dropout": 0.4},
         {"lr": 0.3, "dropout": 0.0},
     ]
-    for seeds in ([1, 1, 1], [1, 2, 3]):  # batches shared, and one's own
+    for seeds in ([1, 1, 1], [1, 2, 3]):  # shared batches, and separate ones
         requests = [Request(i, one, seed=seed) for i, (one, seed) in enumerate(zip(params, seeds, strict=True))]
         together = evaluations(PopulationTrainer(task(), epochs=3, device="cpu"), requests)
         reference = ReferenceTrainer(task(), epochs=3, device="cpu")

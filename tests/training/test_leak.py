@@ -1,4 +1,4 @@
-"""The leak that is there to be shown: off by default, loud, and nothing but another split."""
+"""The leak for demonstration: off by default, announced loudly, and nothing but another split."""
 
 import importlib
 import json
@@ -78,7 +78,7 @@ def test_the_benchmark_measures_both_splits_and_says_how(tmp_path, monkeypatch):
     table = pd.read_csv(tmp_path / "leak.csv")
     assert list(table["split"]) == ["fixed", "fixed", "redrawn", "redrawn"]
     losses = table[["training_loss", "validation_loss", "test_loss"]].to_numpy()
-    assert (losses[0] == losses[2]).all()  # the first generation has nothing to go on from
+    assert (losses[0] == losses[2]).all()  # the first generation has nothing to continue
     assert (losses[1] != losses[3]).all()
     made = json.loads((tmp_path / "leak.json").read_text())
     assert made["command"].startswith("python benchmarks/leak.py --generations 2 --population 4")

@@ -33,13 +33,13 @@ RATES = [0.5, 0.01, 0.1, 1.0]
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    """Few digits, and a rate that stays."""
+    """Few digits, and a constant learning rate."""
     data = load_digits(training_size=100, validation_size=200)
     return Task("digits", partial(MLP, inputs=64), data, recipe=Recipe(schedule="constant"))
 
 
 def curve_of(costs: list[float], goals: Goals | None = None, epochs: int = 10, **settings: Any) -> LearningCurve:
-    """A curve of these costs, as far as it goes on."""
+    """A curve of these costs, as long as it continues."""
     curve = LearningCurve(goals or Goals(), epochs, **settings)
     for i, cost in enumerate(costs):
         curve.add(Epoch(i + 1, 0.0, cost, {"accuracy": -cost}))
@@ -58,7 +58,7 @@ def test_it_ends_after_as_many_epochs_without_a_better_one(patience: int | None,
     costs = [5.0, 4.0, 4.0, 3.0, 3.5, 3.0, 2.9, 9.0, 9.0, 2.8]
     evaluation = evaluated(curve_of(costs, patience=patience))
     assert (evaluation.status, len(evaluation.curve)) == ("ok", trained)
-    assert evaluation.value == costs[trained - 1]  # the last, whatever was better before
+    assert evaluation.value == costs[trained - 1]  # the last, even if an earlier one was better
     assert "best_epoch" not in evaluation.metrics
     assert evaluation.kept_epoch == evaluation.curve[-1]
 
@@ -165,7 +165,7 @@ def test_a_stack_gives_what_the_reference_gives(task: Task, settings: dict[str, 
         assert together[i].metrics == pytest.approx(alone.metrics, rel=1e-3)
         lengths.add(len(alone.curve))
     assert together[4].status == "diverged"
-    assert len(lengths) > (2 if "patience" in settings else 1)  # or nothing is shown
+    assert len(lengths) > (2 if "patience" in settings else 1)  # otherwise this would show nothing
 
 
 def test_a_training_that_is_over_leaves_its_stack(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,7 @@ def test_a_training_that_is_over_leaves_its_stack(task: Task, monkeypatch: pytes
     trainer = PopulationTrainer(task, epochs=8, device="cpu", patience=1)
     requests = [Request(i, {**ROUGH, "lr": lr}, seed=5) for i, lr in enumerate(RATES)]
     lengths = {i: len(evaluation.curve) for i, evaluation in trainer.evaluate_batch(requests)}
-    assert list(lengths.values()) == sorted(lengths.values())  # each comes when it is over
+    assert list(lengths.values()) == sorted(lengths.values())  # each is returned when it ends
     assert sizes == [sum(length > epoch for length in lengths.values()) for epoch in range(max(lengths.values()))]
     assert sizes[-1] < sizes[0]
 

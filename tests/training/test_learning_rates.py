@@ -28,7 +28,7 @@ from deap_hpo.training.state import TrainingState, pack, unpack
 
 NETWORK = partial(MLP, inputs=64)
 TRAINERS = [ReferenceTrainer, PopulationTrainer]
-# What falls back on the reference would give its results, and show nothing.
+# A fall-back on the reference would compare it with itself, and show nothing.
 pytestmark = pytest.mark.filterwarnings("error:networks of the task")
 
 
@@ -41,7 +41,7 @@ def jumpy(step: int, steps: int, losses: Sequence[float], factor: float = 0.5) -
     return factor ** sum(later > earlier for earlier, later in pairwise(losses))
 
 
-# Of each, what differs between members. Rates are so high that losses jump.
+# Each with the settings that differ between members. Rates are so high that losses jump.
 SCHEDULES: dict[str, tuple[str | LrSchedule, list[dict[str, Any]]]] = {
     "one_cycle": ("one_cycle", [{"lr": 0.5}, {"lr": 0.3, "pct_start": 0.5}, {"lr": 0.1, "div_factor": 2.0}]),
     "plateau": (

@@ -1,4 +1,4 @@
-"""Hyperparameters of the loss: networks are trained by it with them, and measured by it without."""
+"""Hyperparameters of the loss: networks are trained with them, and measured without them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Focal(nn.Module):
     """The same as a module."""
 
     def forward(self, output: Tensor, target: Tensor, focus: float = 0.0) -> Tensor:
-        """Give the loss."""
+        """Return the loss."""
         return focal(output, target, focus)
 
 
@@ -167,7 +167,7 @@ def test_a_value_that_the_loss_does_not_take_is_said_before_anything_is_trained(
     with pytest.raises(InputError, match=r"could not be trained by the loss with \{'label_smoothing': 1\.5\}"):
         check_space(task_of(), Space({"label_smoothing": Float(1.2, 1.8)}))
     with pytest.raises(InputError, match=r"could not be trained by the loss with \{'label_smoothing': 1\.5\}"):
-        check_space(task_of(), Space({"label_smoothing": Float(0.0, 1.5)}))  # whose middle is well
+        check_space(task_of(), Space({"label_smoothing": Float(0.0, 1.5)}))  # its middle is valid
     check_space(task_of(), Space({"label_smoothing": Float(0.0, 0.9)}))
 
 

@@ -25,7 +25,7 @@ def task():
 
 
 def fail_beyond(monkeypatch, members, error=torch.OutOfMemoryError, from_step=0):
-    """Have stacks of more members run out of memory."""
+    """Let stacks of more members run out of memory."""
     advance = stack.Stack._advance
     tried = []
 
@@ -56,7 +56,7 @@ def test_a_stack_that_does_not_fit_is_halved_until_it_does(monkeypatch, task, er
 
 
 def fail_in_measuring_beyond(monkeypatch, images):
-    """Have networks that are measured on more images at a time, all members' counted, run out of memory."""
+    """Let networks run out of memory if they are measured on more images at a time, counted over all members."""
     in_stack, alone, tried = StackedForward.forward, ReferenceTrainer._forward, []
 
     def limited(training, members, inputs):
@@ -100,7 +100,7 @@ def test_where_memory_runs_out_in_measuring_fewer_images_are_measured_at_a_time(
 
 
 def test_members_are_split_before_images_in_measuring(monkeypatch, task):
-    # What a network gives for an image may depend on the others of its batch; another member's never matters.
+    # A network's output for an image may depend on the others of its batch, but never on another member's.
     tried = fail_in_measuring_beyond(monkeypatch, 60)  # there are 50 images
     got = evaluate(PopulationTrainer(task, epochs=2, device="cpu"), MEMBERS)
     assert [one.environment["stack"] for one in got] == [8] * 8
@@ -126,7 +126,7 @@ def test_what_diverged_before_memory_ran_out_is_told_once(monkeypatch, task):
 
 @pytest.mark.parametrize("limit", [8, 3])
 def test_a_stack_is_freed_with_its_last_user(monkeypatch, task, limit):
-    # Without waiting for Python to look for cycles: on a GPU a recorded step holds all memory of a step.
+    # The test does not wait for Python's cycle collector: on a GPU, a recorded step holds all memory of a step.
     living = weakref.WeakSet()
     true = stack.Stack.__init__
 

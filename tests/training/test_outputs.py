@@ -38,7 +38,7 @@ Answer = namedtuple("Answer", ["kind", "size"])
 
 
 class TwoHeads(nn.Module):
-    """Tells a kind and a size, in a structure of choice."""
+    """Predicts a kind and a size, in a given structure."""
 
     def __init__(self, form: str = "dict", dropout: float = 0.2) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ def test_a_study_of_an_objective_of_one_head_in_processes_and_its_program(tmp_pa
 
 
 class Autoencoder(nn.Module):
-    """A variational one: what it makes of images, and how its code is distributed."""
+    """A variational one: returns its reconstruction of images, and the distribution of its code."""
 
     def __init__(self, code: int = 3) -> None:
         super().__init__()
@@ -246,7 +246,7 @@ def test_a_model_of_transformers_is_stacked() -> None:
     texts = {"input_ids": tokens, "attention_mask": tokens > 2}
     bert = Task.from_data(model, (texts, KINDS[:60]), loss=loss, metrics={"right": right})
     bert = replace(bert, recipe=Recipe(optimizer="adamw", batch_size=16), evaluation_batch_size=5)
-    # Their configuration holds the rate of dropout, so that each rate has a stack of its own.
+    # Their configuration holds the rate of dropout, so that each rate has its own stack.
     requests = [
         Request(i, {"lr": lr, "dropout": rate}, 3) for lr, rate, i in [(0.01, 0.3, 0), (0.003, 0.3, 1), (0.01, 0.0, 2)]
     ]

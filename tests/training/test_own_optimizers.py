@@ -1,4 +1,4 @@
-"""Optimisers of the user's own: with groups of parameters, of other kinds, in stacks, over pauses."""
+"""The user's own optimisers: with groups of parameters, of other kinds, in stacks, over pauses."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.reference import ReferenceTrainer
 
 TRAINERS = [ReferenceTrainer, PopulationTrainer]
-# What falls back on the reference would give its results, and show nothing.
+# A fall-back on the reference would compare it with itself, and show nothing.
 pytestmark = pytest.mark.filterwarnings("error:networks of the task")
 
 
 def without_decay(network: nn.Module, lr: float = 0.01, weight_decay: float = 0.1, head: float = 1.0) -> Optimizer:
-    """AdamW as transformers are trained: no decay of biases and norms, and a rate of its own for the head."""
+    """AdamW as for transformers: no decay of biases and norms, and a separate rate for the head."""
     own = dict(network.named_parameters())
     last = [name for name in own if "head" in name or "classifier" in name or name.startswith("layers.3")]
     decayed = [one for name, one in own.items() if one.dim() > 1 and name not in last]
@@ -58,7 +58,7 @@ def momentum_of_some(
 
 
 class Lion(Optimizer):
-    """Chen et al., "Symbolic discovery of optimization algorithms" (arXiv:2302.06675), with a count of its own."""
+    """Chen et al., "Symbolic discovery of optimization algorithms" (arXiv:2302.06675), with its own count."""
 
     def __init__(self, params: Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.99) -> None:
         super().__init__(params, {"lr": lr, "betas": (beta1, beta2)})
@@ -96,7 +96,7 @@ def amsgrad(network: nn.Module, lr: float = 0.01, kind: str = "adam") -> Optimiz
     return {"adam": Adam, "adamw": AdamW}[kind](network.parameters(), lr=lr, amsgrad=True)
 
 
-# Of each, what differs between members; the stacks' losses are compared with the reference's.
+# Each with the settings that differ between members; the stacks' losses are compared with the reference's.
 GROUPED: dict[str, tuple[Any, list[dict[str, Any]]]] = {
     "adamw": (
         without_decay,

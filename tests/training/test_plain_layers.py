@@ -1,4 +1,4 @@
-"""Attention and recurrent layers in plain operations: what torch's kernels give, and masks by keys."""
+"""Attention and recurrent layers in plain operations: equal to torch's kernels, with masks by keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def keyed(key: Tensor, *, stacked: bool = False) -> Iterator[None]:
 
 
 ATTENTION = F.scaled_dot_product_attention
-NOTHING = 1e-6  # a rate that drops nothing, as the masks have a resolution of 2^-16, and so shows the rest
+NOTHING = 1e-6  # a rate below the masks' resolution of 2^-16: it drops nothing, and so shows the rest
 
 
 def rows(heads=2, length=5, width=4, seed=0):
@@ -83,7 +83,7 @@ def test_a_mask_beside_a_causal_one_is_refused_as_torch_does() -> None:
         ATTENTION(*tensors, **both)  # type: ignore[arg-type]
 
 
-@pytest.mark.filterwarnings("error")  # of torch's, where it runs a kernel member by member
+@pytest.mark.filterwarnings("error")  # torch warns if it runs a kernel member by member
 def test_in_a_stack_attention_has_a_batching_rule() -> None:
     members = torch.stack([rows(seed=seed).detach() for seed in range(3)])
 

@@ -32,7 +32,7 @@ MEMBERS = [
     {"lr": 0.03, "momentum": 0.3, "weight_decay": 1e-3},
     {"lr": 0.02, "momentum": 0.7, "weight_decay": 1e-5},
 ]
-# The last is never reached; some have none, as where a condition switches it off.
+# The last is never reached; some have none, for example when a condition switches it off.
 BOUNDS = [0.3, 0.1, None, 0.05, 0.02, None, 0.02, 20.0]
 CLIPPED = [
     member if bound is None else {**member, "max_grad_norm": bound}
@@ -81,7 +81,7 @@ def task_of_steps(network, optimizer="sgd"):
 
 def of_steps(optimizer, clipped):
     params = CLIPPED if clipped else MEMBERS
-    # Adam does away with a factor that all gradients have, unless eps is large beside them.
+    # Adam cancels a factor that all gradients have, unless eps is large compared with them.
     return params if optimizer == "sgd" else [{**one, "lr": one["lr"] / 5, "eps": 0.01} for one in params]
 
 

@@ -1,4 +1,4 @@
-"""Arrays, tables, lists and masks as they are given: what becomes of them, and in which words they are refused."""
+"""Arrays, tables, lists and masks as they are given: how they are converted, and the messages if they are refused."""
 
 from __future__ import annotations
 

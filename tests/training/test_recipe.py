@@ -15,7 +15,7 @@ STEPS, EPOCHS = 10, 6
 
 
 def rates_of_torch(make_scheduler, every=1):
-    """Learning rates of a scheduler that is stepped every so many training steps, from 1."""
+    """Learning rates of a scheduler that is stepped every `every` training steps, from 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make_scheduler(optimizer)
     rates = []

@@ -1,4 +1,4 @@
-"""Which networks can be stacked: the table of docs/stacking.md, tried."""
+"""Which networks can be stacked: the table of docs/stacking.md, checked."""
 
 import re
 import warnings
@@ -21,7 +21,7 @@ from deap_hpo.training.stacking.structure import network_structure
 
 
 class Body(nn.Module):
-    """Some layers on images [N, 1, 8, 8], and a linear one on whatever comes out."""
+    """Some layers on images [N, 1, 8, 8], and a linear one on their output."""
 
     def __init__(self, *layers):
         super().__init__()
@@ -240,7 +240,7 @@ class Configured(nn.Module):
         (scaled_by(0.5), scaled_by(0.5), True),
         (scaled_by(0.5), scaled_by(0.6), False),
         (scaled_by(torch.ones(1)), scaled_by(torch.zeros(1)), False),
-        ([nn.PReLU(init=0.5)], [nn.PReLU(init=0.5)], True),  # of which the network does not know
+        ([nn.PReLU(init=0.5)], [nn.PReLU(init=0.5)], True),  # in a list, where the network does not see it
         ([nn.PReLU(init=0.5)], [nn.PReLU(init=0.6)], False),
         (np.ones(3), np.ones(3), True),
         (np.ones(3), np.zeros(3), False),
@@ -251,7 +251,7 @@ class Configured(nn.Module):
         (containing_itself(1), containing_itself(1), True),
         (containing_itself(1), containing_itself(2), False),
         (torch.ones(2, dtype=torch.cfloat).conj(), torch.ones(2, dtype=torch.cfloat).conj(), True),
-        # What cannot be compared: all it was made from has to be equal, and here it is not.
+        # These cannot be compared: everything they were made from must be equal, and here it is not.
         (torch.eye(2).to_sparse(), torch.eye(2).to_sparse(), False),
         (torch.empty(2, device="meta"), torch.empty(2, device="meta"), False),
         (torch.nested.nested_tensor([torch.ones(2)]), torch.nested.nested_tensor([torch.ones(2)]), False),
@@ -271,7 +271,7 @@ def test_objects_of_unknown_kind_need_equal_arguments_and_seeds():
 
 
 class Projected(nn.Module):
-    """Draws a plain tensor, which is neither parameter nor buffer: of each seed another."""
+    """Draws a plain tensor, neither parameter nor buffer, which differs between seeds."""
 
     def __init__(self):
         super().__init__()

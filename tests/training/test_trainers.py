@@ -85,7 +85,7 @@ def test_workers_keep_memory(monkeypatch):
 
 
 def test_freed_memory_is_kept_where_the_c_library_is_glibc():
-    # In a process of its own: the setting is the process's.
+    # In a new process, since the setting is global to a process.
     code = """
 import resource, torch
 from deap_hpo.training.allocator import keep_memory
@@ -196,7 +196,7 @@ def test_convolutions_on_cuda_are_the_same_each_time_and_settings_are_put_back(m
     def settings():
         return torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
 
-    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())  # there may be none
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())  # there may be no GPU
     for name, value in zip(("benchmark", "deterministic"), before, strict=True):
         monkeypatch.setattr(torch.backends.cudnn, name, value)
     with hardware.computing(torch.device("cuda"), "fp32"):
@@ -315,7 +315,7 @@ def test_what_a_network_draws_itself_comes_from_the_seed():
 
 
 class InPlace(nn.Module):
-    """Changes its inputs, which a network of one's own may well do."""
+    """Changes its inputs, as a user's network may do."""
 
     def __init__(self):
         super().__init__()
@@ -358,7 +358,7 @@ def weighing(weights):
 
 
 def test_the_weights_of_classes_are_where_the_training_is(monkeypatch):
-    # On the device "meta" there are no values, but what lies elsewhere is seen there as on a GPU.
+    # On the device "meta" there are no values, but tensors elsewhere are noticed as on a GPU.
     monkeypatch.setattr(hardware, "autocast", lambda device, precision: nullcontext())
     monkeypatch.setattr(reference, "resolve_device", torch.device)
     task = weighing(torch.arange(1.0, 11.0))

@@ -35,7 +35,7 @@ class Tagger(nn.Module):
 
 @pytest.mark.parametrize("trainer", ["reference", "population"])
 def test_nothing_is_learnt_from_what_has_no_label(trainer: str) -> None:
-    """What their targets would have been makes no difference, and what their inputs are does not either."""
+    """Neither what their targets would have been nor their inputs make a difference."""
     task = Task.from_data(Tagger, (TOKENS, LABELS))
     other = Task.from_data(Tagger, (np.where(LABELS == -100, 9, TOKENS), LABELS))
     one, another = (make_trainer(one, epochs=2, device="cpu", trainer=trainer)({"lr": 0.5}) for one in (task, other))
@@ -62,7 +62,7 @@ def test_it_is_trained_in_a_stack_as_alone_and_measured_as_torch_would() -> None
 
 @pytest.mark.parametrize("trainer", ["reference", "population"])
 def test_batches_count_by_their_labels_and_may_have_none(trainer: str) -> None:
-    """So that the loss is the mean over all labels, whatever the batches; a batch of padding alone teaches nothing."""
+    """So the loss is the mean over all labels, whatever the batches; a batch of only padding teaches nothing."""
     sparse = np.where(rng.random((len(TOKENS), 1)) < 0.4, -100, LABELS)
     task = Task.from_data(Tagger, (TOKENS, sparse), evaluation_batch_size=3)
     space: Any = {"lr": Float(0.1, 1.0), "batch_size": Categorical([1, 2])}

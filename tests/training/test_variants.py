@@ -1,4 +1,4 @@
-"""The other ways of training a stack that benchmarks/ measures: they have to train the same."""
+"""The other ways of training a stack that benchmarks/ measures: they must give the same results."""
 
 import subprocess
 import sys
@@ -71,7 +71,7 @@ def test_every_way_of_training_trains_all_epochs():
 
 
 def test_without_optuna_all_rows_but_its_own_are_measured():
-    # A machine that is lent may not have it.
+    # A borrowed machine may not have Optuna.
     code = "import sys; sys.modules['optuna'] = None; import throughput"
     folder = Path(__file__).parents[2] / "benchmarks"
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)

@@ -1,4 +1,4 @@
-"""Trainings that go on from a checkpoint: 2 + 3 epochs are 5, in both trainers, whatever changes in between."""
+"""Trainings that continue from a checkpoint: 2 + 3 epochs are 5, in both trainers, whatever changes in between."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def assert_same_tensors(got, expected):
         assert torch.equal(got[name], expected[name]), name
 
 
-# A schedule gives rates whatever the optimiser is: each of one with each of the other would be more of the same.
+# A schedule gives rates whatever the optimiser is, so not every pair of the two needs a test.
 @pytest.mark.parametrize(
     ("optimizer", "params", "schedule"),
     [
