@@ -470,7 +470,7 @@ def test_wrong_input_gets_one_sentence_and_exit_code_2(here: Path) -> None:
 
 def test_a_failed_evaluation_is_told_with_its_reason(here: Path) -> None:
     changed = ["execution.timeout=0.001", "execution.executor=processes", "execution.workers=1"]
-    # Each needs a worker of its own, which takes seconds.
+    # Each needs its own worker, which takes seconds.
     changed += ["evolution.population=4", "evolution.generations=1"]
     ended = call("run", "small.toml", *(text for one in changed for text in ("--set", one)))
     assert ended.exit_code == 2

@@ -198,7 +198,7 @@ def test_a_comparison_tries_again_what_failed_of_runs_and_of_choices(
 
     with monkeypatch.context() as patch:
         patch.setattr("deap_hpo.compared_runs.note", interrupted)
-        with pytest.raises(KeyboardInterrupt):  # in the middle of the retry, with which a plain run then goes on
+        with pytest.raises(KeyboardInterrupt):  # in the middle of the retry, which a plain run then continues
             run("trial", retry_failed=True)
     assert not load_study("trial-random-1", "runs/studies.db").attributes["comparison"]
     run("trial")

@@ -372,7 +372,7 @@ def test_checkpoints_are_dropped_at_the_end_however_it_ends(tmp_path: Path, limi
 
 
 class FifthIsSlow(SerialExecutor):
-    """Ends the fifth of all when nothing else is left to do."""
+    """Ends the fifth evaluation only when nothing else is left to do."""
 
     def run(self, evaluate: Evaluate, requests: Any) -> Iterator[Any]:
         done: set[int] = set()

@@ -310,7 +310,7 @@ def of_line(params: dict[str, Any]) -> float:
 
 
 class LatestFirst(SerialExecutor):
-    """Finishes what was asked for last before what was asked for first."""
+    """Finishes later requests before earlier ones."""
 
     def run(self, evaluate: Any, requests: Any) -> Iterator[Any]:
         done: set[int] = set()

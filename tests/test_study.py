@@ -47,7 +47,7 @@ LINE = {"x": Float(0.0, 1.0)}
 
 
 def objective(params: dict[str, Any]) -> float:
-    """Has an optimum, a region without a value, and draws of its own."""
+    """Has an optimum, a region without a value, and its own random draws."""
     if params["n"] == 4:
         return math.nan
     return (params["x"] - 1) ** 2 + math.log(params["y"]) ** 2 + 0.01 * random.random() + 0.01 * np.random.rand()

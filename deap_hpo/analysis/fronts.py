@@ -17,7 +17,7 @@ from deap_hpo.records.entries import Entry
 
 
 def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> list[Entry]:
-    """Return the feasible evaluations that no other dominates, sorted from the best first objective.
+    """Return the feasible evaluations that no other dominates, sorted by the first objective, the best first.
 
     Evaluations with equal values are all kept, but not those answered by an earlier one of the same configuration.
 

@@ -86,7 +86,7 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
 
 
 def _rounds(batches: Sequence[Batch], workers: int, *, waiting: bool) -> int:
-    """Count the epochs trained one after the other, with each batch `waiting` for the last evaluation before, or not.
+    """Count the epochs trained one after the other; with `waiting`, a batch starts once the one before has ended.
 
     Example:
         >>> batches = [Batch(10, 2), Batch(10, 2)]

@@ -102,7 +102,7 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def make_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
-    """Build a configuration from overrides and plain data, such as a record holds.
+    """Build a configuration from plain data, for example from a record, and overrides.
 
     Raises:
         InputError: A setting is unknown or out of its range.
@@ -118,10 +118,10 @@ def make_config(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> RunCo
 
 
 def check_overrides(config: RunConfig, overrides: Sequence[str]) -> None:
-    """Check that every override has an effect in the resulting configuration.
+    """Check that overrides of evolution settings have an effect in the resulting configuration.
 
     Raises:
-        InputError: An override has no effect.
+        InputError: One has no effect.
 
     Example:
         >>> overrides = ["evolution.mutpb=0.5"]

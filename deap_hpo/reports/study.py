@@ -165,7 +165,7 @@ def judging_sentence(recorded: Recorded) -> str:
 
 
 def counts_sentence(recorded: Recorded) -> str:
-    """Say how many evaluations there were and what became of them.
+    """Say how many evaluations there were and how they ended.
 
     Anything out of the ordinary is named: repeated, diverged and failed evaluations, time limits, lost workers, an
     exhausted space.

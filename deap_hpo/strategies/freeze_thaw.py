@@ -35,9 +35,9 @@ class FreezeThawStrategy:
 
     The first genomes, a Latin hypercube, go through successive halving: all are trained to the first rung, one in `eta`
     of them to the next. After that, the strategy chooses between the paused trainings and children bred from the
-    record, as in `SurrogateStrategy`. The most promising one is trained to its next rung, where it is judged again. It
-    is the one with the largest expected improvement on the best whole training, per epoch that it has left. So bad
-    trainings are left early, and are continued later if the model has come to rate them higher.
+    record, as in `SurrogateStrategy`. The one with the largest expected improvement on the best whole training, per
+    epoch that it has left, is trained to its next rung, where it is judged again. So bad trainings are left early, and
+    are continued later if the model has come to rate them higher.
 
     The model has the epochs as an input besides the genes. Losses of earlier rungs are scaled to those of the last.
 

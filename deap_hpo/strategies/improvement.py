@@ -59,7 +59,7 @@ class ImprovementModel:
         self._best: Array = np.full((SAMPLING[-1][1], 1), np.inf)  # The value to improve on, for each sample.
 
     def fit(self, inputs: Array, losses: Array, *, observations: int) -> None:
-        """Fit the model, and forget what was believed and the values to improve on.
+        """Fit the model, and forget earlier beliefs and the values to improve on.
 
         Args:
             inputs: Array [n, columns].

@@ -105,7 +105,7 @@ ALGORITHMS = [mu_plus_lambda, nsga_2, nsga_3]
 
 
 def result(study: Study, outcome: Sequence[Any]) -> dict[str, Any]:
-    """All that has to be equal: logbook (timings aside), population, and the whole record."""
+    """All that must be equal: logbook (timings aside), population, and the whole record."""
     population, logbook = outcome
     return {
         "logbook": [{k: repr(v) for k, v in row.items() if k != "seconds"} for row in logbook],

@@ -164,7 +164,7 @@ def test_what_fails_again_is_on_record_as_failed_and_may_be_tried_once_more(tmp_
     again = options(storage=tmp_path / "a.db", resume=True, retry_failed=True)
     failed = {entry.number for entry in before.entries if entry.evaluation.status == "failed"}
     assert found(optimize(function.fails(0.1, 0.4), SPACE, **again)) == found(before)
-    assert set(function.asked) == failed  # all else is as it was
+    assert set(function.asked) == failed  # everything else is as it was
     half = optimize(function.fails(0.1, 0.2), SPACE, **again)
     assert found(half) != found(before)
     assert found(optimize(function.mended(), SPACE, **again)) == found(never)

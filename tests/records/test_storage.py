@@ -565,7 +565,7 @@ def test_a_record_is_read_where_nothing_may_be_written(tmp_path: Path, monkeypat
 def test_a_copy_with_a_log_that_nobody_can_read_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, copied = tmp_path / "studies.db", tmp_path / "archive" / "studies.db"
     copied.parent.mkdir()
-    with Study(storage=storage) as study:  # as `kill -9` leaves it: what was written last is in the log
+    with Study(storage=storage) as study:  # as `kill -9` leaves it: the last writes are in the log
         study.map(lambda genome: genome[0], [Individual([0.5])])
         for ending in ("", "-wal"):
             shutil.copy(f"{storage}{ending}", f"{copied}{ending}")

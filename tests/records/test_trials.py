@@ -113,7 +113,7 @@ def test_a_trial_without_a_status_is_not_taken_for_one_that_ended_well() -> None
 def test_a_trial_with_all_attributes_is_read_as_well() -> None:
     trial = as_trial(PLAIN)
     empty = {"parents": [], "operators": [], "duplicate_of": None, "metrics": {}, "curve": [], "environment": {}}
-    for name, value in {**empty, "retries": 0}.items():  # records that were begun before these were left out
+    for name, value in {**empty, "retries": 0}.items():  # records from before these were left out
         trial.set_user_attr(name, value)
     assert to_entry(trial, ["minimize"]) == PLAIN
 

@@ -31,7 +31,7 @@ def telling(genome, epochs):
 
 
 def misleading(genome, epochs):
-    """A curve whose beginning is another function: what is best early is far from what is best in the end."""
+    """A curve whose beginning is another function: the best early on is far from the best in the end."""
     share = math.log(epochs) / math.log(16)
     return share * bowl(genome) + (1 - share) * sum((gene - 0.8) ** 2 for gene in genome) + 1
 

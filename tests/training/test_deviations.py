@@ -285,7 +285,7 @@ def bootstrap(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 class Doing(nn.Module):
-    """Does something with a layer and inputs [N, 64], the result of which a linear layer of 10 inputs takes."""
+    """Does something with a layer and inputs [N, 64]; a linear layer of 10 inputs takes the result."""
 
     def __init__(self, layer: Callable[[], nn.Module], do: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ LR = Float(0.01, 1.0)
 
 
 def of_kinds(kind: str = "plain", width: int = 32, slope: float = 0.1) -> nn.Module:
-    """A width where it is wide, else that of its default; a slope where it is leaky."""
+    """The conditions of the spaces below decide which kinds use the width and the slope; others have the defaults."""
     torch.rand(3), random.random()
     if kind == "broken":
         raise ValueError("not built yet")

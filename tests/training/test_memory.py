@@ -126,7 +126,7 @@ def test_what_diverged_before_memory_ran_out_is_told_once(monkeypatch, task):
 
 @pytest.mark.parametrize("limit", [8, 3])
 def test_a_stack_is_freed_with_its_last_user(monkeypatch, task, limit):
-    # The test does not wait for Python's cycle collector: on a GPU, a recorded step holds all memory of a step.
+    # Freed without waiting for Python's cycle collector: on a GPU, a recorded step holds all memory of a step.
     living = weakref.WeakSet()
     true = stack.Stack.__init__
 

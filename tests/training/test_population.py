@@ -113,7 +113,7 @@ def test_every_clipped_step_is_the_references(network, optimizer, members):
 @pytest.mark.parametrize("network", STACKABLE)
 def test_in_double_precision_even_high_rates_agree_to_ten_digits(network):
     # Near the edge of divergence a rounding error of one network grows a thousandfold within 20 steps, in fp32 beyond
-    # 1e-4. That this is rounding and nothing else shows in double precision.
+    # 1e-4. Double precision shows that this is only rounding.
     model, data = STACKABLE[network]
     task = small_task(partial(in_double_precision, model), data(), batch_size=64, schedule="constant")
     params = [{"lr": 0.1, "weight_decay": 1e-2}, {"lr": 0.06, "momentum": 0.6}, {"lr": 0.03, "momentum": 0.9}]
