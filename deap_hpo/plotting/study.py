@@ -44,7 +44,7 @@ _MOST_SHADES = 200  # with more generations, each is too narrow to be seen, and 
 def plot_optimization_history(
     trials: pd.DataFrame, *, value_name: str = "validation loss", direction: Direction = "minimize"
 ) -> Figure:
-    """Draw the value of every evaluation and the best so far; up to 200 generations, every other one is shaded.
+    """Draw the value of every evaluation and the best so far; with up to 200 generations, every other one is shaded.
 
     If trainings are in parts, those with fewer epochs than the longest are pale.
 

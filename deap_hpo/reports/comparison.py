@@ -26,8 +26,8 @@ def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
         anytime: One row for each training: `method`, `seed`, `epochs` (trained so far), `best` (so far).
 
     Returns:
-        One row for each method and number of epochs: `method`, `epochs`, `median`, `low` and `high` (quartiles). The
-        first is where every seed has a value. A run that ended early keeps its last value to the end of the longest.
+        One row for each method and number of epochs: `method`, `epochs`, `median`, `low` and `high` (quartiles). Curves
+        begin where every seed has a value. A run that ended early keeps its last value to the end of the longest.
 
     Example:
         >>> rows = pd.DataFrame({"method": "a", "seed": [1, 1, 2], "epochs": [1, 2, 1], "best": [0.5, 0.3, 0.4]})
