@@ -6,6 +6,7 @@ is partly luck, and only new measurements show how much.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ def compare(
 
     Returns:
         Two tables. `runs` has a row for each run: `method`, `seed`, `best` (objective of the choice in the search),
-        `retrained` (its mean with new seeds), `gap` (by how much that is worse, because of luck in the search),
+        `retrained` (its mean with new seeds; with folds, of the first fold), `gap` (by how much that is worse, because
+        of luck in the search; unknown, NaN, with folds),
         `test_loss` and ``test_*`` (means with new seeds), `trainings`, `epochs` (trained), `wall_seconds` (since the
         last interruption), `training_seconds`, `params_*`. If a value is not finite, for example because a training
         with a new seed diverged, it is infinitely bad.
@@ -111,11 +113,7 @@ def compare(
     for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
         check_integer(name, value, least)
     check_flag("retry_failed", retry_failed)
-    if config.execution.max_seconds is not None:
-        raise InputError(
-            "A comparison gives all runs the same trainings; execution.max_seconds would end some of them earlier. "
-            "Leave it out: a comparison may be interrupted, and goes on."
-        )
+    _check_ends(config)
     first: dict[Method, RunConfig] = {}
     for method in methods:  # so that a typing mistake is reported before hours of training
         with _named(method):
@@ -140,9 +138,24 @@ def compare(
             steps = steps_of(recorded)
             chosen = measured(recorded, steps) | retrained(own, equipment, recorded, repeats, retry_failed)
             gap = chosen["retrained"] - chosen["best"] if minimize else chosen["best"] - chosen["retrained"]
+            gap = (
+                gap if config.training.folds is None else math.nan
+            )  # a choice is trained again on the first fold alone
             runs.append({"method": method.label, "seed": seed, **chosen, "gap": gap})
             anytime += [{"method": method.label, "seed": seed, **step} for step in steps]
     return pd.DataFrame(runs), pd.DataFrame(anytime)
+
+
+def _check_ends(config: RunConfig) -> None:
+    """Check that only the budget of the comparison ends a run."""
+    evolution = config.evolution
+    ends = {f"evolution.{name}": getattr(evolution, name) for name in ("max_epochs", "target", "patience")}
+    for name, value in {**ends, "execution.max_seconds": config.execution.max_seconds}.items():
+        if value is not None:
+            raise InputError(
+                f"A comparison gives all runs the same trainings; {name} would end some of them earlier. "
+                "Leave it out: a comparison may be interrupted, and continues."
+            )
 
 
 def _check_judged(task: Task) -> None:

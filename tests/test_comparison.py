@@ -368,9 +368,24 @@ def test_methods_that_train_part_of_the_way_get_the_epochs_of_the_whole_training
             assert [part[1] for part in schedule] == list(range(1, len(schedule) + 1))
 
 
-def test_a_limit_in_seconds_which_would_end_some_runs_earlier_is_refused(config: RunConfig) -> None:
-    with pytest.raises(InputError, match=r"execution.max_seconds would end some of them earlier. Leave it out"):
-        run(make_config(config.model_dump(), ["execution.max_seconds=0.001"]))
+def test_folds_leave_the_luck_of_the_draw_unknown(config: RunConfig) -> None:
+    """A choice is trained again on the first fold, which may be easier or harder than their mean."""
+    config = make_config(config.model_dump(mode="json"), ["training.folds=3"])
+    runs, anytime = run(config, ("random", "fixed:params={lr=0.1,momentum=0.5}"))
+    assert runs["gap"].isna().all()
+    assert runs[["best", "retrained", "test_loss"]].map(math.isfinite).all(axis=None)
+    made = results(runs, anytime, config, "command")
+    assert [row["gap"] for row in made["costs"]] == [None, None]
+    assert markdown(made).count("| - | 7 |") == 1
+
+
+@pytest.mark.parametrize(
+    "limit",
+    ["execution.max_seconds=0.001", "evolution.max_epochs=2", "evolution.patience=1", "evolution.target=0.1"],
+)
+def test_a_limit_that_would_end_some_runs_earlier_is_refused(config: RunConfig, limit: str) -> None:
+    with pytest.raises(InputError, match=f"{limit.partition('=')[0]} would end some of them earlier. Leave it out"):
+        run(make_config(config.model_dump(mode="json"), [limit]))
     assert not Path("runs/studies.db").exists()
 
 
