@@ -7,7 +7,7 @@ number of the evaluation to continue. A checkpoint is a cache: a missing one is 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import FunctionType
@@ -198,14 +198,14 @@ class Continuations:
         first = self._first.setdefault(identity, entry.number) if common else entry.number
         return None if first == entry.number else first
 
-    def requests(self, entries: Sequence[Entry], params: Sequence[Any]) -> list[Request]:
+    def requests(self, entries: Sequence[Entry], params: Sequence[Any], limits: Mapping[int, float]) -> list[Request]:
         """Give the requests for evaluations; missing checkpoints that they need are made again first.
 
         Raises:
             InputError: A missing checkpoint could not be made again.
         """
         self._restore({entry.start_from for entry in entries if entry.start_from is not None})
-        return [self._request(entry, one) for entry, one in zip(entries, params, strict=True)]
+        return [replace(self._request(entry, one), limits=limits) for entry, one in zip(entries, params, strict=True)]
 
     def _request(self, entry: Entry, params: Any) -> Request:
         start = None if entry.start_from is None else self.reference(entry.start_from)

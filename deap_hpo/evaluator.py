@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deap_hpo.training.task import Task
 
 _Self = TypeVar("_Self", bound="Evaluator")
+_TRIED = 5  # configurations with which a task is checked
 
 
 class Evaluator(ABC):
@@ -35,6 +36,7 @@ class Evaluator(ABC):
         whole_trainings: Whether trainings must run from start to end, for example because the best epoch is kept.
         checkpoints: Where evaluations leave their state for others to continue; None if it cannot continue any.
         task: The task that it trains, if it is a trainer.
+        is_checked: Whether it is known that network, data and loss of the task fit together; see `check_task`.
         device: Where it computes, as torch names it; None if it does not say.
         settings: The settings that a resumed study must share with the recorded one (JSON values); None for none.
 
@@ -52,6 +54,7 @@ class Evaluator(ABC):
     whole_trainings: bool = False
     checkpoints: CheckpointStore | None = None
     task: Task | None = None
+    is_checked: bool = False
     device: object = None
     if TYPE_CHECKING:  # at run time an attribute, so that a subclass may set it or define a property
 
@@ -67,8 +70,35 @@ class Evaluator(ABC):
         """Carry out one request of an executor; if this raises, the evaluation is "failed"."""
 
     def __call__(self, params: Any, seed: int = 0) -> Evaluation:
-        """Evaluate hyperparameters directly."""
+        """Evaluate hyperparameters directly.
+
+        Raises:
+            InputError: It is a trainer whose network, data and loss do not fit together.
+        """
+        self.check_task([params])
         return self.evaluate(Request(0, params, seed))
+
+    def check_task(self, several: Sequence[Any]) -> None:
+        """Check once, before the first training, that network, data and loss of a task fit together.
+
+        Args:
+            several: Hyperparameters of evaluations; it is enough if some of the first ones work.
+
+        Raises:
+            InputError: None of them works; the error is that of the first.
+        """
+        if self.task is None or self.is_checked:
+            return
+        errors = []
+        for params in several[:_TRIED]:
+            try:
+                self.task.check(params)
+            except InputError as error:
+                errors.append(error)
+            else:
+                self.is_checked = True
+                return
+        raise errors[0]
 
     @property
     def parts(self) -> Mapping[str, Any]:

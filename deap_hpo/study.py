@@ -246,11 +246,11 @@ class Study(LiveResults):
 
     def _requests(self, planned: Sequence[tuple[Entry, Any]], limits: Mapping[int, float]) -> list[Request]:
         """Give the requests for planned evaluations, which are not on record."""
-        if planned:
-            self.provenance.write()
         params = [self.space.decode(entry.genes) if self.space else individual for entry, individual in planned]
-        requests = self._continuations.requests([entry for entry, _ in planned], params)
-        return [replace(request, limits=limits) for request in requests]
+        if planned and self.evaluator:
+            self.evaluator.check_task(params)
+            self.provenance.write()
+        return self._continuations.requests([entry for entry, _ in planned], params, limits)
 
     def _limits(self, known: Iterable[Entry]) -> Mapping[int, float]:
         """Give the pruner's limits; `known` must hold the same evaluations in a replay."""

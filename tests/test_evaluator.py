@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+import torch.nn.functional as F
 from evaluators import Batches
+from torch import nn
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import FailureNotice, InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator, Evaluator, PlainFunction, as_evaluator
 from deap_hpo.evolution.algorithms import eaTruncation
@@ -16,10 +20,13 @@ from deap_hpo.evolution.individual import Individual, make_toolbox
 from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.optimization import optimize
 from deap_hpo.records.record import ReplayError
-from deap_hpo.search_space.space import Float, Space
+from deap_hpo.search_space.space import Float, Int, Space
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import MemoryCheckpoints
 from deap_hpo.training.population import PopulationTrainer
+from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import make_trainer
 
 SPACE = Space({"x": Float(0.0, 1.0)})
 
@@ -140,3 +147,52 @@ def test_with_checkpoints_elsewhere_all_else_is_shared(digits_task: Any) -> None
     other = trainer.with_checkpoints(checkpoints := MemoryCheckpoints())
     assert other.checkpoints is other.reference.checkpoints is checkpoints is not trainer.checkpoints
     assert other.reference.placed is placed, "on a GPU, data twice would be too much"
+
+
+def regression(width: int = 8) -> nn.Module:
+    """Outputs [N, 1], which a loss of functional torch compares with targets [N] each with every other one."""
+    if width == 13:
+        raise ValueError("an unlucky width")
+    return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 1))
+
+
+def broadcasting(loss: Any = F.mse_loss) -> Task:
+    table = np.random.default_rng(0).normal(size=(60, 4))
+    return Task.from_data(regression, (table, table[:, 0]), loss=loss)
+
+
+@pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
+def test_a_trainer_that_is_called_directly_checks_that_network_and_loss_fit(trainer: Any) -> None:
+    with pytest.raises(InputError, match="compared each with every other one"):
+        trainer(broadcasting(), device="cpu")({"lr": 0.1})
+    with pytest.raises(InputError, match="compared each with every other one"):
+        ReferenceTrainer(broadcasting(), device="cpu").train({"lr": 0.1})
+
+
+def test_a_toolbox_with_a_trainer_checks_it_before_anything_is_recorded() -> None:
+    space = Space({"lr": Float(0.01, 0.1)})
+    with Study(space, seed=1) as study:
+        toolbox = make_toolbox(space)
+        individuals = toolbox.population(n=4)
+        with pytest.raises(InputError, match="compared each with every other one"):
+            study.map(make_trainer(broadcasting(), device="cpu"), individuals)
+        assert len(study.record) == 0
+
+
+def test_it_is_checked_once_and_a_configuration_that_cannot_be_built_is_no_reason_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked = []
+    check = Task.check
+    monkeypatch.setattr(Task, "check", lambda task, params: checked.append(params) or check(task, params))
+    space = Space({"width": Int(1, 20)})
+    trainer = make_trainer(broadcasting(loss=None), device="cpu")
+    genes = [space.encode({"width": width}) for width in (13, 5, 6)]
+    with warnings.catch_warnings(), Study(space, seed=1) as study:
+        warnings.simplefilter("ignore", FailureNotice)
+        study.map(trainer, [Individual(one) for one in genes])
+        study.map(trainer, [Individual(space.encode({"width": 7}))])
+    assert checked == [{"width": 13}, {"width": 5}]
+    assert [entry.evaluation.status for entry in study.entries] == ["failed", "ok", "ok", "ok"]
+    optimize(make_trainer(broadcasting(loss=None), device="cpu"), {"lr": Float(0.01, 0.1)}, max_evaluations=2)
+    assert len(checked) == 3, "of which one is by optimize, which checks a space, and none by its study"

@@ -85,7 +85,9 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
     """
     folder = run_folder(config.study.name or "study", config.study.storage) / "checkpoints"
     checkpoints = FolderCheckpoints(folder, limit=config.execution.checkpoint_limit)
-    return make_trainer(task, checkpoints=checkpoints, **config.training.model_dump(exclude={"recipe"}))
+    trainer = make_trainer(task, checkpoints=checkpoints, **config.training.model_dump(exclude={"recipe"}))
+    trainer.is_checked = True  # by `make_task`
+    return trainer
 
 
 def check_algorithm(config: RunConfig, trainer: Trainer) -> None:

@@ -80,6 +80,7 @@ def evaluator_of(
         from deap_hpo.configuration.suitability import check_space
 
         check_space(objective.task, space)
+        objective.is_checked = True
     if metric is not None:
         raise InputError(f"metric is for functions that return several; a task has its own. Got {metric!r}.")
     if constraints:

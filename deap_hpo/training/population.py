@@ -128,10 +128,10 @@ class PopulationTrainer(BatchEvaluator):
         """Train and validate one configuration.
 
         Raises:
-            InputError: A hyperparameter is unknown or out of its range.
+            InputError: A hyperparameter is unknown or out of its range, or network, data and loss do not fit together.
         """
         self.task.configure(params)
-        return self.evaluate(Request(0, params, seed))
+        return super().__call__(params, seed)
 
     def with_checkpoints(self, checkpoints: CheckpointStore) -> PopulationTrainer:
         """Give the same trainer with another store of checkpoints."""

@@ -71,8 +71,7 @@ class ReferenceTrainer(Evaluator):
             tell their spread; see `outcome.combine`.
         folds: Number of trainings, each validated on another part of the data, at least 2; or None. See `other_folds`.
         keep_best: Whether to keep the network of the best epoch (metric `best_epoch`) rather than of the last. The best
-            epoch is chosen by the first objective that differs between epochs. As the best of several measurements on
-            the same examples, the validation loss is then slightly optimistic, more than without.
+            epoch is chosen by the first objective that differs between epochs; its loss is slightly optimistic.
         patience: Epochs without improvement after which a training ends, at least 1; None for all epochs. Together with
             `keep_best` it is early stopping as in Keras and Lightning.
         checkpoints: Where trainings leave their state for others to continue from; in memory by default.
@@ -195,8 +194,9 @@ class ReferenceTrainer(Evaluator):
             seed: Keys initial weights, batch order and dropout, and seeds the network's own random draws.
 
         Raises:
-            InputError: A hyperparameter is unknown or out of its range.
+            InputError: A hyperparameter is unknown or out of its range, or network, data and loss do not fit together.
         """
+        self.check_task([params])
         return self.train_on(None, params, seed)[:2]
 
     def train_on(

@@ -394,7 +394,7 @@ def evaluated(trainer: Any, requests: list[Request]) -> dict[int, Any]:
 
 
 @pytest.mark.parametrize(
-    "loss", [nn.CrossEntropyLoss(), F.cross_entropy, partial(F.cross_entropy, label_smoothing=0.1)], ids=str
+    "loss", [nn.CrossEntropyLoss(), F.cross_entropy, partial(F.cross_entropy, label_smoothing=0.1)]
 )
 @pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
 def test_classes_may_be_given_one_hot_and_have_the_same_accuracy(trainer: Any, loss: Any) -> None:
