@@ -222,7 +222,7 @@ def _check_classes(output: Tensor, data: Data, loss: Measure) -> None:
 def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets) -> None:
     output, is_loss = unshared(output), name == "loss"
     if is_loss:
-        output = mapped(lambda one: one.requires_grad_() if one.is_floating_point() else one, output)
+        output = mapped(lambda one: one.detach().requires_grad_() if one.is_floating_point() else one, output)
     with BroadcastWatch(number_of_examples(target)) as watch, torch.set_grad_enabled(is_loss):
         # Clones, not leaves: a loss may modify its arguments, as it may in training.
         value = measure(mapped(torch.clone, output) if is_loss else output, unshared(target))

@@ -120,8 +120,23 @@ def test_a_metric_is_called_once_with_all_of_a_split(shaped: Callable[[Any], Any
 
 def test_a_metric_that_gives_several_numbers_is_named() -> None:
     task = replace(small_task(linear, digits(64, 50)), metrics={"rows": lambda outputs, targets: outputs.sum(1)})
+    trainer = ReferenceTrainer(task, device="cpu")
+    with pytest.raises(InputError, match=r"The metric 'rows' must give a single number; got a Tensor of shape \[2\]"):
+        trainer({})
     with pytest.raises(InputError, match=r"The metric 'rows' must give a single number; got a Tensor of shape \[50\]"):
-        ReferenceTrainer(task, device="cpu")({})
+        trainer.evaluate(Request(0, {}, 0))
+
+
+def test_a_check_gives_metrics_outputs_without_gradients_as_a_training_does() -> None:
+    """The loss, which is tried before, gets outputs with gradients."""
+    metrics = {"with_gradients": lambda outputs, _: float(outputs.requires_grad)}
+    said = []
+    task = replace(
+        small_task(linear, digits(64, 50)), metrics={"said": lambda *given: said.append(macro_f1(*given)) or 0.0}
+    )
+    task.check({})
+    assert len(said) == 1
+    assert ReferenceTrainer(replace(task, metrics=metrics), device="cpu")({}).metrics["with_gradients"] == 0.0
 
 
 def test_a_metric_is_not_asked_about_outputs_that_are_no_numbers() -> None:

@@ -85,9 +85,9 @@ def test_what_shares_memory_is_refused_too() -> None:
             small_task(model).check({})
         before = TABLE.clone()
         trainer = ReferenceTrainer(small_task(model, digits()), device="cpu")
-        trainer({"lr": 0.1}, seed=1)
+        trainer.evaluate(Request(0, {"lr": 0.1}, 1))
         with pytest.raises(InputError, match=r"weight is a part of one that it made before"):
-            trainer({"lr": 0.1}, seed=1)
+            trainer.evaluate(Request(0, {"lr": 0.1}, 1))
         TABLE.copy_(before)
 
 
@@ -137,9 +137,11 @@ def test_a_trainer_refuses_it_when_it_sees_it_again() -> None:
 
     body = nn.Linear(64, 8)
     trainer = ReferenceTrainer(small_task(anew), device="cpu")
-    assert trainer({"lr": 0.1}).status == "ok"
+    assert trainer.evaluate(Request(0, {"lr": 0.1}, 0)).status == "ok"
     with pytest.raises(InputError, match=r"1\.weight is a part of one that it made before"):
-        trainer({"lr": 0.1})
+        trainer.evaluate(Request(0, {"lr": 0.1}, 0))
+    with pytest.raises(InputError, match=r"1\.weight is a part of one that it made before"):
+        ReferenceTrainer(small_task(anew), device="cpu")({"lr": 0.1})
     assert pickle.loads(pickle.dumps(trainer.reference._freshness)) is not None
     together = dict(PopulationTrainer(small_task(anew), device="cpu").evaluate_batch([Request(0, {"lr": 0.1}, 1)] * 2))
     assert [one.status for one in together.values()] == ["ok", "ok"], "a stack trains copies"
