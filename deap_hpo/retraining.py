@@ -119,7 +119,7 @@ def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], spa
     """Train a network with the hyperparameters that led to an evaluation, on training and validation examples together.
 
     Inputs are normalised as in the evaluation, so that the task's `prepare` fits the network. If the evaluation kept
-    its best epoch, the network is trained up to that epoch.
+    its best epoch, or ended early, the network is trained up to that epoch.
 
     Args:
         trainer: The trainer that evaluated it.
@@ -149,6 +149,8 @@ def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], spa
     both = [data.training, data.validation]
     together = Split(*(joined([getattr(one, part) for one in both]) for part in ("inputs", "targets")))
     best = entry.evaluation.metrics.get(BEST_EPOCH)  # the mean, if there were several trainings
+    if best is None and trainer.patience is not None:
+        best = entry.evaluation.curve[-1].epoch
     if best is not None:
         schedule = [(params, min(end or trainer.epochs, max(1, round(best)))) for params, end in schedule]
     on_all = trainer.once(replace(trainer.task, data=replace(data, training=together)), whole=True)

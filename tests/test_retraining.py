@@ -184,6 +184,21 @@ def test_it_is_trained_for_as_many_epochs_as_were_best(digits_task: Task) -> Non
     assert same_weights(study.refit(entry=entry), expected)
 
 
+def test_it_is_not_trained_for_longer_than_patience_let_the_evaluation(digits_task: Task) -> None:
+    patient = make_trainer(digits_task, epochs=6, device="cpu", patience=1)
+    space = {"lr": Float(2.0, 4.0)}  # so that some epoch is worse than the one before
+    study = optimize(patient, space, algorithm="random", population=4, generations=1, progress=False)
+    entry = next(one for one in study.entries if len(one.evaluation.curve) < 6)
+    assert "best_epoch" not in entry.evaluation.metrics
+    data = digits_task.data
+    both = (
+        torch.cat([getattr(one, part) for one in (data.training, data.validation)]) for part in ("inputs", "targets")
+    )
+    by_hand = make_trainer(replace(digits_task, data=replace(data, training=Split(*both))), epochs=6, device="cpu")
+    expected, *_ = by_hand.train_on(None, study.params_of(entry), entry.seed, len(entry.evaluation.curve))
+    assert same_weights(study.refit(entry=entry), expected)
+
+
 def test_with_folds_it_is_trained_on_all_of_them(digits_task: Task) -> None:
     trainer = make_trainer(digits_task, epochs=1, device="cpu", folds=3)
     study = optimize(trainer, {"lr": Float(0.05, 0.2)}, algorithm="random", population=1, generations=1, progress=False)

@@ -348,6 +348,9 @@ def test_a_program_takes_floats_of_any_precision_as_arrays_of_numpy_are(tmp_path
     expected = network(one.data.prepare(given.float()))
     assert torch.equal(program(given), expected)
     assert torch.equal(program(given.float()), expected)
+    for other in (torch.uint8, torch.int64):
+        with pytest.raises(RuntimeError, match="Expected a floating point"):
+            program(given.to(other))
 
     two = task()
     inputs = two.data.validation.inputs
