@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from deap_hpo.errors import FailureNotice, InputError, ResultError, warn
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.storage import storage_option
+from deap_hpo.search_space.space import Space
 
 _RESULT_ERROR = f"{ResultError.__module__}.{ResultError.__qualname__}: "  # its name in a traceback
 _ENOUGH = 5  # if so many fail, the hyperparameters are not the cause
@@ -125,4 +127,15 @@ class NotAllFailed:
         evaluation = first[0].evaluation
         reason, whole = evaluation.reason.removeprefix(_RESULT_ERROR).rstrip("."), evaluation.error.strip()
         at_length = "" if whole == evaluation.reason else f"\n\n{whole}"  # a traceback
-        raise InputError(f"{failed}{said} {'It' if one else 'The first one'} said: {reason}. {mended}{at_length}")
+        it_said = f"{'It' if one else 'The first one'} said: {reason}.{_hint(reason, study.space)}"
+        raise InputError(f"{failed}{said} {it_said} {mended}{at_length}")
+
+
+def _hint(reason: str, space: Space | None) -> str:
+    """Say how an objective gets its hyperparameters, if it looked for them elsewhere."""
+    if "'dict' object has no attribute" in reason:
+        return " Hyperparameters are a dict by name, as in params['lr']."
+    missing = re.fullmatch(r"KeyError: '(.+)'", reason)
+    if missing and space is not None and missing[1] not in space:
+        return f" The space has {', '.join(space)}."
+    return ""

@@ -10,7 +10,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.goals import given_names, names_of_objectives
 from deap_hpo.records.configurations import best_configurations
-from deap_hpo.records.entries import Entry, best_entry, params_of
+from deap_hpo.records.entries import Entry, best_entry, check_entry, params_of
 from deap_hpo.search_space.space import Space
 from deap_hpo.trained_results import TrainedResults
 from deap_hpo.vocabulary import no_attribute
@@ -64,8 +64,8 @@ class Results(TrainedResults):
             >>> sorted(study.metrics_of(study.best)), study.best.evaluation.metrics
             (['accuracy', 'size'], {'size': 3.0})
         """
-        objectives = dict(zip(self.objective_names, entry.evaluation.values, strict=True))
-        return {**objectives, **entry.evaluation.metrics}
+        evaluation = check_entry(entry).evaluation
+        return {**dict(zip(self.objective_names, evaluation.values, strict=True)), **evaluation.metrics}
 
     @property
     def best_value(self) -> float:

@@ -19,7 +19,7 @@ from torch import nn
 from deap_hpo.errors import InputError, first_difference, warn
 from deap_hpo.evaluation import BEST_EPOCH, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
-from deap_hpo.records.entries import Entry, params_of, schedule_of
+from deap_hpo.records.entries import Entry, check_entry, params_of, schedule_of
 from deap_hpo.search_space.space import Space
 from deap_hpo.training.data import Split
 from deap_hpo.training.inputs import joined
@@ -163,7 +163,7 @@ def _schedule(entry: Entry, entries: Iterable[Entry], space: Space | None) -> Sc
     """Give the schedule of an evaluation, if it is one of a study with a space."""
     if space is None:
         raise InputError("A network needs a study with a space: without one, hyperparameters have no names.")
-    entries = list(entries)
+    entries, entry = list(entries), check_entry(entry)
     if not any((one.number, one.genes, one.seed) == (entry.number, entry.genes, entry.seed) for one in entries):
         raise InputError(
             f"Evaluation {entry.number} with {params_of(entry, space)} is not of this study, or gave way to a retry; "

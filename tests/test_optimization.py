@@ -207,11 +207,17 @@ def test_an_objective_that_always_fails_ends_the_study_with_its_reason() -> None
         quick(lambda params: params["lr"], SPACE)
     first, traceback = str(ended.value).split("\n\n")
     assert first == (
-        "All of the first 5 evaluations failed. The first one said: KeyError: 'lr'. When the objective is mended, "
-        "start again."
+        "All of the first 5 evaluations failed. The first one said: KeyError: 'lr'. The space has x, y. When the "
+        "objective is mended, start again."
     )
     assert traceback.startswith("Traceback (most recent call last):")
     assert traceback.endswith("KeyError: 'lr'")
+
+
+def test_who_asks_the_hyperparameters_for_an_attribute_is_told_how_to_have_it() -> None:
+    said = r"'dict' object has no attribute 'x'\. Hyperparameters are a dict by name, as in params\['lr'\]\. When the "
+    with pytest.warns(RuntimeWarning, match="evaluation 0"), pytest.raises(InputError, match=said):
+        quick(lambda params: params.x, SPACE)
 
 
 def test_a_failure_without_a_traceback_is_said_once() -> None:

@@ -209,3 +209,14 @@ def test_with_folds_it_is_trained_on_all_of_them(digits_task: Task) -> None:
 
 def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_the_number_of_an_evaluation_is_no_evaluation(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=1, device="cpu")
+    study = optimize(trainer, {"lr": Float(0.05, 0.2)}, algorithm="random", population=1, generations=1, progress=False)
+    for method in (study.model_of, study.params_of, study.metrics_of):
+        with pytest.raises(InputError, match=r"entry must be an evaluation, such as study\.best .*; got 0\."):
+            method(0)  # type: ignore[arg-type]
+    for method in (study.refit, study.test_metrics):
+        with pytest.raises(InputError, match=r"entry must be an evaluation"):
+            method(entry=0)  # type: ignore[arg-type]

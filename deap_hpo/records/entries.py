@@ -72,6 +72,25 @@ def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
         ) from None
 
 
+def check_entry(entry: Any) -> Entry:
+    """Give an evaluation back, if it is one.
+
+    Raises:
+        InputError: It is something else, such as the number of an evaluation.
+
+    Example:
+        >>> check_entry(3)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: entry must be an evaluation, such as study.best or study.entries[3]; got 3.
+    """
+    if not isinstance(entry, Entry):
+        raise InputError(
+            f"entry must be an evaluation, such as study.best or study.entries[3]; got {reprlib.repr(entry)}."
+        )
+    return entry
+
+
 def params_of(entry: Entry, space: Space | None) -> dict[str, Any]:
     """Give the hyperparameters of an evaluation by name; bare genes if the study had no space.
 
@@ -79,9 +98,10 @@ def params_of(entry: Entry, space: Space | None) -> dict[str, Any]:
         >>> params_of(Entry(0, 0, (0.25,), Evaluation((1.0,)), seed=0), None)
         {'gene_0': 0.25}
     """
+    genes = check_entry(entry).genes
     if space:
-        return space.decode(entry.genes)
-    return {f"gene_{i}": gene for i, gene in enumerate(entry.genes)}
+        return space.decode(genes)
+    return {f"gene_{i}": gene for i, gene in enumerate(genes)}
 
 
 def param_columns(entry: Entry, space: Space | None) -> dict[str, Any]:

@@ -119,9 +119,10 @@ def _of_any_float(inputs: Tensor) -> Tensor:
     """Convert floats of any precision to the stored one: arrays of numpy have float64, data are stored as float32."""
     if not inputs.is_floating_point():
         return inputs
-    # `to` would not do: `torch.export` adds a check that the type is that of the example. The norm of nothing is 0, and
-    # raises for whole numbers: pixels as bytes would be taken for numbers of another size.
-    return torch.zeros_like(inputs, dtype=inputs.dtype).copy_(inputs) + torch.linalg.vector_norm(inputs[:0].flatten())
+    # `to` would not do: `torch.export` adds a check that the type is that of the example.
+    converted = torch.zeros_like(inputs, dtype=inputs.dtype).copy_(inputs)
+    # The norm of nothing is 0, and raises for whole numbers: bytes would be taken for pixels from 0 to 1.
+    return converted.add_(torch.linalg.vector_norm(inputs[:0].flatten()))
 
 
 def _with_arguments(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
