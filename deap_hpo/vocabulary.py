@@ -125,12 +125,12 @@ def no_attribute(thing: object, name: str, known: Mapping[str, str] = ATTRIBUTES
 
 
 def hinting(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Let a function name the right argument if it is given one that it does not have.
+    """Let a function name the right argument if it is given one that it does not have, or too many without names.
 
     Its signature stays the same, for people, editors and type checkers.
 
     Raises:
-        InputError: The function, when it is called, has no argument of a given name.
+        InputError: The function, when it is called, has no argument of a given name, or not so many without names.
 
     Example:
         >>> @hinting
@@ -146,8 +146,16 @@ def hinting(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Re
         Traceback (most recent call last):
             ...
         deap_hpo.errors.InputError: tune has no argument 'sed'. Did you mean 'seed'?
+        >>> tune({}, 100)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: tune takes only space without a name; got 2 values: {}, 100. By name it also takes \
+max_evaluations, seed.
     """
-    known = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+    parameters = inspect.signature(function).parameters
+    known = [name for name in parameters if name not in ("self", "cls")]
+    named = [name for name in known if parameters[name].kind is inspect.Parameter.KEYWORD_ONLY]
+    unnamed, bound = [name for name in known if name not in named], len(parameters) - len(known)
     what = function.__qualname__.removesuffix(".__init__")
 
     @functools.wraps(function)
@@ -157,6 +165,31 @@ def hinting(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Re
                 meant = next((word for word in WORDS.get(name, ()) if word.partition("=")[0] in known), None)
                 here = f"; here it is {meant.format(name=name, value=shown(value))}." if meant else ""
                 raise InputError(f"{what} has no argument {name!r}{here or f'. {hint(name, known)}'}")
+        given = args[bound:]
+        if len(given) > len(unnamed):
+            others = f" By name it also takes {', '.join(named)}." if named else ""
+            raise InputError(
+                f"{what} takes only {', '.join(unnamed)} without a name; got {len(given)} values: "
+                f"{', '.join(map(shown, given))}.{others}"
+            )
         return function(*args, **kwargs)
 
     return called
+
+
+def hinting_class(kind: type[_Result]) -> type[_Result]:
+    """Let a class, such as a dataclass, check its arguments as `hinting` does.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @hinting_class
+        ... @dataclass
+        ... class Settings:
+        ...     lr: float = 0.1
+        >>> Settings(lrs=0.2)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: Settings has no argument 'lrs'. Did you mean 'lr'?
+    """
+    kind.__init__ = hinting(kind.__init__)  # type: ignore[method-assign]
+    return kind

@@ -6,20 +6,23 @@ import copy
 import inspect
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from torch import nn
 
 import deap_hpo
 from deap_hpo import load_study
 from deap_hpo.errors import InputError
 from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.optimization import optimize
-from deap_hpo.search_space.space import Float
+from deap_hpo.search_space.space import Categorical, Float, Int
 from deap_hpo.study import Study
+from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import make_trainer
 from deap_hpo.vocabulary import ATTRIBUTES, WORDS
@@ -125,3 +128,30 @@ def test_the_documentation_says_the_same() -> None:
                 assert any(one.partition("=")[0] in here for one in WORDS[word]), (theirs, here)
                 compared += 1
     assert compared > 8
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: Recipe(optimiser="adam"), r"Recipe has no argument 'optimiser'. Did you mean 'optimizer'\?"),
+        (lambda: Float(0, 1, default=0.1), r"Float has no argument 'default'. There are: low, high, log, step."),
+        (lambda: Int(1, hi=2), r"Int has no argument 'hi'."),
+        (lambda: Categorical("a", "b"), r"Categorical takes only choices without a name; got 2 values: 'a', 'b'\."),
+        (
+            lambda: ProcessExecutor(2, 10),
+            r"ProcessExecutor takes only workers without a name; got 2 values: 2, 10\. By",
+        ),
+        (
+            lambda: make_trainer(nn.Linear(2, 2), []),
+            r"make_trainer takes only task without a name; got 2 values: Lin.*",
+        ),
+    ],
+)
+def test_classes_and_functions_say_what_they_take(call: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        call()
+
+
+def test_dataclasses_are_as_they_were() -> None:
+    assert list(inspect.signature(Float).parameters) == ["low", "high", "log", "step"]
+    assert pickle.loads(pickle.dumps(Recipe(lr=0.5))) == replace(Recipe(), lr=0.5) != Recipe()

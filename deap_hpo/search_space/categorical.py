@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from deap_hpo.search_space.scales import check_resolution, clip, plain
+from deap_hpo.vocabulary import hinting_class
 
 Choice = bool | int | float | str | None
 
 
+@hinting_class
 @dataclass(frozen=True)
 class Categorical:
     """One of a few choices, each with an equal share of the genes [0, 1].

@@ -23,10 +23,12 @@ from deap_hpo.search_space.scales import (
     evenly_spaced,
     scale,
 )
+from deap_hpo.vocabulary import hinting_class
 
 _INT_LIMIT = 2**40  # within this limit, rounding moves no bin's centre out of its bin, even on a log scale
 
 
+@hinting_class
 @dataclass(frozen=True)
 class Float:
     """A real number, uniform between two bounds on a linear or a logarithmic scale, or in steps.
@@ -150,6 +152,7 @@ class Float:
         return evenly_spaced(self.low, self.high, self.log, resolution)
 
 
+@hinting_class
 @dataclass(frozen=True)
 class Int:
     """A whole number between two bounds, both included.

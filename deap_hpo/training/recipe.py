@@ -16,8 +16,10 @@ from deap_hpo.checks import check_integer, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.search_space.scales import plain
 from deap_hpo.training.learning_rates import FUNCTIONS, LrSchedule, arguments_of, factors, name_of
+from deap_hpo.vocabulary import hinting_class
 
 
+@hinting_class
 @dataclass(frozen=True)
 class Recipe:
     """Settings of one training. By default each optimiser has lr 0.01 and no weight decay.
