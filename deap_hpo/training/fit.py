@@ -64,7 +64,7 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
     about = f"inputs {_shapes(examples.inputs)}, targets {_shapes(examples.targets)}"
     step = partial(_step, f"The network of the task {task!r}")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        with step(f"could not be built{f' with {dict(architecture)}' if architecture else ''}"):
+        with step(f"could not be built{f' with {dict(architecture)}' if architecture else ''}", _hint_of_factory):
             network = model(**architecture).eval()
             _check_initialized(network)
         with step("could not be trained"):
@@ -240,6 +240,15 @@ def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets
 
 def _are_labels(targets: Tensor) -> bool:
     return targets.dim() > 1 and targets.dtype == torch.int64 and int(targets.max()) <= 1
+
+
+def _hint_of_factory(error: Exception) -> str:
+    """Say how the network's factory gets its arguments, if that may be why it raises."""
+    if "missing" in str(error) and "required" in str(error):
+        return " Arguments of the network's factory are searched, or have defaults."
+    if isinstance(error, TypeError) and "float" in str(error):
+        return " A hyperparameter that has to be a whole number is an Int."
+    return ""
 
 
 def _hint_of_data(data: Data, error: Exception) -> str:

@@ -441,6 +441,16 @@ def test_other_losses_of_floats_have_the_error_of_a_regression(loss: Any) -> Non
     [
         (lambda: nn.Linear(5, 3), {}, "does not fit the data .*inputs .2, 4."),
         (lambda: nn.Linear(4, 1, 7, 8, 9), {}, "could not be built"),
+        (
+            lambda width: nn.Linear(4, width),
+            {},
+            r"'width'\. Arguments of the network's factory are searched, or have def",
+        ),
+        (
+            lambda: nn.Linear(4, 3.0),
+            {},
+            r"could not be built: .* A hyperparameter that has to be a whole number is an Int",
+        ),
         (lambda: nn.Linear(4, 2), {}, r"it has 2 outputs, but the targets go from 0 to 2\.$"),
         (lambda: nn.Linear(4, 1), {}, "it has 1 outputs, .* from 0 to 2; for a regression, give targets of a floating"),
         (lambda: nn.Linear(4, 3), {"metrics": {"raw": lambda output, target: output}}, "does not fit the raw"),
