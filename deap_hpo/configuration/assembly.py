@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from deap_hpo.configuration.algorithm import algorithm_of
 from deap_hpo.configuration.config import RunConfig
@@ -109,17 +109,12 @@ def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
         InputError: GPUs are given, but the trainer or the chosen executor cannot use them.
     """
     settings = config.execution
+    limits: dict[str, Any] = settings.model_dump(include={"timeout", "retries", "max_tasks_per_child"})
     if settings.gpus:
         if settings.executor in ("serial", "ray"):
             raise InputError(f"execution.gpus is for the executor 'processes'; got {settings.executor!r}.")
         check_device(trainer, settings.gpus)
-        return ProcessExecutor(
-            settings.workers,
-            gpus=settings.gpus,
-            chunk=settings.chunk,
-            timeout=settings.timeout,
-            retries=settings.retries,
-        )
+        return ProcessExecutor(settings.workers, gpus=settings.gpus, chunk=settings.chunk, **limits)
     if settings.executor == "ray":
         from deap_hpo.execution.ray_executor import RayExecutor  # an extra, and slow to import
 
@@ -129,13 +124,12 @@ def make_executor(trainer: Trainer, config: RunConfig) -> Executor:
             address=settings.address,
             num_gpus=int(on_gpu),
             chunk=settings.chunk if on_gpu else 1,
-            timeout=settings.timeout,
-            retries=settings.retries,
+            **limits,
         )
     workers = min(settings.workers or usable_cores(), config.evolution.population)
     one_at_a_time = isinstance(trainer, ReferenceTrainer) and trainer.device.type == "cpu"
     if settings.executor == "processes" or (settings.executor == "auto" and one_at_a_time and workers > 1):
-        return ProcessExecutor(workers, timeout=settings.timeout, retries=settings.retries)
+        return ProcessExecutor(workers, **limits)
     return SerialExecutor()
 
 

@@ -225,5 +225,8 @@ class ExecutionConfig(Section):
     chunk: int = Field(16, ge=1, description="ray, and processes with gpus: trainings that a GPU takes at once.")
     timeout: float | None = Field(None, gt=0, description="Seconds that one evaluation may take.")
     retries: int = Field(2, ge=0, description="How often an evaluation whose worker died is started again.")
+    max_tasks_per_child: int | None = Field(
+        None, ge=1, description="Evaluations after which a worker is replaced, for code that leaks memory."
+    )
     max_seconds: float | None = Field(None, gt=0, description="Seconds after which the run stops, resumably.")
     checkpoint_limit: int | None = Field(None, ge=1, description="Bytes that all checkpoints may take.")

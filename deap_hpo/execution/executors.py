@@ -90,6 +90,8 @@ class ProcessExecutor:
             takes batches, such as the population trainer.
         timeout: Seconds that one evaluation may take (for a chunk, times its number of requests); None for no limit.
         retries: How often an evaluation whose worker died is repeated, at least 0.
+        max_tasks_per_child: Evaluations after which a worker is replaced by a new one, at least 1, for example for code
+            that leaks memory; None for no limit.
 
     The evaluator and its data are sent to each worker once, when it starts; torch's tensors are shared, not copied. A
     worker imports the evaluator's modules itself, so a script that uses this executor needs the usual guard
@@ -121,14 +123,22 @@ class ProcessExecutor:
         chunk: int = 1,
         timeout: float | None = None,
         retries: int = 2,
+        max_tasks_per_child: int | None = None,
     ) -> None:
         check_optional_integer("workers", workers, 1)
         check_integer("chunk", chunk, 1)
-        check_limits(timeout, retries)
+        check_limits(timeout, retries, max_tasks_per_child)
         self.gpus = check_gpus(gpus)
         self.workers = workers or len(gpus) or usable_cores()
         self._evaluate: Evaluate | None = None
-        self._pool = WorkerPool(self._start, wait_for, timeout=timeout, retries=retries, chunk=chunk)
+        self._pool = WorkerPool(
+            self._start,
+            wait_for,
+            timeout=timeout,
+            retries=retries,
+            chunk=chunk,
+            max_tasks_per_child=max_tasks_per_child,
+        )
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished, in order of completion."""
@@ -197,12 +207,13 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_limits(timeout: float | None, retries: int) -> None:
-    """Check the limits of an evaluation.
+def check_limits(timeout: float | None, retries: int, max_tasks_per_child: int | None) -> None:
+    """Check the limits of evaluations and workers.
 
     Raises:
-        InputError: The timeout is not positive, or the number of retries is negative.
+        InputError: The timeout is not positive, the number of retries is negative, or that of tasks below 1.
     """
     if timeout is not None and not (is_number(timeout) and 0 < timeout < math.inf):
         raise InputError(f"timeout must be a positive number of seconds, or None; got {timeout!r}.")
     check_integer("retries", retries, 0)
+    check_optional_integer("max_tasks_per_child", max_tasks_per_child, 1)

@@ -60,6 +60,7 @@ class WorkerPool(Generic[_Worker]):
         retries: How often an evaluation whose worker died is repeated.
         chunk: Requests that a worker is given at once. If the worker dies, each of them is repeated alone, so that a
             fatal one does not take the others with it.
+        max_tasks_per_child: Evaluations after which a worker is replaced by a new one; None for no limit.
     """
 
     def __init__(
@@ -70,11 +71,14 @@ class WorkerPool(Generic[_Worker]):
         timeout: float | None,
         retries: int,
         chunk: int = 1,
+        max_tasks_per_child: int | None = None,
     ) -> None:
         self._start = start
         self._wait_for = wait_for
         self._timeout = timeout
         self._retries = retries
+        self._most_tasks = max_tasks_per_child
+        self._tasks: dict[_Worker, int] = {}  # evaluations that a worker has done
         self._chunk = chunk
         self._idle: list[_Worker] = []  # started, ready or not, without a job
         self._busy: dict[_Worker, _Job] = {}
@@ -115,6 +119,7 @@ class WorkerPool(Generic[_Worker]):
         for worker in self.workers:
             worker.kill()
         self._idle, self._busy, self._waiting, self._finished, self._failed_starts = [], {}, deque(), [], 0
+        self._tasks = {}
 
     def _hand_out(self, requests: Sequence[Request], most_workers: int) -> None:
         """Start the workers that are needed, and give a job to each that is ready."""
@@ -143,6 +148,7 @@ class WorkerPool(Generic[_Worker]):
         try:
             evaluations = worker.receive()
         except WorkerDied as death:
+            self._tasks.pop(worker, None)
             if job is not None:
                 self._start_again(job, death)
             elif not worker.ready:
@@ -151,10 +157,18 @@ class WorkerPool(Generic[_Worker]):
             self._idle.append(worker)  # to be ended with the others
             raise
         else:
-            self._idle.append(worker)
             self._failed_starts = 0
             if job is not None and evaluations is not None:
                 self._finish(job, evaluations)
+                self._tasks[worker] = self._tasks.get(worker, 0) + len(evaluations)
+            if self._most_tasks is not None and self._tasks.get(worker, 0) >= self._most_tasks:
+                self._end(worker)
+            else:
+                self._idle.append(worker)
+
+    def _end(self, worker: _Worker) -> None:
+        worker.kill()
+        self._tasks.pop(worker, None)
 
     def _finish(self, job: _Job, evaluations: Sequence[Evaluation]) -> None:
         for i, evaluation in zip(job.positions, evaluations, strict=True):
@@ -181,7 +195,7 @@ class WorkerPool(Generic[_Worker]):
             limit = self._limit(job)
             seconds = monotonic() - job.started
             if limit is not None and seconds > limit and not worker.has_spoken_or_died():
-                worker.kill()
+                self._end(worker)
                 del self._busy[worker]
                 error = f"{TIMED_OUT}: ended after {seconds:.1f} s; the time limit is {limit:g} s."
                 self._finish(job, [failure(error, seconds)] * len(job.positions))

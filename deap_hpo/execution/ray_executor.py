@@ -43,6 +43,8 @@ class RayExecutor:
         chunk: Requests that a worker is given at once: the size of a stack, for an evaluator that takes batches.
         timeout: Seconds that one evaluation may take (for a chunk, times its number of requests); None for no limit.
         retries: How often an evaluation whose worker was lost is repeated, at least 0.
+        max_tasks_per_child: Evaluations after which a worker is replaced by a new one, at least 1, for example for code
+            that leaks memory; None for no limit.
 
     Raises:
         InputError: An argument is out of its range, or the cluster cannot be reached. From `run`: the evaluator does
@@ -67,18 +69,26 @@ class RayExecutor:
         chunk: int = 1,
         timeout: float | None = None,
         retries: int = 2,
+        max_tasks_per_child: int | None = None,
     ) -> None:
         check_optional_integer("workers", workers, 1)
         check_integer("chunk", chunk, 1)
         if num_cpus < 0 or num_gpus < 0 or not num_cpus + num_gpus > 0:
             raise InputError(f"num_cpus and num_gpus must be at least 0, one of them more; got {num_cpus}, {num_gpus}.")
-        check_limits(timeout, retries)
+        check_limits(timeout, retries, max_tasks_per_child)
         self.workers = workers
         self._address = address
         self._resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
         self._evaluate: Evaluate | None = None
         self._stored: Any = None
-        self._pool = WorkerPool(self._start, _wait_for, timeout=timeout, retries=retries, chunk=chunk)
+        self._pool = WorkerPool(
+            self._start,
+            _wait_for,
+            timeout=timeout,
+            retries=retries,
+            chunk=chunk,
+            max_tasks_per_child=max_tasks_per_child,
+        )
 
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished, in order of completion."""

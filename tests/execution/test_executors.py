@@ -345,3 +345,18 @@ if sys.platform == "linux":
         shares = sum(evaluation.values[1] for evaluation in done) + evaluators.shared_megabytes()
         # A copy for each worker would take two or three times as much; torch itself maps up to 11 MB.
         assert 0.9 * megabytes < shares < 1.5 * megabytes
+
+
+def test_workers_are_replaced_after_as_many_evaluations_as_asked() -> None:
+    with ProcessExecutor(workers=1, max_tasks_per_child=2) as executor:
+        done = dict(executor.run(lambda _: float(os.getpid()), [Request(number, None, 0) for number in range(5)]))
+        pids = [done[number].value for number in range(5)]
+        assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+        again = dict(executor.run(executor._evaluate, [Request(5, None, 0), Request(6, None, 0)]))
+    assert again[0].value == pids[4] != again[1].value, "what a worker did in an earlier batch counts"
+
+
+@pytest.mark.parametrize("tasks", [0, -1, 1.5, True])
+def test_a_worker_has_at_least_one_task(tasks: Any) -> None:
+    with pytest.raises(InputError, match="max_tasks_per_child must be an integer of at least 1, or None; got"):
+        ProcessExecutor(max_tasks_per_child=tasks)

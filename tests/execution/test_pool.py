@@ -109,6 +109,17 @@ def test_a_chunk_may_take_as_many_times_the_time(monkeypatch: pytest.MonkeyPatch
     assert 30 <= workers.now < 33
 
 
+def test_a_worker_that_has_done_its_share_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch, max_tasks_per_child=2)
+    workers.dies = {3: 1}
+    assert [one.value for one in workers.run(7, workers=1)] == [float(number) for number in range(7)]
+    assert workers.sent == [[0], [1], [2], [3], [3], [4], [5], [6]]
+    assert [worker.killed for worker in workers.made] == [True, False, True, True], "the second one died"
+    kept = Workers(monkeypatch)
+    kept.run(7, workers=1)
+    assert len(kept.made) == 1
+
+
 def test_starts_that_are_killed_are_counted_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     workers = Workers(monkeypatch, retries=99)
     workers.dies, workers.starts = {0: 30}, ([True] * 3 + [False]) * 31
