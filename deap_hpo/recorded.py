@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,30 @@ def study_names(storage: str | Path) -> list[str]:
     """
     with opened(storage) as backend, errors_named("list of studies"):
         return sorted(optuna.get_all_study_names(backend))
+
+
+def matching_names(patterns: Iterable[str], storage: str | Path) -> list[str]:
+    """Give the names that patterns stand for: those with ``*``, ``?`` or ``[...]`` for the studies that match.
+
+    Raises:
+        InputError: No study matches a pattern, or the storage cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from deap_hpo import Float, Study
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     storage = f"{folder}/studies.db"
+        ...     for name in ("rivals-tpe-1", "rivals-tpe-2", "quick"):
+        ...         Study({"x": Float(0.0, 1.0)}, name=name, storage=storage).close()
+        ...     matching_names(["quick", "rivals-*"], storage)
+        ['quick', 'rivals-tpe-1', 'rivals-tpe-2']
+    """
+    names: list[str] = []
+    for pattern in patterns:
+        found = [pattern]
+        if re.search(r"[*?[]", pattern):  # which no name has
+            found = [name for name in study_names(storage) if fnmatchcase(name, pattern)]
+        if not found:
+            raise InputError(f"No study on record matches {pattern!r}.")
+        names += found
+    return list(dict.fromkeys(names))

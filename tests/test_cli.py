@@ -626,6 +626,25 @@ def test_what_is_too_wide_for_the_terminal_is_not_cut_off(here: Path, monkeypatc
     assert "\nevaluation 0\ngeneration 0\nvalue 2e-07\na_long_name_0 [bold]choice 0[/bold]\n" in said
 
 
+def test_patterns_stand_for_the_studies_that_match(here: Path) -> None:
+    for name in ("rivals-tpe-1", "rivals-tpe-2", "quick"):
+        with Study({"x": Float(0.0, 1.0)}, name=name, storage="runs/studies.db") as study:
+            study.map(lambda params: params["x"], [[0.5]])
+
+    def listed(*names: str) -> list[str]:
+        return [study["name"] for study in json.loads(call("list", *names, "--json").output)]
+
+    assert listed("rivals-*") == ["rivals-tpe-1", "rivals-tpe-2"]
+    assert listed("quick", "*-2", "q?ick") == ["quick", "rivals-tpe-2"]
+    assert "No study on record matches 'b*'" in refused("list", "b*")
+    assert "There is no study named 'rivals'" in refused("list", "rivals")
+    report = Path("both.html")
+    assert call("report", "rivals-*", "--output", str(report)).exit_code == 0
+    assert [f"<h2>rivals-tpe-{i}</h2>" in report.read_text() for i in (1, 2)] == [True, True]
+    assert call("delete", "rivals-*", "--yes").exit_code == 0
+    assert listed() == ["quick"]
+
+
 def test_a_list_never_cuts_off_a_name(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "a_study_whose_name_is_longer_than_the_terminal"
     optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, name=name, storage="runs/studies.db", generations=1)

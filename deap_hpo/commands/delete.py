@@ -15,17 +15,21 @@ from deap_hpo.records import DEFAULT_STORAGE
 
 
 def delete(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of one or more studies.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Names of one or more studies, or patterns: 'rivals-*'.")
+    ],
     storage: Storage = DEFAULT_STORAGE,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     debug: Debug = False,
 ) -> None:
     """Delete studies for good, with the files that their runs have left beside the record. Asks before."""
     from deap_hpo.deletion import check_deletable, delete_study
+    from deap_hpo.recorded import matching_names
     from deap_hpo.records.storage import run_folder, without_password
     from deap_hpo.wording import plural
 
     with reporting(debug):
+        names = matching_names(names, storage)
         counts = {name: check_deletable(name, storage) for name in names}  # all checks before the first deletion
         if not yes:
             if not sys.stdin.isatty():

@@ -50,11 +50,18 @@ def _run_folder(name: str, storage: str, objective: str | None) -> Path:
     return folder if objective is None else folder / re.sub(r"[^\w.-]+", "-", f"by-{objective}")
 
 
-def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debug = False) -> None:
+def list_(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Only studies of these names, or patterns: 'rivals-*'.")
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
     """List the studies on record, with their size and best value (with several objectives, of the first)."""
     from rich.cells import cell_len, set_cell_size
 
-    from deap_hpo.recorded import read_study, study_names
+    from deap_hpo.recorded import matching_names, read_study, study_names
     from deap_hpo.records.storage import opened
     from deap_hpo.records.trials import ForeignStudyError
     from deap_hpo.reports.strict_json import strict_json
@@ -64,7 +71,7 @@ def list_(storage: Storage = DEFAULT_STORAGE, as_json: Json = False, debug: Debu
     with reporting(debug):
         studies = []
         with opened(storage) as backend:
-            for name in study_names(storage):
+            for name in matching_names(names, storage) if names else study_names(storage):
                 try:
                     studies.append(describe(read_study(name, storage, backend)))
                 except ForeignStudyError as error:
@@ -135,7 +142,9 @@ def plot(
 
 
 def report(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of one or more studies.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Names of one or more studies, or patterns: 'rivals-*'.")
+    ],
     storage: Storage = DEFAULT_STORAGE,
     path: Annotated[
         Path | None, typer.Option("--output", help="HTML file; by default one in the folder of the first study.")
@@ -146,9 +155,11 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
+    from deap_hpo.recorded import matching_names
     from deap_hpo.reports.html import write_report
 
     with reporting(debug):
+        names = matching_names(names, storage)
         studies = [_load(name, storage, objective, direction) for name in names]
         written = write_report(studies, path or _run_folder(names[0], storage, objective) / "report.html")
         if as_json:
