@@ -21,7 +21,8 @@ from deap_hpo.strategies.genes import GeneColumns
 def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.DataFrame:
     """Predict the objective as one hyperparameter varies, averaged over the evaluations' values of the others.
 
-    Only evaluations in which the hyperparameter was in use count.
+    Only evaluations in which the hyperparameter was in use count. Where a point puts another one into use that an
+    evaluation did not have (momentum, with sgd), its values are those of evaluations that had it.
 
     Args:
         model: Model of the objective.
@@ -36,8 +37,9 @@ def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.Data
         box" (2015).
     """
     rows = []
+    complete = _complete(model)
     for column, name in enumerate(model.space):
-        genes = model.genes[model.used[:, column]]
+        genes = complete[model.used[:, column]]
         for gene in _points(model.space, name, resolution) if len(genes) else ():
             predicted = model.on_scale(_with(model.space, genes, {column: gene}))
             summary = model.from_scale(np.array([predicted.mean(), *np.quantile(predicted, [0.1, 0.9])]))
@@ -49,7 +51,7 @@ def partial_dependence(model: ResponseModel, *, resolution: int = 40) -> pd.Data
 
 
 def interactions(model: ResponseModel, *, params: Sequence[str] | None = None, resolution: int = 31) -> pd.DataFrame:
-    """Predict the objective over two hyperparameters at a time, averaged over the others.
+    """Predict the objective over two hyperparameters at a time, averaged over the others as for `partial_dependence`.
 
     Args:
         model: Model of the objective.
@@ -62,11 +64,12 @@ def interactions(model: ResponseModel, *, params: Sequence[str] | None = None, r
         prediction from the two main effects alone).
     """
     rows = []
+    complete = _complete(model)
     asked = [(i, name) for i, name in enumerate(model.space) if params is None or name in params]
     for (i, first), (j, second) in combinations(asked, 2):
         grids = [_points(model.space, name, resolution) for name in (first, second)]
         means = np.array(
-            [[model.on_scale(_with(model.space, model.genes, {i: a, j: b})).mean() for b in grids[1]] for a in grids[0]]
+            [[model.on_scale(_with(model.space, complete, {i: a, j: b})).mean() for b in grids[1]] for a in grids[0]]
         )
         additive = means.mean(axis=1, keepdims=True) + means.mean(axis=0, keepdims=True) - means.mean()
         for row, a in enumerate(grids[0]):
@@ -233,6 +236,16 @@ def _points(space: Space, name: str, resolution: int) -> NDArray[np.float64]:
     if math.isinf(hyperparameter.size):
         return np.asarray(np.linspace(0.0, 1.0, resolution), dtype=np.float64)
     return np.array([hyperparameter.encode(value) for value in hyperparameter.grid(resolution)], dtype=float)
+
+
+def _complete(model: ResponseModel) -> Genes:
+    """Give the genomes with a value for each gene: those not in use get genes of evaluations that had them, in turn."""
+    genes: Genes = model.genes.copy()
+    for column, used in enumerate(model.used.T):
+        tried, missing = genes[used, column], int((~used).sum())
+        if len(tried):  # evenly, so that early and late evaluations of a search both count
+            genes[~used, column] = tried[np.arange(missing) * len(tried) // max(missing, 1)]
+    return genes
 
 
 def _with(space: Space, genes: Genes, fixed: dict[int, float]) -> Genes:

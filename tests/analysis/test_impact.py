@@ -252,6 +252,31 @@ def test_one_that_is_out_of_use_has_not_the_importance_of_what_decides_that() ->
     assert found.loc["momentum", "ped_anova"] < found.loc["optimizer", "ped_anova"] / 5
 
 
+@pytest.mark.parametrize("kind", ["gp", "forest"])
+def test_a_choice_is_judged_with_the_values_that_its_own_hyperparameters_had(kind: str) -> None:
+    """Momentum is good where it was tried, and would be bad at the middle of its range, which nobody tried."""
+    rng = np.random.default_rng(0)
+    sgd, momentum, lr = rng.random(200) < 0.5, 0.8 + 0.2 * rng.random(200), rng.random(200)
+    values = np.where(sgd, 1 + 4 * (momentum - 0.9) ** 2, 1.1)
+    choices = np.where(sgd, "sgd", "adam")
+    space = Space(
+        {"optimizer": Categorical(["sgd", "adam"]), "momentum": Float(0.0, 1.0), "lr": Float(0.0, 1.0)},
+        when={"momentum": {"optimizer": "sgd"}},
+    )
+    trials = pd.DataFrame(
+        {"params_optimizer": choices, "params_momentum": np.where(sgd, momentum, math.nan), "params_lr": lr}
+    ).assign(value=values, status="ok")
+    model = ResponseModel(trials, space, model=kind)
+    curves = partial_dependence(model, resolution=3).set_index(["hyperparameter", "value"])["mean"]
+    assert values[sgd].max() < values[~sgd].min()
+    assert curves["optimizer", "sgd"] == pytest.approx(values[sgd].mean(), abs=0.01)
+    assert curves["optimizer", "adam"] == pytest.approx(1.1, abs=0.01)
+    maps = interactions(model, params=["optimizer", "lr"], resolution=3)
+    for choice, expected in (("sgd", values[sgd].mean()), ("adam", 1.1)):
+        of_choice = maps.loc[maps["first_value"].eq(choice), "mean"]
+        assert of_choice.to_numpy() == pytest.approx([expected] * 3, abs=0.01)
+
+
 def test_a_hyperparameter_that_was_in_use_nowhere_has_no_partial_dependence() -> None:
     trials, space = conditional_trials()
     trials = trials[trials["params_optimizer"].eq("sgd")]
