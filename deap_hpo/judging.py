@@ -62,6 +62,6 @@ def _judged(entry: Entry, names: Sequence[str], objective: str, directions: tupl
     evaluation = entry.evaluation
     measured = {**evaluation.metrics, **dict(zip(names, evaluation.values, strict=True))}
     value = measured.pop(objective, evaluation.seconds if objective == _SECONDS else math.nan)
-    ended = evaluation.status in ("ok", "pruned") and not math.isnan(value)
+    ended = evaluation.status in ("ok", "pruned") and math.isfinite(value)  # infinite on the good side is no result
     values = (value,) if ended else worst_values(directions)
     return replace(entry, evaluation=replace(evaluation, values=values, metrics=measured))

@@ -63,6 +63,21 @@ def test_objectives_become_metrics_and_what_failed_stays_the_worst() -> None:
     assert "metrics_score" not in judged
 
 
+def test_a_metric_that_is_infinite_is_the_worst_as_it_is_for_an_objective() -> None:
+    """A division by zero in a metric makes no evaluation the best."""
+
+    def objective(params: dict[str, Any]) -> dict[str, float]:
+        return {"loss": params["x"], "acc": math.inf if params["x"] > 0.6 else 1 - params["x"]}
+
+    space = {"x": Float(0.0, 1.0)}
+    common: dict[str, Any] = {"algorithm": "random", "max_evaluations": 40, "seed": 1, "progress": False}
+    judged = optimize(objective, space, metric="loss", **common).judged_by("acc")
+    searched = optimize(objective, space, metric="acc", direction="maximize", **common)
+    assert (judged.trials_dataframe()["value"] == -math.inf).sum() > 5
+    assert judged.trials_dataframe()["value"].equals(searched.trials_dataframe()["value"])
+    assert judged.best_value == searched.best_value
+
+
 def test_a_study_stays_as_it_is() -> None:
     study = searched()
     before, view = study.trials_dataframe(), study.judged_by("size")
