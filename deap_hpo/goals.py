@@ -17,21 +17,12 @@ GOALS = {"objective", "direction", "constraints"}
 JUDGED_BY = "judged_by"
 """Name of the attribute with the objective by which `judged_by` judges a study."""
 
-_MINIMISED = (
-    "loss",
-    "error",
-    "err",
-    "mse",
-    "rmse",
-    "mae",
-    "mape",
-    "nll",
-    "perplexity",
-    "wer",
-    "cer",
-    "fid",
-    "regret",
-) + ("parameters", "seconds", "latency")
+_MINIMISED = ("loss", "error", "mse", "mape", "nll", "perplexity", "regret", "parameters", "seconds", "latency")
+"""Endings of words, as in "valloss" and "rmse"."""
+
+_MINIMISED_WORDS = frozenset(("cer", "err", "fid", "mae", "wer"))
+"""Whole words: many others end in one of these, as "cancer" and "answer" do."""
+
 _MAXIMISED = frozenset(
     ("accuracy", "acc", "auc", "auroc", "auprc", "f1", "precision", "recall", "r2", "reward", "iou", "dice", "map")
     + ("bleu", "rouge", "kappa", "mcc", "psnr", "ssim")
@@ -44,14 +35,24 @@ _SIGNS = {"<=": 1, ">=": -1}
 def usual_direction(name: str) -> Direction | None:
     """Give the direction of a metric with a common name, by the words in it; None if the name does not tell.
 
+    Words are separated by other characters or by case. A name that ends in a loss or an error ("dice_loss") is
+    minimised. Any other name with words of both kinds does not tell.
+
     Example:
         >>> usual_direction("val_f1"), usual_direction("top_5_error"), usual_direction("score")
         ('maximize', 'minimize', None)
+        >>> usual_direction("cancer_recall"), usual_direction("valMAE"), usual_direction("mae_auc")
+        ('maximize', 'minimize', None)
     """
-    words = set(re.findall("[a-z]+[0-9]*", name.lower()))
-    if any(word.endswith(_MINIMISED) for word in words):  # "valloss", "rmse"
+    if re.search("(loss|error)[^a-z]*$", name.lower()):
         return "minimize"
-    return "maximize" if words & _MAXIMISED else None
+    by_case = re.findall("[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*", name)
+    words = {*re.findall("[a-z]+[0-9]*", name.lower()), *map(str.lower, by_case)}  # "mAP" is one word
+    less = bool(words & _MINIMISED_WORDS) or any(word.endswith(_MINIMISED) for word in words)
+    more = bool(words & _MAXIMISED)
+    if less == more:
+        return None
+    return "minimize" if less else "maximize"
 
 
 @dataclass(frozen=True)

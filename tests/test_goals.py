@@ -304,7 +304,9 @@ def test_a_violation_is_no_less_than_0(violation: float) -> None:
     [
         (["loss", "val_loss", "ValLoss", "crossentropyloss", "top_5_error", "rmse", "parameters"], "minimize"),
         (["accuracy", "val_acc", "AUC", "test-auroc", "f1", "macro_f1", "R2", "mean_iou"], "maximize"),
-        (["score", "mapped", "accurate", "x"], None),
+        (["val_wer", "CER", "valMAE", "test-err", "fid", "dice_loss", "accuracyError"], "minimize"),
+        (["cancer_recall", "answer_f1", "SoccerAccuracy", "cancerAUC", "mAP", "IoU"], "maximize"),
+        (["score", "mapped", "accurate", "x", "power", "cancer", "carer", "mae_auc", "wer_recall"], None),
     ],
 )
 def test_common_names_tell_which_way_is_better(names: list[str], direction: str | None) -> None:
