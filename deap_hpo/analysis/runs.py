@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -96,8 +97,8 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
 
     Columns: `generation`, `trainings` (number so far, without evaluations that an earlier one answered), `best` (value
     so far; NaN until there is one), `diversity` (mean Euclidean distance between two genomes of the population, each
-    gene in [0, 1]). The population consists of the generation's evaluations and, for the genetic algorithm
-    "truncation", of the surviving half of the population before.
+    gene in [0, 1]). The population consists of the generation's individuals, each with its latest evaluation, and, for
+    the genetic algorithm "truncation", of the surviving half of the population before.
     """
     sign = sign_of(recorded.directions[0])
     kind = individual_type((-sign,))
@@ -111,7 +112,7 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
     for generation, entries in groupby(sorted(recorded.entries, key=by_generation), by_generation):
         batch = list(entries)
         survivors = selTruncation(population, len(population) // 2) if survives else []
-        population = [*survivors, *(_individual(entry, kind) for entry in batch)]
+        population = [*survivors, *(_individual(entry, kind) for entry in _latest(batch))]
         trainings += sum(entry.duplicate_of is None for entry in batch)
         finite = [sign * entry.evaluation.value for entry in batch if entry.evaluation.feasible]
         best = sign * float(np.fmin(sign * best, min(finite, default=np.nan)))
@@ -120,6 +121,16 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
             {"generation": generation, "trainings": trainings, "best": best, "diversity": _mean_distance(genomes)}
         )
     return pd.DataFrame(rows, columns=["generation", "trainings", "best", "diversity"])
+
+
+def _latest(batch: Sequence[Entry]) -> list[Entry]:
+    """Give the latest evaluation of each individual: it has one after each stage that it reached."""
+    latest: dict[tuple[tuple[float, ...], int], Entry] = {}
+    seen = Counter[tuple[tuple[float, ...], int]]()
+    for entry in batch:
+        seen[entry.genes, entry.generation] += 1  # individuals with the same genes stay in their order
+        latest[entry.genes, seen[entry.genes, entry.generation]] = entry
+    return list(latest.values())
 
 
 def _individual(entry: Entry, kind: type[Any]) -> Any:

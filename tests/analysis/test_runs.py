@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from recorded import SPACE, entries
+from scipy.spatial.distance import pdist
 
+from deap_hpo import Float, optimize
 from deap_hpo.analysis.runs import environments, generations_table, paired_difference, runs_table, stacked
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Evaluation
+from deap_hpo.evolution import algorithms
 from deap_hpo.recorded import Recorded
 from deap_hpo.records.entries import Entry
 
@@ -68,6 +72,35 @@ def test_generations_have_the_best_so_far_and_the_survivors_in_their_diversity()
     assert table["diversity"][1] == pytest.approx(0.2)  # the best one of three survives
     alone = generations_table(Recorded("run", ("minimize",), SPACE, tuple(made), {}))
     assert math.isnan(alone["diversity"][1])
+
+
+@pytest.mark.parametrize("stopping", ["median", "halving"])
+def test_with_stages_the_diversity_is_that_of_the_population(stopping: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An individual is one member of it, however many stages it reached."""
+    populations: list[Any] = []
+    original = algorithms.next_generation
+
+    def watched(*args: Any) -> Any:
+        population = original(*args)
+        populations.append(np.array(population))
+        return population
+
+    monkeypatch.setattr(algorithms, "next_generation", watched)
+    study = optimize(
+        lambda params, epochs: (params["x"] - 0.3) ** 2 + (params["y"] - 0.6) ** 2 + 1 / epochs,
+        {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)},
+        algorithm="truncation",
+        arguments={"stages": [1, 2, 4], "stopping": stopping},
+        population=6,
+        generations=4,
+        seed=3,
+        progress=False,
+    )
+    recorded = study.found()
+    table = generations_table(recorded)
+    first = np.array([entry.genes for entry in recorded.entries if entry.generation == 0])
+    assert len(first) == 6 < sum(entry.generation < recorded.stages for entry in recorded.entries)
+    assert table["diversity"].tolist() == pytest.approx([pdist(one).mean() for one in (first, *populations)])
 
 
 def test_the_best_so_far_of_a_maximised_run_rises() -> None:
