@@ -341,6 +341,27 @@ def test_bands_begin_where_every_seed_has_a_value_and_keep_the_last_one() -> Non
     assert drawn == [[3, pytest.approx(0.8)], [4, pytest.approx(0.55)], [6, pytest.approx(0.5)]]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("values", "quartiles"),
+    [
+        ([math.inf, math.inf, 0.2, 0.6], (0.5, math.inf, math.inf)),
+        ([math.inf, 0.1, 0.2, 0.3], (0.175, 0.25, math.inf)),
+        ([math.inf, 0.1, 0.2, 0.3, 0.4], (0.2, 0.3, 0.4)),
+        ([math.inf, math.inf, math.inf], (math.inf, math.inf, math.inf)),
+    ],
+)
+def test_bands_are_infinite_where_runs_have_no_finite_value_yet(
+    values: list[float], quartiles: tuple[float, ...], sign: int
+) -> None:
+    seeds = range(len(values))
+    anytime = pd.DataFrame({"method": "a", "seed": seeds, "epochs": 1, "best": [sign * value for value in values]})
+    (row,) = anytime_bands(anytime).to_dict("records")
+    expected = sorted(sign * value for value in quartiles)
+    assert [row["low"], row["median"], row["high"]] == pytest.approx(expected)
+
+
 def test_methods_that_train_part_of_the_way_get_the_epochs_of_the_whole_trainings(config: RunConfig) -> None:
     config = load_config("small.toml", ["study.storage=runs/studies.db", "training.epochs=4"])
     methods = (

@@ -82,9 +82,10 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Compare every pair of methods.
 
     Returns:
-        One row for each pair: `first`, `second`, `difference` (median of the differences, first minus second), `p`
-        (Wilcoxon's signed-rank test, two-sided), `p_holm` (corrected for the number of pairs), `effect` (rank-biserial
-        correlation of the pairs that differ: -1 if the first was lower in all of these, 1 if the second was).
+        One row for each pair: `first`, `second`, `difference` (median of the differences, first minus second; 0
+        between -inf and inf), `p` (Wilcoxon's signed-rank test, two-sided), `p_holm` (corrected for the number of
+        pairs), `effect` (rank-biserial correlation of the pairs that differ: -1 if the first was lower in all of these,
+        1 if the second was).
 
     Source: Wilcoxon (1945); Holm (1979); Kerby, "The simple difference formula" (2014), for the effect.
 
@@ -103,7 +104,11 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
             unequal = differences[differences != 0]
             ranks = unequal.abs().rank()
             effect = float((np.sign(unequal) * ranks).sum() / ranks.sum())
-        rows.append({"first": first, "second": second, "difference": differences.median(), "p": p, "effect": effect})
+        with np.errstate(invalid="ignore"):
+            median = differences.median()
+        if np.isnan(median):  # between -inf and inf
+            median = 0.0
+        rows.append({"first": first, "second": second, "difference": median, "p": p, "effect": effect})
     table = pd.DataFrame(rows, columns=["first", "second", "difference", "p", "effect"])
     table.insert(4, "p_holm", multipletests(table["p"], LEVEL, method="holm")[1] if rows else [])
     return table

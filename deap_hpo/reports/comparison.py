@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 
@@ -40,9 +41,17 @@ def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
         wide = curves.pivot_table(index="epochs", columns="seed", values="best", aggfunc="last")
         wide = wide.reindex(wide.index.union([anytime["epochs"].max()])).ffill().dropna()
         band = pd.DataFrame({"method": method, "epochs": wide.index, "median": wide.median(axis=1).to_numpy()})
-        band["low"], band["high"] = wide.quantile(0.25, axis=1).to_numpy(), wide.quantile(0.75, axis=1).to_numpy()
+        band["low"], band["high"] = _quantile(wide, 0.25).to_numpy(), _quantile(wide, 0.75).to_numpy()
         bands.append(band)
     return pd.concat(bands, ignore_index=True)
+
+
+def _quantile(wide: pd.DataFrame, share: float) -> pd.Series:
+    """Give a quantile of each row; between two infinite values, or a finite and an infinite one, it is infinite."""
+    with np.errstate(invalid="ignore"):  # pandas subtracts neighbours from each other, which gives NaN for infinite ones
+        linear, below, above = (wide.quantile(share, axis=1, interpolation=how) for how in ("linear", "lower", "higher"))
+    between = linear.where(np.isfinite(below) & np.isfinite(above), below + above)
+    return between.where(below.ne(above), below)
 
 
 def results(

@@ -74,6 +74,21 @@ def test_a_method_without_a_value_is_worst_and_breaks_nothing() -> None:
     assert pairwise(table).set_index(["first", "second"]).loc[("a", "c"), "effect"] == -1.0
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("first", "second", "difference"),
+    [
+        ([math.inf, 1.0, math.inf, 1.0], [1.0, math.inf, 1.0, math.inf], 0.0),
+        ([math.inf, math.inf, 3.0, 1.0], [1.0, 1.0, 1.0, 2.0], math.inf),
+        ([math.inf, math.inf, 1.0], [math.inf, 1.0, 2.0], 0.0),
+    ],
+)
+def test_the_median_difference_of_methods_that_failed_is_a_number(
+    first: list[float], second: list[float], difference: float
+) -> None:
+    assert pairwise(pd.DataFrame({"a": first, "b": second})).loc[0, "difference"] == difference
+
+
 @pytest.mark.parametrize("judge", [summarise, verdict])
 def test_an_outcome_that_is_missing_is_refused_rather_than_a_tie(judge: Callable[[pd.DataFrame], object]) -> None:
     with pytest.raises(InputError, match="got NaN of 'b'"):
