@@ -205,7 +205,7 @@ def plot_param_importances(study: Results, *, evidence: Evidence | None = None) 
     """
     evidence = evidence or evidence_of(study)
     title = f"Importance of each hyperparameter, by {len(evidence.asked)} evaluations"
-    return impact.plot_param_importances(evidence.importances, title=title)
+    return impact.plot_param_importances(evidence.importances, title=f"{title}{_left_out(evidence)}")
 
 
 def plot_partial_dependence(
@@ -234,7 +234,8 @@ def plot_partial_dependence(
     if params is None:
         params, which = panels(evidence.space, evidence.important)
     table, shown = partial_dependence(evidence.model), part_of(evidence.space, params)
-    return entitled(impact.plot_partial_dependence(table, evidence.trials, shown, **goal_of(study)), which)
+    drawn = impact.plot_partial_dependence(table, evidence.trials, shown, **goal_of(study))
+    return entitled(drawn, f"{which}{_left_out(evidence)}")
 
 
 def plot_interactions(
@@ -272,7 +273,13 @@ def plot_interactions(
             f"got {', '.join(shown) or 'none'}."
         )
     maps = interactions(evidence.model, params=shown)
-    return impact.plot_interactions(maps, evidence.trials, evidence.space, **goal_of(study))
+    drawn = impact.plot_interactions(maps, evidence.trials, evidence.space, **goal_of(study))
+    return entitled(drawn, _left_out(evidence).strip()) if evidence.left_out else drawn
+
+
+def _left_out(evidence: Evidence) -> str:
+    """Give the line of a title that says how many pruned evaluations are left out; empty if there are none."""
+    return f"\n({evidence.left_out})" if evidence.left_out else ""
 
 
 def _shown(study: Results, params: Sequence[str] | None) -> tuple[Space, str]:

@@ -23,6 +23,7 @@ from deap_hpo import (
     Float,
     Individual,
     Int,
+    MedianPruner,
     Space,
     Study,
     Task,
@@ -35,6 +36,7 @@ from deap_hpo.analysis.evidence import Evidence
 from deap_hpo.analysis.importance import importances
 from deap_hpo.errors import InputError
 from deap_hpo.plotting.style import style
+from deap_hpo.reports.figures import study_figures
 from deap_hpo.results import Results
 
 SPACE = {"x": Float(0.01, 1.0, log=True), "y": Float(-1.0, 1.0), "z": Float(-1.0, 1.0)}
@@ -194,6 +196,34 @@ def test_what_was_not_trained_tells_nothing() -> None:
     assert len(evidence.trials) == 31
     assert len(evidence.asked) == 30
     assert evidence.of_which == ", by trainings of 2 epochs"
+
+
+def test_titles_and_captions_say_how_many_pruned_evaluations_are_left_out(study: Results) -> None:
+    def reports(params: dict[str, float], report: Callable[..., None]) -> float:
+        value = params["x"] + params["y"] ** 2
+        for epoch in range(1, 4):
+            report(epoch, value + 1 / epoch)
+        return value
+
+    space = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
+    pruned = optimize(reports, space, pruner=MedianPruner(), algorithm="random", max_evaluations=80, seed=1)
+    count = sum(entry.evaluation.status == "pruned" for entry in pruned.entries)
+    evidence, said = drawing.evidence_of(pruned), f"{count} pruned evaluations left out"
+    assert count > 5
+    for draw in (drawing.plot_param_importances, drawing.plot_partial_dependence, drawing.plot_interactions):
+        assert draw(pruned, evidence=evidence).get_suptitle().endswith(f"({said})")
+        assert "left out" not in draw(study).get_suptitle()
+    captions = [one.caption for one in study_figures(pruned.found())]
+    assert [said in caption for caption in captions] == [False, False, False, True, True]
+    marks = drawing.plot_interactions(pruned, evidence=evidence).axes[0].lines
+    assert [len(line.get_xdata()) for line in marks] == [len(evidence.asked), 0]
+
+
+def test_of_too_few_evaluations_it_is_said_how_many_were_pruned() -> None:
+    trials = pd.DataFrame({"params_x": np.linspace(0.0, 1.0, 30), "value": np.linspace(1.0, 2.0, 30), "status": "ok"})
+    trials.loc[12:, "status"] = "pruned"
+    with pytest.raises(InputError, match=r"with 12 values \(18 pruned evaluations left out\)\.$"):
+        Evidence.of(trials, Space({"x": Float(0.0, 1.0)}))
 
 
 def test_what_is_found_once_serves_several_figures(study: Results, monkeypatch: pytest.MonkeyPatch) -> None:

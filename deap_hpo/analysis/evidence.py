@@ -31,6 +31,7 @@ class Evidence:
         space: The search space.
         direction: Whether lower or higher values are better.
         of_which: For captions, which of the study's evaluations they are.
+        left_out: For titles, how many pruned evaluations are not among `asked`; empty if there are none.
     """
 
     trials: pd.DataFrame
@@ -38,6 +39,7 @@ class Evidence:
     space: Space
     direction: Direction
     of_which: str
+    left_out: str = ""
 
     @classmethod
     def of(cls, trials: pd.DataFrame, space: Space, direction: Direction = "minimize") -> Evidence:
@@ -67,18 +69,23 @@ class Evidence:
             trials = trials[trials["epochs"].eq(longest)]
             of_which = f", by trainings of {plural(longest, 'epoch')}"
         asked = asked_evaluations(trials)
+        pruned = len(asked_evaluations(trials, "pruned"))
+        left_out = f"{plural(pruned, 'pruned evaluation')} left out" if pruned else ""
         finite = asked[np.isfinite(asked["value"])] if len(asked) else asked.reindex(columns=["value"])
         different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
         if len(asked) < _FEWEST or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:
             raise InputError(
                 f"To say what hyperparameters do takes {_FEWEST} evaluations{of_which}, of which {_FEWEST_DIFFERENT} "
                 f"differ in their hyperparameters and not all have the same value; there are {len(asked)}, of "
-                f"{plural(len(different), 'configuration')} and with {plural(finite['value'].nunique(), 'value')}."
+                f"{plural(len(different), 'configuration')} and with {plural(finite['value'].nunique(), 'value')}"
+                f"{f' ({left_out})' if left_out else ''}."
             )
         if len(asked) > _MOST:
             asked = asked.sample(_MOST, random_state=0)
             of_which += f", by {_MOST} evaluations drawn at random"
-        return cls(trials, asked, space, direction, of_which)
+        if left_out:
+            of_which += f", {left_out}"
+        return cls(trials, asked, space, direction, of_which, left_out)
 
     @cached_property
     def importances(self) -> pd.DataFrame:

@@ -125,9 +125,9 @@ def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-def asked_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
-    """Do the same as `first_evaluations`, however few evaluations remain."""
-    kept = trials[trials["status"].isin(["ok", "diverged", "failed"])] if len(trials) else trials
+def asked_evaluations(trials: pd.DataFrame, *statuses: str) -> pd.DataFrame:
+    """Do the same as `first_evaluations`, however few evaluations remain; or keep those of other statuses."""
+    kept = trials[trials["status"].isin(statuses or ["ok", "diverged", "failed"])] if len(trials) else trials
     return kept[kept["duplicate_of"].isna()] if "duplicate_of" in kept else kept
 
 

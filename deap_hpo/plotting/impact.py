@@ -131,7 +131,8 @@ def plot_interactions(
 ) -> Figure:
     """Draw the modelled objective over two hyperparameters at a time, with the trainings that it was fitted to.
 
-    If one of them has choices with names, each choice has its own strip, since nothing lies between them.
+    Pruned trainings are not in the model, and are not drawn. If one of the two has choices with names, each choice has
+    its own strip, since nothing lies between them.
 
     Args:
         maps: As returned by `deap_hpo.analysis.impact.interactions`.
@@ -146,6 +147,7 @@ def plot_interactions(
     limits = (maps["mean"].min(), maps["mean"].max())
     norm = LogNorm(*limits) if positive else Normalize(*limits)
     levels = (np.geomspace if positive else np.linspace)(*limits, 7)[1:-1]
+    trials = trials[trials["status"].ne("pruned")]
     bad = trials["status"].ne("ok")
     for axes, (first, second) in zip(grid[0], pairs, strict=True):
         cells = maps[maps["first"].eq(first) & maps["second"].eq(second)]

@@ -46,10 +46,11 @@ def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(bands, ignore_index=True)
 
 
-def _quantile(wide: pd.DataFrame, share: float) -> pd.Series:
+def _quantile(wide: pd.DataFrame, share: float) -> pd.Series[float]:
     """Give a quantile of each row; between two infinite values, or a finite and an infinite one, it is infinite."""
-    with np.errstate(invalid="ignore"):  # pandas subtracts neighbours from each other, which gives NaN for infinite ones
-        linear, below, above = (wide.quantile(share, axis=1, interpolation=how) for how in ("linear", "lower", "higher"))
+    below, above = (wide.quantile(share, axis=1, interpolation=side) for side in ("lower", "higher"))
+    with np.errstate(invalid="ignore"):  # it subtracts neighbours from each other, which gives NaN for infinite ones
+        linear = wide.quantile(share, axis=1)
     between = linear.where(np.isfinite(below) & np.isfinite(above), below + above)
     return between.where(below.ne(above), below)
 
