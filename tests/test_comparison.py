@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from test_cli import CONFIG, call, here, refused  # noqa: F401 - `here` is a fixture
 from written import PLAIN
 
+from deap_hpo.analysis.significance import summarise
 from deap_hpo.compared_runs import Equipment, retrained
 from deap_hpo.comparison import compare, parse_method
 from deap_hpo.configuration.assembly import make_task
@@ -24,7 +26,7 @@ from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.recorded import Recorded, load_study, study_names
 from deap_hpo.records.entries import Entry
-from deap_hpo.reports.comparison import anytime_bands, markdown, results
+from deap_hpo.reports.comparison import anytime_bands, introduction, markdown, results, rows_of_methods
 
 METHODS = ("truncation", "random", "fixed:params={lr=0.1,momentum=0.5}")
 
@@ -360,6 +362,34 @@ def test_bands_are_infinite_where_runs_have_no_finite_value_yet(
     (row,) = anytime_bands(anytime).to_dict("records")
     expected = sorted(sign * value for value in quartiles)
     assert [row["low"], row["median"], row["high"]] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        (1, None),
+        (3, "Intervals over 3 seeds are too narrow: of normal values, 72 % rather than 95 % "),
+        (5, "Intervals over 5 seeds are too narrow: of normal values, 84 % rather than 95 % "),
+        (10, None),
+    ],
+)
+def test_the_intervals_of_few_seeds_are_said_to_be_too_narrow(config: RunConfig, seeds: int, said: str | None) -> None:
+    rows = [{"method": method, "seed": seed} for seed in range(seeds) for method in ("a", "b")]
+    runs = pd.DataFrame(rows).assign(best=0.5, test_loss=0.5)
+    runs[["gap", "trainings", "epochs", "wall_seconds", "training_seconds"]] = 1.0
+    anytime = pd.DataFrame(rows).assign(epochs=1, best=0.5)
+    made = results(runs, anytime, config, "deap-hpo compare a b")
+    assert introduction(made).splitlines()[3:] == ([f"{said}of them hold the true mean."] if said else [])
+    interval = "[-, -]" if seeds == 1 else "[0.5000, 0.5000]"
+    assert [row[1] for row in rows_of_methods(made)] == [f"0.5000 {interval}"] * 2
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(3, 0.72), (5, 0.84)])
+def test_the_intervals_hold_the_true_mean_as_often_as_is_said(seeds: int, expected: float) -> None:
+    """Of 400 intervals; the standard error is 0.02."""
+    table = summarise(pd.DataFrame(np.random.default_rng(0).normal(size=(seeds, 400))))
+    covered = (table["low"].le(0) & table["high"].ge(0)).mean()
+    assert covered == pytest.approx(expected, abs=0.06)
 
 
 def test_methods_that_train_part_of_the_way_get_the_epochs_of_the_whole_trainings(config: RunConfig) -> None:

@@ -66,8 +66,9 @@ def plot_outcomes(
     names = []
     for place, row in enumerate(summary):
         name = f"{row['method']}  (mean rank {row['mean_rank']:.1f})"
-        if row["mean"] is not None and row["low"] is not None:
-            axes.hlines(place, row["low"], row["high"], color=COLORS[0], lw=2)
+        if row["mean"] is not None:
+            if row["low"] is not None:  # of a single seed there is no interval
+                axes.hlines(place, row["low"], row["high"], color=COLORS[0], lw=2)
             axes.plot(row["mean"], place, "s", color=COLORS[0], ms=6)
         elif row["median"] is not None:
             axes.plot(row["median"], place, "o", color=COLORS[0], ms=6, mfc="none")

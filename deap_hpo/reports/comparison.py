@@ -19,6 +19,9 @@ from deap_hpo.reports.screen import print_table
 from deap_hpo.reports.strict_json import json_types
 from deap_hpo.wording import format_seconds
 
+_COVERED = {2: 50, 3: 72, 4: 80, 5: 84, 6: 85, 7: 87, 8: 89, 9: 89}
+"""By the number of seeds, the percentage of intervals that hold the true mean where values are normal (simulated)."""
+
 
 def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
     """Summarise best-so-far curves over seeds, at every number of epochs at which any of them changes.
@@ -143,14 +146,21 @@ def header(result: dict[str, Any]) -> list[str]:
 
 
 def introduction(result: dict[str, Any]) -> str:
-    """Say how many seeds there were, and what the numbers are."""
+    """Say how many seeds there were, what the numbers are, and how far their intervals can be trusted."""
     objective, direction = _judged(result)
     values = "losses" if objective == "loss" else "values"
     better = "lower" if direction == "minimize" else "higher"
+    seeds, few = result["seeds"], ""
+    if seeds in _COVERED:
+        few = (
+            f"\nIntervals over {seeds} seeds are too narrow: of normal values, {_COVERED[seeds]} % rather than 95 % "
+            "of them hold the true mean."
+        )
     return (
-        f"{result['seeds']} paired seeds; {values} are means over them, with 95 % bootstrap intervals; {better} is "
+        f"{seeds} paired seeds; {values} are means over them, with 95 % bootstrap intervals; {better} is "
         f"better.\nThe test {objective} is that of the chosen hyperparameters, trained again on fresh seeds; the gap "
         f"is by how\nmuch their validation {objective} was worse there than the search had seen (the winner's curse)."
+        f"{few}"
     )
 
 

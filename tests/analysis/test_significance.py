@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,38 @@ def test_the_median_difference_of_methods_that_failed_is_a_number(
 def test_an_outcome_that_is_missing_is_refused_rather_than_a_tie(judge: Callable[[pd.DataFrame], object]) -> None:
     with pytest.raises(InputError, match="got NaN of 'b'"):
         judge(pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [1.0, math.nan, 3.0]}))
+
+
+@pytest.mark.parametrize("judge", [summarise, verdict])
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (pd.DataFrame(), "a column for each method; got 0 rows and 0 columns."),
+        (pd.DataFrame({"a": [], "b": []}), "a column for each method; got 0 rows and 2 columns."),
+        ({"a": [1, 2], "b": [3, 4]}, "must be a pandas.DataFrame .*; got {'a': \\[1, 2\\], 'b': \\[3, 4\\]}."),
+        (pd.DataFrame({"a": [1.0, 2.0], "b": ["3", "4"]}), "outcomes must be numbers; got '3' of 'b'."),
+    ],
+)
+def test_outcomes_that_are_no_table_of_numbers_are_refused(
+    judge: Callable[[Any], object], table: Any, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        judge(table)
+
+
+def test_one_method_has_nothing_to_be_compared_with() -> None:
+    alone = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
+    assert summarise(alone).loc["a", "mean_rank"] == 1.0
+    with pytest.raises(InputError, match=r"outcomes must be of at least 2 methods to compare; got 'a' alone\.$"):
+        verdict(alone)
+
+
+def test_of_one_seed_no_interval_is_known() -> None:
+    table = pd.DataFrame({"a": [1.0], "b": [2.0]})
+    row = summarise(table).loc["a"]
+    assert row["mean"] == row["median"] == 1.0
+    assert row[["low", "high"]].isna().all()
+    assert verdict(table)[-1].startswith("With 1 seed and 1 pair no corrected p can fall below 1:")
 
 
 def test_ties_are_not_among_the_ranks_of_an_effect() -> None:

@@ -176,6 +176,9 @@ def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
         "a  (mean rank 1.2)", "a choice diverged: median", "most choices diverged",
     ]  # fmt: skip
     assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.7]
+    single = plot_outcomes([{**rows[0], "low": None, "high": None}], seeds=1).axes[0]  # no interval
+    assert [line.get_xdata().tolist() for line in single.lines] == [[0.5]]
+    assert [tick.get_text() for tick in single.get_yticklabels()] == ["a  (mean rank 1.2)"]
 
 
 def band_of(i: int) -> pd.DataFrame:
