@@ -206,7 +206,7 @@ def _reproduction(study: Recorded) -> str:
         f"<p>Recorded by deap-hpo {escape(str(study.attributes.get('version', 'of an unknown version')))}.</p>"
     )
     if config is None:
-        known = {name: study.attributes.get(name) for name in ("seed", "common_random_numbers")}
+        known = {name: study.attributes.get(name) for name in ("seed", "common_random_numbers", "pruner")}
         for section in ("settings", "space", "evaluator", "parts"):
             known |= _by_path(section, study.attributes.get(section) or {})
         settings = "\n".join(f"{name} = {json.dumps(json_types(value))}" for name, value in known.items())
@@ -215,6 +215,7 @@ def _reproduction(study: Recorded) -> str:
                 *parts,
                 "<p>It was made by a program of its own, not by <code>deap-hpo run</code>, with:</p>",
                 f"<pre>{escape(settings)}</pre>",
+                "<p>Budget and executor are not on record, because a resumed run may have others.</p>",
             ]
         )
     text = config_to_toml(config)

@@ -22,7 +22,7 @@ from recorded import SPACE, entries
 from test_cli import CONFIG, call
 from written import PBT
 
-from deap_hpo import Task, make_trainer, optimize
+from deap_hpo import MedianPruner, Task, make_trainer, optimize
 from deap_hpo.analysis.importance import importances
 from deap_hpo.configuration.config import load_config, make_config
 from deap_hpo.errors import InputError
@@ -281,6 +281,22 @@ def test_a_study_of_a_program_says_with_what_it_was_made(tmp_path: Path) -> None
     assert about["settings.evolution.population"] == "7"
     assert about["settings.evolution.arguments"] == "{}"
     assert json.loads(about["space.x"]) == {"type": "float", "low": -2.0, "high": 3.0, "log": False}
+
+
+def test_a_study_of_a_program_names_its_pruner_and_says_that_its_budget_is_not_on_record(tmp_path: Path) -> None:
+    def reporting(params: dict[str, float], report: Any) -> float:
+        report(1, params["x"])
+        return params["x"]
+
+    storage = f"{tmp_path}/a.db"
+    for name, pruner in (("with", MedianPruner(startup=3)), ("without", None)):
+        optimize(
+            reporting, {"x": Float(0.0, 1.0)}, name=name, storage=storage, pruner=pruner, max_evaluations=4, seed=1,
+        )  # fmt: skip
+        text = unescape(page([load_study(name, storage)]))
+        said = json.dumps(repr(pruner)) if pruner else "null"
+        assert f"\npruner = {said}\n" in text
+        assert "Budget and executor are not on record, because a resumed run may have others." in text
 
 
 def test_a_study_of_trainings_says_how_networks_were_trained(tmp_path: Path, digits_task: Task) -> None:
