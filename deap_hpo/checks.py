@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from deap_hpo.errors import ArgumentError, InputError, hint
+from deap_hpo.vocabulary import argument_here
 
 
 def is_number(value: object) -> bool:
@@ -93,7 +94,8 @@ def check_arguments(what: str, arguments: Iterable[str], known: Iterable[str]) -
     known = list(known)
     for name in arguments:
         if name not in known:
-            raise InputError(f"{what} has no argument {name!r}. {hint(name, known)}")
+            here = argument_here(name, known)
+            raise InputError(f"{what} has no argument {name!r}{f'{here}.' if here else f'. {hint(name, known)}'}")
 
 
 def check_probability(name: str, value: float) -> None:

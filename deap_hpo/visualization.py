@@ -6,9 +6,10 @@ Each function returns a matplotlib figure to show or save. `deap_hpo.analysis` c
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
@@ -24,9 +25,15 @@ from deap_hpo.plotting import study as trials_drawn
 from deap_hpo.plotting.panels import MOST_PANELS, entitled, panels
 from deap_hpo.results import Results, space_of
 from deap_hpo.search_space.space import Space
+from deap_hpo.vocabulary import FIGURES, no_attribute
 
 if TYPE_CHECKING:
     from deap_hpo.analysis.evidence import Evidence
+else:  # with `__getattr__`, type checkers would accept every attribute
+
+    def __getattr__(name: str) -> Any:
+        raise no_attribute(sys.modules[__name__], name, FIGURES)
+
 
 _MOST_IN_PAIRS = 3  # hyperparameters, with as many pairs
 
@@ -205,7 +212,7 @@ def plot_param_importances(study: Results, *, evidence: Evidence | None = None) 
     """
     evidence = evidence or evidence_of(study)
     title = f"Importance of each hyperparameter, by {len(evidence.asked)} evaluations"
-    return impact.plot_param_importances(evidence.importances, title=f"{title}{_left_out(evidence)}")
+    return impact.plot_param_importances(evidence.importances, title=f"{title}{evidence.left_out}")
 
 
 def plot_partial_dependence(
@@ -235,7 +242,7 @@ def plot_partial_dependence(
         params, which = panels(evidence.space, evidence.important)
     table, shown = partial_dependence(evidence.model), part_of(evidence.space, params)
     drawn = impact.plot_partial_dependence(table, evidence.trials, shown, **goal_of(study))
-    return entitled(drawn, f"{which}{_left_out(evidence)}")
+    return entitled(drawn, f"{which}{evidence.left_out}")
 
 
 def plot_interactions(
@@ -274,12 +281,7 @@ def plot_interactions(
         )
     maps = interactions(evidence.model, params=shown)
     drawn = impact.plot_interactions(maps, evidence.trials, evidence.space, **goal_of(study))
-    return entitled(drawn, _left_out(evidence).strip()) if evidence.left_out else drawn
-
-
-def _left_out(evidence: Evidence) -> str:
-    """Give the line of a title that says how many pruned evaluations are left out; empty if there are none."""
-    return f"\n({evidence.left_out})" if evidence.left_out else ""
+    return entitled(drawn, evidence.left_out.strip()) if evidence.left_out else drawn
 
 
 def _shown(study: Results, params: Sequence[str] | None) -> tuple[Space, str]:

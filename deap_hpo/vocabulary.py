@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
+from types import ModuleType
 from typing import ParamSpec, TypeVar
 
 from deap_hpo.errors import InputError, hint, shown
@@ -113,6 +115,89 @@ OF_ENTRIES = {
 """Attributes of their trials, with the names for an evaluation on record."""
 
 
+METHODS_ELSEWHERE = {
+    "asha": "'halving' or 'hyperband'",
+    "asynchyperband": "'halving' or 'hyperband'",
+    "bayes": "'surrogate' or 'gp'",
+    "bayesian": "'surrogate' or 'gp'",
+    "bayesianoptimization": "'surrogate' or 'gp'",
+    "bayesopt": "'surrogate' or 'gp'",
+    "bo": "'surrogate' or 'gp'",
+    "bohb": "'dehb'",
+    "differentialevolution": "'de'",
+    "ea": "'truncation', 'de' or 'cma'",
+    "es": "'cma'",
+    "evolution": "'truncation', 'de' or 'cma'",
+    "evolutionary": "'truncation', 'de' or 'cma'",
+    "evolutionstrategy": "'cma'",
+    "ga": "'truncation'",
+    "gaussianprocess": "'surrogate' or 'gp'",
+    "genetic": "'truncation'",
+    "geneticalgorithm": "'truncation'",
+    "gpei": "'surrogate' or 'gp'",
+    "hb": "'hyperband'",
+    "hyperopt": "'tpe'",
+    "latinhypercube": "'sobol'",
+    "lhs": "'sobol'",
+    "nsga": "'nsga-ii'",
+    "optuna": "'tpe'",
+    "pb2": "'pbt'",
+    "populationbasedtraining": "'pbt'",
+    "qmc": "'sobol'",
+    "sha": "'halving'",
+    "successivehalving": "'halving'",
+    "tunebohb": "'dehb'",
+}
+"""Methods of other tools, in small letters and digits alone, with the nearest ones here."""
+
+ARGUMENTS_ELSEWHERE = {
+    "crossover_prob": "cxpb",
+    "grace_period": "min_epochs",
+    "min_budget": "min_epochs",
+    "min_resource": "min_epochs",
+    "mutation_prob": "mutpb",
+    "perturbation_interval": "interval",
+    "quantile_fraction": "share",
+    "reduction_factor": "eta",
+}
+"""Arguments of methods of other tools, with their names here."""
+
+FIGURES = {
+    "plot_contour": "plot_interactions",
+    **{
+        name: f"optuna.visualization.{name}(optuna.load_study(...)), of the record"
+        for name in ("plot_edf", "plot_hypervolume_history", "plot_rank", "plot_timeline")
+    },
+}
+"""Functions of optuna.visualization that `deap_hpo.visualization` does not have, with what to call here."""
+
+
+def method_hint(name: str, known: Collection[str]) -> str:
+    """Give the end of an error about an unknown method: the nearest one here if another tool has it, or as `hint`.
+
+    Example:
+        >>> method_hint("ASHAScheduler", ["halving", "hyperband"])
+        "; the nearest here: 'halving' or 'hyperband'."
+        >>> method_hint("grid_search", ["grid", "tpe"])
+        ". Did you mean 'grid'?"
+    """
+    plain = re.sub("[^a-z0-9]", "", name.lower())
+    word = re.sub("(sampler|scheduler|search|pruner)$", "", plain)
+    here = METHODS_ELSEWHERE.get(plain) or METHODS_ELSEWHERE.get(word)
+    return f"; the nearest here: {here}." if here else f". {hint(word if word in known else name, known)}"
+
+
+def argument_here(name: str, known: Collection[str]) -> str:
+    """Give the name here of an argument of another tool's methods, for a sentence; empty if it is not among the known.
+
+    Example:
+        >>> argument_here("reduction_factor", ["eta", "min_epochs"]), argument_here("reduction_factor", ["share"])
+        ('; here it is eta', '')
+    """
+    here = ARGUMENTS_ELSEWHERE.get(name)
+    return f"; here it is {here}" if here in known else ""
+
+
 def no_attribute(thing: object, name: str, known: Mapping[str, str] = ATTRIBUTES) -> AttributeError:
     """Give the error for an attribute that a study or an entry does not have, with its name here.
 
@@ -121,7 +206,8 @@ def no_attribute(thing: object, name: str, known: Mapping[str, str] = ATTRIBUTES
         "'list' object has no attribute 'best_trial'; here it is best."
     """
     here = f"; here it is {known[name]}." if name in known else ""
-    return AttributeError(f"{type(thing).__name__!r} object has no attribute {name!r}{here}")
+    what = f"module {thing.__name__!r}" if isinstance(thing, ModuleType) else f"{type(thing).__name__!r} object"
+    return AttributeError(f"{what} has no attribute {name!r}{here}")
 
 
 def hinting(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

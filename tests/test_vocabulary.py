@@ -16,7 +16,8 @@ import pytest
 from torch import nn
 
 import deap_hpo
-from deap_hpo import load_study
+from deap_hpo import load_study, visualization
+from deap_hpo.configuration.methods import METHODS
 from deap_hpo.errors import InputError
 from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.optimization import optimize
@@ -25,7 +26,7 @@ from deap_hpo.study import Study
 from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import make_trainer
-from deap_hpo.vocabulary import ATTRIBUTES, WORDS
+from deap_hpo.vocabulary import ATTRIBUTES, FIGURES, METHODS_ELSEWHERE, WORDS
 
 PEERS = Path(__file__).parent.parent / "docs" / "peers.md"
 FUNCTIONS = (optimize, Study.__init__, ProcessExecutor.__init__, make_trainer, Task.from_data)
@@ -53,6 +54,70 @@ FUNCTIONS = (optimize, Study.__init__, ProcessExecutor.__init__, make_trainer, T
 def test_optimize_says_what_it_is_called_here(given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("asha", "; the nearest here: 'halving' or 'hyperband'."),
+        ("ASHAScheduler", "; the nearest here: 'halving' or 'hyperband'."),
+        ("bohb", "; the nearest here: 'dehb'."),
+        ("successive_halving", "; the nearest here: 'halving'."),
+        ("SuccessiveHalvingPruner", "; the nearest here: 'halving'."),
+        ("sha", "; the nearest here: 'halving'."),
+        ("bayesian", "; the nearest here: 'surrogate' or 'gp'."),
+        ("gp-ei", "; the nearest here: 'surrogate' or 'gp'."),
+        ("genetic", "; the nearest here: 'truncation'."),
+        ("Evolution", "; the nearest here: 'truncation', 'de' or 'cma'."),
+        ("grid_search", ". Did you mean 'grid'?"),
+        ("TPESampler", ". Did you mean 'tpe'?"),
+        ("elephant", ". There are: truncation, pbt, "),
+    ],
+)
+def test_a_method_of_another_tool_leads_to_the_nearest_here(given: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(f'algorithm has no {given!r}{said}')}"):
+        optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, algorithm=given)
+
+
+def test_the_nearest_methods_are_methods_and_those_of_others_are_not() -> None:
+    for theirs, here in METHODS_ELSEWHERE.items():
+        assert theirs not in METHODS
+        assert set(re.findall("'(.+?)'", here)) <= set(METHODS), theirs
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "given", "said"),
+    [
+        ("hyperband", "reduction_factor", "has no argument 'reduction_factor'; here it is eta; expected brackets, "),
+        ("halving", "grace_period", "has no argument 'grace_period'; here it is min_epochs; expected epochs, "),
+        ("pbt", "perturbation_interval", "^pbt has no argument 'perturbation_interval'; here it is interval.$"),
+        ("random", "reduction_factor", "has no argument 'reduction_factor'; expected batch_size, seed.$"),
+    ],
+)
+def test_an_argument_of_a_method_has_its_name_here(algorithm: str, given: str, said: str) -> None:
+    def objective(params: dict[str, Any], epochs: int, checkpoint: Any) -> float:
+        return float(params["x"])
+
+    with pytest.raises(InputError, match=said):
+        optimize(objective, {"x": Float(0.0, 1.0)}, epochs=4, algorithm=algorithm, arguments={given: 3})
+
+
+def test_figures_of_optuna_have_their_name_here() -> None:
+    with pytest.raises(AttributeError) as told:
+        visualization.plot_contour  # noqa: B018
+    assert (
+        str(told.value)
+        == "module 'deap_hpo.visualization' has no attribute 'plot_contour'; here it is plot_interactions."
+    )
+    with pytest.raises(
+        AttributeError, match=r"here it is optuna\.visualization\.plot_edf\(optuna\.load_study\(\.\.\.\)\)"
+    ):
+        visualization.plot_edf  # noqa: B018
+    with pytest.raises(AttributeError, match=r"has no attribute 'plot_elephant'$"):
+        visualization.plot_elephant  # noqa: B018
+    for theirs, here in FIGURES.items():
+        assert hasattr(optuna.visualization, theirs)
+        assert hasattr(visualization, here) or here.startswith(f"optuna.visualization.{theirs}(")
 
 
 def test_a_word_means_what_the_function_has() -> None:

@@ -31,7 +31,8 @@ class Evidence:
         space: The search space.
         direction: Whether lower or higher values are better.
         of_which: For captions, which of the study's evaluations they are.
-        left_out: For titles, how many pruned evaluations are not among `asked`; empty if there are none.
+        left_out: For titles, the line with the number of pruned evaluations, which are not among `asked`; empty if
+            there are none.
     """
 
     trials: pd.DataFrame
@@ -85,7 +86,7 @@ class Evidence:
             of_which += f", by {_MOST} evaluations drawn at random"
         if left_out:
             of_which += f", {left_out}"
-        return cls(trials, asked, space, direction, of_which, left_out)
+        return cls(trials, asked, space, direction, of_which, f"\n({left_out})" if left_out else "")
 
     @cached_property
     def importances(self) -> pd.DataFrame:

@@ -11,10 +11,11 @@ from pydantic_core import PydanticCustomError
 from deap_hpo.budget import MOST_PROPOSALS
 from deap_hpo.checks import is_integer
 from deap_hpo.configuration.methods import IN_PARTS, METHODS, STEADY
-from deap_hpo.errors import InputError, hint
+from deap_hpo.errors import InputError
 from deap_hpo.evolution.stages import check_stages
 from deap_hpo.goals import GOALS
 from deap_hpo.records import DEFAULT_STORAGE
+from deap_hpo.vocabulary import method_hint
 
 OF_TRUNCATION = ("cxpb", "mutpb", "mutation", "indpb")
 """Settings of `evolution` for the algorithm truncation; other algorithms have arguments instead."""
@@ -168,7 +169,7 @@ class EvolutionConfig(Section):
     @model_validator(mode="after")
     def _algorithm_is_known(self) -> EvolutionConfig:
         if self.algorithm not in METHODS:
-            raise ValueError(f"algorithm has no {self.algorithm!r}. {hint(self.algorithm, METHODS)}")
+            raise ValueError(f"algorithm has no {self.algorithm!r}{method_hint(self.algorithm, METHODS)}")
         if self.algorithm == "truncation" and self.population < 4:
             raise ValueError(f"population must be at least 4, so that there are two parents; got {self.population}.")
         if self.algorithm == "truncation" and self.arguments:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from deap_hpo.errors import InputError, did_you_mean
 from deap_hpo.search_space.space import Space
+from deap_hpo.vocabulary import argument_here
 
 STRATEGIES: dict[str, str] = {
     "cma": "deap_hpo.strategies.cma_es:CMAStrategy",
@@ -103,10 +104,8 @@ cmaes, de, dehb, fixed, freeze-thaw, gp, grid, halving, hyperband, nsga2, random
     make, known = _maker(name)
     for argument in arguments:
         if argument not in known:
-            raise InputError(
-                f"The strategy {name} has no argument {argument!r}{did_you_mean(argument, known)}; "
-                f"expected {_list(known)}."
-            )
+            meant = argument_here(argument, known) or did_you_mean(argument, known)
+            raise InputError(f"The strategy {name} has no argument {argument!r}{meant}; expected {_list(known)}.")
     for argument, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and argument not in arguments:
             raise InputError(f"The strategy {name} needs the argument {argument!r}; got {_list(arguments)}.")
