@@ -49,19 +49,27 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
     if direction is None:
         raise InputError(f"direction must be given, 'minimize' or 'maximize': nobody has said it of {objective!r}.")
     directions = check_directions(direction)
+    seconds = {entry.number: entry.evaluation.seconds for entry in study.entries}
     attributes = {name: value for name, value in study.attributes.items() if name != "final"}  # the best may change
     return {
         "directions": directions,
-        "entries": tuple(_judged(entry, names, objective, directions) for entry in study.entries),
+        "entries": tuple(
+            _judged(entry, seconds[entry.trained_number], names, objective, directions) for entry in study.entries
+        ),
         "attributes": {**attributes, JUDGED_BY: objective, _KNOWN_DIRECTIONS: said},
     }
 
 
-def _judged(entry: Entry, names: Sequence[str], objective: str, directions: tuple[Direction, ...]) -> Entry:
-    """Give the entry with this objective only; former objectives become metrics."""
+def _judged(
+    entry: Entry, seconds: float, names: Sequence[str], objective: str, directions: tuple[Direction, ...]
+) -> Entry:
+    """Give the entry with this objective only; former objectives become metrics.
+
+    The seconds are those of the evaluation that answered for it, since a duplicate takes none.
+    """
     evaluation = entry.evaluation
     measured = {**evaluation.metrics, **dict(zip(names, evaluation.values, strict=True))}
-    value = measured.pop(objective, evaluation.seconds if objective == _SECONDS else math.nan)
+    value = measured.pop(objective, seconds if objective == _SECONDS else math.nan)
     ended = evaluation.status in ("ok", "pruned") and math.isfinite(value)  # infinite on the good side is no result
     values = (value,) if ended else worst_values(directions)
     return replace(entry, evaluation=replace(evaluation, values=values, metrics=measured))

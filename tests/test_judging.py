@@ -12,7 +12,7 @@ from recorded import SPACE, entries
 from sklearn.datasets import load_digits
 from torch import nn
 
-from deap_hpo import Float, Int, MedianPruner, Study, Task, load_study, make_trainer, optimize
+from deap_hpo import Categorical, Float, Int, MedianPruner, Study, Task, load_study, make_trainer, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
 from deap_hpo.visualization import plot_intermediate_values, plot_optimization_history, plot_slice
@@ -49,6 +49,17 @@ def test_one_of_several_objectives_or_a_metric_decides() -> None:
     assert again.directions == ("maximize",), "as the study said"
     assert by_size.objective_names == ["size"]
     assert [study.judged_by(name).importances()["hyperparameter"][0] for name in ("loss", "size")] == ["x", "y"]
+
+
+def test_a_duplicate_counts_with_the_seconds_of_the_evaluation_that_answered() -> None:
+    space = {"x": Categorical(["a", "b"])}
+    with Study(space, seed=1) as study:
+        study.map(lambda params: {"a": 1.0, "b": 2.0}[params["x"]], [[0.2], [0.7], [0.2], [0.7]])
+    judged = study.judged_by("seconds")
+    times = [entry.evaluation.value for entry in judged.entries]
+    assert [entry.duplicate_of for entry in judged.entries] == [None, None, 0, 1]
+    assert times == [study.entries[i].evaluation.seconds for i in (0, 1, 0, 1)]
+    assert min(times) > 0
 
 
 def test_objectives_become_metrics_and_what_failed_stays_the_worst() -> None:

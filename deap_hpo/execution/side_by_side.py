@@ -1,4 +1,4 @@
-"""Several runs side by side: requests that they make at the same time are one batch, and so one stack on a GPU."""
+"""Several runs side by side: requests made at the same time are one batch, and so one stack on a GPU."""
 
 from __future__ import annotations
 
