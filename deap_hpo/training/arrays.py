@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,19 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from deap_hpo.checks import check_flag, check_integer, is_integer, is_number
-from deap_hpo.errors import InputError, warn
+from deap_hpo.errors import InputError
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.training.data import Data, Split, split_data
+from deap_hpo.training.input_advice import warn_of_redrawn
 from deap_hpo.training.inputs import Inputs, Targets, described, each, tensors
 from deap_hpo.training.labels import IGNORED
 from deap_hpo.training.normalization import Normalize, recorded, statistics_for
-from deap_hpo.training.reading import as_tensor, image_pixels
+from deap_hpo.training.reading import as_tensor, as_training_inputs, image_pixels
 
 # Number of examples to read twice. A dataset that redraws one in ten examples goes unnoticed with a chance of 0.19.
 _READ_TWICE = 16
+
+_Convert = Callable[[str, Any], Tensor]  # of an argument's name and its values
 
 _SEVERAL = " Several inputs go together, by their names: ({'a': ..., 'b': ...}, target)."
 
@@ -67,7 +70,7 @@ def read_data(
         made = Data(name, development, _read("validation", validation), unseen)
     # Only after everything has been read, because reading again advances a dataset's own generator.
     given = {"data": (data, whole), "validation": (validation, made.validation), "test": (test, unseen)}
-    _warn_of_redrawn([what for what, (source, split) in given.items() if split and _redraws(source, split)])
+    warn_of_redrawn([what for what, (source, split) in given.items() if split and _redraws(source, split)])
     for split, what in ((made.validation, "validation"), (unseen, "test")):
         if split is not None and not _alike(split, development):
             raise InputError(
@@ -109,10 +112,11 @@ def _read(argument: str, data: Any) -> Split:
     """Read a pair of arrays or a dataset."""
     if isinstance(data, Split):
         return data
+    convert = as_training_inputs if argument == "data" else as_tensor
     if _is_pair(data):
-        inputs, targets = _of_inputs(argument, as_tensor, data[0]), _of_targets(argument, as_tensor, data[1])
+        inputs, targets = _of_inputs(argument, convert, data[0]), _of_targets(argument, as_tensor, data[1])
     elif _is_dataset(data):
-        inputs, targets = _of_dataset(argument, data)
+        inputs, targets = _of_dataset(argument, convert, data)
     else:
         hint = _SEVERAL if isinstance(data, Mapping) else ""
         raise InputError(
@@ -151,7 +155,7 @@ def _is_dataset(data: Any) -> bool:
     return map_style and not isinstance(data, (Split, Mapping)) and not _is_pair(data)
 
 
-def _of_inputs(argument: str, read: Callable[[str, Any], Tensor], inputs: Any) -> Inputs:
+def _of_inputs(argument: str, read: _Convert, inputs: Any) -> Inputs:
     """Read the inputs, or each of several by name."""
     if not isinstance(inputs, Mapping):
         return read(argument, inputs)
@@ -163,7 +167,7 @@ def _of_inputs(argument: str, read: Callable[[str, Any], Tensor], inputs: Any) -
     return {name: read(f"{argument} (input {name!r})", inputs[name]) for name in sorted(inputs)}
 
 
-def _of_targets(argument: str, read: Callable[[str, Any], Tensor], targets: Any) -> Targets:
+def _of_targets(argument: str, read: _Convert, targets: Any) -> Targets:
     """Read the targets, or each of several by name."""
     if not isinstance(targets, Mapping):
         return read(argument, targets)
@@ -172,12 +176,13 @@ def _of_targets(argument: str, read: Callable[[str, Any], Tensor], targets: Any)
     return {name: read(f"{argument} (target {name!r})", targets[name]) for name in sorted(targets)}
 
 
-def _of_dataset(argument: str, dataset: Any) -> tuple[Inputs, Targets]:
+def _of_dataset(argument: str, convert: _Convert, dataset: Any) -> tuple[Inputs, Targets]:
     pairs = [_example(argument, dataset, i) for i in range(len(dataset))]
     if not pairs:
         raise InputError(f"{argument} must hold at least one example; it is empty.")
     try:
-        inputs = _of_inputs(argument, _stack_images, _by_name("inputs", [pair[0] for pair in pairs]))
+        images = partial(_stack_images, convert=convert)
+        inputs = _of_inputs(argument, images, _by_name("inputs", [pair[0] for pair in pairs]))
         return inputs, _of_targets(argument, _stack, _by_name("targets", [pair[1] for pair in pairs]))
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(
@@ -220,14 +225,14 @@ def _listed(names: frozenset[Any] | None) -> str:
     return "none" if names is None else str(sorted(map(str, names)))
 
 
-def _stack_images(argument: str, examples: Sequence[Any]) -> Tensor:
-    return _stack(argument, [image_pixels(one) for one in examples])
+def _stack_images(argument: str, examples: Sequence[Any], convert: _Convert = as_tensor) -> Tensor:
+    return _stack(argument, [image_pixels(one) for one in examples], convert)
 
 
-def _stack(argument: str, examples: Sequence[Any]) -> Tensor:
+def _stack(argument: str, examples: Sequence[Any], convert: _Convert = as_tensor) -> Tensor:
     if isinstance(examples[0], Tensor):
-        return as_tensor(argument, torch.stack([one.detach().cpu() for one in examples]))
-    return as_tensor(argument, np.stack([np.asarray(one) for one in examples]))
+        return convert(argument, torch.stack([one.detach().cpu() for one in examples]))
+    return convert(argument, np.stack([np.asarray(one) for one in examples]))
 
 
 def _redraws(dataset: Any, split: Split) -> bool:
@@ -247,16 +252,6 @@ def _equal(pair: Any, kept: Split) -> bool:
     again = [*tensors(inputs), *tensors(_of_targets("data", _stack, _by_name("targets", [pair[1]])))]
     before = [*tensors(kept.inputs), *tensors(kept.targets)]
     return all(torch.equal(one.to(two.dtype), two) for one, two in zip(again, before, strict=True))
-
-
-def _warn_of_redrawn(arguments: Sequence[str]) -> None:
-    if arguments and multiprocessing.parent_process() is None:  # not again in workers, which may read data, too
-        warn(
-            f"{' and '.join(arguments)} gave other values when an example was read again, as a dataset does that draws "
-            "at random (augmentation). It is read into memory once, so every epoch has one and the same draw of each "
-            "example. Take what is random out of the dataset, and do it in the network's forward while self.training "
-            "is true (docs/how-to/network.md, Augmentation), or train in a function of your own."
-        )
 
 
 def _size(argument: str, given: float, examples: int) -> int:

@@ -195,10 +195,16 @@ def _channel_statistics(inputs: Tensor) -> tuple[float | Tensor, float | Tensor]
         return 0.0, 1.0
     values = _unscaled(inputs)
     if inputs.dim() == 1:
-        spread = values.std().item() if len(values) > 1 else 0.0
-        return values.mean().item(), spread if spread > 1e-8 else 1.0
+        mean, std = values.mean(), values.std() if len(values) > 1 else values.new_zeros(())
+        return mean.item(), _at_constants_1(mean, std).item()
     others = [dimension for dimension in range(inputs.dim()) if dimension != 1]
     shape = [-1] + [1] * (inputs.dim() - 2)
     mean, std = values.mean(others), values.std(others)
-    std[~(std > 1e-8)] = 1.0
+    std = _at_constants_1(mean, std)
     return mean.float().reshape(shape), std.float().reshape(shape)
+
+
+def _at_constants_1(mean: Tensor, std: Tensor) -> Tensor:
+    """Replace the standard deviation of constant features by 1; that of one example, which is NaN, too."""
+    least = (mean.abs() * 1e-12).clamp_min(torch.finfo(torch.float32).tiny)
+    return torch.where(std > least, std, 1.0)

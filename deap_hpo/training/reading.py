@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.errors import InputError
+from deap_hpo.training.input_advice import warn_of_rounding
 from deap_hpo.training.inputs import Inputs
 
 
@@ -27,11 +28,40 @@ def as_tensor(argument: str, values: Any) -> Tensor:
         >>> as_tensor("data", [[1, 2], [3, 4]]).dtype, as_tensor("data", np.ones(3)).dtype
         (torch.int64, torch.float32)
     """
+    return _narrowed(_numbers(argument, values))
+
+
+def as_training_inputs(argument: str, values: Any) -> Tensor:
+    """Make a tensor of inputs to train on, as `as_tensor` does.
+
+    Raises:
+        InputError: As for `as_tensor`.
+
+    Warns:
+        DeapHPOWarning: They are float64, and float32 cannot hold the differences of a feature.
+
+    Example:
+        >>> as_training_inputs("data", [[0.5], [1.5]]).dtype
+        torch.float32
+    """
+    numbers = _numbers(argument, values)
+    if numbers.dtype == torch.float64 and numbers.numel():
+        warn_of_rounding(argument, numbers, list(getattr(values, "columns", ())))
+    return _narrowed(numbers)
+
+
+def _numbers(argument: str, values: Any) -> Tensor:
+    """Make a tensor of examples, in their own type."""
     if not isinstance(values, Tensor):
         values = torch.from_numpy(_array(argument, values).copy())  # a copy, with strides that torch supports
     tensor: Tensor = values.detach().cpu()
     if tensor.dim() == 0:
         raise InputError(f"{argument} must hold examples along its first dimension; got a single number.")
+    return tensor
+
+
+def _narrowed(tensor: Tensor) -> Tensor:
+    """Convert to a type that training uses."""
     if tensor.is_floating_point():
         return tensor.float()
     kept = tensor.dtype == torch.bool or (tensor.dtype == torch.uint8 and tensor.dim() > 1)

@@ -186,7 +186,8 @@ class Task:
             InputError: The data cannot be read as examples and targets, or a setting is out of its range.
 
         Warns:
-            DeapHPOWarning: All targets of a regression are 0 or 1, or a dataset draws examples at random.
+            DeapHPOWarning: All targets of a regression are 0 or 1, a dataset draws examples at random, or float32 cannot
+                hold the differences of a feature.
 
         Example:
             >>> import numpy as np
