@@ -17,7 +17,7 @@ from deap_hpo.checks import check_flag, check_integer, is_integer, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.seeding import derived_seed, generators_kept
 from deap_hpo.training.data import Data, Split, split_data
-from deap_hpo.training.input_advice import warn_of_redrawn
+from deap_hpo.training.input_advice import warn_of_axis, warn_of_masks, warn_of_redrawn
 from deap_hpo.training.inputs import Inputs, Targets, described, each, tensors
 from deap_hpo.training.labels import IGNORED
 from deap_hpo.training.normalization import Normalize, recorded, statistics_for
@@ -85,6 +85,8 @@ def read_data(
         "sha256": _digest([made.training, made.validation]),  # so that resuming with other data is refused
     }
     mean, std = statistics_for(made.training.inputs, normalize)
+    warn_of_axis(made.training.inputs, normalize)
+    warn_of_masks(made.training.inputs, normalize)
     how = {**({"stratify": True} if stratify else {}), "normalize": recorded(normalize)}
     return replace(made, mean=mean, std=std, description={**description, **how})
 

@@ -93,7 +93,7 @@ class Data:
         Raises:
             InputError: They have another shape or type, for example pixels from 0 to 1 where the splits have bytes.
         """
-        return self.normalized(as_stored(inputs, self.training.inputs, normalizes=self.normalizes))
+        return self.normalized(as_stored(inputs, self.training.inputs, mean=self.mean if self.normalizes else None))
 
     def normalized(self, inputs: Inputs) -> Inputs:
         """Do what `prepare` does, for inputs in the splits' own form; they may have further leading dimensions."""

@@ -87,7 +87,7 @@ def _fold(data: Data, part: Tensor) -> Data:
 def _statistics(data: Data, training: Split) -> tuple[Statistic, Statistic]:
     """Give the mean and deviation that normalise a fold; those given by the user, or in hand-made `Data`, are kept."""
     how = data.description.get("normalize")
-    if how is True or (isinstance(how, list) and all(isinstance(name, str) for name in how)):
+    if how in (True, "last") or (isinstance(how, list) and all(isinstance(name, str) for name in how)):
         return statistics_for(training.inputs, how)
     if how is None and "split_seed" in data.description:  # as the package's loaders do
         return overall_statistics(training.inputs)

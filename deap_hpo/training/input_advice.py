@@ -9,9 +9,15 @@ import torch
 from torch import Tensor
 
 from deap_hpo.errors import warn
+from deap_hpo.training.inputs import Inputs
+from deap_hpo.training.normalization import Normalize
 
 _LOST = 0.01  # share of a feature's standard deviation that rounding may amount to
 _CONSTANT = 1e-12  # standard deviation, as a share of the values, up to which a feature of float64 is constant
+_FEW = 1000  # examples on which axes are compared
+_LONG = 8  # times axis 1 from which on the last axis is that of a signal
+_SQUASHED = 0.05  # standard deviation of a normalised feature that is far too small
+_ALIKE = 0.25  # of the least deviation of a step, that of a feature must be less to differ from those of steps
 
 
 def warn_of_rounding(argument: str, values: Tensor, columns: Sequence[object] = ()) -> None:
@@ -48,6 +54,101 @@ def warn_of_rounding(argument: str, values: Tensor, columns: Sequence[object] = 
                 f"{float(std[i]):.2g}; subtract an offset, such as the mean, before you give the data"
             )
             return
+
+
+def warn_of_axis(inputs: Inputs, normalize: Normalize) -> None:
+    """Warn of sequences [N, steps, features] whose features would be normalised together, step by step.
+
+    An input is told to be such a sequence if one of its positions along the last axis would have hardly any spread left
+    after that, while the steps are alike. Positions that mostly hold one value, as padding and the margin of images do,
+    do not count, nor do signals: their last axis is far longer than axis 1, or values change gradually along it.
+
+    Args:
+        inputs: The training examples.
+        normalize: How they are normalised; only those whose axis was not chosen by the user can be told of.
+
+    Warns:
+        DeapHPOWarning: There are such.
+
+    Example:
+        >>> import warnings
+        >>> sequences = torch.rand(50, 20, 2) * torch.tensor([1.0, 1000.0])
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     warn_of_axis(sequences, True)
+        >>> "[N, 20, 2]" in str(told[0].message), 'normalize="last"' in str(told[0].message)
+        (True, True)
+    """
+    if normalize == "last":
+        return
+    for name, one in _normalized(inputs, normalize).items():
+        if one.is_floating_point() and one.dim() == 3 and one.shape[2] <= _LONG * one.shape[1]:
+            left = _left_of_features(one[:: -(-len(one) // _FEW)].double())
+            if left < _SQUASHED:
+                shape = f"[N, {one.shape[1]}, {one.shape[2]}]"
+                what = f"input {name!r} {shape} is" if name else f"inputs {shape} are"
+                _warn(
+                    f"{what} normalised along axis 1, as channels of signals [N, channels, length] are; a "
+                    f"feature of the last axis then has a standard deviation of {left:.2g} within a step. If they are "
+                    'sequences [N, steps, features], set normalize="last"'
+                )
+
+
+def _left_of_features(values: Tensor) -> float:
+    """Give the least deviation that a feature of the last axis has after steps are normalised; 1 if steps differ."""
+    steps = values[:, _spread(values.movedim(1, -1))]
+    features = steps[:, :, _spread(steps)] if steps.numel() else steps
+    if features.shape[1] < 2 or features.shape[2] < 2:
+        return 1.0
+    of_steps, of_features = features.std((0, 2)), features.std((0, 1))
+    squashed, least_step = (float(one.min() / of_steps.mean()) for one in (of_features, of_steps))
+    levels = torch.stack([features.mean((0, 1)), of_features])
+    largest_jump, extent = levels.diff().norm(dim=0).max(), (levels.amax(1) - levels.amin(1)).norm()
+    return squashed if squashed < _ALIKE * least_step and largest_jump > extent / 2 else 1.0
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Tell of each position along the last axis whether at most half of its values are the same."""
+    rows = values.flatten(0, 1)
+    return (rows == rows.median(0).values).double().mean(0) <= 0.5
+
+
+def warn_of_masks(inputs: Inputs, normalize: Normalize) -> None:
+    """Warn of masks among several inputs that are given as numbers, and so are normalised.
+
+    Args:
+        inputs: The training examples.
+        normalize: How they are normalised; inputs that the user named for that are not told of.
+
+    Warns:
+        DeapHPOWarning: One of several inputs holds nothing but 0 and 1.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     warn_of_masks({"numbers": torch.rand(9, 4), "mask": torch.ones(9, 4)}, True)
+        >>> str(told[0].message)[:59]
+        "the numbers 0 and 1 of input 'mask' are normalised to other"
+    """
+    if not isinstance(inputs, dict) or not (normalize is True or normalize == "last"):
+        return
+    normalized = _normalized(inputs, normalize)
+    masks = [name for name, one in normalized.items() if bool(((one == 0) | (one == 1)).all())]
+    if masks:
+        named = f"input{'s' if len(masks) > 1 else ''} {', '.join(map(repr, masks))}"
+        others = [name for name in normalized if name not in masks]
+        bytes_too = any(one.dtype == torch.uint8 for name, one in normalized.items() if name in masks)
+        # Bytes that are not named are still divided by 255.
+        or_else = "" if bytes_too else f", or name the inputs to normalise: normalize={others}"
+        _warn(f"the numbers 0 and 1 of {named} are normalised to others; give a mask as booleans{or_else}")
+
+
+def _normalized(inputs: Inputs, normalize: Normalize) -> dict[str, Tensor]:
+    """Give the inputs whose statistics are computed, by name."""
+    named = inputs if isinstance(inputs, dict) else {"": inputs}
+    names = normalize if isinstance(normalize, Sequence) and normalize != "last" else ()
+    chosen = named if normalize is True or normalize == "last" else [one for one in names if isinstance(one, str)]
+    kinds = torch.uint8, torch.float32
+    return {name: one for name, one in named.items() if name in chosen and one.dtype in kinds}
 
 
 def warn_of_redrawn(arguments: Sequence[str]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from deap_hpo.errors import InputError
-from deap_hpo.training.inputs import Inputs
+from deap_hpo.training.inputs import Inputs, tensors
 
 Statistic = float | Tensor | dict[str, float | Tensor]
 """A mean or a standard deviation: a number, a tensor that broadcasts against a batch, or a dict of these by input."""
@@ -23,8 +23,8 @@ def prepared(inputs: Inputs, mean: Statistic, std: Statistic) -> Inputs:
         {'pixels': tensor([0., 1.]), 'tokens': tensor([3, 4])}
     """
     if isinstance(inputs, dict):
-        return {name: _prepared(one, _of(name, mean), _of(name, std)) for name, one in inputs.items()}
-    return _prepared(inputs, _of("", mean), _of("", std))
+        return {name: _prepared(one, of_input(name, mean), of_input(name, std)) for name, one in inputs.items()}
+    return _prepared(inputs, of_input("", mean), of_input("", std))
 
 
 def _prepared(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
@@ -33,8 +33,25 @@ def _prepared(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> Tens
     return inputs.sub(mean).div_(std) if _normalizes(inputs, mean, std) else inputs.clone()
 
 
-def _of(name: str, statistic: Statistic) -> float | Tensor:
+def of_input(name: str, statistic: Statistic) -> float | Tensor:
+    """Give the statistic of one of several inputs; a single one has no name.
+
+    Example:
+        >>> of_input("numbers", {"numbers": 0.5, "tokens": 0.0}), of_input("", 0.5)
+        (0.5, 0.5)
+    """
     return statistic[name] if isinstance(statistic, dict) else statistic
+
+
+def feature_axis(inputs: Tensor, mean: float | Tensor) -> int:
+    """Give the axis along which features or channels are normalised: 1, or the last if the means are a vector.
+
+    Example:
+        >>> sequences = torch.zeros(9, 20, 3)
+        >>> feature_axis(sequences, torch.zeros(3)), feature_axis(sequences, torch.zeros(20, 1))
+        (2, 1)
+    """
+    return inputs.dim() - 1 if isinstance(mean, Tensor) and mean.dim() == 1 else 1
 
 
 def normalizes(inputs: Inputs, mean: Statistic, std: Statistic) -> bool:
@@ -45,7 +62,7 @@ def normalizes(inputs: Inputs, mean: Statistic, std: Statistic) -> bool:
         (False, True)
     """
     named = inputs if isinstance(inputs, dict) else {"": inputs}
-    return any(_normalizes(one, _of(name, mean), _of(name, std)) for name, one in named.items())
+    return any(_normalizes(one, of_input(name, mean), of_input(name, std)) for name, one in named.items())
 
 
 def _normalizes(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> bool:
@@ -73,7 +90,7 @@ def facts(inputs: Inputs, mean: Statistic, std: Statistic) -> dict[str, Any]:
         {'tokens': {'shape': [2], 'dtype': 'int64', 'divide_by': 1, 'mean': 0.0, 'std': 1.0}}
     """
     if isinstance(inputs, dict):
-        return {name: facts(one, _of(name, mean), _of(name, std)) for name, one in inputs.items()}
+        return {name: facts(one, of_input(name, mean), of_input(name, std)) for name, one in inputs.items()}
     return {
         "shape": list(inputs.shape[1:]),
         "dtype": str(inputs.dtype).removeprefix("torch."),
@@ -83,15 +100,17 @@ def facts(inputs: Inputs, mean: Statistic, std: Statistic) -> dict[str, Any]:
     }
 
 
-Normalize = bool | Sequence[str] | tuple[Any, Any]
-"""Whether inputs are normalised; or the names of those that are; or the mean and standard deviation to use."""
+Normalize = bool | Literal["last"] | Sequence[str] | tuple[Any, Any]
+"""Whether inputs are normalised; "last", if features are along the last axis of floats; or the names of those that are
+normalised; or the mean and standard deviation to use."""
 
 
 def statistics_for(inputs: Inputs, normalize: Normalize) -> tuple[Statistic, Statistic]:
     """Give the mean and standard deviation by which inputs are normalised, as `normalize` asks.
 
     Raises:
-        InputError: `normalize` is not of the type `Normalize`, or names an input that does not exist.
+        InputError: `normalize` is not of the type `Normalize`, or names an input that does not exist; or it is "last",
+            and no input has floats.
 
     Example:
         >>> inputs = {"numbers": torch.tensor([1.0, 3.0]), "mask": torch.tensor([0.0, 1.0])}
@@ -99,11 +118,17 @@ def statistics_for(inputs: Inputs, normalize: Normalize) -> tuple[Statistic, Sta
         ({'numbers': 2.0, 'mask': 0.0}, {'numbers': 1.4142135623730951, 'mask': 1.0})
         >>> statistics_for(torch.zeros(9, 1, 8, 8), (0.5, 0.25))
         (0.5, 0.25)
+        >>> [one.shape for one in statistics_for(torch.zeros(9, 20, 3), "last")]
+        [torch.Size([3]), torch.Size([3])]
     """
     if normalize is True:
         return channel_statistics(inputs)
     if normalize is False:
         return 0.0, 1.0
+    if isinstance(normalize, str) and normalize == "last":
+        if not any(one.is_floating_point() for one in tensors(inputs)):
+            raise InputError('normalize must be "last" only for inputs of a floating-point type; got none of these.')
+        return _of_each(lambda _, one: _channel_statistics(one, -1 if one.is_floating_point() else 1), inputs)
     if isinstance(normalize, tuple) and len(normalize) == 2 and not any(isinstance(one, str) for one in normalize):
         return _given("mean", normalize[0], inputs), _given("standard deviation", normalize[1], inputs)
     named = inputs if isinstance(inputs, dict) else {}
@@ -111,7 +136,7 @@ def statistics_for(inputs: Inputs, normalize: Normalize) -> tuple[Statistic, Sta
     if isinstance(normalize, str) or not names or not set(normalize) <= named.keys():
         which = f" ({', '.join(named)})" if named else ", of which there are none"
         raise InputError(
-            "normalize must be True, False, a pair (mean, standard deviation), or a list of names of inputs"
+            'normalize must be True, False, "last", a pair (mean, standard deviation), or a list of names of inputs'
             f"{which}; got {normalize!r}."
         )
     plain = named.keys() - set(normalize)
@@ -190,15 +215,16 @@ def _unscaled(inputs: Tensor) -> Tensor:
     return inputs.double().div(255 if inputs.dtype == torch.uint8 else 1)
 
 
-def _channel_statistics(inputs: Tensor) -> tuple[float | Tensor, float | Tensor]:
+def _channel_statistics(inputs: Tensor, axis: int = 1) -> tuple[float | Tensor, float | Tensor]:
     if inputs.dtype != torch.uint8 and not inputs.is_floating_point():
         return 0.0, 1.0
     values = _unscaled(inputs)
     if inputs.dim() == 1:
         mean, std = values.mean(), values.std() if len(values) > 1 else values.new_zeros(())
         return mean.item(), _at_constants_1(mean, std).item()
-    others = [dimension for dimension in range(inputs.dim()) if dimension != 1]
-    shape = [-1] + [1] * (inputs.dim() - 2)
+    axis %= inputs.dim()
+    others = [dimension for dimension in range(inputs.dim()) if dimension != axis]
+    shape = [-1] + [1] * (inputs.dim() - 1 - axis)
     mean, std = values.mean(others), values.std(others)
     std = _at_constants_1(mean, std)
     return mean.float().reshape(shape), std.float().reshape(shape)

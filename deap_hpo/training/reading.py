@@ -12,6 +12,7 @@ from torch import Tensor
 from deap_hpo.errors import InputError
 from deap_hpo.training.input_advice import warn_of_rounding
 from deap_hpo.training.inputs import Inputs
+from deap_hpo.training.normalization import Statistic, feature_axis, of_input
 
 
 def as_tensor(argument: str, values: Any) -> Tensor:
@@ -93,13 +94,14 @@ def _columns(table: Any) -> str:
     return f" in {', '.join(named[:5])}{more}" if named else ""
 
 
-def as_stored(inputs: Any, stored: Inputs, *, normalizes: bool = True) -> Inputs:
+def as_stored(inputs: Any, stored: Inputs, *, mean: Statistic | None = 0.0) -> Inputs:
     """Turn inputs for a trained network into the types that it was trained on.
 
     Args:
         inputs: Examples in any form that `as_tensor` takes, or several by name; tensors stay on their device.
         stored: Inputs of the data.
-        normalizes: Whether inputs are normalised by feature or channel afterwards, so that their number must be equal.
+        mean: Subtracted from the inputs afterwards, so that the number of features or channels must be equal; None if
+            inputs are not normalised.
 
     Raises:
         InputError: They differ from the data in names, in the number of dimensions or features, or in type: for example
@@ -115,17 +117,19 @@ def as_stored(inputs: Any, stored: Inputs, *, normalizes: bool = True) -> Inputs
 pixels from 0 to 255; got torch.float32.
     """
     if not isinstance(stored, dict):
-        return _as_stored("inputs", inputs, stored, normalizes)
+        return _as_stored("inputs", inputs, stored, None if mean is None else of_input("", mean))
     if not isinstance(inputs, Mapping) or inputs.keys() != stored.keys():
         got = list(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
         raise InputError(f"inputs must be several by name, {', '.join(stored)}; got {got}.")
-    return {name: _as_stored(f"inputs[{name!r}]", inputs[name], one, normalizes) for name, one in stored.items()}
+    means = {name: None if mean is None else of_input(name, mean) for name in stored}
+    return {name: _as_stored(f"inputs[{name!r}]", inputs[name], one, means[name]) for name, one in stored.items()}
 
 
-def _as_stored(argument: str, inputs: Any, stored: Tensor, normalizes: bool) -> Tensor:
+def _as_stored(argument: str, inputs: Any, stored: Tensor, mean: float | Tensor | None) -> Tensor:
     given: Tensor = inputs if isinstance(inputs, Tensor) else as_tensor(argument, inputs)
-    by_channel = normalizes and stored.dim() > 1 and stored.dtype in (torch.uint8, torch.float32)
-    if given.dim() != stored.dim() or (by_channel and given.shape[1] != stored.shape[1]):
+    by_feature = stored.dim() > 1 and stored.dtype in (torch.uint8, torch.float32)
+    axis = feature_axis(stored, mean) if by_feature and mean is not None else 0
+    if given.dim() != stored.dim() or (axis and given.shape[axis] != stored.shape[axis]):
         shape = ", ".join(["N", *map(str, stored.shape[1:])])
         raise InputError(f"{argument} must be a batch of examples, [{shape}]; got {list(given.shape)}.")
     if given.dtype == stored.dtype:

@@ -168,9 +168,10 @@ class Task:
             split_seed: Seed of the choice of validation and test examples.
             stratify: Whether these examples keep the class frequencies of all data, as in scikit-learn.
             normalize: Whether to scale inputs other than tokens (int64) to mean 0 and standard deviation 1 over the
-                training examples, by feature of a table or channel of an image. If there are several inputs, it may be
-                the names of those to scale; otherwise a pair (mean, deviation) for pixels from 0 to 1, each a number or
-                a list with one per channel. Give the trained network inputs scaled alike: `task.data.prepare(inputs)`.
+                training examples, by feature of a table or channel [N, channels, ...]. "last" scales floats by the
+                features of their last axis, as of sequences [N, steps, features]. If there are several inputs, it may
+                be the names of those to scale; otherwise a pair (mean, deviation) for pixels from 0 to 1, each a number
+                or a list with one per channel. Scale a trained network's inputs alike: `task.data.prepare(inputs)`.
             loss: Default: cross-entropy for whole-number targets (outputs [N, C] are logits or log-probabilities), else
                 the mean squared error. Several targets have no default.
             metrics: Default: `accuracy` for classes, one-hot rows (with a cross-entropy) and labels (with
@@ -186,8 +187,7 @@ class Task:
             InputError: The data cannot be read as examples and targets, or a setting is out of its range.
 
         Warns:
-            DeapHPOWarning: All targets of a regression are 0 or 1, a dataset draws examples at random, or float32 cannot
-                hold the differences of a feature.
+            DeapHPOWarning: Inputs or targets may be meant in another way than they are read.
 
         Example:
             >>> import numpy as np

@@ -630,8 +630,8 @@ def test_weights_from_elsewhere_have_a_mean_and_a_deviation_of_their_own(given: 
         (np.ones((8, 2)), (0.0, [1.0, -1.0]), "as standard deviation a finite number above 0"),
         (np.ones((8, 2), int), (0.0, 1.0), "normalize must be no pair where inputs are several, or whole numbers"),
         ({"a": np.ones((8, 2))}, (0.0, 1.0), "normalize must be no pair where inputs are several"),
-        (np.ones((8, 2)), (0.0, 1.0, 2.0), "normalize must be True, False, a pair"),
-        (np.ones((8, 2)), 0.5, "normalize must be True, False, a pair"),
+        (np.ones((8, 2)), (0.0, 1.0, 2.0), 'normalize must be True, False, "last", a pair'),
+        (np.ones((8, 2)), 0.5, 'normalize must be True, False, "last", a pair'),
     ],
 )
 def test_what_is_no_mean_and_deviation_is_refused(inputs: Any, given: Any, said: str) -> None:

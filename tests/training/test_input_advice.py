@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
 from deap_hpo.errors import DeapHPOWarning, InputError
@@ -95,3 +96,90 @@ def test_constant_features_become_0(value: float, shape: tuple[int, ...]) -> Non
     data = read_data("data", (np.full(shape, value), CLASSES))
     assert torch.equal(data.prepare(data.training.inputs), torch.zeros(160, *shape[1:]))
     assert data.std == 1.0 if len(shape) == 1 else torch.equal(torch.as_tensor(data.std).flatten(), torch.ones(1))
+
+
+def sequences(steps: int, scales: Any, offsets: Any = 0.0) -> Any:
+    scales = np.asarray(scales)
+    return rng.normal(size=(200, steps, len(scales))) * scales + offsets
+
+
+def padded(values: Any) -> Any:
+    lengths = rng.integers(3, values.shape[1] + 1, 200)
+    return values * (np.arange(values.shape[1]) < lengths[:, None])[:, :, None]
+
+
+def positions(count: int) -> Any:
+    return np.arange(count) / count
+
+
+@pytest.mark.parametrize("normalize", [True, ["x"]])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        sequences(20, [1, 500], [0, 1000]),
+        sequences(20, [1, 1], [0, 1000]),
+        sequences(20, [1, 1], [-1000, 1000]),
+        sequences(20, 10.0 ** np.arange(-3, 3)),
+        sequences(5, np.exp(rng.normal(size=30) * 2)),
+        np.cumsum(sequences(50, [1, 100, 0.1]), 1),
+        padded(sequences(30, [1, 100, 1, 5])),
+    ],
+)
+def test_sequences_whose_features_are_normalised_together_are_told_of(inputs: Any, normalize: Any) -> None:
+    steps, features = inputs.shape[1:]
+    (message,) = told_of({"x": inputs, "y": NUMBERS}, normalize=normalize)
+    assert message.startswith(f"input 'x' [N, {steps}, {features}] is normalised along axis 1")
+    assert message.endswith('set normalize="last"')
+    assert told_of(inputs)[0].startswith(f"inputs [N, {steps}, {features}] are")
+    for other in ("last", False, (0.0, 1.0)):
+        assert told_of(inputs, normalize=other) == []
+
+
+ORDINARY = {
+    "images": load_digits().images[:200],
+    "images with a margin": np.pad(load_digits().images[:200], ((0, 0), (4, 4), (4, 4))),
+    "noisy images with a margin": rng.normal(size=(200, 16, 16))
+    + 300 * np.pad(rng.random((200, 8, 8)), ((0, 0), (4, 4), (4, 4))),
+    "sequences of one feature": sequences(12, [1]),
+    "sequences of like features": sequences(20, [1, 3, 6]),
+    "signals": sequences(3, np.ones(24)),
+    "unlike channels": sequences(3, np.ones(24)) * np.array([1, 1000, 0.1])[:, None],
+    "waves": sequences(4, np.ones(1)) * np.sin(10 * positions(32)),
+    "an event in the middle": sequences(8, 0.001 + np.exp(-((positions(60) - 0.5) ** 2) * 50)),
+    "long signals with a sudden event": sequences(3, np.where(positions(300) > 0.3, 100, 1)),
+    "random walks": np.cumsum(sequences(6, np.ones(40)), 2),
+    "one channel": sequences(1, np.where(positions(7) > 0.3, 100, 1)),
+    "products of features": np.einsum("nti,ntj->nij", *[sequences(20, [1, 100, 1, 5, 0.1])] * 2),
+    "one-hot rows": np.eye(5)[rng.integers(0, 5, (200, 20))],
+    "nothing but padding": np.zeros((200, 12, 3)),
+    "colours": rng.normal(size=(200, 3, 4, 4)) * [1, 100, 1, 1],
+}
+
+
+@pytest.mark.parametrize("kind", ORDINARY)
+def test_images_and_signals_are_not(kind: str) -> None:
+    assert told_of(ORDINARY[kind]) == []
+
+
+MASK = rng.random((200, 4)) < 0.5
+
+
+@pytest.mark.parametrize("normalize", [True, "last"])
+@pytest.mark.parametrize("mask", [MASK.astype("float32"), np.ones((200, 4))])
+def test_a_mask_of_floats_among_several_inputs_is_told_of(mask: Any, normalize: Any) -> None:
+    (message,) = told_of({"x": NUMBERS, "mask": mask, "seen": MASK}, normalize=normalize)
+    assert message.startswith("the numbers 0 and 1 of input 'mask' are normalised to others")
+    assert message.endswith("give a mask as booleans, or name the inputs to normalise: normalize=['x']")
+
+
+def test_a_mask_of_bytes_is_to_be_booleans() -> None:
+    (message,) = told_of({"x": NUMBERS, "mask": MASK.astype("uint8"), "other": MASK * 1.0})
+    assert message.startswith("the numbers 0 and 1 of inputs 'mask', 'other' are normalised")
+    assert message.endswith("give a mask as booleans")
+
+
+@pytest.mark.parametrize("normalize", [["x", "mask"], ["x"], False])
+def test_a_mask_is_not_told_of_where_the_user_chose(normalize: Any) -> None:
+    assert told_of({"x": NUMBERS, "mask": MASK * 1.0}, normalize=normalize) == []
+    assert told_of({"x": NUMBERS, "mask": MASK, "kind": MASK.astype(int)}) == []
+    assert told_of(MASK * 1.0) == []
