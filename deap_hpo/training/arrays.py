@@ -40,6 +40,7 @@ def read_data(
     split_seed: int = 0,
     stratify: bool = False,
     normalize: Normalize = True,
+    ignored: int = IGNORED,
 ) -> Data:
     """Read data in almost any form; see `deap_hpo.training.task.Task.from_data`.
 
@@ -54,12 +55,12 @@ def read_data(
         (7, 3, torch.int64)
     """
     check_integer("split_seed", split_seed, 0)
-    whole = development = _read("data", data)
+    whole = development = _read("data", data, ignored)
     unseen: Split | None
     if is_number(test) or isinstance(test, bool):
         development, unseen = _with_some_apart(whole, _size("test", test, len(whole)), split_seed, stratify)
     else:
-        unseen = None if test is None else _read("test", test)
+        unseen = None if test is None else _read("test", test, ignored)
     if is_number(validation) or isinstance(validation, bool):
         size = _size("validation", validation, len(development))
         order = _stratified(development.targets, size, split_seed) if check_flag("stratify", stratify) else None
@@ -67,7 +68,7 @@ def read_data(
     elif stratify:
         raise InputError("stratify is for a share or a number of validation examples; these are data of their own.")
     else:
-        made = Data(name, development, _read("validation", validation), unseen)
+        made = Data(name, development, _read("validation", validation, ignored), unseen)
     # Only after everything has been read, because reading again advances a dataset's own generator.
     given = {"data": (data, whole), "validation": (validation, made.validation), "test": (test, unseen)}
     warn_of_redrawn([what for what, (source, split) in given.items() if split and _redraws(source, split)])
@@ -110,7 +111,7 @@ def _stratified(targets: Targets, validation_size: int, seed: int) -> Tensor:
     return torch.from_numpy(np.concatenate(parts[::-1]))
 
 
-def _read(argument: str, data: Any) -> Split:
+def _read(argument: str, data: Any, ignored: int) -> Split:
     """Read a pair of arrays or a dataset."""
     if isinstance(data, Split):
         return data
@@ -135,10 +136,10 @@ def _read(argument: str, data: Any) -> Split:
                     f"{argument} must hold finite {what}; some{which} are NaN or infinite. {remedy} first."
                 )
     for one in [target for target in tensors(targets) if not target.is_floating_point()]:
-        wrong = one[(one < 0) & (one != IGNORED)]
-        if wrong.numel() or torch.eq(one, IGNORED).all():
+        wrong = one[(one < 0) & (one != ignored)]
+        if wrong.numel() or torch.eq(one, ignored).all():
             got = f"got {int(wrong.min()) if wrong.numel() else 'nothing else'}; for a regression, floats are expected"
-            raise InputError(f"{argument} must hold classes from 0 on as targets, or {IGNORED} for none; {got}.")
+            raise InputError(f"{argument} must hold classes from 0 on as targets, or {ignored} for none; {got}.")
     return Split(inputs if isinstance(inputs, dict) else _counted(inputs), each(_counted, targets))
 
 

@@ -19,7 +19,7 @@ from deap_hpo.training.broadcasting import BroadcastWatch
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
-from deap_hpo.training.labels import Counting
+from deap_hpo.training.labels import Counting, ignored_by
 from deap_hpo.training.measures import AVERAGED, Measure, one_number
 from deap_hpo.training.outputs import Outputs, leaves, mapped, unshared, widened
 from deap_hpo.training.outputs import described as outputs_described
@@ -130,7 +130,7 @@ def reduction_of(
     """
     examples = data.validation[:_FEW]
     loss = deepcopy(loss) if isinstance(loss, nn.Module) else loss  # a module may count its calls
-    counting = Counting(data.validation.targets)
+    counting = Counting(data.validation.targets, ignored_by(loss))
 
     def loss_of(outputs: Outputs, part: slice) -> float:
         of_part = mapped(lambda one: one[part], outputs)

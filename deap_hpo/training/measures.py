@@ -27,8 +27,9 @@ without gradients on the training's device, and gives a tensor of one element, a
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
     """Give the share of rows of `output` [N, C] whose largest entry is at `target` [N], as a 0-dim float tensor.
 
-    More dimensions, as of pixels or tokens, come after these. Targets of -100 do not count. Targets that are floats of
-    the output's shape are probabilities, such as one-hot rows: their largest entry is the class.
+    More dimensions, as of pixels or tokens, come after these. Targets of -100 do not count; in a task, those of its
+    loss's `ignore_index` do not, either. Targets that are floats of the output's shape are probabilities, such as
+    one-hot rows: their largest entry is the class.
 
     Example:
         >>> import torch

@@ -14,7 +14,7 @@ from deap_hpo.training.averaging import WeightAverage
 from deap_hpo.training.data import Split
 from deap_hpo.training.keyed import keyed_permutation, member_keys, step_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
-from deap_hpo.training.labels import Counting, summed
+from deap_hpo.training.labels import IGNORED, Counting, summed
 from deap_hpo.training.optimizers import BASE_LR
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.recipe import Recipe
@@ -37,6 +37,7 @@ def train_epoch(
     epochs: int,
     losses: Sequence[float] = (),
     average: WeightAverage | None = None,
+    ignored: int = IGNORED,
 ) -> float:
     """Train a network on every batch of an epoch.
 
@@ -53,6 +54,7 @@ def train_epoch(
         epochs: Length of the learning rate's schedule.
         losses: Validation losses after each epoch so far.
         average: Averages the parameters after each step.
+        ignored: The target of an element without a label.
 
     Returns:
         The mean loss per example (per label, if some targets have none). It is not finite if a loss was not; training
@@ -77,7 +79,7 @@ def train_epoch(
     parameters = list(model.parameters())
     batches = torch.split(keyed_permutation(len(training), seed, epoch).to(device), recipe.batch_size)
     interval = _STEPS_BETWEEN_CHECKS.get(device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
-    total, counting = torch.zeros((), device=device, dtype=torch.float64), Counting(training.targets)
+    total, counting = torch.zeros((), device=device, dtype=torch.float64), Counting(training.targets, ignored)
     model.train()
     factors = recipe.lr_factors(epoch, len(batches), epochs, losses)
     keys = step_keys(key, torch.arange(first_step, first_step + len(batches), dtype=torch.int32, device=device))

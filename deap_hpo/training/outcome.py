@@ -19,8 +19,8 @@ from deap_hpo.interruption import raise_kept
 from deap_hpo.seeding import derived_seed
 from deap_hpo.training.data import Split
 from deap_hpo.training.inputs import Inputs
-from deap_hpo.training.labels import Counting, summed
-from deap_hpo.training.measures import AVERAGED, one_number
+from deap_hpo.training.labels import Counting, ignored_by, summed
+from deap_hpo.training.measures import AVERAGED, accuracy, one_number
 from deap_hpo.training.outputs import Outputs, mapped, together, unshared
 from deap_hpo.training.task import Task
 
@@ -51,14 +51,15 @@ def measure(
     of_all = [name for name in tasks[0].metrics if name not in averaged]
     totals = torch.zeros(len(tasks), 1 + len(averaged), dtype=torch.float64, device=split.device)
     outputs: list[list[Outputs]] = [[] for _ in tasks]
-    size, counting = tasks[0].evaluation_batch_size, Counting(split.targets)
+    size, counting = tasks[0].evaluation_batch_size, Counting(split.targets, ignored_by(tasks[0].loss))
     for start in range(0, len(split), size):
         examples = split[start : start + size]
         found, count = forward(examples.inputs), counting.of(examples.targets)
         for i, task in enumerate(tasks):
             output = mapped(itemgetter(i), found)
             for j, function in enumerate([task.loss, *(task.metrics[name] for name in averaged)]):
-                totals[i, j] += summed(function(unshared(output), unshared(examples.targets)), count)
+                targets = counting.marked(examples.targets) if function is accuracy else examples.targets
+                totals[i, j] += summed(function(unshared(output), unshared(targets)), count)
             if of_all:
                 outputs[i].append(mapped(torch.atleast_1d, output))
         raise_kept()

@@ -33,6 +33,7 @@ from deap_hpo.training.hardware import (
 )
 from deap_hpo.training.inputs import Inputs, tensors
 from deap_hpo.training.keyed import keyed_generators, keyed_model
+from deap_hpo.training.labels import ignored_by
 from deap_hpo.training.learning_curve import LearningCurve
 from deap_hpo.training.measures import Measure
 from deap_hpo.training.memory import Parts
@@ -234,13 +235,12 @@ class ReferenceTrainer(Evaluator):
                 restore(state, model, optimizer)
             loss_on = partial(self.loss, model, loss=task.training_loss(params))
             average = WeightAverage(model, recipe.ema, state.averaged if state else None)
+            fixed: Any = {"seed": seed, "epochs": self.epochs, "average": average, "ignored": ignored_by(task.loss)}
             for epoch in added:
                 epoch_start = perf_counter()
                 with keyed_generators(seed, epoch):
-                    so_far: Any = {"epoch": epoch, "first_step": steps, "losses": losses, "average": average}
-                    loss = train_epoch(
-                        model, optimizer, loss_on, training, recipe, seed=seed, epochs=self.epochs, **so_far
-                    )
+                    so_far: Any = {"epoch": epoch, "first_step": steps, "losses": losses}
+                    loss = train_epoch(model, optimizer, loss_on, training, recipe, **fixed, **so_far)
                     steps += math.ceil(len(training) / recipe.batch_size)
                     if not math.isfinite(loss):
                         break

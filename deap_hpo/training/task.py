@@ -19,6 +19,7 @@ from deap_hpo.training.arrays import read_data
 from deap_hpo.training.data import Data
 from deap_hpo.training.destinations import Destinations
 from deap_hpo.training.fit import check_fit
+from deap_hpo.training.labels import ignored_by
 from deap_hpo.training.measures import ACCURACIES, Measure, accuracy, check_measure, placed, usual_measures
 from deap_hpo.training.normalization import Normalize
 from deap_hpo.training.optimizers import OptimizerFactory, check_factory, make_optimizer
@@ -196,15 +197,8 @@ class Task:
             >>> len(task.data.training), task.data.test, list(task.metrics)
             (80, None, ['mean_absolute_error'])
         """
-        read = read_data(
-            name,
-            data,
-            validation=validation,
-            test=test,
-            split_seed=split_seed,
-            stratify=stratify,
-            normalize=normalize,
-        )
+        how: Any = {"split_seed": split_seed, "stratify": stratify, "normalize": normalize}
+        read = read_data(name, data, validation=validation, test=test, ignored=ignored_by(loss), **how)
         usual_loss, usual_metrics = usual_measures(name, read.training.targets, loss)
         return cls(
             name=name,

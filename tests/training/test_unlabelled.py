@@ -1,8 +1,10 @@
-"""Targets of -100 have no label, as padding among tokens: nothing is learnt from them, and they do not count."""
+"""Targets of -100, or of a loss's `ignore_index`, have no label: nothing is learnt from them, and they do not count."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from deap_hpo import Categorical, Float, Space, Task, make_trainer, optimize
 from deap_hpo.configuration.suitability import check_space
 from deap_hpo.errors import DeapHPOWarning, InputError
+from deap_hpo.training.labels import ignored_by
 from deap_hpo.training.measures import accuracy
 
 rng = np.random.default_rng(0)
@@ -114,3 +117,96 @@ def test_other_numbers_below_zero_are_mistakes() -> None:
 def test_accuracy_of_what_has_labels_only_is_as_it_was() -> None:
     outputs, targets = torch.randn(1000, 7), torch.randint(7, (1000,))
     assert accuracy(outputs, targets).item() == (outputs.argmax(1) == targets).float().mean().item()
+
+
+def per_label(outputs: Tensor, targets: Tensor, ignore_index: int = 0) -> Tensor:
+    return F.cross_entropy(outputs, targets, ignore_index=ignore_index)
+
+
+class PerLabel(nn.Module):
+    ignore_index = 0
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets, ignore_index=self.ignore_index)
+
+
+class LogTagger(Tagger):
+    def forward(self, tokens: Tensor) -> Tensor:
+        return super().forward(tokens).log_softmax(1)
+
+
+LOSSES: dict[str, Any] = {
+    "module": (0, nn.CrossEntropyLoss(ignore_index=0)),
+    "other module": (0, nn.NLLLoss(ignore_index=0)),
+    "function": (0, partial(F.cross_entropy, ignore_index=0)),
+    "own function": (0, per_label),
+    "own module": (0, PerLabel()),
+    "partial of a partial": (0, partial(partial(F.cross_entropy, ignore_index=0), label_smoothing=0.0)),
+    "below 0": (-1, nn.CrossEntropyLoss(ignore_index=-1)),
+    "above": (255, nn.CrossEntropyLoss(ignore_index=255)),
+}
+SPARSE = np.where(rng.random((len(TOKENS), 1)) < 0.4, -100, np.where(LABELS == 0, 1, LABELS))  # whole rows, and no 0
+
+
+@pytest.mark.parametrize("trainer", ["reference", "population"])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_targets_that_the_loss_leaves_out_have_no_label(kind: str, trainer: str) -> None:
+    """Training and measuring are the same, bit for bit, as with targets of -100."""
+    ignored, loss = LOSSES[kind]
+    network: Any = LogTagger if "other" in kind else Tagger
+    settings: Any = {"evaluation_batch_size": 2, "metrics": {"accuracy": accuracy, "least": least}}
+    given, plain = (
+        Task.from_data(network, (TOKENS, np.where(SPARSE == -100, number, SPARSE)), loss=one, **settings)
+        for number, one in ((ignored, loss), (-100, F.nll_loss if "other" in kind else F.cross_entropy))
+    )
+    for batch_size in (1, 16):
+        one, another = (
+            make_trainer(task, epochs=2, device="cpu", trainer=trainer)({"lr": 0.5, "batch_size": batch_size})
+            for task in (given, plain)
+        )
+        assert one.status == "ok"
+        assert one.value == another.value
+        assert one.metrics["accuracy"] == another.metrics["accuracy"] > 0.4
+        assert (one.metrics["least"], another.metrics["least"]) == (min(ignored, 1), -100)
+        assert [epoch.training_loss for epoch in one.curve] == [epoch.training_loss for epoch in another.curve]
+
+
+def least(outputs: Tensor, targets: Tensor) -> Tensor:
+    """A metric of one's own, which gets the targets as they are."""
+    return targets.min()
+
+
+@pytest.mark.parametrize("common", [True, False])
+def test_stacks_count_them_as_networks_trained_alone(common: bool) -> None:
+    task = Task.from_data(Tagger, (TOKENS, np.where(SPARSE == -100, 0, SPARSE)), loss=LOSSES["module"][1])
+    options: Any = {"algorithm": "random", "population": 3, "generations": 1, "seed": 1, "progress": False}
+    options |= {"space": {"lr": Float(0.1, 1.0)}, "common_random_numbers": common}
+    stacked, alone = (
+        optimize(make_trainer(task, epochs=2, device="cpu", trainer=one), **options)
+        for one in ("population", "reference")
+    )
+    for one, another in zip(stacked.entries, alone.entries, strict=True):
+        assert one.evaluation.value == pytest.approx(another.evaluation.value, rel=1e-5)
+        assert one.evaluation.metrics["accuracy"] == pytest.approx(another.evaluation.metrics["accuracy"])
+        losses = [[epoch.training_loss for epoch in each.evaluation.curve] for each in (one, another)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_loss_that_leaves_out_others_is_a_mean_over_labels() -> None:
+    task = Task.from_data(Tagger, (TOKENS, np.where(LABELS == -100, 0, LABELS)), loss=LOSSES["module"][1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_space(replace(task, evaluation_batch_size=10), Space({"lr": Float(0.1, 0.5)}))
+
+
+def test_only_what_the_loss_leaves_out_may_be_below_0() -> None:
+    with pytest.raises(InputError, match="classes from 0 on as targets, or -1 for none; got -100"):
+        Task.from_data(Tagger, (TOKENS, LABELS), loss=LOSSES["below 0"][1])
+    with pytest.raises(InputError, match="classes from 0 on as targets, or 0 for none; got nothing else"):
+        Task.from_data(Tagger, (TOKENS, 0 * TOKENS), loss=LOSSES["module"][1])
+
+
+def test_targets_of_a_loss_without_such_a_number_all_count() -> None:
+    assert {ignored_by(loss) for loss in (None, F.mse_loss, nn.MSELoss(), torch.dist, len, partial(F.l1_loss))} == {
+        -100
+    }

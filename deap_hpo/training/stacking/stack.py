@@ -13,7 +13,7 @@ from deap_hpo.interruption import raise_kept
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.keyed import member_keys, step_keys
-from deap_hpo.training.labels import Counting, summed
+from deap_hpo.training.labels import Counting, ignored_by, summed
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.optimizers import parameter_names
 from deap_hpo.training.outcome import measure, with_own_measures
@@ -89,7 +89,7 @@ class Stack:
         self.keys = member_keys(seeds[:1], self.device)[0] if self.shared else member_keys(seeds, self.device)
         self.trained = torch.full((), members[0].steps, dtype=torch.int32, device=self.device)  # steps so far
         self.step_in_epoch = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
-        self._counting = Counting(data.training.targets)
+        self._counting = Counting(data.training.targets, ignored_by(task.loss))
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
         self._epoch_plan: list[Tensor] = []  # order and learning rates of the full batches, then of the last one
         self._gradients = self._new_gradients()
