@@ -226,11 +226,11 @@ def _is_looked_into(kind: type) -> bool:
 
 
 def _parts_of_ours(thing: Any) -> dict[str, Any]:
-    """Give the settings and parts of an evaluator, or the fields of a dataclass such as a task."""
+    """Give the settings and parts of an evaluator, or the fields by which a dataclass such as a task is compared."""
     if isinstance(settings := getattr(thing, "settings", None), Mapping) and hasattr(thing, "parts"):
         return {as_attribute("settings"): {**settings, "device": None}, as_attribute("parts"): dict(thing.parts)}
     if is_dataclass(thing):
-        return {as_attribute(field.name): getattr(thing, field.name, None) for field in fields(thing)}
+        return {as_attribute(field.name): getattr(thing, field.name, None) for field in fields(thing) if field.compare}
     return {}
 
 

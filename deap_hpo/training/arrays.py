@@ -89,7 +89,8 @@ def read_data(
     warn_of_axis(made.training.inputs, normalize)
     warn_of_masks(made.training.inputs, normalize)
     how = {**({"stratify": True} if stratify else {}), "normalize": recorded(normalize)}
-    return replace(made, mean=mean, std=std, description={**description, **how})
+    drawn = tuple(what for what, size in (("validation", validation), ("test", test)) if is_number(size))
+    return replace(made, mean=mean, std=std, description={**description, **how}, drawn=drawn)
 
 
 def _stratified(targets: Targets, validation_size: int, seed: int) -> Tensor:

@@ -67,6 +67,7 @@ class Data:
         std: Every input is divided by it after that.
         description: Identifies the data and their splits: seed, sizes, digests. Recorded with every run; folds are
             stratified and normalised by it.
+        drawn: Which splits were drawn at random from the examples, of "validation" and "test"; None if unknown.
 
     Example:
         >>> data = load_digits(training_size=100, validation_size=50)
@@ -83,6 +84,7 @@ class Data:
     mean: Statistic = 0.0
     std: Statistic = 1.0
     description: Mapping[str, Any] = field(default_factory=dict)
+    drawn: tuple[str, ...] | None = field(default=None, compare=False)
 
     def prepare(self, inputs: Any) -> Inputs:
         """Turn a batch of inputs into the form that the network sees, floats or tokens: a copy, which it may change.
@@ -190,6 +192,7 @@ def split_data(
             "test_size": len(test) if test else 0,
             "split_seed": split_seed,
         },
+        drawn=("validation",),
     )
 
 

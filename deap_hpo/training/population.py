@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from time import perf_counter
 from typing import Any
@@ -51,7 +51,7 @@ class PopulationTrainer(BatchEvaluator):
         precision: "fp32", "bf16", or "auto" (bf16 for classes, if the processor supports it).
         repeats: Trainings of one evaluation, each with its own seed, at least 1; for this and the next three arguments
             see `ReferenceTrainer`.
-        folds: Number of trainings, each validated on another part of the data, or None. Each part has its own stacks.
+        folds: As for `ReferenceTrainer`. Each fold has its own stacks.
         keep_best: Whether to keep the network of the best epoch.
         patience: Epochs without improvement after which a training ends; the others of its stack continue.
         checkpoints: Where trainings leave their state for others to continue from; by default in memory, on the device.
@@ -84,7 +84,7 @@ class PopulationTrainer(BatchEvaluator):
         device: str | torch.device = "auto",
         precision: str = "fp32",
         repeats: int = 1,
-        folds: int | None = None,
+        folds: int | Iterable[tuple[Any, Any]] | None = None,
         keep_best: bool = False,
         patience: int | None = None,
         checkpoints: CheckpointStore | None = None,

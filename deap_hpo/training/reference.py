@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from time import perf_counter
@@ -20,7 +20,7 @@ from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.averaging import WeightAverage
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.folds import check_folds, other_folds
+from deap_hpo.training.folds import check_folds, data_of, number_of, recorded
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.hardware import (
     computing,
@@ -70,7 +70,7 @@ class ReferenceTrainer(Evaluator):
         precision: "fp32", "bf16" (autocast), or "auto" (bf16 for classes, if the processor supports it).
         repeats: Trainings of one evaluation, each with its own seed, at least 1. The value is their mean, and metrics
             tell their spread; see `outcome.combine`.
-        folds: Number of trainings, each validated on another part of the data, at least 2; or None. See `other_folds`.
+        folds: Number of trainings, each validated on another part of the data, or positions; see `make_trainer`.
         keep_best: Whether to keep the network of the best epoch (metric `best_epoch`) rather than of the last. The best
             epoch is chosen by the first objective that differs between epochs; its loss is slightly optimistic.
         patience: Epochs without improvement after which a training ends, at least 1; None for all epochs. Together with
@@ -99,7 +99,7 @@ class ReferenceTrainer(Evaluator):
         device: str | torch.device = "auto",
         precision: str = "fp32",
         repeats: int = 1,
-        folds: int | None = None,
+        folds: int | Iterable[tuple[Any, Any]] | None = None,
         keep_best: bool = False,
         patience: int | None = None,
         checkpoints: CheckpointStore | None = None,
@@ -109,7 +109,7 @@ class ReferenceTrainer(Evaluator):
         self.epochs: int = check_integer("epochs", epochs, 1)
         repeats = check_integer("repeats", repeats, 1)
         self.folds = check_folds(task.data, folds, repeats)
-        self.repeats = self.folds or repeats
+        self.repeats = number_of(self.folds) or repeats
         self.keep_best = check_flag("keep_best", keep_best)
         self.patience = check_optional_integer("patience", patience, 1)
         if keep_best and BEST_EPOCH in task.metrics:
@@ -134,7 +134,7 @@ class ReferenceTrainer(Evaluator):
             "device": self.device.type,
             "precision": self.precision,
             "repeats": 1 if self.folds else self.repeats,
-            **({"folds": self.folds} if self.folds else {}),
+            **({"folds": recorded(self.folds)} if self.folds else {}),
             **({"keep_best": True} if self.keep_best else {}),
             **({"patience": self.patience} if self.patience is not None else {}),
         }
@@ -157,11 +157,11 @@ class ReferenceTrainer(Evaluator):
 
     def of_repeat(self, repeat: int) -> ReferenceTrainer:
         """Give the trainer of one of the repeats; with folds, the one whose data are the fold of this number."""
-        return self._of_folds[repeat - 1] if self.folds and repeat else self
+        return self._of_folds.get(repeat, self) if self.folds else self
 
     @cached_property
-    def _of_folds(self) -> list[ReferenceTrainer]:
-        return [self.once(replace(self.task, data=data)) for data in other_folds(self.task.data, self.repeats)]
+    def _of_folds(self) -> dict[int, ReferenceTrainer]:
+        return {i: self.once(replace(self.task, data=data)) for i, data in data_of(self.task.data, self.folds).items()}
 
     def once(self, task: Task, *, whole: bool = False) -> ReferenceTrainer:
         """Give a trainer like this one for one training; a `whole` one trains all epochs and keeps the last."""

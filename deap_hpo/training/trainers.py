@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -34,7 +35,7 @@ def make_trainer(
     device: str | torch.device = "auto",
     precision: str = "fp32",
     repeats: int = 1,
-    folds: int | None = None,
+    folds: int | Iterable[tuple[Any, Any]] | None = None,
     keep_best: bool = False,
     patience: int | None = None,
     checkpoints: CheckpointStore | None = None,
@@ -56,7 +57,9 @@ def make_trainer(
         device: Where to train.
         precision: "fp32", "bf16" or "auto".
         repeats: Trainings of one evaluation, at least 1.
-        folds: Number of trainings, each validated on another part of the data, at least 2; or None.
+        folds: Number of trainings, each validated on another part of the data, at least 2; or for each training a pair
+            (positions to train on, positions to validate on) among the training examples followed by the validation
+            examples, as scikit-learn's splitters give them; or None.
         keep_best: Whether to keep the network of the best epoch rather than of the last.
         patience: Epochs without improvement after which a training ends.
         checkpoints: Where trainings leave their state for others to continue from.

@@ -176,6 +176,12 @@ def test_values_that_a_function_goes_by_are_noticed(how: str, one: Any, other: A
     assert fingerprint(using(one)) != fingerprint(using(other))
 
 
+def test_where_validation_examples_came_from_does_not_matter() -> None:
+    data = load_digits(training_size=50, validation_size=20)
+    digests = [fingerprint({"data": replace(data, drawn=drawn)}) for drawn in (None, (), ("validation",))]
+    assert len(set(map(str, digests))) == 1
+
+
 def test_where_a_trainer_computes_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = trainer_of(), trainer_of()
     other.device = torch.device("meta")

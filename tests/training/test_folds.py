@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from evaluated import evaluated
+from sklearn.model_selection import TimeSeriesSplit
 from torch import Tensor, nn
 
 from deap_hpo import Float, Interrupted, ProcessExecutor, Study, Task, make_trainer, optimize
@@ -18,7 +19,7 @@ from deap_hpo.errors import DeapHPOWarning, InputError
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.records.record import ReplayError
 from deap_hpo.training.data import Data, load_digits
-from deap_hpo.training.folds import other_folds
+from deap_hpo.training.folds import check_folds, data_of, other_folds
 from deap_hpo.training.outcome import repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
 
@@ -34,7 +35,7 @@ def network(width: int = 8) -> nn.Module:
 
 
 def task(**changed: Any) -> Task:
-    return Task.from_data(network, (INPUTS, CLASSES), **{"validation": 21, **changed})
+    return Task.from_data(network, **{"data": (INPUTS, CLASSES), "validation": 21, **changed})
 
 
 def all_folds(data: Data, folds: int) -> list[Data]:
@@ -201,3 +202,121 @@ def test_folds_of_unlike_sizes_are_warned_of(validation: float, folds: int, said
     messages = [str(one.message) for one in told if one.category is DeapHPOWarning]
     assert len(messages) == bool(said)
     assert not said or f"with validation={said} are of one size" in messages[0]
+
+
+def apart(**changed: Any) -> Task:
+    return task(validation=(INPUTS[80:], CLASSES[80:]), **changed, data=(INPUTS[:80], CLASSES[:80]))
+
+
+def told_of(made: Task, folds: Any) -> list[str]:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        make_trainer(made, folds=folds, device="cpu")
+    return [str(one.message) for one in told if one.category is DeapHPOWarning]
+
+
+def test_folds_that_mix_what_was_given_apart_are_warned_of() -> None:
+    (message,) = told_of(apart(), 3)
+    assert message.startswith("3 folds mix the validation examples, which were given apart, with the training examples")
+    assert told_of(apart(), None) == told_of(apart(), WALKS) == []
+    assert len(told_of(apart(test=9), 3)) == 1
+    assert told_of(task(test=(INPUTS[:9], CLASSES[:9])), 5) == []
+    by_hand = replace(apart().data, drawn=None)
+    assert told_of(Task("by hand", network, by_hand), 4) == []
+
+
+WALKS = list(TimeSeriesSplit(4).split(INPUTS))
+
+
+def test_given_folds_have_the_examples_of_their_positions() -> None:
+    data = apart().data
+    found = data_of(data, check_folds(data, WALKS, 1))
+    assert list(found) == [0, 1, 2, 3]
+    for fold, (train, validate) in zip(found.values(), WALKS, strict=True):
+        for split, positions in ((fold.training, train), (fold.validation, validate)):
+            assert torch.equal(split.inputs, torch.from_numpy(INPUTS[positions]))  # type: ignore[arg-type]
+            assert torch.equal(split.targets, torch.from_numpy(CLASSES[positions]))  # type: ignore[arg-type]
+        assert torch.allclose(fold.normalized(fold.training.inputs).mean(0), torch.zeros(4), atol=1e-5)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("trainer", ["reference", "population"])
+def test_an_evaluation_is_the_mean_over_given_folds(trainer: str) -> None:
+    one = apart()
+    made = make_trainer(one, epochs=2, device="cpu", trainer=trainer, folds=iter(WALKS))
+    members = [{"lr": 0.1}, {"lr": 0.5}]
+    for params, evaluation in zip(members, evaluated(made, members), strict=True):
+        values = []
+        for (train, validate), seed in zip(WALKS, repeat_seeds(3, 4), strict=True):
+            parts = {"data": (INPUTS[train], CLASSES[train]), "validation": (INPUTS[validate], CLASSES[validate])}
+            values.append(ReferenceTrainer(task(**parts), epochs=2, device="cpu").train(params, seed)[1].value)
+        assert evaluation.value == pytest.approx(fmean(values), rel=1e-5)
+        assert evaluation.metrics["loss_std"] == pytest.approx(stdev(values), rel=1e-4)
+
+
+def test_with_given_folds_it_goes_on_in_processes_and_not_with_others(tmp_path: Any) -> None:
+    def study(folds: Any, **changed: Any) -> Any:
+        made = make_trainer(apart(), epochs=1, device="cpu", folds=folds)
+        options: Any = {"algorithm": "pbt", "population": 4, "generations": 2, "progress": False, "seed": 1}
+        return optimize(made, LR, **options, **changed)
+
+    serial = study(WALKS)
+    processes = study(WALKS, executor=ProcessExecutor(2), storage=tmp_path / "a.db")
+    assert [one.evaluation.value for one in serial.entries] == [one.evaluation.value for one in processes.entries]
+    again = study(
+        [(train.tolist(), validate.astype("int32")) for train, validate in WALKS],
+        resume=True,
+        storage=tmp_path / "a.db",
+    )
+    assert [one.evaluation.value for one in again.entries] == [one.evaluation.value for one in serial.entries]
+    for other in (WALKS[:3], WALKS[::-1], [*WALKS[:3], (WALKS[3][0][1:], WALKS[3][1])], None):
+        with pytest.raises(ReplayError, match="folds"):
+            study(other, resume=True, storage=tmp_path / "a.db")
+
+
+def test_the_networks_are_those_of_the_tasks_own_examples_with_given_folds_too() -> None:
+    studies = []
+    for folds in (WALKS, None):
+        with Study(LR) as study:
+            study.map(make_trainer(apart(), epochs=2, device="cpu", folds=folds), [Individual([0.8])])
+        studies.append(study)
+    for network, other in zip(*([study.best_model(), study.refit()] for study in studies), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("folds", "said"),
+    [
+        ([([0], [1])], "folds must be a number, or at least two pairs"),
+        (["ab", "cd"], "folds must be a number, or at least two pairs"),
+        ([[0, 1, 2]] * 2, "folds must be a number, or at least two pairs"),
+        ("5", "folds must be an integer of at least 2; got '5'"),
+        ([([0], [1]), ([0], [])], "folds must hold positions .* fold 1 has others"),
+        ([([0], [1]), ([0.5], [1])], "folds must hold positions .* fold 1 has others"),
+        ([([True, False], [1])] * 2, "folds must hold positions .* fold 0 has others"),
+        ([([0], [1]), ([0], [103])], r"folds must hold positions from 0 to 102 \(training, then validation\); fold 1"),
+        ([([0], [1]), ([-1], [1])], "folds must hold positions from 0 to 102"),
+        ([([0], [1]), ([0, 1], [1])], "folds must validate on other examples than they train on; fold 1"),
+    ],
+)
+def test_positions_that_are_none_are_refused(folds: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make_trainer(apart(), device="cpu", folds=folds)
+
+
+@pytest.mark.parametrize(
+    ("made", "drawn"),
+    [
+        (task(), "validation"),
+        (apart(test=9), "test"),
+        (task(test=9), "validation and test"),
+        (Task("digits", network, load_digits()), "validation"),
+    ],
+)
+def test_positions_among_examples_in_random_order_are_refused(made: Task, drawn: str) -> None:
+    with pytest.raises(InputError, match=f"folds must be a number where {drawn} examples were drawn at random"):
+        make_trainer(made, device="cpu", folds=WALKS)
+
+
+def test_positions_are_no_repeats() -> None:
+    with pytest.raises(InputError, match="repeats must be 1 beside folds"):
+        make_trainer(apart(), device="cpu", folds=WALKS, repeats=2)
