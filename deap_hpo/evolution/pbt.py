@@ -208,8 +208,8 @@ class PBTSettings:
         indpb: Probability that a gene is changed; by default 1 for perturb and 0.25 for resample.
         cxpb: Probability that a child with another member's weights mates with the member that it replaces.
         mutpb: Probability that a child with another member's weights is mutated.
-        kept: Names of the hyperparameters that a child takes unchanged from the source of its weights, because the
-            weights fit no other values.
+        kept: Names of the hyperparameters that a child takes unchanged from the source of its weights, for example
+            because the weights fit no other values.
 
     Raises:
         InputError: A value is out of its range.

@@ -1,28 +1,33 @@
-"""What a network inherits along with weights: the hyperparameters without which the weights do not fit."""
+"""What a network inherits along with weights: the hyperparameters with which it is the same network."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from torch import nn
+
+from deap_hpo.checks import is_number
 from deap_hpo.search_space.space import Categorical, Space
 from deap_hpo.training.keyed import keyed_model
 from deap_hpo.training.state import network_tensors
 from deap_hpo.training.task import Task
-
-_Shapes = dict[str, tuple[int, ...]] | None
+from deap_hpo.training.tokens import Tokens, own_attributes
 
 _GENOMES = 8  # in which each hyperparameter is tried
 
 
 def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
-    """Give the positions of the genes that two networks must share for the weights of one to fit the other.
+    """Give the positions of the genes that stay with the weights, because with other values it is another network.
 
-    These are the model's arguments that change the names or shapes of its weights, and the hyperparameters on which
-    those depend. They are found by trial: networks are built that differ in one hyperparameter, at its bounds or with
-    each of its choices, with all others in the middle of the space and at some other places.
+    These are the hyperparameters that change arguments of the model, unless they change only dropout rates; and the
+    hyperparameters on which those depend. They are found by trial: networks are built that differ in one
+    hyperparameter, at its bounds or with each of its choices, with all others in the middle of the space and at some
+    other places. A dropout rate is a number from 0 to 1 in an attribute of a module that is called `p` or has "drop" in
+    its name.
 
     Args:
         task: The task.
@@ -38,27 +43,50 @@ def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
     """
     rng = random.Random(0)
     genomes = [[0.5] * len(space), *(space.sample(rng) for _ in range(_GENOMES - 1))]
-    shapes_of = _shapes_of(task, space)
+    network_of = _network_of(task, space)
     kept: set[str] = set()
     for name in space:
-        if any(
-            _changes(space, _with_in_use(space, name, genome, i), name, shapes_of) for i, genome in enumerate(genomes)
-        ):
+        if _stays(space, name, [_with_in_use(space, name, genome, i) for i, genome in enumerate(genomes)], network_of):
             kept |= {name, *_deciders(space, name)}
     return tuple(i for i, name in enumerate(space) if name in kept)
 
 
-def _changes(space: Space, genome: Sequence[float], name: str, shapes_of: Callable[[Sequence[float]], _Shapes]) -> bool:
-    """Tell whether a hyperparameter alone changes the shapes of a genome's network."""
+@dataclass(frozen=True)
+class _Network:
+    """A network as it was built.
+
+    Attributes:
+        arguments: The arguments of the model, as a text.
+        structure: All that decides what it does besides weights and dropout rates; None if it cannot be built.
+        rates: Its dropout rates.
+    """
+
+    arguments: str
+    structure: Hashable = None
+    rates: Hashable = None
+
+
+def _stays(
+    space: Space, name: str, genomes: Sequence[Sequence[float]], network_of: Callable[[Sequence[float]], _Network]
+) -> bool:
+    """Tell whether a hyperparameter changes arguments of the model, and not only dropout rates."""
     one = space[name]
     genes = [one.encode(choice) for choice in one.choices] if isinstance(one, Categorical) else [0.0, 1.0]
-    first: _Shapes = None
-    for gene in genes:
-        shapes = shapes_of(_with_gene(space, genome, name, gene))
-        first = shapes if first is None else first
-        if shapes is not None and shapes != first:
-            return True
-    return False
+    changes = only_rates = False
+    for genome in genomes:
+        first: _Network | None = None
+        arguments = set()
+        for gene in genes:
+            network = network_of(_with_gene(space, genome, name, gene))
+            arguments.add(network.arguments)
+            if network.structure is None:
+                continue
+            first = first or network
+            if network.structure != first.structure:
+                return True
+            only_rates |= network.rates != first.rates
+        changes |= len(arguments) > 1
+    return changes and not only_rates
 
 
 def _with_in_use(space: Space, name: str, genome: Sequence[float], turn: int) -> Sequence[float]:
@@ -80,20 +108,44 @@ def _deciders(space: Space, name: str) -> set[str]:
     return parents.union(*(_deciders(space, parent) for parent in parents))
 
 
-def _shapes_of(task: Task, space: Space) -> Callable[[Sequence[float]], _Shapes]:
-    """Make the function that gives the shapes of a genome's network, or None if it cannot be built."""
-    known: dict[str, _Shapes] = {}
+def _network_of(task: Task, space: Space) -> Callable[[Sequence[float]], _Network]:
+    """Make the function that builds a genome's network, each once."""
+    known: dict[str, _Network] = {}
     destinations = task.destinations
 
-    def shapes_of(genome: Sequence[float]) -> _Shapes:
+    def network_of(genome: Sequence[float]) -> _Network:
         architecture = destinations.split(space.decode(genome))["model"]
         key = repr(architecture)
         if key not in known:
             try:
-                tensors = network_tensors(keyed_model(partial(task.model, **architecture), seed=0))
-                known[key] = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+                known[key] = _Network(key, *_described(keyed_model(partial(task.model, **architecture), seed=0)))
             except Exception:  # its training will report the error
-                known[key] = None
+                known[key] = _Network(key)
         return known[key]
 
-    return shapes_of
+    return network_of
+
+
+def _described(model: nn.Module) -> tuple[Hashable, Hashable]:
+    """Give the structure of a network, and its dropout rates."""
+    tokens = Tokens(model)
+    structure: list[Hashable] = [(name, tuple(tensor.shape)) for name, tensor in network_tensors(model).items()]
+    rates = []
+    for path, module in model.named_modules():
+        if not _only_drops(module):
+            structure.append((path, tokens.of(type(module))))
+        for name, value in own_attributes(module):
+            if _is_rate(name, value):
+                rates.append((path, name, value))
+            elif not _only_drops(module):
+                structure.append((path, name, tokens.of(value) or repr(type(value))))
+    return tuple(structure), tuple(rates)
+
+
+def _is_rate(name: str, value: Any) -> bool:
+    return (name == "p" or "drop" in name) and (value is None or (is_number(value) and 0 <= value <= 1))
+
+
+def _only_drops(module: nn.Module) -> bool:
+    """Tell whether a module is a dropout layer, or what networks often have in its place at a rate of 0."""
+    return type(module) is nn.Identity or "drop" in type(module).__name__.lower()

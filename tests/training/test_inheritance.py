@@ -1,4 +1,4 @@
-"""Which genes weights depend on, so that both are inherited, for networks of several kinds and conditional spaces."""
+"""Which genes stay with the weights, for networks of several kinds and conditional spaces."""
 
 from __future__ import annotations
 
@@ -36,6 +36,33 @@ def hidden(wide: bool = False, width: int = 8) -> nn.Module:
     return nn.Linear(64, width if wide else 10)
 
 
+class Attention(nn.Module):
+    def __init__(self, heads: int = 2, drop: float = 0.1, norm_first: bool = False) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, heads, 16, drop, norm_first=norm_first, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+class Convolution(nn.Module):
+    """Only `drop_rate` and `layer_p` are dropout rates; what `gain` does shows in no attribute."""
+
+    def __init__(
+        self, dilation: int = 1, activation: str = "relu", drop_rate: float = 0.0, layer_p: float = 0.1, gain: float = 1
+    ) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(1, 4, 3, dilation=dilation)
+        nn.init.normal_(self.convolution.weight, std=gain)
+        self.activation = nn.ReLU() if activation == "relu" else nn.GELU()
+        self.of_unknown_kind = object()
+        self.drop_rate = drop_rate
+        self.dropout = nn.Dropout(drop_rate) if drop_rate else nn.Identity()
+        self.channels = nn.Dropout1d(layer_p)
+
+
+def recurrent(dropout: float = 0.0, nonlinearity: str = "tanh") -> nn.Module:
+    return nn.RNN(8, 4, 2, dropout=dropout, nonlinearity=nonlinearity)
+
+
 KINDS = {"kind": Categorical(["plain", "leaky", "broken", "wide"])}
 
 
@@ -50,7 +77,7 @@ KINDS = {"kind": Categorical(["plain", "leaky", "broken", "wide"])}
         (MLP, Space({"width": Int(8, 8), "depth": Categorical([2])}), []),
         (with_buffer, Space({"lr": LR, "size": Int(1, 4), "bias": Categorical([True, False])}), ["size", "bias"]),
         (hidden, Space({"wide": Categorical([True, False]), "width": Int(4, 64)}), ["wide", "width"]),
-        (of_kinds, Space({"lr": LR, **KINDS, "slope": LR}, when={"slope": {"kind": "leaky"}}), []),
+        (of_kinds, Space({"lr": LR, **KINDS, "slope": LR}, when={"slope": {"kind": "leaky"}}), ["kind", "slope"]),
         (
             # In the middle, the width is that of the default: by itself, the kind seems to change nothing.
             of_kinds,
@@ -63,11 +90,36 @@ KINDS = {"kind": Categorical(["plain", "leaky", "broken", "wide"])}
                 {"optimizer": Categorical(["sgd", "adam"]), **KINDS, "width": Int(16, 48), "slope": LR},
                 when={"kind": {"optimizer": "adam"}, "width": {"kind": ["leaky", "wide"]}, "slope": {"kind": "leaky"}},
             ),
-            ["optimizer", "kind", "width"],
+            ["optimizer", "kind", "width", "slope"],
+        ),
+        (
+            Attention,
+            Space(
+                {
+                    "heads": Categorical([1, 2, 4]),
+                    "drop": Float(0.0, 0.5),
+                    "norm_first": Categorical([True, False]),
+                    "lr": LR,
+                }
+            ),
+            ["heads", "norm_first"],
+        ),
+        (
+            Convolution,
+            Space({"dilation": Int(1, 2), "activation": Categorical(["relu", "gelu"])}),
+            ["dilation", "activation"],
+        ),
+        (Convolution, Space({"drop_rate": Categorical([0, 0.5]), "gain": Float(0.5, 2.0)}), ["gain"]),
+        (Convolution, Space({"layer_p": LR, "lr": LR}), []),
+        (recurrent, Space({"dropout": Float(0.0, 0.5), "lr": LR}), []),
+        (
+            recurrent,
+            Space({"dropout": Float(0.0, 0.5), "nonlinearity": Categorical(["relu", "tanh"])}),
+            ["nonlinearity"],
         ),
     ],
 )
-def test_what_changes_the_shapes_of_weights_and_what_that_depends_on(
+def test_what_changes_the_network_in_more_than_dropout_and_what_that_depends_on(
     digits_task: Task, model: Any, space: Space, expected: list[str]
 ) -> None:
     task = replace(digits_task, model=model)

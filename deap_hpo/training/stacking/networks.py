@@ -12,10 +12,11 @@ from torch.optim import Optimizer
 
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.keyed import keyed_generators, keyed_model
-from deap_hpo.training.stacking.stackable import HOOKS, NotStackable, obstacle
+from deap_hpo.training.stacking.stackable import NotStackable, obstacle
 from deap_hpo.training.stacking.structure import DROPOUT_ATTRIBUTES, Member, plain_attributes
 from deap_hpo.training.state import fitting, network_tensors
 from deap_hpo.training.task import Task
+from deap_hpo.training.tokens import HOOKS
 
 Shapes = Sequence[tuple[str, torch.Size]]
 """Names and shapes of the parameters that make up a row of a stack's weights."""

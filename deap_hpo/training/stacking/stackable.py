@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from deap_hpo.closures import own_values
+from deap_hpo.training.tokens import HOOKS
 
 # Attributes of every module, which a stack handles; except for hooks, which may hold anything.
 _OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
-HOOKS = frozenset({"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"})
 _DEPTH = 5  # of objects within objects that are searched
 
 

@@ -13,21 +13,16 @@ from torch import nn
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.optimizers import update_structure
 from deap_hpo.training.recipe import Recipe
-from deap_hpo.training.stacking.stackable import HOOKS, obstacle
-from deap_hpo.training.stacking.tokens import PLAIN, Tokens
+from deap_hpo.training.stacking.stackable import obstacle
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.task import Task
+from deap_hpo.training.tokens import PLAIN, Tokens, own_attributes
 
 # Modules whose rate may differ between the members of a stack, as `KeyedDropout` allows, and the attribute of the rate.
 DROPOUT_ATTRIBUTES: dict[type[nn.Module], str] = {
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d), "p"),
     **dict.fromkeys((nn.MultiheadAttention, nn.RNN, nn.GRU, nn.LSTM), "dropout"),
 }
-# Attributes of every module. Its parts are examined one by one; of the rest, only hooks and mode affect what it does.
-_OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
-_LOOKED_AT = HOOKS | {"training"}
-# Attributes in which recurrent layers keep their parameters a second time.
-_AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +122,6 @@ def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
 
 def _attributes(module: nn.Module, tokens: Tokens) -> Iterable[tuple[str, str | None]]:
     yield "class", tokens.of(type(module))
-    for name, value in sorted(vars(module).items()):
-        dropout_rate = name == DROPOUT_ATTRIBUTES.get(type(module))
-        again = name in _AGAIN and isinstance(module, nn.RNNBase)
-        if name in _LOOKED_AT or (name not in _OF_EVERY_MODULE and not dropout_rate and not again):
-            # Without the keys of hooks, which are numbered throughout the process.
-            yield name, tokens.of(list(value.values()) if name in HOOKS else value)
+    for name, value in own_attributes(module):
+        if name != DROPOUT_ATTRIBUTES.get(type(module)):
+            yield name, tokens.of(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import is_dataclass
 from enum import Enum
 from functools import partial
@@ -20,7 +20,26 @@ from deap_hpo.closures import own_values
 PLAIN = (bool, int, float, complex, str, bytes, type(None), range, torch.dtype, torch.device, torch.Size)
 """Types whose `repr` identifies a value."""
 
+HOOKS = frozenset({"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"})
+"""The attributes that hold a module's hooks."""
+
+# Attributes of every module. Its parts are examined one by one; of the rest, only hooks and mode affect what it does.
+_OF_EVERY_MODULE = frozenset(nn.Module().__dict__) - HOOKS - {"training"}
+# Attributes in which recurrent layers keep their parameters a second time.
+_AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__", "__doc__"})
+
+
+def own_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of the attributes that decide what a module does, besides its parts.
+
+    Example:
+        >>> dict(own_attributes(nn.Dropout(0.5)))["p"]
+        0.5
+    """
+    for name, value in sorted(vars(module).items()):
+        if name not in _OF_EVERY_MODULE and not (name in _AGAIN and isinstance(module, nn.RNNBase)):
+            yield name, list(value.values()) if name in HOOKS else value  # hooks are numbered throughout the process
 
 
 class Tokens:
