@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import warn
 from deap_hpo.goals import usual_direction
 from deap_hpo.search_space.space import Categorical, Space
+from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.training.fit import reduction_of
 from deap_hpo.training.learning_rates import name_of
 from deap_hpo.training.measures import AVERAGED
 from deap_hpo.training.recipe import OPTIMIZERS, SCHEDULES, USED_BY, Recipe
 from deap_hpo.training.task import Task
+
+_WARM_UPS = ("warmup", "warmup_ratio", "pct_start")
 
 
 def advise(task: Task, space: Space) -> None:
@@ -85,6 +89,62 @@ def advise_on_loss(task: Task, params: dict[str, Any]) -> None:
             f"the loss of the task {task.name!r} is no mean over the examples of a batch, so its mean over batches of "
             f"{size} depends on these; with evaluation_batch_size={examples} it is measured on all at once"
         )
+
+
+def advise_on_parts(task: Task, space: Space, evolution: EvolutionConfig, epochs: int) -> None:
+    """Warn of schedules that do not suit a method that trains in parts.
+
+    Args:
+        task: The task.
+        space: The search space.
+        evolution: The method and its arguments, which have been checked.
+        epochs: Epochs of a whole training.
+
+    Warns:
+        DeapHPOWarning: With pbt, a schedule multiplies the learning rate that evolves, or a hyperparameter of the
+            warm-up is searched; with other methods, a searched warm-up may be longer than the first part.
+
+    Example:
+        >>> import warnings
+        >>> from deap_hpo import Float
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> task = Task("digits", MLP, load_digits(), recipe=Recipe(schedule="cosine"))
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     advise_on_parts(task, Space({"lr": Float(0.1, 1.0)}), EvolutionConfig(algorithm="pbt"), epochs=9)
+        >>> str(told[0].message)
+        'pbt makes a schedule of its own, but the schedule cosine multiplies the learning rate that it evolves: ...'
+    """
+    warm_ups = [name for name in _WARM_UPS if name in space]
+    if evolution.algorithm == "pbt":
+        _of_evolved_schedules(task, space, warm_ups)
+    elif evolution.stages or evolution.algorithm in MULTI_FIDELITY:
+        first = evolution.stages[0] if evolution.stages else evolution.arguments.get("min_epochs")
+        if first is None:
+            first = max(1, epochs // 8) if evolution.algorithm == "freeze-thaw" else 1
+        for name in warm_ups:
+            if max(_values(task, space, name)) * (1 if name == "warmup" else epochs) > first:
+                shortest = "after the first epoch" if first == 1 else f"after {first} epochs"
+                warn(
+                    f"trainings are compared {shortest}, when some are still warming up, so that a small {name!r} "
+                    "seems better than it is: leave it out of the search space, or make its range smaller"
+                )
+
+
+def _of_evolved_schedules(task: Task, space: Space, warm_ups: list[str]) -> None:
+    schedules = {name_of(one) for one in possible(task, space, "schedule")} - {"constant"}
+    said, advice = [], []
+    if schedules and "lr" in space:
+        said.append(f"the schedule {', '.join(sorted(schedules))} multiplies the learning rate that it evolves")
+        advice.append("give the recipe a constant schedule")
+    left_out = [*(["schedule"] if "schedule" in space and said else []), *warm_ups]
+    if warm_ups:
+        acts = "acts" if len(warm_ups) == 1 else "act"
+        said.append(f"{', '.join(map(repr, warm_ups))} {acts} only in the first epochs of a training")
+    if left_out:
+        advice.append(f"leave {', '.join(map(repr, left_out))} out of the search space")
+    if said:
+        warn(f"pbt makes a schedule of its own, but {', and '.join(said)}: {' and '.join(advice)}")
 
 
 def possible(task: Task, space: Space, setting: str) -> list[Any]:

@@ -9,7 +9,7 @@ from traceback import clear_frames
 from typing import Any
 
 from deap_hpo.checks import is_integer
-from deap_hpo.configuration.advice import advise, advise_on_loss, possible
+from deap_hpo.configuration.advice import advise, advise_on_loss, advise_on_parts, possible
 from deap_hpo.configuration.loops import loop_of
 from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import InputError, warn
@@ -192,12 +192,15 @@ def _places(space: Space) -> list[dict[str, Any]]:
 
 
 def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) -> None:
-    """Check that the longest training of a run is not longer than any of its learning-rate schedules.
+    """Check that a run's trainings are not longer than any of their learning-rate schedules, and that these suit it.
 
     The arguments of the algorithm have been checked.
 
     Raises:
         InputError: It is longer: a cosine or linear schedule is as long as the trainer's `epochs`.
+
+    Warns:
+        DeapHPOWarning: A schedule does not suit the algorithm; see `deap_hpo.configuration.advice.advise_on_parts`.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -215,6 +218,7 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
     longest = _longest(space, evolution, trainer.epochs)
     for schedule in possible(trainer.task, space, "schedule"):
         reference.added_epochs(replace(trainer.task.recipe, schedule=schedule), None, longest)
+    advise_on_parts(trainer.task, space, evolution, trainer.epochs)
 
 
 def _longest(space: Space, evolution: EvolutionConfig, epochs: int) -> int:

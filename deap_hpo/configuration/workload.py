@@ -12,9 +12,9 @@ from itertools import accumulate, islice, pairwise
 from typing import Any, NamedTuple
 
 from deap_hpo.configuration.algorithm import strategy_for
-from deap_hpo.configuration.loops import loop_of
+from deap_hpo.configuration.loops import PBTLoop, loop_of
 from deap_hpo.configuration.settings import EvolutionConfig
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.search_space.space import Space
 from deap_hpo.seeding import generators_kept
 
@@ -150,6 +150,9 @@ def workload(
     Raises:
         InputError: The algorithm has no such argument, or needs one that is missing; or the budget of epochs is too
             small to train anything.
+
+    Warns:
+        DeapHPOWarning: The budget of epochs is too small for a whole training.
     """
     # Generations of repeats alone cost nothing; the most that a run may come to has none of them.
     budgets = [budget + 1 for budget in (evolution.max_evaluations, evolution.max_epochs) if budget is not None]
@@ -167,7 +170,28 @@ def workload(
             f"evolution.max_epochs must be at least {first.least or first.epochs}, the epochs that the first training "
             f"takes; got {evolution.max_epochs}."
         )
+    _check_budget(space, evolution, epochs)
     return work
+
+
+def _check_budget(space: Space, evolution: EvolutionConfig, epochs: int | None) -> None:
+    """Warn of a budget in which no whole training fits, of a method that trains in parts."""
+    whole = evolution.stages[-1] if evolution.stages else epochs
+    if evolution.max_epochs is None or whole is None:
+        return
+    needed = whole
+    if isinstance(loop := loop_of(space, evolution), PBTLoop):
+        interval = loop.settings.interval
+        rounds = math.ceil(whole / interval)
+        if rounds > evolution.generations:
+            return  # the budget is not the reason
+        needed = interval * (evolution.population * (rounds - 1) + 1)  # all members take turns
+    if evolution.max_epochs < needed:
+        takes = f"{whole} epochs" if needed == whole else f"{whole} epochs; of the population, {needed}"
+        warn(
+            f"max_epochs = {evolution.max_epochs} is too few for one whole training ({takes}), so that the result will "
+            "be a partial one: give more, or shorter trainings"
+        )
 
 
 def _generations(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import warnings
 import weakref
 from dataclasses import replace
@@ -418,3 +419,65 @@ def test_a_loss_without_a_gradient_is_refused() -> None:
 
     with pytest.raises(InputError, match="it has no gradient, so that nothing can be learnt: is something detached"):
         check_space(Task.from_data(network, (TABLE, CLASSES), loss=detached), Space({"lr": Float(0.01, 0.1)}))
+
+
+LR = {"lr": Float(1e-3, 1.0, log=True)}
+WARM_UP = {**LR, "warmup_ratio": Float(0.0, 0.3)}
+PBT = {"algorithm": "pbt", "population": 2, "generations": 4}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "space", "search", "said"),
+    [
+        (
+            {"schedule": "warmup_cosine"},
+            WARM_UP,
+            PBT,
+            "but the schedule warmup_cosine multiplies the learning rate that it evolves, and 'warmup_ratio' acts only "
+            "in the first epochs of a training: give the recipe a constant schedule and leave 'warmup_ratio' out",
+        ),
+        ({}, {**LR, "warmup": Float(0.0, 1.0)}, PBT, "but 'warmup' acts only in the first epochs of a training: leave"),
+        (
+            {},
+            {**LR, "schedule": Categorical(["constant", "linear"])},
+            PBT,
+            "the schedule linear multiplies the learning rate that it evolves: give the recipe a constant schedule and "
+            "leave 'schedule' out of the search space",
+        ),
+        ({"schedule": "cosine"}, {"momentum": Float(0.0, 0.9)}, PBT, None),
+        ({"warmup": 1.0}, LR, PBT, None),
+        (
+            {"schedule": "warmup_linear"},
+            WARM_UP,
+            {"algorithm": "hyperband", "max_epochs": 8},
+            "trainings are compared after the first epoch, when some are still warming up",
+        ),
+        (
+            {"schedule": "warmup_linear"},
+            WARM_UP,
+            {"algorithm": "hyperband", "max_epochs": 8, "arguments": {"min_epochs": 2, "eta": 2}},
+            None,
+        ),
+        ({"schedule": "cosine"}, LR, {"algorithm": "freeze-thaw", "max_epochs": 8}, None),
+        ({"schedule": "warmup_linear"}, WARM_UP, {"algorithm": "random", "max_evaluations": 1}, None),
+        (
+            {},
+            LR,
+            {"algorithm": "hyperband", "max_epochs": 3},
+            r"max_epochs = 3 is too few for one whole training \(4 epochs\)",
+        ),
+        ({}, LR, {**PBT, "max_epochs": 6}, r"max_epochs = 6 is too few .* \(4 epochs; of the population, 7\)"),
+        ({}, LR, {**PBT, "max_epochs": 7}, None),
+        ({}, LR, {**PBT, "generations": 2, "max_epochs": 3}, None),
+    ],
+)
+def test_schedules_and_budgets_that_do_not_suit_trainings_in_parts_are_warned_of(
+    recipe: Any, space: Any, search: Any, said: str | None
+) -> None:
+    trainer = make_trainer(replace(task(), recipe=Recipe(**recipe)), epochs=4, device="cpu")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        optimize(trainer, space, seed=1, progress=False, **search)
+    messages = [str(one.message) for one in told if issubclass(one.category, DeapHPOWarning)]
+    assert len(messages) == (said is not None), messages
+    assert said is None or re.search(said, messages[0])
