@@ -21,7 +21,10 @@ def study_html(study: Any) -> str:
         '<p><b>study</b> (seed 0, minimize): 20 evaluations in 2 gene'
     """
     trials = study.trials_dataframe()
-    seed = f"seed {study.attributes.get('seed')}, {study.directions[0]}"
+    goals = [*study.directions]
+    if len(goals) > 1:
+        goals = [f"{direction} {escape(name)}" for direction, name in zip(goals, study.objective_names, strict=True)]
+    seed = f"seed {study.attributes.get('seed')}, {', '.join(goals)}"
     if trials.empty:
         return f"<p><b>{escape(study.name)}</b> ({seed}): no evaluations yet.</p>"
     statuses = trials["status"].value_counts()
@@ -30,6 +33,8 @@ def study_html(study: Any) -> str:
     counts += [f"{cached} cached"] if cached else []
     counts += [f"{count} {status}" for status, count in statuses.items() if status != "ok"]
     best = best_trials(trials, study.directions[0])
+    part = study.part_of_training(study.best) if len(best) else ""
+    counts += [f"the best {part}"] if part else []
     columns = value_columns(given_names(study.attributes, len(study.directions)), len(study.directions))
     if len(columns) > 1:
         best = best[best["number"].isin([entry.number for entry in study.pareto_front()])]
@@ -40,5 +45,5 @@ def study_html(study: Any) -> str:
     shown = best.head(_ROWS)[["number", "generation", *parts, *called, *names]].rename(
         columns=lambda name: called[name] if name in called else name.split("_", 1)[-1]
     )
-    table = shown.to_html(index=False, border=0, float_format=format_cell) if len(best) else ""
+    table = shown.to_html(index=False, border=0, float_format=format_cell, na_rep="-") if len(best) else ""
     return f"<p><b>{escape(study.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"

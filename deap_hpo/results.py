@@ -165,6 +165,23 @@ class Results(TrainedResults):
         """Names of the objectives, as the evaluator gives them."""
         return names_of_objectives(self.attributes, len(self.directions))
 
+    def part_of_training(self, entry: Entry) -> str:
+        """Say after how many epochs an evaluation was measured, if that is only a part of a training; otherwise empty.
+
+        Example:
+            >>> from deap_hpo import Float, optimize
+            >>> search = {"algorithm": "hyperband", "epochs": 9, "max_epochs": 30}
+            >>> study = optimize(lambda params, epochs: params["x"] * epochs, {"x": Float(1.0, 2.0)}, **search)
+            >>> study.part_of_training(study.best)
+            'after 1 of 9 epochs'
+        """
+        if entry.epochs is None:
+            return ""
+        stages, known = self.evolution.get("stages"), (self.attributes.get("evaluator") or {}).get("epochs")
+        longest = max(one.epochs or 0 for one in self.entries)  # may be longer than a trainer's own epochs
+        whole = stages[-1] if stages else max(longest, known if isinstance(known, int) else 0)
+        return f"after {entry.epochs} of {plural(whole, 'epoch')}" if entry.epochs < whole else ""
+
     def trials_dataframe(self) -> pd.DataFrame:
         """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""
         from deap_hpo.analysis.tables import trials_table
@@ -182,7 +199,8 @@ class Results(TrainedResults):
         """Describe the study in a line, for a prompt."""
         done = f"{plural(len(self.entries), 'evaluation')}"
         feasible = len(self.directions) == 1 and any(entry.evaluation.feasible for entry in self.entries)
-        best = f", best {self.objective_names[0]} {format_value(self.best_value)}" if feasible else ""
+        part = f" {self.part_of_training(self.best)}".rstrip() if feasible else ""
+        best = f", best {self.objective_names[0]} {format_value(self.best_value)}{part}" if feasible else ""
         return f"<{type(self).__name__} {self.name!r}: {done}{best}>"
 
     def _repr_html_(self) -> str:

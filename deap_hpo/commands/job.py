@@ -82,8 +82,9 @@ def _print_final(
 ) -> None:
     several = len(recorded.directions) > 1
     by = f", by {value_name(recorded)}" if several else ""
+    part = recorded.part_of_training(recorded.best)
     rows = {
-        "best": f"evaluation {final.number}{by}: {format_params(final.params)}",
+        "best": f"evaluation {final.number}{by}{part and f', {part}'}: {format_params(final.params)}",
         "validation": f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}",
         "test": f"{format_metrics({'loss': final.test_loss, **final.test_metrics})} "
         f"({final.test_size:,} examples that the search has not seen)"

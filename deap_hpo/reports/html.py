@@ -150,8 +150,9 @@ def _result(study: Recorded) -> str:
     about = describe(study)
     best, final = about["best"], about["final"]
     word = "Best" if len(study.directions) == 1 else f"Best {escape(study.objective_names[0])}"
+    found = ", ".join(filter(None, (f"evaluation {best['number']}", study.part_of_training(study.best))))
     lines = [
-        f"{word}: evaluation {best['number']} with <strong>{escape(format_params(best['params']))}</strong>.",
+        f"{word}: {found} with <strong>{escape(format_params(best['params']))}</strong>.",
         ", ".join(
             escape(one)
             for one in (f"{_upper(value_name(study))} {format_value(best['value'])}", format_metrics(best["metrics"]))

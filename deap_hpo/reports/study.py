@@ -118,6 +118,8 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
         for row in best
     ]
     print_table(header, rows, console)
+    if best and (part := recorded.part_of_training(recorded.best)):
+        console.print(f"The best one was measured {part}.")
     if sentence := edge_sentence(recorded):
         console.print(escape(sentence))
     final = recorded.attributes.get("final")
