@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from time import perf_counter
 from typing import Any
@@ -28,8 +28,9 @@ class ProgressDisplay:
 
     Elsewhere (nohup, Slurm, Docker), it can write a line after each generation that was not only replayed.
 
-    The totals are upper bounds: they shrink when trainings end early, or are duplicates of earlier ones. The time left
-    is estimated from epochs, because some evaluations have more of them than others.
+    It says how many evaluations failed, diverged or repeated earlier ones, as far as the terminal has room. The totals
+    are upper bounds: they shrink when trainings end early, or are duplicates of earlier ones. The time left is
+    estimated from epochs, because some evaluations have more of them than others.
 
     Args:
         work: The evaluations and epochs that the run will request.
@@ -62,20 +63,21 @@ class ProgressDisplay:
         self._counted: set[int] = set()  # numbers of the evaluations in complete batches
         self._cost = 0  # cost of the complete batches
         self._new = Work(0, 0)  # work done beyond the complete batches
-        self._ill: dict[int, str] = {}  # status of the evaluations that failed or diverged, by number
+        self._noted: dict[int, str] = {}  # by number: evaluations that failed, diverged, or repeated earlier ones
         self._generation = 0  # complete batches
         self._written_at, self._unwritten = -math.inf, 0  # time of the last line, and a later generation without one
         self._left = work.left()
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
         self._begun = self._since
-        console = console or Console(stderr=True)
+        self._console = console = console or Console(stderr=True)
         self._lines = console if lines and not (console.is_terminal or console.is_jupyter) else None
-        wide = console.width >= _WIDE
+        self._wide = wide = console.width >= _WIDE
+        self._bar = min(24, console.width - _WIDE + 8)
         self._epochs_shown = epochs and (wide or console.is_jupyter or self._lines is not None)
         self._progress = Progress(
             TextColumn("generation {task.fields[generation]}"),
-            *([BarColumn(bar_width=min(24, console.width - _WIDE + 8))] if wide else []),
-            TextColumn("{task.fields[counts]} · best {task.fields[best]}"),
+            *([BarColumn(bar_width=self._bar)] if wide else []),
+            TextColumn("{task.fields[counts]} · best {task.fields[best]}{task.fields[noted]}"),
             *([TextColumn("·"), TimeElapsedColumn(), TextColumn("elapsed")] if wide else []),
             TextColumn("{task.fields[left]}"),
             console=console,
@@ -162,7 +164,9 @@ class ProgressDisplay:
                 "counts": f"{evaluations} evaluations" + (f", {cost} epochs" if self._epochs_shown else ""),
                 "left": f"· {timedelta(seconds=round(self._seconds - gone))} left",
             }
-        self._progress.update(self._task, best="-" if math.isnan(self._best) else format_value(self._best), **shown)
+        shown["best"] = "-" if math.isnan(self._best) else format_value(self._best)
+        shown["noted"] = self._also(math.inf if self._notebook else self._room(shown))
+        self._progress.update(self._task, **shown)
         if self._notebook:
             self._notebook.show(self._progress.tasks[0])
 
@@ -170,16 +174,30 @@ class ProgressDisplay:
         if self._lines is None:
             return
         shown = self._progress.tasks[0].fields
-        ended = Counter(self._ill.values())
-        ill = "".join(f", {ended[status]} {status}" for status in ("failed", "diverged") if ended[status])
         self._written_at, self._unwritten = self._clock(), 0
         gone = timedelta(seconds=round(self._written_at - self._begun))
         of_all = "" if self._seconds is not None else f"/{max(generation, self._work.generations)}"
         self._lines.print(
-            f"generation {generation}{of_all}: {shown['counts']}, best {shown['best']}{ill}, {gone}",
+            f"generation {generation}{of_all}: {shown['counts']}, best {shown['best']}{self._also()}, {gone}",
             soft_wrap=True,
             highlight=False,
         )
+
+    def _also(self, room: float = math.inf) -> str:
+        """Say how many evaluations failed, diverged or repeated earlier ones, as far as there is room for it."""
+        counts, said = Counter(self._noted.values()), ""
+        for kind in ("failed", "diverged", "repeated"):
+            more = f", {counts[kind]} {kind}" if counts[kind] else ""
+            said += more if len(said + more) <= room else ""
+        return said
+
+    def _room(self, shown: Mapping[str, Any]) -> int:
+        """Give the columns of the terminal that its line leaves free."""
+        line = f"generation {shown['generation']} {shown['counts']} · best {shown['best']} {shown['left']}"
+        if self._wide:
+            elapsed = timedelta(seconds=int(self._progress.tasks[0].elapsed or 0))
+            line += f" {'━' * self._bar} · {elapsed} elapsed"
+        return self._console.width - len(line)
 
     def _time_left(self, cost: int, total: int) -> str:
         trained = cost - self._since_cost
@@ -194,8 +212,10 @@ class ProgressDisplay:
             if entry.evaluation.feasible:
                 value = entry.evaluation.value
                 self._best = value if math.isnan(self._best) else better(self._best, value)
-            elif entry.duplicate_of is None and entry.evaluation.status in ("failed", "diverged"):
-                self._ill[entry.number] = entry.evaluation.status
+            if entry.duplicate_of is not None:
+                self._noted[entry.number] = "repeated"
+            elif entry.evaluation.status in ("failed", "diverged"):
+                self._noted[entry.number] = entry.evaluation.status
 
 
 class _NotebookLine:
@@ -215,6 +235,7 @@ class _NotebookLine:
             self._make(
                 f"generation {shown['generation']} "
                 f'<progress value="{task.completed:.0f}" max="{task.total:.0f}"></progress> '
-                f"{shown['counts']} · best {shown['best']} · {task.elapsed or 0:.0f} s elapsed {shown['left']}"
+                f"{shown['counts']} · best {shown['best']}{shown['noted']} "
+                f"· {task.elapsed or 0:.0f} s elapsed {shown['left']}"
             )
         )

@@ -276,6 +276,27 @@ def test_the_time_left_follows_from_epochs_and_from_what_was_not_replayed(tmp_pa
     assert "left" not in shown_after(4, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [(59, ""), (65, ", 12 failed"), (80, ", 12 failed, 8 diverged"), (200, ", 12 failed, 8 diverged, 5 repeated")],
+)
+def test_a_terminal_shows_what_did_not_end_well_where_there_is_room(width: int, shown: str) -> None:
+    def ill(individual: Individual) -> tuple[float]:
+        if individual[0] > 5.0:
+            raise ValueError("too large")
+        return (math.nan if individual[0] < 0.25 else individual[0],)
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=width)
+    display = ProgressDisplay(Workload((Batch(100, 1),)), epochs=False, console=console)
+    with Study(callbacks=[display]) as study, display:
+        study.map(ill, [Individual([value]) for value in [i / 32 for i in range(83)] + [5.5 + i for i in range(12)]])
+        study.map(ill, [Individual([1.0]) for _ in range(5)])
+    last = screen.getvalue().rsplit("generation", 1)[1]
+    assert f"best 0.2500{shown} " in last
+    assert width < 65 or "…" not in screen.getvalue()  # the time left alone is too much for the narrowest
+
+
 @pytest.mark.parametrize("seconds", [1, 1000])  # between two looks at the clock: minutes and days in all
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_display_fits_the_terminal(width: int, seconds: int) -> None:
