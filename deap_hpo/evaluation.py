@@ -146,7 +146,12 @@ class Evaluation:
 
     @property
     def reason(self) -> str:
-        """Why it failed, in a line: of a traceback, the first line of its message, and the next one after a colon."""
+        """Why it did not end well, in a line; empty if it did.
+
+        Of a traceback, this is the first line of its message, and the next one after a colon.
+        """
+        if self.status == "ok":
+            return ""
         lines = self.error.strip().splitlines() or ["no reason given"]
         last_call = max((i for i, line in enumerate(lines) if line.startswith('  File "')), default=-1)
         first = next((i for i, line in enumerate(lines) if i > last_call and not line.startswith(" ")), len(lines) - 1)

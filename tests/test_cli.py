@@ -670,11 +670,14 @@ def test_the_reason_of_a_failure_is_the_first_line_of_its_message(here: Path) ->
         study.map(broken, [Individual([0.5])])
         study.map(lambda params: Evaluation((math.inf,), "failed"), [Individual([0.6])])
         study.map(broken, [Individual([0.7])])
+        study.map(lambda params: params["x"], [Individual([0.8])])
     assert "Evaluation 0 failed: RuntimeError: CUDA error: out of luck\n" in call("show", "broken").stdout
     assert [entry.evaluation.reason for entry in study.record][1:] == [
         "no reason given",
         "RuntimeError: Error(s) in loading: size mismatch for weight",
+        "",
     ]
+    assert [entry.number for entry in study.entries if entry.evaluation.reason] == [0, 1, 2]
 
 
 def test_studies_of_one_name_in_two_files_and_exports_to_one_folder_are_not_mixed_up(here: Path) -> None:
