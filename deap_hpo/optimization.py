@@ -39,6 +39,7 @@ from deap_hpo.seeding import generators_kept
 from deap_hpo.stopping import early_stopping
 from deap_hpo.study import Study
 from deap_hpo.vocabulary import hinting
+from deap_hpo.wording import plural
 
 _ARGUMENTS_OF_TRUNCATION = (*OF_TRUNCATION, "stages", "stopping")
 _WITHOUT_END = 100_000  # generations, if only the time ends a run
@@ -48,6 +49,10 @@ _PREFIXES = "|".join(rf"{section}\.(?={name}\b)" for section, kind in _SECTIONS.
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, or an interrupted notebook cell, in `optimize`; it carries the study with its results so far.
+
+    Args:
+        study: The closed study.
+        resume: Whether the same call continues it, if it is in a storage.
 
     Attributes:
         study: The closed study, with all evaluations that had ended.
@@ -66,10 +71,15 @@ class Interrupted(KeyboardInterrupt):
         (23, True)
     """
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, resume: bool = False) -> None:
+        if study.storage is None:
+            go_on = "With a storage and resume=True, an interrupted study can be continued."
+        else:
+            go_on = f"To continue it, start the program or the cell again{'' if resume else ', with resume=True'}."
         super().__init__(
-            f"The study {study.name!r} was interrupted after {len(study.record)} evaluations. They are in the `study` "
-            "that this exception carries; at a prompt or in a notebook, that is sys.last_value.study."
+            f"The study {study.name!r} was interrupted after {plural(len(study.record), 'evaluation')}. They are in "
+            "the `study` that this exception carries; at a prompt or in a notebook, that is sys.last_value.study. "
+            + go_on
         )
         self.study = study
 
@@ -241,7 +251,7 @@ def optimize(
                     callbacks=[*shown, *check_callbacks(callbacks), not_all_failed, *stops],
                 )
             )
-        with suppress(BudgetSpent), _carrying(study):
+        with suppress(BudgetSpent), _carrying(study, resume):
             made.run()
     not_all_failed.check(study, least=1)
     warn_of_many_failures(study)
@@ -270,8 +280,8 @@ def _named_as_arguments() -> Iterator[None]:
 
 
 @contextmanager
-def _carrying(study: Study) -> Iterator[None]:
+def _carrying(study: Study, resume: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
-        raise Interrupted(study).with_traceback(stop.__traceback__) from None
+        raise Interrupted(study, resume).with_traceback(stop.__traceback__) from None

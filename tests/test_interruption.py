@@ -64,9 +64,11 @@ def all_is_put_back() -> Iterator[None]:
 def test_a_study_ends_after_the_evaluation_and_resumes(tmp_path: Path) -> None:
     options: dict[str, Any] = {"algorithm": "random", "seed": 1, "name": "cut", "resume": True}
     options["storage"] = f"{tmp_path}/a.db"
-    with pytest.raises(Interrupted) as stop:
+    with pytest.raises(Interrupted, match=r" To continue it, start the program or the cell again\.$") as stop:
         optimize(Interrupting(13), SPACE, **options)
     assert len(stop.value.study.record) == 14
+    with pytest.raises(Interrupted, match=r" start the program or the cell again, with resume=True\.$"):
+        optimize(Interrupting(0), SPACE, **{**options, "name": "other", "resume": False})
     assert len(optimize(Interrupting(-1), SPACE, **options).record) == 100
 
 

@@ -608,7 +608,8 @@ def test_an_interruption_carries_what_was_found(executor: Any) -> None:
                 raise KeyboardInterrupt
 
     with pytest.raises(
-        KeyboardInterrupt, match=r"interrupted after 11 evaluations\. .* sys.last_value.study"
+        KeyboardInterrupt,
+        match=r"interrupted after 11 evaluations\. .* sys.last_value.study\. With a storage and resume=T",
     ) as caught:
         quick(bowl, SPACE, callbacks=[Pressing()], executor=executor)
     assert isinstance(caught.value, Interrupted)
