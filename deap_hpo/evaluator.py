@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Evaluation, Request, failure
+from deap_hpo.interruption import undisturbed
 from deap_hpo.seeding import seeded
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class Evaluator(ABC):
         errors = []
         for params in several[:_TRIED]:
             try:
-                self.task.check(params)
+                with undisturbed():  # an interruption could leave gradients switched off
+                    self.task.check(params)
             except InputError as error:
                 errors.append(error)
             else:
