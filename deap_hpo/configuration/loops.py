@@ -112,7 +112,7 @@ class PBTLoop(Loop):
         if evaluator is not None and evaluator.task is not None:
             from deap_hpo.training.inheritance import architecture_genes  # imports torch, which takes seconds
 
-            kept |= set(architecture_genes(evaluator.task, self.space))
+            kept |= set(architecture_genes(evaluator.task, self.space, self.settings.varied))
         return kept
 
     def longest(self, epochs: int) -> int:

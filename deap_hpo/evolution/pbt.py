@@ -210,6 +210,8 @@ class PBTSettings:
         mutpb: Probability that a child with another member's weights is mutated.
         kept: Names of the hyperparameters that a child takes unchanged from the source of its weights, for example
             because the weights fit no other values.
+        varied: Names of arguments of the network's factory that evolve, such as the strength of an augmentation. By
+            default only dropout rates do; the weights must fit all values.
 
     Raises:
         InputError: A value is out of its range.
@@ -224,6 +226,7 @@ class PBTSettings:
     cxpb: float = 0.0
     mutpb: float = 1.0
     kept: Sequence[str] = ()
+    varied: Sequence[str] = ()
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> PBTSettings:
@@ -243,8 +246,9 @@ class PBTSettings:
 
     def __post_init__(self) -> None:
         check_integer("interval", self.interval, 1)
-        if not isinstance(self.kept, (list, tuple)) or not all(isinstance(name, str) for name in self.kept):
-            raise InputError(f"kept must be a list of names of hyperparameters; got {self.kept!r}.")
+        for which, names in (("kept", self.kept), ("varied", self.varied)):
+            if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+                raise InputError(f"{which} must be a list of names of hyperparameters; got {names!r}.")
         for name, known in (("exploit", EXPLOITS), ("explore", EXPLORATIONS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
@@ -266,9 +270,9 @@ class PBTSettings:
             (1,)
         """
         names = list(space)
-        for name in self.kept:
+        for which, name in [*(("kept", one) for one in self.kept), *(("varied", one) for one in self.varied)]:
             if name not in names:
-                raise InputError(f"kept: the space has no {name!r}. {hint(name, names)}")
+                raise InputError(f"{which}: the space has no {name!r}. {hint(name, names)}")
         return tuple(names.index(name) for name in self.kept)
 
     def register(self, toolbox: base.Toolbox, *, population: int) -> None:

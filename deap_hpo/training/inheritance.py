@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from deap_hpo.checks import is_number
+from deap_hpo.errors import InputError
 from deap_hpo.search_space.space import Categorical, Space
 from deap_hpo.training.keyed import keyed_model
 from deap_hpo.training.state import network_tensors
@@ -20,7 +21,7 @@ from deap_hpo.training.tokens import Tokens, own_attributes
 _GENOMES = 8  # in which each hyperparameter is tried
 
 
-def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
+def architecture_genes(task: Task, space: Space, varied: Collection[str] = ()) -> tuple[int, ...]:
     """Give the positions of the genes that stay with the weights, because with other values it is another network.
 
     These are the hyperparameters that change arguments of the model, unless they change only dropout rates; and the
@@ -32,6 +33,10 @@ def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
     Args:
         task: The task.
         space: The search space.
+        varied: Names of hyperparameters that do not stay, as long as the weights have the same shapes with all values.
+
+    Raises:
+        InputError: With other values of one that is to vary, the weights have other shapes.
 
     Example:
         >>> from deap_hpo import Float, Int
@@ -40,13 +45,21 @@ def architecture_genes(task: Task, space: Space) -> tuple[int, ...]:
         >>> space = Space({"lr": Float(0.01, 1.0), "width": Int(8, 64), "dropout": Float(0.0, 0.5)})
         >>> architecture_genes(Task("digits", MLP, load_digits()), space)
         (1,)
+        >>> architecture_genes(Task("digits", MLP, load_digits()), space, varied=["width"])
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: varied must not have 'width': with other values, the weights have other shapes.
     """
     rng = random.Random(0)
     genomes = [[0.5] * len(space), *(space.sample(rng) for _ in range(_GENOMES - 1))]
     network_of = _network_of(task, space)
     kept: set[str] = set()
     for name in space:
-        if _stays(space, name, [_with_in_use(space, name, genome, i) for i, genome in enumerate(genomes)], network_of):
+        in_use = [_with_in_use(space, name, genome, i) for i, genome in enumerate(genomes)]
+        if name in varied:
+            if _reshapes(space, name, in_use, network_of):
+                raise InputError(f"varied must not have {name!r}: with other values, the weights have other shapes.")
+        elif _stays(space, name, in_use, network_of):
             kept |= {name, *_deciders(space, name)}
     return tuple(i for i, name in enumerate(space) if name in kept)
 
@@ -57,11 +70,13 @@ class _Network:
 
     Attributes:
         arguments: The arguments of the model, as a text.
+        shapes: The shapes of its tensors by name; None if it cannot be built.
         structure: All that decides what it does besides weights and dropout rates; None if it cannot be built.
         rates: Its dropout rates.
     """
 
     arguments: str
+    shapes: Hashable = None
     structure: Hashable = None
     rates: Hashable = None
 
@@ -70,8 +85,7 @@ def _stays(
     space: Space, name: str, genomes: Sequence[Sequence[float]], network_of: Callable[[Sequence[float]], _Network]
 ) -> bool:
     """Tell whether a hyperparameter changes arguments of the model, and not only dropout rates."""
-    one = space[name]
-    genes = [one.encode(choice) for choice in one.choices] if isinstance(one, Categorical) else [0.0, 1.0]
+    genes = _tried_genes(space, name)
     changes = only_rates = False
     for genome in genomes:
         first: _Network | None = None
@@ -87,6 +101,22 @@ def _stays(
             only_rates |= network.rates != first.rates
         changes |= len(arguments) > 1
     return changes and not only_rates
+
+
+def _reshapes(
+    space: Space, name: str, genomes: Sequence[Sequence[float]], network_of: Callable[[Sequence[float]], _Network]
+) -> bool:
+    """Tell whether a hyperparameter changes the shapes of weights."""
+    for genome in genomes:
+        networks = [network_of(_with_gene(space, genome, name, gene)) for gene in _tried_genes(space, name)]
+        if len({network.shapes for network in networks if network.shapes is not None}) > 1:
+            return True
+    return False
+
+
+def _tried_genes(space: Space, name: str) -> list[float]:
+    one = space[name]
+    return [one.encode(choice) for choice in one.choices] if isinstance(one, Categorical) else [0.0, 1.0]
 
 
 def _with_in_use(space: Space, name: str, genome: Sequence[float], turn: int) -> Sequence[float]:
@@ -126,10 +156,11 @@ def _network_of(task: Task, space: Space) -> Callable[[Sequence[float]], _Networ
     return network_of
 
 
-def _described(model: nn.Module) -> tuple[Hashable, Hashable]:
-    """Give the structure of a network, and its dropout rates."""
+def _described(model: nn.Module) -> tuple[Hashable, Hashable, Hashable]:
+    """Give the shapes of a network's tensors, its structure, and its dropout rates."""
     tokens = Tokens(model)
-    structure: list[Hashable] = [(name, tuple(tensor.shape)) for name, tensor in network_tensors(model).items()]
+    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in network_tensors(model).items())
+    structure: list[Hashable] = [shapes]
     rates = []
     for path, module in model.named_modules():
         if not _only_drops(module):
@@ -139,7 +170,7 @@ def _described(model: nn.Module) -> tuple[Hashable, Hashable]:
                 rates.append((path, name, value))
             elif not _only_drops(module):
                 structure.append((path, name, tokens.of(value) or repr(type(value))))
-    return tuple(structure), tuple(rates)
+    return shapes, tuple(structure), tuple(rates)
 
 
 def _is_rate(name: str, value: Any) -> bool:

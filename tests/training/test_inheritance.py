@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from deap_hpo.errors import InputError
+from deap_hpo.optimization import optimize
 from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.training.inheritance import architecture_genes
 from deap_hpo.training.models import MLP
 from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import make_trainer
 
 LR = Float(0.01, 1.0)
 
@@ -125,6 +128,57 @@ def test_what_changes_the_network_in_more_than_dropout_and_what_that_depends_on(
     task = replace(digits_task, model=model)
     found = architecture_genes(task, space)
     assert [list(space)[i] for i in found] == expected
+
+
+def test_what_is_to_vary_does_so_as_long_as_the_weights_fit(digits_task: Task) -> None:
+    attention = Space({"heads": Categorical([1, 4]), "norm_first": Categorical([True, False]), "drop": Float(0.0, 0.5)})
+    task = replace(digits_task, model=Attention)
+    assert architecture_genes(task, attention, ["heads"]) == (1,)
+    assert architecture_genes(task, attention, ["heads", "norm_first", "drop"]) == ()
+    task = replace(digits_task, model=with_buffer)
+    for name, one in (("size", Int(1, 5)), ("bias", Categorical([True, False]))):
+        with pytest.raises(InputError, match=f"varied must not have '{name}': with other values, the weights have"):
+            architecture_genes(task, Space({name: one}), [name])
+
+
+class Noisy(nn.Module):
+    """Noise as an augmentation, whose strength is an argument of the factory."""
+
+    def __init__(self, noise: float = 0.1) -> None:
+        super().__init__()
+        self.noise, self.layer = noise, nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        return self.layer(x + self.noise * torch.sin(40 * x) if self.training else x)
+
+
+@pytest.mark.parametrize("varied", [[], ["noise"]])
+def test_population_based_training_varies_the_strength_of_an_augmentation_if_asked(
+    digits_task: Task, varied: list[str]
+) -> None:
+    study = optimize(
+        make_trainer(replace(digits_task, model=Noisy), epochs=4, device="cpu"),
+        {"lr": Float(1e-3, 1.0, log=True), "noise": Float(0.0, 1.0)},
+        algorithm="pbt",
+        arguments={"varied": varied},
+        population=4,
+        generations=4,
+        seed=1,
+        progress=False,
+    )
+    came_from = [(entry, study.entries[entry.start_from]) for entry in study.entries if entry.start_from is not None]
+    assert any(entry.genes[0] != source.genes[0] for entry, source in came_from)
+    assert any(entry.genes[1] != source.genes[1] for entry, source in came_from) == bool(varied)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("noise", "varied must be a list"), (["nois"], "varied: the space has")]
+)
+def test_names_of_what_is_to_vary_are_checked(digits_task: Task, given: Any, message: str) -> None:
+    trainer = make_trainer(replace(digits_task, model=Noisy), device="cpu")
+    with pytest.raises(InputError, match=message):
+        optimize(trainer, {"noise": Float(0.0, 1.0)}, algorithm="pbt", arguments={"varied": given}, population=4)
 
 
 def test_torchs_generator_is_left_as_it_was(digits_task: Task) -> None:
