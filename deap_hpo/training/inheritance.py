@@ -28,7 +28,8 @@ def architecture_genes(task: Task, space: Space, varied: Collection[str] = ()) -
     hyperparameters on which those depend. They are found by trial: networks are built that differ in one
     hyperparameter, at its bounds or with each of its choices, with all others in the middle of the space and at some
     other places. A dropout rate is a number from 0 to 1 in an attribute of a module that is called `p` or has "drop" in
-    its name.
+    its name. A hyperparameter with "drop" in its own name is taken for one if the weights have the same shapes with all
+    its values: the network may keep it elsewhere, such as in a configuration.
 
     Args:
         task: The task.
@@ -59,7 +60,7 @@ def architecture_genes(task: Task, space: Space, varied: Collection[str] = ()) -
         if name in varied:
             if _reshapes(space, name, in_use, network_of):
                 raise InputError(f"varied must not have {name!r}: with other values, the weights have other shapes.")
-        elif _stays(space, name, in_use, network_of):
+        elif (_reshapes if "drop" in name else _stays)(space, name, in_use, network_of):
             kept |= {name, *_deciders(space, name)}
     return tuple(i for i, name in enumerate(space) if name in kept)
 

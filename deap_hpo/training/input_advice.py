@@ -15,6 +15,7 @@ from deap_hpo.training.normalization import Normalize
 _LOST = 0.01  # share of a feature's standard deviation that rounding may amount to
 _CONSTANT = 1e-12  # standard deviation, as a share of the values, up to which a feature of float64 is constant
 _FEW = 1000  # examples on which axes are compared
+_MANY = 20_000  # examples in which rounding is looked for, evenly over the data
 _LONG = 8  # times axis 1 from which on the last axis is that of a signal
 _SQUASHED = 0.05  # standard deviation of a normalised feature that is far too small
 _ALIKE = 0.25  # of the least deviation of a step, that of a feature must be less to differ from those of steps
@@ -38,6 +39,7 @@ def warn_of_rounding(argument: str, values: Tensor, columns: Sequence[object] = 
         >>> str(told[0].message)[:57]
         'data loses feature 0: training computes in float32, which'
     """
+    values = values[:: max(1, -(-len(values) // _MANY))]
     for axis in sorted({min(1, values.dim() - 1), values.dim() - 1}):
         others = [other for other in range(values.dim()) if other != axis or values.dim() == 1]
         largest = torch.maximum(values.amax(others), -values.amin(others)).reshape(-1)

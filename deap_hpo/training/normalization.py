@@ -231,6 +231,10 @@ def _channel_statistics(inputs: Tensor, axis: int = 1) -> tuple[float | Tensor, 
 
 
 def _at_constants_1(mean: Tensor, std: Tensor) -> Tensor:
-    """Replace the standard deviation of constant features by 1; that of one example, which is NaN, too."""
-    least = (mean.abs() * 1e-12).clamp_min(torch.finfo(torch.float32).tiny)
+    """Replace the standard deviation of constant features by 1; that of one example, which is NaN, too.
+
+    What is left by rounding, beside the mean or beside other features (as in components of a decomposition), is no
+    spread.
+    """
+    least = (torch.maximum(mean.abs(), std.max()) * 1e-12).clamp_min(torch.finfo(torch.float32).tiny)
     return torch.where(std > least, std, 1.0)

@@ -66,6 +66,15 @@ def recurrent(dropout: float = 0.0, nonlinearity: str = "tanh") -> nn.Module:
     return nn.RNN(8, 4, 2, dropout=dropout, nonlinearity=nonlinearity)
 
 
+class Configured(nn.Module):
+    """Keeps its dropout rate where no module shows it."""
+
+    def __init__(self, dropout: float = 0.1, dropped: int = 0) -> None:
+        super().__init__()
+        self.config = {"dropout": dropout}
+        self.layer = nn.Linear(64 - dropped, 10)
+
+
 KINDS = {"kind": Categorical(["plain", "leaky", "broken", "wide"])}
 
 
@@ -115,6 +124,7 @@ KINDS = {"kind": Categorical(["plain", "leaky", "broken", "wide"])}
         (Convolution, Space({"drop_rate": Categorical([0, 0.5]), "gain": Float(0.5, 2.0)}), ["gain"]),
         (Convolution, Space({"layer_p": LR, "lr": LR}), []),
         (recurrent, Space({"dropout": Float(0.0, 0.5), "lr": LR}), []),
+        (Configured, Space({"dropout": Float(0.0, 0.5), "dropped": Int(0, 3)}), ["dropped"]),
         (
             recurrent,
             Space({"dropout": Float(0.0, 0.5), "nonlinearity": Categorical(["relu", "tanh"])}),

@@ -90,6 +90,15 @@ def test_features_of_any_scale_are_normalised(scale: float, shape: tuple[int, ..
     assert prepared.std().item() == pytest.approx(1, rel=1e-4)
 
 
+def test_what_rounding_leaves_beside_other_features_is_not_scaled_up() -> None:
+    """The last component of data that have fewer dimensions than features is about 1e-16."""
+    table = np.stack([NUMBERS, 1e-16 * NUMBERS[::-1], 1e-9 * NUMBERS], 1)
+    data = read_data("data", (table, CLASSES))
+    prepared: Any = data.prepare(data.training.inputs)
+    assert prepared[:, 1].abs().max() < 1e-14
+    assert prepared[:, [0, 2]].std(0).tolist() == pytest.approx([1.0, 1.0], rel=1e-4)
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-30, 0.1, 1e9])
 @pytest.mark.parametrize("shape", [(200,), (200, 1), (200, 1, 1)])
 def test_constant_features_become_0(value: float, shape: tuple[int, ...]) -> None:
