@@ -140,7 +140,7 @@ class AskTell:
                 Then nothing is recorded.
         """
         if (result is None) == (failed is None):
-            raise InputError("tell takes a result, or, where there is none, failed='why'.")
+            raise InputError("tell takes either a result or failed='why'.")
         self._tell({number: result if failed is None else failure(failed, 0.0)})
 
     def tell_all(self, results: Mapping[int, Any]) -> None:
@@ -178,7 +178,7 @@ class AskTell:
         answers = {number: self._evaluation(number, result) for number, result in results.items()}
         left = self._go_on(answers)
         if left:
-            raise InputError(f"The results of {', '.join(map(str, left))} had been told by another process.")
+            raise InputError(f"The results of {', '.join(map(str, left))} have already been told by another process.")
 
     def _evaluation(self, number: int, result: Any) -> Evaluation:
         if isinstance(result, Evaluation):

@@ -84,9 +84,7 @@ def run(
     config: Annotated[
         str | None, typer.Argument(help="Instead of a preset: a TOML file, or a task of your own as FILE.py:NAME.")
     ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Named run that ships with the package; quick where nothing is named.")
-    ] = None,
+    preset: Annotated[str | None, typer.Option(help="Named run that comes with the package; by default quick.")] = None,
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name of the study; by default that of the preset or file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
@@ -146,7 +144,7 @@ def resume(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Go on with a run that was interrupted, or add generations to one that ended."""
+    """Continue an interrupted run, or add generations to one that has ended."""
     from deap_hpo.configuration.config import check_overrides, make_config
     from deap_hpo.recorded import load_study
     from deap_hpo.records.retries import retry_sentence

@@ -143,8 +143,8 @@ def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed:
         begun = attributes.get("config", {}).get("evolution", evolution)[limit]
         if begun != evolution[limit]:
             raise InputError(
-                f"The run {name!r} is on record with {limit} = {begun}, and cannot go on with {evolution[limit]}. "
-                "Give the experiment the budget that it was begun with, or another name."
+                f"The run {name!r} was recorded with {limit} = {begun}, and cannot be continued with "
+                f"{evolution[limit]}. Give the experiment the recorded budget, or another name."
             )
     if not attributes.get("comparison") or (retry_failed and failed):
         start = perf_counter()
@@ -219,7 +219,9 @@ def retrained(
     if not settings.study.common_random_numbers:  # then the seeds that follow from this one are those of the search
         seed = derived_seed(seed, 4)
     if _is_of_another(choice, retraining, seed, name, storage):
-        warn(f"{recorded.name} has chosen another network since it was trained again; that is done anew")
+        warn(
+            f"{recorded.name} has chosen another network since its choice was trained again; the new one is trained now"
+        )
         delete_study(name, storage)
     with Study(
         settings.search_space,

@@ -45,7 +45,7 @@ class FailureWarning:
             return
         self._warned = True
         warn(
-            f"evaluation {entry.number} of the study {study.name!r} failed, and counts as the worst: "
+            f"evaluation {entry.number} of the study {study.name!r} failed and counts as the worst: "
             f"{entry.evaluation.reason} (the traceback is in `study.record[{entry.number}].evaluation.error`; further "
             "failures are recorded without a warning)",
             FailureNotice,
@@ -67,12 +67,12 @@ def warn_of_many_failures(study: Any) -> None:
         >>> with warnings.catch_warnings(record=True) as told:
         ...     warn_of_many_failures(SimpleNamespace(name="mine", record=record))
         >>> str(told[0].message)
-        "2 of 3 evaluations of the study 'mine' failed, and count as the worst"
+        "2 of 3 evaluations of the study 'mine' failed and count as the worst"
     """
     asked = [entry for entry in study.record if entry.duplicate_of is None]
     failed = sum(entry.evaluation.status == "failed" for entry in asked)
     if failed * 3 >= len(asked) > 1 and failed > 1:
-        warn(f"{failed} of {len(asked)} evaluations of the study {study.name!r} failed, and count as the worst")
+        warn(f"{failed} of {len(asked)} evaluations of the study {study.name!r} failed and count as the worst")
 
 
 class NotAllFailed:

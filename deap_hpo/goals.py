@@ -249,10 +249,10 @@ def check_agreement(goals: Goals | None, directions: Sequence[Direction]) -> Non
         >>> check_agreement(Goals(), ["maximize"])
         Traceback (most recent call last):
             ...
-        deap_hpo.errors.InputError: directions must be those of what evaluates, minimize; the study's are maximize.
+        deap_hpo.errors.InputError: directions must agree with those of the evaluator, minimize; the study has maximize.
     """
     if goals is not None and goals.directions != tuple(directions):
         raise InputError(
-            f"directions must be those of what evaluates, {', '.join(goals.directions)}; the study's are "
+            f"directions must agree with those of the evaluator, {', '.join(goals.directions)}; the study has "
             f"{', '.join(directions)}."
         )

@@ -47,7 +47,7 @@ def judged_by(study: Results, objective: str, direction: Direction | None) -> di
     said = {**study.attributes.get(_KNOWN_DIRECTIONS, {}), **dict(zip(names, study.directions, strict=True))}
     direction = direction or said.get(objective) or usual_direction(objective)
     if direction is None:
-        raise InputError(f"direction must be given, 'minimize' or 'maximize': nobody has said it of {objective!r}.")
+        raise InputError(f"direction must be given ('minimize' or 'maximize'): it is not known for {objective!r}.")
     directions = check_directions(direction)
     seconds = {entry.number: entry.evaluation.seconds for entry in study.entries}
     attributes = {name: value for name, value in study.attributes.items() if name != "final"}  # the best may change

@@ -56,8 +56,8 @@ def reference_of(study: Any, given: Trainer | None) -> ReferenceTrainer:
     evaluator = study.evaluator if given is None else given
     if not isinstance(evaluator, Trainer):
         raise InputError(
-            "The best network can be had from a study whose evaluations were trainings (`make_trainer`), with the "
-            f"trainer that did them; got {shorten(repr(evaluator), 80)}. best_params has the hyperparameters."
+            "The best network needs a study whose evaluations were trainings (`make_trainer`), and the trainer that "
+            f"did them; got {shorten(repr(evaluator), 80)}. best_params has the hyperparameters."
         )
     if given is not None:
         known, now = _without_place(recorded), _without_place(json.loads(json.dumps(evaluator.settings)))
@@ -105,12 +105,12 @@ def retrain(
         began = abs(entry.evaluation.curve[0].validation_loss)
         if not math.isclose(recorded, now, rel_tol=_ROUNDING, abs_tol=_OF_THE_FIRST * began):
             precision = entry.evaluation.environment.get("precision", reference.precision)
-            why = "network, loss or data are not what they were"
+            why = "network, loss or data have changed"
             if precision != reference.precision:
                 why = f"it was trained in {precision} then, and in {reference.precision} now (precision={precision!r})"
             warn(
                 f"the network of evaluation {entry.number}, trained again, has a validation loss of {now:.4g}, and "
-                f"{recorded:.4g} on record: {why}, and what is measured now is not of the network on record"
+                f"{recorded:.4g} on record: {why}, so measurements made now are not those of the recorded network"
             )
     return model, evaluation, schedule
 
@@ -166,8 +166,8 @@ def _schedule(entry: Entry, entries: Iterable[Entry], space: Space | None) -> Sc
     entries, entry = list(entries), check_entry(entry)
     if not any((one.number, one.genes, one.seed) == (entry.number, entry.genes, entry.seed) for one in entries):
         raise InputError(
-            f"Evaluation {entry.number} with {params_of(entry, space)} is not of this study, or gave way to a retry; "
-            "a network can be had of what `entries` has."
+            f"Evaluation {entry.number} with {params_of(entry, space)} is not of this study, or was superseded by a "
+            "retry; only the evaluations in `entries` have networks."
         )
     return schedule_of(entries, entry.number, space)
 

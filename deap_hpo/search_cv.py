@@ -181,4 +181,4 @@ class _Raised(BaseException):
 
 
 def _counts(refit: Any) -> str:
-    return f"Of several metrics, refit has to name the one that counts; got {refit!r}."
+    return f"With several metrics, refit must name the one that counts; got {refit!r}."

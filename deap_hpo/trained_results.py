@@ -157,15 +157,15 @@ class TrainedResults:
         checkpoints = kept_states(checkpoints, self.evaluator, folder)
         reference = self._checkpoint_of(entry)
         if checkpoints is None or reference is None:
+            why = "it saved none with checkpoint.save(state)" if reference is None else "its state is kept elsewhere"
             raise InputError(
-                f"A state can be had of an evaluation whose objective called checkpoint.save(state), and is kept where "
-                f"`checkpoints` says; evaluation {entry.number} of the study {self.name!r} has "
-                f"{'none' if reference is None else 'one elsewhere'}."
+                f"Evaluation {entry.number} of the study {self.name!r} has no state in `checkpoints`: {why}."
             )
         if reference not in checkpoints:
             raise InputError(
-                f"The state of evaluation {entry.number} of the study {self.name!r} is not there any more. Kept are "
-                "those of the best, of the last batch, and of what an algorithm may go on from."
+                f"The state of evaluation {entry.number} of the study {self.name!r} does not exist any more. Only "
+                "those of the best evaluation, of the last batch, and of evaluations that an algorithm may continue "
+                "are kept."
             )
         return saved_state(checkpoints, reference)
 

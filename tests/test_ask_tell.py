@@ -146,7 +146,7 @@ def test_failures_are_told_and_asked_for_again_when_that_is_wanted(
 def test_of_two_who_tell_the_first_is_heard(made: Callable[..., AskTell]) -> None:
     one, other = made(), made()
     one.tell(0, 0.5)
-    with pytest.raises(InputError, match="The results of 0 had been told by another process"):
+    with pytest.raises(InputError, match="The results of 0 have already been told by another process"):
         other.tell(0, 0.75)
     other.tell(1, 0.75)
     one.tell_all({2: 0.1, 3: 0.2})
@@ -160,8 +160,8 @@ def test_of_two_who_tell_the_first_is_heard(made: Callable[..., AskTell]) -> Non
 WRONG = {
     "number must be of an evaluation that is asked for now (0, 1, 2, 3); got 9.": lambda told: told.tell(9, 1.0),
     "asked for now (0, 1, 2, 3); got 'first'.": lambda told: told.tell("first", 1.0),
-    "tell takes a result, or, where there is none, failed='why'.": lambda told: told.tell(0),
-    "tell takes a result, or, where": lambda told: told.tell(0, 1.0, failed="no"),
+    "tell takes either a result or failed='why'.": lambda told: told.tell(0),
+    "tell takes either a result or": lambda told: told.tell(0, 1.0, failed="no"),
     "The result of evaluation 0 cannot be recorded. The objective must return numbers; value is 'low'.": (
         lambda told: told.tell(0, "low")
     ),

@@ -263,7 +263,9 @@ def test_a_run_says_which_grid_fits_its_budget(here: Path) -> None:
     )
     refused = call("resume", "small", "--set", "evolution.generations=9")
     assert refused.exit_code == 2
-    assert 'was recorded with plan "grid of 12 evaluations: lr 4, momentum 3", and cannot go on' in refused.stderr
+    assert (
+        'was recorded with plan "grid of 12 evaluations: lr 4, momentum 3", and cannot be continued' in refused.stderr
+    )
     enqueued = ["--name", "enqueued", "--set", "evolution.enqueue=[{lr = 0.1, momentum = 0.5}]"]
     said = call("run", "small.toml", *enqueued, *grid, "--set", "evolution.generations=2").stdout
     assert "\ngrid of " in f"\n{said}"
@@ -475,7 +477,7 @@ def test_a_failed_evaluation_is_told_with_its_reason(here: Path) -> None:
     ended = call("run", "small.toml", *(text for one in changed for text in ("--set", one)))
     assert ended.exit_code == 2
     assert "Evaluation 0 failed:" in ended.stderr
-    assert "none has ended with a finite value" in ended.stderr
+    assert "no evaluation ended with a finite value" in ended.stderr
     assert "Evaluation 0 failed:" in call("show", "small").output
 
 
@@ -484,7 +486,7 @@ def test_a_study_that_exists_is_not_overwritten(here: Path) -> None:
     before = load_study("small", "runs/studies.db")
     assert "resume small`), delete it (`deap-hpo delete small`" in refused("run", "small.toml")
     assert "Did you mean 'small'?" in refused("show", "smal")
-    assert "recorded with evolution.population = 5, and cannot go on with evolution.population = 8" in refused(
+    assert "recorded with evolution.population = 5, and cannot be continued with evolution.population = 8" in refused(
         "resume", "small", "--set", "evolution.population=8"
     )
     assert "recorded with evaluator epochs = 2" in refused("resume", "small", "--set", "training.epochs=3")

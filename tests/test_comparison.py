@@ -191,9 +191,9 @@ def test_an_experiment_keeps_its_budget(compared: Any, config: RunConfig, monkey
     for order in (methods, methods[::-1]):
         with pytest.raises(KeyboardInterrupt):
             compare(config, order, experiment="other", seeds=2, budget=5, repeats=1)
-    with pytest.raises(InputError, match="max_evaluations = 5, and cannot go on with 8"):
+    with pytest.raises(InputError, match="max_evaluations = 5, and cannot be continued with 8"):
         compare(config, methods, experiment="other", seeds=2, budget=8, repeats=1)
-    with pytest.raises(InputError, match="max_epochs = 10, and cannot go on with 16"):
+    with pytest.raises(InputError, match="max_epochs = 10, and cannot be continued with 16"):
         compare(config, methods[::-1], experiment="other", seeds=2, budget=8, repeats=1)
 
 

@@ -105,7 +105,7 @@ def test_in_optimize_it_says_itself_what_it_has() -> None:
         optimize(Scaled(1.0), SPACE, max_epochs=3)
     study = optimize(Scaled(1.0), SPACE, algorithm="random", direction="maximize", generations=1, progress=False)
     assert study.best_value == max(entry.evaluation.value for entry in study.record)
-    with pytest.raises(InputError, match=r"The best network can be had from a study whose evaluations were trainings"):
+    with pytest.raises(InputError, match=r"The best network needs a study whose evaluations were trainings"):
         study.best_model()
 
 

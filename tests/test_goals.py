@@ -89,7 +89,9 @@ def test_a_study_of_other_directions_than_what_evaluates_is_refused(study_direct
     """Otherwise its pruner, for example, would end the best evaluations."""
     weights = (1.0,) if study_directions == "maximize" else (-1.0, -1.0)
     with Study({"x": Float(0.0, 1.0)}, directions=study_directions) as study:
-        with pytest.raises(InputError, match=r"directions must be those of what evaluates, minimize; the study's are "):
+        with pytest.raises(
+            InputError, match=r"directions must agree with those of the evaluator, minimize; the study has "
+        ):
             study.map(Objective(lambda params: params["x"]), [individual_type(weights)([0.5])])
         assert len(study.record) == 0
 

@@ -147,7 +147,7 @@ def test_final_measurements_are_not_of_another_best_network() -> None:
     ("name", "direction", "said"),
     [
         ("sise", None, "objective must be what evaluations measured; got 'sise'. Did you mean 'size'?"),
-        ("score", None, "direction must be given, 'minimize' or 'maximize': nobody has said it of 'score'."),
+        ("score", None, "direction must be given ('minimize' or 'maximize'): it is not known for 'score'."),
         ("score", "up", "direction must be 'minimize' or 'maximize'; got 'up'."),
     ],
 )

@@ -118,7 +118,7 @@ def test_without_the_trainer_or_with_another_it_says_so(digits_task: Task, tmp_p
             with pytest.raises(InputError, match=f"^trainer must be as that of the study 'study', which .*{said}"):
                 one_study.best_model(other)
     wrong: Any = nn.Linear(1, 1)
-    with pytest.raises(InputError, match="with the trainer that did them; got Linear"):
+    with pytest.raises(InputError, match="and the trainer that did them; got Linear"):
         study.best_model(wrong)
 
 

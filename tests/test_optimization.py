@@ -110,7 +110,7 @@ def test_a_grid_is_laid_out_for_its_budget_and_goes_on_with_no_other(tmp_path: P
     grid = partial(quick, bowl, SPACE, name="grid", storage=tmp_path / "r.db", algorithm="grid", resume=True)
     small = grid(max_evaluations=9)
     with pytest.raises(
-        ReplayError, match='with plan "grid of 9 evaluations: x 3, y 3", and cannot go on with "grid of 30'
+        ReplayError, match='with plan "grid of 9 evaluations: x 3, y 3", and cannot be continued with "grid of 30'
     ):
         grid()
     assert outcomes(grid(max_evaluations=9)) == outcomes(small)
@@ -201,7 +201,7 @@ def test_stopping_takes_a_target_or_a_patience(arguments: tuple[Any, Any], messa
 
 def test_an_objective_that_always_fails_ends_the_study_with_its_reason() -> None:
     with (
-        pytest.warns(RuntimeWarning, match="evaluation 0 of the study 'study' failed, and counts as the worst: KeyErr"),
+        pytest.warns(RuntimeWarning, match="evaluation 0 of the study 'study' failed and counts as the worst: KeyErr"),
         pytest.raises(InputError, match=r"All of the first 5 .*") as ended,
     ):
         quick(lambda params: params["lr"], SPACE)
@@ -281,14 +281,14 @@ def test_failures_on_record_are_said_to_be_from_before_and_how_to_begin_anew(tmp
 def test_the_first_failure_is_warned_of_and_no_further_one() -> None:
     with pytest.warns(RuntimeWarning) as warned:
         quick(lambda params: 1 / int(params["x"] > 0), SPACE, seed=1)
-    assert len([one for one in warned if "failed, and counts as the worst: ZeroDivisionError" in str(one.message)]) == 1
+    assert len([one for one in warned if "failed and counts as the worst: ZeroDivisionError" in str(one.message)]) == 1
 
 
 def test_what_a_user_of_optuna_or_of_a_network_brings_is_told_what_to_bring_here() -> None:
     def objective(trial: Any) -> float:
         return float(trial.suggest_float("x", 0, 1))
 
-    with pytest.raises(InputError, match=r"by name \(params\['lr'\]\), not with a trial"):
+    with pytest.raises(InputError, match=r"by name \(params\['lr'\]\), not a trial"):
         optimize(objective, SPACE)
     for network in (torch.nn.Linear, torch.nn.Linear(2, 3)):
         with pytest.raises(InputError, match=r"A network is trained by a trainer: make_trainer\(Task\.from_data"):
@@ -326,7 +326,7 @@ def test_many_failures_are_told_at_the_end_too() -> None:
 
     options: Any = {"algorithm": "random", "population": 30, "generations": 1, "seed": 0}
     with pytest.warns(
-        DeapHPOWarning, match=r"\d+ of 30 evaluations of the study 'study' failed, and count as the worst"
+        DeapHPOWarning, match=r"\d+ of 30 evaluations of the study 'study' failed and count as the worst"
     ):
         quick(fails_below(0.0), {"x": Float(-1.0, 1.0)}, **options)
     with pytest.warns(DeapHPOWarning) as warned:

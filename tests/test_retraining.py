@@ -36,7 +36,7 @@ def test_another_network_than_on_record_is_warned_of_and_the_same_is_not(digits_
         best, evaluation=replace(in_bf16, curve=(*in_bf16.curve[:-1], replace(in_bf16.curve[-1], validation_loss=9.0)))
     )
     with pytest.warns(
-        RuntimeWarning, match=r"in bf16 then, and in fp32 now \(precision='bf16'\), and what is measured"
+        RuntimeWarning, match=r"in bf16 then, and in fp32 now \(precision='bf16'\), so measurements made now"
     ):
         retrain(trainer, worse, study.entries, study.space)
     with pytest.raises(InputError, match="needs a study with a space"):
@@ -46,7 +46,9 @@ def test_another_network_than_on_record_is_warned_of_and_the_same_is_not(digits_
 def test_a_network_that_gave_way_to_a_retry_is_not_mistaken_for_the_one_that_has_its_number(digits_task: Task) -> None:
     trainer = make_trainer(digits_task, epochs=1, device="cpu")
     study = optimize(trainer, {"lr": Float(0.01, 0.5)}, algorithm="random", population=1, generations=1, progress=False)
-    with pytest.raises(InputError, match=r"^Evaluation 0 with \{'lr': 0.255\} is not of this study, or gave way to"):
+    with pytest.raises(
+        InputError, match=r"^Evaluation 0 with \{'lr': 0.255\} is not of this study, or was superseded by"
+    ):
         study.model_of(replace(study.best, genes=(0.5,)))
 
 

@@ -111,7 +111,7 @@ def test_the_state_of_the_best_that_another_run_had_dropped_is_made_again(again:
     study = evolve(resume=True, retry_failed=True)
     assert study.best.number == 0
     if not again:
-        with pytest.raises(InputError, match=r"The state of evaluation 0 .* is not there any more"):
+        with pytest.raises(InputError, match=r"The state of evaluation 0 .* does not exist any more"):
             study.best_state()
         return
     assert study.best_state() == load_study("study", tmp_path / "a.db").best_state(objective.checkpoints) == 0.5

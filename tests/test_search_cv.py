@@ -103,9 +103,9 @@ def test_several_metrics_and_a_pickled_copy() -> None:
     assert found.trials_["value"].max() == max(found.cv_results_["mean_test_f1_macro"])
     assert "mean_train_accuracy" in found.cv_results_
     assert np.array_equal(pickle.loads(pickle.dumps(found)).predict(IRIS[0]), found.predict(IRIS[0]))
-    with pytest.raises(InputError, match="refit has to name the one that counts; got False"):
+    with pytest.raises(InputError, match="refit must name the one that counts; got False"):
         search(refit=False, **metrics).fit(*IRIS)
-    with pytest.raises(InputError, match="refit has to name"):
+    with pytest.raises(InputError, match="refit must name"):
         search(estimator=NeverFitted(), refit=False, error_score="raise", **metrics).fit(*IRIS)
 
 

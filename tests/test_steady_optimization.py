@@ -242,7 +242,7 @@ def test_what_failed_is_tried_again_as_if_it_had_not(tmp_path: Path, algorithm: 
     assert before.entries[3].evaluation.status == "failed"
     broken.clear()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "what evaluates has changed")  # `broken`
+        warnings.filterwarnings("ignore", "the evaluator of the study")  # `broken`
         after = steady(breaks, resume=True, retry_failed=True, **options)
     assert run_of(after) == run_of(steady(breaks, algorithm=algorithm))
     assert len(after.superseded) > 2

@@ -165,7 +165,7 @@ def test_what_can_be_called_may_have_more_parameters_or_no_signature(evaluate: A
     [
         ({"seed": 4}, "seed 3"),
         ({"space": Space({**SPACE, "x": Float(-5.0, 6.0)})}, "recorded with space x.high = 5.0, and cannot"),
-        ({"settings": {"epochs": 2}}, "recorded with epochs not set, and cannot go on with epochs = 2"),
+        ({"settings": {"epochs": 2}}, "recorded with epochs not set, and cannot be continued with epochs = 2"),
         ({"common_random_numbers": False}, "common_random_numbers"),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_closed_study_evaluates_and_writes_nothing(tmp_path: Path) -> None:
         closed.map(first, [Individual([1.0])])
     with Study(None, resume=True, **options) as other:
         other.map(first, [Individual([1.0])])
-        with pytest.raises(InputError, match=r"'run' is closed. Open it again to go on"):
+        with pytest.raises(InputError, match=r"'run' is closed. To continue, open it again"):
             closed.map(first, [Individual([7.0])])
         other.map(first, [Individual([2.0])])
     assert [entry.evaluation.value for entry in load_study("run", f"{tmp_path}/a.db").entries] == [1.0, 2.0]

@@ -90,7 +90,8 @@ class Checkpoint:
 
         if state is None:
             raise InputError(
-                "checkpoint.save takes a state; got None, by which checkpoint.load tells that there is none."
+                "checkpoint.save needs a state other than None, because checkpoint.load returns None if there is no "
+                "state."
             )
         self._saved = {
             **flattened("state", state),
@@ -134,7 +135,7 @@ class Checkpoint:
         if self._saved is None and needed:
             raise InputError(
                 "An objective with a parameter named checkpoint must call checkpoint.save(state) before it returns: "
-                "another evaluation may go on from there."
+                "another evaluation may continue from it."
             )
         if self._saved is None or not (needed or self._store.shared):
             return None
@@ -183,7 +184,7 @@ def kept_states(
         True
     """
     if given is not None and not callable(getattr(given, "load", None)):
-        raise InputError(f"checkpoints must be where states are kept, such as FolderCheckpoints(...); got {given!r}.")
+        raise InputError(f"checkpoints must be a store, such as FolderCheckpoints(...); got {given!r}.")
     if evaluator is not None:
         return None if evaluator.task else given or evaluator.checkpoints
     if given is not None or folder is None or not folder.is_dir():

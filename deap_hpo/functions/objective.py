@@ -128,8 +128,8 @@ class Objective(Evaluator):
                 )
         if takes_checkpoint and not self.takes_epochs:
             raise InputError(
-                "An objective with a parameter named checkpoint needs one named epochs, which says how far it is to "
-                f"train; got {self.function!r}."
+                "An objective with a parameter named checkpoint also needs one named epochs, for the number of epochs "
+                f"to train; got {self.function!r}."
             )
         if takes_checkpoint and given is None:
             from deap_hpo.training.checkpoints import TemporaryCheckpoints  # imports torch, which takes seconds
@@ -160,7 +160,7 @@ class Objective(Evaluator):
         start = perf_counter()
         epochs = request.epochs or self.epochs
         if self.takes_epochs and epochs is None:
-            raise InputError(f"epochs must say how long a whole training of {self.function!r} is; got None.")
+            raise InputError(f"epochs must give the length of a whole training of {self.function!r}; got None.")
         checkpoint = None
         if self.checkpoints is not None:
             checkpoint = Checkpoint(self.checkpoints, request.start_from, request.params)

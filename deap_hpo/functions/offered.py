@@ -34,9 +34,9 @@ def offered_parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         return ()
     if next(iter(signature.parameters), "") == "trial":
         raise InputError(
-            "The objective is called with the hyperparameters by name (params['lr']), not with a trial; got "
-            f"{shown(function)}. What trial.suggest_float('lr', 1e-4, 0.1, log=True) asks for is the space, "
-            "{'lr': Float(1e-4, 0.1, log=True)}; docs/peers.md has the other words of Optuna."
+            "The objective gets the hyperparameters by name (params['lr']), not a trial; got "
+            f"{shown(function)}. Instead of trial.suggest_float('lr', 1e-4, 0.1, log=True), write the space "
+            "{'lr': Float(1e-4, 0.1, log=True)}; docs/peers.md lists the equivalents of Optuna's other terms."
         )
     offered = tuple(name for name in OFFERED if name in signature.parameters)
     try:

@@ -107,8 +107,8 @@ class UndoneWarning:
         self._warned = True
         warn(
             f"evaluation {entry.number} of the study {study.name!r} was not trained with its own {names}, but with "
-            "that of the evaluation it goes on from: a state that is loaded brings it. Set hyperparameters after "
-            "load_state_dict, and do without a scheduler, which begins from its own (base_lrs), as in "
+            "that of the evaluation that it continues, because load_state_dict restored it. Set hyperparameters after "
+            "load_state_dict, and use no scheduler that starts from its own base_lrs, as in "
             "docs/how-to/training-loop.md (further evaluations get no warning; each has a note "
             f"named {UNDONE!r})"
         )

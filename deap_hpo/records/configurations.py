@@ -41,7 +41,10 @@ def completed(space: Space, given: Mapping[str, Any], rng: UniformSource) -> lis
         elif space.conditions.holds(name, params):
             choices = required.get(name)
             if choices == ():
-                raise ValueError(f"no {name} lets all of {', '.join(given)} be in use; leave one of them out.")
+                raise ValueError(
+                    f"there is no value of {name} with which all of {', '.join(given)} are in use; leave one of them "
+                    "out."
+                )
             params[name] = space[name].decode(gene) if choices is None else choices[int(gene * len(choices))]
     return space.encode({**params, **given})
 

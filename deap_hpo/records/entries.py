@@ -159,7 +159,7 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
             detail += f"; {len(ended)} of {len(entries)} {status}" if ended else ""
             if ended and status == "failed":
                 detail += f", number {ended[0].number} with {ended[0].evaluation.reason.removesuffix('.')}"
-        raise InputError(f"There is no best evaluation: none has ended with a finite value{detail}.")
+        raise InputError(f"There is no best evaluation: no evaluation ended with a finite value{detail}.")
     return best
 
 
@@ -186,8 +186,8 @@ def check_unchanged(individual: Any, entry: Entry) -> None:
     if genes and repr(genes) != repr(entry.genes):  # as text, NaN equals NaN
         raise InputError(
             f"evaluate must leave the individual as it is; evaluation {entry.number} has changed the genes "
-            f"{reprlib.repr(list(entry.genes))} to {reprlib.repr(list(individual))}. What improves an individual, such "
-            "as a local search, is an operator: apply it before `map`."
+            f"{reprlib.repr(list(entry.genes))} to {reprlib.repr(list(individual))}. Make code that improves an "
+            "individual, such as a local search, an operator, and apply it before `map`."
         )
 
 

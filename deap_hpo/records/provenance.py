@@ -99,8 +99,8 @@ class Provenance:
         if changed:
             shown = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if changed[_SHOWN:] else "")
             warn(
-                f"what evaluates has changed since the evaluations on record in the study {self.record.name!r} were "
-                f"made: {shown}. They stay as they are. If it gives other values now, begin a study under another name"
+                f"the evaluator of the study {self.record.name!r} has changed since the evaluations on record were "
+                f"made: {shown}. They are kept. If it gives different values now, start a study with another name"
             )
         if self._facts.as_json() != before:
             self.note(_FACTS, self._facts.as_json())

@@ -155,7 +155,7 @@ class Record:
             InputError: It is closed, so that another process may be writing to it.
         """
         if self._at_the_end is not None:
-            raise InputError(f"The study {self.name!r} is closed. Open it again to go on: Study(..., resume=True).")
+            raise InputError(f"The study {self.name!r} is closed. To continue, open it again: Study(..., resume=True).")
 
     def begin(self) -> None:
         """Record which evaluations the retry supersedes; from here on, resuming the study continues this retry."""
@@ -205,13 +205,12 @@ class Record:
             recorded, given = first_difference(known[key], value)
             raise ReplayError(
                 f"The study {self.name!r} was recorded with {'' if key == 'settings' else f'{key} '}{recorded}, and "
-                f"cannot go on with {given}. "
-                "Give what was recorded, or choose another name."
+                f"cannot be continued with {given}. Give the recorded value, or choose another name."
             )
         elif key == "space" and value and list(known[key]) != list(value):  # genes are assigned by position
             raise ReplayError(
                 f"The study {self.name!r} was recorded with the hyperparameters in the order {', '.join(known[key])}, "
-                f"and cannot go on with {', '.join(value)}. Give the order of the record, or choose another name."
+                f"and cannot be continued with {', '.join(value)}. Give the recorded order, or choose another name."
             )
 
     def _gave_way(self, backend: BaseStorage) -> bool:
@@ -230,8 +229,8 @@ class Record:
         recorded = directions_of(self._study)
         if recorded != tuple(directions):
             raise ReplayError(
-                f"The study {self.name!r} was recorded with the directions {', '.join(recorded)}, and cannot go on "
-                f"with {', '.join(directions)}. Give what was recorded, or choose another name."
+                f"The study {self.name!r} was recorded with the directions {', '.join(recorded)}, and cannot be "
+                f"continued with {', '.join(directions)}. Give the recorded directions, or choose another name."
             )
 
     def check_replay(self, planned: Entry) -> None:

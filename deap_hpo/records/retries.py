@@ -30,12 +30,11 @@ def check_retry(retry_failed: bool, resume: bool) -> None:
         >>> check_retry(True, resume=False)
         Traceback (most recent call last):
             ...
-        deap_hpo.errors.InputError: retry_failed=True is about a study on record, and needs resume=True; got \
-resume=False.
+        deap_hpo.errors.InputError: retry_failed=True needs a recorded study and resume=True; got resume=False.
     """
     check_flag("resume", resume)
     if check_flag("retry_failed", retry_failed) and not resume:
-        raise InputError("retry_failed=True is about a study on record, and needs resume=True; got resume=False.")
+        raise InputError("retry_failed=True needs a recorded study and resume=True; got resume=False.")
 
 
 def retry_sentence(entries: Sequence[Entry]) -> str:
@@ -44,7 +43,7 @@ def retry_sentence(entries: Sequence[Entry]) -> str:
     Example:
         >>> from deap_hpo.evaluation import failure
         >>> retry_sentence([Entry(0, 0, (0.5,), failure("no memory"), seed=0)])
-        '1 failed evaluation is tried again. What came after is used where the run asks for the same once more.'
+        '1 failed evaluation is tried again. Later evaluations are reused if the run asks for identical ones.'
         >>> retry_sentence([])
         'No evaluation has failed: there is nothing to try again.'
     """
@@ -52,7 +51,7 @@ def retry_sentence(entries: Sequence[Entry]) -> str:
     if not failed:
         return "No evaluation has failed: there is nothing to try again."
     said = f"{plural(failed, 'failed evaluation')} {'is' if failed == 1 else 'are'} tried again."
-    return f"{said} What came after is used where the run asks for the same once more."
+    return f"{said} Later evaluations are reused if the run asks for identical ones."
 
 
 class Attempts:

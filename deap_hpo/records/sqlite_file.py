@@ -99,8 +99,8 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
     except sqlite3.DatabaseError as error:
         if not writable and _has_log(path):
             raise InputError(
-                f"The record {path} has a log beside it that is to be read into it first, and nothing may be written "
-                "there. Copy both into a folder that you may write to."
+                f"The record {path} has a write-ahead log that must be merged into it first, but its folder is "
+                "read-only. Copy both into a folder that you may write to."
             ) from None
         verdict = str(error)
     if verdict == "ok" and path.stat().st_size % page_size and not _has_log(path):

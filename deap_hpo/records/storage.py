@@ -244,6 +244,5 @@ def errors_named(what: str) -> Iterator[None]:
         raise InputError(f"The {what} could not be used: {cause}. What was written before is still there.") from error
     except json.JSONDecodeError as error:
         raise InputError(
-            f"The {what} is damaged: it holds what nobody wrote ({error}). It was left as it is; "
-            "restore it from a copy."
+            f"The {what} is damaged: it holds invalid data ({error}). It was not changed; restore it from a copy."
         ) from error

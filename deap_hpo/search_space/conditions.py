@@ -59,7 +59,7 @@ class Conditions:
                 if parent not in order:
                     raise ValueError(f"when, {name}: there is no {parent!r} to depend on. {hint(parent, order)}")
                 if parent not in order[: order.index(name)]:
-                    raise ValueError(f"{name} can depend on what stands before it only; got {parent!r}.")
+                    raise ValueError(f"{name} can depend only on hyperparameters before it; got {parent!r}.")
                 decides: Any = hyperparameters[parent]
                 if not _can_decide(decides):
                     raise ValueError(

@@ -85,7 +85,7 @@ class Float:
         if self.step is not None:
             object.__setattr__(self, "step", as_float("step", self.step))
             if self.log:
-                raise ValueError(f"step cannot be had together with log; got step={self.step}.")
+                raise ValueError(f"step cannot be combined with log; got step={self.step}.")
         if self._steps is not None:
             # The last step in decimals: the bound that was given may carry a rounding error from arithmetic.
             object.__setattr__(self, "high", self._steps[len(self._steps) - 1])
@@ -201,7 +201,7 @@ class Int:
         if self.step < 1:
             raise ValueError(f"step must be at least 1; got {self.step}.")
         if self.log and self.step != 1:
-            raise ValueError(f"step cannot be had together with log; got step={self.step}.")
+            raise ValueError(f"step cannot be combined with log; got step={self.step}.")
         check_whole_steps("high", self.high, self.low, self.step)
 
     @property

@@ -156,7 +156,10 @@ def test_nothing_at_all_may_be_given_and_all_is_taken_as_it_is() -> None:
     [
         ({"momentun": 0.5}, r"params has the unknown name 'momentun' \(did you mean 'momentum'\?\)"),
         ({"momentum": 5.0}, r"momentum: value must be within \[0.0, 0.9\]; got 5.0"),
-        ({"dampening": 0.1, "betas": "low"}, "no optimizer lets all of dampening, betas be in use; leave one of them"),
+        (
+            {"dampening": 0.1, "betas": "low"},
+            "no value of optimizer with which all of dampening, betas are in use; leave one of them",
+        ),
         ({"momentum": 0.5, "optimizer": "adam"}, "momentum is not in use where optimizer is not 'sgd' or 'nag'"),
         ({"optimizer": "sdg"}, "optimizer: value must be one of"),
     ],

@@ -190,7 +190,9 @@ def test_a_failed_evaluation_is_replayed_with_the_worst_value_of_each_objective(
 
 def test_other_directions_are_refused(tmp_path: Path) -> None:
     Study(SPACE, storage=f"{tmp_path}/a.db", directions=DIRECTIONS).close()
-    with pytest.raises(ReplayError, match="directions minimize, minimize, and cannot go on with minimize, maximize"):
+    with pytest.raises(
+        ReplayError, match="directions minimize, minimize, and cannot be continued with minimize, maximize"
+    ):
         Study(SPACE, storage=f"{tmp_path}/a.db", directions=("minimize", "maximize"), resume=True)
 
 

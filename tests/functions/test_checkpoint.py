@@ -206,7 +206,7 @@ def test_interrupted_and_resumed_it_ends_the_same_checkpoints_lost_or_not(
     assert len(load_study("run", tmp_path / "studies.db").entries) < len(whole.entries)
     if lost:
         shutil.rmtree(tmp_path / "run" / "states")
-    with pytest.warns(RuntimeWarning, match="what evaluates has changed since"):
+    with pytest.warns(RuntimeWarning, match="the evaluator of the study .* has changed since"):
         resumed = quick(train, resume=True, **recorded)
     assert outcomes(resumed) == outcomes(whole)
     assert any(entry.start_from is not None for entry in whole.entries)
@@ -270,16 +270,20 @@ def test_the_best_state_is_kept_by_any_algorithm_and_found_later(tmp_path: Path)
     assert torch.equal(recorded.best_state(folder)["network"]["weight"], state["network"]["weight"])
     assert len(list(folder.folder.iterdir())) <= 4, "that of the best, and those of the last batch"
     assert torch.equal(recorded.best_state()["network"]["weight"], state["network"]["weight"])
-    with pytest.raises(InputError, match=r"^checkpoints must be where states are kept, such as FolderCheck"):
+    with pytest.raises(InputError, match=r"^checkpoints must be a store, such as FolderCheck"):
         recorded.best_state(f"{tmp_path}/run/states")  # type: ignore[arg-type]
     moved = replace(recorded, storage=None)
-    with pytest.raises(InputError, match=r"where `checkpoints` says; evaluation \d+ of the study 'run' has one elsew"):
+    with pytest.raises(
+        InputError, match=r"of the study 'run' has no state in `checkpoints`: its state is kept elsewhere"
+    ):
         moved.best_state()
     dropped = next(entry for entry in study.entries if entry.evaluation.checkpoint not in folder)
-    with pytest.raises(InputError, match=r"^The state of evaluation \d+ of the study 'run' is not there any more"):
+    with pytest.raises(InputError, match=r"^The state of evaluation \d+ of the study 'run' does not exist any more"):
         study.state_of(dropped)
     assert quick(lambda params: params["lr"], generations=1).best.evaluation.checkpoint is None
-    with pytest.raises(InputError, match="evaluation 0 of the study 'study' has none"):
+    with pytest.raises(
+        InputError, match=r"Evaluation 0 .* has no state in .checkpoints.: it saved none with checkpoint"
+    ):
         quick(lambda params: 1.0, generations=1).best_state()
 
 
@@ -320,7 +324,7 @@ def test_what_is_pruned_or_diverged_leaves_nothing() -> None:
 
 
 def test_what_a_function_cannot_do_is_named() -> None:
-    with pytest.raises(InputError, match="named checkpoint needs one named epochs"):
+    with pytest.raises(InputError, match="named checkpoint also needs one named epochs"):
         Objective(lambda params, checkpoint: 0.0)
     with pytest.raises(InputError, match=r"^epochs is for functions that have a parameter named epochs; got 3"):
         Objective(lambda params: 0.0, epochs=3)
@@ -335,7 +339,7 @@ def test_what_a_function_cannot_do_is_named() -> None:
     for algorithm in ("hyperband", "random"):
         with pytest.raises(InputError, match=r"^epochs must say how long a whole training is, .*; got None"):
             quick(grow, algorithm=algorithm)
-    with pytest.raises(InputError, match=r"^epochs must say how long a whole training of <function grow"):
+    with pytest.raises(InputError, match=r"^epochs must give the length of a whole training of <function grow"):
         Objective(grow)({"lr": 0.1, "noise": 0.0})
     with pytest.raises(InputError, match=r"^max_epochs must be at least 3, the epochs that the first training takes"):
         optimize(grow, SPACE, algorithm="halving", arguments={"min_epochs": 3}, epochs=9, max_epochs=2)
@@ -639,5 +643,5 @@ def test_what_nobody_needs_is_not_left_where_nobody_drops_it() -> None:
 
 
 def test_nothing_is_no_state() -> None:
-    with pytest.raises(InputError, match=r"^checkpoint.save takes a state; got None"):
+    with pytest.raises(InputError, match=r"^checkpoint.save needs a state other than None"):
         Checkpoint(MemoryCheckpoints()).save(None)

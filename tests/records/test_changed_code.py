@@ -38,10 +38,10 @@ class Large(Small):
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"model": Large}, 'model = "Small", and cannot go on with model = "Large"'),
-        ({"model": partial(Small)}, 'model = "Small", and cannot go on with model = "partial\\(Small\\)"'),
-        ({"loss": nn.functional.nll_loss}, 'loss = "cross_entropy", and cannot go on with loss = "nll_loss"'),
-        ({"metrics": {}}, 'metrics.accuracy = "accuracy", and cannot go on with metrics.accuracy not set'),
+        ({"model": Large}, 'model = "Small", and cannot be continued with model = "Large"'),
+        ({"model": partial(Small)}, 'model = "Small", and cannot be continued with model = "partial\\(Small\\)"'),
+        ({"loss": nn.functional.nll_loss}, 'loss = "cross_entropy", and cannot be continued with loss = "nll_loss"'),
+        ({"metrics": {}}, 'metrics.accuracy = "accuracy", and cannot be continued with metrics.accuracy not set'),
     ],
 )
 def test_another_network_loss_or_metric_is_refused(changed: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -59,7 +59,9 @@ def test_another_argument_of_a_function_is_refused(tmp_path: Path) -> None:
     options |= {"storage": f"{tmp_path}/a.db", "resume": True}
     train = script()["train"]
     optimize(partial(train, rate=1.0), generations=1, **options)
-    with pytest.raises(ReplayError, match=r"function = \"partial\(train, rate=1.0\)\", and cannot go on with fun.*2.0"):
+    with pytest.raises(
+        ReplayError, match=r"function = \"partial\(train, rate=1.0\)\", and cannot be continued with fun.*2.0"
+    ):
         optimize(partial(train, rate=2.0), generations=2, **options)
 
 
@@ -81,8 +83,8 @@ def test_changed_code_is_warned_of_once(wrap: Any, tmp_path: Path) -> None:
     warned = run(after, 6)
     assert len(warned) == 1
     assert (
-        "what evaluates has changed since the evaluations on record in the study 'study' were made: EPOCHS in train. "
-        "They stay as they are. If it gives other values now" in warned[0]
+        "the evaluator of the study 'study' has changed since the evaluations on record were made: EPOCHS in train. "
+        "They are kept. If it gives different values now" in warned[0]
     )
     assert run(after, 8) == [], "it was said when it changed"
 
@@ -215,7 +217,7 @@ def test_of_very_many_changes_some_are_named(tmp_path: Path) -> None:
     assert line(made(1), tmp_path, 1) == []
     (warned,) = line(made(2), tmp_path, 2)
     shown = ", ".join(f"settings['s{i}'] in <lambda>" for i in range(5))
-    assert f"made: {shown} and 4 more. They stay" in warned
+    assert f"made: {shown} and 4 more. They are kept" in warned
 
 
 class Dotted:

@@ -194,7 +194,7 @@ def test_all_settings_are_checked_even_where_the_first_evaluation_failed(tmp_pat
 
 
 def test_it_needs_a_study_that_may_exist() -> None:
-    with pytest.raises(InputError, match="retry_failed=True is about a study on record, and needs resume=True"):
+    with pytest.raises(InputError, match="retry_failed=True needs a recorded study and resume=True"):
         optimize(Function(), SPACE, retry_failed=True)
     with pytest.raises(InputError, match="retry_failed must be True or False; got 'all'"):
         optimize(Function(), SPACE, resume=True, retry_failed="all")  # type: ignore[arg-type]
@@ -305,7 +305,7 @@ def test_of_other_code_there_is_a_warning_where_what_gave_way_answers(tmp_path: 
     fragile.__name__ = mended.__name__
     settings = options(generations=1, storage=tmp_path / "a.db")
     optimize(fragile, SPACE, **settings)
-    with pytest.warns(DeapHPOWarning, match="what evaluates has changed since"):
+    with pytest.warns(DeapHPOWarning, match="the evaluator of the study .* has changed since"):
         optimize(mended, SPACE, **settings, **RETRY)
 
 
@@ -411,7 +411,7 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     ended = call("resume", "mine", "--retry-failed", "--json")
     assert ended.exit_code == 0, ended.output
-    assert "1 failed evaluation is tried again. What came after is used where" in ended.stderr
+    assert "1 failed evaluation is tried again. Later evaluations are reused if" in ended.stderr
     assert json.loads(ended.stdout)["best"] == json.loads(never.stdout)["best"]
     said = call("show", "mine").stdout
     assert "superseded by a retry" in said

@@ -312,7 +312,7 @@ def test_what_was_noted_before_anything_was_evaluated_may_change(storage: str) -
         pass
     with Study(SPACE, name="run", storage=storage, seed=4, resume=True) as study:
         truncation(study, objective)
-    with pytest.raises(ReplayError, match="recorded with seed 4, and cannot go on with 3"):
+    with pytest.raises(ReplayError, match="recorded with seed 4, and cannot be continued with 3"):
         Study(SPACE, name="run", storage=storage, seed=3, resume=True)
 
 
@@ -321,7 +321,7 @@ def test_genes_have_no_names_so_the_order_of_the_hyperparameters_is_kept(storage
     turned = Space(dict(reversed(list(space.items()))))
     with Study(space, name="run", storage=storage, seed=3) as study:
         study.map(lambda params: params["lr"], [[0.5, 0.25]])
-    with pytest.raises(ReplayError, match="recorded with the hyperparameters in the order lr, momentum, and cannot go"):
+    with pytest.raises(ReplayError, match="recorded with the hyperparameters in the order lr, momentum, and cannot be"):
         Study(turned, name="run", storage=storage, seed=3, resume=True)
     Study(space, name="run", storage=storage, seed=3, resume=True).close()
 
@@ -574,7 +574,7 @@ def test_a_copy_with_a_log_that_nobody_can_read_is_told_so(tmp_path: Path, monke
     assert len(load_study("study", copied).entries) == 1
     # On a read-only mount, SQLite cannot make the log's index, and raises the same error as for a missing file.
     monkeypatch.setattr("deap_hpo.records.sqlite_file.unwritable_uri", lambda path: f"file:{tmp_path}/nowhere?mode=ro")
-    with pytest.raises(InputError, match=r"has a log beside it .* Copy both into a folder that you may write to"):
+    with pytest.raises(InputError, match=r"has a write-ahead log .* Copy both into a folder that you may write to"):
         load_study("study", copied)
 
 

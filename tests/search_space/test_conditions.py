@@ -311,5 +311,5 @@ def test_a_misspelt_decider_is_offered_the_nearest():
     optimizer = Categorical(["sgd", "adam"])
     with pytest.raises(ValueError, match=r"when, momentum: there is no 'optim' to depend on\. Did you mean 'opt"):
         Space({"optimizer": optimizer, "momentum": Float(0.0, 0.9)}, when={"momentum": {"optim": "sgd"}})
-    with pytest.raises(ValueError, match="momentum can depend on what stands before it only; got 'optimizer'"):
+    with pytest.raises(ValueError, match="momentum can depend only on hyperparameters before it; got 'optimizer'"):
         Space({"momentum": Float(0.0, 0.9), "optimizer": optimizer}, when={"momentum": {"optimizer": "sgd"}})

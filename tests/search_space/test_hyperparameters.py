@@ -202,7 +202,7 @@ def test_nan_gene_is_refused(hyperparameter):
         (
             lambda: Float(0.1, 1.0, log=True, step=0.1),
             ValueError,
-            "step cannot be had together with log; got step=0.1.",
+            "step cannot be combined with log; got step=0.1.",
         ),
         (
             lambda: Float(0.0, 1.0, step=0.3),
@@ -230,7 +230,7 @@ def test_nan_gene_is_refused(hyperparameter):
         (lambda: Float(0.0, 0.5, step=0.1).encode(-math.inf), ValueError, "value must be within [0.0, 0.5]; got -inf."),
         (lambda: Int(1, 9, step=0), ValueError, "step must be at least 1; got 0."),
         (lambda: Int(1, 9, step=2.0), TypeError, "step must be an integer; got 2.0."),
-        (lambda: Int(1, 9, log=True, step=2), ValueError, "step cannot be had together with log; got step=2."),
+        (lambda: Int(1, 9, log=True, step=2), ValueError, "step cannot be combined with log; got step=2."),
         (
             lambda: Int(16, 250, step=16),
             ValueError,
