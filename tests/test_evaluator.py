@@ -163,9 +163,9 @@ def broadcasting(loss: Any = F.mse_loss) -> Task:
 
 @pytest.mark.parametrize("trainer", [ReferenceTrainer, PopulationTrainer])
 def test_a_trainer_that_is_called_directly_checks_that_network_and_loss_fit(trainer: Any) -> None:
-    with pytest.raises(InputError, match="compared each with every other one"):
+    with pytest.raises(InputError, match="every output is compared with every target"):
         trainer(broadcasting(), device="cpu")({"lr": 0.1})
-    with pytest.raises(InputError, match="compared each with every other one"):
+    with pytest.raises(InputError, match="every output is compared with every target"):
         ReferenceTrainer(broadcasting(), device="cpu").train({"lr": 0.1})
 
 
@@ -174,7 +174,7 @@ def test_a_toolbox_with_a_trainer_checks_it_before_anything_is_recorded() -> Non
     with Study(space, seed=1) as study:
         toolbox = make_toolbox(space)
         individuals = toolbox.population(n=4)
-        with pytest.raises(InputError, match="compared each with every other one"):
+        with pytest.raises(InputError, match="every output is compared with every target"):
             study.map(make_trainer(broadcasting(), device="cpu"), individuals)
         assert len(study.record) == 0
 

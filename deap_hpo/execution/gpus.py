@@ -51,8 +51,8 @@ def check_device(evaluate: Evaluate, gpus: Sequence[int]) -> None:
         return
     if str(device) != "cuda":
         raise InputError(
-            f"gpus are for what computes on 'cuda', and leaves it to the workers which one that is; "
-            f"the device of {type(evaluate).__name__} is {str(device)!r}."
+            "gpus need an evaluator whose device is 'cuda', so that each worker can choose its GPU; the device of "
+            f"{type(evaluate).__name__} is {str(device)!r}."
         )
     torch = sys.modules.get("torch")
     if torch is not None and max(gpus) >= torch.cuda.device_count():

@@ -186,8 +186,8 @@ class WorkerPool(Generic[_Worker]):
         self._failed_starts += 1
         if not death.killed or self._failed_starts >= _STARTS_KILLED_IN_A_ROW:
             raise InputError(
-                f"A worker ended before it was ready ({death}); what it printed stands above. If there is nothing: is "
-                "there enough memory?"
+                f"A worker ended before it was ready ({death}); see its output above. If there is none, check that "
+                "there is enough memory."
             )
 
     def _end_what_is_late(self) -> None:

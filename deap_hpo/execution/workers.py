@@ -23,12 +23,12 @@ from deap_hpo.execution.fork_server import ProcessState, ensure_fork_server, sta
 from deap_hpo.execution.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack_requests
 
 _ABOVE_THE_GUARD = (
-    'A worker imports the script without what stands under `if __name__ == "__main__":`. Define above that line what '
-    "evaluates, and what it uses."
+    'A worker imports the script without the code under `if __name__ == "__main__":`. Define the evaluator, and '
+    "everything it uses, above that line."
 )
 _UNGUARDED = (
-    "A worker process imports this script, and began it all over again: put what the script runs under "
-    '`if __name__ == "__main__":`, below what it defines.'
+    "A worker process imported this script and started to run it again: put the code that the script runs under "
+    '`if __name__ == "__main__":`, below its definitions.'
 )
 _NAME = "deap-hpo worker"
 _BEGAN_AGAIN = 97  # the exit code of a worker that has started the script again
@@ -98,7 +98,7 @@ class Worker:
         try:
             packed = pack_requests(requests)
         except NOT_SENDABLE as error:
-            raise _refusal(f"What evaluation {requests[0].number} is given", error) from error
+            raise _refusal(f"The arguments of evaluation {requests[0].number}", error) from error
         try:
             self._connection.send_bytes(packed)
         except OSError:

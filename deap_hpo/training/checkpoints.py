@@ -184,8 +184,8 @@ class FolderCheckpoints:
         if dropped:
             warn(
                 f"{len(dropped)} of {len(sizes)} checkpoints ({sum(dropped):,} of {sum(sizes.values()):,} bytes) in "
-                f"{self.folder} were dropped for the limit of {self.limit:,} bytes; what is asked for again will be "
-                "trained again"
+                f"{self.folder} were dropped for the limit of {self.limit:,} bytes; dropped checkpoints are trained "
+                "again if they are needed"
             )
 
     def _path(self, reference: str) -> Path:

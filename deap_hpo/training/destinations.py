@@ -119,7 +119,7 @@ class Destinations:
         return (
             f"hyperparameter {name!r} must be a training setting ({', '.join(sorted(self._recipe))}) or an argument of "
             f"the model ({names(self._model)}){schedule}{optimizer} or of the loss ({names(sorted(self._loss))}); it "
-            f"is neither.{hint}"
+            f"is none of these.{hint}"
         )
 
 

@@ -200,7 +200,7 @@ def _check_initialized(network: nn.Module) -> None:
     """Refuse lazy modules: their initial weights would depend on who calls them first."""
     if any(isinstance(one, nn.parameter.UninitializedParameter) for one in network.parameters()):
         raise ValueError(
-            "lazy modules get their weights in a first call, which is not one of training; name their sizes, "
+            "lazy modules get their weights in their first call, which is not a training step; give their sizes, "
             "or call the network once before the factory returns it"
         )
 
@@ -233,8 +233,8 @@ def _check_measure(name: str, measure: Measure, output: Outputs, target: Targets
     one_number(name, value)
     if watch.found:
         raise ValueError(
-            "outputs [N, 1] and targets [N] are compared each with every other one; squeeze the outputs, or give "
-            "targets [N, 1]"
+            "outputs [N, 1] and targets [N] broadcast to [N, N], so every output is compared with every target; "
+            "squeeze the outputs, or give targets [N, 1]"
         )
 
 
@@ -271,14 +271,15 @@ def _hint_of_measure(name: str, measure: Measure, output: Outputs, data: Data, e
     if not by_default and not one_of_each and isinstance(error, (TypeError, AttributeError)):
         several = "the targets of the data" if isinstance(output, Tensor) else "the outputs of the network"
         return (
-            f" Loss and metrics are given {several} as they are, which are several: those of your own take them apart."
+            f" There are several tensors in {several}, and loss and metrics receive all of them; use functions of your "
+            "own that pick what they need."
         )
     if by_default:
         return " With metrics={} only the loss is measured."
     if name != "loss":
         return ""
     if "required" in str(error) and "argument" in str(error):
-        return " What is searched of it needs a default, by which networks are measured."
+        return " Searched arguments of the loss need defaults, with which networks are measured."
     if isinstance(targets, Tensor) and _are_labels(targets):
         return " Several labels an example are given as floats, with a loss such as nn.BCEWithLogitsLoss()."
     if isinstance(targets, Tensor) and targets.is_floating_point():

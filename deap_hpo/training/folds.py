@@ -55,7 +55,7 @@ def check_folds(data: Data, folds: Any, repeats: int) -> Folds | None:
     checked = _positions(data, list(folds)) if positions else check_integer("folds", folds, 2)
     if repeats > 1:
         raise InputError(
-            f"repeats must be 1 beside folds, which are trained by a seed of their own each; got {repeats}."
+            f"repeats must be 1 if folds are given, because each fold is trained with its own seed; got {repeats}."
         )
     if isinstance(checked, int):
         _check_number(data, checked)

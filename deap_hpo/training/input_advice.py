@@ -164,10 +164,10 @@ def warn_of_redrawn(arguments: Sequence[str]) -> None:
     """
     if arguments:
         _warn(
-            f"{' and '.join(arguments)} gave other values when an example was read again, as a dataset does that draws "
-            "at random (augmentation). It is read into memory once, so every epoch has one and the same draw of each "
-            "example. Take what is random out of the dataset, and do it in the network's forward while self.training "
-            "is true (docs/how-to/network.md, Augmentation), or train in a function of your own."
+            f"{' and '.join(arguments)} gave other values when examples were read a second time, as a dataset with "
+            "random augmentation does. Data are read into memory once, so every epoch uses the same draw of each "
+            "example. Move random transforms from the dataset to the network's forward, to be applied while "
+            "self.training is true (docs/how-to/network.md, Augmentation), or train in a function of your own."
         )
 
 

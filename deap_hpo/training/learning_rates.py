@@ -161,8 +161,8 @@ def _parameters(schedule: LrSchedule) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(schedule).parameters
     except (TypeError, ValueError):  # some functions written in C
         raise InputError(
-            "schedule must be a function (step, steps), or of further hyperparameters; "
-            f"those of {name_of(schedule)} cannot be told."
+            "schedule must be a function (step, steps, ...) with a readable signature; the arguments of "
+            f"{name_of(schedule)} cannot be determined."
         ) from None
 
 

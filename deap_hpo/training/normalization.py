@@ -134,7 +134,7 @@ def statistics_for(inputs: Inputs, normalize: Normalize) -> tuple[Statistic, Sta
     named = inputs if isinstance(inputs, dict) else {}
     names = isinstance(normalize, Sequence) and all(isinstance(one, str) for one in normalize)
     if isinstance(normalize, str) or not names or not set(normalize) <= named.keys():
-        which = f" ({', '.join(named)})" if named else ", of which there are none"
+        which = f" ({', '.join(named)})" if named else " (there are no named inputs here)"
         raise InputError(
             'normalize must be True, False, "last", a pair (mean, standard deviation), or a list of names of inputs'
             f"{which}; got {normalize!r}."
@@ -158,7 +158,10 @@ def recorded(normalize: Normalize) -> Any:
 def _given(what: str, values: Any, inputs: Inputs) -> float | Tensor:
     """Read a mean or a standard deviation: one number, or one per feature or channel."""
     if isinstance(inputs, dict) or not (inputs.dtype == torch.uint8 or inputs.is_floating_point()):
-        raise InputError("normalize must be no pair where inputs are several, or whole numbers: these have no mean.")
+        raise InputError(
+            "normalize must not be a pair if there are several inputs, or if they are whole numbers, which have no "
+            "mean."
+        )
     channels = inputs.shape[1] if inputs.dim() > 1 else 1
     try:
         tensor = torch.as_tensor(values, dtype=torch.float32).detach()

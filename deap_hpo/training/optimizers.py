@@ -129,16 +129,17 @@ def _check(optimizer: Any, network: nn.Module) -> None:
     kind = type(optimizer).__name__
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        raise InputError(f"optimizer must give one whose step() needs no closure; that of {kind} does.")
+        raise InputError(f"optimizer must make an optimizer whose step() needs no closure; that of {kind} needs one.")
     names = [name for group in parameter_names(optimizer, network) for name in group]
     if not any(network.get_parameter(name).requires_grad for name in names):
-        raise InputError("optimizer must have parameters that are trained; it has none but frozen ones.")
+        raise InputError("optimizer must have trainable parameters; all of its parameters are frozen.")
     if len(set(names)) < len(names):
         raise InputError("optimizer must have each parameter once; it has one of them twice.")
     if "step" in vars(optimizer) and any(BASE_LR in group for group in optimizer.param_groups):
         raise InputError(
-            "optimizer must have no scheduler: those of torch change learning rates as they are made, and would not be "
-            "stepped. The recipe has the schedule instead, as in Recipe(schedule=lambda step, steps: 1 - step / steps)."
+            "optimizer must have no scheduler: torch's schedulers change the learning rates when they are created, and "
+            "nothing would step them. Use the recipe's schedule instead, as in "
+            "Recipe(schedule=lambda step, steps: 1 - step / steps)."
         )
     if any(group.get("lr") is None for group in optimizer.param_groups):
         raise InputError(f"optimizer must have a learning rate, lr, in each group of parameters; {kind} has none.")
@@ -201,8 +202,8 @@ it as an argument; got lr=0.1.
     for name in sorted(OPTIMIZER_FIELDS):
         if (value := getattr(recipe, name)) != getattr(usual, name):
             raise InputError(
-                f"recipe must leave {name} alone where the task has an optimizer of its own, which takes it as an "
-                f"argument; got {name}={value!r}."
+                f"recipe must not set {name} if the task has its own optimizer, which takes it as an argument; got "
+                f"{name}={value!r}."
             )
 
 

@@ -81,7 +81,7 @@ def _array(argument: str, values: Any) -> Any:
         ) from None
     if array.dtype.kind not in "biuf":
         raise InputError(
-            f"{argument} must hold numbers; got {array.dtype}{_columns(values)}. Encode what is not one first."
+            f"{argument} must hold numbers; got {array.dtype}{_columns(values)}. Encode other values as numbers first."
         )
     return array
 
@@ -142,8 +142,8 @@ def _as_stored(argument: str, inputs: Any, stored: Tensor, mean: float | Tensor 
         return given.long()
     kinds = {torch.uint8: "pixels from 0 to 255", torch.int64: "whole numbers", torch.float32: "real numbers"}
     raise InputError(
-        f"{argument} must be of the type {str(stored.dtype).removeprefix('torch.')}, as those are that the network was "
-        f"trained on: {kinds.get(stored.dtype, 'true or false')}; got {given.dtype}."
+        f"{argument} must have the type {str(stored.dtype).removeprefix('torch.')}, like the inputs that the network "
+        f"was trained on ({kinds.get(stored.dtype, 'true or false')}); got {given.dtype}."
     )
 
 

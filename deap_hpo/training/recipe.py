@@ -141,8 +141,8 @@ class Recipe:
         for name in arguments:
             if name not in known:
                 raise InputError(
-                    f"hyperparameter {name!r} must be an argument of the schedule, {name_of(self.schedule)}, which has "
-                    "none of that name; where schedules are searched, make it conditional on one that has it."
+                    f"hyperparameter {name!r} must be an argument of the schedule; {name_of(self.schedule)} has none "
+                    "of that name. If schedules are searched, make the hyperparameter conditional on one that has it."
                 )
         assert function is not None  # without a function there are no known arguments
         return replace(self, schedule=partial(function, **arguments))

@@ -275,7 +275,7 @@ class ReferenceTrainer(Evaluator):
     def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:
         """Give the epochs that a training adds to a state; see `state.added_epochs`."""
         if self.whole_trainings and (state is not None or epochs not in (None, self.epochs)):
-            raise InputError("keep_best and patience are for whole trainings; this one is a part.")
+            raise InputError("keep_best and patience need whole trainings; this request trains only a part.")
         return added_epochs(state, epochs, self.epochs, recipe)
 
     def loss(self, model: nn.Module, examples: Split, loss: Measure | None = None) -> Tensor:

@@ -130,7 +130,7 @@ def test_what_is_no_function_of_outputs_and_targets_is_no_loss(measures: Any, sa
 
 
 def test_a_setting_by_another_name_is_offered_by_ours() -> None:
-    with pytest.raises(InputError, match=r"it is neither\. Did you mean 'lr'\?$"):
+    with pytest.raises(InputError, match=r"it is none of these\. Did you mean 'lr'\?$"):
         optimize(make_trainer(task(), epochs=1), {"learning_rate": Float(0.001, 0.1)})
 
 

@@ -184,7 +184,7 @@ def test_what_belongs_to_this_process_is_refused(kind: str) -> None:
     end = r"Make what belongs to one process .* inside the function that uses it, or evaluate in this process .*\.$"
     with pytest.raises(InputError, match=rf"^The evaluator could not be sent to a worker process: .*{told}.* {end}"):
         outcomes(executor, lambda params: part, [{}])
-    with pytest.raises(InputError, match=rf"^What evaluation 1 is given could not be sent .*{told}.* {end}"):
+    with pytest.raises(InputError, match=rf"^The arguments of evaluation 1 could not be sent .*{told}.* {end}"):
         outcomes(executor, abs, [1, part])
     assert executor.worker_pids() == []
     if hasattr(part, "close"):
@@ -281,7 +281,7 @@ def test_what_a_script_defines_under_its_guard_is_told_to_stand_above_it(tmp_pat
     (tmp_path / "script.py").write_text(SCRIPT + 'if __name__ == "__main__":\n' + textwrap.indent(under, "    "))
     done = run(["script.py"], tmp_path)
     assert done.returncode == 1
-    assert "Define above that line what evaluates" in done.stderr.splitlines()[-1]
+    assert "Define the evaluator, and everything it uses, above that line" in done.stderr.splitlines()[-1]
 
 
 def test_the_main_module_is_afterwards_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -461,7 +461,11 @@ def test_other_losses_of_floats_have_the_error_of_a_regression(loss: Any) -> Non
             "'one' must give a single number; got a NoneType",
         ),
         (lambda: nn.Linear(4, 3), {"loss": lambda output, target: 1.0}, "tensor with a single number"),
-        (lambda: nn.LSTM(4, 3), {}, r"not tuple. Loss and metrics are given the outputs of the network as they are"),
+        (
+            lambda: nn.LSTM(4, 3),
+            {},
+            r"not tuple. There are several tensors in the outputs of the network, and loss and metrics receive",
+        ),
         (lambda: nn.LazyLinear(3), {}, "could not be built: lazy modules"),
         (lambda: nn.Identity(), {}, "could not be trained: it has no parameters that training changes"),
         (lambda: nn.Linear(4, 3).requires_grad_(False), {}, "could not be trained: it has no parameters"),
@@ -501,7 +505,7 @@ def distance(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def test_what_compares_every_output_with_every_target_is_refused(measured: dict[str, Any]) -> None:
     """Outputs [N, 1] and targets [N] broadcast to [N, N], without any error."""
     with pytest.raises(
-        InputError, match=r"does not fit the (distance|loss) .*: outputs \[N, 1\] and targets \[N\] are"
+        InputError, match=r"does not fit the (distance|loss) .*: outputs \[N, 1\] and targets \[N\] broadcast"
     ):
         Task.from_data(lambda: nn.Linear(4, 1), (TABLE, VALUES), **measured).check({})
     for model, targets in ((nn.Linear, VALUES[:, None]), (Squeezed, VALUES)):
@@ -628,8 +632,12 @@ def test_weights_from_elsewhere_have_a_mean_and_a_deviation_of_their_own(given: 
         (np.ones((8, 2)), (np.nan, 1.0), "as mean a finite number"),
         (np.ones((8, 2)), (object(), 1.0), "as mean a finite number"),
         (np.ones((8, 2)), (0.0, [1.0, -1.0]), "as standard deviation a finite number above 0"),
-        (np.ones((8, 2), int), (0.0, 1.0), "normalize must be no pair where inputs are several, or whole numbers"),
-        ({"a": np.ones((8, 2))}, (0.0, 1.0), "normalize must be no pair where inputs are several"),
+        (
+            np.ones((8, 2), int),
+            (0.0, 1.0),
+            "normalize must not be a pair if there are several inputs, or if they are whole numbers",
+        ),
+        ({"a": np.ones((8, 2))}, (0.0, 1.0), "normalize must not be a pair if there are several inputs"),
         (np.ones((8, 2)), (0.0, 1.0, 2.0), 'normalize must be True, False, "last", a pair'),
         (np.ones((8, 2)), 0.5, 'normalize must be True, False, "last", a pair'),
     ],

@@ -358,7 +358,7 @@ ALONE: dict[str, tuple[Callable[..., nn.Module], dict[str, Any], str]] = {
     "draws of Python": (partial(Drawing, random.random), {}, "draws random numbers"),
     "draws of numpy": (partial(Drawing, np.random.rand), {}, "draws random numbers"),
     "a metric that draws": (linear, {"metrics": {"bootstrap": bootstrap}}, "draws random numbers"),
-    "calls that are counted in measuring": (Counting, {}, "counts its calls in measuring"),
+    "calls that are counted in measuring": (Counting, {}, "counts its calls when it is measured"),
     "max_norm": doing(lambda: nn.Embedding(64, 10, max_norm=1.0), lambda layer, x: layer(brightest(x))),
     "sparse gradients": doing(lambda: nn.Embedding(64, 10, sparse=True), lambda layer, x: layer(brightest(x))),
     "boolean indexing": doing(lambda: nn.Linear(64, 10), lambda layer, x: layer(x)[layer(x) > -9].view(-1, 10)),
@@ -559,7 +559,7 @@ def test_a_network_trains_as_if_it_had_not_been_tried_before(model: Callable[[],
 def test_a_tensor_kept_from_training_is_refused_where_members_are_measured_in_parts() -> None:
     got, told = both(FirstBatch, evaluation_batch_size=25)
     assert stacks(got) == [None, None]
-    assert "keeps a tensor from a call before" in told[0]
+    assert "keeps a tensor from an earlier call" in told[0]
 
 
 def test_channels_come_last_only_where_the_output_stays_what_it_was() -> None:

@@ -173,7 +173,7 @@ def test_the_network_is_that_of_the_tasks_own_split() -> None:
         ({"folds": 1}, "folds must be an integer of at least 2; got 1"),
         ({"folds": 2.5}, "folds must be an integer"),
         ({"folds": 84}, "folds must be at most 83, of one example each; got 84"),
-        ({"folds": 3, "repeats": 2}, "repeats must be 1 beside folds"),
+        ({"folds": 3, "repeats": 2}, "repeats must be 1 if folds are given"),
     ],
 )
 @pytest.mark.parametrize("trainer", ["reference", "population"])

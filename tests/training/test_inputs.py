@@ -241,7 +241,7 @@ def test_a_dataset_that_redraws_one_of_its_inputs_is_warned_of() -> None:
             inputs, target = super().__getitem__(index)
             return {**inputs, "numbers": inputs["numbers"] + torch.rand(4)}, target
 
-    with pytest.warns(RuntimeWarning, match="data gave other values when an example was read again"):
+    with pytest.warns(RuntimeWarning, match="data gave other values when examples were read a second time"):
         read_data("table", Redrawn())
 
 
@@ -315,7 +315,7 @@ def test_those_inputs_are_normalised_that_are_named() -> None:
     [
         (INPUTS, ["number"], r"normalize must be .* list of names of inputs \(kinds, numbers\); got"),
         (INPUTS, "numbers", r"normalize must be .* got 'numbers'"),
-        (NUMBERS, ["numbers"], r"names of inputs, of which there are none; got \['numbers'\]"),
+        (NUMBERS, ["numbers"], r"names of inputs \(there are no named inputs here\); got \['numbers'\]"),
         (INPUTS, None, r"normalize must be .* got None"),
     ],
 )

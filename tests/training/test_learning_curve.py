@@ -236,14 +236,16 @@ def test_parts_of_trainings_are_refused(task: Task, settings: dict[str, Any]) ->
         pytest.raises(InputError, match="An individual with `epochs` asks for trainings in parts"),
     ):
         study.map(trainer, [individual])
-    with pytest.raises(InputError, match=r"keep_best and patience are for whole trainings; this one is a part\."):
+    with pytest.raises(
+        InputError, match=r"keep_best and patience need whole trainings; this request trains only a part\."
+    ):
         trainer.train_on(None, ROUGH, 1, 2)
     _, _, state = make_trainer(task, epochs=4, device="cpu").train_on(None, ROUGH, 1, 2)
-    with pytest.raises(InputError, match=r"for whole trainings; this one is a part\."):
+    with pytest.raises(InputError, match=r"need whole trainings; this request trains only a part\."):
         trainer.train_on(state, ROUGH, 1)
     population = make_trainer(task, trainer="population", epochs=4, device="cpu", **settings)
     ((_, evaluation),) = population.evaluate_batch([Request(0, ROUGH, 1, epochs=2)])
-    assert "this one is a part" in evaluation.error
+    assert "this request trains only a part" in evaluation.error
 
 
 def test_a_study_goes_on_with_the_same_rule_only(task: Task, tmp_path) -> None:

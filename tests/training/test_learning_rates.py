@@ -194,7 +194,7 @@ def test_what_is_on_record_tells_schedules_apart() -> None:
             {"pover": 1.0},
             "hyperparameter 'pover' must be .* or of the schedule .*power.* Did you mean 'power'",
         ),
-        ("cosine", {"pct_start": 0.5}, "'pct_start' must be an argument of the schedule, cosine, which has none"),
+        ("cosine", {"pct_start": 0.5}, "'pct_start' must be an argument of the schedule; cosine has none"),
         (
             lambda step, steps, width: 1.0,
             {"width": 8},
@@ -209,7 +209,7 @@ def test_what_is_on_record_tells_schedules_apart() -> None:
         (
             max,
             {},
-            r"schedule must be a function \(step, steps\), or of further .* those of max\(\) cannot",
+            r"schedule must be a function \(step, steps, ...\) with .* the arguments of max\(\) cannot",
         ),
         ("one_cycle", {"pct_start": 1.5}, "pct_start must be a number from 0 to 1; got 1.5"),
         ("one_cycle", {"div_factor": 0}, "div_factor must be a number above 0; got 0"),

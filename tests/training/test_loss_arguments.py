@@ -156,10 +156,11 @@ def test_what_became_a_setting_is_refused_where_the_network_was_given_it_before(
 
 def test_a_name_that_nobody_takes_is_refused_with_the_nearest() -> None:
     with pytest.raises(
-        InputError, match=r"or of the loss \(.*label_smoothing.*\); it is neither\. Did you mean 'label_smoothing'"
+        InputError,
+        match=r"or of the loss \(.*label_smoothing.*\); it is none of these\. Did you mean 'label_smoothing'",
     ):
         task_of().check_names({"label_smooth": 0.1})
-    with pytest.raises(InputError, match=r"or of the loss \(it takes none\); it is neither"):
+    with pytest.raises(InputError, match=r"or of the loss \(it takes none\); it is none of these"):
         task_of(nn.CrossEntropyLoss()).check_names({"smoothing": 0.1})
 
 

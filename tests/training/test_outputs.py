@@ -365,9 +365,13 @@ def test_what_is_refused(arguments: dict[str, Any], said: str) -> None:
         (
             lambda: TwoHeads("tuple"),
             F.cross_entropy,
-            "Loss and metrics are given the outputs of the network as they are",
+            "There are several tensors in the outputs of the network, and loss and metrics receive",
         ),
-        (lambda: nn.Linear(4, 2), F.cross_entropy, "Loss and metrics are given the targets of the data as they are"),
+        (
+            lambda: nn.Linear(4, 2),
+            F.cross_entropy,
+            "There are several tensors in the targets of the data, and loss and metrics receive",
+        ),
         (lambda: TwoHeads("dict"), lambda outputs, targets: outputs["none"], "does not fit the loss"),
     ],
 )

@@ -391,7 +391,9 @@ def test_one_that_changes_frozen_parameters_is_left_to_the_reference() -> None:
         return Decaying(network.parameters(), lr=lr)
 
     task = task_of(half_frozen, Plain)
-    with pytest.warns(RuntimeWarning, match="does not change its parameters in place, or frozen ones"):
+    with pytest.warns(
+        RuntimeWarning, match="replaces its parameters instead of changing them in place, or changes frozen ones"
+    ):
         got = together(task, [{"lr": 0.1}, {"lr": 0.01}], 1)
     for one, lr in zip(got, (0.1, 0.01), strict=True):
         assert losses(one) == losses(ReferenceTrainer(task, device="cpu")({"lr": lr}, seed=3))
@@ -497,7 +499,9 @@ def test_networks_of_members_are_let_go() -> None:
 
 def test_one_that_puts_other_tensors_in_place_is_left_to_the_reference() -> None:
     task = task_of(Replacing)
-    with pytest.warns(RuntimeWarning, match="one at a time: Replacing does not change its parameters in place"):
+    with pytest.warns(
+        RuntimeWarning, match="one at a time: Replacing replaces its parameters instead of changing them in place"
+    ):
         got = together(task, [{"lr": 0.1}, {"lr": 0.01}], 1)
     for one, lr in zip(got, (0.1, 0.01), strict=True):
         assert losses(one) == losses(ReferenceTrainer(task, device="cpu")({"lr": lr}, seed=3))
@@ -636,9 +640,13 @@ def needs_lr(network: nn.Module, lr: float) -> Optimizer:
     [
         (wrong_kind, {}, "optimizer must give a torch.optim.Optimizer; it gave a MLP."),
         (of_others, {}, "optimizer must have parameters of the network that it is given; it has others."),
-        (torch.optim.LBFGS, {}, "optimizer must give one whose step() needs no closure; that of LBFGS does."),
+        (
+            torch.optim.LBFGS,
+            {},
+            "optimizer must make an optimizer whose step() needs no closure; that of LBFGS needs one.",
+        ),
         (needs_lr, {}, "missing 1 required positional argument: 'lr'"),
-        (lambda network: AdamW([{"params": []}], lr=0.1), {}, "optimizer must have parameters that are trained;"),
+        (lambda network: AdamW([{"params": []}], lr=0.1), {}, "optimizer must have trainable parameters;"),
         (twice, {}, "optimizer must have each parameter once; it has one of them twice."),
         (without_rate, {}, "optimizer must have a learning rate, lr, in each group of parameters; Bare has none."),
         (Asking, {}, "could not be trained by its optimizer: Asking.step() missing 1 required positional argument"),
@@ -724,7 +732,7 @@ def test_what_makes_no_optimizer_is_refused(optimizer: Any, said: str) -> None:
 
 
 def test_a_recipe_that_nobody_would_follow_is_refused() -> None:
-    with pytest.raises(InputError, match=r"recipe must leave weight_decay alone .* got weight_decay=0\.1"):
+    with pytest.raises(InputError, match=r"recipe must not set weight_decay .* got weight_decay=0\.1"):
         task_of(AdamW, weight_decay=0.1)
 
 

@@ -275,12 +275,12 @@ class Stack:
             for name, tensor in assigned.items():
                 buffers[name].copy_(tensor)
             if any(len(one) != len(weights[members]) for one in leaves(output)):
-                raise NotStackable("the network keeps a tensor from a call before, which is of all members")
+                raise NotStackable("the network keeps a tensor from an earlier call, which belongs to all members")
             return output
 
         before = plain_attributes(self.network)
         tasks = [one.task for one in self.in_training]
         measured = measure(tasks, split, partial(self._parts, outputs, members=len(tasks)))
         if plain_attributes(self.network) != before:
-            raise NotStackable("the network counts its calls in measuring, which a stack does in parts")
+            raise NotStackable("the network counts its calls when it is measured, but a stack measures in parts")
         return measured

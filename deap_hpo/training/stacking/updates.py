@@ -219,7 +219,8 @@ class UpdatesByMember:
             optimizer.step()
             if _memory(network, self._shapes) != places:
                 raise NotStackable(
-                    f"{type(optimizer).__name__} does not change its parameters in place, or frozen ones, too"
+                    f"{type(optimizer).__name__} replaces its parameters instead of changing them in place, or changes "
+                    "frozen ones"
                 )
 
     def keep(self, kept: Sequence[int], weights: Tensor) -> None:
