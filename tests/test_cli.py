@@ -161,7 +161,7 @@ def test_a_record_is_judged_by_any_metric(here: Path, monkeypatch: pytest.Monkey
 def test_what_a_record_cannot_be_judged_by_is_refused(here: Path) -> None:
     assert call("run", "small.toml").exit_code == 0
     assert "got 'acuracy'. Did you mean 'accuracy'?" in refused("show", "small", "--objective", "acuracy")
-    assert "say which by --objective" in refused("plot", "small", "--direction", "maximize")
+    assert "needs --objective, the objective that it is for" in refused("plot", "small", "--direction", "maximize")
 
 
 def test_a_budget_without_generations_is_used_up_and_may_be_raised(here: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_run_says_which_grid_fits_its_budget(here: Path) -> None:
 def test_the_budget_of_trainings_ends_a_run_and_is_a_total(here: Path) -> None:
     said = call("run", "small.toml", "--set", "evolution.max_evaluations=6")
     assert said.exit_code == 0, said.output
-    assert "Go on with: deap-hpo resume small --set evolution.max_evaluations=N" in said.stderr
+    assert "Continue with: deap-hpo resume small --set evolution.max_evaluations=N" in said.stderr
     assert "deap-hpo resume small --set evolution.max_evaluations=N" in said.stdout
     assert json.loads(call("show", "small", "--json").output)["counts"]["trained"] == 6
 
@@ -567,7 +567,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(here: Path) -> Non
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 130, ended.stderr
     said = ended.stderr.strip()
-    assert said.endswith("Interrupted; every finished evaluation is on record. Go on with: deap-hpo resume cut")
+    assert said.endswith("Interrupted; every finished evaluation is on record. Continue with: deap-hpo resume cut")
     assert said.count("Interrupted") == 1
     assert "Traceback" not in said
     assert 6 <= count_recorded("cut") <= 7

@@ -99,9 +99,7 @@ def test_a_study_of_other_directions_than_what_evaluates_is_refused(study_direct
 def test_optimize_takes_no_direction_that_contradicts_what_evaluates() -> None:
     space = {"x": Float(0.0, 1.0)}
     objective = Objective(lambda params: params["x"], direction="maximize")
-    with pytest.raises(
-        InputError, match="direction must be that of what evaluates, maximize, or left out; got 'minimi"
-    ):
+    with pytest.raises(InputError, match="direction must match the evaluator's, maximize, or be left out; got 'minimi"):
         optimize(objective, space, direction="minimize", progress=False)
     agreed = partial(optimize, objective, space, algorithm="random", max_evaluations=4, progress=False)
     assert agreed(direction="maximize").best_value == agreed().best_value

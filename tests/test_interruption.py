@@ -148,7 +148,7 @@ def test_a_command_says_how_it_was_ended(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(Exit) as ended, reporting(debug=False, resume="deap-hpo resume a"):
         Raises(_Terminated())
     assert ended.value.exit_code == TERMINATED
-    assert "Go on with: deap-hpo resume a" in capsys.readouterr().err
+    assert "Continue with: deap-hpo resume a" in capsys.readouterr().err
 
 
 def test_the_record_is_whole(tmp_path: Path) -> None:

@@ -432,7 +432,9 @@ def test_objective_and_space_in_the_other_order_are_noticed() -> None:
 def test_more_enqueued_than_a_first_generation_takes_is_refused_rather_than_dropped() -> None:
     six = [{"x": i / 10, "y": 0.0} for i in range(6)]
     for algorithm in ("truncation", "pbt", "nsga-ii"):
-        with pytest.raises(InputError, match=f"enqueue must hold at most 4 .* in which {algorithm} tries them; got 6"):
+        with pytest.raises(
+            InputError, match=f"enqueue must hold at most 4 .*, the population size of {algorithm}; got 6"
+        ):
             algorithm_of(Space(SPACE), EvolutionConfig(algorithm=algorithm, population=4, enqueue=six), ["minimize"])
     study = quick(bowl, SPACE, algorithm="random", population=4, enqueue=six)
     assert [study.params_of(study.record[i])["x"] for i in range(6)] == pytest.approx([i / 10 for i in range(6)])

@@ -422,7 +422,7 @@ def test_what_proposes_whole_generations_is_refused(algorithm: str) -> None:
 
 
 def test_stages_are_refused() -> None:
-    with pytest.raises(InputError, match="stages end the trainings of a generation"):
+    with pytest.raises(InputError, match="stages need generations, and steady_state has none"):
         steady(lambda params, epochs: 1.0, algorithm="truncation", epochs=4, arguments={"stages": [2, 4]})
     with pytest.raises(InputError, match="steady_state must be True or False; got 'yes'"):
         optimize(loss, SPACE, steady_state="yes")  # type: ignore[arg-type]

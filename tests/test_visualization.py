@@ -320,9 +320,9 @@ DRAWN = {
     "plot_slice": "has no evaluation to draw",
     "plot_intermediate_values": "has no evaluation to draw",
     "plot_lineage": "has no evaluation to draw",
-    "plot_param_importances": "takes 20 evaluations",
-    "plot_partial_dependence": "takes 20 evaluations",
-    "plot_interactions": "takes 20 evaluations",
+    "plot_param_importances": "need at least 20 evaluations",
+    "plot_partial_dependence": "need at least 20 evaluations",
+    "plot_interactions": "need at least 20 evaluations",
 }
 
 
@@ -351,7 +351,9 @@ def test_what_cannot_be_drawn_is_said_and_nothing_is_left_open(run: Results) -> 
 @pytest.mark.parametrize("count", [3, 12])
 def test_too_few_evaluations_are_counted(count: int) -> None:
     study = optimize(loss, SPACE, max_evaluations=count, **QUIET)
-    with pytest.raises(InputError, match=rf"takes 20 evaluations.*; there are {count}, of {count} configurations"):
+    with pytest.raises(
+        InputError, match=rf"need at least 20 evaluations.*; there are {count}, of {count} configurations"
+    ):
         study.importances()
 
 

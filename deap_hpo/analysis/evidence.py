@@ -76,10 +76,10 @@ class Evidence:
         different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
         if len(asked) < _FEWEST or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:
             raise InputError(
-                f"To say what hyperparameters do takes {_FEWEST} evaluations{of_which}, of which {_FEWEST_DIFFERENT} "
-                f"differ in their hyperparameters and not all have the same value; there are {len(asked)}, of "
-                f"{plural(len(different), 'configuration')} and with {plural(finite['value'].nunique(), 'value')}"
-                f"{f' ({left_out})' if left_out else ''}."
+                f"The effects of hyperparameters need at least {_FEWEST} evaluations{of_which}, of which "
+                f"{_FEWEST_DIFFERENT} differ in their hyperparameters and not all have the same value; there are "
+                f"{len(asked)}, of {plural(len(different), 'configuration')} and with "
+                f"{plural(finite['value'].nunique(), 'value')}{f' ({left_out})' if left_out else ''}."
             )
         if len(asked) > _MOST:
             asked = asked.sample(_MOST, random_state=0)

@@ -65,7 +65,7 @@ def importances(
     values = capped_values(kept)
     scaled = np.log(values) if (values > 0).all() else values / (np.abs(values).max() or 1.0)
     if np.ptp(scaled) == 0:
-        raise InputError(f"All evaluations have the value {values[0]:g}: that tells no hyperparameter from another.")
+        raise InputError(f"All evaluations have the value {values[0]:g}, so importances cannot be computed.")
     scaled = (scaled - scaled.min()) / np.ptp(scaled)  # a forest ignores very small differences
     params = params_in_use(kept, space)
     # fANOVA averages uniformly over ranges. It gets genes, since a space is sampled uniformly on its own scale. A

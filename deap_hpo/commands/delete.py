@@ -34,7 +34,9 @@ def delete(
         if not yes:
             if not sys.stdin.isatty():
                 given = shlex.join(counts)
-                raise InputError(f"Nobody can be asked here, without a terminal: `deap-hpo delete {given} --yes`.")
+                raise InputError(
+                    f"Cannot ask for confirmation without a terminal; use `deap-hpo delete {given} --yes`."
+                )
             said = ", ".join(f"{name} ({plural(count, 'evaluation')})" for name, count in counts.items())
             asked = f"Delete {said} from {without_password(storage)}, and the files of the run?"
             if not typer.confirm(asked, err=True):

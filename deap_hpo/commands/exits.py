@@ -85,7 +85,7 @@ def reporting(debug: bool, resume: str = "") -> Iterator[None]:
         errors.print(f"[red]Error:[/red] {escape(str(error.filename))} could not be used: {error.strerror}.")
         raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt as stop:
-        go_on = f" Go on with: {resume}" if resume else ""
+        go_on = f" Continue with: {resume}" if resume else ""
         errors.print(f"\nInterrupted; every finished evaluation is on record.{go_on}")
         raise typer.Exit(TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED) from None
     finally:

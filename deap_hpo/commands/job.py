@@ -52,7 +52,7 @@ def run_job(
     except BudgetSpent as stop:
         section = "execution" if stop.limit == "max_seconds" else "evolution"
         ended_by = None if stop.limit == "space" else f"{section}.{stop.limit}"
-        advice = f" Go on with: {go_on}{ended_by}=N" if ended_by else ""
+        advice = f" Continue with: {go_on}{ended_by}=N" if ended_by else ""
         errors.print(f"{escape(str(stop))}{advice}", soft_wrap=True)
     folder = run_folder(name, storage)
     recorded = load_study(name, storage)

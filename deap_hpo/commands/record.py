@@ -37,7 +37,7 @@ def _load(
     from deap_hpo.recorded import load_study
 
     if objective is None and direction is not None:
-        raise InputError(f"--direction {direction} is of an objective; say which by --objective.")
+        raise InputError(f"--direction {direction} needs --objective, the objective that it is for.")
     study = load_study(name, storage)
     return study if objective is None else study.judged_by(objective, direction)
 

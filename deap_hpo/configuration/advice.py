@@ -34,14 +34,14 @@ def advise(task: Task, space: Space) -> None:
         >>> with warnings.catch_warnings(record=True) as told:
         ...     advise(Task("digits", MLP, load_digits()), Space({"beta1": Float(0.0, 0.9)}))
         >>> str(told[0].message)
-        "hyperparameter 'beta1' does nothing: optimizer sgd does not go by it"
+        "hyperparameter 'beta1' does nothing: optimizer sgd does not use it"
     """
     _of_directions(task)
     _of_unused(task, space)
     for name in task.destinations.ambiguous(space):
         warn(
-            f"hyperparameter {name!r} is the training setting of that name; the network's argument {name!r} keeps its "
-            "default, and needs another name if it is to be searched"
+            f"hyperparameter {name!r} sets the training setting {name!r}; the network's argument {name!r} keeps its "
+            "default. Rename the argument to search it"
         )
     if task.optimizer is None:
         _of_optimizers(task, space)
@@ -49,8 +49,8 @@ def advise(task: Task, space: Space) -> None:
     sizes = [size for size in _values(task, space, "batch_size") if size > examples]
     if sizes and ("batch_size" in space or task.recipe.batch_size != Recipe.batch_size):
         warn(
-            f"a batch_size of {sizes[0]} is more than the {examples} training examples of the task {task.name!r}: an "
-            "epoch is then one step, by all of them"
+            f"a batch_size of {sizes[0]} exceeds the {examples} training examples of the task {task.name!r}: each "
+            "epoch is then one step on all of them"
         )
 
 
@@ -179,8 +179,11 @@ def _of_directions(task: Task) -> None:
         if name in task.metrics and task.metrics[name] not in AVERAGED and usual_direction(name) != "minimize"
     ]
     if own and task.direction is None:
-        one, other = ('"maximize"', '"minimize"') if isinstance(task.objective, str) else ("one each", "that")
-        warn(f"{own[0]!r} is minimised; if more of it is better, give the task a direction ({one}), else say {other}")
+        which = "" if isinstance(task.objective, str) else "one for each objective, for this one "
+        warn(
+            f'{own[0]!r} is minimised. If more of it is better, set the task\'s direction to {which}"maximize"; '
+            f'otherwise set it to {which}"minimize"'
+        )
 
 
 def _of_unused(task: Task, space: Space) -> None:
@@ -193,16 +196,16 @@ def _of_unused(task: Task, space: Space) -> None:
         of_others = frozenset[str]().union(*(USED_BY[kind] for kind in kinds.keys() & USED_BY.keys())) - used
         if useless := [name for name in space if name in of_others]:
             said = ", ".join(sorted(names))
-            warn(f"hyperparameter {useless[0]!r} does nothing: {setting} {said} does not go by it")
+            warn(f"hyperparameter {useless[0]!r} does nothing: {setting} {said} does not use it")
 
 
 def _of_optimizers(task: Task, space: Space) -> None:
     """Warn of optimisers that are the same as others, because the setting that makes the difference is missing."""
     names = possible(task, space, "optimizer")
     if "sgd" in names and any(_values(task, space, "nesterov")) and not any(_values(task, space, "momentum")):
-        warn("nesterov does nothing: sgd goes by it where momentum is more than 0")
+        warn("nesterov does nothing: sgd uses it only if momentum is greater than 0")
     if "adamw" in names and not any(_values(task, space, "weight_decay")):
         warn(
-            "adamw with a weight_decay of 0 is adam; give it one, Recipe(weight_decay=0.01) as torch has it by "
-            "default, or search it"
+            "adamw with weight_decay = 0 equals adam; set Recipe(weight_decay=0.01), torch's default, or search "
+            "weight_decay"
         )

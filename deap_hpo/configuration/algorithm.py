@@ -159,13 +159,13 @@ def toolbox_of(
         )
     if count > 1 and evolution.stages:
         raise InputError(
-            f"Trainings end in stages by one objective, the task has {count}. Leave evolution.stages out, or name one "
+            f"evolution.stages needs a single objective; the task has {count}. Remove evolution.stages, or name one "
             "objective."
         )
     if len(evolution.enqueue) > evolution.population and loop is not None:
         raise InputError(
-            f"enqueue must hold at most {evolution.population} configurations, the population in which {algorithm} "
-            f"tries them; got {len(evolution.enqueue)}."
+            f"enqueue must hold at most {evolution.population} configurations, the population size of {algorithm}; got "
+            f"{len(evolution.enqueue)}."
         )
     weights = [-float(sign_of(direction)) for direction in directions]
     toolbox = make_toolbox(space, indpb=evolution.indpb, weights=weights)

@@ -174,7 +174,7 @@ def _read_source(source: str) -> dict[str, Any]:
         try:
             space = load_source(f"{place}:space")
         except InputError as error:
-            raise InputError(f"{error} Without {beside}, that `space` says what is searched.") from error
+            raise InputError(f"{error} Without {beside}, the Python file must define `space`.") from error
         data["space"] = Space.of(space).to_dict()
     return data
 

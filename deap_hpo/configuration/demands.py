@@ -105,7 +105,7 @@ def agreed_directions(evaluator: Evaluator, direction: Direction | Sequence[Dire
     known = evaluator.goals.directions
     if direction is not None and Goals.of(evaluator.goals.objectives, direction).directions != known:
         raise InputError(
-            f"direction must be that of what evaluates, {', '.join(known)}, or left out; got {direction!r}. A task has "
+            f"direction must match the evaluator's, {', '.join(known)}, or be left out; got {direction!r}. A task has "
             "its own: Task.from_data(..., direction=...)."
         )
     return known
@@ -188,7 +188,7 @@ def check_suits(
         >>> check_suits(training, EvolutionConfig(algorithm="pbt"), ["minimize"], None, None)
         Traceback (most recent call last):
             ...
-        deap_hpo.errors.InputError: The algorithm 'pbt' goes on with what was learnt: the objective must have a \
+        deap_hpo.errors.InputError: The algorithm 'pbt' continues from checkpoints: the objective must have a \
 parameter named checkpoint; got <function <lambda> at ...>.
     """
     if len(directions) > 1 and evolution.algorithm not in OF_SEVERAL_OBJECTIVES:
@@ -198,17 +198,17 @@ parameter named checkpoint; got <function <lambda> at ...>.
         check_parts(evaluator, executor, _called(evolution))
     if evolution.algorithm == "pbt" and evaluator.checkpoints is None:
         raise InputError(
-            "The algorithm 'pbt' goes on with what was learnt: the objective must have a parameter named checkpoint; "
+            "The algorithm 'pbt' continues from checkpoints: the objective must have a parameter named checkpoint; "
             f"got {evaluator.brought!r}."
         )
     whole, takes_epochs = evaluator.epochs, evaluator.takes_epochs
     if takes_epochs and "epochs" in evolution.arguments:
         raise InputError(
-            "arguments: the epochs of a whole training are said to optimize itself, optimize(train, space, epochs=27)."
+            "arguments must not contain epochs: pass them to optimize itself, optimize(train, space, epochs=27)."
         )
     if whole is None and takes_epochs and evolution.algorithm != "pbt" and not evolution.stages:
         raise InputError(
-            f"epochs must say how long a whole training is, as in optimize(train, space, epochs=27); got {whole}."
+            f"epochs must give the length of a whole training, as in optimize(train, space, epochs=27); got {whole}."
         )
     if whole is None and evolution.max_epochs and not in_parts:
         raise InputError(

@@ -105,7 +105,7 @@ class TaskConfig(Section):
     def _source_stands_alone(self) -> TaskConfig:
         others = [name for name in self.model_dump(exclude_defaults=True) if name not in ("source", *GOALS)]
         if self.source and others:
-            raise ValueError(f"source names a whole task, and so takes no {others[0]} besides; got {self.source!r}.")
+            raise ValueError(f"source names a whole task, so {others[0]} cannot be set too; got {self.source!r}.")
         return self
 
     def goals(self) -> dict[str, Any]:
@@ -177,11 +177,13 @@ class EvolutionConfig(Section):
         if self.stages:
             check_stages(self.stages)
         if self.stages and self.algorithm in IN_PARTS:
-            raise ValueError(f"stages cannot be had with {self.algorithm}, which itself says how long to train.")
+            raise ValueError(
+                f"stages cannot be combined with {self.algorithm}, which itself decides how long to train."
+            )
         if self.steady_state and self.algorithm not in STEADY:
             raise ValueError(f"steady_state is for {', '.join(STEADY)}; {self.algorithm} proposes whole generations.")
         if self.steady_state and self.stages:
-            raise ValueError("stages end the trainings of a generation, of which there is none with steady_state.")
+            raise ValueError("stages need generations, and steady_state has none.")
         return self
 
     def check_used(self, names: Iterable[str]) -> None:
@@ -206,7 +208,9 @@ evolution.algorithm = 'pbt', whose own settings are evolution.arguments.
                     f"{self.algorithm!r}, whose own settings are evolution.arguments."
                 )
             if name == "stopping" and not self.stages:
-                raise InputError("evolution.stopping says what ends at a stage, and does nothing without stages.")
+                raise InputError(
+                    "evolution.stopping decides which trainings end at a stage; without stages it does nothing."
+                )
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that a resumed run must share with the recorded one."""

@@ -62,7 +62,7 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
     for name, one in space.items():
         required = space.conditions.required([name])
         if not all(required.values()):
-            warn(f"hyperparameter {name!r} is never in use: what it depends on cannot all be as it needs to be")
+            warn(f"hyperparameter {name!r} is never in use: its conditions can never all hold")
             continue
         needed = {other: choices[0] for other, choices in required.items()}
         places = [{**place, **needed} for place in ({**middle, **working}, middle, *others)]
@@ -135,11 +135,11 @@ def _check_last_batches(task: Task, space: Space, working: dict[str, Any]) -> No
         return
     said = (
         f"the last batch of an epoch has 1 example, of {examples} in batches of {size}, and batch normalisation needs "
-        "more; another batch_size, or number of validation examples, mends that"
+        "more; change batch_size or the number of validation examples"
     )
     if searched is None:
         raise InputError(f"The network of the task {task.name!r} could not be trained: {said}.")
-    warn(f"evaluations with batch_size = {size} are going to fail: {said}")
+    warn(f"evaluations with batch_size = {size} will fail: {said}")
 
 
 def _warn_of_values(
@@ -159,8 +159,8 @@ def _warn_of_values(
                 break
         else:
             warn(
-                f"the network of the task {task.name!r} could not be built with {name} = {value!r}, wherever that was "
-                f"tried ({errors[0]}); evaluations with it fail"
+                f"the network of the task {task.name!r} could not be built with {name} = {value!r} at any point tried "
+                f"({errors[0]}); evaluations with it will fail"
             )
 
 

@@ -230,7 +230,7 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
 def test_a_run_with_several_objectives_resumes_exactly_and_refuses_other_goals(here: Path) -> None:
     whole = json.loads(call("run", "two.toml", "--name", "whole", "--json").stdout)
     cut = ("--name", "cut", "--set", "evolution.algorithm=nsga-ii", "--set", "evolution.max_evaluations=11")
-    assert "Go on with" in call("run", "two.toml", *cut).stderr
+    assert "Continue with" in call("run", "two.toml", *cut).stderr
     resumed = json.loads(call("resume", "cut", "--set", "evolution.max_evaluations=100", "--json").stdout)
     assert (resumed["pareto_front"], resumed["hypervolume"]) == (whole["pareto_front"], whole["hypervolume"])
     for change, said in (
@@ -285,7 +285,7 @@ def test_nsga_3_runs_by_its_name_with_three_objectives(here: Path) -> None:
     [
         (["evolution.algorithm=truncation"], "The algorithm 'truncation' takes one objective, the task has 2."),
         (["evolution.algorithm=nsga2"], "The algorithm 'nsga2' takes one objective, the task has 2."),
-        (["evolution.stages=[1, 2]"], "by one objective, the task has 2. Leave evolution.stages out"),
+        (["evolution.stages=[1, 2]"], "needs a single objective; the task has 2. Remove evolution.stages"),
         (["task.objective=loss"], "nsga-ii needs at least 2 objectives; got 1."),
         (["task.constraints=['parameters < 3']"], "must be NAME <= NUMBER or NAME >= NUMBER; got 'parameters < 3'"),
         (["task.objective=['loss', 'size']"], "objective must name what is measured"),

@@ -303,7 +303,7 @@ def test_importances_are_of_each_hyperparameters_own_scale_and_of_many_choices_t
 
 def test_what_says_nothing_is_refused_or_is_nothing() -> None:
     flat = table().assign(value=0.25)
-    with pytest.raises(InputError, match=r"All evaluations have the value 0\.25: that tells"):
+    with pytest.raises(InputError, match=r"All evaluations have the value 0\.25, so importances cannot"):
         importances(flat, SPACE)
     shares = interaction_strengths(interactions(ResponseModel(flat, SPACE, model="nearest"), resolution=3))
     assert shares["share"].tolist() == [0.0] * 3

@@ -25,7 +25,7 @@ def test_an_interrupted_command_says_how_to_go_on(number: int, code: int, capfd:
     with pytest.raises(typer.Exit) as ended, reporting(False, "deap-hpo resume quick"):
         _interrupted_by(number)
     assert ended.value.exit_code == code
-    assert "every finished evaluation is on record. Go on with: deap-hpo resume quick" in capfd.readouterr().err
+    assert "every finished evaluation is on record. Continue with: deap-hpo resume quick" in capfd.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -157,7 +157,10 @@ def test_the_genetic_algorithm_has_settings_rather_than_arguments() -> None:
         (["evolution.mutpb=0.3"], "evolution.mutpb is a setting of truncation, and does nothing with"),
         (["evolution.mutation=self-adaptive"], "evolution.mutation is a setting of truncation"),
         (["evolution.algorithm=pbt", "evolution.indpb=0.3"], "'pbt', whose own settings are evolution.arguments"),
-        (["evolution.stopping=halving"], "evolution.stopping says what ends at a stage, and does nothing without"),
+        (
+            ["evolution.stopping=halving"],
+            "evolution.stopping decides which trainings end at a stage; without stages it does nothing",
+        ),
     ],
 )
 def test_what_would_do_nothing_is_refused(overrides: list[str], said: str) -> None:

@@ -270,7 +270,7 @@ def test_what_cannot_be_loaded_is_told(here: Path, source: str, message: str) ->
 
 def test_a_source_stands_alone(here: Path) -> None:
     write_starter("alone_task", here)
-    with pytest.raises(InputError, match=r"task.source names a whole task, and so takes no model besides"):
+    with pytest.raises(InputError, match=r"task.source names a whole task, so model cannot be set too"):
         load_config("alone_task.toml", ["task.model=mlp"])
 
 

@@ -421,7 +421,7 @@ def test_a_generation_in_stages_has_one_line_with_its_epochs(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("algorithm", ["pbt", *MULTI_FIDELITY])
 def test_what_says_itself_how_long_to_train_takes_no_stages(algorithm: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"stages cannot be had with {algorithm}"):
+    with pytest.raises(InputError, match=f"stages cannot be combined with {algorithm}"):
         run_of({"algorithm": algorithm, "stages": [1, 3]}, f"{tmp_path}/a.db")
 
 

@@ -334,10 +334,10 @@ def test_what_a_function_cannot_do_is_named() -> None:
         Objective(grow, checkpoints=MemoryCheckpoints())
     with pytest.raises(InputError, match=r"^epochs must be an integer of at least 1, or None; got 0"):
         Objective(grow, epochs=0)
-    with pytest.raises(InputError, match=r"^The algorithm 'pbt' goes on with what was learnt: .* got <function grow"):
+    with pytest.raises(InputError, match=r"^The algorithm 'pbt' continues from checkpoints: .* got <function grow"):
         quick(grow, algorithm="pbt")
     for algorithm in ("hyperband", "random"):
-        with pytest.raises(InputError, match=r"^epochs must say how long a whole training is, .*; got None"):
+        with pytest.raises(InputError, match=r"^epochs must give the length of a whole training, .*; got None"):
             quick(grow, algorithm=algorithm)
     with pytest.raises(InputError, match=r"^epochs must give the length of a whole training of <function grow"):
         Objective(grow)({"lr": 0.1, "noise": 0.0})
@@ -586,7 +586,7 @@ def test_epochs_count_from_1_where_there_is_a_checkpoint() -> None:
     [
         (
             {"arguments": {"epochs": 9}, "algorithm": "hyperband"},
-            r"^arguments: the epochs of a whole training are said",
+            r"^arguments must not contain epochs: pass them to optimize itself",
         ),
         (
             {"arguments": {"kept": None}, "algorithm": "pbt"},
