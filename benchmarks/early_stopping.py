@@ -67,7 +67,7 @@ def print_table(results: pd.DataFrame) -> None:
     """Print the results of each rule, and the result of the test between them."""
     test = results.pivot_table(index="seed", columns="rule", values="test")[list(RULES)].dropna()
     means = results.groupby("rule")[["trainings", "search", "validation"]].mean()
-    print(f"\n{len(test)} seeds\n\n| rule | test loss | mean rank | trainings | its value in the search | again |")
+    print(f"\n{len(test)} seeds\n\n| rule | test loss | mean rank | trainings | value in the search | again |")
     print("|---|---:|---:|---:|---:|---:|")
     for rule, row in summarise(test).iterrows():
         trained, search, again = means.loc[rule]

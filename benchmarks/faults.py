@@ -225,7 +225,11 @@ def main() -> int:
         table: list[tuple[str, int, Callable[[int], Row]]] = [
             ("`kill -9` of the driver", 50, partial(faults.interrupted, number=signal.SIGKILL)),
             ("`kill -9` of a worker", 20, partial(faults.processes_killed, of=_workers_of)),
-            ("`kill -9` of what workers are forked from", 10, partial(faults.processes_killed, of=_fork_servers_of)),
+            (
+                "`kill -9` of the process that forks the workers",
+                10,
+                partial(faults.processes_killed, of=_fork_servers_of),
+            ),
             ("Ctrl-C", 10, partial(faults.interrupted, number=signal.SIGINT)),
             ("SIGTERM", 10, partial(faults.interrupted, number=signal.SIGTERM)),
             ("disk full", 5, faults.disk_full),

@@ -99,9 +99,9 @@ def starting() -> None:
                 private += [private_megabytes(pid) for pid in executor.worker_pids()]
                 executor.close()
             if kind == "forked" and name == "a linear layer":
-                told("what workers are forked from, and the first of them", seconds[:1], "s", 1)
+                told("the process that forks workers, and the first worker", seconds[:1], "s", 1)
             told(f"{kind}: {name} is trained", seconds[1:], "s", 1)
-            told(f"{kind}: memory of its own after it", private[1:], "MB", 1)
+            told(f"{kind}: private memory afterwards", private[1:], "MB", 1)
 
 
 def private_megabytes(pid: int) -> float:

@@ -150,7 +150,7 @@ def print_tables(runs: list[Run]) -> None:
     for variant in VARIANTS:
         busy = np.mean([one["busy"] for one in runs if one["variant"] == variant])
         print(f"| {variant} | {busy:.0%} | " + " | ".join(map(with_interval, regrets_of(runs, variant))) + " |")
-    print(f"\n| {AHEAD} is ahead, of | " + " | ".join(f"at time {time}, pair by pair" for time in TIMES) + " |")
+    print(f"\n| lead of {AHEAD} over | " + " | ".join(f"at time {time}, pair by pair" for time in TIMES) + " |")
     print("| --- |" + " ---: |" * len(TIMES))
     for variant in VARIANTS:
         if variant.startswith("generations"):
@@ -162,8 +162,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of hpo_bench.py")
     parser.add_argument("--problems", nargs="+", metavar="PROBLEM", help="default: all")
-    parser.add_argument("--seeds", type=int, default=10, help="how many")
-    parser.add_argument("--workers", type=int, default=8, help="simulated ones")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds")
+    parser.add_argument("--workers", type=int, default=8, help="number of simulated workers")
     parser.add_argument("--spread", type=float, default=0.5)
     parser.add_argument("--jobs", type=int, default=1, help="processes of this machine")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/steady_state.jsonl"))

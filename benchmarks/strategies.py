@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of hpo_bench.py")
     parser.add_argument("--methods", nargs="+", default=DEFAULT, choices=METHODS, metavar="METHOD")
     parser.add_argument("--problems", nargs="+", metavar="PROBLEM", help="default: all")
-    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--seeds", type=int, default=20, help="number of seeds")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--budgets", type=int, nargs="+", default=[10, 30, 100, 200])
     parser.add_argument("--batch-size", type=int, default=1, help="proposals made before any of them is evaluated")

@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--validation-size", type=int, default=200)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="begin nothing further after so long")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start nothing new after this many minutes")
     parser.add_argument("--tables", nargs="+", default=["main"], choices=TABLES, help="default: main")
     parser.add_argument("--rows", default="", metavar="TEXT", help="only rows with this in their label")
     parser.add_argument("--without", metavar="TEXT", help="no rows with this in their label")

@@ -146,7 +146,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="folder of the record; by default runs/experiments-SCALE")
     parser.add_argument("--data", type=Path, default=HERE / "data", help="folder for the tables")
     parser.add_argument(
-        "--no-timings", nargs="+", default=[], choices=["paper", "dense"], help="export no seconds: it had other work"
+        "--no-timings",
+        nargs="+",
+        default=[],
+        choices=["paper", "dense"],
+        help="leave out seconds of experiments whose machine had other work",
     )
     arguments = parser.parse_args()
     folder = arguments.folder or Path("runs") / f"experiments-{arguments.scale}"

@@ -84,7 +84,7 @@ def whole_seeds(storage: str) -> runs.Runs:
             if "final" in recorded.attributes:
                 found.setdefault(match[1], {})[int(match[2])] = recorded
     if not found:
-        raise SystemExit(f"{storage} holds no run that has ended.")
+        raise SystemExit(f"{storage} holds no finished run.")
     seeds = set.intersection(*(set(one) for one in found.values())) if len(found) == len(RUNS) else set()
     return {
         run: [one for seed, one in sorted(found[run].items()) if seed in (seeds or found[run])]

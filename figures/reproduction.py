@@ -157,7 +157,7 @@ def verdict(found: dict[str, float]) -> str:
         return f"{'holds' if found['mean'] < 0 else 'the opposite holds'} ({lower})"
     if found["least_p"] >= LEVEL:
         few = plural(found["lower"] + found["higher"], "unequal pair")
-        return f"not shown: this test needs more than {few} ({lower})"
+        return f"not shown: with {few} this test cannot be significant ({lower})"
     return f"not shown ({lower})"
 
 
@@ -197,7 +197,7 @@ def dependence(data: Path) -> str:
         (first, last), (mean, other), (low, least) = (list(ends[column]) for column in ("value", "mean", "low"))
         parts.append(
             f"- {str(name).replace('_', ' ')} from {first:.3g} to {last:.3g}: the geometric mean goes from {mean:.2f} "
-            f"to {other:.2f}, with its least, {best['mean']:.2f}, at {best['value']:.2g}; the tenth of the settings "
+            f"to {other:.2f}, with a minimum of {best['mean']:.2f} at {best['value']:.2g}; the tenth of the settings "
             f"with the lowest losses from below {low:.2f} to below {least:.2f}."
         )
     return "The modelled loss, averaged over the other hyperparameters of the sample:\n\n" + "\n".join(parts)
@@ -216,7 +216,7 @@ def momentum(data: Path) -> str:
     """Describe how momentum trades off against the learning rate."""
     found = _json(data, "impact")["momentum_exponent"]
     return (
-        f"With lr / (1 - momentum)^a, the losses are in best order at a = {found['exponent']:.2f} (95 % of random "
+        f"With lr / (1 - momentum)^a, the order fits the losses best at a = {found['exponent']:.2f} (95 % of random "
         f"halves of the {found['rows']:.0f} trainings: {found['low']:.2f} to {found['high']:.2f}). From one training "
         f"to the next in that order the loss jumps by a factor of {found['jump']:.2f} on average; by "
         f"{found['jump_effective']:.2f} at a = 1, and by {found['jump_lr']:.2f} in the order of the learning rate "
@@ -280,7 +280,7 @@ def filled(text: str, data: Path = DATA) -> str:
     for name, block in BLOCKS.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         if len(pattern.findall(text)) != 1:
-            raise SystemExit(f"The text must have one part {name!r}.")
+            raise SystemExit(f"The text must have exactly one part {name!r}.")
         made = block(data)
         text = pattern.sub(lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text)
     return text

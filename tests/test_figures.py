@@ -84,7 +84,7 @@ def test_a_changed_table_changes_its_figure(drawn: list[Path], tmp_path: Path) -
 def test_the_numbers_of_the_text_follow_from_the_tables() -> None:
     text = reproduction.TEXT.read_text()
     assert reproduction.filled(text) == text
-    with pytest.raises(SystemExit, match="must have one part 'setting'"):
+    with pytest.raises(SystemExit, match="must have exactly one part 'setting'"):
         reproduction.filled(text.replace("<!-- setting -->", ""))
 
 
@@ -186,7 +186,7 @@ def test_work_counts_epochs_of_every_training_and_what_the_record_answered(
 
 def test_verdicts_say_no_more_than_the_test() -> None:
     few = {"mean": -1.0, "p": 0.25, "least_p": 0.25, "n": 4, "lower": 3, "equal": 1, "higher": 0}
-    assert reproduction.verdict(few).startswith("not shown: this test needs more than 3 unequal pairs")
+    assert reproduction.verdict(few).startswith("not shown: with 3 unequal pairs this test cannot be significant")
     assert reproduction.verdict({**few, "p": 0.01, "least_p": 0.002}).startswith("holds")
     assert reproduction.verdict({**few, "mean": 1.0, "p": 0.01, "least_p": 0.002}).startswith("the opposite holds")
     assert reproduction.verdict({**few, "p": 0.2, "least_p": 0.002}) == (
