@@ -178,7 +178,7 @@ def test_fewer_repeats_average_over_so_many(config: RunConfig) -> None:
 
 def test_an_experiment_keeps_its_budget(compared: Any, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(compared[0])
-    with pytest.raises(InputError, match=r"'trial-truncation-1' is on record with max_evaluations = 7, .* with 6"):
+    with pytest.raises(InputError, match=r"'trial-truncation-1' was recorded with max_evaluations = 7, .* with 6"):
         compare(config, [parse_method(one) for one in METHODS[:2]], experiment="trial", seeds=2, budget=6, repeats=2)
 
     def interrupted(*_: object, **__: object) -> None:
