@@ -144,6 +144,8 @@ def test_a_network_with_too_many_parameters_is_not_trained(
     task = digits(objective=["loss", "parameters"], constraints=["parameters <= 1000", "accuracy >= 0.05"])
     with Study(Space({"width": Int(4, 64)}), seed=1, directions=("minimize", "minimize"), max_epochs=4) as study:
         made = trainer(task, epochs=2, device="cpu")
+        made.check_task([{"width": 8}])  # two examples go through the network
+        trained.clear()
         wide = [study_individual(gene) for gene in (1.0, 0.9)]
         assert study.map(made, wide) == [(math.inf, math.inf)] * 2
         assert trained == []
