@@ -12,6 +12,9 @@ from deap_hpo.evaluation import sign_of
 from deap_hpo.records.entries import Entry
 from deap_hpo.study import Study
 
+_MOST_REPEATS = 500  # duplicates in a row: even one child in a hundred that is new would have come by then
+_MOST_EMPTY = 50  # generations in a row
+
 
 class StoppedEarly(BudgetSpent):
     """The study has reached its target, has made no progress for long enough, or has nothing left to evaluate."""
@@ -93,11 +96,12 @@ class EarlyStopping:
 
 
 class Exhaustion:
-    """A study's callback that ends it when every configuration of a finite space has been evaluated.
+    """A study's callback that ends it when nothing new is proposed any more.
 
-    It raises `StoppedEarly` after a generation that asked for nothing new. From then on, all evaluations would be
-    duplicates, which cost nothing, so that a budget of evaluations or epochs would never be used up. A study whose
-    record continues beyond this point, because an earlier version made it, is not stopped.
+    It raises `StoppedEarly` after a generation of duplicates if every configuration of a finite space has been
+    evaluated; otherwise after 500 duplicates in a row, as of an algorithm that has converged, or 50 empty generations.
+    Duplicates cost nothing, so that a budget of evaluations or epochs would never be used up. A study whose record
+    continues beyond this point, because an earlier version made it, is not stopped.
 
     Example:
         >>> from deap_hpo import Categorical, optimize
@@ -108,12 +112,23 @@ class Exhaustion:
 
     def __init__(self) -> None:
         self._goes_on = False
+        self._seen = 0  # evaluations
+        self._repeats = self._empty = 0  # duplicates and empty generations since the last new evaluation
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Look at a complete generation, and raise if it shows that nothing is left."""
         from deap_hpo.strategies.genes import is_exhausted  # imports SciPy
 
         new = any(entry.duplicate_of is None or entry.epochs is not None for entry in entries)
+        self._seen += len(entries)
+        self._repeats = 0 if new else self._repeats + len(entries)
+        self._empty = 0 if new or entries else self._empty + 1
+        if len(study.record) == self._seen and (self._repeats >= _MOST_REPEATS or self._empty >= _MOST_EMPTY):
+            raise StoppedEarly(
+                f"The study {study.name!r} ended after {self._seen} evaluations: the last {self._repeats} were of "
+                "configurations that it had evaluated before.",
+                "space",
+            )
         if new or not entries or self._goes_on or study.space is None:
             return
         known = [entry for entry in study.record if entry.number <= entries[-1].number]

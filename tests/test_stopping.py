@@ -43,7 +43,37 @@ def test_a_study_ends_after_the_first_generation_of_repeats_when_nothing_is_left
     assert len(new) == 6
     assert study.entries[-1].generation <= new[-1].generation + 1
     with as_earlier_versions_did():
-        assert told(study) == told(search(algorithm=algorithm))[: len(study.entries)]
+        assert told(study) == told(search(algorithm=algorithm, generations=20))[: len(study.entries)]
+
+
+def test_it_ends_when_an_algorithm_has_converged_before_everything_is_evaluated() -> None:
+    study = search(algorithm="de", max_evaluations=1000)
+    new = [entry.number for entry in study.entries if entry.duplicate_of is None]
+    assert len(new) < 6, "or there is nothing to be seen here"
+    assert 500 <= len(study.entries) - 1 - new[-1] < 504
+    more = search(algorithm="de", max_evaluations=1500)
+    assert told(more) == told(study)
+
+
+def test_it_goes_on_where_the_record_does(tmp_path: Path) -> None:
+    kept = {"algorithm": "de", "storage": f"{tmp_path}/a.db", "resume": True}
+    with as_earlier_versions_did():
+        longer = search(**kept, max_evaluations=15)
+    assert len(longer.entries) > 600
+    assert told(search(**kept, max_evaluations=15)) == told(longer)
+
+
+def test_empty_generations_end_a_run_without_delay() -> None:
+    generations = 0
+
+    class Watch:
+        def on_generation(self, study: Study, entries: Any) -> None:
+            nonlocal generations
+            generations += 1
+
+    study = search(algorithm="surrogate", max_evaluations=10**4, callbacks=[Watch()])
+    assert len(study.entries) == 6
+    assert generations <= 60
 
 
 def test_so_does_one_with_a_budget_of_epochs() -> None:

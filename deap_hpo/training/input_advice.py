@@ -141,7 +141,7 @@ def warn_of_masks(inputs: Inputs, normalize: Normalize) -> None:
         bytes_too = any(one.dtype == torch.uint8 for name, one in normalized.items() if name in masks)
         # Bytes that are not named are still divided by 255.
         or_else = "" if bytes_too else f", or name the inputs to normalise: normalize={others}"
-        _warn(f"the numbers 0 and 1 of {named} are normalised to others; give a mask as booleans{or_else}")
+        _warn(f"the numbers 0 and 1 of {named} are normalised to others; if they are a mask, give booleans{or_else}")
 
 
 def _normalized(inputs: Inputs, normalize: Normalize) -> dict[str, Tensor]:

@@ -178,13 +178,13 @@ MASK = rng.random((200, 4)) < 0.5
 def test_a_mask_of_floats_among_several_inputs_is_told_of(mask: Any, normalize: Any) -> None:
     (message,) = told_of({"x": NUMBERS, "mask": mask, "seen": MASK}, normalize=normalize)
     assert message.startswith("the numbers 0 and 1 of input 'mask' are normalised to others")
-    assert message.endswith("give a mask as booleans, or name the inputs to normalise: normalize=['x']")
+    assert message.endswith("if they are a mask, give booleans, or name the inputs to normalise: normalize=['x']")
 
 
 def test_a_mask_of_bytes_is_to_be_booleans() -> None:
     (message,) = told_of({"x": NUMBERS, "mask": MASK.astype("uint8"), "other": MASK * 1.0})
     assert message.startswith("the numbers 0 and 1 of inputs 'mask', 'other' are normalised")
-    assert message.endswith("give a mask as booleans")
+    assert message.endswith("if they are a mask, give booleans")
 
 
 @pytest.mark.parametrize("normalize", [["x", "mask"], ["x"], False])
