@@ -189,8 +189,8 @@ def check_factory(factory: Any, recipe: Recipe) -> None:
         >>> check_factory(AdamW, Recipe(lr=0.1))
         Traceback (most recent call last):
             ...
-        deap_hpo.errors.InputError: recipe must leave lr alone where the task has an optimizer of its own, which takes \
-it as an argument; got lr=0.1.
+        deap_hpo.errors.InputError: recipe must not set lr if the task has its own optimizer, which takes it as an \
+argument; got lr=0.1.
     """
     if not callable(factory):
         by_name = f" (by name it is recipe=Recipe(optimizer={factory!r}))" if isinstance(factory, str) else ""

@@ -113,8 +113,8 @@ def as_stored(inputs: Any, stored: Inputs, *, mean: Statistic | None = 0.0) -> I
         >>> as_stored(torch.rand(2, 1, 8, 8), torch.zeros(9, 1, 8, 8, dtype=torch.uint8))
         Traceback (most recent call last):
             ...
-        deap_hpo.errors.InputError: inputs must be of the type uint8, as those are that the network was trained on: \
-pixels from 0 to 255; got torch.float32.
+        deap_hpo.errors.InputError: inputs must have the type uint8, like the inputs that the network was trained on \
+(pixels from 0 to 255); got torch.float32.
     """
     if not isinstance(stored, dict):
         return _as_stored("inputs", inputs, stored, None if mean is None else of_input("", mean))

@@ -168,7 +168,13 @@ def test_a_configuration_names_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None
         made = make_executor(trainer, load_config("quick", ["execution.gpus=[0,1]", f"execution.executor={executor}"]))
         assert isinstance(made, ProcessExecutor)
         assert (made.gpus, made.workers) == ((0, 1), 2)
-        assert asked[-1] == {"gpus": [0, 1], "chunk": 16, "timeout": None, "retries": 2}
+        assert asked[-1] == {
+            "gpus": [0, 1],
+            "chunk": 16,
+            "timeout": None,
+            "retries": 2,
+            "max_tasks_per_child": None,
+        }
     assert isinstance(make_executor(trainer, load_config("quick", [])), SerialExecutor)
     with pytest.raises(InputError, match=r"execution\.gpus is for the executor 'processes'; got 'serial'"):
         make_executor(trainer, load_config("quick", ["execution.gpus=[0]", "execution.executor=serial"]))

@@ -318,5 +318,5 @@ def test_positions_among_examples_in_random_order_are_refused(made: Task, drawn:
 
 
 def test_positions_are_no_repeats() -> None:
-    with pytest.raises(InputError, match="repeats must be 1 beside folds"):
+    with pytest.raises(InputError, match="repeats must be 1 if folds are given"):
         make_trainer(apart(), device="cpu", folds=WALKS, repeats=2)
