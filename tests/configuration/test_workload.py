@@ -137,6 +137,14 @@ def test_a_run_does_what_was_planned_or_less_where_that_was_said(
     assert f"{evaluations}/{evaluations} evaluations, {epochs}/{epochs} epochs" in shown.rsplit("generation", 1)[1]
 
 
+@pytest.mark.parametrize("budget", ["max_evaluations", "max_epochs"])
+def test_a_plan_has_no_more_batches_than_the_budget_can_fill(budget: str) -> None:
+    """A run may have many times as many, of repeats; with a million evaluations, a plan of them would take memory."""
+    evolution = EvolutionConfig(algorithm="random", population=1, **{budget: 100})  # type: ignore[arg-type]
+    assert evolution.generations > 1000
+    assert len(workload(Space({"x": Float(0.0, 1.0)}), evolution, epochs=1).batches) == 101
+
+
 @pytest.mark.parametrize(
     ("evolution", "least"),
     [({}, 3), ({"stages": [2, 3]}, 2), ({"algorithm": "pbt", "arguments": {"interval": 2}}, 2)],

@@ -333,6 +333,7 @@ def test_a_comparison_is_a_page_with_its_outcomes_tests_pairs_and_runs() -> None
     checker = Checker(text)
     assert all(reference.startswith("data:") for reference in checker.references), "it opens offline"
     assert None not in checker.alternatives
+    assert "[0.5659,\N{NO-BREAK SPACE}0.5816]" in unescape(text), "an interval is not broken into lines"
     shown = unescape(text).replace("\N{NO-BREAK SPACE}", " ")
     assert "Comparison a < b" in shown
     assert "Comparison a < b" not in text
