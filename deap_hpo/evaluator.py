@@ -87,6 +87,15 @@ class Evaluator(ABC):
 
         Raises:
             InputError: None of them works; the error is that of the first.
+
+        Example:
+            >>> from deap_hpo import Task, make_trainer
+            >>> from deap_hpo.training.data import load_digits
+            >>> from deap_hpo.training.models import MLP
+            >>> trainer = make_trainer(Task("digits", partial(MLP, inputs=64), load_digits()), device="cpu")
+            >>> trainer.check_task([{"lr": 0.1}])
+            >>> trainer.is_checked
+            True
         """
         if self.task is None or self.is_checked:
             return

@@ -26,7 +26,7 @@ from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.plotting.methods import plot_comparison
 from deap_hpo.recorded import Recorded, load_study, study_names
 from deap_hpo.records.entries import Entry
-from deap_hpo.reports.comparison import anytime_bands, introduction, markdown, results, rows_of_methods
+from deap_hpo.reports.comparison import anytime_bands, introduction, markdown, results, table_of_methods
 
 METHODS = ("truncation", "random", "fixed:params={lr=0.1,momentum=0.5}")
 
@@ -381,7 +381,7 @@ def test_the_intervals_of_few_seeds_are_said_to_be_too_narrow(config: RunConfig,
     made = results(runs, anytime, config, "deap-hpo compare a b")
     assert introduction(made).splitlines()[3:] == ([f"{said}of them hold the true mean."] if said else [])
     interval = "[-, -]" if seeds == 1 else "[0.5000, 0.5000]"
-    assert [row[1] for row in rows_of_methods(made)] == [f"0.5000 {interval}"] * 2
+    assert [row[1] for row in table_of_methods(made)[1]] == [f"0.5000 {interval}"] * 2
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(3, 0.72), (5, 0.84)])

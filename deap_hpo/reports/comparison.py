@@ -23,6 +23,10 @@ _COVERED = {2: 50, 3: 72, 4: 80, 5: 84, 6: 85, 7: 87, 8: 89, 9: 89}
 """By the number of seeds, the percentage of intervals that hold the true mean where values are normal (simulated)."""
 
 
+Table = tuple[list[str], list[list[str]]]
+"""Names of the columns, and rows of texts."""
+
+
 def anytime_bands(anytime: pd.DataFrame) -> pd.DataFrame:
     """Summarise best-so-far curves over seeds, at every number of epochs at which any of them changes.
 
@@ -111,7 +115,7 @@ def results(
 def print_comparison(result: dict[str, Any], console: Console) -> None:
     """Print a comparison for people: its table, and what the tests show."""
     console.print(introduction(result), markup=False)
-    print_table(header(result), rows_of_methods(result), console)
+    print_table(*table_of_methods(result), console)
     for measure, title in measures(result).items():
         for sentence in result["outcomes"][measure]["verdict"]:
             console.print(f"{title}: {sentence}", markup=False)
@@ -119,11 +123,11 @@ def print_comparison(result: dict[str, Any], console: Console) -> None:
 
 def markdown(result: dict[str, Any]) -> str:
     """Write a comparison as Markdown: a table of the methods, what the tests show, and a table of each pair."""
-    lines = [introduction(result), "", *_table(header(result), rows_of_methods(result))]
+    lines = [introduction(result), "", *_table(*table_of_methods(result))]
     for measure, title in measures(result).items():
         outcome = result["outcomes"][measure]
         lines += ["", f"{title}:", "", *[f"- {sentence}" for sentence in outcome["verdict"]]]
-        lines += ["", *_table(PAIR_HEADER, rows_of_pairs(outcome["pairs"]))]
+        lines += ["", *_table(*table_of_pairs(outcome["pairs"]))]
     return "\n".join([*lines, "", f"Made by `{result['command']}`.", ""])
 
 
@@ -133,20 +137,23 @@ def _judged(result: dict[str, Any]) -> tuple[str, str]:
 
 
 def measures(result: dict[str, Any]) -> dict[str, str]:
-    """Give the measures by which methods are judged: keys of the outcomes, with their titles."""
+    """Give the measures by which methods are judged: keys of the outcomes, with their titles.
+
+    Example:
+        >>> measures({"objective": "accuracy"})
+        {'best': 'Best validation accuracy', 'test_accuracy': 'Test accuracy'}
+    """
     objective, _ = _judged(result)
     return {"best": f"Best validation {objective}", f"test_{objective}": f"Test {objective}"}
 
 
-def header(result: dict[str, Any]) -> list[str]:
-    """Head the columns of `rows_of_methods`."""
-    seen, tested = (title.lower() for title in measures(result).values())
-    judged = ["method", seen, "median", "mean rank", tested, "median", "mean rank", "gap"]
-    return [*judged, "trainings", "epochs", "wall time", "training time"]
-
-
 def introduction(result: dict[str, Any]) -> str:
-    """Say how many seeds there were, what the numbers are, and how far their intervals can be trusted."""
+    """Say how many seeds there were, what the numbers are, and how far their intervals can be trusted.
+
+    Example:
+        >>> introduction({"seeds": 20, "direction": "maximize", "objective": "accuracy"}).splitlines()[0][:64]
+        '20 paired seeds; values are means over them, with 95 % bootstrap'
+    """
     objective, direction = _judged(result)
     values = "losses" if objective == "loss" else "values"
     better = "lower" if direction == "minimize" else "higher"
@@ -164,9 +171,20 @@ def introduction(result: dict[str, Any]) -> str:
     )
 
 
-def rows_of_methods(result: dict[str, Any]) -> list[list[str]]:
-    """Give the outcomes and costs of each method, as they are printed."""
+def table_of_methods(result: dict[str, Any]) -> Table:
+    """Give the outcomes and costs of each method, as they are printed; seconds are mean ones of a run.
+
+    Example:
+        >>> row = {"method": "tpe", "mean": 0.5, "low": 0.4, "high": 0.6, "median": 0.5, "mean_rank": 1.0}
+        >>> costs = {"method": "tpe", "trainings": 9, "epochs": 9, "wall_seconds": 5.0, "training_seconds": 4.0}
+        >>> outcomes = {"best": {"summary": [row]}, "test_loss": {"summary": [row]}}
+        >>> header, rows = table_of_methods({"outcomes": outcomes, "costs": [{**costs, "gap": 0.01}]})
+        >>> list(zip(header, rows[0]))[:3]
+        [('method', 'tpe'), ('best validation loss', '0.5000 [0.4000, 0.6000]'), ('median', '0.5000')]
+    """
     _, tested = measures(result)
+    titles = (title.lower() for title in measures(result).values())
+    judged = [name for title in titles for name in (title, "median", "mean rank")]
     test = {row["method"]: row for row in result["outcomes"][tested]["summary"]}
     costs = {row["method"]: row for row in result["costs"]}
     rows = []
@@ -189,7 +207,7 @@ def rows_of_methods(result: dict[str, Any]) -> list[list[str]]:
                 format_seconds(cost["training_seconds"]),
             ]
         )
-    return rows
+    return ["method", *judged, "gap", "trainings", "epochs", "wall time", "training time"], rows
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -197,12 +215,18 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
-PAIR_HEADER = ["pair", "median difference", "p (Wilcoxon)", "p (Holm)", "rank-biserial effect"]
+def table_of_pairs(pairs: list[dict[str, Any]]) -> Table:
+    """Give for each pair the median difference, p of the signed-rank test, p after Holm, and the effect (-1 to 1).
 
+    Args:
+        pairs: As returned by `deap_hpo.analysis.significance.pairwise`, as records.
 
-def rows_of_pairs(pairs: list[dict[str, Any]]) -> list[list[str]]:
-    """Give for each pair the median difference, p of the signed-rank test, p after Holm, and the effect (-1 to 1)."""
-    return [
+    Example:
+        >>> pair = {"first": "a", "second": "b", "difference": -0.1, "p": 0.02, "p_holm": 0.04, "effect": -0.8}
+        >>> table_of_pairs([pair])[1]
+        [['a - b', '-0.1000', '0.02', '0.04', '-0.80']]
+    """
+    rows = [
         [
             f"{pair['first']} - {pair['second']}",
             _number(pair["difference"]),
@@ -212,6 +236,7 @@ def rows_of_pairs(pairs: list[dict[str, Any]]) -> list[list[str]]:
         ]
         for pair in pairs
     ]
+    return ["pair", "median difference", "p (Wilcoxon)", "p (Holm)", "rank-biserial effect"], rows
 
 
 def _with_interval(row: dict[str, Any]) -> str:

@@ -243,7 +243,13 @@ def _by_path(path: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def figure_html(figure: Any, caption: str) -> str:
-    """Give a figure of matplotlib as HTML that needs no other file; it is closed."""
+    """Give a figure of matplotlib as HTML that needs no other file; it is closed.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> figure_html(Figure(), "Nothing yet")[:30]
+        '<figure><img alt="Nothing yet"'
+    """
     encoded = base64.b64encode(to_svg(figure)).decode()
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/svg+xml;base64,{encoded}">'

@@ -161,6 +161,14 @@ def warn_of_redrawn(arguments: Sequence[str]) -> None:
 
     Warns:
         DeapHPOWarning: There are such.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     warn_of_redrawn([])
+        ...     warn_of_redrawn(["data"])
+        >>> [str(one.message)[:22] for one in told]
+        ['data gave other values']
     """
     if arguments:
         _warn(
