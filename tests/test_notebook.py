@@ -159,3 +159,21 @@ def test_worker_processes_evaluate_what_cells_define(kernel: tuple[Any, Any]) ->
     assert not [one["content"] for one in shown if one["msg_type"] == "error"]
     text = "".join(one["content"]["text"] for one in shown if one["msg_type"] == "stream")
     assert text.splitlines() == ["6 6 True"] * 3
+
+
+def test_the_line_tells_failures_and_repeats(kernel: tuple[Any, Any]) -> None:
+    _, client = kernel
+    cell = """
+from deap_hpo import Categorical, optimize
+
+def objective(params):
+    if params["x"] == 1:
+        raise ValueError("no")
+    return params["x"]
+
+study = optimize(objective, {"x": Categorical([0, 1, 2])}, algorithm="random", population=4, generations=3, seed=1)
+"""
+    shown = [str(one["content"]["data"]) for one in outputs(client, cell) if "data" in one["content"]]
+    lines = [text for text in shown if "evaluations" in text]
+    assert "1 failed, 9 repeated" in lines[-1]
+    assert "failed" not in lines[0]

@@ -176,6 +176,9 @@ def test_a_configuration_names_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None
             "max_tasks_per_child": None,
         }
     assert isinstance(make_executor(trainer, load_config("quick", [])), SerialExecutor)
+    limits = ["execution.timeout=9", "execution.retries=1", "execution.max_tasks_per_child=3"]
+    make_executor(trainer, load_config("quick", ["execution.executor=processes", *limits]))
+    assert asked[-1] == {"timeout": 9.0, "retries": 1, "max_tasks_per_child": 3}
     with pytest.raises(InputError, match=r"execution\.gpus is for the executor 'processes'; got 'serial'"):
         make_executor(trainer, load_config("quick", ["execution.gpus=[0]", "execution.executor=serial"]))
     with pytest.raises(InputError, match="below 2, the number of GPUs"):

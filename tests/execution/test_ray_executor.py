@@ -101,6 +101,13 @@ def test_the_loss_of_a_node_costs_retries_and_nothing_else(cluster: Any) -> None
     assert 1 <= sum(evaluation.retries for evaluation in done.values()) <= 2
 
 
+def test_workers_are_replaced_after_as_many_evaluations_as_asked(cluster: Any) -> None:
+    with RayExecutor(workers=1, address=cluster.address, max_tasks_per_child=2) as executor:
+        done = dict(executor.run(lambda _: float(os.getpid()), requests(5)))
+    pids = [done[number].value for number in range(5)]
+    assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+
+
 def test_tensors_stay_in_the_store(executor: RayExecutor) -> None:
     """Also if Ray was imported before this package, as here: Ray reads its own switch for it when it is imported."""
     private = {}
