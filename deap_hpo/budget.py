@@ -13,7 +13,7 @@ from deap_hpo.errors import InputError
 _T = TypeVar("_T")
 
 MOST_PROPOSALS = 50
-"""Evaluations proposed, repeats included, for each evaluation (or epoch) of the budget, before a run ends."""
+"""Evaluations, those that cost nothing included, for each evaluation (or epoch) of the budget, before a run ends."""
 
 
 class BudgetSpent(Exception):
@@ -34,7 +34,8 @@ class Budget:
     """Counts what was spent, and says which evaluations may still be started.
 
     Args:
-        max_evaluations: Evaluations in total, without duplicates of earlier ones; None for no limit.
+        max_evaluations: Evaluations in total that are done, without duplicates of earlier ones and without those that
+            break a constraint by a value known beforehand; None for no limit.
         max_epochs: Epochs trained in total; an evaluation that continues another one costs the added epochs. None for
             no limit.
         max_seconds: Seconds since the first use of `time_is_up`; None for no limit.
@@ -62,7 +63,7 @@ class Budget:
         self._start: float | None = None
         self.is_stopped = False
         self._limit = "max_evaluations"
-        self._repeats = False  # whether the run was ended because it proposed nothing new
+        self._endless = False  # whether the run was ended because almost nothing that it proposed could be done
         self.evaluations = 0
         self.epochs = 0
 
@@ -74,17 +75,17 @@ class Budget:
     def allowed(self, planned: Iterable[tuple[int, int]]) -> int:
         """Count the planned evaluations, (number, epochs), up to the first that the budget does not allow.
 
-        Those that cost no epochs are duplicates of earlier ones.
+        Those that cost no epochs are not done.
         """
         evaluations, epochs, count = self.evaluations, self.epochs, 0
         for number, cost in planned:
             evaluations, epochs = evaluations + (cost > 0), epochs + cost
-            # An algorithm that proposes nothing new would never use up its budget.
+            # An algorithm that proposes nothing to be done would never use up its budget.
             endless = number >= MOST_PROPOSALS * min(self._evaluations, self._epochs)
             if evaluations > self._evaluations or epochs > self._epochs or endless:
                 by_epochs = epochs > self._epochs or (endless and self._epochs < self._evaluations)
                 self._limit = "max_epochs" if by_epochs else "max_evaluations"
-                self._repeats = endless
+                self._endless = endless
                 break
             count += 1
         return count
@@ -104,10 +105,10 @@ class Budget:
         if self.is_stopped:
             return BudgetSpent(f"The study {study!r} was stopped after {recorded} evaluations.", "stop")
         limit = "max_seconds" if self.time_is_up else self._limit
-        if self._repeats and limit != "max_seconds":
+        if self._endless and limit != "max_seconds":
             return BudgetSpent(
-                f"The study {study!r} ended after {recorded} evaluations, of which its budget, {limit}, allows more: "
-                "almost all were of configurations that it had evaluated before.",
+                f"The study {study!r} ended after {recorded} evaluations, though its budget, {limit}, allows more: "
+                "almost all repeated earlier ones, or were not done because they break a constraint.",
                 limit,
             )
         return BudgetSpent(f"The study {study!r} has used its budget, {limit}, after {recorded} evaluations.", limit)

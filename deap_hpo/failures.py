@@ -55,8 +55,10 @@ class FailureWarning:
 def warn_of_many_failures(study: Any) -> None:
     """Warn, after a study has ended, if at least a third of its evaluations failed, and more than one.
 
+    Also warn if all of them break a constraint, so that there is no best one.
+
     Warns:
-        DeapHPOWarning: They did.
+        DeapHPOWarning: They did, or do.
 
     Example:
         >>> import warnings
@@ -73,6 +75,8 @@ def warn_of_many_failures(study: Any) -> None:
     failed = sum(entry.evaluation.status == "failed" for entry in asked)
     if failed * 3 >= len(asked) > 1 and failed > 1:
         warn(f"{failed} of {len(asked)} evaluations of the study {study.name!r} failed and count as the worst")
+    if asked and all(entry.evaluation.violation > 0 for entry in asked):
+        warn(f"all {len(asked)} evaluations of the study {study.name!r} break a constraint: none can be the best")
 
 
 class NotAllFailed:

@@ -160,7 +160,7 @@ def optimize(
         pruner: Ends hopeless evaluations of a function early; see `MedianPruner`.
         target: Value at which to stop.
         patience: Generations without a better value after which to stop.
-        max_evaluations: Evaluations after which to stop.
+        max_evaluations: Evaluations after which to stop, without repeats and those that are infeasible beforehand.
         max_epochs: Epochs, of all evaluations, after which to stop.
         max_seconds: Seconds after which to stop, counted from the first evaluation that is not on record; the run can
             be resumed. Without another limit, only the time ends the run (or 100,000 generations), except for "grid"

@@ -28,9 +28,9 @@ class ProgressDisplay:
 
     Elsewhere (nohup, Slurm, Docker), it can write a line after each generation that was not only replayed.
 
-    It says how many evaluations failed, diverged or repeated earlier ones, as far as the terminal has room. The totals
-    are upper bounds: they shrink when trainings end early, or are duplicates of earlier ones. The time left is
-    estimated from epochs, because some evaluations have more of them than others.
+    It says how many evaluations failed, diverged, were infeasible or repeated earlier ones, as far as the terminal has
+    room. The totals are upper bounds: they shrink when trainings end early, or are duplicates of earlier ones. The time
+    left is estimated from epochs, because some evaluations have more of them than others.
 
     Args:
         work: The evaluations and epochs that the run will request.
@@ -63,7 +63,7 @@ class ProgressDisplay:
         self._counted: set[int] = set()  # numbers of the evaluations in complete batches
         self._cost = 0  # cost of the complete batches
         self._new = Work(0, 0)  # work done beyond the complete batches
-        self._noted: dict[int, str] = {}  # by number: evaluations that failed, diverged, or repeated earlier ones
+        self._noted: dict[int, str] = {}  # by number: what `_also` tells of an evaluation
         self._generation = 0  # complete batches
         self._written_at, self._unwritten = -math.inf, 0  # time of the last line, and a later generation without one
         self._left = work.left()
@@ -135,8 +135,8 @@ class ProgressDisplay:
         return [entry for entry in study.record if entry.number not in self._counted]
 
     def _work_of(self, study: Study, entries: Sequence[Entry]) -> Work:
-        costs = [study.cost_of(one) if self._epochs else 1 for one in entries if one.duplicate_of is None]
-        return Work(len(entries), sum(costs))
+        costs = [study.cost_of(entry) for entry in entries]
+        return Work(len(entries), sum(costs if self._epochs else map(bool, costs)))
 
     def _update(self, generation: int) -> None:
         """Show the state after so many complete batches."""
@@ -184,9 +184,9 @@ class ProgressDisplay:
         )
 
     def _also(self, room: float = math.inf) -> str:
-        """Say how many evaluations failed, diverged or repeated earlier ones, as far as there is room for it."""
+        """Say how many evaluations went wrong or were not done, as far as there is room for it."""
         counts, said = Counter(self._noted.values()), ""
-        for kind in ("failed", "diverged", "repeated"):
+        for kind in ("failed", "diverged", "infeasible", "repeated"):
             more = f", {counts[kind]} {kind}" if counts[kind] else ""
             said += more if len(said + more) <= room else ""
         return said
@@ -214,7 +214,7 @@ class ProgressDisplay:
                 self._best = value if math.isnan(self._best) else better(self._best, value)
             if entry.duplicate_of is not None:
                 self._noted[entry.number] = "repeated"
-            elif entry.evaluation.status in ("failed", "diverged"):
+            elif entry.evaluation.status in ("failed", "diverged", "infeasible"):
                 self._noted[entry.number] = entry.evaluation.status
 
 

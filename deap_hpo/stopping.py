@@ -12,7 +12,7 @@ from deap_hpo.evaluation import sign_of
 from deap_hpo.records.entries import Entry
 from deap_hpo.study import Study
 
-_MOST_REPEATS = 500  # duplicates in a row: even one child in a hundred that is new would have come by then
+_MOST_IDLE = 500  # evaluations in a row of which none is done: even one in a hundred would have come by then
 _MOST_EMPTY = 50  # generations in a row
 
 
@@ -98,10 +98,11 @@ class EarlyStopping:
 class Exhaustion:
     """A study's callback that ends it when nothing new is proposed any more.
 
-    It raises `StoppedEarly` after a generation of duplicates if every configuration of a finite space has been
-    evaluated; otherwise after 500 duplicates in a row, as of an algorithm that has converged, or 50 empty generations.
-    Duplicates cost nothing, so that a budget of evaluations or epochs would never be used up. A study whose record
-    continues beyond this point, because an earlier version made it, is not stopped.
+    It raises `StoppedEarly` after a generation in which nothing was done if every configuration of a finite space has
+    been proposed; otherwise after 500 evaluations in a row that were not done, or 50 empty generations. Evaluations are
+    not done if they duplicate earlier ones, as those of an algorithm that has converged, or are infeasible by a value
+    known beforehand. They cost nothing, so that a budget of evaluations or epochs would never be used up. A study whose
+    record continues beyond this point, because an earlier version made it, is not stopped.
 
     Example:
         >>> from deap_hpo import Categorical, optimize
@@ -113,23 +114,23 @@ class Exhaustion:
     def __init__(self) -> None:
         self._goes_on = False
         self._seen = 0  # evaluations
-        self._repeats = self._empty = 0  # duplicates and empty generations since the last new evaluation
+        self._idle = self._empty = 0  # evaluations and empty generations since the last one that was done
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Look at a complete generation, and raise if it shows that nothing is left."""
         from deap_hpo.strategies.genes import is_exhausted  # imports SciPy
 
-        new = any(entry.duplicate_of is None or entry.epochs is not None for entry in entries)
+        busy = any(entry.epochs is not None or study.cost_of(entry) > 0 for entry in entries)
         self._seen += len(entries)
-        self._repeats = 0 if new else self._repeats + len(entries)
-        self._empty = 0 if new or entries else self._empty + 1
-        if len(study.record) == self._seen and (self._repeats >= _MOST_REPEATS or self._empty >= _MOST_EMPTY):
+        self._idle = 0 if busy else self._idle + len(entries)
+        self._empty = 0 if busy or entries else self._empty + 1
+        if len(study.record) == self._seen and (self._idle >= _MOST_IDLE or self._empty >= _MOST_EMPTY):
             raise StoppedEarly(
-                f"The study {study.name!r} ended after {self._seen} evaluations: the last {self._repeats} were of "
-                "configurations that it had evaluated before.",
+                f"The study {study.name!r} ended after {self._seen} evaluations: the last {self._idle} "
+                f"{self._why_idle(study)}.",
                 "space",
             )
-        if new or not entries or self._goes_on or study.space is None:
+        if busy or not entries or self._goes_on or study.space is None:
             return
         known = [entry for entry in study.record if entry.number <= entries[-1].number]
         if not is_exhausted(study.space, (entry.genes for entry in known)):
@@ -141,6 +142,13 @@ class Exhaustion:
                 "been evaluated.",
                 "space",
             )
+
+    def _why_idle(self, study: Study) -> str:
+        """Say why the latest evaluations were not done."""
+        latest = sorted(study.record, key=lambda entry: entry.number)[-self._idle or None :]
+        if any(entry.evaluation.status == "infeasible" for entry in latest):
+            return "repeated earlier ones, or were not done because they break a constraint"
+        return "were of configurations that it had evaluated before"
 
 
 def early_stopping(

@@ -179,16 +179,20 @@ class Study(LiveResults):
         if self.budget.is_stopped:
             raise self.budget.spent(self.name, len(self.record))
         planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
-        allowed = planned[: self.budget.allowed((entry.number, self.cost_of(entry)) for entry in planned)]
-        with interruptions_kept(), generators_kept():
-            self._evaluate(evaluate, list(zip(allowed, individuals, strict=False)))
-        entries = [self.record[entry.number] for entry in allowed if entry.number in self.record]
-        if len(entries) < len(planned):
-            raise self.budget.spent(self.name, len(self.record))
+        entries: list[Entry] = []
+        while len(entries) < len(planned):  # again if evaluations cost less than planned, being infeasible
+            rest = planned[len(entries) :]
+            allowed = rest[: self.budget.allowed((entry.number, self.cost_of(entry)) for entry in rest)]
+            with interruptions_kept(), generators_kept():
+                self._evaluate(evaluate, list(zip(allowed, individuals[len(entries) :], strict=False)))
+            done = [self.record[entry.number] for entry in allowed if entry.number in self.record]
+            self._spend(done)
+            entries += done
+            if not done or len(done) < len(allowed):
+                raise self.budget.spent(self.name, len(self.record))
         for individual, entry in zip(individuals, entries, strict=True):
             tell_outcome(individual, entry)
         self._batch = (entries, perf_counter() - start)
-        self._spend(entries)
         self._complete(entries)
         if self._count == len(self.record):  # a replay would drop checkpoints that are needed later
             self._continuations.collect(entries, individuals, self.directions)
@@ -208,13 +212,13 @@ class Study(LiveResults):
         return self.space.decode(genes) if self.space else genes
 
     def cost_of(self, entry: Entry) -> int:
-        """Epochs by which an evaluation counts in the budget: those it adds; 0 for a duplicate."""
+        """Epochs by which an evaluation counts in the budget: those it adds; 0 if nothing was trained for it."""
         return self._continuations.cost(entry)
 
     def _spend(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            if entry.duplicate_of is None:
-                self.budget.spend(self.cost_of(entry))
+        for cost in map(self.cost_of, entries):
+            if cost:
+                self.budget.spend(cost)
 
     def _complete(self, entries: Sequence[Entry]) -> None:
         """Count a batch that is on record completely."""

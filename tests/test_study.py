@@ -527,12 +527,12 @@ def test_an_algorithm_that_proposes_nothing_new_ends_all_the_same() -> None:
     with Study(Space({"n": Int(1, 2)}), max_evaluations=3) as study:
         for _ in range(150):
             study.map(lambda params: params["n"], [Individual([0.1])])
-        with pytest.raises(BudgetSpent, match="after 150 evaluations, of which its budget, max_evaluations, allows mo"):
+        with pytest.raises(BudgetSpent, match="after 150 evaluations, though its budget, max_evaluations, allows more"):
             study.map(lambda params: params["n"], [Individual([0.1])])
     with Study(Space({"n": Int(1, 2)}), max_epochs=2) as study:
         for _ in range(100):
             study.map(lambda params: params["n"], [Individual([0.1])])
-        with pytest.raises(BudgetSpent, match="max_epochs, allows more: almost all were of configurations") as spent:
+        with pytest.raises(BudgetSpent, match="max_epochs, allows more: almost all repeated earlier ones") as spent:
             study.map(lambda params: params["n"], [Individual([0.1])])
     assert spent.value.limit == "max_epochs"
 

@@ -65,6 +65,8 @@ class Workload:
         stages: Number of batches per generation.
         max_evaluations: Evaluations after which the run ends, not counting repeats of earlier ones.
         max_epochs: Epochs after which the run ends.
+        goes_on: Whether further generations like the last follow as long as the budget lasts. They are needed if all
+            evaluations of some generation cost nothing, because they are repeats or infeasible.
 
     Example:
         >>> from deap_hpo.configuration.config import load_config
@@ -80,6 +82,7 @@ class Workload:
     stages: int = 1
     max_evaluations: int | None = None
     max_epochs: int | None = None
+    goes_on: bool = False
 
     @cached_property
     def generations(self) -> int:
@@ -111,7 +114,7 @@ class Workload:
 
     def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Work:
         """Return the work that is left after `after` batches, which took `evaluations` and `epochs`."""
-        after = min(after, len(self.batches))
+        after = min(after, len(self.batches), self._planned(evaluations, epochs) + after % self.stages)
         begun, added, least = (sums[after] for sums in self._sums)
         # Progress asks this after every evaluation, so the batches that the budget allows whole are found by bisection.
         whole = min(
@@ -123,6 +126,12 @@ class Workload:
         part = next(self.affordable(whole, evaluations + begun, epochs + least), Batch(0, 0))
         budget = max(0, (self.max_epochs or sys.maxsize) - epochs)
         return Work(begun + part.evaluations, min(added + part.evaluations * part.epochs, budget))
+
+    def _planned(self, evaluations: int, epochs: int) -> int:
+        """Number of batches after which those that are left suffice for the rest of the budget."""
+        rest = min((self.max_evaluations or sys.maxsize) - evaluations, (self.max_epochs or sys.maxsize) - epochs)
+        needed = self.stages * (rest + 1) if self.goes_on else 0
+        return max(0, len(self.batches) - needed)
 
     @cached_property
     def _sums(self) -> _Sums:
@@ -163,6 +172,7 @@ def workload(
         stages=len(evolution.stages) or 1,
         max_evaluations=evolution.max_evaluations,
         max_epochs=evolution.max_epochs,
+        goes_on=most < evolution.generations,
     )
     if not work.evaluations:
         first = work.batches[0]
