@@ -68,8 +68,8 @@ class Budget:
         self.epochs = 0
 
     def spend(self, epochs: int) -> None:
-        """Count an evaluation."""
-        self.evaluations += 1
+        """Count an evaluation that took so many epochs; one that took none was not done."""
+        self.evaluations += epochs > 0
         self.epochs += epochs
 
     def allowed(self, planned: Iterable[tuple[int, int]]) -> int:

@@ -167,7 +167,7 @@ class SteadyStudy(Study):
         self._times.append(perf_counter())
         self._batch = (list(self._latest), self._times[-1] - self._times[0])  # for `statistics`
         self._of_generation.append(entry)
-        self._spend([entry])
+        self.budget.spend(self.cost_of(entry))
         if len(self._of_generation) == self._size:
             self._end_generation()
         return individual, values_for(entry, self.directions)

@@ -178,18 +178,18 @@ class Study(LiveResults):
         individuals = list(individuals)
         if self.budget.is_stopped:
             raise self.budget.spent(self.name, len(self.record))
-        planned = [self._plan(number, one) for number, one in enumerate(individuals, self._count)]
+        left = [(self._plan(number, one), one) for number, one in enumerate(individuals, self._count)]
         entries: list[Entry] = []
-        while len(entries) < len(planned):  # again if evaluations cost less than planned, being infeasible
-            rest = planned[len(entries) :]
-            allowed = rest[: self.budget.allowed((entry.number, self.cost_of(entry)) for entry in rest)]
+        while left:  # more than once if evaluations cost less than planned, being infeasible
+            count = self.budget.allowed((entry.number, self.cost_of(entry)) for entry, _ in left)
             with interruptions_kept(), generators_kept():
-                self._evaluate(evaluate, list(zip(allowed, individuals[len(entries) :], strict=False)))
-            done = [self.record[entry.number] for entry in allowed if entry.number in self.record]
-            self._spend(done)
-            entries += done
-            if not done or len(done) < len(allowed):
+                self._evaluate(evaluate, left[:count])
+            done = [self.record[entry.number] for entry, _ in left[:count] if entry.number in self.record]
+            if not done or len(done) < count:
                 raise self.budget.spent(self.name, len(self.record))
+            for entry in done:
+                self.budget.spend(self.cost_of(entry))
+            entries, left = entries + done, left[count:]
         for individual, entry in zip(individuals, entries, strict=True):
             tell_outcome(individual, entry)
         self._batch = (entries, perf_counter() - start)
@@ -214,11 +214,6 @@ class Study(LiveResults):
     def cost_of(self, entry: Entry) -> int:
         """Epochs by which an evaluation counts in the budget: those it adds; 0 if nothing was trained for it."""
         return self._continuations.cost(entry)
-
-    def _spend(self, entries: Iterable[Entry]) -> None:
-        for cost in map(self.cost_of, entries):
-            if cost:
-                self.budget.spend(cost)
 
     def _complete(self, entries: Sequence[Entry]) -> None:
         """Count a batch that is on record completely."""
@@ -292,7 +287,7 @@ class Study(LiveResults):
 
     def _acknowledge(self, entry: Entry) -> None:
         self.record.append(entry)
-        tell(self.callbacks, "on_evaluation", self, entry)
+        tell(self.callbacks, "on_evaluation", self, self.record[entry.number])
         raise_kept()
 
     def statistics(self) -> tools.Statistics:

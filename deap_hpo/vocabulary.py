@@ -106,6 +106,7 @@ OF_ENTRIES = {
     "metrics": "evaluation.metrics, or with the objectives study.metrics_of(entry)",
     "notes": "evaluation.notes",
     "params": "study.params_of(entry)",
+    "start_time": "datetime_start",
     "state": "evaluation.status",
     "status": "evaluation.status",
     "user_attrs": "evaluation.metrics and evaluation.notes",

@@ -112,8 +112,9 @@ def export_runs(records: runs.Runs, target: Path, made: dict[str, Any]) -> None:
     }
     about["space"] = first.space.to_dict() if first.space else None
     _write(runs.runs_table(records), target / "paper_runs.csv")
-    for table in ("trials", "generations", "epochs"):
-        _write(runs.stacked(records, table), target / f"paper_{table}.csv")
+    for name in ("trials", "generations", "epochs"):
+        table = runs.stacked(records, name).drop(columns=list(tables.TIMES), errors="ignore")
+        _write(table, target / f"paper_{name}.csv")
     _write_json(about, target / "paper_runs.json")
 
 
@@ -122,7 +123,7 @@ def export_table(samples: dict[str, Recorded], target: Path, made: dict[str, Any
     parts = []
     for name, recorded in samples.items():
         table = tables.trials_table(recorded.entries, recorded.space)
-        table = table.drop(columns=["generation", "best", "duplicate_of"])
+        table = table.drop(columns=["generation", "best", "duplicate_of", *tables.TIMES], errors="ignore")
         table.insert(0, "sample", name)
         table.insert(2, "seed", [entry.seed for entry in recorded.entries])
         epochs = tables.epochs_table(recorded.entries).drop(columns=["generation", "status", "seconds"])

@@ -12,6 +12,9 @@ from deap_hpo.evaluation import Direction
 from deap_hpo.records.entries import Entry, param_columns
 from deap_hpo.search_space.space import Space
 
+TIMES = ("datetime_start", "datetime_complete")
+"""Columns of `trials_table` that differ between runs that are otherwise the same, as do `seconds`."""
+
 
 def trials_table(
     entries: Sequence[Entry],
@@ -28,7 +31,8 @@ def trials_table(
     there is one), `status`, `duplicate_of` (missing if it was trained), `seconds`, `params_*` (or `gene_*`),
     `metrics_*`, `notes_*`. Some are there only if they are needed: `reason` (why it failed) if one failed; `values_*`
     (one for each objective) with several objectives; `violation` (0 if none is broken) with constraints; `epochs`
-    (after which the value was reached) if trainings were asked for in parts.
+    (after which the value was reached) if trainings were asked for in parts; `datetime_start` and `datetime_complete`
+    (local times) if it is on record when the evaluations were done.
 
     Args:
         entries: The evaluations.
@@ -48,6 +52,7 @@ def trials_table(
     constrained = constrained or any(entry.evaluation.violation for entry in entries)
     failed = any(entry.evaluation.status == "failed" for entry in entries)
     in_parts = any(entry.epochs is not None for entry in entries)
+    timed = any(entry.datetime_complete for entry in entries)
     best = math.nan
     rows = []
     for entry in entries:
@@ -66,6 +71,7 @@ def trials_table(
                 **({"reason": evaluation.reason if evaluation.status == "failed" else None} if failed else {}),
                 "duplicate_of": entry.duplicate_of,
                 "seconds": evaluation.seconds,
+                **({name: getattr(entry, name) for name in TIMES} if timed else {}),
                 **({"violation": evaluation.violation} if constrained else {}),
                 **param_columns(entry, space),
                 **{f"metrics_{name}": value for name, value in evaluation.metrics.items()},

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.errors import InputError
@@ -29,6 +30,7 @@ class Entry:
         duplicate_of: Number of the earlier evaluation of the same configuration whose result was reused, if any.
         epochs: Total epochs trained at its end, those before its start included, if the request named a number.
         start_from: Number of the evaluation whose weights and optimiser state it continued, if any.
+        datetime_complete: Local time at which it was recorded; None before. It does not count in comparisons.
     """
 
     number: int
@@ -41,11 +43,18 @@ class Entry:
     duplicate_of: int | None = None
     epochs: int | None = None
     start_from: int | None = None
+    datetime_complete: datetime | None = field(default=None, compare=False, repr=False)
 
     if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept every attribute
 
         def __getattr__(self, name: str) -> Any:
             raise no_attribute(self, name, OF_ENTRIES)
+
+    @property
+    def datetime_start(self) -> datetime | None:
+        """Local time at which the evaluation began: its `seconds` before it was recorded."""
+        end = self.datetime_complete
+        return None if end is None else end - timedelta(seconds=self.evaluation.seconds)
 
     @property
     def trained_number(self) -> int:

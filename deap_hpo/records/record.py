@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,7 @@ class Record:
         """Record an evaluation; it is committed when this returns."""
         self.check_open()
         self.begin()
+        entry = replace(entry, datetime_complete=datetime.now())
         with errors_named(f"record of the study {self.name!r}"):
             self._study.add_trial(to_trial(entry, self._space, self._distributions))
         self._entries[entry.number] = entry

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, fields
-from datetime import datetime, timedelta
 from typing import Any
 
 import optuna
@@ -22,9 +21,9 @@ _NAMES = {"number": "evaluation"}  # fields with another name in a record
 _ALWAYS_WRITTEN = ("status", "seconds")  # the other fields are left out if they have their defaults
 
 
-def _stored_fields(kind: type[Any], *, but: str) -> dict[str, Field[Any]]:
-    """Give the fields of a dataclass by their names in a record."""
-    return {_NAMES.get(field.name, field.name): field for field in fields(kind) if field.name != but}
+def _stored_fields(kind: type[Any], *, but: Collection[str]) -> dict[str, Field[Any]]:
+    """Give the fields of a dataclass by their names in a record, without those for which a trial has its own place."""
+    return {_NAMES.get(field.name, field.name): field for field in fields(kind) if field.name not in but}
 
 
 def _default(field: Field[Any]) -> Any:
@@ -48,8 +47,8 @@ def _from_json(name: str, value: Any) -> Any:
     return dict(value) if isinstance(value, dict) else value
 
 
-_OF_ENTRY = _stored_fields(Entry, but="evaluation")
-_OF_EVALUATION = _stored_fields(Evaluation, but="values")  # a trial has its own place for values
+_OF_ENTRY = _stored_fields(Entry, but=["evaluation", "datetime_complete"])
+_OF_EVALUATION = _stored_fields(Evaluation, but=["values"])
 
 _DEFAULTS: dict[str, Any] = {
     name: _to_json(default)
@@ -96,8 +95,7 @@ def to_trial(entry: Entry, space: Space | None, known: dict[str, BaseDistributio
         intermediate_values={epoch.epoch: epoch.validation_loss for epoch in evaluation.curve},
         user_attrs=_attributes(entry),
     )
-    trial.datetime_complete = datetime.now()
-    trial.datetime_start = trial.datetime_complete - timedelta(seconds=evaluation.seconds)
+    trial.datetime_start, trial.datetime_complete = entry.datetime_start, entry.datetime_complete
     return trial
 
 
@@ -116,7 +114,8 @@ def to_entry(trial: FrozenTrial, directions: Sequence[Direction]) -> Entry:
         for stored in (_OF_ENTRY, _OF_EVALUATION)
     )
     values = tuple(trial.values) if trial.values else worst_values(directions)
-    return Entry(**of_entry, evaluation=Evaluation(values, **of_evaluation))
+    evaluation = Evaluation(values, **of_evaluation)
+    return Entry(**of_entry, evaluation=evaluation, datetime_complete=trial.datetime_complete)
 
 
 def directions_of(study: optuna.Study) -> tuple[Direction, ...]:

@@ -17,7 +17,7 @@ from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.fronts import pareto_front
 from deap_hpo.analysis.names import value_name
 from deap_hpo.analysis.runs import environments, generations_table
-from deap_hpo.analysis.tables import best_trials, value_columns
+from deap_hpo.analysis.tables import TIMES, best_trials, value_columns
 from deap_hpo.configuration.toml_writer import config_to_toml
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded, write_text
@@ -140,7 +140,7 @@ def _study(study: Recorded, *, alone: bool) -> str:
         parts.append(_result(study))
         parts += [figure_html(one.figure, one.caption) for one in study_figures(study)]
         parts.append(_best_evaluations(study, trials))
-    everything = _with_names(study, trials.drop(columns=["best"]))
+    everything = _with_names(study, trials.drop(columns=["best", *TIMES], errors="ignore"))
     parts.append(f"<details><summary>All {len(trials)} evaluations</summary>{table_html(everything)}</details>")
     return "\n".join([*parts, _reproduction(study)])
 

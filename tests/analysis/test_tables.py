@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from datetime import datetime
 
 import pandas as pd
 import pytest
 from recorded import SPACE, entries
 from rich.console import Console
 
+from deap_hpo import optimize
 from deap_hpo.analysis.tables import epochs_table, summary, trials_table
 from deap_hpo.evaluation import failure
 from deap_hpo.recorded import Recorded
@@ -98,3 +100,12 @@ def test_several_objectives_have_a_column_each_and_constraints_one_whether_broke
     bare = trials_table(two, SPACE)
     assert "violation" not in bare
     assert bare["values_1"].tolist() == table["values_size"].tolist()
+
+
+def test_times_have_columns_if_they_are_on_record() -> None:
+    assert "datetime_start" not in trials_table(entries(), SPACE)
+    study = optimize(lambda params: params["lr"], SPACE, algorithm="random", generations=1, seed=1, progress=False)
+    table = study.trials_dataframe()
+    took = (table["datetime_complete"] - table["datetime_start"]).dt.total_seconds()
+    assert took.tolist() == pytest.approx(table["seconds"].tolist(), abs=1e-5)
+    assert abs(table["datetime_complete"].iloc[-1] - datetime.now()).total_seconds() < 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from datetime import datetime
 
 import optuna
 import pytest
@@ -128,3 +129,13 @@ def test_steps_are_optunas_steps_with_the_same_values(hyperparameter, data) -> N
     assert read == said
     value = hyperparameter.decode(data.draw(st.floats(0, 1)))
     assert read._contains(read.to_internal_repr(value))
+
+
+def test_the_times_are_those_of_the_trial_and_are_read_back() -> None:
+    end = datetime(2026, 3, 1, 12, 0, 2)
+    trial = as_trial(replace(PLAIN, datetime_complete=end))
+    assert (trial.datetime_start, trial.datetime_complete) == (datetime(2026, 3, 1, 12, 0, 0), end)
+    read = to_entry(trial, ["minimize"])
+    assert (read.datetime_start, read.datetime_complete) == (datetime(2026, 3, 1, 12, 0, 0), end)
+    assert read == PLAIN, "when it was done is no part of what it is"
+    assert PLAIN.datetime_start is None
