@@ -219,6 +219,23 @@ def test_titles_and_captions_say_how_many_pruned_evaluations_are_left_out(study:
     assert [len(line.get_xdata()) for line in marks] == [len(evidence.asked), 0]
 
 
+def test_what_breaks_a_constraint_is_no_evidence_of_what_is_best() -> None:
+    space = {"x": Float(0.0, 1.0), "width": Float(0.0, 1.0)}
+
+    def loss(params: dict[str, float]) -> dict[str, float]:
+        return {"loss": 1.0 + params["x"] - (0.9 if params["width"] > 0.7 else 0.0), "width": params["width"]}
+
+    search: Any = {"metric": "loss", "algorithm": "random", "max_evaluations": 80, "seed": 1, "progress": False}
+    study = optimize(loss, space, constraints=["width <= 0.7"], **search)
+    broken = sum(entry.evaluation.violation > 0 for entry in study.entries)
+    assert drawing.evidence_of(study).of_which == f", {broken} evaluations that break a constraint left out"
+    constrained, free = (
+        one.importances().set_index("hyperparameter") for one in (study, optimize(loss, space, **search))
+    )
+    assert constrained["fanova"]["x"] > 0.8 > 0.5 > free["fanova"]["x"]
+    assert drawing.plot_partial_dependence(study).get_suptitle().endswith("constraint left out)")
+
+
 def test_of_too_few_evaluations_it_is_said_how_many_were_pruned() -> None:
     trials = pd.DataFrame({"params_x": np.linspace(0.0, 1.0, 30), "value": np.linspace(1.0, 2.0, 30), "status": "ok"})
     trials.loc[12:, "status"] = "pruned"

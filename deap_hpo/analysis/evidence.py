@@ -31,8 +31,8 @@ class Evidence:
         space: The search space.
         direction: Whether lower or higher values are better.
         of_which: For captions, which of the study's evaluations they are.
-        left_out: For titles, the line with the number of pruned evaluations, which are not among `asked`; empty if
-            there are none.
+        left_out: For titles, the line with the numbers of evaluations that were pruned or break a constraint, which are
+            not among `asked`; empty if there are none.
     """
 
     trials: pd.DataFrame
@@ -62,16 +62,24 @@ class Evidence:
             >>> len(evidence.asked), evidence.importances["hyperparameter"].tolist()
             (30, ['x'])
         """
-        of_which = ""
+        of_which, broken = "", 0
         if len(trials):
             trials = trials[trials["status"].ne("infeasible")]  # nothing was measured there
+        if "violation" in trials:
+            feasible = trials[trials["violation"].eq(0)]
+            broken = len(asked_evaluations(trials)) - len(asked_evaluations(feasible))
+            trials = feasible
         if len(trials) and "epochs" in trials:
             longest = trials["epochs"].max()
             trials = trials[trials["epochs"].eq(longest)]
             of_which = f", by trainings of {plural(longest, 'epoch')}"
         asked = asked_evaluations(trials)
         pruned = len(asked_evaluations(trials, "pruned"))
-        left_out = f"{plural(pruned, 'pruned evaluation')} left out" if pruned else ""
+        parts = [plural(pruned, "pruned evaluation")] if pruned else []
+        parts += (
+            [f"{plural(broken, 'evaluation')} that break{'s' if broken == 1 else ''} a constraint"] if broken else []
+        )
+        left_out = f"{' and '.join(parts)} left out" if parts else ""
         finite = asked[np.isfinite(asked["value"])] if len(asked) else asked.reindex(columns=["value"])
         different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
         if len(asked) < _FEWEST or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:
