@@ -17,12 +17,12 @@ from deap_hpo.configuration.config import RunConfig
 from deap_hpo.configuration.demands import trains_in_parts
 from deap_hpo.deletion import delete_study
 from deap_hpo.errors import InputError, warn
-from deap_hpo.evaluation import Evaluation, Request
+from deap_hpo.evaluation import Evaluation, Request, worst_values
 from deap_hpo.evaluator import Evaluate
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.recorded import Recorded, load_study, note
-from deap_hpo.records.entries import Entry, find_best, param_columns, schedule_of, worst_values
+from deap_hpo.records.entries import Entry, find_best, param_columns, schedule_of
 from deap_hpo.retraining import Retraining
 from deap_hpo.seeding import derived_seed
 from deap_hpo.study import Study

@@ -6,7 +6,7 @@ Nothing here depends on DEAP, torch or storage.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -172,6 +172,16 @@ def sign_of(direction: Direction) -> int:
         (1, -1)
     """
     return 1 if direction == "minimize" else -1
+
+
+def worst_values(directions: Sequence[Direction]) -> tuple[float, ...]:
+    """Give the values of an evaluation that did not end well: infinite, on the bad side of each objective.
+
+    Example:
+        >>> worst_values(["minimize", "maximize"])
+        (inf, -inf)
+    """
+    return tuple(sign_of(direction) * math.inf for direction in directions)
 
 
 def failure(error: str, seconds: float = 0.0) -> Evaluation:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction, sign_of
+from deap_hpo.evaluation import Direction, worst_values
 
 GOALS = {"objective", "direction", "constraints"}
 """The settings of a task by which it is judged. A task from the user's own file takes these, and no others."""
@@ -181,13 +181,13 @@ class Goals:
 
     @property
     def worst(self) -> tuple[float, ...]:
-        """The values of an evaluation that did not end well: infinite, on the bad side of each objective.
+        """The values of an evaluation that did not end well; see `worst_values`.
 
         Example:
             >>> Goals.of(["loss", "accuracy"], ["minimize", "maximize"]).worst
             (inf, -inf)
         """
-        return tuple(sign_of(direction) * math.inf for direction in self.directions)
+        return worst_values(self.directions)
 
     def judge(self, measured: Mapping[str, float]) -> tuple[tuple[float, ...], dict[str, float], float]:
         """Give the objectives' values, the other measurements, and the violation of all constraints together."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.errors import InputError, hint
-from deap_hpo.evaluation import BEST_EPOCH, Direction
+from deap_hpo.evaluation import BEST_EPOCH, Direction, worst_values
 from deap_hpo.goals import JUDGED_BY, check_directions, usual_direction
-from deap_hpo.records.entries import Entry, worst_values
+from deap_hpo.records.entries import Entry
 
 if TYPE_CHECKING:
     from deap_hpo.results import Results

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction, Evaluation, sign_of
+from deap_hpo.evaluation import Direction, Evaluation, sign_of, worst_values
 from deap_hpo.search_space.space import Space
 from deap_hpo.vocabulary import OF_ENTRIES, no_attribute
 
@@ -242,8 +242,3 @@ def values_for(entry: Entry, directions: Sequence[Direction]) -> tuple[float, ..
     if entry.epochs is not None and entry.evaluation.status == "pruned":
         return worst_values(directions)
     return entry.evaluation.values
-
-
-def worst_values(directions: Sequence[Direction]) -> tuple[float, ...]:
-    """Give the values of an evaluation that did not end well: infinite, on the bad side of each objective."""
-    return tuple(sign_of(direction) * math.inf for direction in directions)

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from deap_hpo.errors import InputError
-from deap_hpo.evaluation import Direction, Epoch, Evaluation
-from deap_hpo.records.entries import Entry, worst_values
+from deap_hpo.evaluation import Direction, Epoch, Evaluation, worst_values
+from deap_hpo.records.entries import Entry
 from deap_hpo.search_space.space import Categorical, Float, Space
 
 # The attributes of a trial are the fields of `Entry` and of its `Evaluation`, by their names and as JSON, with the
