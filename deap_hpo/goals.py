@@ -218,7 +218,17 @@ def names_of_objectives(attributes: Mapping[str, Any], count: int) -> list[str]:
         >>> names_of_objectives({"evaluator": {"metric": "accuracy"}}, 1), names_of_objectives({}, 2)
         (['accuracy'], ['value 1', 'value 2'])
     """
-    return given_names(attributes, count) or (["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)])
+    return given_names(attributes, count) or made_up_names(count)
+
+
+def made_up_names(count: int) -> list[str]:
+    """Give names to objectives that have none.
+
+    Example:
+        >>> made_up_names(1), made_up_names(2)
+        (['value'], ['value 1', 'value 2'])
+    """
+    return ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]
 
 
 def given_names(attributes: Mapping[str, Any], count: int) -> list[str]:

@@ -20,7 +20,7 @@ from deap_hpo.functions.notes import note_of
 from deap_hpo.functions.offered import offered_parameters
 from deap_hpo.functions.reporter import Ended, Reporter
 from deap_hpo.functions.undone import UNDONE
-from deap_hpo.goals import Goals
+from deap_hpo.goals import Goals, made_up_names
 from deap_hpo.seeding import seeded
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ class Objective(Evaluator):
         checkpoints: CheckpointStore | None = None,
     ) -> None:
         count = 1 if isinstance(direction, str) else len(direction)
-        unnamed = ["value"] if count == 1 else [f"value {i}" for i in range(1, count + 1)]
-        self.goals = Goals.of(unnamed if metric is None else metric, direction, constraints)
+        self.goals = Goals.of(made_up_names(count) if metric is None else metric, direction, constraints)
         self.function = function
         self.metric = metric
         self.direction = direction if isinstance(direction, str) or count > 1 else direction[0]
