@@ -21,8 +21,6 @@ from deap_hpo.evaluation import BEST_EPOCH, Evaluation, Request
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.entries import Entry, check_entry, params_of, schedule_of
 from deap_hpo.search_space.space import Space
-from deap_hpo.training.data import Split
-from deap_hpo.training.inputs import joined
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.schedule import Schedule, train_schedule
 from deap_hpo.training.trainers import Trainer
@@ -146,14 +144,13 @@ def refit(trainer: ReferenceTrainer, entry: Entry, entries: Iterable[Entry], spa
     schedule = _schedule(entry, entries, space)
     _check_trained(entry, entry.evaluation)
     data = trainer.task.data
-    both = [data.training, data.validation]
-    together = Split(*(joined([getattr(one, part) for one in both]) for part in ("inputs", "targets")))
     best = entry.evaluation.metrics.get(BEST_EPOCH)  # the mean, if there were several trainings
     if best is None and trainer.patience is not None:
         best = entry.evaluation.curve[-1].epoch
     if best is not None:
         schedule = [(params, min(end or trainer.epochs, max(1, round(best)))) for params, end in schedule]
-    on_all = trainer.once(replace(trainer.task, data=replace(data, training=together)), whole=True)
+    together = replace(data, training=data.training.followed_by(data.validation))
+    on_all = trainer.once(replace(trainer.task, data=together), whole=True)
     model, evaluation = train_schedule(on_all, schedule, entry.seed)
     _check_trained(entry, evaluation)
     return model

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.idx import read_fashion_mnist
-from deap_hpo.training.inputs import Inputs, Targets, described, each, number_of_examples, tensors
+from deap_hpo.training.inputs import Inputs, Targets, described, each, joined, number_of_examples, tensors
 from deap_hpo.training.normalization import Statistic, facts, moved, normalizes, overall_statistics, prepared
 from deap_hpo.training.reading import as_stored
 
@@ -51,6 +51,10 @@ class Split:
     def to(self, device: torch.device | str) -> Split:
         """Copy to a device (no copy where it already is)."""
         return Split(*(each(lambda one: one.to(device), part) for part in (self.inputs, self.targets)))
+
+    def followed_by(self, other: Split) -> Split:
+        """Give a copy of these examples and, after them, those of another split."""
+        return Split(joined([self.inputs, other.inputs]), joined([self.targets, other.targets]))
 
 
 @dataclass(frozen=True)

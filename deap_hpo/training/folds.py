@@ -14,10 +14,8 @@ from torch import Tensor
 from deap_hpo.checks import check_integer
 from deap_hpo.errors import InputError, shown, warn
 from deap_hpo.training.data import Data, Split
-from deap_hpo.training.inputs import joined, tensors
+from deap_hpo.training.inputs import tensors
 from deap_hpo.training.normalization import Statistic, overall_statistics, statistics_for
-
-_PARTS = "inputs", "targets"
 
 Folds = int | list[tuple[Tensor, Tensor]]
 """The number of folds, or of each fold the positions to train on and those to validate on: among the training examples
@@ -142,7 +140,7 @@ def data_of(data: Data, folds: Folds | None) -> dict[int, Data]:
     """
     if not isinstance(folds, list):
         return dict(enumerate(other_folds(data, folds), 1)) if folds else {}
-    whole = Split(*(joined([getattr(one, what) for one in (data.training, data.validation)]) for what in _PARTS))
+    whole = data.training.followed_by(data.validation)
     return {i: _of_splits(data, whole[train], whole[validate]) for i, (train, validate) in enumerate(folds)}
 
 
@@ -176,9 +174,7 @@ def _parts(data: Data, number: int) -> list[Tensor]:
 def _fold(data: Data, part: Tensor) -> Data:
     others = torch.ones(len(data.training), dtype=torch.bool)
     others[part] = False
-    left = data.training[others] if others.any() else None
-    splits = [data.validation] if left is None else [left, data.validation]
-    training = Split(*(joined([getattr(one, what) for one in splits]) for what in _PARTS))
+    training = data.training[others].followed_by(data.validation) if others.any() else data.validation
     return _of_splits(data, training, data.training[part])
 
 

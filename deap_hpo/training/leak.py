@@ -10,8 +10,7 @@ from torch import nn
 
 from deap_hpo.errors import warn
 from deap_hpo.evaluation import Evaluation
-from deap_hpo.training.data import Data, Split
-from deap_hpo.training.inputs import joined
+from deap_hpo.training.data import Data
 from deap_hpo.training.keyed import keyed_permutation
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.state import TrainingState
@@ -67,8 +66,7 @@ def redrawn(data: Data, epoch: int) -> Data:
         >>> len(other.training), len(other.validation), torch.equal(data.validation.inputs, other.validation.inputs)
         (100, 50, False)
     """
-    inputs = joined([data.training.inputs, data.validation.inputs])
-    both = Split(inputs, joined([data.training.targets, data.validation.targets]))
+    both = data.training.followed_by(data.validation)
     order = keyed_permutation(len(both), int(data.description.get("split_seed", 0)), epoch).to(both.device)
     pool, size = both[order], len(data.training)
     return replace(data, training=pool[:size], validation=pool[size:])
