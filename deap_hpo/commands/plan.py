@@ -17,8 +17,7 @@ from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.trainers import Trainer
 
 # The time is extrapolated from this many steps; on a GPU from more, since the cost of recording the first is included.
-_SAMPLE_STEPS = {"cpu": 24}
-_SAMPLE_STEPS_ELSEWHERE = 1000
+_SAMPLE_STEPS_ON_CPU, _SAMPLE_STEPS_ON_GPU = 24, 1000
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _ends_early(config: RunConfig) -> tuple[str, ...]:
 def _seconds_of_an_epoch(config: RunConfig, trainer: Trainer) -> float:
     """Time an epoch of one network, by one on the same share of the training and of the validation examples."""
     data = trainer.task.data
-    steps = _SAMPLE_STEPS.get(trainer.device.type, _SAMPLE_STEPS_ELSEWHERE)
+    steps = _SAMPLE_STEPS_ON_CPU if trainer.device.type == "cpu" else _SAMPLE_STEPS_ON_GPU
     share = min(1.0, steps * trainer.task.recipe.batch_size / len(data.training))
     training = data.training[: max(1, round(share * len(data.training)))]
     sample = replace(data, training=training, validation=data.validation[: max(1, round(share * len(data.validation)))])

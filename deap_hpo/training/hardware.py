@@ -40,6 +40,16 @@ def _import_for_optimizers() -> None:
     torch.optim.SGD([torch.zeros(1)], lr=0.0)
 
 
+def steps_between_looks(device: torch.device) -> int:
+    """Give after how many training steps the losses are looked at: on a GPU, each look waits for the steps before.
+
+    Example:
+        >>> steps_between_looks(torch.device("cpu"))
+        1
+    """
+    return 50 if device.type == "cuda" else 1
+
+
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:1" into a device that exists; "auto" is CUDA where there is one.
 

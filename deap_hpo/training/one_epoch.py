@@ -12,16 +12,13 @@ from torch.optim import Optimizer
 from deap_hpo.interruption import raise_kept
 from deap_hpo.training.averaging import WeightAverage
 from deap_hpo.training.data import Split
+from deap_hpo.training.hardware import steps_between_looks
 from deap_hpo.training.keyed import keyed_permutation, member_keys, step_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
 from deap_hpo.training.labels import IGNORED, Counting, summed
 from deap_hpo.training.optimizers import BASE_LR
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.recipe import Recipe
-
-# Reading the loss waits for the device. On a CPU that is free; on a GPU it would stall every step.
-_STEPS_BETWEEN_CHECKS = {"cpu": 1}
-_STEPS_BETWEEN_CHECKS_ELSEWHERE = 50
 
 
 def train_epoch(
@@ -78,7 +75,7 @@ def train_epoch(
     key = member_keys([seed], device)[0]
     parameters = list(model.parameters())
     batches = torch.split(keyed_permutation(len(training), seed, epoch).to(device), recipe.batch_size)
-    interval = _STEPS_BETWEEN_CHECKS.get(device.type, _STEPS_BETWEEN_CHECKS_ELSEWHERE)
+    interval = steps_between_looks(device)
     total, counting = torch.zeros((), device=device, dtype=torch.float64), Counting(training.targets, ignored)
     model.train()
     factors = recipe.lr_factors(epoch, len(batches), epochs, losses)

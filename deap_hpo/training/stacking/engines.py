@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deap_hpo.errors import InputError, warn
+from deap_hpo.training.hardware import steps_between_looks
 
 ENGINES = ("auto", "eager", "graph")
 Step = Callable[[], None]
@@ -128,12 +129,12 @@ class Watch:
 
     Args:
         device: Where the losses are.
-        interval: Steps between two looks at the losses; None for 50 on CUDA and 1 elsewhere.
+        interval: Steps between two looks at the losses; None for `steps_between_looks`.
     """
 
     def __init__(self, device: torch.device, interval: int | None = None) -> None:
         self._cuda = device.type == "cuda"
-        self._interval = interval or (50 if self._cuda else 1)
+        self._interval = interval or steps_between_looks(device)
         self._steps = 0
         self._seen: Tensor | None = None
         self._event = torch.cuda.Event() if self._cuda else None  # type: ignore[no-untyped-call]
