@@ -45,7 +45,7 @@ class Final:
     epochs: int | None = None
 
 
-def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> Final:
+def finish(trainer: Trainer, recorded: Recorded, folder: Path) -> Final:
     """Train the best network again, measure it on the test examples, save it, and record the measurements.
 
     Training again gives the same network (bit for bit on a CPU), so no evaluation has to keep its weights. If an
@@ -54,8 +54,7 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
 
     Args:
         trainer: The trainer that evaluated it.
-        recorded: The study.
-        storage: Path or URL of its record.
+        recorded: The study, as read from its storage.
         folder: Folder for ``best.safetensors`` (the weights) and ``best.json`` (the measurements). Both have
             ``inputs``, which describes how inputs are normalised for the network; see `Data.expected_inputs`. The JSON
             file also has ``sha256``, which identifies the file of weights.
@@ -73,7 +72,8 @@ def finish(trainer: Trainer, recorded: Recorded, storage: str, folder: Path) -> 
     facts = {**asdict(final), "sha256": _sha256(weights)}
     about = {**facts, "inputs": trainer.task.data.expected_inputs()}
     write_text(folder / "best.json", json.dumps(about, indent=2) + "\n")
-    note(recorded.name, storage, "final", facts)
+    assert recorded.storage is not None  # it was read from there
+    note(recorded.name, recorded.storage, "final", facts)
     return final
 
 

@@ -120,7 +120,7 @@ def run(
         if dry_run:
             from deap_hpo.commands.job import print_plan
 
-            print_plan(settings, output, as_json=as_json)
+            print_plan(settings, as_json=as_json)
         else:
             _run(settings, as_json=as_json, debug=debug)
 
@@ -166,7 +166,7 @@ def _run(config: RunConfig, *, resume: bool = False, retry_failed: bool = False,
     from deap_hpo.records.storage import storage_option
 
     with reporting(debug, f"deap-hpo resume {config.study.name}{storage_option(config.study.storage)}"):
-        run_job(config, output, errors, resume=resume, retry_failed=retry_failed, as_json=as_json)
+        run_job(config, resume=resume, retry_failed=retry_failed, as_json=as_json)
 
 
 @app.command(

@@ -67,7 +67,7 @@ def export_best(
     stem = "best" if evaluation is None else f"evaluation-{evaluation}"
     if evaluation is None:
         entry = best_entry(recorded.entries, recorded.directions[0])
-        final = finish(trainer, recorded, storage, folder)
+        final = finish(trainer, recorded, folder)
     else:
         found = next((one for one in recorded.entries if one.number == evaluation), None)
         if found is None:

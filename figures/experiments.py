@@ -88,7 +88,7 @@ def paper_config(scale: Scale, run: str, seed: int, storage: str) -> RunConfig:
 def finish_run(config: RunConfig, trainer: Trainer) -> None:
     """Train the best network of a run again, and measure it on the test images."""
     name, storage = str(config.study.name), config.study.storage
-    finish(trainer, load_study(name, storage), storage, run_folder(name, storage))
+    finish(trainer, load_study(name, storage), run_folder(name, storage))
 
 
 def _with_executor(config: RunConfig, trainer: Trainer) -> Callable[[Executor], Any]:

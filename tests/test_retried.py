@@ -54,10 +54,10 @@ def test_the_network_that_is_saved_is_not_one_that_gave_way(digits_task: Task, t
     with pytest.MonkeyPatch.context() as patch:
         fail_first(patch)
         evolve()
-    before = finish(trainer, load_study("study", storage), storage, tmp_path)
+    before = finish(trainer, load_study("study", storage), tmp_path)
     evolve(resume=True, retry_failed=True)
     study = load_study("study", storage)
-    after = finish(trainer, study, storage, tmp_path)
+    after = finish(trainer, study, tmp_path)
     assert before.number == after.number == study.best.number == 1
     assert before.params != after.params == study.best_params
     evolve(0.0, resume=True, retry_failed=True)  # where nothing has failed

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from deap_hpo.__main__ import evolve
@@ -13,6 +12,7 @@ from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.names import value_name
 from deap_hpo.best import Final, finish
 from deap_hpo.budget import BudgetSpent
+from deap_hpo.commands.exits import errors, output
 from deap_hpo.commands.plan import plan
 from deap_hpo.configuration.assembly import make_task, trainer_of
 from deap_hpo.configuration.config import RunConfig
@@ -25,9 +25,7 @@ from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, 
 from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
 
 
-def run_job(
-    config: RunConfig, output: Console, errors: Console, *, resume: bool, retry_failed: bool, as_json: bool
-) -> None:
+def run_job(config: RunConfig, *, resume: bool, retry_failed: bool, as_json: bool) -> None:
     """Run a configuration to its end, and print the result.
 
     Raises:
@@ -56,9 +54,9 @@ def run_job(
         errors.print(f"{escape(str(stop))}{advice}", soft_wrap=True)
     folder = run_folder(name, storage)
     recorded = load_study(name, storage)
-    if failure_sentence(recorded):
-        errors.print(escape(failure_sentence(recorded)))
-    final = finish(trainer, recorded, storage, folder)
+    if failure := failure_sentence(recorded):
+        errors.print(escape(failure))
+    final = finish(trainer, recorded, folder)
     recorded = load_study(name, storage)
     from deap_hpo.reports.figures import save_figures  # imports matplotlib, which a dry run does without
 
@@ -72,14 +70,13 @@ def run_job(
         if trainer.task.data.normalizes:
             export = f"deap-hpo export {name}{storage_option(storage)}"
             network += f" (it expects normalised inputs; {export} writes it with its normalisation)"
-        _print_final(recorded, final, network, figures, storage, output)
+        _print_final(recorded, final, network, figures)
         if ended_by:
             output.print(f"  [bold]{'go on':<10}[/bold] {escape(go_on)}{ended_by}=N")
 
 
-def _print_final(
-    recorded: Recorded, final: Final, network: str, figures: list[Path], storage: str, output: Console
-) -> None:
+def _print_final(recorded: Recorded, final: Final, network: str, figures: list[Path]) -> None:
+    storage = str(recorded.storage)
     several = len(recorded.directions) > 1
     by = f", by {value_name(recorded)}" if several else ""
     part = recorded.part_of_training(recorded.best)
@@ -104,7 +101,7 @@ def _print_final(
         output.print(f"  [bold]{label:<10}[/bold] {escape(text)}")
 
 
-def print_plan(config: RunConfig, output: Console, *, as_json: bool) -> None:
+def print_plan(config: RunConfig, *, as_json: bool) -> None:
     """Print what a run would cost.
 
     Raises:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from deap_hpo.commands.exits import reporting
+from deap_hpo.commands.exits import output, reporting
 from deap_hpo.commands.options import Debug, Json, Storage, settings_of
 from deap_hpo.records import DEFAULT_STORAGE
 
@@ -38,11 +37,10 @@ def replay(
         given = settings_of({"study.name": name, "study.storage": storage, "task.data_dir": data_dir})
         config = make_config(noted, given)
         made = replayed(trainer_of(make_task(config), config), recorded)
-        output = Console(soft_wrap=True, highlight=False)
         if as_json:
             output.print_json(strict_json(made))
         else:
-            _print(made, output)
+            _print(made)
 
 
 def replayed(trainer: Trainer, recorded: Recorded) -> dict[str, Any]:
@@ -88,7 +86,7 @@ def _has_weights(trainer: ReferenceTrainer, model: nn.Module, checkpoint: str | 
     return all(torch.equal(tensor.cpu(), weights[name].cpu()) for name, tensor in network_tensors(model).items())
 
 
-def _print(made: dict[str, Any], output: Console) -> None:
+def _print(made: dict[str, Any]) -> None:
     from deap_hpo.wording import format_params
 
     output.print(f"Evaluation {made['evaluation']}, by way of {', '.join(map(str, made['lineage']))}:")
