@@ -21,11 +21,13 @@ from deap_hpo.commands.exits import DONE, errors, output, reporting
 from deap_hpo.commands.files import data, export, init
 from deap_hpo.commands.options import (
     Address,
+    DataDir,
     Debug,
     Executor,
     Json,
     Overrides,
     Storage,
+    StudyName,
     Workers,
     execution_of,
     settings_of,
@@ -91,7 +93,7 @@ def run(
     storage: Annotated[
         str | None, typer.Option(envvar=STORAGE_VARIABLE, help="Path of an SQLite file, or the URL of a database.")
     ] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    data_dir: DataDir = None,
     executor: Executor = None,
     workers: Workers = None,
     address: Address = None,
@@ -131,10 +133,10 @@ def run(
     "[bold]deap-hpo resume quick --set evolution.generations=6[/bold]",
 )
 def resume(
-    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    name: StudyName,
     overrides: Overrides = None,
     storage: Storage = DEFAULT_STORAGE,
-    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    data_dir: DataDir = None,
     executor: Executor = None,
     workers: Workers = None,
     address: Address = None,

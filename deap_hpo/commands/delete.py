@@ -9,15 +9,13 @@ from typing import Annotated
 import typer
 
 from deap_hpo.commands.exits import DONE, errors, output, reporting
-from deap_hpo.commands.options import Debug, Storage
+from deap_hpo.commands.options import Debug, Storage, StudyNames
 from deap_hpo.errors import InputError
 from deap_hpo.records import DEFAULT_STORAGE
 
 
 def delete(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME", help="Names of one or more studies, or patterns: 'rivals-*'.")
-    ],
+    names: StudyNames,
     storage: Storage = DEFAULT_STORAGE,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     debug: Debug = False,

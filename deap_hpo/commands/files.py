@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from deap_hpo.commands.exits import output, reporting
-from deap_hpo.commands.options import Debug, Json, Storage
+from deap_hpo.commands.options import DataDir, Debug, Json, Storage, StudyName
 from deap_hpo.records import DEFAULT_STORAGE
 
 
@@ -28,12 +28,12 @@ def init(
 
 
 def export(
-    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    name: StudyName,
     storage: Storage = DEFAULT_STORAGE,
     folder: Annotated[
         Path | None, typer.Option("--output", help="Folder for the files; by default one beside the record.")
     ] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    data_dir: DataDir = None,
     evaluation: Annotated[
         int | None, typer.Option(min=0, help="Number of an evaluation, such as one of the Pareto front.")
     ] = None,
@@ -65,7 +65,7 @@ def export(
 
 def data(
     name: Annotated[str, typer.Argument(help="Name of the data set.")] = "fashion-mnist",
-    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -9,10 +9,15 @@ import typer
 
 from deap_hpo.records import STORAGE_VARIABLE
 
+StudyName = Annotated[str, typer.Argument(help="Name of the study.")]
+StudyNames = Annotated[
+    list[str], typer.Argument(metavar="NAME", help="Names of one or more studies, or patterns: 'rivals-*'.")
+]
 # An environment variable keeps a password out of the shell's history and the list of processes.
 Storage = Annotated[
     str, typer.Option(envvar=STORAGE_VARIABLE, help="Path of the SQLite file with the studies, or a database's URL.")
 ]
+DataDir = Annotated[str | None, typer.Option(help="Folder that holds the data set.")]
 Executor = Annotated[str | None, typer.Option(help="Where trainings run: auto, serial, processes or ray.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Trainings side by side; by default one per core.")]
 Address = Annotated[str | None, typer.Option(help="Address of the Ray cluster; by default one on this machine.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from deap_hpo.commands.exits import errors, output, reporting
-from deap_hpo.commands.options import Debug, Json, Storage
+from deap_hpo.commands.options import Debug, Json, Storage, StudyName, StudyNames
 from deap_hpo.records import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def list_(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    name: StudyName,
     storage: Storage = DEFAULT_STORAGE,
     top: Annotated[int, typer.Option(min=1, help="How many of the best evaluations to list.")] = 5,
     objective: Objective = None,
@@ -119,7 +119,7 @@ def show(
 
 
 def plot(
-    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    name: StudyName,
     storage: Storage = DEFAULT_STORAGE,
     folder: Annotated[
         Path | None, typer.Option("--output", help="Folder for the figures; by default one beside the record.")
@@ -142,9 +142,7 @@ def plot(
 
 
 def report(
-    names: Annotated[
-        list[str], typer.Argument(metavar="NAME", help="Names of one or more studies, or patterns: 'rivals-*'.")
-    ],
+    names: StudyNames,
     storage: Storage = DEFAULT_STORAGE,
     path: Annotated[
         Path | None, typer.Option("--output", help="HTML file; by default one in the folder of the first study.")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from deap_hpo.commands.exits import output, reporting
-from deap_hpo.commands.options import Debug, Json, Storage, settings_of
+from deap_hpo.commands.options import DataDir, Debug, Json, Storage, StudyName, settings_of
 from deap_hpo.records import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
@@ -19,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def replay(
-    name: Annotated[str, typer.Argument(help="Name of the study.")],
+    name: StudyName,
     storage: Storage = DEFAULT_STORAGE,
-    data_dir: Annotated[str | None, typer.Option(help="Folder that holds the data set.")] = None,
+    data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
