@@ -6,12 +6,11 @@ Every executor gives the same results, and has the same two methods: ``run(evalu
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from deap_hpo.checks import check_integer, check_optional_integer, is_number
+from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator, Evaluate, evaluate_all, evaluate_one
@@ -126,8 +125,6 @@ class ProcessExecutor:
         max_tasks_per_child: int | None = None,
     ) -> None:
         check_optional_integer("workers", workers, 1)
-        check_integer("chunk", chunk, 1)
-        check_limits(timeout, retries, max_tasks_per_child)
         self.gpus = check_gpus(gpus)
         self.workers = workers or len(gpus) or usable_cores()
         self._evaluate: Evaluate | None = None
@@ -205,15 +202,3 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def check_limits(timeout: float | None, retries: int, max_tasks_per_child: int | None) -> None:
-    """Check the limits of evaluations and workers.
-
-    Raises:
-        InputError: The timeout is not positive, the number of retries is negative, or that of tasks below 1.
-    """
-    if timeout is not None and not (is_number(timeout) and 0 < timeout < math.inf):
-        raise InputError(f"timeout must be a positive number of seconds, or None; got {timeout!r}.")
-    check_integer("retries", retries, 0)
-    check_optional_integer("max_tasks_per_child", max_tasks_per_child, 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
+from deap_hpo.checks import check_integer, check_optional_integer, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import TIMED_OUT, Evaluation, Request, failure
 from deap_hpo.execution.workers import WorkerDied
@@ -61,6 +63,9 @@ class WorkerPool(Generic[_Worker]):
         chunk: Requests that a worker is given at once. If the worker dies, each of them is repeated alone, so that a
             fatal one does not take the others with it.
         max_tasks_per_child: Evaluations after which a worker is replaced by a new one; None for no limit.
+
+    Raises:
+        InputError: `timeout` is not positive, `retries` is negative, or `chunk` or `max_tasks_per_child` is below 1.
     """
 
     def __init__(
@@ -73,6 +78,11 @@ class WorkerPool(Generic[_Worker]):
         chunk: int = 1,
         max_tasks_per_child: int | None = None,
     ) -> None:
+        if timeout is not None and not (is_number(timeout) and 0 < timeout < math.inf):
+            raise InputError(f"timeout must be a positive number of seconds, or None; got {timeout!r}.")
+        check_integer("retries", retries, 0)
+        check_integer("chunk", chunk, 1)
+        check_optional_integer("max_tasks_per_child", max_tasks_per_child, 1)
         self._start = start
         self._wait_for = wait_for
         self._timeout = timeout

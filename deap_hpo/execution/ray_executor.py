@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from deap_hpo.checks import check_integer, check_optional_integer
+from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate, as_evaluator, evaluate_chunk
-from deap_hpo.execution.executors import check_limits
 from deap_hpo.execution.pool import WorkerPool
 from deap_hpo.execution.workers import WorkerDied
 
@@ -72,10 +71,8 @@ class RayExecutor:
         max_tasks_per_child: int | None = None,
     ) -> None:
         check_optional_integer("workers", workers, 1)
-        check_integer("chunk", chunk, 1)
         if num_cpus < 0 or num_gpus < 0 or not num_cpus + num_gpus > 0:
             raise InputError(f"num_cpus and num_gpus must be at least 0, one of them more; got {num_cpus}, {num_gpus}.")
-        check_limits(timeout, retries, max_tasks_per_child)
         self.workers = workers
         self._address = address
         self._resources = {"num_cpus": num_cpus, "num_gpus": num_gpus}
