@@ -83,7 +83,7 @@ def evolve(
         max_seconds=config.execution.max_seconds,
         callbacks=[
             *callbacks,
-            NotAllFailed(config.study.storage),
+            NotAllFailed(),
             *early_stopping(
                 evolution.target,
                 evolution.patience,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from deap_hpo.errors import FailureNotice, InputError, ResultError, warn
@@ -80,14 +79,9 @@ def warn_of_many_failures(study: Any) -> None:
 
 
 class NotAllFailed:
-    """A study's callback that ends it if its first evaluations all failed, since the objective must be wrong.
+    """A study's callback that ends it if its first evaluations all failed, since the objective must be wrong."""
 
-    Args:
-        storage: The storage of the study, for the advice in the error.
-    """
-
-    def __init__(self, storage: str | Path | None) -> None:
-        self._storage = storage
+    def __init__(self) -> None:
         self._new = 0
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
@@ -114,25 +108,23 @@ class NotAllFailed:
         if len(first) < least or any(entry.evaluation.status != "failed" for entry in first):
             return
         said = "." if self._new else "; they are on record from before, and were not tried again."
-        mended = "When the objective is mended, "
-        if self._storage is None:
-            mended += "start again."
-        else:
-            option = storage_option(str(self._storage))
-            by_command = "config" in study.attributes
-            retry = (
-                f"`deap-hpo resume {study.name}{option} --retry-failed`"
-                if by_command
-                else "resume=True, retry_failed=True"
-            )
-            mended += f"try again ({retry}), or delete what is on record (`deap-hpo delete {study.name}{option}`)."
         one = len(first) == 1
         failed = "The first evaluation failed" if one else f"All of the first {len(first)} evaluations failed"
         evaluation = first[0].evaluation
         reason, whole = evaluation.reason.removeprefix(_RESULT_ERROR).rstrip("."), evaluation.error.strip()
         at_length = "" if whole == evaluation.reason else f"\n\n{whole}"  # a traceback
         it_said = f"{'It' if one else 'The first one'} said: {reason}.{_hint(reason, study.space)}"
-        raise InputError(f"{failed}{said} {it_said} {mended}{at_length}")
+        raise InputError(f"{failed}{said} {it_said} When the objective is mended, {_how_to_go_on(study)}.{at_length}")
+
+
+def _how_to_go_on(study: Any) -> str:
+    """Say how to try again, or else how to be rid of what is on record."""
+    if study.storage is None:
+        return "start again"
+    named = f"{study.name}{storage_option(study.storage)}"
+    by_command = "config" in study.attributes
+    retry = f"`deap-hpo resume {named} --retry-failed`" if by_command else "resume=True, retry_failed=True"
+    return f"try again ({retry}), or delete what is on record (`deap-hpo delete {named}`)"
 
 
 def _hint(reason: str, space: Space | None) -> str:

@@ -214,7 +214,7 @@ def optimize(
     if trains_in_parts(evolution):
         evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
-    not_all_failed, stages = NotAllFailed(storage), len(evolution.stages) or 1
+    not_all_failed, stages = NotAllFailed(), len(evolution.stages) or 1
     stops = early_stopping(target, patience, stages=stages, has_budget=bool(max_evaluations or max_epochs or by_time))
     whole = evaluator.epochs
     with ExitStack() as stack:

@@ -222,7 +222,7 @@ def test_who_asks_the_hyperparameters_for_an_attribute_is_told_how_to_have_it() 
 
 def test_a_failure_without_a_traceback_is_said_once() -> None:
     said = r"^All of the first 5 evaluations failed\. The first one said: no memory\. When .*, start again\.$"
-    study = Study(SPACE, callbacks=[NotAllFailed(None)])
+    study = Study(SPACE, callbacks=[NotAllFailed()])
     with study, pytest.raises(InputError, match=said), pytest.warns(DeapHPOWarning):
         study.map(lambda _: failure("no memory"), [[0.1 * i] * len(SPACE) for i in range(5)])
 
