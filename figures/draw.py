@@ -13,6 +13,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+from drawings import plot_costs, plot_final_curves, plot_regrets, plot_work
 from matplotlib import ft2font
 
 from deap_hpo.analysis.offline import read_table
@@ -23,8 +24,8 @@ from deap_hpo.plotting.impact import (
     plot_partial_dependence,
     plot_trade_off,
 )
-from deap_hpo.plotting.methods import plot_comparison, plot_outcomes, plot_regrets
-from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, plot_runs, plot_work
+from deap_hpo.plotting.methods import plot_comparison, plot_outcomes
+from deap_hpo.plotting.runs import plot_bands, plot_runs
 from deap_hpo.plotting.study import plot_slice
 from deap_hpo.plotting.style import save
 from deap_hpo.search_space.space import Space

@@ -21,6 +21,7 @@ FIGURES = ROOT / "figures"
 sys.path.insert(0, str(FIGURES))
 
 import draw  # noqa: E402
+import drawings  # noqa: E402
 import experiments  # noqa: E402
 import export  # noqa: E402
 import reproduction  # noqa: E402
@@ -150,6 +151,32 @@ def test_a_page_on_a_comparison_has_the_table_and_the_command_of_its_data(name: 
     for row in rows[: 2 + methods]:
         assert "|".join(row.split("|")[:-3]) + "|" in page  # without the times
     assert f"\n{made['command']}\n" in page
+
+
+def test_curves_costs_and_work_draw_their_rows() -> None:
+    curve = {"label": ["a", "a"], "seed": 1, "epoch": [1, 2], "training_loss": [2, 1], "validation_loss": [1.5, 0.9]}
+    first = drawings.plot_final_curves(pd.DataFrame(curve)).axes[0]
+    assert first.lines[0].get_xydata().tolist() == [[1, 2], [2, 1]]
+
+    costs = pd.DataFrame({"label": ["a", "b"], "trained": [1, 0.5], "evaluations": [1, 0.4], "published": [1, 0.9]})
+    texts = [text.get_text() for text in drawings.plot_costs(costs).axes[0].texts]
+    assert texts == ["1.00", "0.40", "1.00", "0.50", "1.00", "0.90"]
+
+    work = pd.DataFrame({"label": ["a", "b"], "whole": [2.0, 1.0], "short": [0.5, 0.0], "answered": [1.0, 0.0]})
+    seeds = pd.DataFrame({"label": ["a", "a", "b"], "trained": [2.0, 3.0, 1.0]})
+    axes = drawings.plot_work(work.assign(note=["one", "two"]), seeds).axes[0]
+    assert [(bar.get_x(), bar.get_width()) for bar in axes.patches][::2] == [(0.0, 2.0), (2.0, 0.5), (2.5, 1.0)]
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[2.0, 3.0], [1.0]]
+    assert [(text.get_text(), text.xy[0]) for text in axes.texts] == [("one", 3.5), ("two", 1.0)]
+
+
+def test_49_regrets_all_differ_without_colours_too() -> None:
+    points = {"budget": [1, 2], "low": [0.4, 0.3], "high": [0.6, 0.5]}
+    many = [pd.DataFrame({**points, "regret": [0.5, 0.4 + i / 100], "method": f"$m_{{{i}$"}) for i in range(49)]
+    figure = drawings.plot_regrets(pd.concat(many), first="0")
+    lines = figure.axes[0].lines
+    assert len({(line.get_marker(), str(line._dash_pattern)) for line in lines}) == 49  # type: ignore[attr-defined]
+    figure.draw_without_rendering()  # raises if a name is read as mathematics
 
 
 def test_work_counts_epochs_of_every_training_and_what_the_record_answered(

@@ -8,40 +8,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from deap_hpo.evaluation import Direction
 from deap_hpo.plotting.style import COLORS, label_values, line_look, literal, name_rows, style
 from deap_hpo.wording import plural
-
-
-@style()
-def plot_regrets(regrets: pd.DataFrame, *, first: str, title: str = "") -> Figure:
-    """Draw how regret falls with the evaluations, one line for each method, with an interval as a band.
-
-    Args:
-        regrets: One row for each method and number of evaluations: `method`, `budget`, `regret`, `low`, `high`; all
-            positive.
-        first: The method to highlight.
-        title: Title of the figure.
-    """
-    figure, axes = plt.subplots(figsize=(7.6, 4.6))
-    last = regrets[regrets["budget"].eq(regrets["budget"].max())].sort_values("regret")
-    for i, method in enumerate(last["method"]):
-        curve = regrets[regrets["method"].eq(method)]
-        width = 3.0 if method == first else 1.4
-        (line,) = axes.plot(
-            curve["budget"], curve["regret"], ms=4, lw=width, label=literal(method), **line_look(i, len(curve))
-        )
-        axes.fill_between(curve["budget"], curve["low"], curve["high"], color=line.get_color(), alpha=0.12, lw=0)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("evaluations")
-    label_values(axes, "normalised regret")
-    axes.set_title(title)
-    figure.legend(loc="outside right upper")
-    return figure
 
 
 @style()

@@ -26,8 +26,8 @@ from deap_hpo.plotting.impact import (
     plot_partial_dependence,
     plot_trade_off,
 )
-from deap_hpo.plotting.methods import plot_comparison, plot_outcomes, plot_regrets
-from deap_hpo.plotting.runs import plot_bands, plot_costs, plot_final_curves, plot_runs, plot_work
+from deap_hpo.plotting.methods import plot_comparison, plot_outcomes
+from deap_hpo.plotting.runs import plot_bands, plot_runs
 from deap_hpo.plotting.style import line_look, save
 from deap_hpo.records.entries import Entry
 from deap_hpo.search_space.space import Categorical, Float, Space
@@ -149,24 +149,10 @@ def test_runs_show_every_seed_and_mark_what_was_published() -> None:
     assert drawn["published claim"] == [0.02]
 
 
-def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
+def test_bands_and_outcomes_draw_their_rows() -> None:
     band = pd.DataFrame({"label": "a", "round": [1, 2], "mean": [0.5, 0.4], "low": [0.4, 0.3], "high": [0.6, 0.5]})
     line = plot_bands(band, x="round", x_name="generation", value_name="best").axes[0].lines[0]
     assert line.get_xydata().tolist() == [[1, 0.5], [2, 0.4]]
-    curve = {"label": ["a", "a"], "seed": 1, "epoch": [1, 2], "training_loss": [2, 1], "validation_loss": [1.5, 0.9]}
-    first = plot_final_curves(pd.DataFrame(curve)).axes[0]
-    assert first.lines[0].get_xydata().tolist() == [[1, 2], [2, 1]]
-
-    costs = pd.DataFrame({"label": ["a", "b"], "trained": [1, 0.5], "evaluations": [1, 0.4], "published": [1, 0.9]})
-    texts = [text.get_text() for text in plot_costs(costs).axes[0].texts]
-    assert texts == ["1.00", "0.40", "1.00", "0.50", "1.00", "0.90"]
-
-    work = pd.DataFrame({"label": ["a", "b"], "whole": [2.0, 1.0], "short": [0.5, 0.0], "answered": [1.0, 0.0]})
-    seeds = pd.DataFrame({"label": ["a", "a", "b"], "trained": [2.0, 3.0, 1.0]})
-    axes = plot_work(work.assign(note=["one", "two"]), seeds).axes[0]
-    assert [(bar.get_x(), bar.get_width()) for bar in axes.patches][::2] == [(0.0, 2.0), (2.0, 0.5), (2.5, 1.0)]
-    assert [line.get_xdata().tolist() for line in axes.lines] == [[2.0, 3.0], [1.0]]
-    assert [(text.get_text(), text.xy[0]) for text in axes.texts] == [("one", 3.5), ("two", 1.0)]
 
     rows = [{"method": "a", "mean": 0.5, "median": 0.5, "low": 0.4, "high": 0.6, "mean_rank": 1.2}]
     rows.append({"method": "b", "mean": None, "median": 0.7, "low": None, "high": None, "mean_rank": 2.0})
@@ -182,8 +168,8 @@ def test_bands_curves_costs_work_and_outcomes_draw_their_rows() -> None:
 
 
 def band_of(i: int) -> pd.DataFrame:
-    points = {"epochs": [1, 2], "budget": [1, 2], "low": [0.4, 0.3], "high": [0.6, 0.5]}
-    return pd.DataFrame({**points, "mean": [0.5, 0.4], "median": [0.5, 0.4], "regret": [0.5, 0.4 + i / 100]})
+    points = {"epochs": [1, 2], "low": [0.4, 0.3], "high": [0.6, 0.5]}
+    return pd.DataFrame({**points, "mean": [0.5, 0.4], "median": [0.5, 0.4]})
 
 
 def test_49_lines_all_differ_without_colours_too() -> None:
@@ -192,7 +178,6 @@ def test_49_lines_all_differ_without_colours_too() -> None:
     figures = (
         plot_bands(table, x="epochs", x_name="", value_name=""),
         plot_comparison(table),
-        plot_regrets(table, first="0"),
     )
     for figure in figures:
         lines = figure.axes[0].lines
@@ -220,7 +205,6 @@ def test_dollars_in_names_are_drawn_as_they_are(tmp_path: Path) -> None:
         plot_partial_dependence(partial_dependence(model, resolution=3), made, space, value_name=name),
         plot_interactions(interactions(model, resolution=3), made, space, value_name=name),
         plot_comparison(bands),
-        plot_regrets(bands, first=method),
         plot_outcomes([outcome], value_name=name),
     ]
     for number, figure in enumerate(figures):
