@@ -108,7 +108,7 @@ def interaction_strengths(maps: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def momentum_exponent(trials: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
+def momentum_exponent(trials: pd.DataFrame, *, resamples: int = 1000) -> dict[str, float]:
     """Estimate how momentum trades off against the learning rate: which lr / (1 - momentum)**a decides the loss.
 
     For every a from -1 to 3, trainings are sorted by that rate. The better the rate decides the loss, the less the
@@ -119,7 +119,6 @@ def momentum_exponent(trials: pd.DataFrame, *, resamples: int = 1000, seed: int 
         trials: A table with `params_lr` and `params_momentum`; diverged trainings count as the worst finite value.
         resamples: Number of random halves of the trainings for the interval, at least 100; estimates from halves spread
             as much as an estimate from all (delete-half jackknife).
-        seed: Seed of the halves.
 
     Returns:
         `exponent`, `low` and `high` (95 % interval, percentiles), and the mean jumps, as ratios of losses:
@@ -143,7 +142,7 @@ def momentum_exponent(trials: pd.DataFrame, *, resamples: int = 1000, seed: int 
         return np.asarray(np.abs(np.diff(ordered, axis=1)).mean(axis=1))
 
     everything = jumps(np.arange(len(kept)))
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     halves = [generator.permutation(len(kept))[: len(kept) // 2] for _ in range(resamples)]
     low, high = np.quantile([exponents[jumps(half).argmin()] for half in halves], [0.025, 0.975])
     return {

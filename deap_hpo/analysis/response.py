@@ -39,7 +39,6 @@ class ResponseModel:
         space: The search space, whose genes are the inputs.
         model: "gp", a Gaussian process (Matérn 5/2, one length scale per hyperparameter, noise fitted); "forest", a
             random forest of 300 trees; "nearest", the value of the nearest evaluation.
-        seed: Seed of the fit.
 
     Attributes:
         genes: The genomes that it was fitted to, an array [evaluations, hyperparameters].
@@ -57,12 +56,11 @@ class ResponseModel:
         [1.25, 1.0]
     """
 
-    def __init__(self, trials: pd.DataFrame, space: Space, *, model: str = "gp", seed: int = 0) -> None:
+    def __init__(self, trials: pd.DataFrame, space: Space, *, model: str = "gp") -> None:
         if model not in MODELS:
             raise InputError(f"model must be one of {', '.join(MODELS)}; got {model!r}.")
         self.space = space
         self.model = model
-        self.seed = seed
         kept = first_evaluations(trials)
         params = params_in_use(kept, space)
         self.genes: Genes = np.array([space.encode(row) for row in params], dtype=float)
@@ -70,7 +68,7 @@ class ResponseModel:
         values = capped_values(kept)
         self._logarithmic = bool((values > 0).all())
         self.targets = np.log(values) if self._logarithmic else values
-        self._fitted = _fitted(model, self.genes, self.targets, seed)
+        self._fitted = _fitted(model, self.genes, self.targets)
 
     def predict(self, genes: Genes) -> NDArray[np.float64]:
         """Predict the objective of genomes, an array [n, hyperparameters], as an array [n]."""
@@ -88,17 +86,15 @@ class ResponseModel:
         """Measure by cross-validation how well evaluations that the model has not seen are predicted.
 
         Args:
-            folds: Number of parts, at least 2, shuffled by the seed; each is predicted by a model of the others.
+            folds: Number of parts, at least 2, shuffled; each is predicted by a model of the others.
 
         Returns:
             `r2` and `rmse`, on the scale of the model (log for losses), `mae` (the mean absolute error of the value
             itself), and `spearman`, the rank correlation of predicted with measured.
         """
         predicted = np.empty_like(self.targets)
-        for others, part in KFold(folds, shuffle=True, random_state=self.seed).split(self.genes):
-            predicted[part] = _fitted(self.model, self.genes[others], self.targets[others], self.seed).predict(
-                self.genes[part]
-            )
+        for others, part in KFold(folds, shuffle=True, random_state=0).split(self.genes):
+            predicted[part] = _fitted(self.model, self.genes[others], self.targets[others]).predict(self.genes[part])
         errors = predicted - self.targets
         return {
             "r2": float(r2_score(self.targets, predicted)),
@@ -156,13 +152,13 @@ def params_in_use(trials: pd.DataFrame, space: Space) -> list[dict[str, Any]]:
     ]
 
 
-def _fitted(model: str, genes: Genes, targets: NDArray[np.float64], seed: int) -> Any:
+def _fitted(model: str, genes: Genes, targets: NDArray[np.float64]) -> Any:
     if model == "nearest":
         return KNeighborsRegressor(n_neighbors=1).fit(genes, targets)
     if model == "forest":
-        return RandomForestRegressor(300, min_samples_leaf=2, random_state=seed).fit(genes, targets)
+        return RandomForestRegressor(300, min_samples_leaf=2, random_state=0).fit(genes, targets)
     kernel = ConstantKernel(1.0) * Matern([0.5] * genes.shape[1], (0.03, 30.0), nu=2.5) + WhiteKernel(0.05)
-    process = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=seed)
+    process = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=0)
     with warnings.catch_warnings():
         # A length scale at its bound is normal: the hyperparameter has no influence.
         warnings.simplefilter("ignore", ConvergenceWarning)

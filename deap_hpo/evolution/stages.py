@@ -12,6 +12,8 @@ from typing import Any
 from deap_hpo.checks import is_integer
 from deap_hpo.errors import InputError
 
+_ENOUGH = 5  # costs, for their median to mean something
+
 
 class StagedMap:
     """A `map` that trains a batch in stages of growing epochs, and ends the trainings that a rule calls hopeless.
@@ -96,15 +98,15 @@ def check_stages(stages: Sequence[int]) -> None:
         raise InputError(f"stages must be growing numbers of epochs, at least 1; got {list(stages)}.")
 
 
-def median_rule(costs: Sequence[float], earlier: Sequence[float], startup: int = 5) -> list[bool]:
-    """Keep costs no worse than the median of these and all earlier ones; keep all while there are fewer than `startup`.
+def median_rule(costs: Sequence[float], earlier: Sequence[float]) -> list[bool]:
+    """Keep costs no worse than the median of these and all earlier ones; keep all while there are fewer than 5.
 
     Example:
         >>> median_rule([0.4, 0.1, 0.3, 0.6], [0.2])
         [False, True, True, False]
     """
     known = [*earlier, *costs]
-    limit = median_low(known) if len(known) >= startup else math.inf
+    limit = median_low(known) if len(known) >= _ENOUGH else math.inf
     return [cost <= limit for cost in costs]
 
 

@@ -30,6 +30,7 @@ from deap_hpo.reports.strict_json import json_types
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, judging_sentence
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
+_MOST_OF_THE_BEST = 10  # evaluations in a table
 _STYLE = """
 :root { color-scheme: light }
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff }
@@ -170,7 +171,7 @@ def _result(study: Recorded) -> str:
     return f"<p>{'<br>'.join(lines)}</p>"
 
 
-def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) -> str:
+def _best_evaluations(study: Recorded, trials: pd.DataFrame) -> str:
     ranked = best_trials(trials, study.directions[0])
     if len(study.directions) > 1:
         front = [entry.number for entry in pareto_front(study.entries, study.directions)]
@@ -179,7 +180,7 @@ def _best_evaluations(study: Recorded, trials: pd.DataFrame, count: int = 10) ->
     shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation"], errors="ignore")
     if len(study.directions) > 1:
         return table_html(_with_names(study, shown), "The Pareto front")
-    return table_html(_with_names(study, shown.head(count)), "The best evaluations")
+    return table_html(_with_names(study, shown.head(_MOST_OF_THE_BEST)), "The best evaluations")
 
 
 def _with_names(study: Recorded, trials: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from deap_hpo.search_space.space import Categorical, Int, Space
 
 Array = NDArray[np.float64]
 
+_DESIGNS = 100  # of which the best is taken
+
 
 class GeneColumns:
     """A space for strategies that work on matrices [n, genes]: one row for each genome, one column for each gene.
@@ -169,8 +171,8 @@ def _alike(space: Space, name: str, size: int) -> dict[Any, int]:
     return {values[0]: len(values) for values in kinds.values()}
 
 
-def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tries: int = 100) -> list[list[float]]:
-    """Return, from `tries` random Latin hypercubes, the one whose closest two points are farthest apart.
+def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int) -> list[list[float]]:
+    """Return, from 100 random Latin hypercubes, the one whose closest two points are farthest apart.
 
     Source:
         McKay, Beckman & Conover 1979, "A comparison of three methods for selecting values of input variables in the
@@ -178,7 +180,7 @@ def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int, tr
         experiments".
     """
     designs: list[Array] = []
-    for _ in range(tries):
+    for _ in range(_DESIGNS):
         strata = rng.permuted(np.tile(np.arange(count), (genes, 1)), axis=1).T
         designs.append((strata + rng.random((count, genes))) / count)
     return [list(point) for point in max(designs, key=lambda design: pdist(design).min())]

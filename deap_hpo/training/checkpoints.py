@@ -204,9 +204,6 @@ def _storable(name: str, tensor: Tensor) -> tuple[str, Tensor]:
 class TemporaryCheckpoints(FolderCheckpoints):
     """Keeps checkpoints in a temporary folder, which is deleted with this object; worker processes share it.
 
-    Args:
-        limit: See `FolderCheckpoints`.
-
     Example:
         >>> import torch
         >>> checkpoints = TemporaryCheckpoints()
@@ -218,8 +215,8 @@ class TemporaryCheckpoints(FolderCheckpoints):
         False
     """
 
-    def __init__(self, *, limit: int | None = None) -> None:
-        super().__init__(mkdtemp(prefix="deap-hpo-"), limit=limit)
+    def __init__(self) -> None:
+        super().__init__(mkdtemp(prefix="deap-hpo-"))
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TemporaryCheckpoints:
