@@ -108,7 +108,7 @@ def test_recorded_steps_train_the_same(monkeypatch):
 
         def replay():
             owner = step.func.__self__
-            current = (*owner._epoch_plan[:2], owner.weights)
+            current = (*owner._tables[:2], owner.weights)
             assert all(one is other for one, other in zip(kept, current, strict=True))
             step()
 

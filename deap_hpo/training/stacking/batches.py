@@ -3,12 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from deap_hpo.training.keyed import keyed_permutation
 from deap_hpo.training.stacking.structure import Member
+
+
+class EpochTables(NamedTuple):
+    """The batches of an epoch, and their learning rates.
+
+    Attributes:
+        order: The examples of the full batches, [steps, B], or [steps, P, B] if seeds differ.
+        lrs: Their learning rates, [steps, P, groups].
+        last_order: The examples of the smaller last batch, if there is one.
+        last_lrs: Its learning rates.
+    """
+
+    order: Tensor
+    lrs: Tensor
+    last_order: Tensor
+    last_lrs: Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> EpochTables:
+        """Copy to a device, with learning rates of a type."""
+        types = torch.int64, dtype, torch.int64, dtype
+        return EpochTables(*(table.contiguous().to(device, one) for table, one in zip(self, types, strict=True)))
+
+    def take_over(self, other: EpochTables) -> bool:
+        """Copy other tables into these if they have the same shapes, and tell whether they have."""
+        if [table.shape for table in self] != [table.shape for table in other]:
+            return False
+        for table, content in zip(self, other, strict=True):
+            table.copy_(content)
+        return True
+
+    def keep(self, index: Tensor, *, shared: bool) -> EpochTables:
+        """Give the tables without all members but those at `index`; if batches are shared, these stay as they are."""
+        order, last_order = (one if shared else one[:, index] for one in (self.order, self.last_order))
+        return EpochTables(order, self.lrs[:, index], last_order, self.last_lrs[:, index])
 
 
 def epoch_tables(
@@ -19,7 +54,7 @@ def epoch_tables(
     size: int,
     epoch: int,
     epochs: int,
-) -> list[Tensor]:
+) -> EpochTables:
     """Lay out the batches and the learning rates of an epoch.
 
     Args:
@@ -32,8 +67,7 @@ def epoch_tables(
         epochs: Length of the schedules.
 
     Returns:
-        Four tables on the CPU: the examples of the full batches, [steps, B], or [steps, P, B] if seeds differ; their
-        learning rates, [steps, P, groups], float64; and both for the smaller last batch, if there is one.
+        The tables, on the CPU; learning rates are float64.
     """
     batch_size = members[0].recipe.batch_size
     seeds = [member.seed for member in members[: 1 if shared else None]]
@@ -47,4 +81,4 @@ def epoch_tables(
         member.recipe.lr_factors(epoch, steps, epochs, known) for member, known in zip(members, losses, strict=True)
     ]
     table = torch.tensor(factors, dtype=torch.float64).T.unsqueeze(2) * torch.tensor(lrs, dtype=torch.float64)
-    return [order, table[:full], last_order, table[full:]]
+    return EpochTables(order, table[:full], last_order, table[full:])

@@ -19,7 +19,7 @@ from deap_hpo.training.optimizers import parameter_names
 from deap_hpo.training.outcome import measure, with_own_measures
 from deap_hpo.training.outputs import Outputs, leaves
 from deap_hpo.training.stacking.averages import Averages
-from deap_hpo.training.stacking.batches import epoch_tables
+from deap_hpo.training.stacking.batches import EpochTables, epoch_tables
 from deap_hpo.training.stacking.clipping import Clipping
 from deap_hpo.training.stacking.engines import Step, Watch, make_step
 from deap_hpo.training.stacking.forward import Gradients, StackedForward
@@ -91,7 +91,7 @@ class Stack:
         self.step_in_epoch = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
         self._counting = Counting(data.training.targets, ignored_by(task.loss))
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
-        self._epoch_plan: list[Tensor] = []  # order and learning rates of the full batches, then of the last one
+        self._tables = EpochTables(*[torch.empty(0)] * 4)  # of no epoch yet
         self._gradients = self._new_gradients()
 
     @property
@@ -190,14 +190,15 @@ class Stack:
 
     def train_batch(self, i: int) -> None:
         """Train on batch number `i` of the epoch; the batches must come in order."""
-        order, lrs, last_order, last_lrs = self._epoch_plan
-        if i < len(order):
+        tables = self._tables
+        if i < len(tables.order):
             engine = self._engine if self.updates.recordable else "eager"
-            self._step = self._step or make_step(engine, partial(self._advance, order, lrs), self._host_state)
+            advance = partial(self._advance, tables.order, tables.lrs)
+            self._step = self._step or make_step(engine, advance, self._host_state)
             self._step()
         else:
             self.step_in_epoch.zero_()
-            self._advance(last_order, last_lrs)
+            self._advance(tables.last_order, tables.last_lrs)
 
     def _host_state(self) -> list[list[tuple[str, str, str]]]:
         """Give the state that a step may read outside tensors."""
@@ -216,14 +217,9 @@ class Stack:
             epoch=epoch,
             epochs=self.epochs,
         )
-        types = torch.int64, self.weights.dtype, torch.int64, self.weights.dtype
-        plan = [table.contiguous().to(self.device, one) for table, one in zip(tables, types, strict=True)]
-        if [table.shape for table in plan] == [table.shape for table in self._epoch_plan]:
-            # In place, because a recorded step reads these very tensors.
-            for table, content in zip(self._epoch_plan, plan, strict=True):
-                table.copy_(content)
-        else:
-            self._epoch_plan, self._step = plan, None
+        tables = tables.to(self.device, self.weights.dtype)
+        if not self._tables.take_over(tables):  # in place if possible, because a recorded step reads these very tensors
+            self._tables, self._step = tables, None
         self.step_in_epoch.zero_()
         self.totals.zero_()
 
@@ -241,10 +237,8 @@ class Stack:
         self._clipping.keep(index)
         self.updates.keep(kept, self.weights)
         self.averages.keep(index)
-        order, lrs, last_order, last_lrs = self._epoch_plan
-        if not self.shared:
-            self.keys, order, last_order = self.keys[index], order[:, index], last_order[:, index]
-        self._epoch_plan = [order, lrs[:, index], last_order, last_lrs[:, index]]
+        self.keys = self.keys if self.shared else self.keys[index]
+        self._tables = self._tables.keep(index, shared=self.shared)
         self._step = None
         if kept:
             self._gradients = self._new_gradients()
