@@ -14,6 +14,7 @@ from safetensors.torch import save_model
 from deap_hpo.files import write_text, written_whole
 from deap_hpo.recorded import Recorded, note
 from deap_hpo.records.entries import Entry, best_entry, params_of
+from deap_hpo.records.run_files import network_stem
 from deap_hpo.retraining import retrain
 from deap_hpo.training.trainers import Trainer
 
@@ -63,15 +64,15 @@ def finish(trainer: Trainer, recorded: Recorded, folder: Path) -> Final:
         InputError: No evaluation has a finite value, or the study was made without a space.
     """
     best = best_entry(recorded.entries, recorded.directions[0])
-    weights = folder / "best.safetensors"
+    weights = folder / f"{network_stem()}.safetensors"
     known = dict(recorded.attributes.get("final") or {})
     digest = known.pop("sha256", None)
     if digest and known["number"] == best.number and weights.exists() and digest == _sha256(weights):
         return Final(**known)
-    final = train_again(trainer, recorded, best, folder / "best")
+    final = train_again(trainer, recorded, best, folder / network_stem())
     facts = {**asdict(final), "sha256": _sha256(weights)}
     about = {**facts, "inputs": trainer.task.data.expected_inputs()}
-    write_text(folder / "best.json", json.dumps(about, indent=2) + "\n")
+    write_text(folder / f"{network_stem()}.json", json.dumps(about, indent=2) + "\n")
     assert recorded.storage is not None  # it was read from there
     note(recorded.name, recorded.storage, "final", facts)
     return final

@@ -205,7 +205,7 @@ def compare(
         from deap_hpo.comparison import parse_method
         from deap_hpo.configuration.config import load_config
         from deap_hpo.recorded import load_study
-        from deap_hpo.records.storage import run_folder
+        from deap_hpo.records.run_files import run_folder
         from deap_hpo.reports.comparison import print_comparison, results
         from deap_hpo.reports.comparison_files import write_comparison
         from deap_hpo.reports.strict_json import strict_json

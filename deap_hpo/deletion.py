@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,21 +9,8 @@ import optuna
 
 from deap_hpo.recorded import find_study
 from deap_hpo.records.driver_lock import DriverLock
-from deap_hpo.records.storage import check_name, errors_named, opened, run_folder, states_folder
-
-# The run's folder has the name of the study, and so may hold files of the user's: files not listed here stay.
-_FIGURES = (
-    *("history", "curves", "hyperparameters", "pareto", "lineage"),
-    *("importances", "partial_dependence"),
-)
-_CHECKPOINTS = ("*.safetensors", ".*.partial")
-_WRITTEN = (
-    *(f"best.{suffix}" for suffix in ("safetensors", "json", "toml", "pt2")),
-    *(f"evaluation-*.{suffix}" for suffix in ("safetensors", "toml", "pt2")),
-    *(f"{figure}.{suffix}" for figure in _FIGURES for suffix in ("png", "pdf")),
-    "report.html",
-    ".*.partial",
-)
+from deap_hpo.records.run_files import run_folder, written_in
+from deap_hpo.records.storage import check_name, errors_named, opened
 
 
 def delete_study(name: str, storage: str | Path) -> None:
@@ -55,12 +41,11 @@ def delete_study(name: str, storage: str | Path) -> None:
         find_study(name, backend)
         lock = DriverLock(storage, check_name(name))
         try:
-            folder = run_folder(name, storage)
-            for kept_in in (folder / "checkpoints", states_folder(name, storage)):
-                _delete_files(kept_in, _CHECKPOINTS)
-            for by_another_objective in folder.glob("by-*"):
-                _delete_files(by_another_objective, _WRITTEN)
-            _delete_files(folder, _WRITTEN)
+            for folder, files in written_in(run_folder(name, storage)):
+                for path in files:
+                    path.unlink(missing_ok=True)
+                with suppress(OSError):  # it does not exist, or is not empty
+                    folder.rmdir()
             with errors_named(f"record of the study {name!r}"):
                 optuna.delete_study(study_name=name, storage=backend)
         finally:
@@ -77,11 +62,3 @@ def check_deletable(name: str, storage: str | Path) -> int:
         count = len(find_study(name, backend).get_trials(deepcopy=False))
     DriverLock(storage, check_name(name)).release()
     return count
-
-
-def _delete_files(folder: Path, patterns: Sequence[str]) -> None:
-    for pattern in patterns:
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
-    with suppress(OSError):  # it does not exist, or is not empty
-        folder.rmdir()

@@ -17,6 +17,7 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.files import expanded, write_text
 from deap_hpo.recorded import load_study
 from deap_hpo.records.entries import best_entry
+from deap_hpo.records.run_files import network_stem
 from deap_hpo.training.keyed import keyed_model
 from deap_hpo.training.program import save_program
 
@@ -64,7 +65,7 @@ def export_best(
     config = make_config(noted, [f"task.data_dir={json.dumps(data_dir)}"] if data_dir else [])
     task = make_task(config)
     trainer = trainer_of(task, config)
-    stem = "best" if evaluation is None else f"evaluation-{evaluation}"
+    stem = network_stem(evaluation)
     if evaluation is None:
         entry = best_entry(recorded.entries, recorded.directions[0])
         final = finish(trainer, recorded, folder)

@@ -32,7 +32,7 @@ from deap_hpo.failures import NotAllFailed, warn_of_many_failures
 from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
-from deap_hpo.records.storage import states_folder
+from deap_hpo.records.run_files import states_folder
 from deap_hpo.running import running
 from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.seeding import generators_kept

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deap_hpo.errors import InputError
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.entries import Entry
-from deap_hpo.records.storage import states_folder
+from deap_hpo.records.run_files import states_folder
 from deap_hpo.search_space.space import Space
 
 if TYPE_CHECKING:

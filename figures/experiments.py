@@ -35,7 +35,7 @@ from deap_hpo.evolution.individual import Individual
 from deap_hpo.execution.executors import Executor, SerialExecutor
 from deap_hpo.execution.side_by_side import side_by_side
 from deap_hpo.recorded import load_study
-from deap_hpo.records.storage import run_folder
+from deap_hpo.records.run_files import run_folder
 from deap_hpo.study import Study
 from deap_hpo.training.trainers import Trainer
 

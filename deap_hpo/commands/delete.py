@@ -23,7 +23,8 @@ def delete(
     """Delete studies for good, with the files that their runs have left beside the record. Asks before."""
     from deap_hpo.deletion import check_deletable, delete_study
     from deap_hpo.recorded import matching_names
-    from deap_hpo.records.storage import run_folder, without_password
+    from deap_hpo.records.run_files import run_folder
+    from deap_hpo.records.storage import without_password
     from deap_hpo.wording import plural
 
     with reporting(debug):

@@ -52,7 +52,7 @@ def export(
     Those of another evaluation are called evaluation-NUMBER instead of best.
     """
     from deap_hpo.export import export_best
-    from deap_hpo.records.storage import run_folder
+    from deap_hpo.records.run_files import run_folder
 
     with reporting(debug):
         to = folder or run_folder(name, storage)

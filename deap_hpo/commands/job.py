@@ -19,7 +19,8 @@ from deap_hpo.configuration.config import RunConfig
 from deap_hpo.configuration.workload import workload
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.recorded import Recorded, load_study
-from deap_hpo.records.storage import run_folder, storage_option, without_password
+from deap_hpo.records.run_files import network_stem, run_folder
+from deap_hpo.records.storage import storage_option, without_password
 from deap_hpo.reports.strict_json import strict_json
 from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, print_front, where_sentence
 from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
@@ -66,7 +67,7 @@ def run_job(config: RunConfig, *, resume: bool, retry_failed: bool, as_json: boo
     if as_json:
         output.print_json(strict_json(describe(recorded)))
     else:
-        network = str(folder / "best.safetensors")
+        network = str(folder / f"{network_stem()}.safetensors")
         if trainer.task.data.normalizes:
             export = f"deap-hpo export {name}{storage_option(storage)}"
             network += f" (it expects normalised inputs; {export} writes it with its normalisation)"

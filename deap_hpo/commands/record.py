@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -44,10 +43,10 @@ def _load(
 
 def _run_folder(name: str, storage: str, objective: str | None) -> Path:
     """Return the folder for a study's files; each objective to judge it by has its own."""
-    from deap_hpo.records.storage import run_folder
+    from deap_hpo.records.run_files import judged_folder, run_folder
 
     folder = run_folder(name, storage)
-    return folder if objective is None else folder / re.sub(r"[^\w.-]+", "-", f"by-{objective}")
+    return folder if objective is None else judged_folder(folder, objective)
 
 
 def list_(
@@ -154,12 +153,13 @@ def report(
 ) -> None:
     """Write studies into one HTML file that opens offline: figures, tables, configuration, how to reproduce them."""
     from deap_hpo.recorded import matching_names
+    from deap_hpo.records.run_files import REPORT
     from deap_hpo.reports.html import write_report
 
     with reporting(debug):
         names = matching_names(names, storage)
         studies = [_load(name, storage, objective, direction) for name in names]
-        written = write_report(studies, path or _run_folder(names[0], storage, objective) / "report.html")
+        written = write_report(studies, path or _run_folder(names[0], storage, objective) / REPORT)
         if as_json:
             output.print_json(json.dumps(str(written)))
         else:

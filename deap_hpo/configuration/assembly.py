@@ -15,7 +15,7 @@ from deap_hpo.configuration.suitability import check_space
 from deap_hpo.errors import InputError, hint
 from deap_hpo.execution.executors import Executor, ProcessExecutor, SerialExecutor, usable_cores
 from deap_hpo.execution.gpus import check_device
-from deap_hpo.records.storage import run_folder
+from deap_hpo.records.run_files import checkpoints_folder
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.models import MODELS, shape_arguments
@@ -83,7 +83,7 @@ def trainer_of(task: Task, config: RunConfig) -> Trainer:
     Raises:
         InputError: There is no such trainer, device or precision.
     """
-    folder = run_folder(config.study.name or "study", config.study.storage) / "checkpoints"
+    folder = checkpoints_folder(config.study.name or "study", config.study.storage)
     checkpoints = FolderCheckpoints(folder, limit=config.execution.checkpoint_limit)
     trainer = make_trainer(task, checkpoints=checkpoints, **config.training.model_dump(exclude={"recipe"}))
     trainer.is_checked = True  # by `make_task`

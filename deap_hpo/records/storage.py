@@ -30,7 +30,6 @@ from deap_hpo.records.sqlite_file import (
 
 _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_USUAL_STEM = "studies"  # the stem of the file that the command line uses by default
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
 _compatible: set[str] = set()  # versions of the tables that Optuna has found compatible in this process
 
@@ -47,28 +46,6 @@ def check_name(name: str) -> str:
             f"got {name!r}."
         )
     return name
-
-
-def run_folder(name: str, storage: str | Path) -> Path:
-    """Give the folder of a study's files: next to its SQLite file, or in ``runs`` for a database server.
-
-    Two studies of the same name, in two SQLite files of the same folder, have different folders.
-
-    Example:
-        >>> run_folder("mine", "runs/studies.db"), run_folder("mine", "runs/other.db")
-        (PosixPath('runs/mine'), PosixPath('runs/mine@other'))
-        >>> run_folder("mine", "postgresql://db.example/studies")
-        PosixPath('runs/mine')
-    """
-    path = sqlite_path(storage)
-    if path is None:
-        return Path("runs") / check_name(name)
-    return path.parent / (check_name(name) if path.stem == _USUAL_STEM else f"{check_name(name)}@{path.stem}")
-
-
-def states_folder(name: str, storage: str | Path) -> Path:
-    """Give the folder of the states that a study's function saves."""
-    return run_folder(name, storage) / "states"
 
 
 def open_storage(

@@ -16,6 +16,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.plotting.panels import entitled, panels
 from deap_hpo.plotting.style import save
 from deap_hpo.recorded import Recorded
+from deap_hpo.records.run_files import FigureName
 from deap_hpo.reports.study import counts_sentence
 from deap_hpo.visualization import (
     plot_intermediate_values,
@@ -38,7 +39,7 @@ class StudyFigure:
         caption: What it shows, in a line.
     """
 
-    name: str
+    name: FigureName
     figure: Figure
     caption: str
 

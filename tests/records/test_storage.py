@@ -35,7 +35,8 @@ from deap_hpo.pruning import MedianPruner
 from deap_hpo.recorded import load_study, note, study_names
 from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.record import ReplayError
-from deap_hpo.records.storage import close_storage, open_storage, run_folder, server_url, without_password
+from deap_hpo.records.run_files import run_folder
+from deap_hpo.records.storage import close_storage, open_storage, server_url, without_password
 from deap_hpo.search_space.space import Float, Space
 from deap_hpo.study import Study
 from deap_hpo.training.checkpoints import FolderCheckpoints
