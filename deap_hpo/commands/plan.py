@@ -72,7 +72,7 @@ def plan(config: RunConfig, trainer: Trainer) -> Plan:
         evaluations=work.evaluations,
         repeats=trainer.repeats,
         epochs=epochs,
-        shortest=min((batch.least or batch.epochs for batch in batches), default=0),
+        shortest=min((batch.fewest for batch in batches), default=0),
         longest=max((batch.epochs for batch in batches), default=0),
         training_images=epochs * len(data.training),
         validation_images=epochs * len(data.validation),

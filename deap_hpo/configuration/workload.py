@@ -33,6 +33,11 @@ class Batch:
     epochs: int
     least: int | None = None
 
+    @property
+    def fewest(self) -> int:
+        """The fewest epochs that each evaluation adds, whatever the outcomes."""
+        return self.least or self.epochs
+
 
 class Work(NamedTuple):
     """An amount of work.
@@ -104,13 +109,12 @@ class Workload:
         evaluations_left = (self.max_evaluations or sys.maxsize) - evaluations
         epochs_left = (self.max_epochs or sys.maxsize) - epochs
         for batch in islice(self.batches, after, None):
-            least = batch.least or batch.epochs
-            count = max(0, min(batch.evaluations, evaluations_left, epochs_left // least))
+            count = max(0, min(batch.evaluations, evaluations_left, epochs_left // batch.fewest))
             yield Batch(count, batch.epochs, batch.least)
             if count < batch.evaluations:
                 return
             evaluations_left -= count
-            epochs_left -= count * least
+            epochs_left -= count * batch.fewest
 
     def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Work:
         """Return the work that is left after `after` batches, which took `evaluations` and `epochs`."""
@@ -136,11 +140,10 @@ class Workload:
     @cached_property
     def _sums(self) -> _Sums:
         """Cumulative evaluations, epochs and least epochs of the batches, starting with 0."""
-        counts = [(one.evaluations, one.epochs, one.least or one.epochs) for one in self.batches]
         return _Sums(
-            list(accumulate((count for count, _, _ in counts), initial=0)),
-            list(accumulate((count * epochs for count, epochs, _ in counts), initial=0)),
-            list(accumulate((count * least for count, _, least in counts), initial=0)),
+            list(accumulate((batch.evaluations for batch in self.batches), initial=0)),
+            list(accumulate((batch.evaluations * batch.epochs for batch in self.batches), initial=0)),
+            list(accumulate((batch.evaluations * batch.fewest for batch in self.batches), initial=0)),
         )
 
 
@@ -175,9 +178,8 @@ def workload(
         goes_on=most < evolution.generations,
     )
     if not work.evaluations:
-        first = work.batches[0]
         raise InputError(
-            f"evolution.max_epochs must be at least {first.least or first.epochs}, the epochs that the first training "
+            f"evolution.max_epochs must be at least {work.batches[0].fewest}, the epochs that the first training "
             f"takes; got {evolution.max_epochs}."
         )
     _check_budget(space, evolution, epochs)
