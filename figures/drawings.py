@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from deap_hpo.plotting.style import COLORS, label_values, line_look, literal, name_rows, style
+from deap_hpo.plotting.axes import label_values, literal, name_rows
+from deap_hpo.plotting.style import COLORS, figure_size, font_size, line_look, style
 
 
 @style()
@@ -22,7 +23,9 @@ def plot_final_curves(curves: pd.DataFrame, *, title: str = "") -> Figure:
         title: Title of the figure.
     """
     labels = list(dict.fromkeys(curves["label"]))
-    figure, grid = plt.subplots(1, len(labels), figsize=(1.7 * len(labels) + 1.0, 3.2), sharey=True, squeeze=False)
+    figure, grid = plt.subplots(
+        1, len(labels), figsize=figure_size(1.7 * len(labels) + 1.0, 3.2), sharey=True, squeeze=False
+    )
     kinds = (
         ("training_loss", COLORS[1], "s", "--", "training (dropout on)"),
         ("validation_loss", COLORS[0], "o", "-", "validation"),
@@ -31,7 +34,7 @@ def plot_final_curves(curves: pd.DataFrame, *, title: str = "") -> Figure:
         for _, curve in curves[curves["label"].eq(label)].groupby("seed"):
             for column, colour, marker, line, _ in kinds:
                 axes.plot(curve["epoch"], curve[column], color=colour, marker=marker, ls=line, ms=4, lw=1.2, alpha=0.8)
-        axes.set_title(literal(str(label)), fontsize=9)
+        axes.set_title(literal(str(label)), fontsize=font_size(9))
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.margins(x=0.15)
@@ -52,7 +55,7 @@ def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
             `published` (time).
         title: Title of the figure.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 4.4))
+    figure, axes = plt.subplots(figsize=figure_size(6.4, 4.4))
     kinds = (
         ("evaluations", COLORS[2], "^", "evaluations of the protocol"),
         ("trained", COLORS[0], "s", "networks trained"),
@@ -64,7 +67,9 @@ def plot_costs(costs: pd.DataFrame, *, title: str = "") -> Figure:
         axes.hlines(heights, 0, costs[column], color=colour, lw=1.2, alpha=0.6)
         axes.plot(costs[column], heights, marker, ms=7, color=colour, mfc=hollow, mew=1.5, label=name)
         for height, value in zip(heights, costs[column], strict=True):
-            axes.annotate(f"{value:.2f}", (value, height), (8, 0), textcoords="offset points", va="center", fontsize=8)
+            axes.annotate(
+                f"{value:.2f}", (value, height), (8, 0), textcoords="offset points", va="center", fontsize=font_size(8)
+            )
     axes.set_yticks(range(len(costs)), list(costs["label"]))
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12)
@@ -85,7 +90,7 @@ def plot_work(work: pd.DataFrame, seeds: pd.DataFrame, *, title: str = "") -> Fi
         seeds: One row for each run and seed: `label`, and `trained`, in millions of images.
         title: Title of the figure.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 4.2))
+    figure, axes = plt.subplots(figsize=figure_size(6.4, 4.2))
     places = range(len(work))
     kinds: tuple[tuple[str, dict[str, Any]], ...] = (
         ("whole", {"color": COLORS[0], "label": "trained to the end"}),
@@ -107,7 +112,9 @@ def plot_work(work: pd.DataFrame, seeds: pd.DataFrame, *, title: str = "") -> Fi
             mfc="white",
             label=None if place else "trained, each seed",
         )
-        axes.annotate(note, (max(end, dots.max()), place), (7, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(
+            note, (max(end, dots.max()), place), (7, 0), textcoords="offset points", va="center", fontsize=font_size(8)
+        )
     name_rows(axes, list(work["label"]))
     axes.set_xlim(0, 1.36 * max(left.max(), seeds["trained"].max()))
     axes.set_xlabel("million training images, epoch by epoch: mean of the seeds")
@@ -126,7 +133,7 @@ def plot_regrets(regrets: pd.DataFrame, *, first: str, title: str = "") -> Figur
         first: The method to highlight.
         title: Title of the figure.
     """
-    figure, axes = plt.subplots(figsize=(7.6, 4.6))
+    figure, axes = plt.subplots(figsize=figure_size(7.6, 4.6))
     last = regrets[regrets["budget"].eq(regrets["budget"].max())].sort_values("regret")
     for i, method in enumerate(last["method"]):
         curve = regrets[regrets["method"].eq(method)]

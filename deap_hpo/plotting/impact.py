@@ -13,22 +13,19 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import (
-    COLORS,
+from deap_hpo.plotting.axes import (
     has_names,
     label_values,
     literal,
     log_scale,
-    mark_without_value,
-    no_value,
     number_log_scale,
     places,
     rows_in_use,
     scale_axis,
-    style,
-    without_value,
     wrapped,
 )
+from deap_hpo.plotting.marks import mark_without_value, no_value, without_value
+from deap_hpo.plotting.style import COLORS, figure_size, font_size, style
 from deap_hpo.search_space.space import Categorical, Hyperparameter, Space
 
 _MOST_COLUMNS = 4  # with more columns, panels are too small on a page
@@ -42,7 +39,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
         importances: As returned by `deap_hpo.analysis.importance.importances`.
         title: Title of the figure.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 1.6 + 0.5 * len(importances)))
+    figure, axes = plt.subplots(figsize=figure_size(6.4, 1.6 + 0.5 * len(importances)))
     kinds = (
         ("fanova", COLORS[0], "", "whole space (fANOVA)"),
         ("ped_anova", COLORS[4], "///", "the best tenth (PED-ANOVA)"),
@@ -54,7 +51,7 @@ def plot_param_importances(importances: pd.DataFrame, *, title: str = "Importanc
         bars = axes.barh(
             heights, share, 0.34, color=colour, hatch=hatch, ec="white", label=name, xerr=ends, error_kw={"lw": 1}
         )
-        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=font_size(8))
     axes.set_yticks(range(len(importances)), [wrapped(name) for name in importances["hyperparameter"]])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.08)
@@ -85,7 +82,7 @@ def plot_partial_dependence(
     """
     columns = min(_MOST_COLUMNS, len(space))
     rows = -(-len(space) // columns)
-    size = (max(2.9 * columns, 5.8), 2.9 * rows + 0.5)  # titles and legends need some width
+    size = figure_size(max(2.9 * columns, 5.8), 2.9 * rows + 0.5)  # titles and legends need some width
     figure, grid = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
     panels = grid.ravel().tolist()
     good, bad = trials[trials["status"].eq("ok")], without_value(trials)
@@ -142,7 +139,7 @@ def plot_interactions(
         direction: Whether lower or higher values are better.
     """
     pairs = list(dict.fromkeys(zip(maps["first"], maps["second"], strict=True)))
-    figure, grid = plt.subplots(1, len(pairs), figsize=(3.1 * len(pairs) + 0.6, 3.3), squeeze=False)
+    figure, grid = plt.subplots(1, len(pairs), figsize=figure_size(3.1 * len(pairs) + 0.6, 3.3), squeeze=False)
     positive = direction == "minimize" and bool(maps["mean"].min() > 0)
     limits = (maps["mean"].min(), maps["mean"].max())
     norm = LogNorm(*limits) if positive else Normalize(*limits)
@@ -199,7 +196,7 @@ def plot_trade_off(trials: pd.DataFrame, effective: str, *, value_name: str = "v
         effective: Name of the column with lr / (1 - momentum).
         value_name: Name of the objective.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.5), sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=figure_size(7.4, 3.5), sharey=True)
     good, bad = trials[trials["status"].eq("ok")], trials[trials["status"].ne("ok")]
     for axes, column, name in (
         (left, "params_lr", "learning rate"),
@@ -230,7 +227,7 @@ def plot_noise(noise: pd.DataFrame, repeats: pd.DataFrame, *, value_name: str = 
         repeats: One row for each training: `configuration`, `value`, `status`.
         value_name: Name of the objective.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 3.6))
+    figure, axes = plt.subplots(figsize=figure_size(6.4, 3.6))
     places = {configuration: place for place, configuration in enumerate(noise["configuration"], 1)}
     good, bad = repeats[repeats["status"].eq("ok")], repeats[repeats["status"].ne("ok")]
     axes.vlines(list(places.values()), noise["low"], noise["high"], color="0.75", lw=3, zorder=1)

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import COLORS, literal, scale_axis, style, wrapped
+from deap_hpo.plotting.axes import literal, scale_axis, wrapped
+from deap_hpo.plotting.style import COLORS, figure_size, style
 from deap_hpo.search_space.space import Categorical, Space
 
 
@@ -32,7 +33,7 @@ def plot_lineage(
         value_name: Name of the objective.
         direction: Whether lower or higher values are better.
     """
-    size = (6.4, 1.2 + 1.7 * len(space))
+    size = figure_size(6.4, 1.2 + 1.7 * len(space))
     figure, axes = plt.subplots(len(space), 1, squeeze=False, sharex=True, figsize=size, layout="constrained")
     values = lineages["value"].dropna()
     minimize = direction == "minimize"

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import COLORS, label_values, line_look, literal, name_rows, style
+from deap_hpo.plotting.axes import label_values, literal, name_rows
+from deap_hpo.plotting.style import COLORS, figure_size, line_look, style
 from deap_hpo.wording import plural
 
 
@@ -32,7 +33,7 @@ def plot_outcomes(
         value_name: Name of the outcome.
         title: Title of the figure.
     """
-    figure, axes = plt.subplots(figsize=(6.4, 1.4 + 0.32 * len(summary)))
+    figure, axes = plt.subplots(figsize=figure_size(6.4, 1.4 + 0.32 * len(summary)))
     names = []
     for place, row in enumerate(summary):
         name = f"{row['method']}  (mean rank {row['mean_rank']:.1f})"

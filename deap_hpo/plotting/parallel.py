@@ -13,7 +13,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import COLORS, has_names, kinds, rows_in_use, style, wrapped
+from deap_hpo.plotting.axes import has_names, rows_in_use, wrapped
+from deap_hpo.plotting.marks import kinds
+from deap_hpo.plotting.style import COLORS, figure_size, font_size, style
 from deap_hpo.search_space.space import Categorical, Hyperparameter, Int, Space
 
 _TICKS = 5
@@ -58,7 +60,7 @@ def plot_parallel_coordinate(
     log = direction == "minimize" and bool(values.min() > 0)
     columns = [_heights(rows, f"params_{name}", one) for name, one in space.items()]
     lines = np.stack([*columns, _between(values, log)], axis=1)
-    figure, axes = plt.subplots(figsize=(max(4.8, 1.4 * lines.shape[1]), 4.0))
+    figure, axes = plt.subplots(figsize=figure_size(max(4.8, 1.4 * lines.shape[1]), 4.0))
     segments = np.stack([np.broadcast_to(np.arange(lines.shape[1]), lines.shape), lines], axis=2)
     shades = np.linspace(_WORST, _BEST, len(lines))  # by rank, so that bad outliers do not dominate the scale
     greys = plt.get_cmap("Greys")(shades)
@@ -118,4 +120,4 @@ def _draw_axis(axes: Axes, at: int, heights: Sequence[float], names: Sequence[st
     for height, name in zip(heights, names, strict=True):
         axes.plot([at - 0.03, at], [height, height], color="0.3", lw=1, zorder=2)
         box = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.9}
-        axes.text(at - 0.05, height, name, ha="right", va="center", fontsize=7, bbox=box, zorder=4)
+        axes.text(at - 0.05, height, name, ha="right", va="center", fontsize=font_size(7), bbox=box, zorder=4)

@@ -15,7 +15,9 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import BROKEN, BROKEN_LOOK, label_values, literal, log_scale, style
+from deap_hpo.plotting.axes import label_values, literal, log_scale
+from deap_hpo.plotting.marks import BROKEN, BROKEN_LOOK
+from deap_hpo.plotting.style import figure_size, font_size, style
 
 _DECADES = 30.0  # ratio of largest to smallest value above which an axis is logarithmic
 _APART = 12.0  # least distance of two marks with numbers, in points (1/72 inch)
@@ -37,7 +39,7 @@ def plot_pareto_front(table: pd.DataFrame, objectives: Sequence[str], directions
     others = list(zip(objectives, directions, strict=True))[1:]
     first = f"values_{objectives[0]}"
     figure, grid = plt.subplots(
-        1, len(others), figsize=(max(6.4, 3.6 * len(others) + 1.2), 4.2), sharey=True, squeeze=False
+        1, len(others), figsize=figure_size(max(6.4, 3.6 * len(others) + 1.2), 4.2), sharey=True, squeeze=False
     )
     front = table[table["front"]]
     broken, dominated = table[table["violation"].gt(0)], table[table["violation"].eq(0) & ~table["front"]]
@@ -81,7 +83,7 @@ def _number(axes: Axes, points: pd.DataFrame, *, rising: bool) -> None:
         place = axes.transData.transform(at.to_numpy(dtype=float)) / point
         if any(np.hypot(*(place - other)) <= _APART for other, _ in written):
             continue
-        text = axes.annotate(str(number), at, **beside, textcoords="offset points", fontsize=7)
+        text = axes.annotate(str(number), at, **beside, textcoords="offset points", fontsize=font_size(7))
         box = text.get_window_extent().padded(_GAP / 2 * point)
         if any(box.overlaps(other) for _, other in written):
             text.remove()

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from deap_hpo.plotting.style import COLORS, label_values, line_look, literal, style
+from deap_hpo.plotting.axes import label_values, literal
+from deap_hpo.plotting.style import COLORS, line_look, style
 
 
 @style()

@@ -13,22 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deap_hpo.evaluation import Direction
-from deap_hpo.plotting.style import (
-    BROKEN,
-    BROKEN_LOOK,
-    COLORS,
-    kinds,
-    label_values,
-    literal,
-    mark_without_value,
-    no_value,
-    places,
-    rows_in_use,
-    scale_axis,
-    style,
-    without_value,
-    wrapped,
-)
+from deap_hpo.plotting.axes import label_values, literal, places, rows_in_use, scale_axis, wrapped
+from deap_hpo.plotting.marks import BROKEN, BROKEN_LOOK, kinds, mark_without_value, no_value, without_value
+from deap_hpo.plotting.style import COLORS, figure_size, style
 from deap_hpo.search_space.space import Categorical, Space
 
 _LOOKS: dict[str, dict[str, Any]] = {
@@ -145,7 +132,7 @@ def plot_slice(
     """
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
-    size = (max(3.2 * columns, 4.8), 3.1 * rows)  # the title needs some width
+    size = figure_size(max(3.2 * columns, 4.8), 3.1 * rows)  # the title needs some width
     figure, grid = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
     of_kind = kinds(trials).replace("repeated configuration", "evaluation")
     bad = without_value(trials)

@@ -21,6 +21,7 @@ from deap_hpo.analysis.lineages import curves_table, lineage_table
 from deap_hpo.analysis.tables import epochs_table, trials_table
 from deap_hpo.evaluation import Direction, Epoch, Evaluation
 from deap_hpo.plotting import style
+from deap_hpo.plotting.axes import label_values, scale_axis, wrapped
 from deap_hpo.plotting.impact import plot_partial_dependence
 from deap_hpo.plotting.lineage import plot_lineage
 from deap_hpo.plotting.parallel import plot_parallel_coordinate
@@ -287,7 +288,7 @@ def test_every_axis_of_losses_has_numbers_and_no_number_twice(
     with style.style():
         figure, axes = plt.subplots()
         axes.plot([0, 1], values)
-        style.label_values(axes, "loss")
+        label_values(axes, "loss")
         figure.canvas.draw()
         low, high = axes.get_ylim()
         shown = [
@@ -306,7 +307,7 @@ def test_values_that_are_all_equal_have_a_linear_axis_around_them(value: float) 
     with style.style():
         figure, axes = plt.subplots()
         axes.plot([0, 1], [value, value])
-        style.label_values(axes, "loss")
+        label_values(axes, "loss")
         low, high = axes.get_ylim()
     plt.close(figure)
     assert axes.get_yscale() == "linear"
@@ -318,7 +319,7 @@ def test_values_that_are_all_equal_have_a_linear_axis_around_them(value: float) 
 )
 def test_choices_that_are_numbers_have_their_ticks(choices: tuple[float, ...], scale: str) -> None:
     figure, axes = plt.subplots()
-    style.scale_axis(axes, Categorical(choices))
+    scale_axis(axes, Categorical(choices))
     axes.plot(choices, choices)
     figure.canvas.draw()
     assert axes.get_xscale() == scale
@@ -329,7 +330,7 @@ def test_choices_that_are_numbers_have_their_ticks(choices: tuple[float, ...], s
 
 def test_many_choices_that_are_numbers_are_on_their_scale() -> None:
     figure, axes = plt.subplots()
-    style.scale_axis(axes, Categorical([2**i for i in range(4, 11)]))
+    scale_axis(axes, Categorical([2**i for i in range(4, 11)]))
     assert axes.get_xscale() == "log"
     plt.close(figure)
 
@@ -362,7 +363,7 @@ def test_many_hyperparameters_have_several_rows_of_panels(count: int, rows: int,
 
 def test_names_with_dollars_are_drawn_as_they_are_and_long_ones_are_broken(tmp_path: Path) -> None:
     for name in ("number of attention heads in each layer", "weight_decay_of_the_transformer_encoder", "w" * 60, "$x$"):
-        lines = style.wrapped(name).split("\n")
+        lines = wrapped(name).split("\n")
         assert max(map(len, lines)) <= 28
         assert "".join(lines).replace(" ", "").replace("\\$", "$") == name.replace(" ", "")
     space = Space({"$lr_{x$": Float(0.0, 1.0), "cost in $ per $": Categorical(["$a$", "$_{"])})
@@ -377,7 +378,7 @@ def test_a_scale_of_huge_values_is_not_told_twice() -> None:
     for values in ([2e8, 5e8, 1.4e9], [2e-10, 1e-9, 1.3e-9]):
         figure, axes = plt.subplots()
         axes.plot(values)
-        style.label_values(axes, "loss")
+        label_values(axes, "loss")
         figure.canvas.draw()
         read = [float(label.get_text()) for label in axes.get_yticklabels() if label.get_text()]
         assert axes.yaxis.get_offset_text().get_text() == ""
@@ -400,7 +401,7 @@ def test_drawing_leaves_a_notebook_showing_figures(failing: bool) -> None:
 
 def test_many_choices_stand_upright() -> None:
     figure, axes = plt.subplots()
-    style.scale_axis(axes, Categorical([f"kind {i}" for i in range(30)]))
+    scale_axis(axes, Categorical([f"kind {i}" for i in range(30)]))
     figure.canvas.draw()
     assert {label.get_rotation() for label in axes.get_xticklabels()} == {90.0}
     plt.close(figure)
@@ -474,3 +475,18 @@ def test_where_all_have_as_many_epochs_generations_are_told_apart() -> None:
     assert "every other generation" in [text.get_text() for text in history.legends[0].get_texts()]
     assert plot_slice(table, SPACE).axes[-1].get_ylabel() == "generation"
     assert plot_parallel_coordinate(table, SPACE).axes[0].get_title() == "Hyperparameters of every evaluation"
+
+
+def test_figures_keep_what_is_set_for_a_publication() -> None:
+    table, figures = trials_table(entries(), SPACE), []
+    for changed in ({}, {"font.size": 4.5, "font.family": "serif", "figure.figsize": (3.2, 2.0), "axes.grid": True}):
+        with plt.rc_context(changed):
+            figures += [plot_optimization_history(table), plot_slice(table, SPACE)]
+    for usual, small in zip(figures[:2], figures[2:], strict=True):
+        assert (small.get_size_inches() * 2).tolist() == usual.get_size_inches().tolist()
+        for one in (lambda figure: figure.axes[0].xaxis.label, lambda figure: figure.axes[0].get_xticklabels()[0]):
+            assert one(small).get_fontsize() * 2 == one(usual).get_fontsize()
+            assert (one(small).get_fontname(), one(usual).get_fontname()) == ("DejaVu Serif", "DejaVu Sans")
+    with plt.rc_context({"font.size": 18, "axes.titlesize": 5}):
+        title = plot_optimization_history(table).axes[0].title
+    assert title.get_fontsize() == 5
