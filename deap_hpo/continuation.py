@@ -100,15 +100,14 @@ class Continuations:
     """
 
     def __init__(self, record: Record, executor: Executor, decode: Callable[[Any], Any]) -> None:
-        self._record = record
-        self._executor = executor
-        self._decode = decode
+        self._record, self._executor, self._decode = record, executor, decode
         self._evaluator: Evaluator  # set by `use`, before anything else
         self._called: Any = None
         self._made_of: list[Any] = []
         self._identities: dict[int, tuple[Any, ...]] = {}
         self._first: dict[tuple[Any, ...], int] = {}
         self._again: dict[int, str] = {}  # checkpoints of evaluations that were done again
+        self._is_replay = True  # so far; evaluations that were interrupted may continue where they were
 
     def use(self, evaluator: Evaluator) -> None:
         """Set the evaluator; its `epochs` hold for individuals that ask for none.
@@ -205,6 +204,7 @@ class Continuations:
             InputError: A missing checkpoint could not be made again.
         """
         self._restore({entry.start_from for entry in entries if entry.start_from is not None})
+        self._is_replay = self._is_replay and not entries
         return [replace(self._request(entry, one), limits=limits) for entry, one in zip(entries, params, strict=True)]
 
     def _request(self, entry: Entry, params: Any) -> Request:
@@ -280,6 +280,8 @@ class Continuations:
         references = [*(entry.evaluation.checkpoint for entry in ahead), *(self.reference(number) for number in needed)]
         with undisturbed():
             self._checkpoints.collect([reference for reference in references if reference is not None])
+            if not self._is_replay and hasattr(self._checkpoints, "drop_underway"):
+                self._checkpoints.drop_underway()  # of evaluations that are on record now
 
 
 def _best(record: Record, directions: Sequence[Direction]) -> list[Entry]:

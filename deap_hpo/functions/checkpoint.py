@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deap_hpo.checks import is_number
+from deap_hpo.checks import check_optional_integer, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.functions.undone import optimizer_settings, undone
 from deap_hpo.seeding import generator_states, set_generator_states
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from deap_hpo.evaluator import Evaluator
     from deap_hpo.training.checkpoints import CheckpointStore
+    from deap_hpo.training.underway import Underway
 
 # Modules that need torch are imported where they are used: a function may not need it, and the import takes seconds.
 
@@ -29,10 +30,15 @@ class Checkpoint:
     The states of the random generators of `random`, numpy and torch are saved with it, and `load` restores them. So if
     the state is complete, two epochs and then three more give the same result as five at once, to the bit.
 
+    If a function saves its state during the training, too, and says after which epoch, an evaluation whose process was
+    killed continues there: `load()` then gives its own state, and `epoch` is the epoch of that.
+
     Args:
         store: Where checkpoints are kept.
         reference: Reference of the checkpoint to continue from; None to start.
         params: The hyperparameters of the evaluation.
+        underway: Where the evaluation's own state is kept while it is under way; None for nowhere.
+        epochs: Total epochs at its end, after which no state of it is needed.
 
     Attributes:
         epoch: Epochs trained before; 0 at the start.
@@ -53,11 +59,20 @@ class Checkpoint:
     """
 
     def __init__(
-        self, store: CheckpointStore, reference: str | None = None, params: Mapping[str, Any] | None = None
+        self,
+        store: CheckpointStore,
+        reference: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        *,
+        underway: Underway | None = None,
+        epochs: int | None = None,
     ) -> None:
         self._store = store
         self._params = {name: value for name, value in (params or {}).items() if is_number(value)}
-        self._start = store.load(reference) if reference else None
+        self._underway, self._epochs = underway, epochs
+        self._start = underway.load() if underway else None
+        if self._start is None and reference:
+            self._start = store.load(reference)
         self._saved: Mapping[str, Tensor] | None = None
         self._settings_loaded: Mapping[str, float] = {}  # of optimisers
         self._settings_saved: Mapping[str, float] = {}
@@ -78,15 +93,25 @@ class Checkpoint:
         self._settings_loaded = optimizer_settings(state)
         return state
 
-    def save(self, state: Any) -> None:
+    def save(self, state: Any, *, epoch: int | None = None) -> None:
         """Keep a copy of a state, from which another evaluation can continue; the last call counts.
 
-        It is written when the evaluation has ended well.
+        It is written when the evaluation has ended well. With `epoch` it is also written at once, but not more often
+        than every 10 seconds, so that the evaluation itself can continue from it after its process was killed.
+
+        Args:
+            state: The state.
+            epoch: The epoch after which it is that, from 1; if the epoch is reported, call this afterwards.
 
         Raises:
-            InputError: It holds an object that a state cannot hold; the error says where.
+            InputError: It holds an object that a state cannot hold, and the error says where; or `epoch` is not an
+                integer of at least 1.
         """
+        import torch
+
         from deap_hpo.training.nested import flattened
+
+        check_optional_integer("epoch", epoch, 1)
 
         if state is None:
             raise InputError(
@@ -99,6 +124,9 @@ class Checkpoint:
             **flattened("params", self._params),
         }
         self._settings_saved = optimizer_settings(state)
+        is_last = epoch is None or (self._epochs is not None and epoch >= self._epochs)
+        if self._underway and self._underway.is_due and not is_last:
+            self._underway.save({**self._saved, "epoch": torch.tensor(epoch)})
 
     def undone(self) -> list[str]:
         """Name the hyperparameters that loading another evaluation's state has undone, as far as this can be detected.

@@ -156,15 +156,19 @@ class Objective(Evaluator):
 
     def evaluate(self, request: Request) -> Evaluation:
         """Carry out one request of an executor."""
-        start = perf_counter()
         epochs = request.epochs or self.epochs
         if self.takes_epochs and epochs is None:
             raise InputError(f"epochs must give the length of a whole training of {self.function!r}; got None.")
-        checkpoint = None
+        start, checkpoint, underway = perf_counter(), None, None
         if self.checkpoints is not None:
-            checkpoint = Checkpoint(self.checkpoints, request.start_from, request.params)
+            from deap_hpo.training.underway import Underway  # imports torch, as a function with checkpoints does
+
+            underway = Underway(self.checkpoints, request)
+            kept: Any = {"underway": underway, "epochs": epochs}
+            checkpoint = Checkpoint(self.checkpoints, request.start_from, request.params, **kept)
         before = checkpoint.epoch if checkpoint else -1
-        reporter = Reporter(request.limits, self.goals.directions[0], before, epochs)
+        curve = underway.curve if underway else []
+        reporter = Reporter(request.limits, self.goals.directions[0], before, epochs, curve)
         offered = {"report": reporter, "seed": request.seed, "number": request.number}
         offered |= {"epochs": epochs, "checkpoint": checkpoint}
         try:
@@ -172,6 +176,8 @@ class Objective(Evaluator):
                 result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
         except BaseException as end:
             if not isinstance(end, Ended) and not _is_optunas_pruning(end):
+                if underway and isinstance(end, Exception):  # an interrupted evaluation continues
+                    underway.drop()
                 raise
             reached = self._ended_early(reporter, pruned=reporter.is_pruned or not isinstance(end, Ended))
         else:
@@ -187,7 +193,7 @@ class Objective(Evaluator):
             reached.status,
             tuple(reporter.curve),
             dict(reached.metrics),  # a proxy does not pickle
-            perf_counter() - start,
+            underway.seconds if underway else perf_counter() - start,
             checkpoint=reference,
             violation=reached.violation,
             notes=notes,

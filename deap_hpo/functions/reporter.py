@@ -19,16 +19,21 @@ class Reporter:
     """
 
     def __init__(
-        self, limits: Mapping[int, float], direction: Direction, before: int = -1, epochs: int | None = None
+        self,
+        limits: Mapping[int, float],
+        direction: Direction,
+        before: int = -1,
+        epochs: int | None = None,
+        curve: list[Epoch] | None = None,
     ) -> None:
         self._limits = limits
         self._before, self._epochs = before, epochs  # epochs trained before this evaluation, and at its end
         self._sign = sign_of(direction)
         self._start = perf_counter()
-        self.curve: list[Epoch] = []
+        self.curve: list[Epoch] = [] if curve is None else curve  # with the epochs before an interruption
         self.is_pruned = False
-        self.value = math.nan
-        self.metrics: Mapping[str, float] = {}
+        self.value = self.curve[-1].validation_loss if self.curve else math.nan
+        self.metrics: Mapping[str, float] = self.curve[-1].metrics if self.curve else {}
 
     def __call__(self, epoch: float, value: float, **metrics: float) -> None:
         """Record the measurements at the end of an epoch.

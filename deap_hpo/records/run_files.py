@@ -16,7 +16,7 @@ FigureName = Literal["history", "curves", "pareto", "hyperparameters", "lineage"
 REPORT = "report.html"
 
 _USUAL_STEM = "studies"  # the stem of the file that the command line uses by default
-_CHECKPOINTS = ("*.safetensors", ".*.partial")
+_CHECKPOINTS = ("*.safetensors", "*.underway", ".*.partial")
 _WRITTEN = (
     *(f"best.{suffix}" for suffix in ("safetensors", "json", "toml", "pt2")),
     *(f"evaluation-*.{suffix}" for suffix in ("safetensors", "toml", "pt2")),

@@ -23,6 +23,7 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.files import expanded, written_whole
 
 _SUFFIX = ".safetensors"
+_UNDERWAY = ".underway"  # the same content, of an evaluation that has not ended
 _AS_REAL = "@complex128"  # ends the name of a tensor of that type, which safetensors lacks: stored as real pairs
 
 
@@ -133,12 +134,10 @@ class FolderCheckpoints:
         Raises:
             InputError: A tensor has a type or a layout that a file cannot hold.
         """
-        content = safetensors.torch.save(dict(_storable(*one) for one in tensors.items()))
-        reference = hashlib.sha256(content).hexdigest()
-        path = self._path(reference)
+        content = _encoded(tensors)
+        reference = _hash(content)
         if reference not in self:  # a damaged file is not in it, and is written again
-            with written_whole(path, synced=True) as partial:
-                partial.write_bytes(content)
+            _write(self._path(reference), content)
         return reference
 
     def load(self, reference: str) -> dict[str, Tensor]:
@@ -149,20 +148,16 @@ class FolderCheckpoints:
         """
         path = self._path(reference)
         content = path.read_bytes() if path.exists() else b""
-        if hashlib.sha256(content).hexdigest() != reference:
+        if _hash(content) != reference:
             raise InputError(
                 f"The checkpoint {path} is {'damaged' if content else 'missing'}. Workers on several machines need a "
                 "folder that all of them see; after an interruption, resuming the study trains it again."
             )
-        tensors = safetensors.torch.load(content)
-        return {
-            name.removesuffix(_AS_REAL): torch.view_as_complex(one) if name.endswith(_AS_REAL) else one
-            for name, one in tensors.items()
-        }
+        return _decoded(content)
 
     def __contains__(self, reference: str) -> bool:
         path = self._path(reference)
-        return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == reference
+        return path.exists() and _hash(path.read_bytes()) == reference
 
     def collect(self, needed: Sequence[str]) -> None:
         """Delete every checkpoint that is not needed, and needed ones beyond the limit."""
@@ -188,8 +183,51 @@ class FolderCheckpoints:
                 "again if they are needed"
             )
 
+    def save_underway(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Write the state of an evaluation that has not ended, in place of the one before; see `underway.Underway`."""
+        content = _encoded(tensors)
+        path = self.folder / f"{key}-{_hash(content)}{_UNDERWAY}"
+        before = set(self.folder.glob(f"{key}-*{_UNDERWAY}"))
+        _write(path, content)
+        for old in before - {path}:
+            old.unlink(missing_ok=True)
+
+    def load_underway(self, key: str) -> dict[str, Tensor] | None:
+        """Read the latest state of an evaluation that has not ended; None if there is none, or only damaged ones."""
+        newest_first = sorted(self.folder.glob(f"{key}-*{_UNDERWAY}"), key=lambda one: -one.stat().st_mtime)
+        for path in newest_first:
+            content = path.read_bytes()
+            if path.name == f"{key}-{_hash(content)}{_UNDERWAY}":
+                return _decoded(content)
+        return None
+
+    def drop_underway(self, key: str = "") -> None:
+        """Delete the states of an evaluation that has not ended, or by default of all of them."""
+        for path in self.folder.glob(f"{key}*{_UNDERWAY}"):
+            path.unlink(missing_ok=True)
+
     def _path(self, reference: str) -> Path:
         return self.folder / f"{reference}{_SUFFIX}"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with written_whole(path, synced=True) as partial:
+        partial.write_bytes(content)
+
+
+def _encoded(tensors: Mapping[str, Tensor]) -> bytes:
+    return safetensors.torch.save(dict(_storable(*one) for one in tensors.items()))
+
+
+def _decoded(content: bytes) -> dict[str, Tensor]:
+    return {
+        name.removesuffix(_AS_REAL): torch.view_as_complex(one) if name.endswith(_AS_REAL) else one
+        for name, one in safetensors.torch.load(content).items()
+    }
 
 
 def _storable(name: str, tensor: Tensor) -> tuple[str, Tensor]:

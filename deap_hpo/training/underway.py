@@ -1,0 +1,83 @@
+"""An evaluation that is under way: its latest state, from which it continues if its process is killed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from time import perf_counter
+
+from torch import Tensor
+
+from deap_hpo.evaluation import Epoch, Request
+from deap_hpo.training.checkpoints import CheckpointStore, FolderCheckpoints
+from deap_hpo.training.nested import flattened, rebuilt
+
+SECONDS_BETWEEN = 10.0
+"""Least seconds between two states of an evaluation that are written: so much work is lost with a process, at most."""
+
+
+class Underway:
+    """The latest state of an evaluation, its learning curve and its seconds, in a store that outlives the process.
+
+    The state belongs to the request: another process that is given the same request continues from it. If the store is
+    in memory, nothing is kept.
+
+    Args:
+        store: The store of checkpoints.
+        request: The request that is carried out.
+        part: Number of the training, if a request takes several.
+
+    Attributes:
+        curve: The epochs so far, to which the evaluation adds its own.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     begun = Underway(FolderCheckpoints(folder), Request(0, {"lr": 0.1}, seed=1))
+        ...     begun.curve.append(Epoch(1, 0.5, 0.4))
+        ...     begun.save({"weight": torch.ones(2)})
+        ...     again = Underway(FolderCheckpoints(folder), Request(0, {"lr": 0.1}, seed=1))
+        ...     again.load(), again.curve[0].validation_loss
+        ({'weight': tensor([1., 1.])}, 0.4)
+    """
+
+    def __init__(self, store: CheckpointStore, request: Request, part: int = 0) -> None:
+        self._store = store if isinstance(store, FolderCheckpoints) else None
+        asked = (request.number, request.params, request.seed, request.epochs, request.start_from, part)
+        self._key = hashlib.sha256(repr(asked).encode()).hexdigest()
+        self._before = 0.0  # seconds spent in processes that were killed
+        self._start = self._written = perf_counter()
+        self.curve: list[Epoch] = []
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a state should be written, because there is a place for it and the last one was long ago."""
+        return self._store is not None and perf_counter() - self._written >= SECONDS_BETWEEN
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the evaluation, those in processes that were killed included."""
+        return self._before + perf_counter() - self._start
+
+    def load(self) -> dict[str, Tensor] | None:
+        """Give the latest state, and restore `curve` and `seconds`; None if there is none."""
+        found = self._store.load_underway(self._key) if self._store else None
+        if found is None:
+            return None
+        facts = rebuilt("underway", found)
+        self.curve[:] = [Epoch(**one) for one in facts["curve"]]
+        self._before = facts["seconds"]
+        return {name: tensor for name, tensor in found.items() if not name.startswith("underway/")}
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write a state, whose names must not start with "underway/"."""
+        if self._store is not None:
+            facts = {"curve": [asdict(epoch) for epoch in self.curve], "seconds": self.seconds}
+            self._store.save_underway(self._key, {**tensors, **flattened("underway", facts)})
+            self._written = perf_counter()
+
+    def drop(self) -> None:
+        """Delete the state: the evaluation has failed, so that it would begin anew."""
+        if self._store is not None:
+            self._store.drop_underway(self._key)
