@@ -211,7 +211,7 @@ def optimize(
             "arguments": dict(arguments or {}),
         },
     )
-    if trains_in_parts(evolution):
+    if trains_in_parts(evolution) or folder is not None:  # where interrupted trainings continue, too
         evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
     not_all_failed, stages = NotAllFailed(), len(evolution.stages) or 1

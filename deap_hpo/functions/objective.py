@@ -6,6 +6,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from time import perf_counter
 from types import MappingProxyType
@@ -172,12 +173,10 @@ class Objective(Evaluator):
         offered = {"report": reporter, "seed": request.seed, "number": request.number}
         offered |= {"epochs": epochs, "checkpoint": checkpoint}
         try:
-            with seeded(request.seed):
+            with seeded(request.seed), underway or nullcontext():
                 result = self.function(dict(request.params), **{name: offered[name] for name in self._offered})
         except BaseException as end:
             if not isinstance(end, Ended) and not _is_optunas_pruning(end):
-                if underway and isinstance(end, Exception):  # an interrupted evaluation continues
-                    underway.drop()
                 raise
             reached = self._ended_early(reporter, pruned=reporter.is_pruned or not isinstance(end, Ended))
         else:

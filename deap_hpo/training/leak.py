@@ -14,6 +14,7 @@ from deap_hpo.training.data import Data
 from deap_hpo.training.keyed import keyed_permutation
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.state import TrainingState
+from deap_hpo.training.underway import Underway
 
 
 class LeakingTrainer(ReferenceTrainer):
@@ -44,13 +45,19 @@ class LeakingTrainer(ReferenceTrainer):
         return {**super().settings, "leak": True}
 
     def train_on(
-        self, state: TrainingState | None, params: Mapping[str, Any], seed: int = 0, epochs: int | None = None
+        self,
+        state: TrainingState | None,
+        params: Mapping[str, Any],
+        seed: int = 0,
+        epochs: int | None = None,
+        *,
+        underway: Underway | None = None,
     ) -> tuple[nn.Module, Evaluation, TrainingState]:
         """Continue training from a state, with a redrawn split; see `ReferenceTrainer.train_on`."""
         whole = self.placed
         self.placed = replace(whole, data=redrawn(whole.data, state.epochs)) if state else whole
         try:
-            return super().train_on(state, params, seed, epochs)
+            return super().train_on(state, params, seed, epochs, underway=underway)
         finally:
             self.placed = whole
 

@@ -28,7 +28,6 @@ from deap_hpo.training.hardware import (
     resolve_device,
     resolve_precision,
     run_network,
-    training_clock,
     use_channels_last,
 )
 from deap_hpo.training.inputs import Inputs, tensors
@@ -52,6 +51,7 @@ from deap_hpo.training.state import (
     trainable_parameters,
 )
 from deap_hpo.training.task import Task
+from deap_hpo.training.underway import Underway
 
 
 class ReferenceTrainer(Evaluator):
@@ -178,13 +178,14 @@ class ReferenceTrainer(Evaluator):
 
     def evaluate(self, request: Request) -> Evaluation:
         """Evaluate a request: start from its checkpoint if it names one, and leave one if it asks for that."""
-        start = training_clock()
         if refused := infeasible(self.task, request.params):
             return refused
         states = start_states(request, self.checkpoints, self.repeats)
-        starts = enumerate(zip(states, repeat_seeds(request.seed, self.repeats), strict=True))
-        done = [self.of_repeat(i).train_on(state, request.params, seed, request.epochs) for i, (state, seed) in starts]
-        evaluation = combine([one[1] for one in done], perf_counter() - start, self.task.goals)
+        done = []
+        for i, (state, seed) in enumerate(zip(states, repeat_seeds(request.seed, self.repeats), strict=True)):
+            with Underway(self.checkpoints, request, i) as underway:
+                done += [self.of_repeat(i).train_on(state, request.params, seed, request.epochs, underway=underway)]
+        evaluation = combine([one[1] for one in done], sum(one[1].seconds for one in done), self.task.goals)
         return with_checkpoint(request, evaluation, [one[2] for one in done], self.checkpoints)
 
     def train(self, params: Mapping[str, Any], seed: int = 0) -> tuple[nn.Module, Evaluation]:
@@ -201,7 +202,13 @@ class ReferenceTrainer(Evaluator):
         return self.train_on(None, params, seed)[:2]
 
     def train_on(
-        self, state: TrainingState | None, params: Mapping[str, Any], seed: int = 0, epochs: int | None = None
+        self,
+        state: TrainingState | None,
+        params: Mapping[str, Any],
+        seed: int = 0,
+        epochs: int | None = None,
+        *,
+        underway: Underway | None = None,
     ) -> tuple[nn.Module, Evaluation, TrainingState]:
         """Continue training from a state: its weights, buffers, moments, counters and schedule position.
 
@@ -213,6 +220,7 @@ class ReferenceTrainer(Evaluator):
             params: Hyperparameters by name; see `Task`.
             seed: As for `train`.
             epochs: Total epochs at the end, more than the state has; None for the trainer's own.
+            underway: Where its state is kept meanwhile, and from which it continues if there is one.
 
         Returns:
             The network, the evaluation of the added epochs, and the state at their end.
@@ -221,11 +229,12 @@ class ReferenceTrainer(Evaluator):
             InputError: A hyperparameter is unknown or out of its range, there is no epoch to add, the schedule ends
                 before `epochs`, or the trainer has `keep_best` or `patience` and this is not a whole training.
         """
-        start = training_clock()
+        underway = underway or Underway(MemoryCheckpoints(), Request(0, params, seed))
         recipe, architecture = self.task.configure(params)
         added = self.added_epochs(recipe, state, epochs)
+        curve = self.new_curve(len(added))
+        state, kept = underway.training(state, curve)
         steps, losses = (state.steps, [*state.losses]) if state else (0, [])
-        curve, kept = self.new_curve(len(added)), {}
         task, training = with_own_measures(self.placed), self.data.training
         with computing(self.device, self.precision):
             model = self._new_model(architecture, seed)
@@ -236,7 +245,7 @@ class ReferenceTrainer(Evaluator):
             loss_on = partial(self.loss, model, loss=task.training_loss(params))
             average = WeightAverage(model, recipe.ema, state.averaged if state else None)
             fixed: Any = {"seed": seed, "epochs": self.epochs, "average": average, "ignored": ignored_by(task.loss)}
-            for epoch in added:
+            for epoch in added[len(underway.curve) :]:
                 epoch_start = perf_counter()
                 with keyed_generators(seed, epoch):
                     so_far: Any = {"epoch": epoch, "first_step": steps, "losses": losses}
@@ -251,15 +260,18 @@ class ReferenceTrainer(Evaluator):
                     break
                 losses.append(validation_loss)
                 measured = Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start)
+                underway.curve.append(measured)
                 if curve.add(measured):
                     kept = as_measured
                 if curve.finished:
                     break
+                if underway.is_due:
+                    underway.save_training(capture(model, optimizer, epoch + 1, steps, losses, average.tensors), kept)
         ended = capture(model, optimizer, epoch + 1, steps, losses, average.tensors)
         average.apply()
         put_back(model, kept if curve.finished else {})
         about = environment(self.device, self.precision)
-        return model, curve.evaluation(trainable_parameters(model), perf_counter() - start, about), ended
+        return model, curve.evaluation(trainable_parameters(model), underway.seconds, about), ended
 
     def new_curve(self, epochs: int) -> LearningCurve:
         """Give an empty learning curve for a training of so many epochs."""

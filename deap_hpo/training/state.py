@@ -98,8 +98,9 @@ def put_back(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copy values back into a network's parameters and buffers."""
     own = network_tensors(model)
     for name, tensor in tensors.items():
-        if not torch.equal(own[name], tensor):  # an expanded buffer cannot be written to, but does not change either
-            own[name].copy_(tensor)
+        value = tensor.to(own[name].device)
+        if not torch.equal(own[name], value):  # an expanded buffer cannot be written to, but does not change either
+            own[name].copy_(value)
 
 
 def capture(

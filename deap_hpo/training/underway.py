@@ -11,17 +11,23 @@ from torch import Tensor
 
 from deap_hpo.evaluation import Epoch, Request
 from deap_hpo.training.checkpoints import CheckpointStore, FolderCheckpoints
+from deap_hpo.training.hardware import training_clock
+from deap_hpo.training.learning_curve import LearningCurve
 from deap_hpo.training.nested import flattened, rebuilt
+from deap_hpo.training.state import TrainingState, pack, unpack
 
 SECONDS_BETWEEN = 10.0
 """Least seconds between two states of an evaluation that are written: so much work is lost with a process, at most."""
+
+
+_KEPT = "kept/"
 
 
 class Underway:
     """The latest state of an evaluation, its learning curve and its seconds, in a store that outlives the process.
 
     The state belongs to the request: another process that is given the same request continues from it. If the store is
-    in memory, nothing is kept.
+    in memory, nothing is kept. If a `with` block of it ends by an error, the state is dropped.
 
     Args:
         store: The store of checkpoints.
@@ -46,9 +52,16 @@ class Underway:
         self._store = store if isinstance(store, FolderCheckpoints) else None
         asked = (request.number, request.params, request.seed, request.epochs, request.start_from, part)
         self._key = hashlib.sha256(repr(asked).encode()).hexdigest()
-        self._before = 0.0  # seconds spent in processes that were killed
-        self._start = self._written = perf_counter()
+        self._before = 0.0
+        self._start = self._written = training_clock()
         self.curve: list[Epoch] = []
+
+    def __enter__(self) -> Underway:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception):  # it has failed; an interrupted one continues
+            self.drop()
 
     @property
     def is_due(self) -> bool:
@@ -77,7 +90,27 @@ class Underway:
             self._store.save_underway(self._key, {**tensors, **flattened("underway", facts)})
             self._written = perf_counter()
 
+    def training(
+        self, begins: TrainingState | None, curve: LearningCurve
+    ) -> tuple[TrainingState | None, dict[str, Tensor]]:
+        """Give the latest state of a trainer's training, and the tensors of its best epoch; see `load`.
+
+        Args:
+            begins: Its state at the beginning, which is given if there is none that is later.
+            curve: Its learning curve, to which the epochs so far are added.
+        """
+        found = self.load() or {}
+        for epoch in self.curve:
+            curve.add(epoch)
+        kept = {name.removeprefix(_KEPT): tensor for name, tensor in found.items() if name.startswith(_KEPT)}
+        states = unpack({name: tensor for name, tensor in found.items() if not name.startswith(_KEPT)})
+        return states[0] if states else begins, kept
+
+    def save_training(self, state: TrainingState, kept: Mapping[str, Tensor]) -> None:
+        """Write the state of a trainer's training, with the tensors of its best epoch if they are kept."""
+        self.save({**pack([state]), **{f"{_KEPT}{name}": tensor for name, tensor in kept.items()}})
+
     def drop(self) -> None:
-        """Delete the state: the evaluation has failed, so that it would begin anew."""
+        """Delete the state, so that the evaluation would begin anew."""
         if self._store is not None:
             self._store.drop_underway(self._key)

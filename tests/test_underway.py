@@ -1,0 +1,158 @@
+"""Evaluations whose process was killed continue where they were, and end as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deap_hpo import Float, Task, load_study, make_trainer, optimize
+from deap_hpo.training import underway
+
+EPOCHS = 6
+begun_at: list[int] = []
+
+
+def train(params: dict[str, Any], epochs: int, checkpoint: Any, report: Any) -> float:
+    network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(network.parameters(), params["lr"], momentum=0.9)
+    if state := checkpoint.load():
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+    begun_at.append(checkpoint.epoch)
+    for epoch in range(checkpoint.epoch + 1, epochs + 1):
+        inputs = torch.randn(8, 4)
+        optimizer.zero_grad()
+        loss = ((network(inputs) - inputs.sum(1, keepdim=True)) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        report(epoch, loss.item(), size=2.0 * epoch)
+        checkpoint.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()}, epoch=epoch)
+        die_at(epoch)
+    return loss.item()
+
+
+def die_at(epoch: int) -> None:
+    if os.environ.get("DIE_AT") == str(epoch):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ.get("FAIL_AT") == str(epoch):
+        raise ValueError("broken")
+
+
+class Fragile(nn.Module):
+    """A network that counts the epochs in which it is measured, and whose process dies at one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 2))
+
+    def forward(self, x: Any) -> Any:
+        return self.layers(x)
+
+
+measured: list[int] = []
+
+
+def error(outputs: Any, targets: Any) -> float:
+    measured.append(1)
+    die_at(len(measured) - 1)  # one is of the check before
+    return float((outputs.argmax(1) != targets).float().mean())
+
+
+def trainer(**options: Any) -> Any:
+    inputs = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    task = Task.from_data(Fragile, (inputs, (inputs[:, 0] > 0).astype(int)), validation=0.5, metrics={"error": error})
+    return make_trainer(task, epochs=EPOCHS, device="cpu", **options)
+
+
+def search(objective: Any, storage: str, **options: Any) -> Any:
+    underway.SECONDS_BETWEEN = 0.0
+    given: Any = {"algorithm": "random", "population": 2, "generations": 2, "seed": 1, "progress": False, **options}
+    if objective is train:
+        given["epochs"] = EPOCHS
+    return optimize(objective, {"lr": Float(1e-3, 1e-1, log=True)}, name="run", storage=storage, resume=True, **given)
+
+
+@pytest.fixture(autouse=True)
+def _each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(underway, "SECONDS_BETWEEN", 0.0)
+    measured.clear()
+    begun_at.clear()
+
+
+def killed(call: str, storage: Path, **environment: str) -> None:
+    """Run a search in a process that dies."""
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_underway as t; {call}"
+    done = subprocess.run([sys.executable, "-c", code, str(storage)], env={**os.environ, **environment}, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def told(study: Any) -> list[Any]:
+    epochs = [[(one.epoch, one.validation_loss, one.metrics) for one in e.evaluation.curve] for e in study.entries]
+    return [
+        (e.genes, e.evaluation.values, e.evaluation.metrics, curve)
+        for e, curve in zip(study.entries, epochs, strict=True)
+    ]
+
+
+def left(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.underway"))
+
+
+def test_a_function_continues_from_its_own_state(tmp_path: Path) -> None:
+    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="5")
+    assert len(left(tmp_path)) == 1
+    resumed = search(train, f"{tmp_path}/a.db")
+    assert begun_at == [5, 0, 0, 0]
+    assert left(tmp_path) == []
+    assert told(resumed) == told(search(train, f"{tmp_path}/b.db"))
+    assert told(load_study("run", f"{tmp_path}/a.db")) == told(resumed)
+
+
+@pytest.mark.parametrize("options", ["", "keep_best=True, patience=3", "repeats=2"])
+def test_so_does_a_training_of_ours(options: str, tmp_path: Path) -> None:
+    killed(f"t.search(t.trainer({options}), sys.argv[1])", tmp_path / "a.db", DIE_AT="5")
+    assert len(left(tmp_path)) == 1
+    made = trainer(**eval(f"dict({options})"))
+    resumed = search(made, f"{tmp_path}/a.db")
+    count = len(measured)
+    assert left(tmp_path) == []
+    measured.clear()
+    assert told(resumed) == told(search(made, f"{tmp_path}/b.db"))
+    assert len(measured) == count + 4, "four epochs were not trained again"
+
+
+def test_what_has_failed_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIL_AT", "3")
+    with pytest.raises(Exception, match="broken"):
+        search(train, f"{tmp_path}/a.db")
+    assert left(tmp_path) == []
+    monkeypatch.delenv("FAIL_AT")
+    begun_at.clear()
+    search(train, f"{tmp_path}/a.db", retry_failed=True)
+    assert begun_at == [0, 0, 0, 0]
+
+
+def test_states_are_written_at_most_every_ten_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(underway.Underway, "save", None)  # fails if it is called
+    given: Any = {"algorithm": "random", "population": 1, "generations": 1, "epochs": EPOCHS, "progress": False}
+    optimize(train, {"lr": Float(1e-3, 1e-1)}, name="run", storage=tmp_path / "a.db", **given)
+    assert underway.SECONDS_BETWEEN == 10.0
+
+
+def test_a_damaged_state_is_not_used(tmp_path: Path) -> None:
+    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    (path,) = left(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert told(search(train, f"{tmp_path}/a.db")) == told(search(train, f"{tmp_path}/b.db"))
+    assert begun_at[0] == 0
