@@ -24,7 +24,7 @@ from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.recorded import Recorded, load_study, note
 from deap_hpo.records.entries import Entry, find_best, param_columns, schedule_of
 from deap_hpo.retraining import Retraining
-from deap_hpo.seeding import derived_seed
+from deap_hpo.seeding import FOR_RETRAININGS, derived_seed
 from deap_hpo.study import Study
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
@@ -217,7 +217,7 @@ def retrained(
     name, storage = f"{recorded.name}-retrained", settings.study.storage
     seed = settings.study.seed
     if not settings.study.common_random_numbers:  # then the seeds that follow from this one are those of the search
-        seed = derived_seed(seed, 4)
+        seed = derived_seed(seed, FOR_RETRAININGS)
     if _is_of_another(choice, retraining, seed, name, storage):
         warn(
             f"{recorded.name} has chosen another network since its choice was trained again; the new one is trained now"

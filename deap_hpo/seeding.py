@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+# Keys of the seeds that follow from that of a study; 0 and 1 are for DEAP's generators.
+FOR_EVALUATIONS, FOR_ENQUEUED, FOR_RETRAININGS = 2, 3, 4
+
 
 def derived_seed(seed: int, *key: int) -> int:
     """Derive a seed, 0 <= seed < 2**32, for a key of integers; seeds of different keys are independent.
@@ -29,9 +32,6 @@ def derived_seed(seed: int, *key: int) -> int:
 
 def seed_evolution(seed: int) -> None:
     """Seed the global generators of `random` and numpy, from which DEAP draws, for an evolution.
-
-    Keys 0 and 1 of the seed are for these generators, 2 is for evaluations, 3 for enqueued configurations, 4 for the
-    retrainings of a comparison.
 
     Example:
         >>> seed_evolution(1)

@@ -35,7 +35,7 @@ from deap_hpo.records.entries import Entry, check_unchanged, genes_of, tell_outc
 from deap_hpo.records.provenance import Provenance
 from deap_hpo.records.record import Record
 from deap_hpo.search_space.space import Hyperparameter, Space
-from deap_hpo.seeding import derived_seed, generators_kept, seed_evolution
+from deap_hpo.seeding import FOR_EVALUATIONS, derived_seed, generators_kept, seed_evolution
 from deap_hpo.statistics import generation_statistics
 from deap_hpo.vocabulary import hinting
 
@@ -226,7 +226,7 @@ class Study(LiveResults):
         check_weights(individual, self.directions)
         genes = genes_of(individual)
         begins = self._continuations.asked_by(individual)
-        seed = derived_seed(self.seed, 2) if self._common else derived_seed(self.seed, 2, number)
+        seed = derived_seed(self.seed, FOR_EVALUATIONS, *(() if self._common else (number,)))
         planned = Entry(
             number=number,
             generation=self.generation,

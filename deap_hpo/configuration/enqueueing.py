@@ -14,7 +14,7 @@ from deap_hpo.recorded import load_study
 from deap_hpo.records.configurations import completed
 from deap_hpo.search_space.scales import plain
 from deap_hpo.search_space.space import Space
-from deap_hpo.seeding import derived_seed
+from deap_hpo.seeding import FOR_ENQUEUED, derived_seed
 from deap_hpo.strategies import Strategy
 
 
@@ -36,7 +36,7 @@ def genomes_of(space: Space, configurations: Sequence[Mapping[str, Any]], seed: 
     genomes = []
     for i, configuration in enumerate(configurations):
         try:
-            genomes.append(completed(space, configuration, random.Random(derived_seed(seed, 3, i))))
+            genomes.append(completed(space, configuration, random.Random(derived_seed(seed, FOR_ENQUEUED, i))))
         except (TypeError, ValueError) as error:
             raise InputError(f"enqueue[{i}] is not a point of the space: {error}") from None
     return genomes
