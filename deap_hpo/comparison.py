@@ -138,9 +138,8 @@ def compare(
             steps = steps_of(recorded)
             chosen = measured(recorded, steps) | retrained(own, equipment, recorded, repeats, retry_failed)
             gap = chosen["retrained"] - chosen["best"] if minimize else chosen["best"] - chosen["retrained"]
-            gap = (
-                gap if config.training.folds is None else math.nan
-            )  # a choice is trained again on the first fold alone
+            if config.training.folds is not None:
+                gap = math.nan  # a choice is trained again on the first fold alone
             runs.append({"method": method.label, "seed": seed, **chosen, "gap": gap})
             anytime += [{"method": method.label, "seed": seed, **step} for step in steps]
     return pd.DataFrame(runs), pd.DataFrame(anytime)

@@ -47,10 +47,7 @@ def crowded_ends(study: Results) -> dict[str, str]:
             continue
         if not all(name in params for params in in_use):
             continue
-        lowest, highest = (
-            hyperparameter.snap(0.0),
-            hyperparameter.snap(1.0),
-        )  # the genes of the first and the last value
+        lowest, highest = hyperparameter.snap(0.0), hyperparameter.snap(1.0)  # genes of the first and the last value
         if all(genes[place] <= max(_OUTER, lowest) for genes in best) and hyperparameter.low != 0:
             found[name] = "lower"
         elif all(genes[place] >= min(1 - _OUTER, highest) for genes in best):

@@ -12,12 +12,9 @@ from deap_hpo.records.entries import Entry
 UNDONE = "undone"
 """Name of the evaluation's note that lists them."""
 
-# Most schedulers change the optimiser's current learning rate; some compute it each time from a rate of their own.
-_FROM_THEIR_OWN = (
-    "lr_lambdas",
-    "T_i",
-    "max_lrs",
-)  # in the states of LambdaLR, CosineAnnealingWarmRestarts and CyclicLR
+# Most schedulers change the optimiser's current learning rate; some compute it each time from a rate of their own,
+# which is in their state: LambdaLR, CosineAnnealingWarmRestarts and CyclicLR.
+_FROM_THEIR_OWN = ("lr_lambdas", "T_i", "max_lrs")
 _NAMES_IN_TORCH = {"learning_rate": ("lr", "base_lrs"), "lr": ("lr", "base_lrs")}
 
 

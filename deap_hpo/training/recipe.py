@@ -175,9 +175,9 @@ class Recipe:
         else:
             found = factors(self._function, within, steps_per_epoch * epochs, losses)
         ramp = self.warmup * steps_per_epoch
-        return (
-            [one * min(1.0, (step + 1) / ramp) for step, one in zip(within, found, strict=True)] if ramp > 0 else found
-        )
+        if ramp == 0:
+            return found
+        return [one * min(1.0, (step + 1) / ramp) for step, one in zip(within, found, strict=True)]
 
 
 _UNBOUNDED = sys.float_info.max
