@@ -21,8 +21,7 @@ from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
 from deap_hpo.training.labels import Counting, ignored_by
 from deap_hpo.training.measures import AVERAGED, Measure, one_number
-from deap_hpo.training.outputs import Outputs, leaves, mapped, unshared, widened
-from deap_hpo.training.outputs import described as outputs_described
+from deap_hpo.training.outputs import Outputs, leaves, mapped, output_shapes, unshared, widened
 from deap_hpo.training.state import trainable_parameters
 
 _FEW = 60  # examples on which a loss is examined
@@ -74,7 +73,7 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             output = widened(call(network, data.normalized(examples.inputs)))
             if isinstance(output, Tensor) and isinstance(examples.targets, Tensor):
                 _check_classes(output, data, measures["loss"])
-        about += f", outputs {outputs_described(output)}"
+        about += f", outputs {output_shapes(output)}"
         for name, measure in measures.items():
             with step(f"does not fit the {name} ({about})", partial(_hint_of_measure, name, measure, output, data)):
                 _check_measure(name, measure, output, examples.targets)

@@ -58,11 +58,11 @@ def unshared(several: Any) -> Any:
     return dict(several) if type(several) is dict else several
 
 
-def described(outputs: Outputs) -> str:
-    """Describe the shapes.
+def output_shapes(outputs: Outputs) -> str:
+    """Describe the shapes of outputs.
 
     Example:
-        >>> described(torch.ones(2, 3)), described((torch.ones(2, 3), {"a": torch.zeros(2)}))
+        >>> output_shapes(torch.ones(2, 3)), output_shapes((torch.ones(2, 3), {"a": torch.zeros(2)}))
         ('[2, 3]', "([2, 3], {'a': [2]})")
     """
     return str(tree_map(lambda one: list(one.shape), outputs))
