@@ -23,8 +23,9 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), range, torch.dtype, 
 HOOKS = frozenset({"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"})
 """The attributes that hold a module's hooks."""
 
-# Attributes of every module. Its parts are examined one by one; of the rest, only hooks and mode affect what it does.
-_OF_EVERY_MODULE = frozenset(nn.Module().__dict__) - HOOKS - {"training"}
+OF_EVERY_MODULE = frozenset(nn.Module().__dict__) - HOOKS - {"training"}
+"""Attributes of every module besides its hooks and its mode: its parts, and what has no effect on what it does."""
+
 # Attributes in which recurrent layers keep their parameters a second time.
 _AGAIN = frozenset({"_flat_weights", "_flat_weight_refs"})
 _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__", "__doc__"})
@@ -38,7 +39,7 @@ def own_attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
         0.5
     """
     for name, value in sorted(vars(module).items()):
-        if name not in _OF_EVERY_MODULE and not (name in _AGAIN and isinstance(module, nn.RNNBase)):
+        if name not in OF_EVERY_MODULE and not (name in _AGAIN and isinstance(module, nn.RNNBase)):
             yield name, list(value.values()) if name in HOOKS else value  # hooks are numbered throughout the process
 
 

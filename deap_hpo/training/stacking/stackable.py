@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from deap_hpo.closures import own_values
-from deap_hpo.training.tokens import HOOKS
+from deap_hpo.training.tokens import OF_EVERY_MODULE
 
-# Attributes of every module, which a stack handles; except for hooks, which may hold anything.
-_OF_EVERY_MODULE = frozenset(nn.Module().__dict__)
 _DEPTH = 5  # of objects within objects that are searched
 
 
@@ -49,8 +47,8 @@ def obstacle(network: nn.Module) -> str | None:
         if isinstance(module, nn.RNNBase):
             continue  # it keeps a list of its weights, but updates it
         for name, value in vars(module).items():
-            if name in _OF_EVERY_MODULE and name not in HOOKS:
-                continue
+            if name in OF_EVERY_MODULE:
+                continue  # a stack handles these
             if any(_memory(tensor) in owners for tensor in _tensors(value, set(registered))):
                 return f"the attribute {name!r} of {path or 'the network'} holds a parameter or a buffer"
     return None
