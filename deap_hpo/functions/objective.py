@@ -116,26 +116,26 @@ class Objective(Evaluator):
         if self.takes_epochs and epochs is None:
             default = inspect.signature(function).parameters["epochs"].default
             self.epochs = default if is_integer(default) and default > 0 else None
-        self.checkpoints = self._store(checkpoints)
+        self._check_parameters(checkpoints)
+        if "checkpoint" in self._offered and checkpoints is None:
+            from deap_hpo.training.checkpoints import TemporaryCheckpoints  # imports torch, which takes seconds
 
-    def _store(self, given: CheckpointStore | None) -> CheckpointStore | None:
-        takes_checkpoint = "checkpoint" in self._offered
-        for name, value, parameter in (("epochs", self.epochs, "epochs"), ("checkpoints", given, "checkpoint")):
+            checkpoints = TemporaryCheckpoints()
+        self.checkpoints = checkpoints
+
+    def _check_parameters(self, checkpoints: CheckpointStore | None) -> None:
+        """Check that the function takes what it is given."""
+        for name, value, parameter in (("epochs", self.epochs, "epochs"), ("checkpoints", checkpoints, "checkpoint")):
             if value is not None and parameter not in self._offered:
                 raise InputError(
                     f"{name} is for functions that have a parameter named {parameter}; got {value!r}, and "
                     f"{self.function!r}."
                 )
-        if takes_checkpoint and not self.takes_epochs:
+        if "checkpoint" in self._offered and not self.takes_epochs:
             raise InputError(
                 "An objective with a parameter named checkpoint also needs one named epochs, for the number of epochs "
                 f"to train; got {self.function!r}."
             )
-        if takes_checkpoint and given is None:
-            from deap_hpo.training.checkpoints import TemporaryCheckpoints  # imports torch, which takes seconds
-
-            return TemporaryCheckpoints()
-        return given
 
     @property
     def settings(self) -> dict[str, Any]:
