@@ -259,6 +259,6 @@ def _is_of_another(choice: Entry, retraining: Retraining, seed: int, name: str, 
         known = load_study(name, storage)
     except InputError:  # not started
         return False
-    was, now = (settings.get("schedule") for settings in (known.attributes.get("evaluator", {}), retraining.settings))
+    was, now = (settings.get("schedule") for settings in (known.evaluator_settings, retraining.settings))
     of_another = any(entry.genes != choice.genes for entry in known.entries)
     return of_another or was != json.loads(json.dumps(now)) or known.attributes.get("seed") != seed

@@ -101,7 +101,7 @@ class Recorded(Results):
                 + (f" {advice}" if advice else "")
             )
         made = {**config, "task": applying(config.get("task", {}))}
-        recipe = self.attributes.get("evaluator", {}).get("recipe", {})
+        recipe = self.evaluator_settings.get("recipe", {})
         if recipe.get("schedule") == "step":
             # If neither the run nor its task said so, it was the default at that time.
             training = made["training"]
@@ -114,11 +114,10 @@ class Recorded(Results):
         Raises:
             InputError: The study was not started by `deap-hpo run`.
         """
-        trained = "task" in (self.attributes.get("evaluator") or {})
         return self.config(
             "In the script that made it, `study.best_model()` trains the network again, and "
             "`deap_hpo.training.program.save_program` writes it."
-            if trained
+            if "task" in self.evaluator_settings
             else "It is of a function: `study.best_params` has the hyperparameters, `study.best_state()` what it saved."
         )
 

@@ -161,6 +161,11 @@ class Results(TrainedResults):
         return len(stages) if stages and isinstance(stages, list) else 1
 
     @property
+    def evaluator_settings(self) -> Mapping[str, Any]:
+        """Settings of the evaluator by name, as they were recorded; empty if there are none."""
+        return self.attributes.get("evaluator") or {}
+
+    @property
     def objective_names(self) -> list[str]:
         """Names of the objectives, as the evaluator gives them."""
         return names_of_objectives(self.attributes, len(self.directions))
@@ -177,7 +182,7 @@ class Results(TrainedResults):
         """
         if entry.epochs is None:
             return ""
-        stages, known = self.evolution.get("stages"), (self.attributes.get("evaluator") or {}).get("epochs")
+        stages, known = self.evolution.get("stages"), self.evaluator_settings.get("epochs")
         longest = max(one.epochs or 0 for one in self.entries)  # may be longer than a trainer's own epochs
         whole = stages[-1] if stages else max(longest, known if isinstance(known, int) else 0)
         return f"after {entry.epochs} of {plural(whole, 'epoch')}" if entry.epochs < whole else ""
@@ -191,7 +196,7 @@ class Results(TrainedResults):
             self.space,
             self.directions[0],
             objectives=given_names(self.attributes, len(self.directions)),
-            constrained=bool((self.attributes.get("evaluator") or {}).get("constraints")),
+            constrained=bool(self.evaluator_settings.get("constraints")),
             stages=self.stages,
         )
 

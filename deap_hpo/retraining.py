@@ -44,7 +44,7 @@ def reference_of(study: Any, given: Trainer | None) -> ReferenceTrainer:
         InputError: The evaluator was not a trainer of this package, has other settings than the given one, or is not
             known in this process.
     """
-    recorded = study.attributes.get("evaluator") or {}
+    recorded = study.evaluator_settings
     if given is None and study.evaluator is None and "task" in recorded:
         raise InputError(
             f"The study {study.name!r} was not run in this process, and a record holds neither network nor data. "

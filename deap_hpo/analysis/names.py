@@ -60,4 +60,4 @@ def shown_by_epoch(study: Results, metric: str | None = None) -> tuple[str | Non
 
 def trains_networks(study: Results) -> bool:
     """Tell whether evaluations were trainings of this package's trainers, rather than calls of a function."""
-    return "task" in (study.attributes.get("evaluator") or {})
+    return "task" in study.evaluator_settings
