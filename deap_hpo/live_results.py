@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from deap_hpo.evaluation import Direction
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.record import Record
-from deap_hpo.results import Results
 from deap_hpo.search_space.space import Space
+from deap_hpo.trained_results import TrainedResults
 
 if TYPE_CHECKING:
     from deap_hpo.continuation import Continuations
     from deap_hpo.recorded import Recorded
 
 
-class LiveResults(Results):
+class LiveResults(TrainedResults):
     """The results of a study that may be running, read from its growing record."""
 
     record: Record

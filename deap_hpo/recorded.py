@@ -22,14 +22,14 @@ from deap_hpo.records.entries import Entry
 from deap_hpo.records.retries import RETRIES, Attempts
 from deap_hpo.records.storage import check_name, errors_named, has_study, opened
 from deap_hpo.records.trials import check_ours, directions_of, to_entry
-from deap_hpo.results import Results
 from deap_hpo.search_space.space import Space
+from deap_hpo.trained_results import TrainedResults
 
 _MOST_NAMES = 6  # names of studies in an error message
 
 
 @dataclass(frozen=True, repr=False)
-class Recorded(Results):
+class Recorded(TrainedResults):
     """A study as it was on record when it was read: `best_params`, `trials_dataframe()` and its other results.
 
     Attributes:

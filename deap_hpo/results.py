@@ -12,7 +12,6 @@ from deap_hpo.goals import given_names, names_of_objectives
 from deap_hpo.records.configurations import best_configurations
 from deap_hpo.records.entries import Entry, best_entry, check_entry, params_of
 from deap_hpo.search_space.space import Space
-from deap_hpo.trained_results import TrainedResults
 from deap_hpo.vocabulary import no_attribute
 from deap_hpo.wording import format_value, plural
 
@@ -20,10 +19,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Results(TrainedResults):
+class Results:
     """The results of a study, the same for a `Study` and for one on record; the names are Optuna's."""
 
     if TYPE_CHECKING:  # attributes or properties of a study, fields of one on record
+
+        @property
+        def name(self) -> str:
+            """Name of the study in its storage."""
+
+        @property
+        def space(self) -> Space | None:
+            """The search space."""
+
+        @property
+        def entries(self) -> tuple[Entry, ...]:
+            """The evaluations, by number."""
+
+        @property
+        def attributes(self) -> Mapping[str, Any]:
+            """The facts recorded about the run."""
 
         @property
         def directions(self) -> tuple[Direction, ...]:

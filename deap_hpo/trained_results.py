@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.run_files import states_folder
-from deap_hpo.search_space.space import Space
+from deap_hpo.results import Results
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,33 +17,11 @@ if TYPE_CHECKING:
     from deap_hpo.training.trainers import Trainer
 
 
-class TrainedResults:
-    """The networks and states among a study's results."""
+class TrainedResults(Results):
+    """The results of a study, and its networks and states."""
 
     evaluator: Evaluator | None = None  # known in the process that ran the study
     storage: str | None = None  # known if the study has a storage
-
-    if TYPE_CHECKING:  # attributes or properties of a study, fields of one on record
-
-        @property
-        def name(self) -> str:
-            """Name of the study in its storage."""
-
-        @property
-        def space(self) -> Space | None:
-            """The search space."""
-
-        @property
-        def entries(self) -> tuple[Entry, ...]:
-            """The evaluations, by number."""
-
-        @property
-        def attributes(self) -> Mapping[str, Any]:
-            """The facts recorded about the run."""
-
-        @property
-        def best(self) -> Entry:
-            """The best evaluation."""
 
     def best_model(self, trainer: Trainer | None = None) -> nn.Module:
         """Train the best network again and give it; a second call gives a copy. See `model_of`.
