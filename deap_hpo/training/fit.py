@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from copy import deepcopy
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,7 +19,7 @@ from deap_hpo.training.data import Data, Split
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
 from deap_hpo.training.labels import Counting, ignored_by
-from deap_hpo.training.measures import AVERAGED, Measure, one_number
+from deap_hpo.training.measures import AVERAGED, Measure, one_number, own_copy
 from deap_hpo.training.outputs import Outputs, leaves, mapped, output_shapes, unshared, widened
 from deap_hpo.training.state import trainable_parameters
 
@@ -128,7 +127,7 @@ def reduction_of(
         ['mean', 'sum', 'none']
     """
     examples = data.validation[:_FEW]
-    loss = deepcopy(loss) if isinstance(loss, nn.Module) else loss  # a module may count its calls
+    loss = own_copy(loss)
     counting = Counting(data.validation.targets, ignored_by(loss))
 
     def loss_of(outputs: Outputs, part: slice) -> float:

@@ -68,6 +68,16 @@ AVERAGED: tuple[Measure, ...] = (*ACCURACIES, mean_squared_error, mean_absolute_
 """Metrics whose mean over batches is their mean over all examples: measured like the loss, without keeping outputs."""
 
 
+def own_copy(measure: Measure) -> Measure:
+    """Copy a loss or a metric that is a module, which may have a state, such as a count of its calls.
+
+    Example:
+        >>> own_copy(accuracy) is accuracy
+        True
+    """
+    return deepcopy(measure) if isinstance(measure, nn.Module) else measure
+
+
 def placed(measure: Measure, device: torch.device | str) -> Measure:
     """Give a loss or a metric on a device: a module, which may have class weights, is copied there.
 

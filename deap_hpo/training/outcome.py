@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.goals import Goals
@@ -20,7 +18,7 @@ from deap_hpo.seeding import derived_seed
 from deap_hpo.training.data import Split
 from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.labels import Counting, ignored_by, summed
-from deap_hpo.training.measures import AVERAGED, accuracy, one_number
+from deap_hpo.training.measures import AVERAGED, accuracy, one_number, own_copy
 from deap_hpo.training.outputs import Outputs, mapped, together, unshared
 from deap_hpo.training.task import Task
 
@@ -77,8 +75,7 @@ def measure(
 
 def with_own_measures(task: Task) -> Task:
     """Give the task with copies of the losses and metrics that are modules, whose state belongs to one training."""
-    own = {name: deepcopy(one) if isinstance(one, nn.Module) else one for name, one in task.metrics.items()}
-    return replace(task, loss=deepcopy(task.loss) if isinstance(task.loss, nn.Module) else task.loss, metrics=own)
+    return replace(task, loss=own_copy(task.loss), metrics={name: own_copy(one) for name, one in task.metrics.items()})
 
 
 def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
