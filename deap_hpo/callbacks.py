@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError, nearest
-from deap_hpo.records.entries import Entry
 
+# on_evaluation(study, entry) takes an evaluation that was just recorded, on_generation(study, entries) a batch that is
+# complete, replayed or new. One of the two is enough.
 _METHODS = ("on_evaluation", "on_generation")
-
-
-class Callback(Protocol):
-    """Called by a running `Study`; one of the methods is enough."""
-
-    def on_evaluation(self, study: Any, entry: Entry) -> None:
-        """Take an evaluation that was just recorded."""
-
-    def on_generation(self, study: Any, entries: Sequence[Entry]) -> None:
-        """Take a complete batch, replayed or new."""
 
 
 def tell(callbacks: Iterable[Any], event: str, study: Any, argument: Any) -> None:
