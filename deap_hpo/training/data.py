@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -250,12 +251,7 @@ def load_digits(
 
     Source: Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits" (UCI, 1998).
     """
-    from sklearn.datasets import load_digits as load
-
-    digits = load()
-    # Grey levels 0..16 are spread over uint8's range.
-    images = torch.from_numpy((digits.images * (255 / 16)).round().astype("uint8")).unsqueeze(1)
-    targets = torch.from_numpy(digits.target).long()
+    images, targets = (whole.clone() for whole in _digits())
     return split_data(
         "digits",
         Split(images[:1500], targets[:1500]),
@@ -264,3 +260,14 @@ def load_digits(
         validation_size=validation_size,
         split_seed=split_seed,
     )
+
+
+@cache
+def _digits() -> tuple[Tensor, Tensor]:
+    """Read all images and classes, 0.1 MB: scikit-learn has them as text, which takes longer than a small training."""
+    from sklearn.datasets import load_digits as load
+
+    digits = load()
+    # Grey levels 0..16 are spread over uint8's range.
+    images = torch.from_numpy((digits.images * (255 / 16)).round().astype("uint8")).unsqueeze(1)
+    return images, torch.from_numpy(digits.target).long()

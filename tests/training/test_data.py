@@ -72,6 +72,20 @@ def test_inputs_are_scaled_by_the_training_split_alone() -> None:
     assert data.mean == pytest.approx(scaled.mean().item())
 
 
+def test_who_changes_loaded_images_changes_those_of_no_other() -> None:
+    before = load_digits()
+    changed = load_digits()
+    for split in (changed.training, changed.validation, changed.test):
+        split.inputs.zero_()
+        split.targets.zero_()
+    after = load_digits()
+    assert torch.equal(after.training.inputs, before.training.inputs)
+    assert torch.equal(after.test.inputs, before.test.inputs)
+    assert torch.equal(after.test.targets, before.test.targets)
+    assert after.test.inputs.any()
+    assert after.test.targets.any()
+
+
 @pytest.mark.parametrize(("training", "validation"), [(0, 10), (10, 0), (91, 10), (-1, 10)])
 def test_sizes_that_do_not_fit_are_refused(training: int, validation: int) -> None:
     with pytest.raises(InputError, match="training_size \\+ validation_size must be at most 100"):
