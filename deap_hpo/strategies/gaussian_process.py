@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_solve, cholesky
+from scipy.linalg.lapack import dpotrf, dtrtrs
 
 Array = NDArray[np.float64]
 
@@ -98,7 +99,7 @@ class GaussianProcess:
         samples = zip(self.theta, self.smoothness, self._factors, self._weights, strict=True)
         for theta, smoothness, factor, weights in samples:
             cross = self._kernel(inputs, self._inputs, theta, smoothness)
-            half = solve_triangular(factor, cross.T, lower=True, check_finite=False)
+            half = _solve(factor, cross.T)
             means.append(cross @ weights)
             variances.append(np.exp(theta[-2]) - np.einsum("ij,ij->j", half, half))
         return np.array(means), np.sqrt(np.maximum(variances, 1e-12))
@@ -118,11 +119,10 @@ class GaussianProcess:
         """Logarithm of the marginal likelihood up to a constant; -inf outside of the ranges of `theta`."""
         if np.any(theta < self._low) or np.any(theta > self._high):
             return -np.inf
-        try:
-            factor = cholesky(self._covariance(theta, smoothness), lower=True, check_finite=False)
-        except LinAlgError:
+        factor, not_positive = dpotrf(self._covariance(theta, smoothness), lower=1)
+        if not_positive:
             return -np.inf
-        whitened = solve_triangular(factor, targets, lower=True, check_finite=False)
+        whitened = _solve(factor, targets)
         return float(-0.5 * whitened @ whitened - np.log(np.diag(factor)).sum())
 
     def _draw_smoothness(self, theta: Array, smoothness: float, targets: Array) -> float:
@@ -175,3 +175,12 @@ class GaussianProcess:
         kernel += 1
         kernel *= np.exp(np.subtract(theta[-2], radius, out=radius), out=radius)
         return kernel
+
+
+def _solve(factor: Array, right: Array) -> Array:
+    """Solve factor x = right for a lower triangle as LAPACK returns it.
+
+    The checks of `scipy.linalg.solve_triangular` take longer than to solve for some tens of observations.
+    """
+    solution: Array = dtrtrs(factor, right, lower=1)[0]
+    return solution
