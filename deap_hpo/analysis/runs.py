@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.spatial.distance import pdist
 
 from deap_hpo.analysis.tables import epochs_table, summary
 from deap_hpo.errors import InputError
@@ -163,6 +161,8 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> dict[s
     """
     if len(first) != len(second) or len(first) < 2:
         raise InputError(f"first and second must hold a value for each of 2 or more seeds; got {first} and {second}.")
+    from scipy import stats  # here, since it takes longer to import than what most commands do
+
     differences = np.array([a - b if a != b else 0.0 for a, b in zip(first, second, strict=True)], dtype=float)
     count, mean = len(differences), differences.mean()
     interval, p = (math.nan, math.nan), math.nan
@@ -203,4 +203,6 @@ def environments(runs: Runs) -> list[dict[str, Any]]:
 
 def _mean_distance(genomes: NDArray[np.float64]) -> float:
     """Mean Euclidean distance between two different rows; NaN if there is only one row."""
+    from scipy.spatial.distance import pdist
+
     return float(pdist(genomes).mean()) if len(genomes) > 1 else float("nan")

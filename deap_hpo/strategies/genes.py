@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 from deap_hpo.search_space.space import Categorical, Int, Space
 
@@ -179,6 +178,8 @@ def maximin_latin_hypercube(rng: np.random.Generator, count: int, genes: int) ->
         analysis of output from a computer code"; Morris & Mitchell 1995, "Exploratory designs for computational
         experiments".
     """
+    from scipy.spatial.distance import pdist  # here, since commands that make no design import this module too
+
     designs: list[Array] = []
     for _ in range(_DESIGNS):
         strata = rng.permuted(np.tile(np.arange(count), (genes, 1)), axis=1).T
