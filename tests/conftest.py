@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from lighter import draw_no_figures, read_migrations_once, use_light_model
+from lighter import compile_statements_once, draw_no_figures, read_migrations_once, use_light_model
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.data import load_digits
@@ -24,6 +24,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 read_migrations_once()
+compile_statements_once()
 
 
 def pytest_collection() -> None:

@@ -40,7 +40,8 @@ def main_effects(genes: _Floats, values: _Floats, *, trees: int, seed: int) -> _
     shares = [shares for one in forest.estimators_ if (shares := _shares(_Tree(one.tree_))) is not None]
     if not shares:
         return np.zeros(genes.shape[1])
-    return np.ascontiguousarray(np.transpose(shares)).mean(axis=1)  # sums along the rows are the most exact
+    means: _Floats = np.ascontiguousarray(np.transpose(shares)).mean(axis=1)  # along rows, sums are the most exact
+    return means
 
 
 class _Tree:
