@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,4 +40,11 @@ def refusing_draws() -> Iterator[None]:
 def _positions(gpus: Sequence[int]) -> list[object]:
     """Give the states of all generators, for comparison."""
     of_torch = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, gpus)]
-    return [random.getstate(), repr(np.random.get_state(legacy=False)), [state.tolist() for state in of_torch]]
+    return [random.getstate(), _plain(np.random.get_state(legacy=False)), [state.tolist() for state in of_torch]]
+
+
+def _plain(state: Any) -> Any:
+    """Turn the arrays in a state of numpy's generator into bytes, which compare, and are made sooner than text."""
+    if isinstance(state, dict):
+        return {name: _plain(value) for name, value in state.items()}
+    return state.tobytes() if isinstance(state, np.ndarray) else state
