@@ -6,17 +6,25 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from optuna.samplers import GPSampler
 from sqlalchemy import Engine
 from sqlalchemy.util import LRUCache
 
 
 def use_light_model(patch: pytest.MonkeyPatch) -> None:
-    """Let the surrogate draw and search its model coarsely, in a tenth of the time.
+    """Let the surrogate and Optuna's Gaussian process draw and search their models coarsely, in a tenth of the time.
 
     For tests in which any proposals will do; not for tests of how good they are.
     """
     patch.setattr("deap_hpo.strategies.improvement.SAMPLING", ((0, 2, 1),))
     patch.setattr("deap_hpo.strategies.prospects.REFINEMENTS", 1)
+    start: Any = GPSampler.__init__
+
+    def with_a_coarse_search(sampler: Any, *arguments: Any, **keywords: Any) -> None:
+        start(sampler, *arguments, **keywords)
+        sampler._n_preliminary_samples, sampler._n_local_search = 64, 2
+
+    patch.setattr(GPSampler, "__init__", with_a_coarse_search)
 
 
 def draw_no_figures(patch: pytest.MonkeyPatch) -> None:
