@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from lighter import compile_statements_once, draw_no_figures, read_migrations_once, use_light_model
+from lighter import compile_statements_once, draw_no_figures, note_no_stacks, read_migrations_once, use_light_model
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.data import load_digits
@@ -25,6 +25,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 read_migrations_once()
 compile_statements_once()
+note_no_stacks()
 
 
 def pytest_collection() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from alembic.script import ScriptDirectory
 from optuna.samplers import GPSampler
 from sqlalchemy import Engine
@@ -44,6 +46,13 @@ def read_migrations_once() -> None:
         return known[folder]
 
     ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
+
+
+def note_no_stacks() -> None:
+    """Let torch seed GPUs, before they are in use, without noting the stack, which is deep in a test."""
+    for backend in (torch.cuda, torch.mtia):
+        assert hasattr(backend, "traceback")
+        backend.traceback = SimpleNamespace(format_stack=list)  # type: ignore[attr-defined]
 
 
 class _CompiledStatements(LRUCache[Any, Any]):
