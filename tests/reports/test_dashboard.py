@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,17 @@ def with_curve(params: dict[str, Any]) -> Evaluation:
     return Evaluation((value,), curve=curve, metrics={"accuracy": 0.5})
 
 
-@pytest.fixture
-def record(tmp_path: Path) -> str:
-    storage = f"{tmp_path}/a.db"
-    with Study(SPACE, name="quick", storage=storage, seed=3) as study:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    storage = tmp_path_factory.mktemp("whole") / "a.db"
+    with Study(SPACE, name="quick", storage=str(storage), seed=3) as study:
         truncation(study, with_curve)
     return storage
+
+
+@pytest.fixture
+def record(tmp_path: Path, whole: Path) -> str:
+    return str(shutil.copy(whole, tmp_path))
 
 
 def accurate(params: dict[str, Any]) -> dict[str, float]:
@@ -52,7 +58,8 @@ def accurate(params: dict[str, Any]) -> dict[str, float]:
 @contextmanager
 def served(record: str) -> Iterator[str]:
     with make_server(record, port=0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        # A server looks as often whether it is to end.
+        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02), daemon=True)
         thread.start()
         yield url_of(server)
         server.shutdown()
