@@ -17,6 +17,9 @@ from deap_hpo.errors import InputError
 from deap_hpo.records.record import ReplayError
 from deap_hpo.results import Results
 
+# How good the surrogate's proposals are does not matter here.
+pytestmark = pytest.mark.usefixtures("light_model")
+
 SPACE = {"x": Float(-1.0, 1.0), "kind": Categorical(["a", "b"])}
 SMALL: dict[str, Any] = {"population": 4, "generations": 3, "seed": 1}
 

@@ -46,6 +46,9 @@ from deap_hpo.steady_study import OrderedStudy, SteadyStudy
 from deap_hpo.strategies import make_strategy
 from deap_hpo.study import Study
 
+# How good the surrogate's proposals are does not matter here.
+pytestmark = pytest.mark.usefixtures("light_model")
+
 SPACE = Space({"x": Float(-1.0, 1.0), "width": Int(1, 64, log=True)})
 
 

@@ -55,13 +55,14 @@ def test_it_ends_when_an_algorithm_has_converged_before_everything_is_evaluated(
     assert told(more) == told(study)
 
 
-def test_it_goes_on_where_the_record_does(tmp_path: Path) -> None:
+def test_it_goes_on_where_the_record_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deap_hpo.stopping._MOST_REPEATS", 100)
     kept = {"algorithm": "de", "storage": f"{tmp_path}/a.db", "resume": True}
     with as_earlier_versions_did():
-        longer = search(**kept, max_evaluations=15)
-    assert len(longer.entries) > 600
+        longer = search(**kept, max_evaluations=6)
+    assert len(longer.entries) > 120, "or it would not have been ended earlier"
     watch = Watch()
-    assert told(search(**kept, max_evaluations=15, callbacks=[watch])) == told(longer)
+    assert told(search(**kept, max_evaluations=6, callbacks=[watch])) == told(longer)
     assert sum(watch.sizes) > len(longer.entries) - 4, "all whole generations were replayed"
 
 
