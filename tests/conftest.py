@@ -92,11 +92,18 @@ def what_is_imported_is_no_garbage() -> None:
     gc.freeze()
 
 
+_others: dict[str, int] = {}  # which modules are of none of the tests' own files: to look at each takes milliseconds
+
+
 @pytest.fixture(autouse=True)
 def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Forget the modules that a test has imported from its own files: another test may have a file of the same name."""
     yield
     temporary = str(tmp_path_factory.getbasetemp())
     for name, module in list(sys.modules.items()):
+        if _others.get(name) == id(module):
+            continue
         if str(getattr(module, "__dict__", {}).get("__file__")).startswith(temporary):
             del sys.modules[name]
+        else:
+            _others[name] = id(module)
