@@ -31,6 +31,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # loses nothing there either, and what a loss of power leaves behind is written by the tests of that.
 MEMORY, ROOM = Path("/dev/shm"), 2 * 2**30  # bytes; a tenth of that is needed
 if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())  # Ray leaves its logs behind
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 read_migrations_once()
