@@ -56,7 +56,7 @@ def test_it_ends_when_an_algorithm_has_converged_before_everything_is_evaluated(
 
 
 def test_it_goes_on_where_the_record_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deap_hpo.stopping._MOST_REPEATS", 100)
+    monkeypatch.setattr("deap_hpo.stopping._MOST_IDLE", 100)
     kept = {"algorithm": "de", "storage": f"{tmp_path}/a.db", "resume": True}
     with as_earlier_versions_did():
         longer = search(**kept, max_evaluations=6)

@@ -19,9 +19,8 @@ from deap_hpo.training.data import Data, Split
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
 from deap_hpo.training.labels import Counting, ignored_by
-from deap_hpo.training.measures import AVERAGED, Measure, one_number, own_copy
+from deap_hpo.training.measures import AVERAGED, Measure, one_number, own_copy, trainable_parameters
 from deap_hpo.training.outputs import Outputs, leaves, mapped, output_shapes, unshared, widened
-from deap_hpo.training.state import trainable_parameters
 
 _FEW = 60  # examples on which a loss is examined
 

@@ -186,3 +186,13 @@ that is one, such as nn.CrossEntropyLoss(); got <class 'torch.nn.modules.loss.L1
         f"{argument} must be a function (outputs, targets) -> mean over the batch, or a module that is one, such as "
         f"nn.CrossEntropyLoss(); got {measure!r}{hint}."
     )
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Count the parameters that training changes; shared ones once.
+
+    Example:
+        >>> trainable_parameters(nn.Linear(4, 3))
+        15
+    """
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

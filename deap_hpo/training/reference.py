@@ -34,22 +34,14 @@ from deap_hpo.training.inputs import Inputs, tensors
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.labels import ignored_by
 from deap_hpo.training.learning_curve import LearningCurve
-from deap_hpo.training.measures import Measure
+from deap_hpo.training.measures import Measure, trainable_parameters
 from deap_hpo.training.memory import Parts
 from deap_hpo.training.one_epoch import train_epoch
 from deap_hpo.training.outcome import combine, infeasible, measure, repeat_seeds, with_own_measures
 from deap_hpo.training.outputs import Outputs, mapped
 from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.resumption import start_states, with_checkpoint
-from deap_hpo.training.state import (
-    TrainingState,
-    added_epochs,
-    capture,
-    copied_tensors,
-    put_back,
-    restore,
-    trainable_parameters,
-)
+from deap_hpo.training.state import TrainingState, added_epochs, capture, copied_tensors, put_back, restore
 from deap_hpo.training.task import Task
 from deap_hpo.training.underway import Underway
 
@@ -57,10 +49,9 @@ from deap_hpo.training.underway import Underway
 class ReferenceTrainer(Evaluator):
     """Trains a task's network with given hyperparameters; the objective is the validation loss afterwards.
 
-    If the task names other objectives, those are the values. A network whose number of parameters breaks a constraint
-    is not trained. The result is a function of (hyperparameters, seed, epochs): on a CPU bit for bit, whatever else
-    runs. A training whose loss stops being finite ends there, with status "diverged" and the worst value, ``inf`` or
-    ``-inf``.
+    If the task names other objectives, those are the values. A network with too many parameters for a constraint is not
+    trained. The result is a function of (hyperparameters, seed, epochs): on a CPU bit for bit, whatever else runs. A
+    training whose loss stops being finite ends there, with status "diverged" and the worst value.
 
     Args:
         task: What to train.
@@ -196,7 +187,7 @@ class ReferenceTrainer(Evaluator):
             seed: Keys initial weights, batch order and dropout, and seeds the network's own random draws.
 
         Raises:
-            InputError: A hyperparameter is unknown or out of its range, or network, data and loss do not fit together.
+            InputError: A hyperparameter is wrong, or network, data and loss do not fit together.
         """
         self.check_task([params])
         return self.train_on(None, params, seed)[:2]
@@ -212,8 +203,8 @@ class ReferenceTrainer(Evaluator):
     ) -> tuple[nn.Module, Evaluation, TrainingState]:
         """Continue training from a state: its weights, buffers, moments, counters and schedule position.
 
-        Hyperparameters may differ from those that led to the state. The schedule's position is counted in epochs, so it
-        stays valid when the batch size changes; the schedule's length is the trainer's `epochs`.
+        Hyperparameters may differ from those that led to the state. The schedule's position is counted in epochs. The
+        results are the network, the evaluation of the added epochs, and the state at their end.
 
         Args:
             state: Where to continue from; None for the initial weights.
@@ -222,12 +213,8 @@ class ReferenceTrainer(Evaluator):
             epochs: Total epochs at the end, more than the state has; None for the trainer's own.
             underway: Where its state is kept meanwhile, and from which it continues if there is one.
 
-        Returns:
-            The network, the evaluation of the added epochs, and the state at their end.
-
         Raises:
-            InputError: A hyperparameter is unknown or out of its range, there is no epoch to add, the schedule ends
-                before `epochs`, or the trainer has `keep_best` or `patience` and this is not a whole training.
+            InputError: A hyperparameter is wrong, there is no epoch to add, or this may not be a part of a training.
         """
         underway = underway or Underway(MemoryCheckpoints(), Request(0, params, seed))
         recipe, architecture = self.task.configure(params)
@@ -292,8 +279,9 @@ class ReferenceTrainer(Evaluator):
 
     def loss(self, model: nn.Module, examples: Split, loss: Measure | None = None) -> Tensor:
         """Give a network's loss on stored examples, as training steps differentiate it; by default the task's loss."""
-        loss = loss or with_own_measures(self.placed).loss
-        found: Tensor = loss(self._forward(model, examples.inputs), examples.targets)
+        found: Tensor = (loss or with_own_measures(self.placed).loss)(
+            self._forward(model, examples.inputs), examples.targets
+        )
         return found
 
     def measure(self, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:

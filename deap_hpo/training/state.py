@@ -45,16 +45,6 @@ class TrainingState:
     averaged: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def trainable_parameters(model: nn.Module) -> int:
-    """Count the parameters that training changes; shared ones once.
-
-    Example:
-        >>> trainable_parameters(nn.Linear(4, 3))
-        15
-    """
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
 def added_epochs(state: TrainingState | None, total: int | None, length: int, recipe: Recipe) -> range:
     """Give the epochs, from 0, that a training adds to a state.
 

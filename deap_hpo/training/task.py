@@ -20,11 +20,18 @@ from deap_hpo.training.data import Data
 from deap_hpo.training.destinations import Destinations
 from deap_hpo.training.fit import check_fit
 from deap_hpo.training.labels import ignored_by
-from deap_hpo.training.measures import ACCURACIES, Measure, accuracy, check_measure, placed, usual_measures
+from deap_hpo.training.measures import (
+    ACCURACIES,
+    Measure,
+    accuracy,
+    check_measure,
+    placed,
+    trainable_parameters,
+    usual_measures,
+)
 from deap_hpo.training.normalization import Normalize
 from deap_hpo.training.optimizers import OptimizerFactory, check_factory, make_optimizer
 from deap_hpo.training.recipe import OPTIMIZER_FIELDS, Recipe
-from deap_hpo.training.state import trainable_parameters
 from deap_hpo.vocabulary import hinting
 
 ALWAYS_MEASURED = ("loss", "parameters", "seconds")
@@ -266,9 +273,8 @@ class Task:
         Raises:
             InputError: A hyperparameter is unknown.
         """
-        _, architecture = self.configure(params)
         with torch.random.fork_rng(devices=[]):
-            network = self.model(**architecture)
+            network = self.model(**self.configure(params)[1])
             self.optimizer_of(network, params)  # an optimiser factory may freeze parameters
             return trainable_parameters(network)
 
