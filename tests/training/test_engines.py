@@ -145,8 +145,7 @@ def assert_steps_need_no_host(task, params, seeds, *, unlabelled=False):
     made = stack.Stack(task, task.data.to("meta"), members, epochs=1, precision="fp32")
     made._counting._has_unlabelled = unlabelled
     made.start_epoch(0)
-    # The first, one with what the optimiser has kept, and the last, whose batch is smaller: others are as the second.
-    for step in sorted({0, 1, made.steps_per_epoch - 1}):
+    for step in range(made.steps_per_epoch):
         with Hosts() as hosts:
             made.train_batch(step)
         assert hosts.seen > 50
