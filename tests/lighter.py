@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from alembic.script import ScriptDirectory
 from optuna.samplers import GPSampler
-from sqlalchemy import Engine
-from sqlalchemy.util import LRUCache
 
 
 def use_light_model(patch: pytest.MonkeyPatch) -> None:
@@ -46,36 +42,3 @@ def read_migrations_once() -> None:
         return known[folder]
 
     ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
-
-
-def note_no_stacks() -> None:
-    """Let torch seed GPUs, before they are in use, without noting the stack, which is deep in a test."""
-    for backend in (torch.cuda, torch.mtia):
-        if hasattr(backend, "traceback"):
-            backend.traceback = SimpleNamespace(format_stack=list)
-
-
-class _CompiledStatements(LRUCache[Any, Any]):
-    """SQL by what it depends on: the kind of the database, rather than the connection to it, and the statement."""
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return super().get(self._of_its_kind(key), default)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(self._of_its_kind(key), value)
-
-    def _of_its_kind(self, key: Any) -> Any:
-        dialect, *statement = key
-        return (type(dialect), *statement)
-
-
-def compile_statements_once() -> None:
-    """Let SQLAlchemy make the SQL of a statement once, rather than for each record, which takes a tenth of a second."""
-    start: Any = Engine.__init__
-    compiled = _CompiledStatements(1000)
-
-    def with_what_others_compiled(engine: Any, *arguments: Any, **keywords: Any) -> None:
-        start(engine, *arguments, **keywords)
-        engine._compiled_cache = compiled
-
-    Engine.__init__ = with_what_others_compiled  # type: ignore[method-assign]
