@@ -11,10 +11,10 @@ import numpy as np
 import optuna
 import pandas as pd
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.importance import BaseImportanceEvaluator
 from optuna.trial import FrozenTrial
 
-from deap_hpo.analysis.fanova import main_effects
 from deap_hpo.analysis.response import capped_values, first_evaluations, params_in_use
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
@@ -47,7 +47,8 @@ def importances(
         chance.
 
     Source: Hutter, Hoos & Leyton-Brown, "An efficient approach for assessing hyperparameter importance" (ICML 2014);
-        Watanabe, Bansal & Hutter, "PED-ANOVA" (IJCAI 2023). The second is computed by Optuna.
+        Watanabe, Bansal & Hutter, "PED-ANOVA" (IJCAI 2023). Computed by Optuna, whose own fANOVA of a study treats log
+        scales as linear ones.
 
     Raises:
         InputError: There are fewer than 10 evaluations, none with a finite value, or all with the same one.
@@ -75,21 +76,15 @@ def importances(
     drawn = [
         {name: space[name].encode(used[name]) if name in used else rng.random() for name in space} for used in params
     ]
-    genes = np.array([[of_one[name] for name in sorted(space)] for of_one in drawn])
+    unit = dict.fromkeys(space, FloatDistribution(0.0, 1.0))
     decoded = [{name: space[name].decode(gene) for name, gene in genes.items()} for genes in drawn]
-    decoded_trials = _trials(decoded, distributions(space), scaled)
-
-    def shares(rows: Sequence[int], trees: int) -> pd.DataFrame:
-        effects = main_effects(genes[rows], scaled[rows], trees=trees, seed=seed)
-        return pd.DataFrame(
-            {
-                "fanova": _of_their_sum(dict(zip(sorted(space), effects, strict=True))),
-                "ped_anova": _ped_anova([decoded_trials[row] for row in rows], direction),
-            }
-        )
-
-    table = shares(range(len(scaled)), _TREES)
-    resamples = [shares(rows, _TREES_OF_A_RESAMPLE) for rows in _resampled(scaled, seed)]
+    trials = {
+        "fanova": _trials(drawn, unit, scaled),
+        "ped_anova": _trials(decoded, distributions(space), scaled),
+    }
+    rows = range(len(scaled))
+    table = _shares(trials, rows, direction, _TREES, seed)
+    resamples = [_shares(trials, rows, direction, _TREES_OF_A_RESAMPLE, seed) for rows in _resampled(scaled, seed)]
     spread = pd.concat(resamples).groupby(level=0).std()
     table = table.join(spread.add_suffix("_std")).sort_values("fanova", ascending=False)
     table = table.rename_axis("hyperparameter").reset_index()
@@ -116,18 +111,20 @@ def _trials(
     ]
 
 
-def _of_their_sum(effects: Mapping[str, float]) -> dict[str, float]:
-    """Divide by the sum, the largest first."""
-    ordered = dict(reversed(sorted(effects.items(), key=lambda item: item[1])))
-    total = sum(ordered.values())
-    return {name: effect / total if total else 1 / len(ordered) for name, effect in ordered.items()}
-
-
-def _ped_anova(trials: Sequence[FrozenTrial], direction: Direction) -> dict[str, float]:
-    with quiet_optuna():
-        study = optuna.create_study(direction=direction)
-    study.add_trials(trials)
+def _shares(
+    trials: Mapping[str, Sequence[FrozenTrial]], rows: Sequence[int], direction: Direction, trees: int, seed: int
+) -> pd.DataFrame:
+    """Compute both kinds of importance from some rows of the trials."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    return optuna.importance.get_param_importances(study, evaluator=evaluator)
+        evaluators: dict[str, BaseImportanceEvaluator] = {
+            "fanova": optuna.importance.FanovaImportanceEvaluator(n_trees=trees, seed=seed),
+            "ped_anova": optuna.importance.PedAnovaImportanceEvaluator(),
+        }
+    found = {}
+    for kind, evaluator in evaluators.items():
+        with quiet_optuna():
+            study = optuna.create_study(direction=direction)
+        study.add_trials([trials[kind][row] for row in rows])
+        found[kind] = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return pd.DataFrame(found)

@@ -7,12 +7,10 @@ import math
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
 from trainings import SPACE, repeats, table
 
-from deap_hpo.analysis.fanova import main_effects
 from deap_hpo.analysis.impact import (
     interaction_strengths,
     interactions,
@@ -61,26 +59,6 @@ def test_resamples_of_a_single_value_are_drawn_again() -> None:
     trials = pd.DataFrame({"params_x": np.linspace(0.0, 1.0, 10), "value": [2.0] + 9 * [1.0], "status": "ok"})
     found = importances(trials, Space({"x": Float(0.0, 1.0)}))
     assert found[["fanova", "fanova_std", "ped_anova", "ped_anova_std"]].to_numpy().tolist() == [[1.0, 0.0, 1.0, 0.0]]
-
-
-def test_main_effects_are_those_that_optuna_computes() -> None:
-    rng = np.random.default_rng(0)
-    genes, names = rng.random((60, 4)), "abcd"
-    values = genes[:, 0] * genes[:, 1] + np.round(genes[:, 2]) + 0.1 * rng.random(60)
-    study = optuna.create_study()
-    unit = {name: optuna.distributions.FloatDistribution(0.0, 1.0) for name in names}
-    for point, value in zip(genes.tolist(), values.tolist(), strict=True):
-        params = dict(zip(names, point, strict=True))
-        study.add_trial(optuna.create_trial(params=params, distributions=unit, value=value))
-    theirs = optuna.importance.FanovaImportanceEvaluator(n_trees=20, seed=3).evaluate(study)
-    ours = main_effects(genes, values, trees=20, seed=3)
-    assert ours.tolist() == pytest.approx([theirs[name] for name in names], rel=1e-9)
-    assert ours.min() > 0
-
-
-def test_without_a_split_nothing_has_an_effect() -> None:
-    """So ends a resample of few evaluations of which one alone has another value."""
-    assert main_effects(np.random.default_rng(0).random((10, 2)), np.ones(10), trees=3, seed=0).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("model", MODELS)
