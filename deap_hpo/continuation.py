@@ -18,62 +18,15 @@ from deap_hpo.closures import own_values
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator, PlainFunction
-from deap_hpo.execution.executors import Executor, in_this_process
+from deap_hpo.execution.executors import Executor
 from deap_hpo.interruption import interruptions_kept, undisturbed
+from deap_hpo.parts import check_parts
 from deap_hpo.records.entries import Entry, find_best, genes_of
 from deap_hpo.records.record import Record
 from deap_hpo.seeding import generators_kept
 
 if TYPE_CHECKING:
     from deap_hpo.training.checkpoints import CheckpointStore
-
-
-def check_whole(evaluator: Evaluator, asked_by: str) -> None:
-    """Check that an evaluator may train in parts.
-
-    Raises:
-        InputError: It needs whole trainings.
-    """
-    if evaluator.whole_trainings:
-        raise InputError(
-            f"{asked_by} asks for trainings in parts, which go on from where another one has stopped. A trainer with "
-            "keep_best or patience looks at whole trainings; leave them out."
-        )
-
-
-def check_parts(evaluator: Evaluator, executor: Executor | None, asked_by: str) -> None:
-    """Check that an evaluator can train in parts, and that its checkpoints can be read wherever it evaluates.
-
-    Args:
-        evaluator: The evaluator.
-        executor: Where it evaluates; None for this process.
-        asked_by: What asks for parts, for the error message.
-
-    Raises:
-        InputError: It cannot train in parts, or its checkpoints cannot be read there.
-
-    Example:
-        >>> check_parts(PlainFunction(len), None, "Hyperband")
-        Traceback (most recent call last):
-            ...
-        deap_hpo.errors.InputError: Hyperband asks for trainings in parts. That takes a trainer \
-(`make_trainer(task)`), or an objective whose function has a parameter named epochs, and one named checkpoint if it \
-is to go on where it stopped; got <built-in function len>.
-    """
-    check_whole(evaluator, asked_by)
-    checkpoints = evaluator.checkpoints
-    if checkpoints is None and not evaluator.takes_epochs:
-        raise InputError(
-            f"{asked_by} asks for trainings in parts. That takes a trainer (`make_trainer(task)`), or an objective "
-            "whose function has a parameter named epochs, and one named checkpoint if it is to go on where it stopped; "
-            f"got {evaluator.brought!r}."
-        )
-    if checkpoints is not None and not checkpoints.shared and not in_this_process(executor):
-        raise InputError(
-            "Checkpoints in memory cannot be seen by worker processes: give what evaluates "
-            "checkpoints=FolderCheckpoints(folder), or evaluate in this process (SerialExecutor, or an executor of "
-            "your own that says in_process = True)."
-        )
 
 
 class Start(NamedTuple):
@@ -204,7 +157,10 @@ class Continuations:
             InputError: A missing checkpoint could not be made again.
         """
         self._restore({entry.start_from for entry in entries if entry.start_from is not None})
-        self._is_replay = self._is_replay and not entries
+        if entries and self._is_replay:
+            self._is_replay = False
+            if not self._record.is_resumed:  # a study of this name may have been deleted by hand, not these files
+                self._drop_underway()
         return [replace(self._request(entry, one), limits=limits) for entry, one in zip(entries, params, strict=True)]
 
     def _request(self, entry: Entry, params: Any) -> Request:
@@ -280,8 +236,14 @@ class Continuations:
         references = [*(entry.evaluation.checkpoint for entry in ahead), *(self.reference(number) for number in needed)]
         with undisturbed():
             self._checkpoints.collect([reference for reference in references if reference is not None])
-            if not self._is_replay and hasattr(self._checkpoints, "drop_underway"):
-                self._checkpoints.drop_underway()  # of evaluations that are on record now
+            if not self._is_replay:
+                self._drop_underway()
+
+    def _drop_underway(self) -> None:
+        """Delete states of evaluations under way: all are on record, or no evaluation of this study has begun."""
+        drop: Callable[[], None] | None = getattr(self._checkpoints, "drop_underway", None)
+        if drop is not None:
+            drop()
 
 
 def _best(record: Record, directions: Sequence[Direction]) -> list[Entry]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 from torch import nn
 
 from deap_hpo import Float, Task, load_study, make_trainer, optimize
+from deap_hpo.evaluation import Request
 from deap_hpo.training import underway
+from deap_hpo.training.checkpoints import FolderCheckpoints
 
 EPOCHS = 6
 begun_at: list[int] = []
@@ -148,6 +151,38 @@ def test_states_are_written_at_most_every_ten_seconds(tmp_path: Path, monkeypatc
     given: Any = {"algorithm": "random", "population": 1, "generations": 1, "epochs": EPOCHS, "progress": False}
     optimize(train, {"lr": Float(1e-3, 1e-1)}, name="run", storage=tmp_path / "a.db", **given)
     assert underway.SECONDS_BETWEEN == 10.0
+
+
+def test_after_the_last_epoch_no_state_is_written(tmp_path: Path) -> None:
+    """With none left to train, a function would return nothing."""
+    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="6")
+    search(train, f"{tmp_path}/a.db")
+    assert begun_at[0] == 5
+
+
+def test_another_study_does_not_continue_from_it(tmp_path: Path) -> None:
+    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    assert len(left(tmp_path)) == 1
+    for path in tmp_path.glob("a.db*"):
+        path.unlink()
+    search(train, f"{tmp_path}/a.db")
+    assert begun_at == [0, 0, 0, 0]
+    killed("t.search(t.train, sys.argv[1])", tmp_path / "b.db", DIE_AT="3")
+    begun_at.clear()
+    search(train, f"{tmp_path}/b.db", population=3)  # not one evaluation is on record
+    assert begun_at[0] == 0
+
+
+def test_seconds_in_killed_processes_count(tmp_path: Path) -> None:
+    store, request = FolderCheckpoints(tmp_path), Request(0, {"lr": 0.1}, seed=1)
+    begun = underway.Underway(store, request)
+    begun._start -= 100.0
+    begun.save({"weight": torch.ones(1)})
+    again = underway.Underway(store, request)
+    assert again.seconds < 1.0
+    assert again.load() is not None
+    assert 100.0 <= again.seconds < 110.0
+    assert underway.Underway(store, replace(request, seed=2)).load() is None, "another evaluation's"
 
 
 def test_a_damaged_state_is_not_used(tmp_path: Path) -> None:

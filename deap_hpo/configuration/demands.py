@@ -7,7 +7,6 @@ from pathlib import Path
 
 from deap_hpo.configuration.methods import IN_PARTS, OF_SEVERAL_OBJECTIVES
 from deap_hpo.configuration.settings import EvolutionConfig
-from deap_hpo.continuation import check_parts, check_whole
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluate, Evaluator
@@ -15,6 +14,7 @@ from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.functions.objective import Objective
 from deap_hpo.functions.offered import offered_parameters
 from deap_hpo.goals import Goals, check_directions, usual_direction
+from deap_hpo.parts import check_parts, check_whole
 from deap_hpo.pruning import Pruner, check_reports
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies import STRATEGIES, argument_names

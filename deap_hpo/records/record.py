@@ -46,6 +46,9 @@ class Record:
         retry: Whether failed evaluations are tried again, so that they and all later ones are superseded; see
             `Attempts`.
 
+    Attributes:
+        is_resumed: Whether the study was there, and is continued with the same facts.
+
     Raises:
         InputError: The name is not allowed, or exists although `resume` is false; the storage cannot be used; another
             process is writing to the same study.
@@ -85,8 +88,11 @@ class Record:
             raise
         try:
             with errors_named(f"record of the study {name!r}"):
-                if not resume and has_study(backend, name) and not self._gave_way(backend):
-                    raise InputError(_taken(name, backend, str(storage)))
+                self.is_resumed = has_study(backend, name)
+                if not resume and self.is_resumed:
+                    if not self._gave_way(backend):
+                        raise InputError(_taken(name, backend, str(storage)))
+                    self.is_resumed = False
                 with quiet_optuna():
                     self._study = optuna.create_study(
                         storage=backend, study_name=name, directions=list(directions), load_if_exists=True
@@ -202,6 +208,7 @@ class Record:
         value = json.loads(json.dumps(value))
         known = self.attributes
         if key not in known or self.is_new:  # no evaluation was made with the recorded fact
+            self.is_resumed = self.is_resumed and known.get(key, value) == value
             self.note(key, value)
         elif known[key] != value:
             recorded, given = first_difference(known[key], value)
