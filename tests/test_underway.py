@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -15,8 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-from deap_hpo import Float, Task, load_study, make_trainer, optimize
-from deap_hpo.evaluation import Request
+from deap_hpo import Float, Objective, Task, load_study, make_trainer, optimize
+from deap_hpo.deletion import delete_study
+from deap_hpo.evaluation import Epoch, Request
+from deap_hpo.functions.checkpoint import Checkpoint
 from deap_hpo.training import underway
 from deap_hpo.training.checkpoints import FolderCheckpoints
 
@@ -76,12 +79,14 @@ def trainer(**options: Any) -> Any:
     return make_trainer(task, epochs=EPOCHS, device="cpu", **options)
 
 
-def search(objective: Any, storage: str, **options: Any) -> Any:
+def search(objective: Any, storage: str | None, **options: Any) -> Any:
     underway.SECONDS_BETWEEN = 0.0
     given: Any = {"algorithm": "random", "population": 2, "generations": 2, "seed": 1, "progress": False, **options}
     if objective is train:
         given["epochs"] = EPOCHS
-    return optimize(objective, {"lr": Float(1e-3, 1e-1, log=True)}, name="run", storage=storage, resume=True, **given)
+    return optimize(
+        objective, {"lr": Float(1e-3, 1e-1, log=True)}, name="run", storage=storage, resume=storage is not None, **given
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -132,9 +137,43 @@ def test_so_does_a_training_of_ours(options: str, tmp_path: Path) -> None:
     measured.clear()
     assert told(resumed) == told(search(made, f"{tmp_path}/b.db"))
     assert len(measured) == count + 4, "four epochs were not trained again"
+    assert told(resumed) == told(search(made, None)), "where no states are written"
+
+
+def test_the_network_of_the_best_epoch_is_kept_too(tmp_path: Path) -> None:
+    """It is that of an epoch before the interruption."""
+    errors = [0.3, 0.1, 0.4, 0.5, 0.6, 0.7]
+
+    def one_by_one(outputs: Any, targets: Any) -> float:
+        seen.append(errors[len(seen)])
+        if interrupted and len(seen) == 4:
+            raise KeyboardInterrupt
+        return seen[-1]
+
+    best = make_trainer(replace(trainer().task, metrics={"e": one_by_one}, objective="e"), epochs=EPOCHS, device="cpu",
+                        keep_best=True)  # fmt: skip
+    store, request = FolderCheckpoints(tmp_path), Request(0, {"lr": 0.1}, seed=1)
+    seen: list[float] = []
+    interrupted = False
+    network, evaluation, _ = best.train_on(None, request.params, request.seed)
+    assert evaluation.metrics["best_epoch"] == 2
+    interrupted, seen[:] = True, []
+    with pytest.raises(KeyboardInterrupt), underway.Underway(store, request) as stopped:
+        best.train_on(None, request.params, request.seed, underway=stopped)
+    interrupted, seen[:] = False, errors[:3]
+    again, found, _ = best.train_on(None, request.params, request.seed, underway=underway.Underway(store, request))
+    assert (found.values, found.metrics) == (evaluation.values, evaluation.metrics)
+    assert all(torch.equal(one, again.state_dict()[name]) for name, one in network.state_dict().items())
 
 
 def test_what_has_failed_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderCheckpoints(tmp_path / "states")
+    for objective in (Objective(train, epochs=EPOCHS, checkpoints=store), trainer(checkpoints=store)):
+        monkeypatch.setenv("FAIL_AT", "3")
+        with pytest.raises(ValueError, match="broken"):
+            objective.evaluate(Request(0, {"lr": 0.1}, seed=1))
+        assert left(tmp_path) == []
+        measured.clear()
     monkeypatch.setenv("FAIL_AT", "3")
     with pytest.raises(Exception, match="broken"):
         search(train, f"{tmp_path}/a.db")
@@ -183,6 +222,23 @@ def test_seconds_in_killed_processes_count(tmp_path: Path) -> None:
     assert again.load() is not None
     assert 100.0 <= again.seconds < 110.0
     assert underway.Underway(store, replace(request, seed=2)).load() is None, "another evaluation's"
+    begun.drop()
+    begun.curve.append(Epoch(1, math.nan, 0.5))
+    network = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    own = Checkpoint(store, params=request.params, underway=begun, epochs=EPOCHS)
+    own.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()}, epoch=1)
+    assert Objective(train, epochs=EPOCHS, checkpoints=store).evaluate(request).seconds > 100.0
+    assert begun_at == [1]
+
+
+def test_a_deletion_takes_it_along(tmp_path: Path) -> None:
+    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    search(train, f"{tmp_path}/a.db", max_evaluations=1)
+    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    assert len(left(tmp_path)) == 1
+    delete_study("run", tmp_path / "a.db")
+    assert left(tmp_path) == []
 
 
 def test_a_damaged_state_is_not_used(tmp_path: Path) -> None:
