@@ -236,7 +236,7 @@ def test_a_deletion_takes_it_along(tmp_path: Path) -> None:
     killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
     search(train, f"{tmp_path}/a.db", max_evaluations=1)
     killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
-    assert len(left(tmp_path)) == 1
+    assert left(tmp_path) != []
     delete_study("run", tmp_path / "a.db")
     assert left(tmp_path) == []
 
