@@ -66,7 +66,7 @@ def evolve(
 
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
-    directions = trainer.task.goals.directions
+    directions, constrained = trainer.task.goals.directions, bool(trainer.task.goals.constraints)
     # Made before the study is on record, so that a run that is refused does not take its name.
     algorithm = algorithm_of(config.search_space, evolution, directions, seed=config.study.seed, evaluator=trainer)
     with running(
@@ -96,7 +96,7 @@ def evolve(
     ) as study:
         # Without the storage, because a URL may hold a password.
         study.provenance.note("config", config.model_dump(mode="json", exclude={"study": {"storage"}}))
-        population, logbook = algorithm.run(stats=study.statistics(), verbose=verbose)
+        population, logbook = algorithm.run(stats=study.statistics(constrained=constrained), verbose=verbose)
     return Outcome(study, population, logbook)
 
 

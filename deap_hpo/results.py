@@ -153,7 +153,7 @@ class Results:
         """Give the hypervolume of the front after each generation; see `deap_hpo.analysis.fronts.hypervolumes`.
 
         Args:
-            reference: A value of each objective; by default the worst feasible one on record.
+            reference: A value of each objective; by default `deap_hpo.analysis.fronts.reference_point`.
 
         Raises:
             InputError: The reference has not one value for each objective.

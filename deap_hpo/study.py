@@ -290,10 +290,11 @@ class Study(LiveResults):
         tell(self.callbacks, "on_evaluation", self, self.record[entry.number])
         raise_kept()
 
-    def statistics(self) -> tools.Statistics:
+    def statistics(self, *, constrained: bool = False) -> tools.Statistics:
         """Give the statistics of a generation, to pass to a DEAP algorithm as `stats`.
 
-        They are `avg`, `std`, `min` and `max` of the population's first objective (finite values only), and for this
-        generation the numbers of evaluations that `diverged` or failed, or were `cached`, and its wall-clock `seconds`.
+        They are `avg`, `std`, `min` and `max` of the population's first objective (of the feasible and finite), and for
+        this generation the numbers of evaluations that `diverged` or failed, with `constrained` of those that break a
+        constraint (`infeasible`), of those that were `cached`, and its wall-clock `seconds`.
         """
-        return generation_statistics(lambda: self._batch)
+        return generation_statistics(lambda: self._batch, constrained=constrained)

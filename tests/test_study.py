@@ -31,6 +31,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.evolution.algorithms import eaTruncation
 from deap_hpo.evolution.individual import Individual, individual_type, make_toolbox
 from deap_hpo.execution.executors import ProcessExecutor
+from deap_hpo.functions.objective import Objective
 from deap_hpo.pruning import MedianPruner
 from deap_hpo.recorded import load_study
 from deap_hpo.records.driver_lock import DriverLock
@@ -507,6 +508,21 @@ def test_statistics_leave_out_what_has_no_value() -> None:
     assert {k: row[k] for k in ("avg", "min", "max", "diverged", "cached")} == {
         "avg": 2.0, "min": 1.0, "max": 3.0, "diverged": 1, "cached": 0,
     }  # fmt: skip
+
+
+def test_statistics_leave_out_what_breaks_a_constraint_and_count_it() -> None:
+    """A value that may not be used is no minimum; without a usable value there is none."""
+    objective = Objective(
+        lambda params: {"loss": params["x"], "size": 10 * params["x"]}, metric="loss", constraints=["size >= 5"]
+    )
+    with Study({"x": Float(0.0, 1.0)}, seed=1) as study:
+        individuals = [Individual([gene]) for gene in (0.1, 0.6, 0.9)]
+        for one, fitness in zip(individuals, study.map(objective, individuals), strict=True):
+            one.fitness.values = fitness
+        row = study.statistics(constrained=True).compile(individuals)
+        assert (row["min"], row["avg"], row["max"], row["diverged"], row["infeasible"]) == (0.6, 0.75, 0.9, 0, 1)
+        assert math.isnan(study.statistics().compile(individuals[:1])["min"])
+        assert "infeasible" not in study.statistics().fields
 
 
 def test_the_budget_of_evaluations_is_a_total(tmp_path: Path) -> None:

@@ -39,16 +39,37 @@ def pareto_front(entries: Iterable[Entry], directions: Sequence[Direction]) -> l
 
 
 def reference_point(entries: Iterable[Entry], directions: Sequence[Direction]) -> tuple[float, ...]:
-    """Return the worst value of each objective among the feasible evaluations: the default origin of hypervolumes.
+    """Return a point a little worse than all feasible evaluations in each objective: the default of `hypervolumes`.
+
+    It is a tenth of the range of their values beyond the worst (without a range, a tenth of the value, or 0.1 if that
+    is 0): from the worst values themselves, the ends of a front would have no volume.
 
     Raises:
         InputError: No evaluation is feasible.
+
+    Source:
+        Ishibuchi, Imada, Setoguchi and Nojima, "How to specify a reference point in hypervolume calculation for fair
+        performance comparison", Evolutionary Computation 26(3), 2018.
+
+    Example:
+        >>> from deap_hpo import Evaluation
+        >>> entries = [Entry(i, 0, (0.5,), Evaluation(pair), seed=0) for i, pair in enumerate([(1.0, 5.0), (3.0, 5.0)])]
+        >>> reference_point(entries, ["minimize", "maximize"])
+        (3.2, 4.5)
     """
     values = [entry.evaluation.values for entry in _candidates(entries)]
     if not values:
         raise InputError("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
-    worst = [max if direction == "minimize" else min for direction in directions]
-    return tuple(pick(column) for pick, column in zip(worst, zip(*values, strict=True), strict=True))
+    return tuple(
+        _beyond_worst(column, direction)
+        for column, direction in zip(zip(*values, strict=True), directions, strict=True)
+    )
+
+
+def _beyond_worst(values: Sequence[float], direction: Direction) -> float:
+    least, most = min(values), max(values)
+    margin = 0.1 * ((most - least) or abs(most) or 1.0)
+    return most + margin if direction == "minimize" else least - margin
 
 
 def hypervolumes(

@@ -150,7 +150,10 @@ def print_front(recorded: Recorded, console: Console) -> None:
     print_table(["evaluation", "generation", *objectives, *others], rows, console)
     console.print(f"Hypervolume by generation: {', '.join(f'{value:.4g}' for value in volume['by_generation'])}")
     reference = dict(zip(objectives, volume["reference"], strict=True))
-    console.print(f"  measured from the worst feasible values, {format_params(reference)}", markup=False)
+    console.print(
+        f"  measured from a tenth of the range beyond the worst feasible values, {format_params(reference)}",
+        markup=False,
+    )
 
 
 def judging_sentence(recorded: Recorded) -> str:

@@ -96,11 +96,16 @@ def test_repeated_configurations_are_on_the_front_once_and_equal_values_side_by_
     assert [entry.number for entry in pareto_front(entries, ("minimize", "minimize"))] == [0, 2]
 
 
-def test_the_default_reference_is_the_worst_feasible_value_of_each_objective() -> None:
+def test_the_default_reference_is_a_tenth_of_the_range_beyond_the_worst_feasible_values() -> None:
     found = [((1.0, 5.0), 0.0, "ok"), ((3.0, 2.0), 0.0, "ok"), ((9.0, 0.0), 0.5, "ok"), ((0.0, 0.0), 0.0, "diverged")]
     entries = entries_of(found)
-    assert reference_point(entries, ("minimize", "maximize")) == (3.0, 2.0)
-    assert hypervolumes(entries, ("minimize", "minimize")) == [0.0]  # both points of the front lie on its border
+    assert reference_point(entries, ("minimize", "maximize")) == pytest.approx((3.2, 1.7))
+    # The ends of the front count, too: 2.2 by 0.3 and 0.2 by 3.3, which share 0.2 by 0.3.
+    assert hypervolumes(entries, ("minimize", "minimize")) == pytest.approx([0.66 + 0.66 - 0.06])
+    assert reference_point(entries[:1], ("minimize", "maximize")) == pytest.approx((1.1, 4.5))
+    assert reference_point(entries_of([((0.0, -2.0), 0.0, "ok")]), ("minimize", "maximize")) == pytest.approx(
+        (0.1, -2.2)
+    )
     with pytest.raises(InputError, match="no evaluation has finite values and keeps its constraints"):
         reference_point(entries[2:], ("minimize", "minimize"))
     assert hypervolumes(entries[2:], ("minimize", "minimize")) == [0.0]
@@ -183,6 +188,7 @@ def test_width_is_traded_for_loss_from_run_to_report(here: Path) -> None:
     ended = call("run", "two.toml")
     assert ended.exit_code == 0, ended.output
     assert "pareto.png" in ended.output
+    assert "infeasible" in next(line for line in ended.output.splitlines() if line.startswith("gen")).split()
     described = json.loads(call("show", "two", "--json").output)
     front = described["pareto_front"]
     assert described["objectives"] == ["loss", "parameters"]
