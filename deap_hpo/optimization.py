@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -251,8 +251,12 @@ def optimize(
                     callbacks=[*shown, *check_callbacks(callbacks), not_all_failed, *stops],
                 )
             )
-        with suppress(BudgetSpent), _carrying(study, resume):
-            made.run()
+        with _carrying(study, resume):
+            try:
+                made.run()
+            except BudgetSpent as stop:
+                for display in shown:
+                    display.end_with(str(stop))
     not_all_failed.check(study, least=1)
     warn_of_many_failures(study)
     return study

@@ -65,6 +65,7 @@ class ProgressDisplay:
         self._new = Work(0, 0)  # work done beyond the complete batches
         self._noted: dict[int, str] = {}  # by number: what `_also` tells of an evaluation
         self._generation = 0  # complete batches
+        self._last_words = ""
         self._written_at, self._unwritten = -math.inf, 0  # time of the last line, and a later generation without one
         self._left = work.left()
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
@@ -99,6 +100,12 @@ class ProgressDisplay:
             self._write_line(self._generation // self._work.stages + 1)
         elif self._unwritten:
             self._write_line(self._unwritten)
+        if self._last_words:
+            self._console.print(self._last_words, soft_wrap=True, highlight=False, markup=False)
+
+    def end_with(self, text: str) -> None:
+        """Add a sentence, such as why the run ended early, below the line at the end."""
+        self._last_words = text
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Count a new evaluation."""

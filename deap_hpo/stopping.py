@@ -11,6 +11,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import sign_of
 from deap_hpo.records.entries import Entry
 from deap_hpo.study import Study
+from deap_hpo.wording import plural
 
 _MOST_IDLE = 500  # evaluations in a row of which none is done: even one in a hundred would have come by then
 _MOST_EMPTY = 50  # generations in a row
@@ -84,7 +85,7 @@ class EarlyStopping:
         if self.patience is not None and self._waited >= self.patience:
             raise StoppedEarly(
                 f"The study {study.name!r} stopped in generation {generation}: nothing better for "
-                f"{self.patience} generation(s).",
+                f"{plural(self.patience, 'generation')}.",
                 "patience",
             )
 

@@ -377,9 +377,34 @@ def test_the_time_alone_ends_a_run(algorithm: str, ends: bool, capsys: pytest.Ca
 
     study = optimize(slow, SPACE, algorithm=algorithm, population=4, max_seconds=0.5)
     assert (len(study.entries) <= 40) == ends
-    last = capsys.readouterr().err.splitlines()[-1]
     if not ends:
+        *_, last, why = capsys.readouterr().err.splitlines()
         assert re.match(rf"generation \d+: {len(study.entries)} evaluations, best ", last), last
+        assert why == f"The study 'study' has used its budget, max_seconds, after {len(study.entries)} evaluations."
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"target": 0.5}, r"The study 'study' reached its target 0\.5 in generation \d, with 0\.\d+\."),
+        ({"patience": 1}, r"The study 'study' stopped in generation \d+: nothing better for 1 generation\."),
+        ({"max_evaluations": 9}, r"The study 'study' has used its budget, max_evaluations, after 9 evaluations\."),
+        (
+            {"max_evaluations": 9, "space": {"k": Int(1, 4)}},
+            r".* ended after .*every configuration of its space has been .*",
+        ),
+        ({}, r"generation 20/20: .*"),
+    ],
+)
+def test_what_ended_a_run_is_said_below_its_progress(
+    limits: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: Any = {"space": {"x": Float(0.0, 1.0)}, "population": 4, "generations": 20, "seed": 1} | limits
+    optimize(lambda params: sum(params.values()), algorithm="random", **options)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(said, last), last
+    optimize(lambda params: sum(params.values()), algorithm="random", progress=False, **options)
+    assert not capsys.readouterr().err
 
 
 def test_the_time_is_not_over_after_some_number_of_generations() -> None:

@@ -22,7 +22,14 @@ from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.records.run_files import network_stem, run_folder
 from deap_hpo.records.storage import storage_option, without_password
 from deap_hpo.reports.strict_json import strict_json
-from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, print_front, where_sentence
+from deap_hpo.reports.study import (
+    counts_sentence,
+    describe,
+    failure_sentence,
+    print_front,
+    tie_sentence,
+    where_sentence,
+)
 from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
 
 
@@ -96,6 +103,8 @@ def _print_final(recorded: Recorded, final: Final, network: str, figures: list[P
     output.print(f"\n{counts_sentence(recorded)} {where_sentence(recorded)}", soft_wrap=True)
     if several:
         print_front(recorded, output)
+    if sentence := tie_sentence(recorded):
+        output.print(sentence, markup=False)
     if sentence := edge_sentence(recorded):
         output.print(escape(sentence))
     for label, text in rows.items():

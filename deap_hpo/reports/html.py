@@ -27,7 +27,7 @@ from deap_hpo.plotting.style import to_svg
 from deap_hpo.recorded import Recorded
 from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.strict_json import json_types
-from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, judging_sentence
+from deap_hpo.reports.study import counts_sentence, describe, failure_sentence, judging_sentence, tie_sentence
 from deap_hpo.wording import format_cell, format_metrics, format_params, format_seconds, format_value
 
 _MOST_OF_THE_BEST = 10  # evaluations in a table
@@ -166,8 +166,7 @@ def _result(study: Recorded) -> str:
             f"On {final['test_size']:,} test examples, which the search has not seen: loss {final['test_loss']:.4f}, "
             f"{escape(format_metrics(final['test_metrics']))}."
         )
-    if sentence := edge_sentence(study):
-        lines.append(escape(sentence))
+    lines += [escape(sentence) for sentence in (tie_sentence(study), edge_sentence(study)) if sentence]
     return f"<p>{'<br>'.join(lines)}</p>"
 
 

@@ -120,6 +120,8 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     print_table(header, rows, console)
     if best and (part := recorded.part_of_training(recorded.best)):
         console.print(f"The best one was measured {part}.")
+    if sentence := tie_sentence(recorded):
+        console.print(sentence, markup=False)
     if sentence := edge_sentence(recorded):
         console.print(escape(sentence))
     final = recorded.attributes.get("final")
@@ -189,6 +191,27 @@ def counts_sentence(recorded: Recorded) -> str:
     parts += [f"{len(recorded.superseded)} superseded by a retry"] if recorded.superseded else []
     everything = " That is every configuration of the space." if _is_exhausted(recorded) else ""
     return ", ".join(parts) + f"; {format_seconds(counts['seconds'])} of {training}.{everything}"
+
+
+def tie_sentence(recorded: Recorded) -> str:
+    """Say how many evaluations share the best value of a single objective; empty if only one has it.
+
+    Example:
+        >>> from deap_hpo import Int, optimize
+        >>> tie_sentence(optimize(lambda params: 0.5, {"x": Int(0, 9)}, population=5, generations=1).found())
+        '5 of 5 evaluations share the best value, 0.5000; the first of them counts as the best.'
+    """
+    best = find_best(recorded.entries, recorded.directions[0])
+    if best is None or len(recorded.directions) > 1:
+        return ""
+    done = [entry for entry in recorded.entries if entry.duplicate_of is None]
+    equal = [one for one in done if one.evaluation.feasible and one.evaluation.value == best.evaluation.value]
+    if len(equal) == 1:
+        return ""
+    return (
+        f"{len(equal)} of {plural(len(done), 'evaluation')} share the best value, "
+        f"{format_value(best.evaluation.value)}; the first of them counts as the best."
+    )
 
 
 def _is_exhausted(recorded: Recorded) -> bool:

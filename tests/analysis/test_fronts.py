@@ -259,7 +259,7 @@ def test_patience_waits_for_the_front(here: Path) -> None:
             study.map(lambda genome: steps[genome[0]], [individual_type((-1.0, -1.0))([gene])])
 
     with Study(directions=directions, callbacks=[EarlyStopping(patience=2)]) as study:
-        with pytest.raises(StoppedEarly, match=r"in generation 5: nothing better for 2 generation"):
+        with pytest.raises(StoppedEarly, match=r"in generation 5: nothing better for 2 generations\."):
             evolve(study)
         assert len(study.record) == 5
 

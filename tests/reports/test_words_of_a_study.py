@@ -24,7 +24,7 @@ from deap_hpo.records.entries import Entry
 from deap_hpo.records.storage import storage_option
 from deap_hpo.reports.figures import save_figures
 from deap_hpo.reports.html import page
-from deap_hpo.reports.study import counts_sentence, describe, print_study, where_sentence
+from deap_hpo.reports.study import counts_sentence, describe, print_study, tie_sentence, where_sentence
 from deap_hpo.search_space.space import Categorical, Int, Space
 
 SPACE = {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}
@@ -224,3 +224,24 @@ def test_in_which_precision_networks_were_trained_is_said() -> None:
     screen = io.StringIO()
     print_study(recorded, Console(file=screen, width=200), top=1)
     assert where_sentence(recorded) in screen.getvalue().splitlines()
+
+
+def test_a_value_that_several_share_is_said_to_be_shared() -> None:
+    """On a small validation set many networks have the same accuracy; repeats and what breaks a constraint do not count."""
+
+    def of(*found: tuple[float, float, int | None]) -> Recorded:
+        entries = [
+            Entry(i, 0, (i / 10,), Evaluation((value,), violation=violation), seed=0, duplicate_of=same)
+            for i, (value, violation, same) in enumerate(found)
+        ]
+        return Recorded("study", ("maximize",), None, tuple(entries), {})
+
+    alone = of((1.0, 0.0, None), (1.0, 0.0, 0), (1.0, 0.5, None), (0.9, 0.0, None))
+    assert tie_sentence(alone) == ""
+    tied = of((0.5, 0.0, None), (1.0, 0.0, None), (1.0, 0.0, None), (1.0, 0.0, 1), (1.0, 2.0, None))
+    sentence = "2 of 4 evaluations share the best value, 1.0000; the first of them counts as the best."
+    assert tie_sentence(tied) == sentence
+    assert sentence in page([tied])
+    screen = io.StringIO()
+    print_study(tied, Console(file=screen, width=200), top=5)
+    assert sentence in screen.getvalue()
