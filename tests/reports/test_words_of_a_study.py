@@ -227,7 +227,7 @@ def test_in_which_precision_networks_were_trained_is_said() -> None:
 
 
 def test_a_value_that_several_share_is_said_to_be_shared() -> None:
-    """On a small validation set many networks have the same accuracy; repeats and what breaks a constraint do not count."""
+    """On a small validation set, many networks have the same accuracy."""
 
     def of(*found: tuple[float, float, int | None]) -> Recorded:
         entries = [
