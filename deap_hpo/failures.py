@@ -45,7 +45,7 @@ class FailureWarning:
         self._warned = True
         warn(
             f"evaluation {entry.number} of the study {study.name!r} failed and counts as the worst: "
-            f"{entry.evaluation.reason} (the traceback is in `study.record[{entry.number}].evaluation.error`; further "
+            f"{entry.evaluation.reason} (the traceback is in `study.entries[{entry.number}].evaluation.error`; further "
             "failures are recorded without a warning)",
             FailureNotice,
         )

@@ -793,3 +793,14 @@ def test_of_two_callbacks_that_end_a_study_the_first_is_heard() -> None:
 
     with Study(SPACE, callbacks=[Ends("first"), Ends("second")]) as study, pytest.raises(BudgetSpent, match="first"):
         study.map(lambda params: params["x"], [[0.5, 0.5]])
+
+
+def test_a_study_refused_with_more_to_begin_with_says_how_that_is_done(tmp_path: Path) -> None:
+    options: Any = {"space": {"x": Float(0.0, 1.0)}, "storage": tmp_path / "a.db", "population": 4, "generations": 2}
+    earlier = optimize(lambda params: params["x"], name="first", **options)
+    refused = r"evolution.enqueue = \[\{\"x\": 0.5\}\]\. .*`enqueue=earlier.best_configurations\(3\)`, .*first:3`"
+    with pytest.raises(ReplayError, match=refused):
+        optimize(lambda params: params["x"], name="first", resume=True, enqueue=[{"x": 0.5}], **options)
+    known = [{"x": 0.5}, *earlier.best_configurations(3)]
+    later = optimize(lambda params: params["x"], name="second", enqueue=known, **options)
+    assert [later.params_of(entry)["x"] for entry in later.entries[:2]] == pytest.approx([0.5, earlier.best_value])

@@ -212,9 +212,14 @@ class Record:
             self.note(key, value)
         elif known[key] != value:
             recorded, given = first_difference(known[key], value)
+            begin = (
+                " A new study can begin with the best of this one: `enqueue=earlier.best_configurations(3)`, or "
+                f"`--enqueue-from {self.name}:3`."
+            )
             raise ReplayError(
                 f"The study {self.name!r} was recorded with {'' if key == 'settings' else f'{key} '}{recorded}, and "
                 f"cannot be continued with {given}. Give the recorded value, or choose another name."
+                + (begin if key in ("settings", "space") else "")
             )
         elif key == "space" and value and list(known[key]) != list(value):  # genes are assigned by position
             raise ReplayError(
