@@ -15,7 +15,9 @@ from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import InputError, warn
 from deap_hpo.interruption import undisturbed
 from deap_hpo.search_space.space import Categorical, Int, Space
+from deap_hpo.training.costs import fresh_network
 from deap_hpo.training.fit import takes_one_example
+from deap_hpo.training.state import added_epochs
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
@@ -151,7 +153,7 @@ def _warn_of_values(
         for place in places[:_PLACES_OF_A_VALUE]:
             params = space.conditions.in_use({**place, name: value})
             try:
-                task.count_parameters(params)
+                fresh_network(task, params)
             except Exception as error:
                 clear_frames(error.__traceback__)
                 errors.append(f"{type(error).__name__}: {error}")
@@ -214,10 +216,10 @@ def check_schedules(trainer: Trainer, space: Space, evolution: EvolutionConfig) 
             ...
         deap_hpo.errors.InputError: epochs must be at most 4, where the trainer's cosine schedule ends; got 5. ...
     """
-    reference = trainer.reference
     longest = _longest(space, evolution, trainer.epochs)
     for schedule in possible(trainer.task, space, "schedule"):
-        reference.added_epochs(replace(trainer.task.recipe, schedule=schedule), None, longest)
+        recipe = replace(trainer.task.recipe, schedule=schedule)
+        added_epochs(None, longest, trainer.epochs, recipe, whole=trainer.whole_trainings)
     advise_on_parts(trainer.task, space, evolution, trainer.epochs)
 
 

@@ -19,7 +19,7 @@ from deap_hpo.training.data import Data, Split
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.inputs import Inputs, Targets, call, described, number_of_examples, tensors
 from deap_hpo.training.labels import Counting, ignored_by
-from deap_hpo.training.measures import AVERAGED, Measure, one_number, own_copy, trainable_parameters
+from deap_hpo.training.measures import AVERAGED, Cost, Measure, one_number, own_copy, trainable_parameters
 from deap_hpo.training.outputs import Outputs, leaves, mapped, output_shapes, unshared, widened
 
 _FEW = 60  # examples on which a loss is examined
@@ -33,6 +33,7 @@ def check_fit(
     measures: Mapping[str, Measure],
     loss_arguments: Mapping[str, Any] = MappingProxyType({}),
     optimizer_of: Callable[[nn.Module], Any] | None = None,
+    costs: Mapping[str, Cost] = MappingProxyType({}),
 ) -> None:
     """Check that a network can be built, measured on two examples, and trained.
 
@@ -44,9 +45,10 @@ def check_fit(
         measures: The task's metrics by name, and its loss under "loss".
         loss_arguments: Hyperparameters that are arguments of the training loss.
         optimizer_of: Makes the optimiser, if the task has its own; one step is tried.
+        costs: The task's costs by name.
 
     Raises:
-        InputError: The network cannot be built or trained, or does not fit data, loss or metrics.
+        InputError: The network cannot be built or trained, does not fit data, loss or metrics, or has no cost.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
@@ -91,6 +93,9 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             freshness.check(network.train(), frozen_norms=True)
             del output, network  # what the next network still shares with this one is held by the factory
             freshness.check(model(**architecture).train(), frozen_norms=True)
+        for name, cost in costs.items():
+            with step(f"could not be measured by costs[{name!r}]"):
+                one_number(name, cost(model(**architecture).eval()))
 
 
 @contextmanager

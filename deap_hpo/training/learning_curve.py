@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from deap_hpo.evaluation import BEST_EPOCH, Epoch, Evaluation, sign_of
@@ -24,6 +25,7 @@ class LearningCurve:
         epochs: Planned number of epochs.
         keep_best: Whether to keep the network of the best epoch rather than of the last.
         patience: Epochs without improvement after which the training ends; None for all epochs.
+        costs: What was measured before the training, by name.
 
     Example:
         >>> curve = LearningCurve(Goals(), epochs=10, keep_best=True, patience=2)
@@ -33,14 +35,23 @@ class LearningCurve:
         (True, 0.3)
     """
 
-    def __init__(self, goals: Goals, epochs: int, *, keep_best: bool = False, patience: int | None = None) -> None:
+    def __init__(
+        self,
+        goals: Goals,
+        epochs: int,
+        *,
+        keep_best: bool = False,
+        patience: int | None = None,
+        costs: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self._goals = goals
+        self._costs = costs
         self._planned = epochs
         self._keep_best = keep_best
         self._patience = patience
         self._epochs: list[Epoch] = []
         self._best: Epoch | None = None
-        self._told_by, self._sign = _told_by(goals)
+        self._told_by, self._sign = _told_by(goals, costs)
 
     def add(self, epoch: Epoch) -> bool:
         """Add an epoch; tell whether, as far as is known yet, the network should be kept as it is now."""
@@ -59,7 +70,8 @@ class LearningCurve:
         """Make the evaluation of the training: "diverged" unless it is finished and its objectives are finite.
 
         A diverged training ended in the epoch after the last one added. Otherwise the values are the objectives, and
-        the metrics are the other measurements after the epoch that counts: loss, the task's metrics, `parameters`.
+        the metrics are the other measurements: after the epoch that counts loss and the task's metrics, and
+        `parameters` and the task's costs.
 
         Args:
             parameters: Trainable parameters of the network.
@@ -70,7 +82,7 @@ class LearningCurve:
         if not self.finished:
             return Evaluation(self._goals.worst, "diverged", curve, seconds=seconds, environment=environment)
         kept = self._kept
-        measured = {**kept.metrics, "loss": kept.validation_loss, "parameters": float(parameters)}
+        measured = {**kept.metrics, "loss": kept.validation_loss, "parameters": float(parameters), **self._costs}
         if self._keep_best:
             measured[BEST_EPOCH] = float(kept.epoch)
         evaluation = Evaluation((math.inf,), curve=curve, environment=environment)
@@ -85,8 +97,8 @@ class LearningCurve:
         return math.inf if math.isnan(value) else self._sign * value  # a metric may be 0 / 0
 
 
-def _told_by(goals: Goals) -> tuple[str, int]:
+def _told_by(goals: Goals, costs: Collection[str]) -> tuple[str, int]:
     for name, direction in zip(goals.objectives, goals.directions, strict=True):
-        if name not in _THE_SAME_IN_ALL_EPOCHS:
+        if name not in _THE_SAME_IN_ALL_EPOCHS and name not in costs:
             return name, sign_of(direction)
     return "loss", 1

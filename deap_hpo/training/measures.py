@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -22,6 +22,9 @@ A loss is called batch by batch and gives the batch's mean as a 0-dim tensor. A 
 and targets of a whole split, so it need not be a mean: F1 and the area under a curve are possible. It gets tensors
 without gradients on the training's device, and gives a tensor of one element, a float or a numpy number.
 """
+
+Cost = Callable[[nn.Module], Any]
+"""A function of an untrained network, in evaluation mode on the training's device, that returns one number."""
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -186,6 +189,41 @@ that is one, such as nn.CrossEntropyLoss(); got <class 'torch.nn.modules.loss.L1
         f"{argument} must be a function (outputs, targets) -> mean over the batch, or a module that is one, such as "
         f"nn.CrossEntropyLoss(); got {measure!r}{hint}."
     )
+
+
+def check_measures(loss: Any, metrics: Any, costs: Any, taken: Collection[str]) -> None:
+    """Refuse a task's loss, metrics and costs that are not functions, or have names that others have.
+
+    Args:
+        loss: The loss.
+        metrics: Measures of outputs and targets, by name.
+        costs: Measures of an untrained network, by name.
+        taken: Names of what is always measured.
+
+    Raises:
+        InputError: They are not functions by name, or two have a name.
+
+    Example:
+        >>> check_measures(F.cross_entropy, {"accuracy": accuracy}, {"size": trainable_parameters}, taken=["loss"])
+        >>> check_measures(F.cross_entropy, {"size": accuracy}, {"size": trainable_parameters}, taken=["loss"])
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: costs must not have the name 'size', which is that of a metric.
+    """
+    check_measure("loss", loss)
+    if not isinstance(metrics, Mapping):
+        raise InputError(f"metrics must be a dict of functions by name; got {metrics!r}.")
+    for name, measure in metrics.items():
+        check_measure(f"metrics[{name!r}]", measure)
+    if not isinstance(costs, Mapping) or not all(map(callable, costs.values())):
+        raise InputError(f"costs must be a dict of functions of a network by name; got {costs!r}.")
+    for kind, names in (("metrics", metrics), ("costs", costs)):
+        for name in names:
+            if name in taken:
+                raise InputError(f"{kind} must not have the name {name!r}, which is always measured.")
+    for name in costs:
+        if name in metrics:
+            raise InputError(f"costs must not have the name {name!r}, which is that of a metric.")
 
 
 def trainable_parameters(model: nn.Module) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -15,6 +15,7 @@ from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.goals import Goals
 from deap_hpo.interruption import raise_kept
 from deap_hpo.seeding import derived_seed
+from deap_hpo.training.costs import Costs
 from deap_hpo.training.data import Split
 from deap_hpo.training.inputs import Inputs
 from deap_hpo.training.labels import Counting, ignored_by, summed
@@ -78,28 +79,28 @@ def with_own_measures(task: Task) -> Task:
     return replace(task, loss=own_copy(task.loss), metrics={name: own_copy(one) for name, one in task.metrics.items()})
 
 
-def infeasible(task: Task, params: Mapping[str, Any]) -> Evaluation | None:
+def infeasible(costs: Costs, goals: Goals, params: Mapping[str, Any]) -> Evaluation | None:
     """Make the evaluation of a network that breaks a constraint before it is trained; None if it breaks none.
 
-    Only its number of parameters is known then. The network is built to count them, if a constraint asks for that.
+    Only its number of parameters and its costs are known then. It is built to measure these, if a constraint asks for
+    that.
 
     Raises:
-        InputError: A hyperparameter is unknown or out of its range.
+        InputError: A hyperparameter is unknown or out of its range, or a cost could not be measured.
 
     Example:
         >>> from deap_hpo.training.data import load_digits
         >>> linear = lambda width: torch.nn.Linear(64, width)
         >>> task = Task("digits", linear, load_digits(), constraints=["parameters <= 1000"])
-        >>> evaluation = infeasible(task, {"width": 20})
+        >>> evaluation = infeasible(Costs(task), task.goals, {"width": 20})
         >>> evaluation.status, evaluation.metrics, evaluation.violation
         ('infeasible', {'parameters': 1300.0}, 0.3)
     """
-    goals = task.goals
-    if all(constraint.metric != "parameters" for constraint in goals.constraints):
+    if not {constraint.metric for constraint in goals.constraints} & {"parameters", *costs.names}:
         return None
-    measured = {"parameters": float(task.count_parameters(params))}
+    measured = costs.of(params)
     violation = goals.violation(measured)
-    return Evaluation(goals.worst, "infeasible", metrics=measured, violation=violation) if violation > 0 else None
+    return Evaluation(goals.worst, "infeasible", metrics=dict(measured), violation=violation) if violation > 0 else None
 
 
 def judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:
@@ -129,19 +130,26 @@ def repeat_seeds(seed: int, repeats: int) -> list[int]:
     return [seed, *(derived_seed(seed, i) for i in range(1, repeats))]
 
 
-def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | None = None) -> Evaluation:
+def combine(
+    evaluations: Sequence[Evaluation],
+    seconds: float,
+    goals: Goals | None = None,
+    *,
+    costs: Collection[str] = (),
+) -> Evaluation:
     """Make one evaluation of several trainings of one configuration.
 
     Its values, metrics and curve are means over the trainings; ``<objective>_std`` and ``<metric>_std`` in its metrics
-    are sample standard deviations. Constraints apply to the means, and the objective "seconds" to the total. If one
-    training diverged or failed, so did the evaluation: a configuration is only as good as its worst case. The curve is
-    then as long as the shortest one. Otherwise it is as long as the longest, and a training that ended early counts
-    with its last epoch.
+    are sample standard deviations, without those of `costs`. Constraints apply to the means, and the objective
+    "seconds" to the total. If one training diverged or failed, so did the evaluation: a configuration is only as good
+    as its worst case. The curve is then as long as the shortest one. Otherwise it is as long as the longest, and a
+    training that ended early counts with its last epoch.
 
     Args:
         evaluations: The trainings, in order of their seeds, at least one.
         seconds: Wall-clock seconds of all together.
         goals: The goals by which the trainings were judged.
+        costs: Names of what is measured before the training.
     """
     goals, first = goals or Goals(), evaluations[0]
     if len(evaluations) == 1 and first.status != "ok":
@@ -158,7 +166,8 @@ def combine(evaluations: Sequence[Evaluation], seconds: float, goals: Goals | No
     curve = tuple(map(_mean_epoch, zip(*(_prolonged(one.curve, longest) for one in evaluations), strict=True)))
     columns = {name: [one[name] for one in measured] for name in measured[0] if name != "seconds"}
     means = {name: float(np.mean(column)) for name, column in columns.items()}
-    spreads = {f"{name}_std": float(np.std(column, ddof=1)) for name, column in columns.items() if name != "parameters"}
+    trained = [name for name in columns if name not in ("parameters", *costs)]
+    spreads = {f"{name}_std": float(np.std(columns[name], ddof=1)) for name in trained}
     return judged(replace(first, curve=curve), goals, {**means, **spreads}, seconds)
 
 

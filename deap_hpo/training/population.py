@@ -27,7 +27,7 @@ from deap_hpo.training.stacking.footprint import member_bytes
 from deap_hpo.training.stacking.stack import Stack
 from deap_hpo.training.stacking.stackable import NotStackable
 from deap_hpo.training.stacking.structure import Member, member_structure, training_structure
-from deap_hpo.training.state import TrainingState
+from deap_hpo.training.state import TrainingState, added_epochs
 from deap_hpo.training.task import Task
 
 # More members make a CPU no faster, and overflow its caches.
@@ -157,7 +157,7 @@ class PopulationTrainer(BatchEvaluator):
         groups: dict[Hashable, list[Member]] = {}
         for position, request in enumerate(requests):
             try:
-                if refused := infeasible(self.task, request.params):
+                if refused := infeasible(self.reference.costs, self.task.goals, request.params):
                     yield position, refused
                     continue
                 for member, group in self._members(position, request):
@@ -172,7 +172,8 @@ class PopulationTrainer(BatchEvaluator):
                 repeats[member.repeat] = trained
                 if len(repeats) == self.repeats:
                     _, evaluations, states = zip(*(repeats[i] for i in range(self.repeats)), strict=True)
-                    evaluation = combine(evaluations, max(one.seconds for one in evaluations), self.task.goals)
+                    seconds = max(one.seconds for one in evaluations)
+                    evaluation = combine(evaluations, seconds, self.task.goals, costs=self.reference.costs.names)
                     try:
                         evaluation = with_checkpoint(requests[member.position], evaluation, states, self.checkpoints)
                     except Exception:  # this evaluation alone fails, for example over a tensor that no file can hold
@@ -185,7 +186,7 @@ class PopulationTrainer(BatchEvaluator):
         members: list[tuple[Member, Hashable]] = []
         states = start_states(request, self.checkpoints, self.repeats)
         for i, (seed, state) in enumerate(zip(repeat_seeds(request.seed, self.repeats), states, strict=True)):
-            epochs = self.reference.added_epochs(recipe, state, request.epochs)
+            epochs = added_epochs(state, request.epochs, self.epochs, recipe, whole=self.whole_trainings)
             member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)
             fold = i if self.reference.folds else 0  # a stack has the data of one fold
             members.append((member, (fold, training_structure(member), self._structure(member))))
@@ -246,7 +247,7 @@ class PopulationTrainer(BatchEvaluator):
         start = training_clock()
         about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
         epochs = members[0].epochs
-        curves = {member: self.reference.new_curve(len(epochs)) for member in members}
+        curves = {member: self.reference.new_curve(len(epochs), member.params) for member in members}
         task = self.reference.of_repeat(members[0].repeat).placed
         with computing(self.device, self.precision):
             stack = Stack(task, task.data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)

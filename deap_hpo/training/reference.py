@@ -19,6 +19,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.training.allocator import keep_memory
 from deap_hpo.training.averaging import WeightAverage
 from deap_hpo.training.checkpoints import CheckpointStore, MemoryCheckpoints
+from deap_hpo.training.costs import Costs
 from deap_hpo.training.data import Data, Split
 from deap_hpo.training.folds import check_folds, data_of, number_of, recorded
 from deap_hpo.training.freshness import Freshness
@@ -39,7 +40,6 @@ from deap_hpo.training.memory import Parts
 from deap_hpo.training.one_epoch import train_epoch
 from deap_hpo.training.outcome import combine, infeasible, measure, repeat_seeds, with_own_measures
 from deap_hpo.training.outputs import Outputs, mapped
-from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.resumption import start_states, with_checkpoint
 from deap_hpo.training.state import TrainingState, added_epochs, capture, copied_tensors, put_back, restore
 from deap_hpo.training.task import Task
@@ -103,13 +103,14 @@ class ReferenceTrainer(Evaluator):
         self.repeats = number_of(self.folds) or repeats
         self.keep_best = check_flag("keep_best", keep_best)
         self.patience = check_optional_integer("patience", patience, 1)
-        if keep_best and BEST_EPOCH in task.metrics:
+        if keep_best and BEST_EPOCH in {*task.metrics, *task.costs}:
             raise InputError(f"metrics must not have the name {BEST_EPOCH!r}, under which keep_best tells its choice.")
         self.whole_trainings = keep_best or patience is not None
         self.device: torch.device = resolve_device(device)
         of_numbers = any(one.is_floating_point() for one in tensors(task.data.training.targets))
         self.precision = resolve_precision(precision, self.device, of_numbers=of_numbers)
         self.checkpoints: CheckpointStore = checkpoints or MemoryCheckpoints()
+        self.costs = Costs(task, self.device)
         self._freshness = Freshness()
         self._parts = Parts(task.evaluation_batch_size)  # measures in parts that fit into memory
 
@@ -169,14 +170,16 @@ class ReferenceTrainer(Evaluator):
 
     def evaluate(self, request: Request) -> Evaluation:
         """Evaluate a request: start from its checkpoint if it names one, and leave one if it asks for that."""
-        if refused := infeasible(self.task, request.params):
+        if refused := infeasible(self.costs, self.task.goals, request.params):
             return refused
         states = start_states(request, self.checkpoints, self.repeats)
         done = []
         for i, (state, seed) in enumerate(zip(states, repeat_seeds(request.seed, self.repeats), strict=True)):
             with Underway(self.checkpoints, request, i) as underway:
                 done += [self.of_repeat(i).train_on(state, request.params, seed, request.epochs, underway=underway)]
-        evaluation = combine([one[1] for one in done], sum(one[1].seconds for one in done), self.task.goals)
+        evaluations = [one[1] for one in done]
+        seconds = sum(one.seconds for one in evaluations)
+        evaluation = combine(evaluations, seconds, self.task.goals, costs=self.costs.names)
         return with_checkpoint(request, evaluation, [one[2] for one in done], self.checkpoints)
 
     def train(self, params: Mapping[str, Any], seed: int = 0) -> tuple[nn.Module, Evaluation]:
@@ -218,8 +221,8 @@ class ReferenceTrainer(Evaluator):
         """
         underway = underway or Underway(MemoryCheckpoints(), Request(0, params, seed))
         recipe, architecture = self.task.configure(params)
-        added = self.added_epochs(recipe, state, epochs)
-        curve = self.new_curve(len(added))
+        added = added_epochs(state, epochs, self.epochs, recipe, whole=self.whole_trainings)
+        curve = self.new_curve(len(added), params)
         state, kept = underway.training(state, curve)
         steps, losses = (state.steps, [*state.losses]) if state else (0, [])
         task, training = with_own_measures(self.placed), self.data.training
@@ -260,9 +263,10 @@ class ReferenceTrainer(Evaluator):
         about = environment(self.device, self.precision)
         return model, curve.evaluation(trainable_parameters(model), underway.seconds, about), ended
 
-    def new_curve(self, epochs: int) -> LearningCurve:
-        """Give an empty learning curve for a training of so many epochs."""
-        return LearningCurve(self.task.goals, epochs, keep_best=self.keep_best, patience=self.patience)
+    def new_curve(self, epochs: int, params: Mapping[str, Any]) -> LearningCurve:
+        """Give an empty learning curve for a training of so many epochs, of the network of hyperparameters."""
+        kept: Any = {"keep_best": self.keep_best, "patience": self.patience}
+        return LearningCurve(self.task.goals, epochs, **kept, costs=self.costs.of_its_own(params))
 
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:
         with keyed_generators(seed):
@@ -270,12 +274,6 @@ class ReferenceTrainer(Evaluator):
             self._freshness.check(model)
             sample = self.data.normalized(self.data.training[:2].inputs)
             return use_channels_last(model.to(self.device), sample, self.precision)
-
-    def added_epochs(self, recipe: Recipe, state: TrainingState | None, epochs: int | None) -> range:
-        """Give the epochs that a training adds to a state; see `state.added_epochs`."""
-        if self.whole_trainings and (state is not None or epochs not in (None, self.epochs)):
-            raise InputError("keep_best and patience need whole trainings; this request trains only a part.")
-        return added_epochs(state, epochs, self.epochs, recipe)
 
     def loss(self, model: nn.Module, examples: Split, loss: Measure | None = None) -> Tensor:
         """Give a network's loss on stored examples, as training steps differentiate it; by default the task's loss."""

@@ -45,7 +45,9 @@ class TrainingState:
     averaged: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def added_epochs(state: TrainingState | None, total: int | None, length: int, recipe: Recipe) -> range:
+def added_epochs(
+    state: TrainingState | None, total: int | None, length: int, recipe: Recipe, *, whole: bool = False
+) -> range:
     """Give the epochs, from 0, that a training adds to a state.
 
     Args:
@@ -53,14 +55,17 @@ def added_epochs(state: TrainingState | None, total: int | None, length: int, re
         total: Epochs trained at the end; None for the length of the schedule.
         length: Length of the learning rate's schedule in epochs.
         recipe: The recipe, which has the schedule.
+        whole: Whether the training must not be a part of one, because of `keep_best` or `patience`.
 
     Raises:
-        InputError: There is no epoch to add, or the schedule ends before `total`.
+        InputError: There is no epoch to add, the schedule ends before `total`, or this may not be a part of a training.
 
     Example:
         >>> added_epochs(None, 3, length=5, recipe=Recipe(schedule="cosine"))
         range(0, 3)
     """
+    if whole and (state is not None or total not in (None, length)):
+        raise InputError("keep_best and patience need whole trainings; this request trains only a part.")
     trained, total = state.epochs if state else 0, length if total is None else total
     if total <= trained:
         raise InputError(f"epochs must be more than the {trained} trained before; got {total}.")

@@ -22,11 +22,11 @@ from deap_hpo.training.fit import check_fit
 from deap_hpo.training.labels import ignored_by
 from deap_hpo.training.measures import (
     ACCURACIES,
+    Cost,
     Measure,
     accuracy,
-    check_measure,
+    check_measures,
     placed,
-    trainable_parameters,
     usual_measures,
 )
 from deap_hpo.training.normalization import Normalize
@@ -57,13 +57,15 @@ class Task:
             device for each training; so are metrics.
         metrics: Further measures by name, (outputs, targets) -> one number: a tensor, a float or a numpy number. Each
             is called once with a whole split, as tensors on the training's device, so it need not be a mean.
-        objective: What is optimised: the name of a metric, "loss", "parameters" (the number of trainable ones) or
-            "seconds" (of training and validation; such a record depends on the machine and its load). Several names
+        costs: Measures of a network before its training, by name: network -> one number, such as its operations or its
+            latency. The network is in evaluation mode on the training's device.
+        objective: What is optimised: the name of a metric or cost, "loss", "parameters" (the number of trainable ones)
+            or "seconds" (of training and validation; such a record depends on the machine and its load). Several names
             make several objectives, for an algorithm that takes them.
         direction: "minimize" or "maximize", for all objectives or one for each. By default accuracy is maximised and
             anything else minimised. Networks are trained on the loss in any case.
-        constraints: Conditions on the same names, such as "parameters <= 1e6" or "accuracy >= 0.8". A network with too
-            many (or too few) parameters is not trained.
+        constraints: Conditions on the same names, such as "parameters <= 1e6" or "accuracy >= 0.8". A network that
+            breaks one on its number of parameters or a cost is not trained.
         recipe: Values of the training settings that are not searched.
         optimizer: Makes the optimiser instead of the recipe, (network, ...) -> `torch.optim.Optimizer`: for example
             with parameter groups, or of another kind. Its further arguments, such as `lr`, are hyperparameters; those
@@ -89,6 +91,7 @@ class Task:
     data: Data = field(repr=False)
     loss: Measure = F.cross_entropy
     metrics: Mapping[str, Measure] = field(default_factory=lambda: {"accuracy": accuracy})
+    costs: Mapping[str, Cost] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     optimizer: OptimizerFactory | None = None
     evaluation_batch_size: int = 1000
@@ -105,24 +108,17 @@ class Task:
         if not callable(self.model):
             raise InputError(f"model must be a class or a function that makes a network; got {self.model!r}.")
         check_integer("evaluation_batch_size", self.evaluation_batch_size, 1)
-        if not isinstance(self.metrics, Mapping):
-            raise InputError(f"metrics must be a dict of functions by name; got {self.metrics!r}.")
         if not isinstance(self.recipe, Recipe):
             raise InputError(f"recipe must be a Recipe, such as Recipe(batch_size=64); got {self.recipe!r}.")
         if self.optimizer is not None:
             check_factory(self.optimizer, self.recipe)
-        check_measure("loss", self.loss)
-        for name, measure in self.metrics.items():
-            check_measure(f"metrics[{name!r}]", measure)
-        for name in ALWAYS_MEASURED:
-            if name in self.metrics:
-                raise InputError(f"metrics must not have the name {name!r}, which is always measured.")
+        check_measures(self.loss, self.metrics, self.costs, taken=ALWAYS_MEASURED)
         _ = self.goals
 
     @property
     def goals(self) -> Goals:
         """Objectives, directions and constraints; raises InputError if they are invalid."""
-        known = [*ALWAYS_MEASURED, *self.metrics]
+        known = [*ALWAYS_MEASURED, *self.metrics, *self.costs]
         names = [self.objective] if isinstance(self.objective, str) else self.objective
         usual: list[Direction] = ["maximize" if self.metrics.get(name) in ACCURACIES else "minimize" for name in names]
         return Goals.of(self.objective, self.direction or usual, self.constraints, known=known)
@@ -132,6 +128,7 @@ class Task:
         """The objects that the task consists of, without data and recipe, which their settings identify."""
         own: dict[str, Any] = {} if self.optimizer is None else {"optimizer": self.optimizer}
         own |= {"schedule": self.recipe.schedule} if callable(self.recipe.schedule) else {}
+        own |= {"costs": dict(self.costs)} if self.costs else {}
         return {"model": self.model, "loss": self.loss, "metrics": dict(self.metrics), **own}
 
     @property
@@ -155,6 +152,7 @@ class Task:
         normalize: Normalize = True,
         loss: Measure | None = None,
         metrics: Mapping[str, Measure] | None = None,
+        costs: Mapping[str, Cost] | None = None,
         objective: str | Sequence[str] = "loss",
         direction: Direction | Sequence[Direction] | None = None,
         constraints: Sequence[str] = (),
@@ -184,6 +182,7 @@ class Task:
                 the mean squared error. Several targets have no default.
             metrics: Default: `accuracy` for classes, one-hot rows (with a cross-entropy) and labels (with
                 `nn.BCEWithLogitsLoss`), else `mean_absolute_error`; none for several targets.
+            costs: Measures of a network before its training; see `Task`.
             objective: What is optimised, one name or several; see `Task`.
             direction: Which way is better; see `Task`.
             constraints: Conditions that a network must meet; see `Task`.
@@ -213,6 +212,7 @@ class Task:
             data=read,
             loss=usual_loss,
             metrics=usual_metrics if metrics is None else metrics,
+            costs={} if costs is None else costs,
             recipe=recipe or Recipe(),
             optimizer=optimizer,
             evaluation_batch_size=evaluation_batch_size,
@@ -267,28 +267,27 @@ class Task:
         """Give the loss that training minimises: with the hyperparameters that are its arguments."""
         return partial(self.loss, **self.loss_arguments(params))
 
-    def count_parameters(self, params: Mapping[str, Any]) -> int:
-        """Count the trainable parameters of the network that hyperparameters make, by building it.
-
-        Raises:
-            InputError: A hyperparameter is unknown.
-        """
-        with torch.random.fork_rng(devices=[]):
-            network = self.model(**self.configure(params)[1])
-            self.optimizer_of(network, params)  # an optimiser factory may freeze parameters
-            return trainable_parameters(network)
-
     def check(self, params: Mapping[str, Any]) -> None:
         """Build the network and measure it on two examples, to report errors before anything is trained.
 
         Raises:
-            InputError: A hyperparameter is unknown, or network, data, optimiser, loss and metrics do not fit together.
+            InputError: A hyperparameter is unknown, or network, data, optimiser, loss and metrics do not fit together,
+                or a cost cannot be measured.
         """
         recipe, architecture = self.configure(params)
         recipe.lr_factors(0, -(-len(self.data.training) // recipe.batch_size), epochs=10)  # raises if invalid
         measures = {"loss": self.loss, **self.metrics}
         optimizer_of = self.optimizer and partial(self.optimizer_of, params=params)
-        check_fit(self.name, self.model, architecture, self.data, measures, self.loss_arguments(params), optimizer_of)
+        check_fit(
+            self.name,
+            self.model,
+            architecture,
+            self.data,
+            measures,
+            self.loss_arguments(params),
+            optimizer_of,
+            self.costs,
+        )
 
     def check_names(self, names: Iterable[str]) -> None:
         """Refuse hyperparameters that have no destination; call it before a run rather than at its first training.

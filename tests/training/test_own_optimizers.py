@@ -22,6 +22,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.records.entries import schedule_of
 from deap_hpo.training.checkpoints import FolderCheckpoints
+from deap_hpo.training.costs import measured_costs
 from deap_hpo.training.keyed import keyed_model, keyed_permutation
 from deap_hpo.training.models import MLP
 from deap_hpo.training.population import PopulationTrainer
@@ -358,7 +359,7 @@ def test_whatever_it_does_to_the_network_a_stack_does_as_the_reference(
     for one, own, seed in zip(got, params, seeds, strict=True):
         alone = ReferenceTrainer(task, epochs=3, device="cpu")(own, seed=seed)
         assert losses(one) == pytest.approx(losses(alone), rel=1e-4)
-        assert one.metrics["parameters"] == alone.metrics["parameters"] == task.count_parameters(own)
+        assert one.metrics["parameters"] == alone.metrics["parameters"] == measured_costs(task, own)["parameters"]
 
 
 def test_one_that_hooks_into_the_network_is_left_to_the_reference() -> None:
