@@ -12,7 +12,7 @@ from typing import Any
 
 from deap_hpo.__main__ import evolve
 from deap_hpo.budget import BudgetSpent
-from deap_hpo.configuration.assembly import make_executor, trainer_of
+from deap_hpo.configuration.assembly import make_executor, trainer_of, with_recipe
 from deap_hpo.configuration.config import RunConfig
 from deap_hpo.configuration.demands import trains_in_parts
 from deap_hpo.deletion import delete_study
@@ -59,7 +59,7 @@ class Equipment:
         own = str(settings.study.name) if trains_in_parts(settings.evolution) else ""
         key = f"{own} {settings.training!r} {settings.execution.checkpoint_limit}"
         if key not in self._trainers:
-            self._trainers[key] = trainer_of(self._task, settings)
+            self._trainers[key] = trainer_of(with_recipe(self._task, settings), settings)
         return self._trainers[key]
 
     def retraining(self, trainer: Trainer, schedule: Sequence[Any]) -> Retraining:

@@ -16,13 +16,16 @@ import pandas as pd
 
 from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.compared_runs import Equipment, measured, retrained, search, steps_of
-from deap_hpo.configuration.assembly import check_algorithm, make_task, trainer_of
+from deap_hpo.configuration.assembly import check_algorithm, make_task, trainer_of, with_recipe
 from deap_hpo.configuration.config import RunConfig, make_config
 from deap_hpo.configuration.demands import trains_in_parts
 from deap_hpo.configuration.settings import enough_generations
+from deap_hpo.configuration.suitability import check_space
 from deap_hpo.errors import InputError
 from deap_hpo.evolution.pbt import PBTSettings
 from deap_hpo.training.task import Task
+
+_OF_THE_RECIPE = "training.recipe."  # these settings a method may have of its own
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Method:
 def parse_method(text: str) -> Method:
     """Read a method: the name of an algorithm, with an optional label before it and arguments after it.
 
+    Arguments are those of the algorithm, or settings ``training.recipe.*`` of its own, such as a schedule.
+
     Raises:
         InputError: An argument is not of the form key=value.
 
@@ -49,6 +54,8 @@ def parse_method(text: str) -> Method:
         Method(label='grid', overrides=('evolution.algorithm="grid"', 'evolution.arguments.resolution=4'))
         >>> parse_method("adaptive=truncation:mutation=self-adaptive;population=10").overrides
         ('evolution.algorithm="truncation"', 'evolution.mutation=self-adaptive', 'evolution.population=10')
+        >>> parse_method("annealed=random:training.recipe.schedule=cosine").overrides
+        ('evolution.algorithm="random"', 'training.recipe.schedule=cosine')
     """
     head, _, arguments = text.partition(":")
     label, _, name = head.rpartition("=")
@@ -60,7 +67,8 @@ def parse_method(text: str) -> Method:
             )
     # The genetic algorithm's arguments are settings of their own.
     section = "evolution" if name == "truncation" else "evolution.arguments"
-    return Method(label or name, (f'evolution.algorithm="{name}"', *(f"{section}.{part}" for part in given)))
+    settings = (part if part.startswith(_OF_THE_RECIPE) else f"{section}.{part}" for part in given)
+    return Method(label or name, (f'evolution.algorithm="{name}"', *settings))
 
 
 def compare(
@@ -122,7 +130,9 @@ def compare(
     _check_judged(task)
     for method, settings in first.items():
         with _named(method):
-            check_algorithm(settings, trainer_of(task, settings))
+            of_method = with_recipe(task, settings)
+            check_space(of_method, settings.search_space)
+            check_algorithm(settings, trainer_of(of_method, settings))
     minimize = task.goals.directions == ("minimize",)
     runs: list[dict[str, Any]] = []
     anytime: list[dict[str, Any]] = []

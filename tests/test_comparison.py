@@ -17,7 +17,7 @@ from written import PLAIN
 from deap_hpo.analysis.significance import summarise
 from deap_hpo.compared_runs import Equipment, retrained
 from deap_hpo.comparison import compare, parse_method
-from deap_hpo.configuration.assembly import make_task
+from deap_hpo.configuration.assembly import make_task, trainer_of
 from deap_hpo.configuration.config import RunConfig, load_config, make_config
 from deap_hpo.configuration.settings import ExecutionConfig
 from deap_hpo.errors import InputError
@@ -472,3 +472,28 @@ def test_runs_that_train_in_parts_have_checkpoints_of_their_own(config: RunConfi
     assert whole[0] is whole[1]
     assert len({id(one) for one in (whole[0], *parts, longer)}) == 4
     assert longer.epochs == 3
+
+
+def test_a_method_may_have_a_recipe_of_its_own(config: RunConfig) -> None:
+    """Such as a schedule, which population-based training finds by itself and others are to be given."""
+    fixed = "fixed:params={lr=0.1,momentum=0.5}"
+    config = make_config(config.model_dump(mode="json"), ["training.epochs=3"])
+    runs, _ = run(config, (fixed, f"annealed={fixed};training.recipe.schedule=cosine"))
+    best = runs.set_index(["method", "seed"])["best"]
+    for method, changes in (("fixed", []), ("annealed", ["training.recipe.schedule=cosine"])):
+        alone = make_config(config.model_dump(mode="json"), changes)
+        entry = load_study(f"trial-{method}-2", "runs/studies.db").best
+        assert trainer_of(make_task(alone), alone)({"lr": 0.1, "momentum": 0.5}, entry.seed).value == best[method, 2]
+    assert best["fixed", 2] != best["annealed", 2]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("training.recipe.shedule=cosine", "The method 'random' cannot run: training.recipe has no 'shedule'"),
+        ("training.epochs=9", "The method 'random' cannot run: .*training"),
+    ],
+)
+def test_other_settings_of_a_method_are_refused(config: RunConfig, setting: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        run(config, ("sobol", f"random:{setting}"))

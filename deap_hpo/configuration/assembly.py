@@ -19,7 +19,7 @@ from deap_hpo.records.run_files import checkpoints_folder
 from deap_hpo.seeding import generators_kept
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.models import MODELS, shape_arguments
-from deap_hpo.training.recipe import RECIPE_FIELDS, Recipe
+from deap_hpo.training.recipe import RECIPE_FIELDS
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer, make_trainer
@@ -35,9 +35,6 @@ def make_task(config: RunConfig) -> Task:
         InputError: A name is unknown, the data are not available, or nothing takes a searched hyperparameter.
     """
     settings = config.task
-    recipe = config.training.recipe
-    for name in recipe:
-        _named("training.recipe", name, dict.fromkeys(RECIPE_FIELDS))
     if settings.source:
         return _own_task(settings.source, config)
     load = _named("task.data", settings.data, DATA_SETS)
@@ -55,9 +52,9 @@ def make_task(config: RunConfig) -> Task:
         name=f"{settings.data}/{settings.model}",
         model=partial(model, **arguments) if arguments else model,
         data=data,
-        recipe=Recipe(**recipe),
         **settings.goals(),
     )
+    task = with_recipe(task, config)
     check_space(task, config.search_space)
     return task
 
@@ -72,9 +69,20 @@ def _own_task(source: str, config: RunConfig) -> Task:
             f"{source} must be a Task, or a function without arguments that returns one; it is a "
             f"{type(task).__name__}. (For a plain function of the hyperparameters there is `deap_hpo.optimize`.)"
         )
-    task = replace(task, recipe=replace(task.recipe, **config.training.recipe), **config.task.goals())
+    task = with_recipe(replace(task, **config.task.goals()), config)
     check_space(task, config.search_space)
     return task
+
+
+def with_recipe(task: Task, config: RunConfig) -> Task:
+    """Give the task with the settings of the configuration's recipe.
+
+    Raises:
+        InputError: The recipe has no such setting, or one is out of its range.
+    """
+    for name in config.training.recipe:
+        _named("training.recipe", name, dict.fromkeys(RECIPE_FIELDS))
+    return replace(task, recipe=replace(task.recipe, **config.training.recipe))
 
 
 def trainer_of(task: Task, config: RunConfig) -> Trainer:
