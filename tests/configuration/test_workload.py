@@ -415,7 +415,7 @@ def lines_of(search: Any, capfd: pytest.CaptureFixture[str], **changed: Any) -> 
     output, errors = capfd.readouterr()
     assert output == ""
     lines = errors.splitlines()
-    if lines[-1].startswith("The study 'study' "):
+    if lines and lines[-1].startswith("The study 'study' "):
         lines.pop()
     return [re.fullmatch(r"generation (\d+/\d+): (.*)", line).groups() for line in lines]  # type: ignore[union-attr,misc]
 
