@@ -17,9 +17,9 @@ from deap_hpo.configuration.config import RunConfig
 from deap_hpo.configuration.demands import trains_in_parts
 from deap_hpo.deletion import delete_study
 from deap_hpo.errors import InputError, warn
-from deap_hpo.evaluation import Evaluation, Request, worst_values
+from deap_hpo.evaluation import Evaluation, Request, sign_of, worst_values
 from deap_hpo.evaluator import Evaluate
-from deap_hpo.evolution.individual import Individual
+from deap_hpo.evolution.individual import individual_type
 from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.recorded import Recorded, load_study, note
 from deap_hpo.records.entries import Entry, find_best, param_columns, schedule_of
@@ -133,11 +133,9 @@ def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed:
         (3, ['retrained', 'test_accuracy', 'test_loss'])
     """
     name, storage = str(settings.study.name), settings.study.storage
-    try:
-        known = load_study(name, storage)
-        attributes, failed = known.attributes, any(one.evaluation.status == "failed" for one in known.entries)
-    except InputError:  # not started
-        attributes, failed = {}, False
+    known = _on_record(name, storage)
+    attributes = known.attributes if known else {}
+    failed = known is not None and any(one.evaluation.status == "failed" for one in known.entries)
     evolution = settings.evolution.model_dump(mode="json")
     for limit in ("max_evaluations", "max_epochs"):
         begun = attributes.get("config", {}).get("evolution", evolution)[limit]
@@ -218,22 +216,27 @@ def retrained(
     seed = settings.study.seed
     if not settings.study.common_random_numbers:  # then the seeds that follow from this one are those of the search
         seed = derived_seed(seed, FOR_RETRAININGS)
-    if _is_of_another(choice, retraining, seed, name, storage):
+    known = _on_record(name, storage)
+    if known and _is_of_another(known, choice, retraining, seed):
         warn(
             f"{recorded.name} has chosen another network since its choice was trained again; the new one is trained now"
         )
         delete_study(name, storage)
+        known = None
+    directions = (known or recorded).directions  # earlier versions recorded all as minimised
+    made = individual_type(tuple(-sign_of(one) for one in directions))
     with Study(
         settings.search_space,
         name=name,
         storage=storage,
         seed=seed,
+        directions=directions,
         common_random_numbers=False,
         executor=equipment.executor(trainer, settings),
         resume=True,
         retry_failed=retry_failed,
     ) as study:
-        study.map(retraining, [Individual(choice.genes) for _ in range(repeats)])
+        study.map(retraining, [made(choice.genes) for _ in range(repeats)])
         evaluations = [study.record[number].evaluation for number in range(repeats)]  # earlier ones may be on record
     failed = [evaluation.reason for evaluation in evaluations if evaluation.status == "failed"]
     if failed:
@@ -250,15 +253,18 @@ def retrained(
     }
 
 
-def _is_of_another(choice: Entry, retraining: Retraining, seed: int, name: str, storage: str) -> bool:
+def _on_record(name: str, storage: str) -> Recorded | None:
+    try:
+        return load_study(name, storage)
+    except InputError:  # not started
+        return None
+
+
+def _is_of_another(known: Recorded, choice: Entry, retraining: Retraining, seed: int) -> bool:
     """Tell whether the record is of another choice, which a run may have had before its failures were tried again.
 
     Or it was made by an earlier version, with the seeds of the search or for more epochs than the choice had.
     """
-    try:
-        known = load_study(name, storage)
-    except InputError:  # not started
-        return False
     was, now = (settings.get("schedule") for settings in (known.evaluator_settings, retraining.settings))
     of_another = any(entry.genes != choice.genes for entry in known.entries)
     return of_another or was != json.loads(json.dumps(now)) or known.attributes.get("seed") != seed

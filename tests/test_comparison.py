@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -257,9 +259,28 @@ def test_methods_are_compared_by_a_metric_the_higher_the_better(here: Path) -> N
         entries = load_study(f"compare-random-{row['seed']}", "runs/studies.db").entries
         assert row["best"] == max(one.evaluation.value for one in entries if one.evaluation.status == "ok")
         assert seen == sorted(seen) != []
+        again = load_study(f"compare-random-{row['seed']}-retrained", "runs/studies.db")
+        assert (again.directions, again.best_value) == (("maximize",), row["retrained"])
     assert "judges by one objective, the loss or a metric; the task has parameters" in refused(
         *arguments, "--experiment", "sizes", "--set", "task.objective=parameters"
     )
+
+
+def test_choices_that_earlier_versions_recorded_as_minimised_are_kept(config: RunConfig) -> None:
+    config = make_config(config.model_dump(mode="json"), ["task.objective=accuracy"])
+    methods = ("random", "sobol")
+    before, _ = run(config, methods)
+    with closing(sqlite3.connect("runs/studies.db")) as record:
+        record.execute(
+            "UPDATE study_directions SET direction = 'MINIMIZE' WHERE study_id IN "
+            "(SELECT study_id FROM studies WHERE study_name LIKE '%-retrained')"
+        )
+        record.commit()
+    assert load_study("trial-random-1-retrained", "runs/studies.db").directions == ("minimize",)
+    parsed = [parse_method(method) for method in methods]
+    after, _ = compare(config, parsed, experiment="trial", seeds=2, budget=7, repeats=3)
+    assert len(load_study("trial-random-1-retrained", "runs/studies.db").entries) == 3
+    assert after["best"].tolist() == before["best"].tolist()
 
 
 def test_a_choice_that_diverges_counts_as_worst(here: Path) -> None:  # noqa: F811
