@@ -18,6 +18,7 @@ from torch import nn
 
 from deap_hpo import Float, Objective, Task, load_study, make_trainer, optimize
 from deap_hpo.deletion import delete_study
+from deap_hpo.errors import DeapHPOWarning
 from deap_hpo.evaluation import Epoch, Request
 from deap_hpo.functions.checkpoint import Checkpoint
 from deap_hpo.training import underway
@@ -80,7 +81,7 @@ def trainer(**options: Any) -> Any:
 
 
 def search(objective: Any, storage: str | None, **options: Any) -> Any:
-    underway.SECONDS_BETWEEN = 0.0
+    underway.SECONDS_BETWEEN = underway.LEAST_RATIO = 0.0
     given: Any = {"algorithm": "random", "population": 2, "generations": 2, "seed": 1, "progress": False, **options}
     if objective is train:
         given["epochs"] = EPOCHS
@@ -92,6 +93,7 @@ def search(objective: Any, storage: str | None, **options: Any) -> Any:
 @pytest.fixture(autouse=True)
 def _each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(underway, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(underway, "LEAST_RATIO", 0.0)
     measured.clear()
     begun_at.clear()
 
@@ -138,6 +140,125 @@ def test_so_does_a_training_of_ours(options: str, tmp_path: Path) -> None:
     assert told(resumed) == told(search(made, f"{tmp_path}/b.db"))
     assert len(measured) == count + 4, "four epochs were not trained again"
     assert told(resumed) == told(search(made, None)), "where no states are written"
+
+
+@pytest.mark.parametrize(
+    ("options", "die_at", "states"),
+    [("", "7", 2), ("keep_best=True, patience=3", "7", 2), ("repeats=2", "7", 4), ("stack_size=1", "4", 1)],
+)
+def test_so_do_trainings_of_a_stack(options: str, die_at: str, states: int, tmp_path: Path) -> None:
+    options = f"trainer='population', precision='fp32', {options}"
+    made = trainer(**eval(f"dict({options})"))
+    killed(f"t.search(t.trainer({options}), sys.argv[1])", tmp_path / "a.db", DIE_AT=die_at)
+    assert len(left(tmp_path)) == states
+    resumed = search(made, f"{tmp_path}/a.db")
+    count = len(measured)
+    assert left(tmp_path) == []
+    measured.clear()
+    assert told(resumed) == told(search(made, f"{tmp_path}/b.db"))
+    assert len(measured) > count, "some epochs were not trained again"
+    assert told(resumed) == told(search(made, None)), "where no states are written"
+
+
+REQUESTS = [Request(i, {"lr": lr}, seed=1) for i, lr in enumerate((0.01, 0.1, 0.5))]
+
+
+def stacked(store: Any, **changed: Any) -> Any:
+    return trainer(trainer="population", precision="fp32", checkpoints=store, **changed)
+
+
+def curves(evaluations: Any) -> list[list[tuple[int, float]]]:
+    found = dict(evaluations)
+    return [[(one.epoch, one.validation_loss) for one in found[i].curve] for i in range(len(REQUESTS))]
+
+
+@pytest.fixture
+def whole() -> list[list[tuple[int, float]]]:
+    """The curves of the three requests, none of which was interrupted."""
+    return curves(stacked(None).evaluate_batch(REQUESTS))
+
+
+def test_states_of_a_stack_may_be_of_different_epochs(
+    whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the process was killed while they were written."""
+    saves: list[str] = []
+
+    def counting(store: Any, key: str, tensors: Any) -> None:
+        if len(saves) == 5:
+            raise KeyboardInterrupt
+        saves.append(key)
+        write(store, key, tensors)
+
+    write = FolderCheckpoints.save_underway
+    monkeypatch.setattr(FolderCheckpoints, "save_underway", counting)
+    with pytest.raises(KeyboardInterrupt):
+        list(stacked(FolderCheckpoints(tmp_path)).evaluate_batch(REQUESTS))
+    assert len(left(tmp_path)) == 3
+    monkeypatch.undo()
+    measured.clear()
+    again = curves(stacked(FolderCheckpoints(tmp_path)).evaluate_batch(REQUESTS))
+    assert len(measured) == 4 + 4 + 5
+    assert [[epoch for epoch, _ in curve] for curve in again] == [list(range(1, EPOCHS + 1))] * 3
+    assert np.allclose([[loss for _, loss in one] for one in again], [[loss for _, loss in one] for one in whole], 1e-4)
+
+
+def test_a_stack_that_runs_out_of_memory_later_begins_its_trainings_anew(whole: Any, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def out_of_memory_once(outputs: Any, targets: Any) -> float:
+        calls.append(1)
+        if len(calls) == 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return float((outputs.argmax(1) != targets).float().mean())
+
+    task = replace(trainer().task, metrics={"error": out_of_memory_once})
+    settings: Any = {"trainer": "population", "epochs": EPOCHS, "device": "cpu", "precision": "fp32"}
+    made = make_trainer(task, checkpoints=FolderCheckpoints(tmp_path), **settings)
+    again = curves(made.evaluate_batch(REQUESTS))
+    assert len(calls) == 8 + 3 * EPOCHS
+    assert len(left(tmp_path)) == 3
+    assert [[epoch for epoch, _ in curve] for curve in again] == [list(range(1, EPOCHS + 1))] * 3
+    assert np.allclose([[loss for _, loss in one] for one in again], [[loss for _, loss in one] for one in whole], 1e-4)
+
+
+class LateObstacle(Fragile):
+    """A network that turns out not to be stackable once it was measured a few times."""
+
+    def forward(self, x: Any) -> Any:
+        if not self.training:
+            measured.append(1)
+        if len(measured) >= 4 and torch._C._functorch.maybe_current_level() is not None:
+            raise RuntimeError("not in a stack")
+        return super().forward(x)
+
+
+def test_what_turns_out_not_to_be_stackable_is_trained_alone_from_the_beginning(tmp_path: Path) -> None:
+    """Not from the states of the stack; those of its own training it continues from."""
+    task = replace(trainer().task, model=LateObstacle, metrics={})
+    store = FolderCheckpoints(tmp_path)
+    settings: Any = {"epochs": EPOCHS, "device": "cpu", "precision": "fp32"}
+    made = make_trainer(task, trainer="population", checkpoints=store, **settings)
+    with pytest.warns(DeapHPOWarning, match="trained one at a time: as a stack they raised RuntimeError: not in"):
+        again = curves(made.evaluate_batch(REQUESTS))
+    alone = make_trainer(task, **settings)
+    assert again == curves((i, alone(one.params, one.seed)) for i, one in enumerate(REQUESTS))
+
+
+def test_large_states_are_written_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    now = [100.0]
+    for name in ("perf_counter", "training_clock"):
+        monkeypatch.setattr(underway, name, lambda: now[0])
+    pace = underway.Pace()
+    due = []
+    for _ in range(3):
+        for _ in range(7):
+            now[0] += 5.0
+            due.append(pace.is_due)
+        with pace.writing():
+            now[0] += 1.5
+    assert due == [False, *[True] * 6, *[False] * 5, True, True, *[False] * 5, True, True]
 
 
 def test_the_network_of_the_best_epoch_is_kept_too(tmp_path: Path) -> None:

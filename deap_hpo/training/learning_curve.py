@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +26,7 @@ class LearningCurve:
         keep_best: Whether to keep the network of the best epoch rather than of the last.
         patience: Epochs without improvement after which the training ends; None for all epochs.
         costs: What was measured before the training, by name.
+        so_far: Epochs to begin with.
 
     Example:
         >>> curve = LearningCurve(Goals(), epochs=10, keep_best=True, patience=2)
@@ -43,6 +44,7 @@ class LearningCurve:
         keep_best: bool = False,
         patience: int | None = None,
         costs: Mapping[str, float] = MappingProxyType({}),
+        so_far: Sequence[Epoch] = (),
     ) -> None:
         self._goals = goals
         self._costs = costs
@@ -52,6 +54,8 @@ class LearningCurve:
         self._epochs: list[Epoch] = []
         self._best: Epoch | None = None
         self._told_by, self._sign = _told_by(goals, costs)
+        for epoch in so_far:
+            self.add(epoch)
 
     def add(self, epoch: Epoch) -> bool:
         """Add an epoch; tell whether, as far as is known yet, the network should be kept as it is now."""
@@ -59,6 +63,11 @@ class LearningCurve:
         if self._best is None or self._cost(epoch) < self._cost(self._best):
             self._best = epoch
         return epoch is self._kept
+
+    @property
+    def epochs(self) -> tuple[Epoch, ...]:
+        """The epochs so far."""
+        return tuple(self._epochs)
 
     @property
     def finished(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from time import perf_counter
 from typing import Any
 
@@ -29,6 +29,7 @@ from deap_hpo.training.stacking.stackable import NotStackable
 from deap_hpo.training.stacking.structure import Member, member_structure, training_structure
 from deap_hpo.training.state import TrainingState, added_epochs
 from deap_hpo.training.task import Task
+from deap_hpo.training.underway import Pace, Underway
 
 # More members make a CPU no faster, and overflow its caches.
 _STACK_SIZE_ON_CPU = 8
@@ -185,9 +186,13 @@ class PopulationTrainer(BatchEvaluator):
         recipe, architecture = self.task.configure(request.params)
         members: list[tuple[Member, Hashable]] = []
         states = start_states(request, self.checkpoints, self.repeats)
-        for i, (seed, state) in enumerate(zip(repeat_seeds(request.seed, self.repeats), states, strict=True)):
-            epochs = added_epochs(state, request.epochs, self.epochs, recipe, whole=self.whole_trainings)
-            member = Member(position, i, seed, request.params, recipe, architecture, epochs, state)
+        for i, (seed, begins) in enumerate(zip(repeat_seeds(request.seed, self.repeats), states, strict=True)):
+            epochs = added_epochs(begins, request.epochs, self.epochs, recipe, whole=self.whole_trainings)
+            underway, alone = (Underway(self.checkpoints, request, i, stacked=one) for one in (True, False))
+            curve = self.reference.new_curve(len(epochs), request.params)
+            state, _ = underway.training(begins, curve)
+            configured = request.params, recipe, architecture, epochs[len(curve.epochs) :]
+            member = Member(position, i, seed, *configured, state, underway, curve.epochs, begins, alone)
             fold = i if self.reference.folds else 0  # a stack has the data of one fold
             members.append((member, (fold, training_structure(member), self._structure(member))))
         return members
@@ -247,13 +252,15 @@ class PopulationTrainer(BatchEvaluator):
         start = training_clock()
         about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
         epochs = members[0].epochs
-        curves = {member: self.reference.new_curve(len(epochs), member.params) for member in members}
+        pace, new_curve = Pace(), self.reference.new_curve
+        curves = {one: new_curve(len(one.curve) + len(epochs), one.params, one.curve) for one in members}
         task = self.reference.of_repeat(members[0].repeat).placed
         with computing(self.device, self.precision):
             stack = Stack(task, task.data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
 
         def concluded(member: Member) -> Evaluation:
-            return curves[member].evaluation(stack.parameters, perf_counter() - start, about)
+            before = member.underway.seconds_before if member.underway else 0.0
+            return curves[member].evaluation(stack.parameters, before + perf_counter() - start, about)
 
         with closing(stack):
             for epoch in epochs:
@@ -273,13 +280,20 @@ class PopulationTrainer(BatchEvaluator):
                     yield member, concluded(member), None
                 if not stack.in_training:
                     return
+                if pace.is_due and epoch + 1 < epochs.stop:
+                    with pace.writing():
+                        for member, state in zip(stack.members, stack.states(epoch + 1), strict=True):
+                            if member.underway is not None:
+                                member.underway.save_training(state, curve=curves[member].epochs)
             for member, state in zip(stack.members, stack.states(epochs.stop), strict=True):
                 yield member, concluded(member), state
 
     def _train_alone(self, member: Member) -> tuple[Evaluation, TrainingState | None]:
         """Train a member with the reference, which also judges whether the network works at all."""
         try:
-            reference = self.reference.of_repeat(member.repeat)
-            return reference.train_on(member.state, member.params, member.seed, member.epochs.stop)[1:]
+            train = self.reference.of_repeat(member.repeat).train_on
+            asked = member.begins, member.params, member.seed, member.epochs.stop
+            with member.alone or nullcontext():
+                return train(*asked, underway=member.alone)[1:]
         except Exception:
             return failure(traceback.format_exc()), None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from time import perf_counter
@@ -263,9 +263,9 @@ class ReferenceTrainer(Evaluator):
         about = environment(self.device, self.precision)
         return model, curve.evaluation(trainable_parameters(model), underway.seconds, about), ended
 
-    def new_curve(self, epochs: int, params: Mapping[str, Any]) -> LearningCurve:
-        """Give an empty learning curve for a training of so many epochs, of the network of hyperparameters."""
-        kept: Any = {"keep_best": self.keep_best, "patience": self.patience}
+    def new_curve(self, epochs: int, params: Mapping[str, Any], so_far: Sequence[Epoch] = ()) -> LearningCurve:
+        """Give the learning curve of a training of so many epochs, `so_far` included."""
+        kept: Any = {"keep_best": self.keep_best, "patience": self.patience, "so_far": so_far}
         return LearningCurve(self.task.goals, epochs, **kept, costs=self.costs.of_its_own(params))
 
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:

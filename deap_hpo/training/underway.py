@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from time import perf_counter
+from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor
 
@@ -17,10 +20,40 @@ from deap_hpo.training.nested import flattened, rebuilt
 from deap_hpo.training.state import TrainingState, pack, unpack
 
 SECONDS_BETWEEN = 10.0
-"""Least seconds between two states of an evaluation that are written: so much work is lost with a process, at most."""
+"""Least seconds between two states of an evaluation that are written: so much work is lost with a process."""
 
+LEAST_RATIO = 20.0
+"""Least ratio of the time between two states to the time that writing took: large ones are written less often."""
 
 _KEPT = "kept/"
+
+
+class Pace:
+    """Tells when states should be written.
+
+    Example:
+        >>> pace = Pace()
+        >>> with pace.writing():
+        ...     pass
+        >>> pace.is_due
+        False
+    """
+
+    def __init__(self) -> None:
+        self._written, self._took = training_clock(), 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last states were written long ago."""
+        return perf_counter() - self._written >= max(SECONDS_BETWEEN, LEAST_RATIO * self._took)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Measure how long states take that are written inside."""
+        start = perf_counter()
+        yield
+        self._written = perf_counter()
+        self._took = self._written - start
 
 
 class Underway:
@@ -33,9 +66,12 @@ class Underway:
         store: The store of checkpoints.
         request: The request that is carried out.
         part: Number of the training, if a request takes several.
+        stacked: Whether it is trained in a stack. Alone it would not continue from there, because that is done if the
+            stack turns out to be wrong for it.
 
     Attributes:
         curve: The epochs so far, to which the evaluation adds its own.
+        seconds_before: Seconds in processes that were killed.
 
     Example:
         >>> import tempfile, torch
@@ -48,12 +84,14 @@ class Underway:
         ({'weight': tensor([1., 1.])}, 0.4)
     """
 
-    def __init__(self, store: CheckpointStore, request: Request, part: int = 0) -> None:
+    def __init__(self, store: CheckpointStore, request: Request, part: int = 0, *, stacked: bool = False) -> None:
         self._store = store if isinstance(store, FolderCheckpoints) else None
-        asked = (request.number, request.params, request.seed, request.epochs, request.start_from, part)
+        asked: tuple[Any, ...] = request.number, request.params, request.seed, request.epochs, request.start_from, part
+        asked += ("stacked",) if stacked else ()
         self._key = hashlib.sha256(repr(asked).encode()).hexdigest()
-        self._before = 0.0
-        self._start = self._written = training_clock()
+        self._pace = Pace()
+        self._start = training_clock()
+        self.seconds_before = 0.0
         self.curve: list[Epoch] = []
 
     def __enter__(self) -> Underway:
@@ -66,39 +104,41 @@ class Underway:
     @property
     def is_due(self) -> bool:
         """Whether a state should be written, because there is a place for it and the last one was long ago."""
-        return self._store is not None and perf_counter() - self._written >= SECONDS_BETWEEN
+        return self._store is not None and self._pace.is_due
 
     @property
     def seconds(self) -> float:
         """Seconds of the evaluation, those in processes that were killed included."""
-        return self._before + perf_counter() - self._start
+        return self.seconds_before + perf_counter() - self._start
 
     def load(self) -> dict[str, Tensor] | None:
         """Give the latest state, and restore `curve` and `seconds`; None if there is none."""
         found = self._store.load_underway(self._key) if self._store else None
         if found is None:
+            self.curve.clear()
             return None
         facts = rebuilt("underway", found)
         self.curve[:] = [Epoch(**one) for one in facts["curve"]]
-        self._before = facts["seconds"]
+        self.seconds_before = facts["seconds"]
         return {name: tensor for name, tensor in found.items() if not name.startswith("underway/")}
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
         """Write a state, whose names must not start with "underway/"."""
         if self._store is not None:
             facts = {"curve": [asdict(epoch) for epoch in self.curve], "seconds": self.seconds}
-            self._store.save_underway(self._key, {**tensors, **flattened("underway", facts)})
-            self._written = perf_counter()
+            with self._pace.writing():
+                self._store.save_underway(self._key, {**tensors, **flattened("underway", facts)})
 
     def training(
         self, begins: TrainingState | None, curve: LearningCurve
     ) -> tuple[TrainingState | None, dict[str, Tensor]]:
-        """Give the latest state of a trainer's training, and the tensors of its best epoch; see `load`.
+        """Give the latest state of a trainer's training that begins now, and the tensors of its best epoch; see `load`.
 
         Args:
             begins: Its state at the beginning, which is given if there is none that is later.
             curve: Its learning curve, to which the epochs so far are added.
         """
+        self._start = training_clock()
         found = self.load() or {}
         for epoch in self.curve:
             curve.add(epoch)
@@ -106,8 +146,20 @@ class Underway:
         states = unpack({name: tensor for name, tensor in found.items() if not name.startswith(_KEPT)})
         return states[0] if states else begins, kept
 
-    def save_training(self, state: TrainingState, kept: Mapping[str, Tensor]) -> None:
-        """Write the state of a trainer's training, with the tensors of its best epoch if they are kept."""
+    def save_training(
+        self,
+        state: TrainingState,
+        kept: Mapping[str, Tensor] = MappingProxyType({}),
+        curve: Sequence[Epoch] | None = None,
+    ) -> None:
+        """Write the state of a trainer's training, with the tensors of its best epoch if they are kept.
+
+        Args:
+            state: The state.
+            kept: The tensors of the best epoch.
+            curve: The epochs so far, if they were not added to `curve`.
+        """
+        self.curve = self.curve if curve is None else [*curve]
         self.save({**pack([state]), **{f"{_KEPT}{name}": tensor for name, tensor in kept.items()}})
 
     def drop(self) -> None:

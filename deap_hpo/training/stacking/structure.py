@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from deap_hpo.evaluation import Epoch
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.optimizers import update_structure
 from deap_hpo.training.recipe import Recipe
@@ -17,6 +18,7 @@ from deap_hpo.training.stacking.stackable import obstacle
 from deap_hpo.training.state import TrainingState
 from deap_hpo.training.task import Task
 from deap_hpo.training.tokens import PLAIN, Tokens, own_attributes
+from deap_hpo.training.underway import Underway
 
 # Modules whose rate may differ between the members of a stack, as `KeyedDropout` allows, and the attribute of the rate.
 DROPOUT_ATTRIBUTES: dict[type[nn.Module], str] = {
@@ -38,6 +40,10 @@ class Member:
         architecture: Keyword arguments of the model factory.
         epochs: The epochs, from 0, to train.
         state: Where to continue from; None for the initial weights.
+        underway: Where its state is kept meanwhile.
+        curve: Epochs of this training from a process that was killed; `state` is the one after them.
+        begins: The state before these epochs; None for the initial weights.
+        alone: Where its state is kept if it is trained alone.
     """
 
     position: int
@@ -48,6 +54,10 @@ class Member:
     architecture: Mapping[str, Any]
     epochs: range = range(1)
     state: TrainingState | None = None
+    underway: Underway | None = None
+    curve: tuple[Epoch, ...] = ()
+    begins: TrainingState | None = None
+    alone: Underway | None = None
 
     @property
     def steps(self) -> int:
