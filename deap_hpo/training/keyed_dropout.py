@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from deap_hpo.errors import InputError
 from deap_hpo.training.keyed import int32, keyed_mask, mix_key
 
 # For each channel-wise form, the number of dimensions by which torch takes an input for a single example.
@@ -23,6 +26,10 @@ class KeyedDropout(TorchFunctionMode):
     Covers `torch.nn.functional.dropout` and its channel-wise forms (1d, 2d, 3d), and so the modules built on them; with
     `PlainLayers`, also attention and recurrent layers. Each call in a forward pass has its own masks, by the number of
     the call. A call with a rate of 0 drops nothing and is not counted.
+
+    `torch.utils.checkpoint` calls parts of a network again in the backward pass, where they need the masks that they
+    had. It restores torch's generator at the beginning of such a part. So the numbers of its calls are remembered by
+    the generator's state, which is advanced with each of them.
 
     Args:
         key: 0-dim int32 tensor; batched under `vmap`, one per member.
@@ -44,6 +51,22 @@ class KeyedDropout(TorchFunctionMode):
         super().__init__()
         self.key = key
         self.calls: int | Tensor = 0  # under `vmap`, one count per member once rates differ
+        self._in_backward = False
+        self._remembered: dict[bytes, int | Tensor] = {}  # by the state of torch's generator
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether calls so far may be repeated in the backward pass."""
+        return bool(self._remembered)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Answer the calls inside, which are those of a backward pass, with the masks that they had before."""
+        self._in_backward = True
+        try:
+            yield
+        finally:
+            self._in_backward = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -67,8 +90,7 @@ class KeyedDropout(TorchFunctionMode):
         # A tensor has one rate per member. Python must not branch on it, because it may be 0 for some of them.
         if not training or (not isinstance(p, Tensor) and p == 0):
             return input
-        # As above, a rate of 0 counts no call: a member has the same masks in a stack as alone.
-        calls = self.calls = self.calls + ((p > 0).int() if isinstance(p, Tensor) else 1)
+        calls = self._number(p)
         offset = calls * int32(0x9E3779B9) if isinstance(calls, Tensor) else int32(calls * 0x9E3779B9)
         key = mix_key(self.key + offset)
         channels = input.dim() if unbatched is None else 1 if input.dim() == unbatched else 2
@@ -79,6 +101,26 @@ class KeyedDropout(TorchFunctionMode):
             scale = 1 / (1 - p) if p < 1 else 0.0
         mask = keyed_mask(shape, p, key).to(input.dtype).mul(scale)
         return input.mul_(mask) if inplace else input * mask
+
+    def _number(self, p: float | Tensor) -> int | Tensor:
+        """Give the number of a call."""
+        if not self._in_backward:
+            # As above, a rate of 0 counts no call: a member has the same masks in a stack as alone.
+            self.calls = self.calls + ((p > 0).int() if isinstance(p, Tensor) else 1)
+            if not _is_checkpointed():
+                return self.calls
+        state = torch.get_rng_state().numpy().tobytes()
+        torch.rand(())  # the next call has another state
+        if not self._in_backward:
+            self._remembered[state] = self.calls
+        elif state not in self._remembered:
+            raise InputError("torch.utils.checkpoint repeats dropout only with preserve_rng_state=True, its default.")
+        return self._remembered[state]
+
+
+def _is_checkpointed() -> bool:
+    """Tell whether the part of the network that runs now may be called again in the backward pass."""
+    return not torch.is_grad_enabled() or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 class Undropped(TorchFunctionMode):

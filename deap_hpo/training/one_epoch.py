@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.optim import Optimizer
 
 from deap_hpo.interruption import raise_kept
@@ -87,9 +88,10 @@ def train_epoch(
         count = counting.of(examples.targets)  # before the loss, which may take the targets apart
         for parameter in parameters:
             parameter.grad = None
-        with PlainLayers(KeyedDropout(step_key)):
+        dropout = KeyedDropout(step_key)
+        with PlainLayers(dropout):
             loss = loss_on(examples)
-        loss.backward()  # type: ignore[no-untyped-call]
+        backward(loss, dropout)
         if recipe.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
         optimizer.step()
@@ -100,3 +102,13 @@ def train_epoch(
         if (i + 1) % interval == 0 and not math.isfinite(total.item()):
             break
     return total.item() / float(counting.whole)
+
+
+def backward(loss: Tensor, dropout: KeyedDropout) -> None:
+    """Compute the gradient of a loss, with the same dropout where parts of the network are computed again."""
+    if not dropout.is_repeated:
+        loss.backward()  # type: ignore[no-untyped-call]
+        return
+    with PlainLayers(dropout), dropout.again():
+        # By its edge in the graph, because `backward` of a tensor suspends such contexts.
+        torch.autograd.backward(get_gradient_edge(loss), torch.ones_like(loss))
