@@ -74,6 +74,7 @@ targets [2]): it has 9 outputs, but the targets go from 0 to 9.
             if isinstance(output, Tensor) and isinstance(examples.targets, Tensor):
                 _check_classes(output, data, measures["loss"])
         about += f", outputs {output_shapes(output)}"
+        measures = {name: own_copy(one) for name, one in measures.items()}  # they may keep what they are called with
         for name, measure in measures.items():
             with step(f"does not fit the {name} ({about})", partial(_hint_of_measure, name, measure, output, data)):
                 _check_measure(name, measure, output, examples.targets)

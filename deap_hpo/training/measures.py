@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from functools import partial
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -72,13 +73,20 @@ AVERAGED: tuple[Measure, ...] = (*ACCURACIES, mean_squared_error, mean_absolute_
 
 
 def own_copy(measure: Measure) -> Measure:
-    """Copy a loss or a metric that is a module, which may have a state, such as a count of its calls.
+    """Copy a loss or a metric that is an object, which may have a state, such as a count of its calls.
+
+    Functions are given as they are, and so is an object that cannot be copied.
 
     Example:
         >>> own_copy(accuracy) is accuracy
         True
     """
-    return deepcopy(measure) if isinstance(measure, nn.Module) else measure
+    if isinstance(measure, (FunctionType, BuiltinFunctionType)):
+        return measure
+    try:
+        return deepcopy(measure)
+    except Exception:
+        return measure
 
 
 def placed(measure: Measure, device: torch.device | str) -> Measure:

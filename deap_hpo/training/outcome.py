@@ -17,10 +17,10 @@ from deap_hpo.interruption import raise_kept
 from deap_hpo.seeding import derived_seed
 from deap_hpo.training.costs import Costs
 from deap_hpo.training.data import Split
-from deap_hpo.training.inputs import Inputs
+from deap_hpo.training.inputs import Inputs, Targets
 from deap_hpo.training.labels import Counting, ignored_by, summed
-from deap_hpo.training.measures import AVERAGED, accuracy, one_number, own_copy
-from deap_hpo.training.outputs import Outputs, mapped, together, unshared
+from deap_hpo.training.measures import AVERAGED, Measure, accuracy, one_number, own_copy
+from deap_hpo.training.outputs import Outputs, mapped, own_tensors, together, unshared
 from deap_hpo.training.task import Task
 
 
@@ -58,7 +58,7 @@ def measure(
             output = mapped(itemgetter(i), found)
             for j, function in enumerate([task.loss, *(task.metrics[name] for name in averaged)]):
                 targets = counting.marked(examples.targets) if function is accuracy else examples.targets
-                totals[i, j] += summed(function(unshared(output), unshared(targets)), count)
+                totals[i, j] += summed(_measured_by(function, output, targets), count)
             if of_all:
                 outputs[i].append(mapped(torch.atleast_1d, output))
         raise_kept()
@@ -68,14 +68,22 @@ def measure(
         if of_all and math.isfinite(loss):
             joined = together(parts)
             metrics |= {
-                name: one_number(name, task.metrics[name](unshared(joined), unshared(split.targets))) for name in of_all
+                name: one_number(name, _measured_by(task.metrics[name], joined, split.targets)) for name in of_all
             }
         measured.append((loss, {name: metrics.get(name, math.nan) for name in task.metrics}))
     return measured
 
 
+def _measured_by(function: Measure, output: Outputs, targets: Targets) -> Any:
+    """Call a loss or a metric; one of the user's own is given copies, since it may change its arguments in place."""
+    place = getattr(function, "__module__", None) or ""  # that of its class, if it is an object
+    if place.startswith("torch.nn.") or function in AVERAGED:
+        return function(unshared(output), unshared(targets))
+    return function(own_tensors(output), own_tensors(targets))
+
+
 def with_own_measures(task: Task) -> Task:
-    """Give the task with copies of the losses and metrics that are modules, whose state belongs to one training."""
+    """Give the task with copies of the losses and metrics that are objects, whose state belongs to one training."""
     return replace(task, loss=own_copy(task.loss), metrics={name: own_copy(one) for name, one in task.metrics.items()})
 
 

@@ -58,6 +58,17 @@ def unshared(several: Any) -> Any:
     return dict(several) if type(several) is dict else several
 
 
+def own_tensors(several: Any) -> Any:
+    """Copy outputs or targets, tensors included, for a function of the user's, which may change them in place.
+
+    Example:
+        >>> targets = torch.ones(1)
+        >>> own_tensors(targets).zero_(), targets
+        (tensor([0.]), tensor([1.]))
+    """
+    return unshared(mapped(torch.clone, several))
+
+
 def output_shapes(outputs: Outputs) -> str:
     """Describe the shapes of outputs.
 

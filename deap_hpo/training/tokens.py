@@ -88,9 +88,11 @@ class Tokens:
         if isinstance(value, np.ndarray):
             return None if value.dtype.hasobject else f"{value.dtype}{value.shape}{_digest(value)}"
         if isinstance(value, dict):
-            return self._together(value, value.items())
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return self._together(value, value)
+            return self._together(value, [*value.items(), *_further(value)])
+        if isinstance(value, (list, tuple)):
+            return self._together(value, [*value, *_further(value)])
+        if isinstance(value, (set, frozenset)):
+            return None if _further(value) else self._together(value, value)
         if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
             return _importable(value) or self._of_code(value)
         if isinstance(value, MethodType):
@@ -119,13 +121,18 @@ class Tokens:
         code = value.__code__
         # Within one process, equal code has equal hashes.
         place = (code.co_filename, code.co_firstlineno, hash(code))
-        return self._together(value, (place, own_values(value)))
+        return self._together(value, (place, own_values(value), *_further(value)))
 
     def _together(self, value: Any, parts: Iterable[Any]) -> str | None:
         tokens = [self.of(part) for part in parts]
         if any(token is None for token in tokens):
             return None
         return f"{type(value).__name__}{sorted(map(str, tokens)) if isinstance(value, (set, frozenset)) else tokens}"
+
+
+def _further(value: Any) -> list[Any]:
+    """Give the attributes that a function, or an object of a subclass of a container, has besides its content."""
+    return list(getattr(value, "__dict__", {}).items())
 
 
 def _importable(value: Any) -> str | None:

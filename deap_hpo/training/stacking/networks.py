@@ -12,11 +12,11 @@ from torch.optim import Optimizer
 
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.keyed import keyed_generators, keyed_model
-from deap_hpo.training.stacking.stackable import NotStackable, obstacle
+from deap_hpo.training.stacking.stackable import NotStackable, obstacle, tensors_in
 from deap_hpo.training.stacking.structure import DROPOUT_ATTRIBUTES, Member, plain_attributes
 from deap_hpo.training.state import fitting, network_tensors
 from deap_hpo.training.task import Task
-from deap_hpo.training.tokens import HOOKS
+from deap_hpo.training.tokens import HOOKS, Tokens
 
 Shapes = Sequence[tuple[str, torch.Size]]
 """Names and shapes of the parameters that make up a row of a stack's weights."""
@@ -161,7 +161,8 @@ class Unchanged:
     """Checks that what a stack has read once stays as it was.
 
     This covers the names of a network's parameters and buffers, which of them are trained, dropout rates that differ
-    between members, and everything that a loss keeps, because all members would share it.
+    between members, and everything that a loss keeps, because all members would share it. A network must also not
+    change tensors when it is set to training or measuring: in a stack, these are not those of the members.
 
     Args:
         network: The network.
@@ -173,8 +174,12 @@ class Unchanged:
         self._network, self._dropouts, self._loss = network, list(dropout_rates), loss
         self._before = self._read()
 
-    def check(self) -> None:
-        """Raise `NotStackable` if something has changed."""
+    def check(self, *, training: bool) -> None:
+        """Set the network to training or to measuring, and raise `NotStackable` if something has changed."""
+        before = self._tensors()
+        self._network.train(training)
+        if self._tensors() != before:
+            raise NotStackable("the network changes or makes tensors when it is set to training or measuring")
         for reason, now in self._read().items():
             if now != self._before[reason]:
                 raise NotStackable(reason)
@@ -182,13 +187,29 @@ class Unchanged:
     def _read(self) -> dict[str, object]:
         """Give what must stay the same, by the message for a change."""
         tensors = network_tensors(self._network)
-        of_loss = self._loss if isinstance(self._loss, nn.Module) else nn.Module()
-        kept = [(name, id(tensor), tensor._version) for name, tensor in network_tensors(of_loss).items()]
+        of_loss = network_tensors(self._loss) if isinstance(self._loss, nn.Module) else {}
+        kept = [(name, id(tensor), tensor._version) for name, tensor in of_loss.items()]
         dropout_rates = [_dropout_rate(self._network.get_submodule(name)) for name in self._dropouts]
         return {
             "the network makes buffers, or changes which of its parameters are trained": {
                 name: tensor.requires_grad for name, tensor in tensors.items()
             },
             "the network sets dropout rates itself, which differ between members": dropout_rates,
-            "the loss keeps something from batch to batch": (plain_attributes(of_loss), kept),
+            "the loss keeps something from batch to batch": (self._content_of_loss(), kept),
         }
+
+    def _content_of_loss(self) -> object:
+        """Give what the loss holds, as far as it can be compared."""
+        tokens, loss = Tokens(self._network), self._loss
+        if isinstance(loss, nn.Module):
+            return plain_attributes(loss)
+        return tokens.of(loss) or [tokens.of(value) for value in getattr(loss, "__dict__", {}).values()]
+
+    def _tensors(self) -> list[tuple[str, str, int, int]]:
+        """Identify the tensors that the network's modules hold, and how often each was changed."""
+        return [
+            (path, name, id(tensor), tensor._version)
+            for path, module in self._network.named_modules()
+            for name, value in {**vars(module), **module._parameters, **module._buffers}.items()
+            for tensor in tensors_in(value)
+        ]

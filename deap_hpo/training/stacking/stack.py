@@ -206,8 +206,7 @@ class Stack:
 
     def start_epoch(self, epoch: int) -> None:
         """Lay out the epoch's batches and learning rates as tables on the device."""
-        self.network.train()
-        self._unchanged.check()
+        self._unchanged.check(training=True)
         tables = epoch_tables(
             self.members,
             self.updates.base_lrs,
@@ -254,8 +253,7 @@ class Stack:
 
     def measure(self, split: Split) -> list[tuple[float, dict[str, float]]]:
         """Measure every member on a split: mean loss per example, and the task's metrics by name."""
-        self.network.eval()
-        self._unchanged.check()
+        self._unchanged.check(training=False)
 
         weights = self.averages.of(self.weights)
 

@@ -49,7 +49,7 @@ def obstacle(network: nn.Module) -> str | None:
         for name, value in vars(module).items():
             if name in OF_EVERY_MODULE:
                 continue  # a stack handles these
-            if any(_memory(tensor) in owners for tensor in _tensors(value, set(registered))):
+            if any(_memory(tensor) in owners for tensor in tensors_in(value, set(registered))):
                 return f"the attribute {name!r} of {path or 'the network'} holds a parameter or a buffer"
     return None
 
@@ -61,14 +61,20 @@ def _memory(tensor: Tensor) -> int | None:
     return tensor.untyped_storage().data_ptr()
 
 
-def _tensors(value: Any, seen: set[int], depth: int = _DEPTH) -> Iterator[Tensor]:
-    """Find the tensors that a value holds, except in objects in `seen`; searched objects are added to it."""
+def tensors_in(value: Any, seen: set[int] | None = None, depth: int = _DEPTH) -> Iterator[Tensor]:
+    """Find the tensors that a value holds, except in objects in `seen`; searched objects are added to it.
+
+    Example:
+        >>> list(tensors_in({"a": [torch.ones(1)], "b": 2}))
+        [tensor([1.])]
+    """
+    seen = set() if seen is None else seen
     if isinstance(value, Tensor):
         yield value
     elif depth and id(value) not in seen:
         seen.add(id(value))
         for part in _parts(value):
-            yield from _tensors(part, seen, depth - 1)
+            yield from tensors_in(part, seen, depth - 1)
 
 
 def _parts(value: Any) -> list[Any]:

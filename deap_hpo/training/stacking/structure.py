@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from torch import nn
@@ -94,10 +95,10 @@ def member_structure(task: Task, member: Member) -> Hashable:
 def network_structure(model: nn.Module, architecture: Mapping[str, Any], seed: int = 0) -> str:
     """Give what must be equal in the networks of two members for them to be in one stack, as a digest.
 
-    This covers modules, their types, hooks and attributes other than dropout rates, and the shapes and types of
-    parameters and buffers. If a module holds something that cannot be compared (an object of unknown kind), everything
-    that it was made from must be equal: the arguments of the factory, and the seed. Obstacles to stacking must be
-    equal, too.
+    This covers modules, their types, hooks and attributes other than dropout rates, the shapes and types of parameters
+    and buffers, and the names under which each of these occurs again. If a module holds something that cannot be
+    compared (an object of unknown kind), everything that it was made from must be equal: the arguments of the factory,
+    and the seed. Obstacles to stacking must be equal, too.
 
     Example:
         >>> from deap_hpo.training.models import MLP
@@ -113,7 +114,20 @@ def network_structure(model: nn.Module, architecture: Mapping[str, Any], seed: i
     modules = tuple((name, *_attributes(module, tokens)) for name, module in model.named_modules())
     known = all(value is not None for _, *attributes in modules for _, value in attributes)
     arguments = None if known else (repr(sorted(architecture.items())), seed)
-    return hashlib.sha256(repr((shapes, modules, arguments, obstacle(model))).encode()).hexdigest()
+    return hashlib.sha256(repr((shapes, modules, _ties(model), arguments, obstacle(model))).encode()).hexdigest()
+
+
+def _ties(model: nn.Module) -> list[list[str]]:
+    """Give the names of each module, parameter or buffer that has several."""
+    kinds = (
+        model.named_modules(remove_duplicate=False),
+        model.named_parameters(remove_duplicate=False),
+        model.named_buffers(remove_duplicate=False),
+    )
+    names: dict[int, list[str]] = {}
+    for name, one in chain(*kinds):
+        names.setdefault(id(one), []).append(name)
+    return [several for several in names.values() if len(several) > 1]
 
 
 def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
