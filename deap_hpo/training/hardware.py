@@ -118,11 +118,10 @@ def use_channels_last(model: nn.Module, inputs: Inputs, precision: str) -> nn.Mo
     which ends the process.
 
     Args:
-        model: The network; left in evaluation mode. Copies are tried, because it may keep something of its first call.
+        model: The network. Copies are tried, because it may keep something of its first call, or count changes of mode.
         inputs: Some prepared inputs to try it with.
         precision: "fp32" or "bf16".
     """
-    model.eval()
     on_cpu = tensors(inputs)[0].device.type == "cpu"
     images = any(one.dim() == 4 for one in tensors(inputs))
     of_images = images and any(weight.dim() == 4 for weight in model.parameters())
@@ -148,7 +147,7 @@ def _channels_last(inputs: Tensor) -> Tensor:
 
 def _tried(model: nn.Module, inputs: Inputs) -> list[Tensor]:
     with torch.no_grad(), keyed_generators(0):  # the same draws each time, where it draws
-        return leaves(widened(call(model, inputs)))
+        return leaves(widened(call(model.eval(), inputs)))
 
 
 def _breaks(module: nn.Module) -> bool:

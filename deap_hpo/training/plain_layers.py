@@ -31,6 +31,10 @@ class PlainLayers(TorchFunctionMode):
         dropout: The replacement of dropout, `KeyedDropout` or `Undropped`; None if it is an outer context. (Every
             context intercepts all functions of torch, which takes as long as a small layer: one is better than two.)
         stacked: Whether it runs under `vmap`.
+        padding: Whether attention may have a padding mask.
+
+    Raises:
+        NotImplementedError: It has one although it may not.
 
     Example:
         >>> from deap_hpo.training.keyed import member_keys
@@ -47,11 +51,14 @@ class PlainLayers(TorchFunctionMode):
     short-term memory" (Neural Computation 9, 1997); Cho et al. (arXiv:1406.1078), with the gates as torch has them.
     """
 
-    def __init__(self, dropout: TorchFunctionMode | None = None, *, stacked: bool = False) -> None:
+    def __init__(
+        self, dropout: TorchFunctionMode | None = None, *, stacked: bool = False, padding: bool = True
+    ) -> None:
         super().__init__()
         self._dropout = dropout
         self._stacked = stacked
-        self._answered = _LAYERS | _CELLS.keys() if stacked else _LAYERS
+        self._padding = padding
+        self._answered = _LAYERS | _CELLS.keys() | {F.embedding} if stacked else _LAYERS
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -74,6 +81,8 @@ class PlainLayers(TorchFunctionMode):
             return self._recur(func, *args, **given)
         if func in _CELLS:
             return _cell(_CELLS[func], *args, **given)
+        if func is F.embedding:
+            return _embedded(*args, **given)
         return func(*args, **given)
 
     def _attend(
@@ -113,6 +122,8 @@ class PlainLayers(TorchFunctionMode):
             return self._attend(query, key, value, mask, p.rates if isinstance(p, _Rate) else p, *others)
 
         given = _ARGUMENTS.bind(*args, **kwargs).arguments
+        if not self._padding and given.get("key_padding_mask") is not None:
+            raise NotImplementedError("a transformer encoder has a padding mask, where torch computes zeros")
         if isinstance(given["dropout_p"], Tensor):
             given["dropout_p"] = _Rate(given["dropout_p"])
         others = {"dropout": _dropped, "scaled_dot_product_attention": attend, "has_torch_function": lambda _: False}
@@ -244,6 +255,15 @@ def _layer(
         outputs.append(torch.stack(passed[::-1] if direction else passed))
         ended.append(states)
     return torch.cat(outputs, -1), *(torch.stack(states) for states in zip(*ended, strict=True))
+
+
+def _embedded(input: Tensor, weight: Tensor, padding_idx: int | None = None, *others: Any, **more: Any) -> Tensor:
+    """Embed; the gradient of a padding row is 0, which torch forgets for a batch of tables."""
+    found = F.embedding(input, weight, None, *others, **more)
+    if padding_idx is None:
+        return found
+    is_padding = (input == (padding_idx % weight.size(-2))).unsqueeze(-1)
+    return torch.where(is_padding, found.detach(), found)
 
 
 def _cell(

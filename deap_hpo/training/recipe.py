@@ -217,12 +217,12 @@ def _rmsprop(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.
 
 
 def _adam(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    betas = (recipe.beta1, recipe.beta2)
+    betas = (float(recipe.beta1), float(recipe.beta2))
     return torch.optim.Adam(parameters, recipe.lr, betas, recipe.eps, recipe.weight_decay)
 
 
 def _adamw(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    betas = (recipe.beta1, recipe.beta2)
+    betas = (float(recipe.beta1), float(recipe.beta2))
     return torch.optim.AdamW(parameters, recipe.lr, betas, recipe.eps, recipe.weight_decay)
 
 

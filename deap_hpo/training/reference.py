@@ -230,6 +230,8 @@ class ReferenceTrainer(Evaluator):
             model = self._new_model(architecture, seed)
             with keyed_generators(seed):
                 optimizer = self.task.optimizer_of(model, params)
+            if not type(optimizer).__module__.startswith("torch."):  # it may expect the usual layout
+                model.to(memory_format=torch.contiguous_format)
             if state is not None:
                 restore(state, model, optimizer)
             loss_on = partial(self.loss, model, loss=task.training_loss(params))

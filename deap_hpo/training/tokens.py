@@ -51,6 +51,7 @@ class Tokens:
 
     Args:
         network: Its own modules are only named, wherever they occur.
+        any_object: Whether objects of any kind have texts, by their types and attributes: for one object at two times.
 
     Example:
         >>> def scaled_by(factor):
@@ -62,8 +63,9 @@ class Tokens:
         None
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, *, any_object: bool = False) -> None:
         self._names = {id(module): name for name, module in network.named_modules()}
+        self._any_object = any_object
         self._open: list[int] = []  # the values being examined, from the outermost
 
     def of(self, value: Any) -> str | None:
@@ -107,7 +109,8 @@ class Tokens:
             return value.__name__
         if isinstance(value, Enum):
             return self._together(value, (type(value), value.name))
-        if isinstance(value, nn.Module) or (is_dataclass(value) and hasattr(value, "__dict__")):
+        known = isinstance(value, nn.Module) or is_dataclass(value) or self._any_object
+        if known and hasattr(value, "__dict__"):
             return self._together(value, (type(value), vars(value)))
         return None
 

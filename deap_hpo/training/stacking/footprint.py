@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from torch import nn
+
 from deap_hpo.training.hardware import computing
 from deap_hpo.training.keyed import keyed_generators, keyed_model, member_keys
 from deap_hpo.training.keyed_dropout import KeyedDropout
@@ -45,14 +47,23 @@ def member_bytes(trainer: ReferenceTrainer, member: Member, *, recorded: bool) -
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         with PlainLayers(KeyedDropout(member_keys([member.seed], trainer.device)[0]), stacked=True):
             step = step_memory(lambda: trainer.loss(model, examples), trainer.device)
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and parameter.grad is None:
-            # torch's optimisers skip such a parameter, but a stack's row is updated as a whole.
-            raise NotStackable(f"{name} has no gradient in the first step")
+            _check_gradients(model, "the first step")
+            last = len(trainer.data.training) % member.recipe.batch_size
+            if last and last < len(examples):  # a network may leave out a layer, such as a norm of one example
+                for parameter in model.parameters():
+                    parameter.grad = None
+                trainer.loss(model, examples[:last]).backward()  # type: ignore[no-untyped-call]
+                _check_gradients(model, "the last step of an epoch")
     if recorded:
         # A recorded step keeps its memory, so the smaller last batch of an epoch takes memory in addition.
-        last = len(trainer.data.training) % member.recipe.batch_size
         step += step * last // member.recipe.batch_size
     # Weights, the gradient (as computed and as a row), two moments, temporary values of the update; and an average.
     rows = 6 if member.recipe.ema is None else 7
     return step + rows * weights
+
+
+def _check_gradients(model: nn.Module, when: str) -> None:
+    """Refuse parameters without a gradient: torch's optimisers skip them, but a stack's row is updated as a whole."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            raise NotStackable(f"{name} has no gradient in {when}")

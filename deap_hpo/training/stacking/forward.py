@@ -16,6 +16,7 @@ from deap_hpo.training.measures import Measure
 from deap_hpo.training.outputs import Outputs, mapped, unshared, widened
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.stacking.networks import Shapes, assigned_anew, named_views, with_dropout_rates
+from deap_hpo.training.stacking.stackable import NotStackable
 
 Tensors = dict[str, Tensor]
 Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Targets], tuple[Tensor, tuple[Tensor, Tensors]]]
@@ -54,6 +55,9 @@ class StackedForward:
         self._shapes = shapes
         self._device = device
         self._precision = precision
+        # When it is measured alone, torch may compute zeros where a padding mask hides an element.
+        encoders = nn.TransformerEncoder, nn.TransformerEncoderLayer
+        self._has_encoders = any(isinstance(module, encoders) for module in network.modules())
 
     def forward(self, weights: Tensor, buffers: Tensors, inputs: Inputs) -> Outputs:
         """Run one member's network (under `vmap`: all of them) on prepared inputs.
@@ -151,5 +155,32 @@ class StackedForward:
     ) -> tuple[Outputs, Tensors]:
         """Give the result of `then` for one member's output, and the buffers that its network has replaced."""
         now = dict(buffers)
-        with PlainLayers(dropout, stacked=True), with_dropout_rates(self.network, dropout_rates):
+        measures = isinstance(dropout, Undropped)
+        layers = PlainLayers(dropout, stacked=True, padding=not (measures and self._has_encoders))
+        with layers, with_dropout_rates(self.network, dropout_rates):
             return then(self.forward(weights, now, inputs)), assigned_anew(buffers, now)
+
+
+def vanished(gradient: Tensor, shapes: Shapes) -> Tensor:
+    """Tell whether the gradient of a whole parameter is zero for a member, as it is if there is none.
+
+    Example:
+        >>> shapes = [("weight", torch.Size([2])), ("bias", torch.Size([1]))]
+        >>> vanished(torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 1.0]]), shapes)
+        tensor(True)
+    """
+    pieces = torch.split(gradient, [shape.numel() for _, shape in shapes], 1)
+    return torch.stack([(piece == 0).all(1).any() for piece in pieces]).any()
+
+
+def refuse_own_parameters(network: nn.Module, found: Tensor) -> None:
+    """Refuse a network whose own parameters have an effect on what was found with those of the members.
+
+    Its code then reaches them in another way than by their names.
+
+    Raises:
+        NotStackable: They have.
+    """
+    own = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if any(one is not None for one in torch.autograd.grad(found.sum(), own, retain_graph=True, allow_unused=True)):
+        raise NotStackable("the network reaches a parameter otherwise than by its name")

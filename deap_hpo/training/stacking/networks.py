@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from deap_hpo.training.freshness import Freshness
 from deap_hpo.training.keyed import keyed_generators, keyed_model
 from deap_hpo.training.stacking.stackable import NotStackable, obstacle, tensors_in
-from deap_hpo.training.stacking.structure import DROPOUT_ATTRIBUTES, Member, plain_attributes
+from deap_hpo.training.stacking.structure import DROPOUT_ATTRIBUTES, Member
 from deap_hpo.training.state import fitting, network_tensors
 from deap_hpo.training.task import Task
 from deap_hpo.training.tokens import HOOKS, Tokens
@@ -88,13 +88,14 @@ def stacked_tensors(
         [P, ...]. Frozen parameters are treated like buffers: each member has its own, and they are not differentiated.
 
     Raises:
-        NotStackable: The trained parameters have different types or are complex, or there are none.
+        NotStackable: The trained parameters have different types, or one in which a stack would round more, or there
+            are none.
     """
     trained = [name for name, parameter in networks[0].named_parameters() if parameter.requires_grad]
     trained = [*(name for name in first if name in trained), *(name for name in trained if name not in first)]
     types = {networks[0].get_parameter(name).dtype for name in trained}
-    if len(types) != 1 or not all(one.is_floating_point for one in types):
-        raise NotStackable("the parameters to be trained have more than one type, a complex one, or there are none")
+    if len(types) != 1 or not types <= {torch.float32, torch.float64}:
+        raise NotStackable("the parameters to be trained are not all of type float32, or all of type float64")
     named = [_initial_tensors(*one, device) for one in zip(members, networks, strict=True)]
     weights = torch.stack([torch.cat([tensors[name].flatten() for name in trained]) for tensors in named])
     fixed = {name: torch.stack([tensors[name] for tensors in named]) for name in named[0] if name not in trained}
@@ -172,13 +173,18 @@ class Unchanged:
 
     def __init__(self, network: nn.Module, dropout_rates: Mapping[str, Tensor], loss: object) -> None:
         self._network, self._dropouts, self._loss = network, list(dropout_rates), loss
+        self._has_own_modes = any(_has_own_modes(type(module)) for module in network.modules())
+        if self._has_own_modes:  # what they do to tensors shows if these hold nothing in particular, such as zeros
+            generator = torch.Generator().manual_seed(0)
+            for one in network.parameters():
+                one.data = torch.rand(one.shape, generator=generator).to(one)
         self._before = self._read()
 
     def check(self, *, training: bool) -> None:
         """Set the network to training or to measuring, and raise `NotStackable` if something has changed."""
-        before = self._tensors()
+        before, contents = self._tensors(), self._contents()
         self._network.train(training)
-        if self._tensors() != before:
+        if self._tensors() != before or not all(map(torch.equal, contents, self._contents())):
             raise NotStackable("the network changes or makes tensors when it is set to training or measuring")
         for reason, now in self._read().items():
             if now != self._before[reason]:
@@ -187,23 +193,18 @@ class Unchanged:
     def _read(self) -> dict[str, object]:
         """Give what must stay the same, by the message for a change."""
         tensors = network_tensors(self._network)
-        of_loss = network_tensors(self._loss) if isinstance(self._loss, nn.Module) else {}
-        kept = [(name, id(tensor), tensor._version) for name, tensor in of_loss.items()]
         dropout_rates = [_dropout_rate(self._network.get_submodule(name)) for name in self._dropouts]
         return {
             "the network makes buffers, or changes which of its parameters are trained": {
                 name: tensor.requires_grad for name, tensor in tensors.items()
             },
             "the network sets dropout rates itself, which differ between members": dropout_rates,
-            "the loss keeps something from batch to batch": (self._content_of_loss(), kept),
+            "the loss keeps something from batch to batch": Tokens(nn.Module(), any_object=True).of(self._loss),
         }
 
-    def _content_of_loss(self) -> object:
-        """Give what the loss holds, as far as it can be compared."""
-        tokens, loss = Tokens(self._network), self._loss
-        if isinstance(loss, nn.Module):
-            return plain_attributes(loss)
-        return tokens.of(loss) or [tokens.of(value) for value in getattr(loss, "__dict__", {}).values()]
+    def _contents(self) -> list[Tensor]:
+        """Copy the tensors, if the network's modes are its own: one changed by its `data` would not tell."""
+        return [one.detach().clone() for one in network_tensors(self._network).values()] if self._has_own_modes else []
 
     def _tensors(self) -> list[tuple[str, str, int, int]]:
         """Identify the tensors that the network's modules hold, and how often each was changed."""
@@ -213,3 +214,7 @@ class Unchanged:
             for name, value in {**vars(module), **module._parameters, **module._buffers}.items()
             for tensor in tensors_in(value)
         ]
+
+
+def _has_own_modes(kind: type[nn.Module]) -> bool:
+    return kind.train is not nn.Module.train or kind.eval is not nn.Module.eval

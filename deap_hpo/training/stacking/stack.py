@@ -22,7 +22,7 @@ from deap_hpo.training.stacking.averages import Averages
 from deap_hpo.training.stacking.batches import EpochTables, epoch_tables
 from deap_hpo.training.stacking.clipping import Clipping
 from deap_hpo.training.stacking.engines import Step, Watch, make_step
-from deap_hpo.training.stacking.forward import Gradients, StackedForward
+from deap_hpo.training.stacking.forward import Gradients, StackedForward, refuse_own_parameters, vanished
 from deap_hpo.training.stacking.networks import (
     Unchanged,
     build_networks,
@@ -91,6 +91,8 @@ class Stack:
         self.step_in_epoch = torch.zeros(1, dtype=torch.int64, device=self.device)  # steps of this epoch so far
         self._counting = Counting(data.training.targets, ignored_by(task.loss))
         self.totals = torch.zeros(len(members), dtype=torch.float64, device=self.device)
+        self._counts: bool | None = None  # whether the network changes plain attributes when it is trained
+        self._vanished = torch.zeros((), dtype=torch.bool, device=self.device)  # whether a gradient did
         self._tables = EpochTables(*[torch.empty(0)] * 4)  # of no epoch yet
         self._gradients = self._new_gradients()
 
@@ -150,6 +152,10 @@ class Stack:
         keys = step_keys(self.keys, self.trained)
         stacked = self.weights, self.buffers, self.dropout_rates
         gradient, (losses, assigned) = self._gradients(*stacked, keys, inputs, targets)
+        if self._counts is None and (losses.requires_grad or gradient.requires_grad):  # in the first step
+            refuse_own_parameters(self.network, losses if losses.requires_grad else gradient)
+        if self._counts:
+            self._vanished |= vanished(gradient, self.shapes)
         for name, tensor in assigned.items():
             self.buffers[name].copy_(tensor)  # in place, because a recorded step reads these very tensors
         lrs_now = lrs.index_select(0, self.step_in_epoch)[0]
@@ -183,6 +189,8 @@ class Stack:
                 watch = Watch(self.device)
                 if not self.in_training:
                     return dropped
+        if self._counts and bool(self._vanished):
+            raise NotStackable("a parameter may have no gradient in some steps, of a network that counts them")
         dropped += self.keep(torch.isfinite(self.totals).tolist())
         for one, loss in zip(self.in_training, (self.totals / self._counting.whole).tolist(), strict=True):
             one.training_loss = loss
@@ -194,8 +202,11 @@ class Stack:
         if i < len(tables.order):
             engine = self._engine if self.updates.recordable else "eager"
             advance = partial(self._advance, tables.order, tables.lrs)
+            before = plain_attributes(self.network) if self._counts is None else None
             self._step = self._step or make_step(engine, advance, self._host_state)
             self._step()
+            if before is not None:
+                self._counts = plain_attributes(self.network) != before
         else:
             self.step_in_epoch.zero_()
             self._advance(tables.last_order, tables.last_lrs)
