@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """The average of a network's parameters over its training steps, in which later steps count more.
+    """The average of a network's trained parameters over its steps, in which later steps count more.
 
     After the first step it equals the parameters, and after each further one it is ``decay * average + (1 - decay) *
-    parameters``, as in `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`. Buffers, such as running
-    statistics, are not averaged.
+    parameters``, as in `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`. Frozen parameters and buffers,
+    such as running statistics, are not averaged.
 
     Args:
         model: The network.
@@ -36,7 +36,8 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float | None, tensors: Mapping[str, Tensor] | None = None) -> None:
         self._decay = decay
-        self._parameters = {} if decay is None else dict(model.named_parameters())
+        trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self._parameters = {} if decay is None else trained
         known = tensors or {}
         self.tensors = {
             name: known.get(name, parameter).detach().clone().to(parameter)

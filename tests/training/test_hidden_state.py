@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from networks import digits, small_task
 from test_deviations import both, stacks
-from test_population import requests_of
+from test_population import assert_same_curves, requests_of
 from torch import Tensor, nn
 
+from deap_hpo.evaluation import Request
+from deap_hpo.training.checkpoints import MemoryCheckpoints
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stacking.forward import vanished
@@ -206,6 +209,26 @@ class Half(Base):
         return super().forward(x.to(torch.bfloat16)).float()
 
 
+class CountsInMeasuring(Base):
+    """Counts in a collection how often it is measured."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.seen: Any = {"dict": {"calls": 0}, "list": [0], "count": count()}[kind]
+
+    def forward(self, x: Tensor) -> Tensor:
+        calls = 0
+        if not self.training:
+            if isinstance(self.seen, count):
+                calls = next(self.seen)
+            else:
+                key: Any = "calls" if isinstance(self.seen, dict) else 0
+                self.seen[key] += 1
+                calls = self.seen[key]
+        return super().forward(x) + 0.1 * calls * x[:, :1].flatten(1).sum(1, keepdim=True)
+
+
+CALLS = "the network counts its calls when it is measured"
 OTHERWISE = "otherwise than by its name"
 MODE = "changes or makes tensors when it is set to training or measuring"
 ADAM = {"recipe": {"optimizer": "adam"}}
@@ -222,6 +245,9 @@ ALONE: dict[str, tuple[Any, dict[str, Any], str]] = {
     "statistics of an epoch": (Resets, {}, MODE),
     "a weight in a deque": (partial(Hidden, lambda w: deque([w]), lambda held: held[0]), {}, OTHERWISE),
     "a bound method": (partial(Hidden, lambda w: w.abs, lambda held: held()), {}, OTHERWISE),
+    "calls counted in a dict": (partial(CountsInMeasuring, "dict"), {}, CALLS),
+    "calls counted in a list": (partial(CountsInMeasuring, "list"), {}, CALLS),
+    "calls counted by an iterator": (partial(CountsInMeasuring, "count"), {}, CALLS),
     "parameters in bf16": (Half, ADAM, "not all of type float32, or all of type float64"),
     "padding in an encoder": (partial(Padded, "encoder"), {}, "has a padding mask, where torch computes zeros"),
     "padding in a layer of one": (partial(Padded, "layer"), {}, "has a padding mask"),
@@ -297,6 +323,38 @@ def test_members_that_differ_in_it_are_in_stacks_of_their_own(model: Any, one: A
     got, told = both(model, [{**one, "lr": 0.1}, other, one])
     assert (stacks(got), told) == ([2, 1, 2], [])
     assert got[1].values != got[2].values
+
+
+class Follows(Base):
+    """Has a frozen weight that follows a trained one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow = nn.Linear(64, 16).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.slow.weight.mul_(0.5).add_(0.5 * self.a.weight.detach())
+        return super().forward(x) + self.b(self.slow(x.flatten(1)))
+
+
+def test_what_is_not_trained_is_not_averaged() -> None:
+    got, told = both(Follows, [{"ema": 0.9, "lr": 0.1}, {"ema": 0.5, "lr": 0.2}])
+    assert (stacks(got), told) == ([2, 2], [])
+
+
+def test_a_parameter_that_thaws_between_parts_begins_its_average_then() -> None:
+    def optimizer(network: nn.Module, lr: float = 0.1, frozen: bool = False) -> torch.optim.Optimizer:
+        network.get_submodule("a").requires_grad_(not frozen)
+        return torch.optim.SGD([one for one in network.parameters() if one.requires_grad], lr=lr)
+
+    task = replace(small_task(Base, digits(64, 50), batch_size=16, ema=0.9), optimizer=optimizer)
+    ended = []
+    for kind in (ReferenceTrainer, PopulationTrainer):
+        trainer = kind(task, epochs=2, device="cpu", checkpoints=MemoryCheckpoints())
+        first = trainer.evaluate(Request(0, {"frozen": True}, 3, epochs=1, keep=True))
+        ended.append(trainer.evaluate(Request(1, {"frozen": False}, 3, epochs=2, start_from=first.checkpoint)))
+    assert_same_curves(ended[1:], ended[:1], rel=1e-5)
 
 
 class Embedded(nn.Module):

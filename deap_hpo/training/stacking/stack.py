@@ -113,7 +113,8 @@ class Stack:
             if member.state is not None:
                 self.updates.restore(i, member.state)
                 if averaged := member.state.averaged:
-                    self.averages.restore(i, torch.cat([averaged[name].flatten() for name, _ in self.shapes]))
+                    started = {**member.state.weights, **averaged}  # a thawed parameter has no average yet
+                    self.averages.restore(i, torch.cat([started[name].flatten() for name, _ in self.shapes]))
         self.dropout_rates = stacked_dropout_rates(networks, self.device)
         self.parameters = sum(shape.numel() for _, shape in self.shapes)
         self._forward = self.forward_type(self.network, self.shapes, self.device, self.precision)

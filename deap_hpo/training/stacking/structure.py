@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 from torch import nn
@@ -131,7 +132,9 @@ def _ties(model: nn.Module) -> list[list[str]]:
 
 
 def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
-    """Give the numbers, texts and the like among all modules' attributes: a network may count its calls in these.
+    """Give the numbers, texts and the like, and collections of these, among all modules' attributes.
+
+    A network may count its calls in these.
 
     Example:
         >>> dropout = nn.Dropout(0.5)
@@ -141,7 +144,15 @@ def plain_attributes(model: nn.Module) -> list[tuple[str, str, str]]:
         {('', 'p', '0.4')}
     """
     attributes = ((path, *one) for path, module in model.named_modules() for one in module.__dict__.items())
-    return [(path, name, repr(value)) for path, name, value in attributes if isinstance(value, PLAIN)]
+    return [(path, name, repr(value)) for path, name, value in attributes if _is_plain(value)]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, (list, tuple, set, deque)):
+        return all(isinstance(one, PLAIN) for one in value)
+    return isinstance(value, (*PLAIN, count))
 
 
 def _attributes(module: nn.Module, tokens: Tokens) -> Iterable[tuple[str, str | None]]:
