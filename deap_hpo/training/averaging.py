@@ -13,8 +13,8 @@ class WeightAverage:
     """The average of a network's trained parameters over its steps, in which later steps count more.
 
     After the first step it equals the parameters, and after each further one it is ``decay * average + (1 - decay) *
-    parameters``, as in `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`. Frozen parameters and buffers,
-    such as running statistics, are not averaged.
+    parameters``, as in `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn`. What is not trained, such as
+    frozen parameters and running statistics, is not averaged.
 
     Args:
         model: The network.
