@@ -107,10 +107,6 @@ class _LentExecutor:
 def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed: bool) -> Recorded:
     """Make a run unless it is on record completely, and try its failed evaluations again if asked to.
 
-    Raises:
-        InputError: It was started with another budget. Plans that depend on the budget, and the choice that a smaller
-            budget would have given, would differ from the record.
-
     Example:
         >>> import tempfile
         >>> from deap_hpo.configuration.assembly import make_task
@@ -133,18 +129,9 @@ def search(settings: RunConfig, equipment: Equipment, budget: int, retry_failed:
         (3, ['retrained', 'test_accuracy', 'test_loss'])
     """
     name, storage = str(settings.study.name), settings.study.storage
-    known = _on_record(name, storage)
-    attributes = known.attributes if known else {}
+    known = on_record(name, storage)
     failed = known is not None and any(one.evaluation.status == "failed" for one in known.entries)
-    evolution = settings.evolution.model_dump(mode="json")
-    for limit in ("max_evaluations", "max_epochs"):
-        begun = attributes.get("config", {}).get("evolution", evolution)[limit]
-        if begun != evolution[limit]:
-            raise InputError(
-                f"The run {name!r} was recorded with {limit} = {begun}, and cannot be continued with "
-                f"{evolution[limit]}. Give the experiment the recorded budget, or another name."
-            )
-    if not attributes.get("comparison") or (retry_failed and failed):
+    if known is None or not known.attributes.get("comparison") or (retry_failed and failed):
         start = perf_counter()
         with suppress(BudgetSpent):
             trainer = equipment.trainer(settings)
@@ -216,7 +203,7 @@ def retrained(
     seed = settings.study.seed
     if not settings.study.common_random_numbers:  # then the seeds that follow from this one are those of the search
         seed = derived_seed(seed, FOR_RETRAININGS)
-    known = _on_record(name, storage)
+    known = on_record(name, storage)
     if known and _is_of_another(known, choice, retraining, seed):
         warn(
             f"{recorded.name} has chosen another network since its choice was trained again; the new one is trained now"
@@ -253,10 +240,11 @@ def retrained(
     }
 
 
-def _on_record(name: str, storage: str) -> Recorded | None:
+def on_record(name: str, storage: str) -> Recorded | None:
+    """Read a run; give None if it has not started."""
     try:
         return load_study(name, storage)
-    except InputError:  # not started
+    except InputError:
         return None
 
 

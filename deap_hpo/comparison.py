@@ -6,8 +6,9 @@ is partly luck, and only new measurements show how much.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +16,18 @@ from typing import Any
 import pandas as pd
 
 from deap_hpo.checks import check_flag, check_integer
-from deap_hpo.compared_runs import Equipment, measured, retrained, search, steps_of
+from deap_hpo.compared_runs import Equipment, measured, on_record, retrained, search, steps_of
 from deap_hpo.configuration.assembly import check_algorithm, make_task, trainer_of, with_recipe
 from deap_hpo.configuration.config import RunConfig, make_config
 from deap_hpo.configuration.demands import trains_in_parts
 from deap_hpo.configuration.settings import enough_generations
 from deap_hpo.configuration.suitability import check_space
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, first_difference
 from deap_hpo.evolution.pbt import PBTSettings
+from deap_hpo.records.provenance import changes_since, names_of, warn_of_changes
 from deap_hpo.training.task import Task
+from deap_hpo.training.trainers import Trainer
+from deap_hpo.wording import plural
 
 _OF_THE_RECIPE = "training.recipe."  # these settings a method may have of its own
 
@@ -107,11 +111,13 @@ def compare(
         (so far).
 
     Raises:
-        InputError: An argument is out of its range, a method cannot run, or the experiment has another budget.
+        InputError: An argument is out of its range, a method cannot run, or a run on record has other settings. (Plans
+            that depend on the budget, and the choice that a smaller budget would have given, would differ from the
+            record.)
 
     Warns:
-        DeapHPOWarning: A choice failed when it was trained again, and counts as infinitely bad; or a run has made
-            another choice since its choice was trained again.
+        DeapHPOWarning: The task's code has changed since runs on record ended; a choice failed when it was trained
+            again, and counts as infinitely bad; or a run has made another choice since its choice was trained again.
     """
     if len({method.label for method in methods}) < max(2, len(methods)):
         raise InputError(
@@ -139,6 +145,7 @@ def compare(
     wanted = [(seed, method) for seed in range(1, seeds + 1) for method in methods]
     configs = [_config_of(config, one, f"{experiment}-{one.label}-{seed}", seed, budget) for seed, one in wanted]
     with Equipment(task) as equipment:
+        _check_recorded(configs, equipment)
         searched = []
         for (seed, method), own in zip(wanted, configs, strict=True):
             tell(f"{method.label}, seed {seed} of {seeds}")
@@ -176,6 +183,59 @@ def _check_judged(task: Task) -> None:
         )
     if task.data.test is None:
         raise InputError("A comparison needs test examples; the task's data have none.")
+
+
+def _check_recorded(configs: Sequence[RunConfig], equipment: Equipment) -> None:
+    """Check, before anything is trained, that the runs on record have the settings that are asked for.
+
+    Raises:
+        InputError: One has others.
+
+    Warns:
+        DeapHPOWarning: The task's code has changed since runs ended; those that go on warn by themselves.
+    """
+    changed: dict[str, list[str]] = {}
+    for settings in configs:
+        known = on_record(str(settings.study.name), settings.study.storage)
+        if known is None or not known.entries:
+            continue
+        trainer = equipment.trainer(settings)
+        given = json.loads(json.dumps(_facts(settings, trainer)))
+        budgets = _budgets(known.attributes.get("config", {}).get("evolution", {}))
+        recorded = {**known.attributes, "hyperparameters": list(known.space or ()), **budgets}
+        for key, value in given.items():
+            if recorded.get(key, value) != value:
+                told = first_difference({key: recorded[key]}, {key: value})
+                was, now = (one.removeprefix("settings.").removeprefix("evaluator.") for one in told)
+                raise InputError(
+                    f"The run {known.name!r} was recorded with {was}, and cannot be continued with {now}. Give the "
+                    "recorded value, or give the method another label (LABEL=NAME), or the experiment another name "
+                    "(--experiment)."
+                )
+        if known.attributes.get("comparison") and (names := changes_since(known.attributes, trainer)):
+            changed[known.name] = names
+    if changed:
+        (first, names), *others = changed.items()
+        more = f" and {plural(len(others), 'other run')} on record" if others else ""
+        warn_of_changes(f"the study {first!r}{more}", names)
+
+
+def _facts(settings: RunConfig, trainer: Trainer) -> dict[str, Any]:
+    """Give what a run must share with its record, by the names of a record's attributes."""
+    return {
+        "space": settings.search_space.to_dict(),
+        "hyperparameters": list(settings.search_space),  # in order, since genes are assigned by position
+        "common_random_numbers": settings.study.common_random_numbers,
+        "evaluator": trainer.settings,
+        "parts": names_of(trainer.parts),
+        **_budgets(settings.evolution.model_dump()),
+        "settings": settings.identity(),  # last, since a population may follow from the budget, and that from epochs
+    }
+
+
+def _budgets(evolution: Mapping[str, Any]) -> dict[str, int]:
+    """Give the budgets that are set; which of them is, depends on the algorithm."""
+    return {name: evolution[name] for name in ("max_evaluations", "max_epochs") if evolution.get(name) is not None}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -180,7 +181,7 @@ def test_fewer_repeats_average_over_so_many(config: RunConfig) -> None:
 
 def test_an_experiment_keeps_its_budget(compared: Any, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(compared[0])
-    with pytest.raises(InputError, match=r"'trial-truncation-1' was recorded with max_evaluations = 7, .* with 6"):
+    with pytest.raises(InputError, match=r"'trial-truncation-1' was recorded with max_evaluations = 7, .* = 6"):
         compare(config, [parse_method(one) for one in METHODS[:2]], experiment="trial", seeds=2, budget=6, repeats=2)
 
     def interrupted(*_: object, **__: object) -> None:
@@ -193,10 +194,74 @@ def test_an_experiment_keeps_its_budget(compared: Any, config: RunConfig, monkey
     for order in (methods, methods[::-1]):
         with pytest.raises(KeyboardInterrupt):
             compare(config, order, experiment="other", seeds=2, budget=5, repeats=1)
-    with pytest.raises(InputError, match="max_evaluations = 5, and cannot be continued with 8"):
+    with pytest.raises(InputError, match="max_evaluations = 5, and cannot be continued with max_evaluations = 8"):
         compare(config, methods, experiment="other", seeds=2, budget=8, repeats=1)
-    with pytest.raises(InputError, match="max_epochs = 10, and cannot be continued with 16"):
+    with pytest.raises(InputError, match="max_epochs = 10, and cannot be continued with max_epochs = 16"):
         compare(config, methods[::-1], experiment="other", seeds=2, budget=8, repeats=1)
+
+
+@pytest.mark.parametrize(
+    ("methods", "change", "said"),
+    [
+        (
+            ["truncation:mutation=self-adaptive", "random"],
+            [],
+            """'trial-truncation-1' was recorded with evolution.mutation = "resample", and cannot be continued with """
+            """evolution.mutation = "self-adaptive". Give the recorded value, or give the method another label""",
+        ),
+        (["random", "fixed:params={lr=0.2,momentum=0.5}"], [], "arguments.params.lr = 0.1, .*params.lr = 0.2"),
+        (["truncation", "random=tpe"], [], """'trial-random-1' .*algorithm = "random", .*"tpe".*--experiment"""),
+        (["truncation", "random=pbt"], [], """'trial-random-1' .*evolution.algorithm = "random", .*"pbt\""""),
+        (["sobol", "random"], ["training.epochs=2"], "'trial-random-1' was recorded with epochs = 1, .*epochs = 2"),
+        (["sobol", "random"], ["training.recipe.batch_size=16"], "recipe.batch_size = 64, .*batch_size = 16"),
+        (["sobol", "random"], ["evolution.population=6"], "evolution.population = 5, .*evolution.population = 6"),
+        (["sobol", "random"], ["study.common_random_numbers=false"], "common_random_numbers = true, .* = false"),
+        (["sobol", "random"], ["space.lr.high=1.0"], "space.lr.high = 100.0, .*space.lr.high = 1.0"),
+        (["sobol", "random"], ["task.training_size=200"], "data.training_size = 300, .*data.training_size = 200"),
+    ],
+)
+def test_a_run_on_record_with_other_settings_is_refused_before_anything_is_trained(
+    compared: Any,
+    config: RunConfig,
+    methods: list[str],
+    change: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(compared[0])
+    before = study_names("runs/studies.db")
+    with pytest.raises(InputError, match=said):
+        run(make_config(config.model_dump(mode="json"), change), tuple(methods))
+    assert study_names("runs/studies.db") == before
+
+
+def test_hyperparameters_in_another_order_are_refused(compared: Any, config: RunConfig, monkeypatch: Any) -> None:
+    monkeypatch.chdir(compared[0])
+    data = config.model_dump(mode="json")
+    data["space"] = dict(reversed(data["space"].items()))
+    with pytest.raises(InputError, match=r'hyperparameters = \["lr", "momentum"\], .* = \["momentum", "lr"\]'):
+        run(make_config(data))
+
+
+def test_a_run_on_record_may_be_executed_differently(compared: Any, config: RunConfig, monkeypatch: Any) -> None:
+    folder, first = compared
+    monkeypatch.chdir(folder)
+    again = run(config.model_copy(update={"execution": ExecutionConfig(executor="processes", workers=2)}))
+    pd.testing.assert_frame_equal(first[0], again[0])
+
+
+def test_code_that_has_changed_since_runs_ended_is_told_once(here: Path) -> None:  # noqa: F811
+    arguments = ["compare", "random", "sobol", "--config", "plain_task.py:task", "--seeds", "2", "--budget", "2"]
+    arguments += ["--repeats", "1", "--set", "training.epochs=1"]
+    task = PLAIN.replace("validation_size=50))", "validation_size=50), loss=loss)")
+    for added, said in (("0", 0), ("0", 0), ("0.25", 1)):
+        sys.modules.pop("plain_task", None)  # as in another process
+        loss = f"def loss(outputs, targets): return cross_entropy(outputs, targets) + {added}"
+        (here / "plain_task.py").write_text(f"from torch.nn.functional import cross_entropy\n{loss}\n{task}")
+        ended = call(*arguments)
+        assert ended.exit_code == 0, ended.output
+        assert ended.stderr.count("has changed since the evaluations on record were made: loss()") == said
+    assert "the study 'compare-random-1' and 3 other runs on record has changed" in ended.stderr
 
 
 def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> None:  # noqa: F811

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, ClassVar
@@ -93,15 +93,11 @@ class Provenance:
             return
         self._brought, self._looked_at = evaluate.brought, parts or evaluate.brought
         if parts or "parts" in self.record.attributes:
-            self.check("parts", _names(parts))
+            self.check("parts", names_of(parts))
         before = self._facts.as_json()
         changed = self._facts.take(fingerprint(self._looked_at), compare=replaying)
         if changed:
-            shown = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if changed[_SHOWN:] else "")
-            warn(
-                f"the evaluator of the study {self.record.name!r} has changed since the evaluations on record were "
-                f"made: {shown}. They are kept. If it gives different values now, start a study with another name"
-            )
+            warn_of_changes(f"the study {self.record.name!r}", changed)
         if self._facts.as_json() != before:
             self.note(_FACTS, self._facts.as_json())
 
@@ -124,6 +120,26 @@ class Provenance:
                 self.record.note(_FACTS, self._facts.as_json())
 
 
+def changes_since(attributes: Mapping[str, Any], evaluate: Evaluator) -> list[str]:
+    """Give the names of the code and the values of an evaluator that have changed since those on record.
+
+    Args:
+        attributes: Those of the record.
+        evaluate: The evaluator.
+    """
+    facts = fingerprint(dict(evaluate.parts) or evaluate.brought)
+    return _Facts(attributes.get(_FACTS) or {}).take(facts, compare=True)
+
+
+def warn_of_changes(studies: str, changed: Sequence[str]) -> None:
+    """Warn that the evaluator of studies has changed in the named code and values."""
+    shown = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if changed[_SHOWN:] else "")
+    warn(
+        f"the evaluator of {studies} has changed since the evaluations on record were made: {shown}. They are kept. If "
+        "it gives different values now, start a study with another name"
+    )
+
+
 def _is_same(one: Any, other: Any) -> bool:
     """Whether two objects are the same, or functions of the same code and values, such as a lambda made in a loop."""
     if type(one) is not FunctionType or type(other) is not FunctionType:
@@ -132,10 +148,10 @@ def _is_same(one: Any, other: Any) -> bool:
     return len(mine) == len(theirs) and all(map(operator.is_, mine, theirs))
 
 
-def _names(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of the parts; a part that is a mapping, such as metrics, gives a dict of names."""
+def names_of(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the names of an evaluator's parts; a part that is a mapping, such as metrics, gives a dict of names."""
     several = {name for name, one in parts.items() if isinstance(one, Mapping) and not callable(one)}
-    return {name: _names(one) if name in several else described(one) for name, one in parts.items()}
+    return {name: names_of(one) if name in several else described(one) for name, one in parts.items()}
 
 
 class _Facts:
