@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Final:
         test_metrics: Metrics on the test examples.
         test_size: Number of test examples.
         epochs: Epochs after which it was measured: all, or the best one; None if that is not on record.
+        trainings: If the evaluation was of several trainings, of which this network is the first: `count`, `of`
+            ("folds" or "seeds"), and by name the `mean` and the `std` of their measurements; otherwise empty.
         schedule: If the hyperparameters changed during training, each with the epoch up to which they held.
     """
 
@@ -44,6 +46,7 @@ class Final:
     test_size: int
     schedule: Sequence[Sequence[Any]] = ()
     epochs: int | None = None
+    trainings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def finish(trainer: Trainer, recorded: Recorded, folder: Path) -> Final:
@@ -68,7 +71,8 @@ def finish(trainer: Trainer, recorded: Recorded, folder: Path) -> Final:
     known = dict(recorded.attributes.get("final") or {})
     digest = known.pop("sha256", None)
     if digest and known["number"] == best.number and weights.exists() and digest == _sha256(weights):
-        return Final(**known)
+        # Earlier versions did not note `trainings`.
+        return replace(Final(**known), trainings=_trainings(trainer, recorded, best))
     final = train_again(trainer, recorded, best, folder / network_stem())
     facts = {**asdict(final), "sha256": _sha256(weights)}
     about = {**facts, "inputs": trainer.task.data.expected_inputs()}
@@ -113,4 +117,16 @@ def train_again(trainer: Trainer, recorded: Recorded, entry: Entry, path: Path) 
         test_size=len(test) if test else 0,
         schedule=schedule if len(schedule) > 1 else (),
         epochs=kept.epoch,
+        trainings=_trainings(trainer, recorded, entry),
     )
+
+
+def _trainings(trainer: Trainer, recorded: Recorded, entry: Entry) -> dict[str, Any]:
+    """Give the mean and the standard deviation over the trainings of an evaluation, if it had several."""
+    reference, evaluation = trainer.reference, entry.evaluation
+    if reference.repeats == 1:
+        return {}
+    means = {**dict(zip(recorded.objective_names, evaluation.values, strict=True)), **evaluation.metrics}
+    std = {name: means[f"{name}_std"] for name in means if f"{name}_std" in means}
+    mean = {name: means[name] for name in std}
+    return {"count": reference.repeats, "of": "folds" if reference.folds else "seeds", "mean": mean, "std": std}

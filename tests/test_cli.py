@@ -338,6 +338,32 @@ def test_a_run_may_keep_the_networks_of_their_best_epochs(here: Path) -> None:
         assert "The algorithm" in said
 
 
+@pytest.mark.parametrize(("setting", "of"), [("folds", "folds"), ("repeats", "seeds")])
+def test_the_result_of_several_trainings_is_their_mean(here: Path, setting: str, of: str) -> None:
+    ended = call("run", "small.toml", "--set", f"training.{setting}=3", "--set", "task.objective=accuracy")
+    assert ended.exit_code == 0, ended.output
+    study = load_study("small", "runs/studies.db")
+    value, metrics = study.best_value, study.best.evaluation.metrics
+    means = f"accuracy {value:.4f} ± {metrics['accuracy_std']:.4f}, loss {metrics['loss']:.4f} ± "
+    means += f"{metrics['loss_std']:.4f}"
+    assert f"validation {means} (mean ± standard deviation of 3 {of})" in ended.output
+    written = json.loads(Path("runs/small/best.json").read_text())
+    alone = f"loss {written['validation_loss']:.4f}, accuracy {written['validation_metrics']['accuracy']:.4f}"
+    assert f"first {of[:-1]} {alone} (the network that is tested and saved)" in ended.output
+    assert written["validation_metrics"]["accuracy"] != value
+    assert written["trainings"] == {
+        "count": 3,
+        "of": of,
+        "mean": {"accuracy": value, "loss": metrics["loss"]},
+        "std": {"accuracy": metrics["accuracy_std"], "loss": metrics["loss_std"]},
+    }
+    final = {name: one for name, one in study.attributes["final"].items() if name != "trainings"}
+    note("small", "runs/studies.db", "final", final)  # as an earlier version left it
+    assert means in call("resume", "small").output
+    assert call("export", "small").exit_code == 0
+    assert tomllib.loads(Path("runs/small/best.toml").read_text())["measured"]["trainings"] == written["trainings"]
+
+
 def test_hyperparameters_of_the_loss_are_searched_and_exported(here: Path) -> None:
     Path("smooth.toml").write_text(
         CONFIG.replace("[space]", "[space]\nlabel_smoothing = { type = 'float', high = 0.3 }")

@@ -30,7 +30,7 @@ from deap_hpo.reports.study import (
     tie_sentence,
     where_sentence,
 )
-from deap_hpo.wording import format_metrics, format_params, format_seconds, plural
+from deap_hpo.wording import format_metrics, format_params, format_seconds, format_value, plural
 
 
 def run_job(config: RunConfig, *, resume: bool, retry_failed: bool, as_json: bool) -> None:
@@ -88,9 +88,19 @@ def _print_final(recorded: Recorded, final: Final, network: str, figures: list[P
     several = len(recorded.directions) > 1
     by = f", by {value_name(recorded)}" if several else ""
     part = recorded.part_of_training(recorded.best)
+    validation = {"validation": format_metrics({"loss": final.validation_loss, **final.validation_metrics})}
+    if trainings := final.trainings:
+        spread = [
+            f"{format_metrics({name: mean})} ± {format_value(trainings['std'][name])}"
+            for name, mean in trainings["mean"].items()
+        ]
+        validation = {
+            "validation": f"{', '.join(spread)} (mean ± standard deviation of {trainings['count']} {trainings['of']})",
+            f"first {trainings['of'][:-1]}": f"{validation['validation']} (the network that is tested and saved)",
+        }
     rows = {
         "best": f"evaluation {final.number}{by}{part and f', {part}'}: {format_params(final.params)}",
-        "validation": f"loss {final.validation_loss:.4f}, {format_metrics(final.validation_metrics)}",
+        **validation,
         "test": f"{format_metrics({'loss': final.test_loss, **final.test_metrics})} "
         f"({final.test_size:,} examples that the search has not seen)"
         if final.test_loss is not None
