@@ -242,7 +242,7 @@ def compare(
 
 
 _add(list_, RECORD, "Example: [bold]deap-hpo list --json[/bold]", "list")
-_add(show, RECORD, "Examples: [bold]deap-hpo show quick[/bold]  ·  [bold]deap-hpo show quick --json[/bold]")
+_add(show, RECORD, "Examples: [bold]deap-hpo show quick[/bold]  ·  [bold]deap-hpo show 'rivals-*' --json[/bold]")
 _add(plot, RECORD, "Example: [bold]deap-hpo plot quick --output my-figures[/bold]")
 _add(
     report,

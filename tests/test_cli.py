@@ -654,7 +654,7 @@ def test_what_is_too_wide_for_the_terminal_is_not_cut_off(here: Path, monkeypatc
     assert "\nevaluation 0\ngeneration 0\nvalue 2e-07\na_long_name_0 [bold]choice 0[/bold]\n" in said
 
 
-def test_patterns_stand_for_the_studies_that_match(here: Path) -> None:
+def test_patterns_stand_for_the_studies_that_match(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("rivals-tpe-1", "rivals-tpe-2", "quick"):
         with Study({"x": Float(0.0, 1.0)}, name=name, storage="runs/studies.db") as study:
             study.map(lambda params: params["x"], [[0.5]])
@@ -668,6 +668,17 @@ def test_patterns_stand_for_the_studies_that_match(here: Path) -> None:
     assert "There is no study named 'rivals'" in refused("list", "rivals")
     report = Path("both.html")
     assert call("report", "rivals-*", "--output", str(report)).exit_code == 0
+    assert "The best evaluations of all studies" in report.read_text()
+    said = call("show", "rivals-*").output
+    assert said.index("rivals-tpe-1  seed") < said.index("\n\nrivals-tpe-2  seed")
+    shown = [json.loads(call("show", *names, "--json").stdout) for names in (["*-2", "quick"], ["*-2"], ["quick"])]
+    names = [[one["name"] for one in made] if isinstance(made, list) else made["name"] for made in shown]
+    assert names == [["rivals-tpe-2", "quick"], ["rivals-tpe-2"], "quick"]
+    assert "No study on record matches 'x*'" in refused("plot", "x*")
+    draw_after_all(monkeypatch)
+    assert call("plot", "rivals-*", "--output", "pictures").exit_code == 0
+    assert call("plot", "quick", "--output", "alone").exit_code == 0
+    assert [Path(folder, "history.png").exists() for folder in ("pictures/rivals-tpe-2", "alone")] == [True, True]
     assert [f"<h2>rivals-tpe-{i}</h2>" in report.read_text() for i in (1, 2)] == [True, True]
     assert call("delete", "rivals-*", "--yes").exit_code == 0
     assert listed() == ["quick"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from deap_hpo.commands.exits import errors, output, reporting
-from deap_hpo.commands.options import Debug, Json, Storage, StudyName, StudyNames
+from deap_hpo.commands.options import Debug, Json, Storage, StudyNames
 from deap_hpo.records import DEFAULT_STORAGE
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def list_(
 
 
 def show(
-    name: StudyName,
+    names: StudyNames,
     storage: Storage = DEFAULT_STORAGE,
     top: Annotated[int, typer.Option(min=1, help="How many of the best evaluations to list.")] = 5,
     objective: Objective = None,
@@ -105,35 +105,47 @@ def show(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show a study: its best hyperparameters, its generations, what failed."""
+    """Show studies: their best hyperparameters, their generations, what failed."""
+    from deap_hpo.recorded import matching_names
     from deap_hpo.reports.strict_json import strict_json
     from deap_hpo.reports.study import describe, print_study
 
     with reporting(debug):
-        recorded = _load(name, storage, objective, direction)
+        matching = matching_names(names, storage)
+        studies = [_load(name, storage, objective, direction) for name in matching]
         if as_json:
-            output.print_json(strict_json(describe(recorded)))
-        else:
-            print_study(recorded, output, top)
+            described = [describe(study) for study in studies]
+            output.print_json(strict_json(described[0] if names == matching[:1] else described))
+            return
+        for i, study in enumerate(studies):
+            if i:
+                output.print()
+            print_study(study, output, top)
 
 
 def plot(
-    name: StudyName,
+    names: StudyNames,
     storage: Storage = DEFAULT_STORAGE,
     folder: Annotated[
-        Path | None, typer.Option("--output", help="Folder for the figures; by default one beside the record.")
+        Path | None,
+        typer.Option("--output", help="Folder for the figures, of several in folders; by default beside the record."),
     ] = None,
     objective: Objective = None,
     direction: Better = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw a study's figures, as PNG and PDF."""
+    """Draw the figures of studies, as PNG and PDF."""
+    from deap_hpo.recorded import matching_names
     from deap_hpo.reports.figures import save_figures
 
     with reporting(debug):
-        study = _load(name, storage, objective, direction)
-        paths = [str(path) for path in save_figures(study, folder or _run_folder(name, storage, objective))]
+        matching = matching_names(names, storage)
+        paths: list[str] = []
+        for name in matching:
+            study = _load(name, storage, objective, direction)
+            own = folder and (folder / name if len(matching) > 1 else folder)
+            paths += map(str, save_figures(study, own or _run_folder(name, storage, objective)))
         if as_json:
             output.print_json(json.dumps(paths))
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def _overview(studies: Sequence[Recorded]) -> str:
                 "seed": about["seed"],
             }
         )
-    parts = [table_html(pd.DataFrame(rows), "The studies")]
+    parts = [table_html(pd.DataFrame(rows), "The studies"), *_best_of_all(studies)]
     begun = [generations_table(study).assign(label=study.name) for study in studies if study.entries]
     curves = pd.concat(begun).dropna(subset=["best"]) if begun else pd.DataFrame()
     if len(curves):
@@ -127,6 +127,25 @@ def _overview(studies: Sequence[Recorded]) -> str:
         figure = plot_bands(curves, x="round", x_name="generation", value_name="best value so far", logarithmic=losses)
         parts.append(figure_html(figure, "Best value so far of each study, by generation"))
     return "\n".join(parts)
+
+
+def _best_of_all(studies: Sequence[Recorded]) -> Iterator[str]:
+    """The best evaluations of studies with the same objective, ranked together."""
+    name, directions = value_name(studies[0]), studies[0].directions
+    if len(directions) > 1 or any((value_name(one), one.directions) != (name, directions) for one in studies):
+        return
+    found = []
+    for study in studies:
+        trials = study.trials_dataframe()
+        ranked = trials if trials.empty else best_trials(trials, directions[0]).head(_MOST_OF_THE_BEST)
+        if not ranked.empty:
+            columns = [one for one in ranked if one.startswith(("params_", "metrics_", "gene_"))]
+            ranked = ranked[["number", "value", *columns]].dropna(axis=1, how="all")
+            found.append(ranked.assign(study=study.name))
+    if found:
+        best = pd.concat(found).sort_values("value", ascending=directions[0] == "minimize", kind="stable")
+        best = _with_names(studies[0], best.head(_MOST_OF_THE_BEST))
+        yield table_html(best[["study", *best.columns.drop("study")]], "The best evaluations of all studies")
 
 
 def _study(study: Recorded, *, alone: bool) -> str:

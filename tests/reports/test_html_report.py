@@ -91,6 +91,20 @@ def test_the_file_needs_nothing_else_and_says_what_the_record_says(studies: Path
     assert page([recorded]) == page([recorded])
 
 
+def test_the_best_of_all_studies_are_ranked_together() -> None:
+    def study(name: str, values: tuple[float, ...], direction: Direction = "maximize") -> Recorded:
+        made = tuple(Entry(i, 0, (0.5, 0.2), Evaluation((value,)), seed=1) for i, value in enumerate(values))
+        return Recorded(name, (direction,), SPACE, made, {})
+
+    several = [study("a", (0.3, 0.9, *[0.1] * 20)), study("b", (0.8, 0.2)), study("c", ())]
+    table = page(several).partition("The best evaluations of all studies")[2].partition("</table>")[0]
+    rows = re.findall(r"<tr><td>(\w)</td><td>(\d+)</td><td>([\d.]+)</td>", table)
+    assert rows[:4] == [("a", "1", "0.9"), ("b", "0", "0.8"), ("a", "0", "0.3"), ("b", "1", "0.2")]
+    assert len(rows) == 10
+    assert "of all studies" not in page([*several, study("d", (0.1,), "minimize")])
+    assert "of all studies" not in page(several[2:] * 2)
+
+
 def test_its_configuration_is_that_of_the_run(studies: Path) -> None:
     recorded = load_study("small", str(studies / "studies.db"))
     (encoded,) = re.findall(r'href="data:application/toml;base64,([^"]*)"', page([recorded]))
@@ -319,7 +333,7 @@ def test_the_overview_counts_what_failed() -> None:
     study = searched(12, Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}))
     failed = replace(study.entries[3], evaluation=Evaluation((math.inf,), "failed", error="ValueError: no"))
     broken = replace(study, name="broken", entries=(*study.entries[:3], failed, *study.entries[4:]))
-    overview = page([study, broken]).partition("<h2>")[0]
+    overview = page([study, broken]).partition("</table>")[0]
     rows = re.findall(r"<tr>(.*?)</tr>", overview, re.S)
     (head, *cells) = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
     assert [row[head.index("failed")] for row in cells] == ["0", "1"]
