@@ -99,11 +99,12 @@ class EarlyStopping:
 class Exhaustion:
     """A study's callback that ends it when nothing new is proposed any more.
 
-    It raises `StoppedEarly` after a generation in which nothing was done if every configuration of a finite space has
-    been proposed; otherwise after 500 evaluations in a row that were not done, or 50 empty generations. Evaluations are
-    not done if they duplicate earlier ones, as those of an algorithm that has converged, or are infeasible by a value
-    known beforehand. They cost nothing, so that a budget of evaluations or epochs would never be used up. A study whose
-    record continues beyond this point, because an earlier version made it, is not stopped.
+    It raises `StoppedEarly` after a generation in which nothing was done, or proposed, if every configuration of a
+    finite space has been proposed; otherwise after 500 evaluations in a row that were not done, or 50 empty
+    generations. Evaluations are not done if they duplicate earlier ones, as those of an algorithm that has converged,
+    or are infeasible by a value known beforehand. They cost nothing, so that a budget of evaluations or epochs would
+    never be used up. A study whose record continues beyond this point, because an earlier version made it, is not
+    stopped.
 
     Example:
         >>> from deap_hpo import Categorical, optimize
@@ -127,13 +128,15 @@ class Exhaustion:
         self._empty = 0 if busy or entries else self._empty + 1
         if len(study.record) == self._seen and (self._idle >= _MOST_IDLE or self._empty >= _MOST_EMPTY):
             raise StoppedEarly(
-                f"The study {study.name!r} ended after {self._seen} evaluations: the last {self._idle} "
-                f"{self._why_idle(study)}.",
+                f"The study {study.name!r} ended after {plural(self._seen, 'evaluation')}: {self._why_idle(study)}.",
                 "space",
             )
-        if busy or not entries or self._goes_on or study.space is None:
+        if busy or self._goes_on or study.space is None:
             return
-        known = [entry for entry in study.record if entry.number <= entries[-1].number]
+        last = entries[-1].number if entries else self._seen - 1
+        known = [entry for entry in study.record if entry.number <= last]
+        if not entries and any(entry.epochs is not None for entry in known):  # these may be continued later
+            return
         if not is_exhausted(study.space, (entry.genes for entry in known)):
             return
         self._goes_on = len(known) < len(study.record)
@@ -146,10 +149,13 @@ class Exhaustion:
 
     def _why_idle(self, study: Study) -> str:
         """Say why the latest evaluations were not done."""
-        latest = sorted(study.record, key=lambda entry: entry.number)[-self._idle or None :]
+        if self._empty >= _MOST_EMPTY:
+            return f"nothing more was proposed in {self._empty} generations"
+        latest = sorted(study.record, key=lambda entry: entry.number)[-self._idle :]
+        why = "were of configurations that it had evaluated before"
         if any(entry.evaluation.status == "infeasible" for entry in latest):
-            return "repeated earlier ones, or were not done because they break a constraint"
-        return "were of configurations that it had evaluated before"
+            why = "repeated earlier ones, or were not done because they break a constraint"
+        return f"the last {self._idle} {why}"
 
 
 def early_stopping(

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from test_cli import CONFIG, call
 
-from deap_hpo import Categorical, Float, Int, Space, Study, optimize
+from deap_hpo import Categorical, Float, Int, Objective, Space, Study, optimize
+from deap_hpo.evolution.individual import Individual
 from deap_hpo.records.entries import Entry
-from deap_hpo.stopping import Exhaustion
+from deap_hpo.stopping import Exhaustion, StoppedEarly
 
 SPACE = Space({"kind": Categorical(["a", "b", "c"]), "n": Int(1, 2)})
 
@@ -76,11 +77,29 @@ class Watch:
         self.sizes.append(len(entries))
 
 
-def test_empty_generations_end_a_run_without_delay() -> None:
+def test_an_empty_generation_ends_a_run_when_nothing_is_left() -> None:
     watch = Watch()
     study = search(algorithm="surrogate", max_evaluations=10**4, callbacks=[watch])
     assert len(study.entries) == 6
-    assert len(watch.sizes) <= 60
+    assert watch.sizes == [4, 2, 0]
+
+
+def test_empty_generations_end_a_run_that_has_not_evaluated_everything() -> None:
+    with Study(SPACE, callbacks=[Exhaustion()]) as study:
+        study.map(value, [[0.1, 0.1]])
+        for _ in range(49):
+            study.map(value, [])
+        with pytest.raises(StoppedEarly, match=r"after 1 evaluation: nothing more was proposed in 50 generations\."):
+            study.map(value, [])
+
+
+def test_an_empty_generation_does_not_end_trainings_that_may_be_continued() -> None:
+    train = Objective(lambda params, epochs: params["n"] / epochs)
+    with Study(Space({"n": Int(1, 1)}), callbacks=[Exhaustion()]) as study:
+        part = Individual([0.5])
+        part.epochs = 1
+        study.map(train, [part])
+        study.map(train, [])
 
 
 def test_so_does_one_with_a_budget_of_epochs() -> None:
