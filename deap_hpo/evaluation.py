@@ -75,8 +75,8 @@ class Evaluation:
         metrics: Final metrics besides the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
         environment: Where a training ran: device, name of the device, precision, version of torch.
-        error: Why an evaluation failed, usually a traceback; or which objective of a training that ended well is not
-            finite; otherwise an empty string.
+        error: Why an evaluation failed, usually a traceback; or which objective of a function, or of a training that
+            ended well, is not finite; otherwise an empty string.
         retries: How often it was started again because its process or machine was lost.
         checkpoint: Reference of the checkpoint that it left, if it was asked to.
         violation: How far it breaks its constraints, at least 0: the sum of the relative excesses; 0 if it satisfies
@@ -182,6 +182,17 @@ def worst_values(directions: Sequence[Direction]) -> tuple[float, ...]:
         (inf, -inf)
     """
     return tuple(sign_of(direction) * math.inf for direction in directions)
+
+
+def not_finite(values: Sequence[float], names: Sequence[str]) -> str:
+    """Say which objective of a function is the first that is not finite.
+
+    Example:
+        >>> not_finite([math.nan], ["value"]), not_finite([0.5, math.inf], ["loss", "size"])
+        ('the objective was nan', "the objective 'size' was inf")
+    """
+    name, value = next((name, one) for name, one in zip(names, values, strict=False) if not math.isfinite(one))
+    return f"the objective was {value}" if name == "value" else f"the objective {name!r} was {value}"
 
 
 def failure(error: str, seconds: float = 0.0) -> Evaluation:

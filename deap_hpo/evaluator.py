@@ -12,7 +12,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deap_hpo.errors import InputError, warn
-from deap_hpo.evaluation import Evaluation, Request, failure
+from deap_hpo.evaluation import Evaluation, Request, failure, not_finite
+from deap_hpo.goals import made_up_names
 from deap_hpo.interruption import undisturbed
 from deap_hpo.seeding import seeded
 
@@ -279,6 +280,9 @@ def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Eval
 def _as_evaluation(result: Any, seconds: float) -> Evaluation:
     result = result.tolist() if hasattr(result, "tolist") else result  # an array or a tensor
     values = tuple(float(value) for value in (result if isinstance(result, (tuple, list)) else (result,)))
-    if any(math.isnan(value) for value in values):
-        return Evaluation(tuple(math.inf for _ in values), status="diverged", seconds=seconds)
-    return Evaluation(values, status="ok" if all(map(math.isfinite, values)) else "diverged", seconds=seconds)
+    if all(map(math.isfinite, values)):
+        return Evaluation(values, seconds=seconds)
+    error = not_finite(values, made_up_names(len(values)))
+    if any(map(math.isnan, values)):
+        values = tuple(math.inf for _ in values)
+    return Evaluation(values, status="diverged", seconds=seconds, error=error)

@@ -18,8 +18,8 @@ _ENOUGH = 5  # if so many fail, the hyperparameters are not the cause
 class FailureWarning:
     """A study's callback that warns of the first new evaluation that failed.
 
-    It also warns of the first one that ended well with an objective that is not finite, and if the first five
-    evaluations all diverged.
+    It also warns of the first training that ended well with an objective that is not finite (a function may mean it),
+    and if the first five evaluations all diverged.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,8 @@ class FailureWarning:
                 f"the first {_ENOUGH} evaluations of the study {study.name!r} all ended without a finite value "
                 "(diverged): is it the objective, or are the ranges too wide?"
             )
-        if entry.evaluation.status == "diverged" and entry.evaluation.error and not self._told:
+        ended_well = bool(entry.evaluation.metrics)  # which what has diverged otherwise does not have
+        if entry.evaluation.status == "diverged" and entry.evaluation.error and ended_well and not self._told:
             self._told = True
             warn(
                 f"evaluation {entry.number} of the study {study.name!r} counts as the worst: {entry.evaluation.error} "
@@ -54,7 +55,7 @@ class FailureWarning:
 def warn_of_many_failures(study: Any) -> None:
     """Warn, after a study has ended, if at least a third of its evaluations failed, and more than one.
 
-    Also warn if all of them break a constraint, so that there is no best one.
+    Also warn if all of them break a constraint or were pruned, so that there is no best one.
 
     Warns:
         DeapHPOWarning: They did, or do.
@@ -76,6 +77,11 @@ def warn_of_many_failures(study: Any) -> None:
         warn(f"{failed} of {len(asked)} evaluations of the study {study.name!r} failed and count as the worst")
     if asked and all(entry.evaluation.violation > 0 for entry in asked):
         warn(f"all {len(asked)} evaluations of the study {study.name!r} break a constraint: none can be the best")
+    elif asked and all(entry.evaluation.status == "pruned" for entry in asked):
+        warn(
+            f"all {len(asked)} evaluations of the study {study.name!r} were pruned: none can be the best. Does the "
+            "objective end itself (TrialPruned) by a wrong condition?"
+        )
 
 
 class NotAllFailed:

@@ -334,6 +334,24 @@ def test_many_failures_are_told_at_the_end_too() -> None:
     assert not [one for one in warned if "of 30 evaluations" in str(one.message)]
 
 
+def test_if_all_are_pruned_a_warning_says_so_and_why_there_is_no_best() -> None:
+    def hopeless(params: dict[str, Any]) -> float:
+        raise optuna.TrialPruned
+
+    with pytest.warns(DeapHPOWarning, match="^all 6 evaluations of the study 'study' were pruned: none can be"):
+        study = quick(hopeless, SPACE, max_evaluations=6)
+    with pytest.raises(InputError, match=r"^There is no best evaluation: 6 of 6 pruned\.$"):
+        _ = study.best
+
+
+def test_where_constraints_leave_no_best_values_are_not_said_to_be_infinite() -> None:
+    made: Any = {"metric": "loss", "constraints": ["size <= 2"], "max_evaluations": 6}
+    with pytest.warns(DeapHPOWarning, match="break a constraint"):
+        study = quick(lambda params: {"loss": 0.5, "size": 3.0}, SPACE, **made)
+    with pytest.raises(InputError, match=r"^There is no best evaluation: 6 of 6 break their constraints\.$"):
+        _ = study.best
+
+
 def test_a_metric_that_is_mostly_maximised_is_not_minimised_without_a_word() -> None:
     def objective(params: Any) -> dict[str, float]:
         return {"accuracy": params["x"], "size": 1.0}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deap_hpo.checks import check_optional_integer, is_integer
 from deap_hpo.errors import InputError, ResultError
-from deap_hpo.evaluation import Direction, Evaluation, Request, Status
+from deap_hpo.evaluation import Direction, Evaluation, Request, Status, not_finite
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.functions.checkpoint import Checkpoint
 from deap_hpo.functions.notes import note_of
@@ -36,6 +36,7 @@ class _Reached(NamedTuple):
     metrics: Mapping[str, float] = MappingProxyType({})
     violation: float = 0.0
     notes: Mapping[str, str] = MappingProxyType({})
+    error: str = ""
 
 
 class Objective(Evaluator):
@@ -182,7 +183,8 @@ class Objective(Evaluator):
         else:
             reached = self._returned(result, reporter)
         if reached.status != "pruned" and not all(map(math.isfinite, reached.values)):
-            reached = _Reached(self.goals.worst, "diverged", notes=reached.notes)
+            error = not_finite(reached.values, self.goals.objectives)
+            reached = _Reached(self.goals.worst, "diverged", notes=reached.notes, error=error)
         reference, notes = None, dict(reached.notes)
         if checkpoint and epochs and reached.status == "ok":
             reference = checkpoint.keep(epochs, needed=request.keep)
@@ -193,6 +195,7 @@ class Objective(Evaluator):
             tuple(reporter.curve),
             dict(reached.metrics),  # a proxy does not pickle
             underway.seconds if underway else perf_counter() - start,
+            error=reached.error,
             checkpoint=reference,
             violation=reached.violation,
             notes=notes,

@@ -162,13 +162,15 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
     best = find_best(entries, direction)
     if best is None:
         broken = sum(entry.evaluation.violation > 0 for entry in entries)
-        detail = f"; {broken} of {len(entries)} break their constraints" if broken else ""
-        for status in ("diverged", "failed"):
+        told = [f"{broken} of {len(entries)} break their constraints"] if broken else []
+        for status in ("pruned", "diverged", "failed"):
             ended = [entry for entry in entries if entry.evaluation.status == status]
-            detail += f"; {len(ended)} of {len(entries)} {status}" if ended else ""
+            told += [f"{len(ended)} of {len(entries)} {status}"] if ended else []
             if ended and status == "failed":
-                detail += f", number {ended[0].number} with {ended[0].evaluation.reason.removesuffix('.')}"
-        raise InputError(f"There is no best evaluation: no evaluation ended with a finite value{detail}.")
+                told[-1] += f", number {ended[0].number} with {ended[0].evaluation.reason.removesuffix('.')}"
+        if not any(entry.evaluation.status == "pruned" or entry.evaluation.violation > 0 for entry in entries):
+            told.insert(0, "no evaluation ended with a finite value")  # others have one that does not count
+        raise InputError(f"There is no best evaluation: {'; '.join(told)}.")
     return best
 
 

@@ -122,6 +122,11 @@ def test_what_is_not_finite_diverged(value: float) -> None:
     reported = Objective(lambda params, report: report(1, value))({})
     for evaluation in (returned, reported):
         assert (evaluation.status, evaluation.value, evaluation.curve) == ("diverged", math.inf, ())
+        assert evaluation.reason == f"the objective was {value}"
+    plain = evaluate_one(lambda params: (0.5, value), Request(0, {}, 0))
+    assert (plain.status, plain.reason) == ("diverged", f"the objective 'value 2' was {value}")
+    named = Objective(lambda params: {"loss": 1.0, "size": value}, metric=["loss", "size"], direction=["minimize"] * 2)
+    assert named({}).error == f"the objective 'size' was {value}"
 
 
 def test_epochs_go_up() -> None:
