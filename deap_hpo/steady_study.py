@@ -8,7 +8,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from deap_hpo.budget import BudgetSpent
+from deap_hpo.budget import BudgetSpent, WhileTimeLasts
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
@@ -79,7 +79,7 @@ class SteadyStudy(Study):
 
     def _finished(self, evaluate: Evaluate) -> Iterator[tuple[Any, tuple[float, ...]]]:
         """Yield evaluations on record, then each one when it finishes, including those added in the meantime."""
-        requests: list[Request] = []  # the executor accepts requests that are added later
+        requests: WhileTimeLasts[Request] = WhileTimeLasts([], self.budget)  # the executor accepts others later
         begun: list[Entry] = []
         running = self.executor.run(evaluate, requests)
         done = 0
@@ -102,12 +102,13 @@ class SteadyStudy(Study):
                     requests += self._requests([(entry, self._individual(entry.number))], limits)
                 if done == len(requests):
                     break
-                if not self._record_next(running, begun):
+                if self._record_next(running, begun):
+                    done += 1
+                elif not self.budget.time_is_up:  # otherwise those that are left have not been started
                     raise InputError(
                         "executor must take up the requests that are added while it runs, as children "
                         f"are in a steady-state evolution; got {self.executor!r}."
                     )
-                done += 1
             if self._open:
                 raise self.budget.spent(self.name, len(self.record))
         except BudgetSpent:

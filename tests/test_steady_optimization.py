@@ -206,6 +206,46 @@ def test_the_time_alone_may_end_it() -> None:
     assert 4 < len(study.entries) < 30
 
 
+class OneAhead(SerialExecutor):
+    """Starts another evaluation before it gives one back, as workers do; each one takes 3 seconds of `clock`."""
+
+    def __init__(self) -> None:
+        self.clock = 1.0
+        self.starts: list[float] = []
+
+    def run(self, evaluate: Evaluate, requests: Any) -> Iterator[Any]:
+        begun: list[Any] = []
+        done = 0
+
+        def begin() -> None:
+            while requests and len(begun) < 2 and done + len(begun) < len(requests):
+                begun.append(requests[done + len(begun)])
+                self.starts.append(self.clock)
+
+        begin()
+        while begun:
+            ((_, evaluation),) = super().run(evaluate, [begun.pop(0)])
+            self.clock += 3.0
+            done += 1
+            begin()
+            yield done - 1, evaluation
+            begin()
+
+
+@pytest.mark.parametrize("algorithm", ["random", "truncation"])
+def test_nothing_is_started_once_the_time_is_up(
+    algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run_of(steady(algorithm=algorithm))
+    options: dict[str, Any] = {"algorithm": algorithm, "storage": tmp_path / "a.db"}
+    ahead = OneAhead()
+    monkeypatch.setattr("deap_hpo.budget.perf_counter", lambda: ahead.clock)
+    cut = steady(executor=ahead, max_seconds=5, **options)
+    assert ahead.starts == [1.0, 1.0, 4.0]
+    assert [entry.number for entry in cut.entries] == [0, 1, 2], "what waited is not on record"
+    assert run_of(steady(resume=True, **options)) == expected
+
+
 @pytest.mark.parametrize("algorithm", ["surrogate", "truncation", "tpe", "random"])
 def test_a_laboratory_is_asked_for_another_as_soon_as_the_oldest_is_told(tmp_path: Path, algorithm: str) -> None:
     lab = AskTell(
