@@ -162,9 +162,9 @@ def optimize(
         patience: Generations without a better value after which to stop.
         max_evaluations: Evaluations after which to stop, without repeats and those that are infeasible beforehand.
         max_epochs: Epochs, of all evaluations, after which to stop.
-        max_seconds: Seconds after which to stop, counted from the first evaluation that is not on record; the run can
-            be resumed. Without another limit, only the time ends the run (or 100,000 generations), except for "grid"
-            and methods that train in parts.
+        max_seconds: Seconds after which to stop, counted from where something is to be done that is not on record, so
+            with the start of the workers; the run can be resumed. Without another limit, only the time ends the run (or
+            100,000 generations), except for "grid" and methods that train in parts.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
         progress: Whether to show the progress on standard error: on a terminal and in a notebook in a line that is
             updated, elsewhere in a line after each generation.

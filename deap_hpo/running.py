@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from deap_hpo.configuration.algorithm import Algorithm
+from deap_hpo.errors import warn
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluator
+from deap_hpo.execution.executors import in_this_process
 from deap_hpo.search_space.space import Space
 from deap_hpo.steady_study import OrderedStudy
 from deap_hpo.study import Study
@@ -31,6 +33,9 @@ def running(
         InputError: See `Study`.
         ReplayError: The study was recorded with other arguments.
 
+    Warns:
+        DeapHPOWarning: `max_seconds` passed before any evaluation was started.
+
     Example:
         >>> from deap_hpo import Float, Objective
         >>> from deap_hpo.configuration.algorithm import algorithm_of
@@ -52,4 +57,13 @@ def running(
         toolbox.register("map", study.map)
         if isinstance(study, OrderedStudy):
             toolbox.register("each", study.each)
-        yield study
+        recorded = len(study.record)
+        try:
+            yield study
+        finally:
+            if len(study.record) == recorded and study.budget.time_is_up and not study.budget.is_stopped:
+                why = "" if in_this_process(study.executor) else ": the workers were still starting"
+                warn(
+                    f"no evaluation of the study {study.name!r} was started within "
+                    f"max_seconds={options['max_seconds']:g}{why}. With as few seconds, it cannot go on, resumed or not"
+                )

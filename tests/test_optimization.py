@@ -22,7 +22,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from evaluators import report_curve
+from evaluators import report_curve, square
 
 from deap_hpo import (
     BudgetSpent,
@@ -423,6 +423,20 @@ def test_what_ended_a_run_is_said_below_its_progress(
     assert re.fullmatch(said, last), last
     optimize(lambda params: sum(params.values()), algorithm="random", progress=False, **options)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steady_state", [False, True])
+def test_a_time_in_which_no_worker_starts_is_warned_of(steady_state: bool, tmp_path: Path) -> None:
+    options: Any = {"storage": tmp_path / "a.db", "resume": True, "steady_state": steady_state, "progress": False}
+    options |= {"max_seconds": 0.001, "algorithm": "random"}
+    said = "^no evaluation of the study 'study' was started within max_seconds=0.001: the workers were still starting. "
+    with pytest.warns(DeapHPOWarning, match=said):
+        assert not optimize(square, {"x": Float(0, 1)}, executor=ProcessExecutor(2), **options).entries
+    with pytest.warns(DeapHPOWarning, match="started within max_seconds=1e-09. With as few seconds, it cannot go on"):
+        optimize(square, {"x": Float(0, 1)}, **options | {"max_seconds": 1e-9})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert optimize(square, {"x": Float(0, 1)}, **options | {"max_seconds": 0.3}).entries
 
 
 def test_the_time_is_not_over_after_some_number_of_generations() -> None:
