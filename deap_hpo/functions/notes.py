@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import date, time, timedelta
+from enum import Enum
+from numbers import Number
 from typing import Any
 
 _MOST = 1_000_000  # characters: large data does not belong in a record
 _MOST_ITEMS = 200_000
 _DEEPEST = 50
+_TEXTS = (os.PathLike, date, time, timedelta, Enum, bytes)
 
 
 class _TooLarge(Exception):
@@ -18,7 +24,7 @@ class _TooLarge(Exception):
 
 
 def note_of(value: Any) -> str | None:
-    """Give a text as it is, and collections as JSON: lists, dicts, sets, arrays, pandas tables.
+    """Give a text as it is, paths, dates, enums and bytes as text, and collections as JSON: lists, dicts, arrays, ...
 
     In the JSON, numbers that are not finite are null, keys are texts, and `str` converts objects for which JSON has no
     type. Of a collection with more than 1,000,000 characters or 200,000 items, only the size is given.
@@ -37,6 +43,8 @@ def note_of(value: Any) -> str | None:
     """
     if isinstance(value, str):
         return value
+    if isinstance(value, _TEXTS) and not isinstance(value, Number):
+        return text_of(value)
     is_array = bool(getattr(value, "ndim", None)) and hasattr(value, "shape")
     if is_array and math.prod(value.shape) == 1:
         return None
@@ -52,6 +60,22 @@ def note_of(value: Any) -> str | None:
         return None
     size = f"of shape {list(value.shape)}" if is_array else f"of {len(value)} items"
     return f"{type(value).__name__} {size}, too large to be recorded; give the path of a file"
+
+
+def text_of(value: Any) -> str:
+    """Give the text of any object, without its address in memory, which differs in each process.
+
+    Example:
+        >>> text_of(1 + 2j), text_of(object())
+        ('(1+2j)', '<object object>')
+    """
+    try:
+        text = str(value)
+    except Exception:
+        text = object.__repr__(value)
+    if len(text) > _MOST:
+        return f"{type(value).__name__} of {len(text)} characters, too large to be recorded; give the path of a file"
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 class _Conversion:

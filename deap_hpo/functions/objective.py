@@ -17,7 +17,7 @@ from deap_hpo.errors import InputError, ResultError
 from deap_hpo.evaluation import Direction, Evaluation, Request, Status, not_finite
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.functions.checkpoint import Checkpoint
-from deap_hpo.functions.notes import note_of
+from deap_hpo.functions.notes import note_of, text_of
 from deap_hpo.functions.offered import offered_parameters
 from deap_hpo.functions.reporter import Ended, Reporter
 from deap_hpo.functions.undone import UNDONE
@@ -59,7 +59,8 @@ class Objective(Evaluator):
     - `checkpoint`, a `Checkpoint`, with which the function continues where an earlier evaluation stopped. Without it,
       every part is trained from the start.
 
-    Texts among the metrics, such as the path of a file, are recorded as notes; so are lists, dicts and arrays, as JSON.
+    What is no number among the metrics is recorded as a note: paths, dates and other objects as text, lists, dicts and
+    arrays as JSON. None is left out. (Without `metric`, anything but texts and collections may be the objective.)
     If the function raises, the evaluation is "failed"; if a value is not finite, it is "diverged".
 
     Args:
@@ -207,11 +208,23 @@ class Objective(Evaluator):
         if isinstance(result, Mapping):
             counting = {one.metric for one in self.goals.constraints}
             counting |= set(self.goals.objectives if self.metric is not None else ())
-            texts = {str(name): note_of(value) for name, value in result.items() if str(name) not in counting}
-            notes = {name: text for name, text in texts.items() if text is not None}
-            result = {name: value for name, value in result.items() if str(name) not in notes}
+            beside = {str(name): value for name, value in result.items() if str(name) not in counting}
+            notes = {name: text for name, value in beside.items() if (text := self._note(value)) is not None}
+            left_out = {name for name, value in beside.items() if value is None and self.metric is not None}
+            numbers = {name: value for name, value in result.items() if str(name) not in {*notes, *left_out}}
+            result = numbers or result  # of which the error then tells
         values, metrics, violation = self._read(result)
         return _Reached(values, "ok", {**reporter.metrics, **metrics}, violation, notes)
+
+    def _note(self, value: Any) -> str | None:
+        """Give the text of what is no number; without a name for the objective, any other single value may be it."""
+        note = note_of(value)
+        if note is None and value is not None and self.metric is not None:
+            try:
+                _float(value)
+            except Exception:
+                return text_of(value)
+        return note
 
     def _ended_early(self, reporter: Reporter, *, pruned: bool) -> _Reached:
         """Give the values last reported, or the worst if there are none for all objectives."""
@@ -253,11 +266,15 @@ class Objective(Evaluator):
 
 def _number(name: object, value: Any) -> float:
     try:
-        if isinstance(value, (str, bytes)):  # float would read "0.5", which is a number only by accident
-            raise TypeError
-        return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError):
+        return _float(value)
+    except Exception:  # a huge integer, for example, or whatever an object's own conversion raises
         raise ResultError(f"The objective must return numbers; {name} is {value!r}.") from None
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, (str, bytes)):  # float would read "0.5", which is a number only by accident
+        raise TypeError
+    return float(value.item() if hasattr(value, "item") else value)
 
 
 def _is_optunas_pruning(error: BaseException) -> bool:

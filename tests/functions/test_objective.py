@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import pickle
 import random
+from datetime import datetime
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,11 @@ def test_what_may_be_returned(result: Any, metric: str | None, value: float, met
         (None, None, "it returned None"),
         ({"loss": 1, "accuracy": 1}, None, r"metric must name one .*\(loss, accuracy\); got None"),
         ({"loss": 1}, "los", "got 'los'"),
-        ({"loss": 1, "sizes": [object()]}, "loss", r"must return numbers; sizes is \[<object"),
+        ({"loss": 1, "sizes": [object()]}, None, r"must return numbers; sizes is \[<object"),
+        ({"loss": None, "size": 3}, None, "must return numbers; loss is None"),
+        ({"loss": None, "size": 3}, "loss", "must return numbers; loss is None"),
+        ({"loss": Path("a.pt")}, None, "must return numbers; loss is .*Path"),
+        ({"loss": 10**400, "size": 3}, None, "must return numbers; loss is 1000"),
         (np.array([0.25, 3.0]), None, r"must return a number .*it returned \[0.25, 3.0\]"),
     ],
 )
@@ -224,6 +230,10 @@ def test_a_task_in_place_of_its_trainer_is_told_from_other_things(digits_task: A
     assert len(str(told.value)) < 400, "without its tensors"
 
 
+class Color(Enum):
+    RED = 1
+
+
 class Silent:
     def __str__(self) -> str:
         raise ValueError("nothing is said")
@@ -260,6 +270,38 @@ def test_what_is_several_values_is_noted_as_json(value: Any, text: str) -> None:
     assert (evaluation.values, dict(evaluation.notes), dict(evaluation.metrics)) == ((0.5,), {"more": text}, {})
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Path("a.pt"), "a.pt"),
+        (datetime(2020, 1, 2, 3), "2020-01-02 03:00:00"),
+        (Color.RED, "Color.RED"),
+        (b"ab", "b'ab'"),
+        (10**400, f"1{'0' * 400}"),
+        (1 + 2j, "(1+2j)"),
+        (object(), "<object object>"),
+        ([object()], "[<object object>]"),
+        (Silent(), f"<{__name__}.Silent object>"),
+        (torch.nn.Tanh(), "Tanh()"),
+        (np.array(["a"]), "['a']"),
+        (Path("a" * 1_000_001), "PosixPath of 1000001 characters, too large to be recorded; give the path of a file"),
+    ],
+)
+def test_what_is_no_number_is_noted_as_text(value: Any, text: str) -> None:
+    evaluation = Objective(lambda params: {"loss": 0.5, "more": value}, metric="loss")({"x": 1.0})
+    assert (evaluation.values, dict(evaluation.notes), dict(evaluation.metrics)) == ((0.5,), {"more": text}, {})
+
+
+def test_none_beside_the_objective_is_left_out() -> None:
+    study = quick(lambda params: {"loss": params["x"], "momentum": params.get("momentum")}, metric="loss")
+    assert {(one.evaluation.status, len(one.evaluation.notes)) for one in study.entries} == {("ok", 0)}
+    with pytest.raises(ResultError, match="must return numbers; size is None"):
+        Objective(lambda params: {"loss": 0.5, "size": None}, metric="loss", constraints=["size <= 3"])({"x": 1.0})
+    with pytest.raises(ResultError, match="must return numbers; more is None"):
+        Objective(lambda params: {"loss": 0.5, "more": None})({"x": 1.0})  # either may be the objective
+    assert Objective(lambda params: {"loss": 0.5, "path": Path("a.pt")})({"x": 1.0}).notes == {"path": "a.pt"}
+
+
 def test_one_number_is_a_metric_whatever_it_comes_in() -> None:
     one = Objective(lambda params: {"loss": np.array([0.5]), "more": torch.ones(1)}, metric="loss")({"x": 1.0})
     assert (one.values, dict(one.metrics), dict(one.notes)) == ((0.5,), {"more": 1.0}, {})
@@ -267,13 +309,8 @@ def test_one_number_is_a_metric_whatever_it_comes_in() -> None:
         Objective(lambda params: {"loss": [0.5, 1.0], "more": 1.0}, metric="loss")({"x": 1.0})
     with pytest.raises(ResultError, match="must return numbers; size is 'small'"):
         Objective(lambda params: {"loss": 0.5, "size": "small"}, metric="loss", constraints=["size <= 3"])({"x": 1.0})
-    for odd in ([lambda: 0], [Silent()]):
-        with pytest.raises(ResultError, match="must return numbers; more is"):
-            Objective(lambda params, odd=odd: {"loss": 0.5, "more": odd}, metric="loss")({"x": 1.0})
     without = Objective(lambda params: {"loss": 0.5, "value": "a.pt"})({"x": 1.0})
     assert (without.values, dict(without.notes)) == ((0.5,), {"value": "a.pt"}), "which is no name of a metric"
-    with pytest.raises(ResultError, match="must return numbers; more is"):
-        Objective(lambda params: {"loss": 0.5, "more": [object()]}, metric="loss")({"x": 1.0})
 
 
 def test_what_diverged_is_the_worst_for_what_is_maximised() -> None:
