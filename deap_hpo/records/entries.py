@@ -26,7 +26,8 @@ class Entry:
         evaluation: The result.
         seed: Seed that it was given.
         parents: Numbers of the evaluations from which the genome derives.
-        operators: Names of the operators that made the genome from its parents, in order.
+        operators: Names of the operators that made the genome from its parents, in order. An operator writes them if it
+            is one of `make_toolbox`, or decorated by `deap_hpo.evolution.individual.lineage`; others leave no name.
         duplicate_of: Number of the earlier evaluation of the same configuration whose result was reused, if any.
         epochs: Total epochs trained at its end, those before its start included, if the request named a number.
         start_from: Number of the evaluation whose weights and optimiser state it continued, if any.
