@@ -44,10 +44,11 @@ class FailureWarning:
         if entry.evaluation.status != "failed" or self._warned:
             return
         self._warned = True
+        has_traceback = entry.evaluation.error.strip() != entry.evaluation.reason
+        where = f"the traceback is in `study.entries[{entry.number}].evaluation.error`; " if has_traceback else ""
         warn(
             f"evaluation {entry.number} of the study {study.name!r} failed and counts as the worst: "
-            f"{entry.evaluation.reason} (the traceback is in `study.entries[{entry.number}].evaluation.error`; further "
-            "failures are recorded without a warning)",
+            f"{entry.evaluation.reason} ({where}further failures are recorded without a warning)",
             FailureNotice,
         )
 

@@ -16,8 +16,9 @@ from deap_hpo.configuration.methods import IN_PARTS
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator
+from deap_hpo.functions.notes import text_of
 from deap_hpo.optimization import optimize
-from deap_hpo.search_space.space import Hyperparameter, Space
+from deap_hpo.search_space.space import Categorical, Hyperparameter, Space
 from deap_hpo.study import Study
 
 
@@ -29,14 +30,17 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
 
     Args:
         estimator: The estimator to tune.
-        space: `Float`, `Int` and `Categorical` by parameter name, such as ``{"svc__C": Float(1e-3, 1e3, log=True)}``.
+        space: `Float`, `Int` and `Categorical` by parameter name, such as ``{"svc__C": Float(1e-3, 1e3, log=True)}``. A
+            list of choices may hold anything, such as tuples and estimators: ``{"scaler": ["passthrough", PCA(2)]}``.
         algorithm: As for `deap_hpo.optimize`: "surrogate", "truncation", "tpe", "de", "random", ...
         population: Candidates in a generation, at least 1 (for "truncation" at least 4).
         generations: Generations, at least 1.
         n_iter: Candidates in total, at least 1, as in `RandomizedSearchCV`; then `generations` is ignored.
-        scoring: As for `GridSearchCV`; if it has several metrics, `refit` must name the one that counts.
+        scoring: As for `GridSearchCV`. Of several metrics, the one that `refit` names is maximised, or the first if
+            `refit` is False or a function.
         n_jobs: Number of fits in parallel, by joblib.
-        refit: Whether to fit the best estimator again on all data, or the name of the metric that counts.
+        refit: Whether to fit the best estimator again on all data; the name of the metric that counts; or a function of
+            `cv_results_` that gives the row of the best.
         cv: Cross-validation; its splits must be the same each time (if it shuffles, it needs a `random_state`).
         verbose: As for `GridSearchCV`; above 0, progress is shown.
         pre_dispatch: As for `GridSearchCV`.
@@ -69,7 +73,7 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
     def __init__(
         self,
         estimator: Any,
-        space: Space | Mapping[str, Hyperparameter],
+        space: Space | Mapping[str, Hyperparameter | list[Any]],
         *,
         algorithm: str = "surrogate",
         population: int = 10,
@@ -112,18 +116,17 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
                 f"cv must give the same splits whenever it is asked; got {splitter!r}, which shuffles. "
                 "Give it an integer as random_state."
             )
-        if isinstance(self.scoring, (list, tuple, set, dict)) and not isinstance(self.refit, str):  # before any fit
-            raise InputError(_counts(self.refit))
         check_optional_integer("n_iter", self.n_iter, 1)
         if self.algorithm in IN_PARTS:
             raise InputError(f"algorithm must be one that fits each candidate whole; got {self.algorithm!r}.")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        candidates = _Candidates(evaluate_candidates, self.refit)
+        space, choices = _named_choices(self.space)
+        candidates = _Candidates(evaluate_candidates, self.refit, choices)
         raised: BaseException | None = None
         try:
             study = optimize(
                 candidates,
-                self.space,
+                space,
                 direction="maximize",
                 algorithm=self.algorithm,
                 population=self.population,
@@ -140,12 +143,42 @@ class EvolutionSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.trials_ = study.trials_dataframe()  # rather than the study, which cannot be pickled
 
 
+def _named_choices(space: Any) -> tuple[Any, dict[str, dict[Any, Any]]]:
+    """Give a space in which lists are choices by their names, and the choices by these names."""
+    if not isinstance(space, Mapping):
+        return space, {}
+    named, choices = dict(space), {}
+    for parameter, given in space.items():
+        if isinstance(given, list):
+            if not given:
+                raise InputError(f"space: {parameter} must hold at least one choice; got [].")
+            names = [_name(choice) for choice in given]
+            if len(set(names)) < len(names):  # two objects may have the same text
+                names = [f"{position}: {name}" for position, name in enumerate(names)]
+            named[parameter] = Categorical(names)
+            choices[parameter] = dict(zip(names, given, strict=True))
+    return named, choices
+
+
+def _name(choice: Any) -> Any:
+    try:
+        return Categorical([choice]).choices[0]
+    except (TypeError, ValueError):
+        return text_of(choice)
+
+
 class _Candidates(BatchEvaluator):
     """Evaluates a whole generation by scikit-learn's own cross-validation."""
 
-    def __init__(self, evaluate_candidates: Callable[..., Mapping[str, Any]], refit: Any) -> None:
+    def __init__(
+        self,
+        evaluate_candidates: Callable[..., Mapping[str, Any]],
+        refit: Any,
+        choices: Mapping[str, Mapping[Any, Any]],
+    ) -> None:
         self._evaluate_candidates = evaluate_candidates
         self._refit = refit
+        self._choices = choices
         self._generation = 0
 
     def on_generation(self, study: Study, _: object) -> None:
@@ -156,12 +189,17 @@ class _Candidates(BatchEvaluator):
         """Yield the mean score of each candidate."""
         generations = {"generation": [self._generation] * len(requests)}
         try:
-            results = self._evaluate_candidates([dict(one.params) for one in requests], more_results=generations)
+            candidates = [self._parameters(one.params) for one in requests]
+            results = self._evaluate_candidates(candidates, more_results=generations)
         except Exception as error:
             raise _Raised from error
-        score = "mean_test_score" if "mean_test_score" in results else f"mean_test_{self._refit}"
-        if score not in results:
-            raise _Raised from InputError(_counts(self._refit))
+        several = "mean_test_score" not in results
+        first = next(name for name in results if name.startswith("mean_test_"))  # in the order of `scoring`
+        score = f"mean_test_{self._refit}" if several and isinstance(self._refit, str) else first
+        if several and (score not in results or self._refit is True):
+            raise _Raised from InputError(
+                f"With several metrics, refit must name the one that counts, or be False; got {self._refit!r}."
+            )
         times = results["mean_fit_time"][-len(requests) :]
         for i, (value, seconds) in enumerate(zip(results[score][-len(requests) :], times, strict=True)):
             failed = not math.isfinite(value)
@@ -175,10 +213,9 @@ class _Candidates(BatchEvaluator):
                 ),
             )
 
+    def _parameters(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._choices.get(name, {value: value})[value] for name, value in params.items()}
+
 
 class _Raised(BaseException):
     """Ends the search when scikit-learn raises (``error_score="raise"``), instead of failing the evaluation."""
-
-
-def _counts(refit: Any) -> str:
-    return f"With several metrics, refit must name the one that counts; got {refit!r}."

@@ -13,12 +13,13 @@ from sklearn.datasets import load_iris, make_regression
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, RandomizedSearchCV, ShuffleSplit, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deap_hpo import Categorical, EvolutionSearchCV, Float
-from deap_hpo.errors import InputError
+from deap_hpo.errors import FailureNotice, InputError
 
 IRIS = load_iris(return_X_y=True)
 SPACE = {"C": Float(1e-3, 1e3, log=True), "kernel": Categorical(["linear", "rbf"])}
@@ -103,17 +104,59 @@ def test_several_metrics_and_a_pickled_copy() -> None:
     assert found.trials_["value"].max() == max(found.cv_results_["mean_test_f1_macro"])
     assert "mean_train_accuracy" in found.cv_results_
     assert np.array_equal(pickle.loads(pickle.dumps(found)).predict(IRIS[0]), found.predict(IRIS[0]))
-    with pytest.raises(InputError, match="refit must name the one that counts; got False"):
-        search(refit=False, **metrics).fit(*IRIS)
-    with pytest.raises(InputError, match="refit must name"):
-        search(estimator=NeverFitted(), refit=False, error_score="raise", **metrics).fit(*IRIS)
+    with pytest.raises(ValueError, match="refit must be set to a scorer key or a callable"):
+        search(estimator=NeverFitted(), error_score="raise", **metrics).fit(*IRIS)
+
+
+@pytest.mark.parametrize("scoring", [["f1_macro", "accuracy"], {"z": "f1_macro", "a": "accuracy"}])
+def test_without_a_name_the_first_of_several_metrics_counts(scoring: Any) -> None:
+    found = search(scoring=scoring, refit=False).fit(*IRIS)
+    assert found.trials_["value"].tolist() == found.cv_results_[f"mean_test_{next(iter(scoring))}"].tolist()
+    assert not hasattr(found, "best_index_")
+
+    found = search(scoring=scoring, refit=lambda results: 2).fit(*IRIS)
+    assert found.best_params_ == found.cv_results_["params"][2]
+    assert found.best_estimator_.get_params()["C"] == found.best_params_["C"]
+
+
+def test_a_function_that_scores_several_metrics_needs_one_that_counts() -> None:
+    def scoring(estimator: Any, inputs: Any, targets: Any) -> dict[str, float]:
+        return {"accuracy": estimator.score(inputs, targets), "one": 1.0}
+
+    found = search(scoring=scoring, refit=False).fit(*IRIS)
+    assert found.trials_["value"].tolist() == found.cv_results_["mean_test_accuracy"].tolist()
+    for refit in (True, "f1"):
+        with pytest.raises(InputError, match=f"name the one that counts, or be False; got {refit!r}"):
+            search(scoring=scoring, refit=refit).fit(*IRIS)
+
+
+def test_a_list_of_choices_may_hold_anything() -> None:
+    space = {
+        "scaler": ["passthrough", StandardScaler(), MinMaxScaler()],
+        "pca": [PCA(2), PCA(2), None],
+        "svc__C": [1, 10.0, 100],
+        "svc__class_weight": [None, {0: 1.0, 1: 2.0, 2: 1.0}],
+    }
+    pipeline = Pipeline([("scaler", None), ("pca", None), ("svc", SVC())])
+    found = clone(search(estimator=pipeline, space=space, generations=5)).fit(*IRIS)
+    tried = found.cv_results_["params"]
+    for name, choices in space.items():
+        assert {str(one[name]) for one in tried} == set(map(str, choices))
+    assert type(found.best_estimator_["scaler"]) is type(found.best_params_["scaler"])
+    assert set(found.trials_["params_scaler"]) == {"passthrough", "StandardScaler()", "MinMaxScaler()"}
+    assert set(found.trials_["params_pca"]) == {"0: PCA(n_components=2)", "1: PCA(n_components=2)", "2: None"}
+    assert set(found.trials_["params_svc__C"]) == {1, 10.0, 100}
+    with pytest.raises(InputError, match="space: C must hold at least one choice"):
+        search(space={"C": []}).fit(*IRIS)
 
 
 def test_a_candidate_that_fails_is_worst() -> None:
     space = {"alpha": Float(-1.0, 1.0)}  # Ridge takes no negative alpha
     regression = make_regression(60, 4, noise=3.0, random_state=0)
-    with pytest.warns(Warning, match="fits failed"):
+    with pytest.warns(Warning, match="fits failed") as told:
         found = search(estimator=Ridge(), space=space).fit(*regression)
+    (said,) = [str(one.message) for one in told if issubclass(one.category, FailureNotice)]
+    assert said.endswith("score is not finite (further failures are recorded without a warning)")
     assert set(found.trials_["status"]) == {"ok", "failed"}
     assert found.best_params_["alpha"] >= 0
 

@@ -49,7 +49,8 @@ class Categorical:
             if not isinstance(choice, (bool, int, float, str, type(None))):
                 raise TypeError(
                     f"choices must be None, bools, ints, floats or strings; got {choice!r}. Give anything else a "
-                    'name, and look it up where it is used: {"relu": nn.ReLU}[params["activation"]].'
+                    'name, and look it up where it is used: {"relu": nn.ReLU}[params["activation"]]. '
+                    "(EvolutionSearchCV takes a plain list of any choices.)"
                 )
             if isinstance(choice, float) and not math.isfinite(choice):
                 raise ValueError(f"choices must be finite; got {choice!r}.")
