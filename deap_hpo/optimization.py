@@ -145,7 +145,8 @@ def optimize(
             `deap_hpo.evolution.pareto.NSGASettings`.
         enqueue: Configurations to try first, such as the current one, or the best of an earlier study
             (`study.best_configurations(3)`). Hyperparameters that are left out are drawn, from `seed` and the position
-            in the list.
+            in the list. They alone are the first generation, whether they are more or fewer than `population`; only
+            "truncation", "pbt", "nsga-ii", "nsga-iii" and steady states add others to it.
         seed: Seed of the whole run, at least 0.
         common_random_numbers: Whether `random`, numpy and torch draw the same numbers in every evaluation, so that
             configurations are compared on equal terms; if not, each evaluation has its own seed.

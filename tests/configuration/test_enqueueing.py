@@ -53,6 +53,22 @@ def test_what_is_enqueued_comes_first(algorithm: str) -> None:
     assert len(study.record) > 8
 
 
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"algorithm": "random"}, [2, 6]),
+        ({"algorithm": "surrogate"}, [2, 6]),
+        ({"algorithm": "truncation"}, [6, 3]),
+        ({"algorithm": "random", "steady_state": True}, [6, 6]),
+        ({"algorithm": "random", "max_evaluations": 12, "generations": None}, [2, 6, 4]),
+    ],
+)
+def test_a_strategys_first_generation_is_what_is_enqueued(options: dict[str, Any], sizes: list[int]) -> None:
+    arguments: dict[str, Any] = {"enqueue": [GOOD, {"x": 2.0}], "population": 6, "generations": 2, "seed": 1, **options}
+    generations = [entry.generation for entry in optimize(loss, SPACE, progress=False, **arguments).entries]
+    assert [generations.count(number) for number in range(max(generations) + 1)] == sizes
+
+
 @pytest.mark.parametrize("name", ["surrogate", "tpe", "cmaes", "nsga2"])
 def test_a_strategy_that_can_learns_from_it(name: str) -> None:
     def next_genomes(values: tuple[float, float]) -> list[Any]:
