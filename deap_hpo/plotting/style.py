@@ -28,7 +28,8 @@ _MARKERS_OF_A_LINE = 8
 def style() -> Iterator[None]:
     """Use the project's style for the figures that are drawn inside, except where `rcParams` were changed before.
 
-    So the fonts, sizes and resolution that somebody has set for a publication apply to these figures, too.
+    So the fonts, sizes and resolution that somebody has set for a publication apply to these figures, too. A value that
+    equals matplotlib's default counts as not set: matplotlib does not tell the two apart.
     """
     interactive = plt.isinteractive()
     try:
