@@ -21,7 +21,7 @@ from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.retries import RETRIES, Attempts
 from deap_hpo.records.storage import check_name, errors_named, has_study, opened
-from deap_hpo.records.trials import check_ours, directions_of, to_entry
+from deap_hpo.records.trials import ForeignStudyError, check_ours, directions_of, to_entry
 from deap_hpo.search_space.space import Space
 from deap_hpo.trained_results import TrainedResults
 
@@ -202,7 +202,11 @@ def find_study(name: str, backend: BaseStorage) -> optuna.Study:
         if not has_study(backend, name):
             raise InputError(f"There is no study named {name!r} on record. {_hint(name, backend)}")
         study = optuna.load_study(study_name=name, storage=backend)
-        check_ours(name, study.get_trials(deepcopy=False))
+        try:
+            check_ours(name, study.get_trials(deepcopy=False))
+        except ForeignStudyError:
+            study.user_attrs  # noqa: B018 - fails if it was deleted between its trials and what is recorded of them
+            raise
         return study
 
 

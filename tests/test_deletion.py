@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy
 from test_cli import CONFIG, call
 
+import deap_hpo.recorded
 from deap_hpo import Float, Study, delete_study, load_study, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import study_names
@@ -110,6 +111,23 @@ def test_several_go_at_once_or_none(here: Path) -> None:
     assert call("delete", "a1", "c3", "a1", "--yes").output == "Deleted a1.\nDeleted c3.\n"
     assert study_names("runs/studies.db") == ["b2", "running"]
     assert len(load_study("b2", "runs/studies.db").entries) == 3
+
+
+@pytest.mark.parametrize("step", ["check_ours", "directions_of"])
+def test_a_study_that_is_deleted_while_it_is_read_is_said_to_be_gone(
+    step: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made("a")
+    original = getattr(deap_hpo.recorded, step)
+
+    def after_it_was_deleted(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        delete_study("a", here / "runs/studies.db")
+        return original(*arguments)
+
+    monkeypatch.setattr(deap_hpo.recorded, step, after_it_was_deleted)
+    with pytest.raises(InputError, match="The record of the study 'a' is gone: another process has deleted it"):
+        load_study("a", here / "runs/studies.db")
 
 
 def test_a_study_of_somebody_else_is_left_alone(here: Path) -> None:

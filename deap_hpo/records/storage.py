@@ -31,6 +31,7 @@ from deap_hpo.records.sqlite_file import (
 _READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
+_GONE = "Record does not exist."  # what Optuna says of a study or a trial that is not there any more
 _compatible: set[str] = set()  # versions of the tables that Optuna has found compatible in this process
 
 
@@ -219,6 +220,10 @@ def errors_named(what: str) -> Iterator[None]:
     except optuna.exceptions.StorageInternalError as error:
         cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
         raise InputError(f"The {what} could not be used: {cause}. What was written before is still there.") from error
+    except KeyError as error:
+        if error.args != (_GONE,):
+            raise
+        raise InputError(f"The {what} is gone: another process has deleted it meanwhile.") from error
     except json.JSONDecodeError as error:
         raise InputError(
             f"The {what} is damaged: it holds invalid data ({error}). It was not changed; restore it from a copy."
