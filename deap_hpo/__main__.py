@@ -68,7 +68,8 @@ def evolve(
     evolution = config.evolution
     directions, constrained = trainer.task.goals.directions, bool(trainer.task.goals.constraints)
     # Made before the study is on record, so that a run that is refused does not take its name.
-    algorithm = algorithm_of(config.search_space, evolution, directions, seed=config.study.seed, evaluator=trainer)
+    given: Any = {"seed": config.study.seed, "repeats": not config.study.common_random_numbers}
+    algorithm = algorithm_of(config.search_space, evolution, directions, evaluator=trainer, **given)
     with running(
         algorithm,
         trainer,

@@ -192,6 +192,28 @@ def test_a_small_space_is_evaluated_whole_and_no_longer() -> None:
     assert len(steady(lambda params: 1.0, space, algorithm="random", max_evaluations=50).entries) < 100
 
 
+@pytest.mark.parametrize("steady_state", [False, True])
+def test_if_each_evaluation_draws_its_own_numbers_a_small_space_is_evaluated_again(
+    steady_state: bool, tmp_path: Path
+) -> None:
+    def noisy(params: dict[str, Any]) -> float:
+        return abs(params["x"] - 3) + random.gauss(0, 0.3)
+
+    options: dict[str, Any] = {"population": 5, "generations": None, "seed": 1, "steady_state": steady_state}
+    options |= {"common_random_numbers": False, "progress": False}
+    study = optimize(noisy, {"x": Int(1, 4)}, max_evaluations=40, **options)
+    tried = [study.params_of(entry)["x"] for entry in study.entries]
+    assert len(tried) == 40 > 4 == len(set(tried[:4]))
+    assert max(range(1, 5), key=tried.count) == 3
+    for most in (3, 9, 40):
+        parts = optimize(
+            noisy, {"x": Int(1, 4)}, max_evaluations=most, storage=tmp_path / "a.db", resume=True, **options
+        )
+    assert run_of(parts) == run_of(study)
+    same = optimize(noisy, {"x": Int(1, 4)}, max_evaluations=40, **{**options, "common_random_numbers": True})
+    assert len(same.entries) == 4
+
+
 def test_several_objectives_with_what_learns_nothing() -> None:
     study = steady(lambda params: (params["x"], params["width"]), direction=["minimize"] * 2, algorithm="sobol")
     assert len(study.entries) == 16

@@ -81,6 +81,10 @@ class Prospects:
         self._tried.add(key)
         return key
 
+    def forget(self) -> None:
+        """Count all configurations as untried."""
+        self._tried.clear()
+
     def next_of(self, design: list[list[float]]) -> list[float]:
         """Take genomes off the end of a design, and return the first untried one; if there is none, a random one.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deap_hpo.checks import check_integer
+from deap_hpo.checks import check_flag, check_integer
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.breeding import OPERATORS, elite_size
 from deap_hpo.strategies.genes import maximin_latin_hypercube
@@ -28,7 +29,7 @@ class SurrogateStrategy:
     The first genomes are a Latin hypercube. From then on, hundreds of children are bred from the record for each
     proposal, and evolved for a few generations towards the improvement that a Gaussian process, fitted to the record,
     expects. The child with the largest expected improvement is proposed. Within a batch, earlier proposals count as
-    evaluated, with the mean that the model predicts. No configuration is proposed twice.
+    evaluated, with the mean that the model predicts. No configuration is proposed twice, unless `repeats` allows it.
 
     Run it by `deap.algorithms.eaGenerateUpdate`. Its proposals are a deterministic function of the seed and the
     outcomes so far.
@@ -39,6 +40,8 @@ class SurrogateStrategy:
         seed: Seed of the strategy, at least 0.
         n_start: Number of genomes in the space-filling start, at least 2; the first batch always comes from it.
         n_children: Number of children bred for each proposal, at least 4.
+        repeats: Whether configurations are proposed again when a finite space has no others, because another evaluation
+            of one has another outcome.
 
     Raises:
         InputError: An argument is out of its range.
@@ -67,7 +70,14 @@ class SurrogateStrategy:
     """
 
     def __init__(
-        self, space: Space, *, batch_size: int = 1, seed: int = 0, n_start: int = 5, n_children: int = 600
+        self,
+        space: Space,
+        *,
+        batch_size: int = 1,
+        seed: int = 0,
+        n_start: int = 5,
+        n_children: int = 600,
+        repeats: bool = False,
     ) -> None:
         self._space = space
         self._batch_size = check_integer("batch_size", batch_size, 1)
@@ -80,18 +90,22 @@ class SurrogateStrategy:
         self._values: list[float] = []
         self._archive: Array = np.empty((0, len(space)))  # Genomes to breed from, best first.
         self._pending: dict[Key, Proposal] = {}  # Proposed, but not yet on record.
+        self._repeats = check_flag("repeats", repeats)
+        self._all_tried = False  # As soon as that is so, any configuration may be proposed again.
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the individuals to evaluate next, `batch_size` of them.
 
-        There are fewer, and finally none, when a finite space has no more configurations to propose.
+        Without `repeats`, there are fewer, and finally none, when a finite space has no more configurations to propose.
 
         Args:
             ind_init: Makes an individual from a genome. If the individual has `operators`, they are set to the name of
                 the operator that bred it.
         """
         with one_blas_thread():
-            proposals = self._propose(int(min(self._batch_size, self._prospects.left)))
+            if self._all_tried:
+                self._prospects.forget()
+            proposals = self._propose(int(min(self._batch_size, math.inf if self._repeats else self._prospects.left)))
         individuals = []
         for genome, operator in proposals:
             individual = ind_init(list(genome))
@@ -129,7 +143,11 @@ class SurrogateStrategy:
         proposals: list[Proposal] = []
         modelled = False
         for _ in range(count):
-            if self._prospects.tried < self._n_start or np.isfinite(self._values).sum() < 2:
+            if not self._prospects.left:
+                self._prospects.forget()
+                self._all_tried = True
+            starts = self._prospects.tried < self._n_start and not self._all_tried
+            if starts or np.isfinite(self._values).sum() < 2:
                 genome, operator = self._prospects.next_of(self._design), "start"
             else:
                 if modelled:
