@@ -27,7 +27,6 @@ from deap_hpo.evolution.pbt import PBTSettings
 from deap_hpo.records.provenance import changes_since, names_of, warn_of_changes
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
-from deap_hpo.wording import plural
 
 _OF_THE_RECIPE = "training.recipe."  # these settings a method may have of its own
 
@@ -216,8 +215,7 @@ def _check_recorded(configs: Sequence[RunConfig], equipment: Equipment) -> None:
             changed[known.name] = names
     if changed:
         (first, names), *others = changed.items()
-        more = f" and {plural(len(others), 'other run')} on record" if others else ""
-        warn_of_changes(f"the study {first!r}{more}", names)
+        warn_of_changes(first, names, len(others))
 
 
 def _facts(settings: RunConfig, trainer: Trainer) -> dict[str, Any]:

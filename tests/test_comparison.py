@@ -261,7 +261,7 @@ def test_code_that_has_changed_since_runs_ended_is_told_once(here: Path) -> None
         ended = call(*arguments)
         assert ended.exit_code == 0, ended.output
         assert ended.stderr.count("has changed since the evaluations on record were made: loss()") == said
-    assert "the study 'compare-random-1' and 3 other runs on record has changed" in ended.stderr
+    assert "the study 'compare-random-1' (and of 3 others) has changed" in ended.stderr
 
 
 def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> None:  # noqa: F811

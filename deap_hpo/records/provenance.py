@@ -15,6 +15,7 @@ from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.content import described
 from deap_hpo.records.fingerprint import comparable, fingerprint, is_code
 from deap_hpo.records.record import Record
+from deap_hpo.wording import plural
 
 _FACTS = "fingerprint"  # the attribute
 _SHOWN = 5  # names of changed facts in a warning
@@ -97,7 +98,7 @@ class Provenance:
         before = self._facts.as_json()
         changed = self._facts.take(fingerprint(self._looked_at), compare=replaying)
         if changed:
-            warn_of_changes(f"the study {self.record.name!r}", changed)
+            warn_of_changes(self.record.name, changed)
         if self._facts.as_json() != before:
             self.note(_FACTS, self._facts.as_json())
 
@@ -131,12 +132,13 @@ def changes_since(attributes: Mapping[str, Any], evaluate: Evaluator) -> list[st
     return _Facts(attributes.get(_FACTS) or {}).take(facts, compare=True)
 
 
-def warn_of_changes(studies: str, changed: Sequence[str]) -> None:
-    """Warn that the evaluator of studies has changed in the named code and values."""
+def warn_of_changes(study: str, changed: Sequence[str], others: int = 0) -> None:
+    """Warn that the evaluator of a study, and of a number of others, has changed in the named code and values."""
     shown = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if changed[_SHOWN:] else "")
+    of = f"{study!r} (and of {plural(others, 'other')})" if others else repr(study)
     warn(
-        f"the evaluator of {studies} has changed since the evaluations on record were made: {shown}. They are kept. If "
-        "it gives different values now, start a study with another name"
+        f"the evaluator of the study {of} has changed since the evaluations on record were made: {shown}. They are "
+        "kept. If it gives different values now, start a study with another name"
     )
 
 
