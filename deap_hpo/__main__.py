@@ -68,7 +68,7 @@ def evolve(
     evolution = config.evolution
     directions, constrained = trainer.task.goals.directions, bool(trainer.task.goals.constraints)
     # Made before the study is on record, so that a run that is refused does not take its name.
-    given: Any = {"seed": config.study.seed, "repeats": not config.study.common_random_numbers}
+    given: Any = {"seed": config.study.seed, "again": not config.study.common_random_numbers}
     algorithm = algorithm_of(config.search_space, evolution, directions, evaluator=trainer, **given)
     with running(
         algorithm,

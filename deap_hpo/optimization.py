@@ -231,8 +231,8 @@ def optimize(
             shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, seconds=seconds, lines=True)))
         # Made before the study is on record; otherwise an error here would leave its name taken.
         with _named_as_arguments():
-            repeats = not common_random_numbers
-            made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator, repeats=repeats)
+            again = not common_random_numbers
+            made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator, again=again)
         with undisturbed():  # an interruption here could leave the record locked by a study that nobody can close
             study = stack.enter_context(
                 running(

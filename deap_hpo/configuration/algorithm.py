@@ -93,7 +93,7 @@ def algorithm_of(
     *,
     seed: int = 0,
     evaluator: Evaluator | None = None,
-    repeats: bool = False,
+    again: bool = False,
 ) -> Algorithm:
     """Make the algorithm that a configuration names, and check that it suits the evaluator.
 
@@ -103,7 +103,7 @@ def algorithm_of(
         directions: Which way is better, for each objective.
         seed: Seed of the run.
         evaluator: The evaluator; a trainer's epochs and task are used.
-        repeats: Whether another evaluation of a configuration has another outcome, as without common random numbers.
+        again: Whether another evaluation of a configuration has another outcome, as without common random numbers.
 
     Raises:
         InputError: The algorithm does not take this number of objectives, has no such argument, or needs one that is
@@ -121,7 +121,7 @@ def algorithm_of(
     """
     loop = loop_of(space, evolution, evaluator)
     toolbox = toolbox_of(space, evolution, directions, loop, seed)
-    proposer = loop or strategy_for(space, evolution, seed, evaluator.epochs if evaluator else None, repeats)
+    proposer = loop or strategy_for(space, evolution, seed, evaluator.epochs if evaluator else None, again)
     check_lengths(evaluator, space, evolution)
     return Algorithm(evolution, toolbox, proposer)
 
@@ -180,7 +180,7 @@ def toolbox_of(
 
 
 def strategy_for(
-    space: Space, evolution: EvolutionConfig, seed: int, epochs: int | None = None, repeats: bool = False
+    space: Space, evolution: EvolutionConfig, seed: int, epochs: int | None = None, again: bool = False
 ) -> Strategy:
     """Make the strategy that proposes hyperparameters of a space.
 
@@ -201,8 +201,8 @@ def strategy_for(
         arguments["batch_size"] = 1
         if "n_start" in accepted:  # at least the number of proposals before the first outcome
             arguments["n_start"] = max(evolution.population, 5)
-    if repeats and "repeats" in accepted:
-        arguments["repeats"] = True
+    if again and "again" in accepted:
+        arguments["again"] = True
     if "epochs" in accepted and epochs is not None:
         arguments["epochs"] = epochs
     if "budget" in accepted and "resolution" not in evolution.arguments:

@@ -29,7 +29,7 @@ class SurrogateStrategy:
     The first genomes are a Latin hypercube. From then on, hundreds of children are bred from the record for each
     proposal, and evolved for a few generations towards the improvement that a Gaussian process, fitted to the record,
     expects. The child with the largest expected improvement is proposed. Within a batch, earlier proposals count as
-    evaluated, with the mean that the model predicts. No configuration is proposed twice, unless `repeats` allows it.
+    evaluated, with the mean that the model predicts. No configuration is proposed twice, unless `again` allows it.
 
     Run it by `deap.algorithms.eaGenerateUpdate`. Its proposals are a deterministic function of the seed and the
     outcomes so far.
@@ -40,7 +40,7 @@ class SurrogateStrategy:
         seed: Seed of the strategy, at least 0.
         n_start: Number of genomes in the space-filling start, at least 2; the first batch always comes from it.
         n_children: Number of children bred for each proposal, at least 4.
-        repeats: Whether configurations are proposed again when a finite space has no others, because another evaluation
+        again: Whether configurations are proposed again when a finite space has no others, because another evaluation
             of one has another outcome.
 
     Raises:
@@ -77,7 +77,7 @@ class SurrogateStrategy:
         seed: int = 0,
         n_start: int = 5,
         n_children: int = 600,
-        repeats: bool = False,
+        again: bool = False,
     ) -> None:
         self._space = space
         self._batch_size = check_integer("batch_size", batch_size, 1)
@@ -90,13 +90,13 @@ class SurrogateStrategy:
         self._values: list[float] = []
         self._archive: Array = np.empty((0, len(space)))  # Genomes to breed from, best first.
         self._pending: dict[Key, Proposal] = {}  # Proposed, but not yet on record.
-        self._repeats = check_flag("repeats", repeats)
+        self._again = check_flag("again", again)
         self._all_tried = False  # As soon as that is so, any configuration may be proposed again.
 
     def generate(self, ind_init: Callable[[list[float]], Any]) -> list[Any]:
         """Return the individuals to evaluate next, `batch_size` of them.
 
-        Without `repeats`, there are fewer, and finally none, when a finite space has no more configurations to propose.
+        Without `again`, there are fewer, and finally none, when a finite space has no more configurations to propose.
 
         Args:
             ind_init: Makes an individual from a genome. If the individual has `operators`, they are set to the name of
@@ -105,7 +105,7 @@ class SurrogateStrategy:
         with one_blas_thread():
             if self._all_tried:
                 self._prospects.forget()
-            proposals = self._propose(int(min(self._batch_size, math.inf if self._repeats else self._prospects.left)))
+            proposals = self._propose(int(min(self._batch_size, math.inf if self._again else self._prospects.left)))
         individuals = []
         for genome, operator in proposals:
             individual = ind_init(list(genome))
