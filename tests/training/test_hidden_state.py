@@ -209,6 +209,37 @@ class Half(Base):
         return super().forward(x.to(torch.bfloat16)).float()
 
 
+class Shared(Base):
+    """Has a trained module under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.ModuleDict({"b": self.b})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.again["b"](self.a(x.flatten(1)))
+
+
+class Scales(nn.Module):
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)
+
+
+class TwoBuffers(Base):
+    """Has a buffer under two names, and replaces it in one place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        scale = torch.ones(())
+        self.one, self.other = Scales(scale), Scales(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.other.scale = self.other.scale * 0.9
+        return super().forward(x) * self.one.scale + self.other.scale * x[:, :1].flatten(1).sum(1, keepdim=True)
+
+
 class CountsInMeasuring(Base):
     """Counts in a collection how often it is measured."""
 
@@ -245,6 +276,11 @@ ALONE: dict[str, tuple[Any, dict[str, Any], str]] = {
     "statistics of an epoch": (Resets, {}, MODE),
     "a weight in a deque": (partial(Hidden, lambda w: deque([w]), lambda held: held[0]), {}, OTHERWISE),
     "a bound method": (partial(Hidden, lambda w: w.abs, lambda held: held()), {}, OTHERWISE),
+    "a buffer replaced in one of two places": (
+        TwoBuffers,
+        {},
+        "replaces its buffer one.scale in one of several places",
+    ),
     "calls counted in a dict": (partial(CountsInMeasuring, "dict"), {}, CALLS),
     "calls counted in a list": (partial(CountsInMeasuring, "list"), {}, CALLS),
     "calls counted by an iterator": (partial(CountsInMeasuring, "count"), {}, CALLS),
@@ -265,7 +301,7 @@ def test_is_trained_alone_and_says_why(name: str) -> None:
     assert reason in told[0]
 
 
-@pytest.mark.parametrize("model", [Counts, NormStaysFixed])
+@pytest.mark.parametrize("model", [Counts, NormStaysFixed, Shared])
 def test_what_does_no_harm_is_stacked(model: Any) -> None:
     got, told = both(model)
     assert (stacks(got), told) == ([2, 2], [])

@@ -17,6 +17,7 @@ from deap_hpo.training.outputs import Outputs, mapped, unshared, widened
 from deap_hpo.training.plain_layers import PlainLayers
 from deap_hpo.training.stacking.networks import Shapes, assigned_anew, named_views, with_dropout_rates
 from deap_hpo.training.stacking.stackable import NotStackable
+from deap_hpo.training.state import network_tensors
 
 Tensors = dict[str, Tensor]
 Gradients = Callable[[Tensor, Tensors, Tensors, Tensor, Inputs, Targets], tuple[Tensor, tuple[Tensor, Tensors]]]
@@ -53,6 +54,14 @@ class StackedForward:
     def __init__(self, network: nn.Module, shapes: Shapes, device: torch.device, precision: str) -> None:
         self.network = network
         self._shapes = shapes
+        names = {id(tensor): name for name, tensor in network_tensors(network).items()}
+        # Each place of a tensor in a module, under one name even if the module has several, and the tensor's name.
+        self._places = {
+            f"{path}.{own}".removeprefix("."): names[id(tensor)]
+            for path, module in network.named_modules()
+            for own, tensor in {**module._parameters, **module._buffers}.items()
+            if tensor is not None
+        }
         self._device = device
         self._precision = precision
         # When it is measured alone, torch may compute zeros where a padding mask hides an element.
@@ -67,10 +76,14 @@ class StackedForward:
             buffers: Its buffers by name; those that the network replaces are updated here.
             inputs: The inputs.
         """
-        tensors = {**named_views(weights, self._shapes), **buffers}
+        named = {**named_views(weights, self._shapes), **buffers}
+        tensors = {place: named[name] for place, name in self._places.items()}
         with autocast(self._device, self._precision):
-            output = widened(functional_call(self.network, tensors, *call_arguments(inputs)))
-        buffers.update((name, tensors[name]) for name in buffers)  # functional_call has put assigned tensors there
+            output = widened(functional_call(self.network, tensors, *call_arguments(inputs), tie_weights=False))
+        for place, name in self._places.items():  # functional_call has put assigned tensors there
+            if tensors[place] is not tensors[name]:
+                raise NotStackable(f"the network replaces its buffer {name} in one of several places")
+        buffers.update((name, tensors[name]) for name in buffers)
         return output
 
     def measured(
