@@ -25,6 +25,7 @@ from deap_hpo.configuration.suitability import check_space
 from deap_hpo.errors import InputError, first_difference
 from deap_hpo.evolution.pbt import PBTSettings
 from deap_hpo.records.provenance import changes_since, names_of, warn_of_changes
+from deap_hpo.records.record import ReplayError
 from deap_hpo.training.task import Task
 from deap_hpo.training.trainers import Trainer
 
@@ -110,9 +111,9 @@ def compare(
         (so far).
 
     Raises:
-        InputError: An argument is out of its range, a method cannot run, or a run on record has other settings. (Plans
-            that depend on the budget, and the choice that a smaller budget would have given, would differ from the
-            record.)
+        InputError: An argument is out of its range, or a method cannot run.
+        ReplayError: A run on record has other settings. (Plans that depend on the budget, and the choice that a smaller
+            budget would have given, would differ from the record.)
 
     Warns:
         DeapHPOWarning: The task's code has changed since runs on record ended; a choice failed when it was trained
@@ -188,7 +189,7 @@ def _check_recorded(configs: Sequence[RunConfig], equipment: Equipment) -> None:
     """Check, before anything is trained, that the runs on record have the settings that are asked for.
 
     Raises:
-        InputError: One has others.
+        ReplayError: One has others.
 
     Warns:
         DeapHPOWarning: The task's code has changed since runs ended; those that go on warn by themselves.
@@ -206,7 +207,7 @@ def _check_recorded(configs: Sequence[RunConfig], equipment: Equipment) -> None:
             if recorded.get(key, value) != value:
                 told = first_difference({key: recorded[key]}, {key: value})
                 was, now = (one.removeprefix("settings.").removeprefix("evaluator.") for one in told)
-                raise InputError(
+                raise ReplayError(
                     f"The run {known.name!r} was recorded with {was}, and cannot be continued with {now}. Give the "
                     "recorded value, or give the method another label (LABEL=NAME), or the experiment another name "
                     "(--experiment)."

@@ -222,8 +222,8 @@ def test_a_choice_is_another_one_with_other_genes_or_another_schedule(tmp_path: 
     with Study({"lr": Float(0.0, 1.0)}, name="choice", storage=storage) as study:
         study.map(Retraining(trainer, first), [Individual([0.01])])
     (choice,) = study.entries
-    assert not _is_of_another(choice, Retraining(trainer, first), 0, "choice", storage)
-    assert _is_of_another(choice, Retraining(trainer, second), 0, "choice", storage)
-    assert _is_of_another(replace(choice, genes=(0.02,)), Retraining(trainer, first), 0, "choice", storage)
-    assert not _is_of_another(choice, Retraining(trainer, first), 0, "not-begun", storage)
-    assert _is_of_another(choice, Retraining(trainer, first), 1, "choice", storage), "with another seed"
+    known = load_study("choice", storage)
+    assert not _is_of_another(known, choice, Retraining(trainer, first), 0)
+    assert _is_of_another(known, choice, Retraining(trainer, second), 0)
+    assert _is_of_another(known, replace(choice, genes=(0.02,)), Retraining(trainer, first), 0)
+    assert _is_of_another(known, choice, Retraining(trainer, first), 1), "with another seed"
