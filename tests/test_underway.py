@@ -203,6 +203,32 @@ def test_states_of_a_stack_may_be_of_different_epochs(
     assert np.allclose([[loss for _, loss in one] for one in again], [[loss for _, loss in one] for one in whole], 1e-4)
 
 
+def test_seconds_and_epochs_of_a_stack_are_those_of_all_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its last epoch leaves no state, since nothing would be left to do."""
+    saved: list[int] = []
+
+    def stops_late(store: Any, key: str, tensors: Any) -> None:
+        write(store, key, tensors)
+        saved.append(1)
+        if len(saved) == stop_after:
+            raise KeyboardInterrupt
+
+    write, stop_after = FolderCheckpoints.save_underway, 6
+    monkeypatch.setattr(FolderCheckpoints, "save_underway", stops_late)
+    clock = underway.perf_counter
+    for name in ("perf_counter", "training_clock"):  # each state is written 100 s later than it was
+        monkeypatch.setattr(underway, name, lambda: clock() + 100.0 * len(saved))
+    with pytest.raises(KeyboardInterrupt):
+        list(stacked(FolderCheckpoints(tmp_path)).evaluate_batch(REQUESTS))
+    for name in ("perf_counter", "training_clock"):
+        monkeypatch.setattr(underway, name, clock)
+    ended = dict(stacked(FolderCheckpoints(tmp_path)).evaluate_batch(REQUESTS))
+    assert len(saved) == len(REQUESTS) * (EPOCHS - 1)
+    assert all(300.0 <= ended[i].seconds < 600.0 for i in range(len(REQUESTS)))
+
+
 def test_a_stack_that_runs_out_of_memory_later_begins_its_trainings_anew(whole: Any, tmp_path: Path) -> None:
     calls: list[int] = []
 

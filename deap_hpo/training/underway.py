@@ -115,7 +115,6 @@ class Underway:
         """Give the latest state, and restore `curve` and `seconds`; None if there is none."""
         found = self._store.load_underway(self._key) if self._store else None
         if found is None:
-            self.curve.clear()
             return None
         facts = rebuilt("underway", found)
         self.curve[:] = [Epoch(**one) for one in facts["curve"]]
