@@ -22,6 +22,8 @@ from deap_hpo.training.checkpoints import MemoryCheckpoints
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.stacking.forward import vanished
+from deap_hpo.training.stacking.networks import Unchanged
+from deap_hpo.training.stacking.stackable import NotStackable
 from deap_hpo.training.task import Task
 
 
@@ -154,6 +156,25 @@ class NormStaysFixed(Base):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.b(self.norm(self.a(x.flatten(1))).relu())
+
+
+BACKBONE = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64)).requires_grad_(False).eval()
+
+
+class OnBackbone(Base):
+    """Shares a frozen backbone with all networks, and keeps it in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = BACKBONE
+
+    def train(self, mode: bool = True) -> OnBackbone:
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.backbone(x.flatten(1)))
 
 
 class Hidden(Base):
@@ -305,6 +326,22 @@ def test_is_trained_alone_and_says_why(name: str) -> None:
 def test_what_does_no_harm_is_stacked(model: Any) -> None:
     got, told = both(model)
     assert (stacks(got), told) == ([2, 2], [])
+
+
+def test_a_frozen_backbone_that_networks_share_stays_as_it_is() -> None:
+    before = [one.clone() for one in BACKBONE.state_dict().values()]
+    got, told = both(OnBackbone)
+    assert (stacks(got), told) == ([2, 2], [])
+    assert all(map(torch.equal, before, BACKBONE.state_dict().values()))
+
+
+def test_what_a_mode_did_to_frozen_weights_is_taken_back() -> None:
+    """They may be shared; adding and subtracting leaves their rounding."""
+    network = LoRA()
+    before = network.a.weight.clone()
+    with pytest.raises(NotStackable, match=MODE):
+        Unchanged(network, {}, F.cross_entropy).check(training=False)
+    assert torch.allclose(network.a.weight, before, atol=1e-5)
 
 
 class Activated(Base):

@@ -177,14 +177,16 @@ class Unchanged:
         if self._has_own_modes:  # what they do to tensors shows if these hold nothing in particular, such as zeros
             generator = torch.Generator().manual_seed(0)
             for one in network.parameters():
-                one.data = torch.rand(one.shape, generator=generator).to(one)
+                if one.requires_grad:  # frozen ones may be shared with other networks
+                    one.data = torch.rand(one.shape, generator=generator).to(one)
         self._before = self._read()
 
     def check(self, *, training: bool) -> None:
         """Set the network to training or to measuring, and raise `NotStackable` if something has changed."""
-        before, contents = self._tensors(), self._contents()
+        before, contents, mode = self._tensors(), self._contents(), self._network.training
         self._network.train(training)
         if self._tensors() != before or not all(map(torch.equal, contents, self._contents())):
+            self._network.train(mode)  # what it has done to frozen tensors, which other networks may share
             raise NotStackable("the network changes or makes tensors when it is set to training or measuring")
         for reason, now in self._read().items():
             if now != self._before[reason]:
