@@ -280,6 +280,19 @@ class CountsInMeasuring(Base):
         return super().forward(x) + 0.1 * calls * x[:, :1].flatten(1).sum(1, keepdim=True)
 
 
+class Caches(Base):
+    """Computes a table of positions once, and keeps it in a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if 16 not in self.tables:
+            self.tables[16] = torch.linspace(0, 1, 16).sin()
+        return self.b(self.a(x.flatten(1)).relu() + self.tables[16])
+
+
 CALLS = "the network counts its calls when it is measured"
 OTHERWISE = "otherwise than by its name"
 MODE = "changes or makes tensors when it is set to training or measuring"
@@ -322,7 +335,7 @@ def test_is_trained_alone_and_says_why(name: str) -> None:
     assert reason in told[0]
 
 
-@pytest.mark.parametrize("model", [Counts, NormStaysFixed, Shared])
+@pytest.mark.parametrize("model", [Counts, NormStaysFixed, Shared, Caches])
 def test_what_does_no_harm_is_stacked(model: Any) -> None:
     got, told = both(model)
     assert (stacks(got), told) == ([2, 2], [])

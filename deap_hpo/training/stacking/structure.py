@@ -151,7 +151,7 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         value = [*value.keys(), *value.values()]
     if isinstance(value, (list, tuple, set, deque)):
-        return all(isinstance(one, PLAIN) for one in value)
+        return bool(value) and all(isinstance(one, PLAIN) for one in value)  # an empty one may be meant for tensors
     return isinstance(value, (*PLAIN, count))
 
 
