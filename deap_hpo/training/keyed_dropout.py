@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.keyed import int32, keyed_mask, mix_key
@@ -18,6 +21,8 @@ from deap_hpo.training.keyed import int32, keyed_mask, mix_key
 _UNBATCHED = {F.dropout1d: 2, F.dropout2d: 0, F.dropout3d: 4}
 DROPOUTS = frozenset({F.dropout, *_UNBATCHED})
 """The functions that are replaced here."""
+
+_CHECKPOINTS = checkpoint.__file__
 
 
 class KeyedDropout(TorchFunctionMode):
@@ -120,7 +125,12 @@ class KeyedDropout(TorchFunctionMode):
 
 def _is_checkpointed() -> bool:
     """Tell whether the part of the network that runs now may be called again in the backward pass."""
-    return not torch.is_grad_enabled() or torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+    if not torch.is_grad_enabled():  # as in functions with a backward pass of their own
+        return True
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename != _CHECKPOINTS:
+        frame = frame.f_back
+    return frame is not None
 
 
 class Undropped(TorchFunctionMode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -110,5 +111,15 @@ def backward(loss: Tensor, dropout: KeyedDropout) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         return
     with PlainLayers(dropout), dropout.again():
-        # By its edge in the graph, because `backward` of a tensor suspends such contexts.
-        torch.autograd.backward(get_gradient_edge(loss), torch.ones_like(loss))
+        # By its edge in the graph, because `backward` of a tensor suspends such contexts. Older versions do not.
+        torch.autograd.backward(get_gradient_edge(loss) if _takes_edges() else loss, torch.ones_like(loss))
+
+
+@cache
+def _takes_edges() -> bool:
+    """Tell whether this version of torch starts a backward pass at an edge of the graph."""
+    try:
+        torch.autograd.backward(get_gradient_edge(torch.ones((), requires_grad=True) * 2), torch.ones(()))
+    except Exception:
+        return False
+    return True
