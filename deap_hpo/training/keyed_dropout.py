@@ -38,6 +38,7 @@ class KeyedDropout(TorchFunctionMode):
 
     Args:
         key: 0-dim int32 tensor; batched under `vmap`, one per member.
+        repeatable: Whether parts of the network may be called again; not in a stack, where that is impossible.
 
     Example:
         >>> from deap_hpo.training.keyed import member_keys
@@ -52,9 +53,10 @@ class KeyedDropout(TorchFunctionMode):
     Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), for counter-based generation.
     """
 
-    def __init__(self, key: Tensor) -> None:
+    def __init__(self, key: Tensor, *, repeatable: bool = False) -> None:
         super().__init__()
         self.key = key
+        self._repeatable = repeatable
         self.calls: int | Tensor = 0  # under `vmap`, one count per member once rates differ
         self._in_backward = False
         self._remembered: dict[bytes, int | Tensor] = {}  # by the state of torch's generator
@@ -112,7 +114,7 @@ class KeyedDropout(TorchFunctionMode):
         if not self._in_backward:
             # As above, a rate of 0 counts no call: a member has the same masks in a stack as alone.
             self.calls = self.calls + ((p > 0).int() if isinstance(p, Tensor) else 1)
-            if not _is_checkpointed():
+            if not (self._repeatable and _is_checkpointed()):
                 return self.calls
         state = torch.get_rng_state().numpy().tobytes()
         torch.rand(())  # the next call has another state

@@ -89,7 +89,7 @@ def train_epoch(
         count = counting.of(examples.targets)  # before the loss, which may take the targets apart
         for parameter in parameters:
             parameter.grad = None
-        dropout = KeyedDropout(step_key)
+        dropout = KeyedDropout(step_key, repeatable=True)
         with PlainLayers(dropout):
             loss = loss_on(examples)
         backward(loss, dropout)

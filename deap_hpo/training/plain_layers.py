@@ -34,7 +34,7 @@ class PlainLayers(TorchFunctionMode):
         padding: Whether attention may have a padding mask.
 
     Raises:
-        NotImplementedError: It has one although it may not.
+        ValueError: It has one although it may not.
 
     Example:
         >>> from deap_hpo.training.keyed import member_keys
@@ -123,7 +123,7 @@ class PlainLayers(TorchFunctionMode):
 
         given = _ARGUMENTS.bind(*args, **kwargs).arguments
         if not self._padding and given.get("key_padding_mask") is not None:
-            raise NotImplementedError("a transformer encoder has a padding mask, where torch computes zeros")
+            raise ValueError("a transformer encoder has a padding mask, where torch computes zeros")
         if isinstance(given["dropout_p"], Tensor):
             given["dropout_p"] = _Rate(given["dropout_p"])
         others = {"dropout": _dropped, "scaled_dot_product_attention": attend, "has_torch_function": lambda _: False}

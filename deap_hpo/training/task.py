@@ -91,13 +91,13 @@ class Task:
     data: Data = field(repr=False)
     loss: Measure = F.cross_entropy
     metrics: Mapping[str, Measure] = field(default_factory=lambda: {"accuracy": accuracy})
-    costs: Mapping[str, Cost] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     optimizer: OptimizerFactory | None = None
     evaluation_batch_size: int = 1000
     objective: str | Sequence[str] = "loss"
     direction: Direction | Sequence[Direction] | None = None
     constraints: Sequence[str] = ()
+    costs: Mapping[str, Cost] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if isinstance(self.model, nn.Module):

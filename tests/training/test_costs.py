@@ -19,6 +19,7 @@ from deap_hpo.evaluation import Request
 from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.records.record import ReplayError
 from deap_hpo.training.costs import Costs
+from deap_hpo.training.recipe import Recipe
 from deap_hpo.training.trainers import make_trainer
 
 INPUTS = torch.linspace(-1, 1, 200).reshape(100, 2)
@@ -160,3 +161,8 @@ def test_a_cost_that_does_not_work_is_reported_before_any_training(cost: Any, sa
 def test_the_name_under_which_the_kept_epoch_is_told_is_taken() -> None:
     with pytest.raises(InputError, match="must not have the name 'best_epoch'"):
         make_trainer(of({"best_epoch": operations}), device="cpu", keep_best=True)
+
+
+def test_costs_come_last_so_that_the_arguments_before_keep_their_places() -> None:
+    data = of({}).data
+    assert Task("task", network, data, nn.functional.cross_entropy, {}, Recipe(lr=0.3)).recipe.lr == 0.3

@@ -280,6 +280,15 @@ class CountsInMeasuring(Base):
         return super().forward(x) + 0.1 * calls * x[:, :1].flatten(1).sum(1, keepdim=True)
 
 
+class Teacher(Base):
+    """Drops out in a part without gradients."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            taught = F.dropout(x.flatten(1).sin(), 0.3, self.training)
+        return super().forward(x + taught.view_as(x))
+
+
 class Caches(Base):
     """Computes a table of positions once, and keeps it in a dict."""
 
@@ -335,7 +344,7 @@ def test_is_trained_alone_and_says_why(name: str) -> None:
     assert reason in told[0]
 
 
-@pytest.mark.parametrize("model", [Counts, NormStaysFixed, Shared, Caches])
+@pytest.mark.parametrize("model", [Counts, NormStaysFixed, Shared, Caches, Teacher])
 def test_what_does_no_harm_is_stacked(model: Any) -> None:
     got, told = both(model)
     assert (stacks(got), told) == ([2, 2], [])

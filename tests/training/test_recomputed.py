@@ -73,7 +73,7 @@ def test_gradients_are_those_of_the_networks_own_noise_too() -> None:
     """Dropout advances torch's generator there, so that the noise itself is another one than without."""
     assert losses("noise", again="once") == losses("noise", again="once")
     weight = torch.ones(200, requires_grad=True)
-    dropout, block = KeyedDropout(member_keys([3])[0]), Noisy().train()
+    dropout, block = KeyedDropout(member_keys([3])[0], repeatable=True), Noisy().train()
     with keyed_generators(1):
         with PlainLayers(dropout):
             output = checkpoint(lambda w: block(w).square(), weight, use_reentrant=False)
