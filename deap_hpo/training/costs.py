@@ -77,6 +77,12 @@ def fresh_network(task: Task, params: Mapping[str, Any]) -> nn.Module:
 
     Raises:
         InputError: A hyperparameter is unknown.
+
+    Example:
+        >>> from deap_hpo.training.data import load_digits
+        >>> task = Task("digits", lambda width: nn.Linear(64, width), load_digits())
+        >>> fresh_network(task, {"width": 10})
+        Linear(in_features=64, out_features=10, bias=True)
     """
     with torch.random.fork_rng(devices=[]):
         network = task.model(**task.configure(params)[1])

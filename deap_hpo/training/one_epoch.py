@@ -106,7 +106,21 @@ def train_epoch(
 
 
 def backward(loss: Tensor, dropout: KeyedDropout) -> None:
-    """Compute the gradient of a loss, with the same dropout where parts of the network are computed again."""
+    """Compute the gradient of a loss, with the same dropout where parts of the network are computed again.
+
+    Args:
+        loss: The loss, of one element.
+        dropout: The context in which it was computed.
+
+    Example:
+        >>> from torch.utils.checkpoint import checkpoint
+        >>> weight, dropout = torch.ones(6, requires_grad=True), KeyedDropout(member_keys([3])[0], repeatable=True)
+        >>> with PlainLayers(dropout):
+        ...     output = checkpoint(lambda x: nn.functional.dropout(x.square(), 0.5), weight, use_reentrant=False)
+        >>> backward(output.sum(), dropout)
+        >>> torch.equal(weight.grad, 2 * output)  # of x ** 2 / 0.5, where it was kept
+        True
+    """
     if not dropout.is_repeated:
         loss.backward()  # type: ignore[no-untyped-call]
         return

@@ -191,8 +191,20 @@ def refuse_own_parameters(network: nn.Module, found: Tensor) -> None:
 
     Its code then reaches them in another way than by their names.
 
+    Args:
+        network: The network.
+        found: Losses or gradients of the members, of any shape, that have a gradient.
+
     Raises:
         NotStackable: They have.
+
+    Example:
+        >>> network = nn.Linear(2, 1)
+        >>> refuse_own_parameters(network, torch.ones(3, requires_grad=True))
+        >>> refuse_own_parameters(network, network.weight.square())
+        Traceback (most recent call last):
+            ...
+        deap_hpo.training.stacking.stackable.NotStackable: the network reaches a parameter otherwise than by its name
     """
     own = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if any(one is not None for one in torch.autograd.grad(found.sum(), own, retain_graph=True, allow_unused=True)):
