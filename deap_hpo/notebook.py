@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from deap_hpo.analysis.tables import best_trials, value_columns
+from deap_hpo.analysis.tables import best_trials, column_label, value_columns
 from deap_hpo.goals import given_names
 from deap_hpo.wording import format_cell, plural
 
@@ -43,7 +43,7 @@ def study_html(study: Any) -> str:
     called = dict(zip(columns, study.objective_names, strict=True))
     parts = ["epochs"] if "epochs" in best else []
     shown = best.head(_ROWS)[["number", "generation", *parts, *called, *names]].rename(
-        columns=lambda name: called[name] if name in called else name.split("_", 1)[-1]
+        columns=lambda name: called[name] if name in called else column_label(name)
     )
     table = shown.to_html(index=False, border=0, float_format=format_cell, na_rep="-") if len(best) else ""
     return f"<p><b>{escape(study.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"

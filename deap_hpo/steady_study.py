@@ -14,7 +14,8 @@ from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
 from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.interruption import interruptions_kept
-from deap_hpo.records.entries import Entry, check_unchanged, tell_outcome, values_for, with_worst_values
+from deap_hpo.records.entries import Entry, tell_outcome, values_for, with_worst_values
+from deap_hpo.records.genomes import check_unchanged
 from deap_hpo.records.record import ReplayError
 from deap_hpo.seeding import generators_kept
 from deap_hpo.study import Study

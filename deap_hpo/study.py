@@ -31,7 +31,8 @@ from deap_hpo.goals import check_agreement, check_directions
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.live_results import LiveResults
 from deap_hpo.pruning import Pruner, check_pruner, check_reports
-from deap_hpo.records.entries import Entry, check_unchanged, genes_of, tell_outcome, values_for, with_worst_values
+from deap_hpo.records.entries import Entry, tell_outcome, values_for, with_worst_values
+from deap_hpo.records.genomes import check_unchanged, genes_of
 from deap_hpo.records.provenance import Provenance
 from deap_hpo.records.record import Record
 from deap_hpo.search_space.space import Hyperparameter, Space
@@ -167,8 +168,7 @@ class Study(LiveResults):
             Fitness values, in the order of `individuals`.
 
         Raises:
-            ReplayError: The record shows that another algorithm, seed or version made it: genes differ. Nothing was
-                written.
+            ReplayError: Other genes are on record: another algorithm, seed or version made them. Nothing was written.
             BudgetSpent: The run's evaluations, epochs or time are used up, or it was stopped.
             InputError: The request of an individual cannot be met, `evaluate` cannot be called or has other directions,
                 or the study is closed.
@@ -224,7 +224,7 @@ class Study(LiveResults):
     def _plan(self, number: int, individual: Any) -> Entry:
         """Plan the evaluation of an individual, and check it against the record if its number is there."""
         check_weights(individual, self.directions)
-        genes = genes_of(individual)
+        genes = genes_of(individual, numbers_only=self.space is not None)
         begins = self._continuations.asked_by(individual)
         seed = derived_seed(self.seed, FOR_EVALUATIONS, *(() if self._common else (number,)))
         planned = Entry(

@@ -16,6 +16,7 @@ EXAMPLES = ROOT / "examples"
 
 # What the last line of each says.
 LAST_LINES = {
+    "evolve_a_schedule.py": r"[a-z(].*: rates of \[[01]\.\d.*\] .*; loss 0\.[01]\d+",
     "evolve_with_deap.py": r"value \d\.\d+ at \[.*\]",
     "pareto.py": r"([5-9]|1\d) networks on the front; hypervolume (19|2\d)\d{3}",
     "tune_a_function.py": r"loss 1\.\d+ with .*; [1-9]\d* of 100 ended early",

@@ -476,16 +476,6 @@ def test_bare_lists_and_arrays_are_evaluated_too() -> None:
         assert study.map(sum, np.array([[1.5, 2.0], [0.5, 1.0]])) == [(3.5,), (1.5,)]
 
 
-@pytest.mark.parametrize("genes", [["a", 1.0], [[1.0], 2.0], [1j], "abc", 7])
-def test_genes_that_are_no_numbers_are_refused_before_anything_is_evaluated(genes: Any) -> None:
-    with (
-        Study(seed=1) as study,
-        pytest.raises(InputError, match=r"flat sequences of numbers.*; got " + re.escape(repr(genes))),
-    ):
-        study.map(lambda individual: 1.0, [Individual([0.5]), genes])
-    assert len(study.record) == 0
-
-
 def test_lineage_is_recorded() -> None:
     with Study(SPACE, seed=3) as study:
         truncation(study, objective)

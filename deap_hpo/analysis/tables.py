@@ -100,6 +100,17 @@ def value_columns(names: Sequence[str], count: int) -> list[str]:
     return ["value"] if count == 1 else [f"values_{name}" for name in names or range(count)]
 
 
+def column_label(column: str) -> str:
+    """Return the heading of a column for readers: the name of its hyperparameter or metric, others as they are.
+
+    Example:
+        >>> column_label("params_lr"), column_label("metrics_metrics_x"), column_label("gene_0")
+        ('lr', 'metrics_x', 'gene_0')
+    """
+    prefix = next((one for one in ("params_", "metrics_") if column.startswith(one)), "")
+    return column[len(prefix) :]
+
+
 def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.DataFrame:
     """Make a table of at least one row with the columns of `deap_hpo.records.entries.param_columns`."""
     table = pd.DataFrame(rows)

@@ -22,7 +22,8 @@ class Entry:
     Attributes:
         number: Running number of the evaluation in its run, from 0.
         generation: Number of the batch (the call of `map`) that it belongs to, from 0.
-        genes: The genome, exactly.
+        genes: The genome, exactly: numbers; without a search space also texts, expressions of trees, and tuples of
+            these (see `deap_hpo.records.genomes.genes_of`).
         evaluation: The result.
         seed: Seed that it was given.
         parents: Numbers of the evaluations from which the genome derives.
@@ -36,7 +37,7 @@ class Entry:
 
     number: int
     generation: int
-    genes: tuple[float, ...]
+    genes: tuple[Any, ...]
     evaluation: Evaluation
     seed: int
     parents: tuple[int, ...] = ()
@@ -63,25 +64,6 @@ class Entry:
         return self.number if self.duplicate_of is None else self.duplicate_of
 
 
-def genes_of(individual: Iterable[Any]) -> tuple[float, ...]:
-    """Give the genes of an individual as they are recorded.
-
-    Raises:
-        InputError: They are not numbers.
-
-    Example:
-        >>> genes_of([1, 0.5])
-        (1.0, 0.5)
-    """
-    try:
-        return tuple(float(gene) for gene in individual)
-    except (TypeError, ValueError):
-        raise InputError(
-            "individuals must be flat sequences of numbers, which is what a record holds as their genes; "
-            f"got {reprlib.repr(individual)}."
-        ) from None
-
-
 def check_entry(entry: Any) -> Entry:
     """Give an evaluation back, if it is one.
 
@@ -102,16 +84,16 @@ def check_entry(entry: Any) -> Entry:
 
 
 def params_of(entry: Entry, space: Space | None) -> dict[str, Any]:
-    """Give the hyperparameters of an evaluation by name; bare genes if the study had no space.
+    """Give the hyperparameters of an evaluation by name; bare genes if the study had no space, sequences as text.
 
     Example:
-        >>> params_of(Entry(0, 0, (0.25,), Evaluation((1.0,)), seed=0), None)
-        {'gene_0': 0.25}
+        >>> params_of(Entry(0, 0, (0.25, (1.0, 2.0)), Evaluation((1.0,)), seed=0), None)
+        {'gene_0': 0.25, 'gene_1': '(1.0, 2.0)'}
     """
     genes = check_entry(entry).genes
     if space:
         return space.decode(genes)
-    return {f"gene_{i}": gene for i, gene in enumerate(genes)}
+    return {f"gene_{i}": str(gene) if isinstance(gene, tuple) else gene for i, gene in enumerate(genes)}
 
 
 def param_columns(entry: Entry, space: Space | None) -> dict[str, Any]:
@@ -178,29 +160,6 @@ def best_entry(entries: Iterable[Entry], direction: Direction = "minimize") -> E
 def schedule_of(entries: Iterable[Entry], number: int, space: Space) -> list[tuple[dict[str, Any], int | None]]:
     """Give the hyperparameters that led to a network, and the epoch up to which each held; see `train_schedule`."""
     return [(space.decode(entry.genes), entry.epochs) for entry in training_path(entries, number)]
-
-
-def check_unchanged(individual: Any, entry: Entry) -> None:
-    """Check that an evaluation has not changed its individual's genes; those of a used-up iterator are not checked.
-
-    Raises:
-        InputError: The genes have changed.
-
-    Example:
-        >>> entry = Entry(3, 0, (1.0, 0.5), Evaluation((0.1,)), seed=0)
-        >>> check_unchanged([1.0, 0.5], entry)
-        >>> check_unchanged([0.5, 0.5], entry)
-        Traceback (most recent call last):
-            ...
-        deap_hpo.errors.InputError: evaluate must leave the individual as it is; evaluation 3 has changed the genes ...
-    """
-    genes = genes_of(individual)
-    if genes and repr(genes) != repr(entry.genes):  # as text, NaN equals NaN
-        raise InputError(
-            f"evaluate must leave the individual as it is; evaluation {entry.number} has changed the genes "
-            f"{reprlib.repr(list(entry.genes))} to {reprlib.repr(list(individual))}. Make code that improves an "
-            "individual, such as a local search, an operator, and apply it before `map`."
-        )
 
 
 def tell_outcome(individual: Any, entry: Entry) -> None:

@@ -43,7 +43,7 @@ def _from_json(name: str, value: Any) -> Any:
     if name == "curve":
         return tuple(Epoch(**epoch) for epoch in value)
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(_from_json("", one) for one in value)  # genes may be sequences themselves
     return dict(value) if isinstance(value, dict) else value
 
 

@@ -17,7 +17,7 @@ from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.fronts import pareto_front
 from deap_hpo.analysis.names import value_name
 from deap_hpo.analysis.runs import environments, generations_table
-from deap_hpo.analysis.tables import TIMES, best_trials, value_columns
+from deap_hpo.analysis.tables import TIMES, best_trials, column_label, value_columns
 from deap_hpo.configuration.toml_writer import config_to_toml
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded, write_text
@@ -283,8 +283,7 @@ def table_html(table: pd.DataFrame, caption: str = "") -> str:
         >>> "<td>0.5</td><td>-</td>" in table_html(pd.DataFrame({"lr": [0.5], "loss": [None]}))
         True
     """
-    names = [column.removeprefix("params_").removeprefix("metrics_") for column in table.columns]
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
+    head = "".join(f'<th scope="col">{escape(column_label(name))}</th>' for name in table.columns)
     body = "\n".join(f"<tr>{_cells(row)}</tr>" for row in table.itertuples(index=False))
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return f'<div class="wide"><table>{title}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'

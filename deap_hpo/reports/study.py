@@ -12,7 +12,7 @@ from deap_hpo.analysis.edges import crowded_ends, edge_sentence
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
 from deap_hpo.analysis.runs import environments
-from deap_hpo.analysis.tables import best_trials, summary
+from deap_hpo.analysis.tables import best_trials, column_label, summary
 from deap_hpo.goals import JUDGED_BY
 from deap_hpo.recorded import Recorded
 from deap_hpo.records.entries import find_best, params_of
@@ -105,7 +105,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     ranked = best_trials(trials, recorded.directions[0])
     names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
     parts = ["epochs"] if "epochs" in trials else []  # the epochs after which it was measured
-    header = ["evaluation", "generation", *parts, value_name(recorded), *(name.split("_", 1)[1] for name in names)]
+    header = ["evaluation", "generation", *parts, value_name(recorded), *map(column_label, names)]
     best = [row for _, row in ranked.head(top).iterrows()]
     rows = [
         [
