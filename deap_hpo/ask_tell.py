@@ -127,7 +127,7 @@ class AskTell:
         return list(self._open.values())
 
     def tell(self, number: int, result: Any = None, *, failed: str | None = None) -> None:
-        """Tell the result of an evaluation; it is on record when this returns.
+        """Tell the result of an evaluation; it is on record when this returns, and final.
 
         Args:
             number: Number of the evaluation, from `ask`.

@@ -241,7 +241,12 @@ def retrained(
 
 
 def on_record(name: str, storage: str) -> Recorded | None:
-    """Read a run; give None if it has not started."""
+    """Read a run; give None if it has not started.
+
+    Example:
+        >>> print(on_record("rivals-tpe-1", "no-such-file.db"))
+        None
+    """
     try:
         return load_study(name, storage)
     except InputError:

@@ -37,9 +37,10 @@ def test_import_and_help_answer_at_once() -> None:
     assert seconds("-m", "deap_hpo", "--help") < 25 * nothing
 
 
-def test_python_m_is_the_command_line() -> None:
+@pytest.mark.parametrize("module", ["deap_hpo", "deap_hpo.cli"])
+def test_python_m_is_the_command_line(module: str) -> None:
     for arguments, said in ((["--help"], "deap-hpo run"), (["run", "--help"], "--dry-run"), (["list", "-h"], "--json")):
-        command = [sys.executable, "-m", "deap_hpo", *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         assert said in subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 

@@ -236,6 +236,11 @@ class Objective(Evaluator):
     def _read(self, result: Any) -> tuple[tuple[float, ...], dict[str, float], float]:
         goals, count = self.goals, len(self.goals.objectives)
         result = result.tolist() if hasattr(result, "tolist") else result  # an array or a tensor
+        if isinstance(result, Evaluation):
+            raise ResultError(
+                "The objective must return a number or a mapping of metrics; it returned an Evaluation. Return its "
+                'metrics, such as {"loss": 0.3, "size": 7}, and name the one that counts, metric="loss".'
+            )
         if isinstance(result, Mapping):
             measured = {str(name): _number(name, value) for name, value in result.items()}
             if self.metric is None and len(measured) == count == 1:

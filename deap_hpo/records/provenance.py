@@ -127,13 +127,33 @@ def changes_since(attributes: Mapping[str, Any], evaluate: Evaluator) -> list[st
     Args:
         attributes: Those of the record.
         evaluate: The evaluator.
+
+    Example:
+        >>> from deap_hpo import Float, optimize
+        >>> from deap_hpo.evaluator import as_evaluator
+        >>> slope = 1.0
+        >>> def line(params):
+        ...     return slope * params["x"]
+        >>> line.__module__ = "script"  # rather than this package, whose code is not looked at
+        >>> study = optimize(line, {"x": Float(0.0, 1.0)}, generations=1)
+        >>> slope = 2.0
+        >>> changes_since(study.record.attributes, as_evaluator(line))
+        ['slope in line']
     """
     facts = fingerprint(dict(evaluate.parts) or evaluate.brought)
     return _Facts(attributes.get(_FACTS) or {}).take(facts, compare=True)
 
 
 def warn_of_changes(study: str, changed: Sequence[str], others: int = 0) -> None:
-    """Warn that the evaluator of a study, and of a number of others, has changed in the named code and values."""
+    """Warn that the evaluator of a study, and of a number of others, has changed in the named code and values.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as told:
+        ...     warn_of_changes("quick", ["network()", "rate in network"], others=2)
+        >>> print(told[0].message)
+        the evaluator of the study 'quick' (and of 2 others) has changed since ... made: network(), rate in network. ...
+    """
     shown = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if changed[_SHOWN:] else "")
     of = f"{study!r} (and of {plural(others, 'other')})" if others else repr(study)
     warn(
@@ -151,7 +171,12 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def names_of(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the names of an evaluator's parts; a part that is a mapping, such as metrics, gives a dict of names."""
+    """Give the names of an evaluator's parts; a part that is a mapping, such as metrics, gives a dict of names.
+
+    Example:
+        >>> names_of({"loss": max, "metrics": {"largest": max, "smallest": min}})
+        {'loss': 'max', 'metrics': {'largest': 'max', 'smallest': 'min'}}
+    """
     several = {name for name, one in parts.items() if isinstance(one, Mapping) and not callable(one)}
     return {name: names_of(one) if name in several else described(one) for name, one in parts.items()}
 

@@ -47,13 +47,15 @@ class StudyFigure:
 def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigure]:
     """Draw the figures of a study that has a best evaluation, one after the other.
 
+    Learning curves are left out if all are of the same single epoch: their points would say less than the history.
+
     Args:
         study: The study.
         impact: Whether to draw the effects of hyperparameters too. This fits models, which takes seconds with some
             hundred evaluations. If trainings are in parts, only the longest are compared.
     """
     yield StudyFigure("history", plot_optimization_history(study), "Every evaluation, and the best so far")
-    if any(entry.evaluation.curve for entry in study.entries):
+    if len({epoch.epoch for entry in study.entries for epoch in entry.evaluation.curve}) > 1:
         curve = shown_by_epoch(study)[1]
         yield StudyFigure("curves", plot_intermediate_values(study), f"{curve[:1].upper()}{curve[1:]} by epoch")
     if len(study.directions) > 1:

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from deap_hpo.errors import DeapHPOWarning, InputError, ResultError
-from deap_hpo.evaluation import Request
+from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import evaluate_one
 from deap_hpo.functions.objective import Objective
 from deap_hpo.optimization import optimize
@@ -65,6 +65,7 @@ def test_what_may_be_returned(result: Any, metric: str | None, value: float, met
         ({"loss": Path("a.pt")}, None, "must return numbers; loss is .*Path"),
         ({"loss": 10**400, "size": 3}, None, "must return numbers; loss is 1000"),
         (np.array([0.25, 3.0]), None, r"must return a number .*it returned \[0.25, 3.0\]"),
+        (Evaluation((0.5,)), None, r"it returned an Evaluation\. Return its metrics, .*metric=\"loss\"\.$"),
     ],
 )
 def test_what_may_not_be_returned(result: Any, metric: str | None, message: str) -> None:

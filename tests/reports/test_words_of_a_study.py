@@ -7,6 +7,7 @@ import io
 import math
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from test_cli import call
 
 from deap_hpo import Float, optimize
 from deap_hpo.analysis.names import curves_of, value_name
-from deap_hpo.evaluation import Evaluation
+from deap_hpo.evaluation import Epoch, Evaluation
 from deap_hpo.plotting import style
 from deap_hpo.recorded import Recorded, load_study
 from deap_hpo.records.entries import Entry
@@ -82,6 +83,16 @@ def test_a_reported_curve_is_called_what_was_reported(storage: str, drawn: dict[
     assert "Accuracy by epoch" in html
     assert "accuracy" in texts_of(html)
     assert not any("loss" in text for text in [html, *texts_of(html)])
+
+
+def test_curves_are_drawn_from_two_epochs_on(drawn: dict[str, Figure]) -> None:
+    """The points of a single epoch, one above the other, would say less than the history."""
+    once = Epoch(1, 0.5, 0.4)
+    for curve, shown in (((once,), False), ((once, replace(once, epoch=2)), True)):
+        entries = [Entry(i, 0, (0.5, 0.1 * i), Evaluation((0.4 + i,), curve=curve), seed=0) for i in range(3)]
+        drawn.clear()
+        save_figures(Recorded("run", ("minimize",), Space(SPACE), tuple(entries), {}), Path("nowhere"))
+        assert ("curves" in drawn) == shown
 
 
 def test_what_breaks_a_constraint_is_marked_and_never_above_the_best(storage: str, drawn: dict[str, Figure]) -> None:
