@@ -61,8 +61,7 @@ def evolve(
     from deap_hpo.configuration.algorithm import algorithm_of
     from deap_hpo.configuration.assembly import make_executor, make_task, trainer_of
     from deap_hpo.failures import NotAllFailed
-    from deap_hpo.running import running
-    from deap_hpo.stopping import early_stopping
+    from deap_hpo.running import early_stopping, running
 
     trainer = trainer or trainer_of(make_task(config), config)
     evolution = config.evolution
@@ -82,16 +81,7 @@ def evolve(
         settings=config.identity(),
         executor=executor or make_executor(trainer, config),
         max_seconds=config.execution.max_seconds,
-        callbacks=[
-            *callbacks,
-            NotAllFailed(),
-            *early_stopping(
-                evolution.target,
-                evolution.patience,
-                stages=len(evolution.stages) or 1,
-                has_budget=bool(evolution.max_evaluations or evolution.max_epochs),
-            ),
-        ],
+        callbacks=[*callbacks, NotAllFailed(), *early_stopping(evolution, evolution.target, evolution.patience)],
         resume=resume,
         retry_failed=retry_failed,
     ) as study:

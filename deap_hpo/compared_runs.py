@@ -194,6 +194,26 @@ def retrained(
     none = {"retrained": worst, "test_loss": math.inf, f"test_{recorded.objective_names[0]}": worst}
     if choice is None:
         return none
+    evaluations = _trained_again(settings, equipment, recorded, choice, repeats, retry_failed)
+    failed = [evaluation.reason for evaluation in evaluations if evaluation.status == "failed"]
+    if failed:
+        warn(
+            f"what {recorded.name} has chosen failed when it was trained again, and counts as infinitely bad: "
+            f"{failed[0]} (when the cause is mended, --retry-failed, or retry_failed=True, tries it again)"
+        )
+    if any(evaluation.status != "ok" for evaluation in evaluations):
+        return none
+    tested = [name for name in evaluations[0].metrics if name.startswith("test_")]
+    return {
+        "retrained": fmean(evaluation.value for evaluation in evaluations),
+        **{name: fmean(evaluation.metrics[name] for evaluation in evaluations) for name in tested},
+    }
+
+
+def _trained_again(
+    settings: RunConfig, equipment: Equipment, recorded: Recorded, choice: Entry, repeats: int, retry_failed: bool
+) -> list[Evaluation]:
+    """Train a run's choice with new seeds, except where that is on record."""
     schedule = schedule_of(recorded.entries, choice.number, settings.search_space)
     trainer = equipment.trainer(settings)
     changed = any(params != schedule[0][0] for params, _ in schedule)
@@ -224,20 +244,7 @@ def retrained(
         retry_failed=retry_failed,
     ) as study:
         study.map(retraining, [made(choice.genes) for _ in range(repeats)])
-        evaluations = [study.record[number].evaluation for number in range(repeats)]  # earlier ones may be on record
-    failed = [evaluation.reason for evaluation in evaluations if evaluation.status == "failed"]
-    if failed:
-        warn(
-            f"what {recorded.name} has chosen failed when it was trained again, and counts as infinitely bad: "
-            f"{failed[0]} (when the cause is mended, --retry-failed, or retry_failed=True, tries it again)"
-        )
-    if any(evaluation.status != "ok" for evaluation in evaluations):
-        return none
-    tested = [name for name in evaluations[0].metrics if name.startswith("test_")]
-    return {
-        "retrained": fmean(evaluation.value for evaluation in evaluations),
-        **{name: fmean(evaluation.metrics[name] for evaluation in evaluations) for name in tested},
-    }
+        return [study.record[number].evaluation for number in range(repeats)]  # earlier ones may be on record
 
 
 def on_record(name: str, storage: str) -> Recorded | None:

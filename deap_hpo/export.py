@@ -6,20 +6,23 @@ import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_model
 
-from deap_hpo.best import finish, train_again
+from deap_hpo.best import Final, finish, train_again
 from deap_hpo.configuration.assembly import make_task, trainer_of
-from deap_hpo.configuration.config import make_config
+from deap_hpo.configuration.config import RunConfig, make_config
 from deap_hpo.configuration.toml_writer import to_toml
 from deap_hpo.errors import InputError, warn
 from deap_hpo.files import expanded, write_text
-from deap_hpo.recorded import load_study
-from deap_hpo.records.entries import best_entry
+from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.records.entries import Entry, best_entry
 from deap_hpo.records.run_files import network_stem
+from deap_hpo.training.data import Data
 from deap_hpo.training.keyed import keyed_model
 from deap_hpo.training.program import save_program
+from deap_hpo.training.task import Task
 
 _ABOUT_INPUTS = """\
 # The network expects normalised inputs: (inputs / divide_by - mean) / std, with what [inputs] says.
@@ -70,32 +73,12 @@ def export_best(
         entry = best_entry(recorded.entries, recorded.directions[0])
         final = finish(trainer, recorded, folder)
     else:
-        found = next((one for one in recorded.entries if one.number == evaluation), None)
-        if found is None:
-            raise InputError(f"evaluation must be one of the {len(recorded.entries)} of {name!r}; got {evaluation}.")
-        entry = found
+        entry = _numbered(recorded, evaluation)
         final = train_again(trainer, recorded, entry, folder / stem)
-    recipe, architecture = task.configure(final.params)
-    destined = task.destinations.split(final.params)
-    measured = {key: value for key, value in asdict(final).items() if key not in ("number", "params")}
-    facts = {
-        "study": name,
-        "evaluation": final.number,
-        "model": config.task.source or config.task.model,
-        "params": final.params,
-        "architecture": {**config.task.arguments, **architecture},
-        "recipe": {**replace(task, recipe=recipe).recipe_settings, "epochs": config.training.epochs},
-        **{part: arguments for part in ("schedule", "optimizer", "loss") if (arguments := destined[part])},
-        "inputs": task.data.expected_inputs(),
-        "measured": measured,
-        "run": noted,
-    }
     weights, about, program = (folder / f"{stem}.{suffix}" for suffix in ("safetensors", "toml", "pt2"))
-    said = _ABOUT_SEVERAL if isinstance(task.data.training.inputs, dict) else _ABOUT_INPUTS
-    about_inputs = said.format(stem=stem) if task.data.normalizes else ""
-    write_text(about, about_inputs + to_toml(facts))
+    write_text(about, _about_inputs(task.data, stem) + to_toml(_facts(recorded, config, task, final)))
     # Built with the seed of its training, because a network may draw more than its weights when it is built.
-    network = keyed_model(partial(task.model, **architecture), entry.seed)
+    network = keyed_model(partial(task.model, **task.configure(final.params)[1]), entry.seed)
     load_model(network, weights)
     try:
         save_program(network, task.data, program)
@@ -104,3 +87,36 @@ def export_best(
         warn(f"there is no {program.name}: {error}")
         return [weights, about]
     return [weights, about, program]
+
+
+def _numbered(recorded: Recorded, number: int) -> Entry:
+    for entry in recorded.entries:
+        if entry.number == number:
+            return entry
+    raise InputError(f"evaluation must be one of the {len(recorded.entries)} of {recorded.name!r}; got {number}.")
+
+
+def _facts(recorded: Recorded, config: RunConfig, task: Task, final: Final) -> dict[str, Any]:
+    """Describe how to build a network, how it was trained and measured, and which inputs it expects."""
+    recipe, architecture = task.configure(final.params)
+    destined = task.destinations.split(final.params)
+    measured = {key: value for key, value in asdict(final).items() if key not in ("number", "params")}
+    return {
+        "study": recorded.name,
+        "evaluation": final.number,
+        "model": config.task.source or config.task.model,
+        "params": final.params,
+        "architecture": {**config.task.arguments, **architecture},
+        "recipe": {**replace(task, recipe=recipe).recipe_settings, "epochs": config.training.epochs},
+        **{part: arguments for part in ("schedule", "optimizer", "loss") if (arguments := destined[part])},
+        "inputs": task.data.expected_inputs(),
+        "measured": measured,
+        "run": recorded.config_of_network(),
+    }
+
+
+def _about_inputs(data: Data, stem: str) -> str:
+    """Say how inputs are normalised, in comments; nothing if they are not."""
+    if not data.normalizes:
+        return ""
+    return (_ABOUT_SEVERAL if isinstance(data.training.inputs, dict) else _ABOUT_INPUTS).format(stem=stem)

@@ -33,10 +33,9 @@ from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.progress import ProgressDisplay
 from deap_hpo.pruning import Pruner
 from deap_hpo.records.run_files import states_folder
-from deap_hpo.running import running
+from deap_hpo.running import early_stopping, running
 from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.seeding import generators_kept
-from deap_hpo.stopping import early_stopping
 from deap_hpo.study import Study
 from deap_hpo.vocabulary import hinting
 from deap_hpo.wording import plural
@@ -215,8 +214,7 @@ def optimize(
     if trains_in_parts(evolution) or folder is not None:  # where interrupted trainings continue, too
         evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
-    not_all_failed, stages = NotAllFailed(), len(evolution.stages) or 1
-    stops = early_stopping(target, patience, stages=stages, has_budget=bool(max_evaluations or max_epochs or by_time))
+    not_all_failed, stops = NotAllFailed(), early_stopping(evolution, target, patience, by_time=by_time)
     whole = evaluator.epochs
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())

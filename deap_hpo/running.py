@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from deap_hpo.configuration.algorithm import Algorithm
+from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import warn
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.execution.executors import in_this_process
 from deap_hpo.search_space.space import Space
 from deap_hpo.steady_study import OrderedStudy
+from deap_hpo.stopping import EarlyStopping, Exhaustion
 from deap_hpo.study import Study
 
 
@@ -67,3 +69,31 @@ def running(
                     f"no evaluation of the study {study.name!r} was started within "
                     f"max_seconds={options['max_seconds']:g}{why}. With as few seconds, it cannot go on, resumed or not"
                 )
+
+
+def early_stopping(
+    evolution: EvolutionConfig, target: float | None, patience: int | None, *, by_time: bool = False
+) -> list[EarlyStopping | Exhaustion]:
+    """Give the callbacks that end a run before its last generation.
+
+    Args:
+        evolution: The algorithm and its settings; if they have a budget, `Exhaustion` is among the callbacks.
+        target: See `EarlyStopping`, which is among them if there is a target or a patience.
+        patience: See `EarlyStopping`.
+        by_time: Whether only the time ends the run, which is a budget, too.
+
+    Raises:
+        InputError: See `EarlyStopping`.
+
+    Example:
+        >>> len(early_stopping(EvolutionConfig(max_epochs=9), target=0.1, patience=None))
+        2
+        >>> early_stopping(EvolutionConfig(), target=None, patience=None)
+        []
+    """
+    asked = target is not None or patience is not None
+    has_budget = by_time or evolution.max_evaluations is not None or evolution.max_epochs is not None
+    return [
+        *([EarlyStopping(target, patience, stages=len(evolution.stages) or 1)] if asked else []),
+        *([Exhaustion()] if has_budget else []),
+    ]

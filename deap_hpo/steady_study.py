@@ -96,11 +96,7 @@ class SteadyStudy(Study):
                 allowed = self._allowed()
                 if self._answer_one(allowed):
                     continue
-                for entry in [one for one in self._waiting if one.duplicate_of is None and one.number in allowed]:
-                    self._waiting.remove(entry)
-                    begun.append(entry)
-                    limits = self._limits_of.pop(entry.number)
-                    requests += self._requests([(entry, self._individual(entry.number))], limits)
+                self._start(allowed, requests, begun)
                 if done == len(requests):
                     break
                 if self._record_next(running, begun):
@@ -202,6 +198,14 @@ class SteadyStudy(Study):
                     self._completed.append(entry.number)
                     return True
             return False
+
+    def _start(self, allowed: set[int], requests: list[Request], begun: list[Entry]) -> None:
+        """Add the requests of the evaluations that are waiting and may start."""
+        for entry in [one for one in self._waiting if one.duplicate_of is None and one.number in allowed]:
+            self._waiting.remove(entry)
+            begun.append(entry)
+            limits = self._limits_of.pop(entry.number)
+            requests += self._requests([(entry, self._individual(entry.number))], limits)
 
     def _record_next(self, running: Iterator[tuple[int, Evaluation]], begun: Sequence[Entry]) -> bool:
         """Wait for the next evaluation to finish, record it, and say whether there was one under way."""

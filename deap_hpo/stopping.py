@@ -156,28 +156,3 @@ class Exhaustion:
         if any(entry.evaluation.status == "infeasible" for entry in latest):
             why = "repeated earlier ones, or were not done because they break a constraint"
         return f"the last {self._idle} {why}"
-
-
-def early_stopping(
-    target: float | None, patience: int | None, *, stages: int = 1, has_budget: bool = False
-) -> list[EarlyStopping | Exhaustion]:
-    """Give the callbacks that stop a study early.
-
-    Args:
-        target: See `EarlyStopping`; without `target` and `patience`, there is no `EarlyStopping`.
-        patience: See `EarlyStopping`.
-        stages: See `EarlyStopping`.
-        has_budget: Whether the study has a budget of evaluations, epochs or seconds; if so, `Exhaustion` is added.
-
-    Raises:
-        InputError: See `EarlyStopping`.
-
-    Example:
-        >>> len(early_stopping(target=0.1, patience=None)), early_stopping(None, None)
-        (1, [])
-    """
-    asked = target is not None or patience is not None
-    return [
-        *([EarlyStopping(target, patience, stages=stages)] if asked else []),
-        *([Exhaustion()] if has_budget else []),
-    ]

@@ -152,7 +152,7 @@ LOOPS: dict[str, type[Loop]] = {
     "nsga-ii": NSGALoop,
     "nsga-iii": NSGALoop,
 }
-"""All loops, by the names in `deap_hpo.configuration.methods.LOOPS`."""
+"""All loops, by the names of their methods."""
 
 
 def loop_of(space: Space, evolution: EvolutionConfig, evaluator: Evaluator | None = None) -> Loop | None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from deap_hpo.evolution import MULTI_OBJECTIVE
 from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES, UNGUIDED
 
-LOOPS = ("truncation", "pbt", *MULTI_OBJECTIVE)
-"""Methods with their own population and loop; all others are strategies."""
-
-METHODS = (*LOOPS, *STRATEGIES, *MULTI_FIDELITY)
-"""All methods."""
+METHODS = ("truncation", "pbt", *MULTI_OBJECTIVE, *STRATEGIES, *MULTI_FIDELITY)
+"""All methods: those with their own population and loop (`deap_hpo.configuration.loops.LOOPS`), then strategies."""
 
 IN_PARTS = ("pbt", *MULTI_FIDELITY)
 """Methods that decide how long to train, and continue trainings."""

@@ -106,8 +106,7 @@ class Workload:
 
     def affordable(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Iterator[Batch]:
         """Yield the batches after the first `after`, as large as the rest of the budget allows."""
-        evaluations_left = (self.max_evaluations or sys.maxsize) - evaluations
-        epochs_left = (self.max_epochs or sys.maxsize) - epochs
+        evaluations_left, epochs_left = self._budgets_left(evaluations, epochs)
         for batch in islice(self.batches, after, None):
             count = max(0, min(batch.evaluations, evaluations_left, epochs_left // batch.fewest))
             yield Batch(count, batch.epochs, batch.least)
@@ -120,21 +119,24 @@ class Workload:
         """Return the work that is left after `after` batches, which took `evaluations` and `epochs`."""
         after = min(after, len(self.batches), self._planned(evaluations, epochs) + after % self.stages)
         begun, added, least = (sums[after] for sums in self._sums)
+        evaluations_left, epochs_left = self._budgets_left(evaluations, epochs)
         # Progress asks this after every evaluation, so the batches that the budget allows whole are found by bisection.
         whole = min(
-            bisect_right(self._sums.begun, begun + (self.max_evaluations or sys.maxsize) - evaluations),
-            bisect_right(self._sums.least, least + (self.max_epochs or sys.maxsize) - epochs),
+            bisect_right(self._sums.begun, begun + evaluations_left),
+            bisect_right(self._sums.least, least + epochs_left),
         )
         whole = max(after, whole - 1)
         begun, added, least = (sums[whole] - sums[after] for sums in self._sums)
         part = next(self.affordable(whole, evaluations + begun, epochs + least), Batch(0, 0))
-        budget = max(0, (self.max_epochs or sys.maxsize) - epochs)
-        return Work(begun + part.evaluations, min(added + part.evaluations * part.epochs, budget))
+        return Work(begun + part.evaluations, min(added + part.evaluations * part.epochs, max(0, epochs_left)))
+
+    def _budgets_left(self, evaluations: int, epochs: int) -> tuple[int, int]:
+        """Give the rest of the two budgets, of which so many evaluations and epochs are used."""
+        return (self.max_evaluations or sys.maxsize) - evaluations, (self.max_epochs or sys.maxsize) - epochs
 
     def _planned(self, evaluations: int, epochs: int) -> int:
         """Number of batches after which those that are left suffice for the rest of the budget."""
-        rest = min((self.max_evaluations or sys.maxsize) - evaluations, (self.max_epochs or sys.maxsize) - epochs)
-        needed = self.stages * (rest + 1) if self.goes_on else 0
+        needed = self.stages * (min(self._budgets_left(evaluations, epochs)) + 1) if self.goes_on else 0
         return max(0, len(self.batches) - needed)
 
     @cached_property

@@ -90,17 +90,30 @@ def where_sentence(recorded: Recorded) -> str:
 def print_study(recorded: Recorded, console: Console, top: int) -> None:
     """Print a study for people: its counts, its best evaluations, and the test of its best network."""
     console.print(f"[bold]{escape(recorded.name)}[/bold]  seed {recorded.attributes.get('seed')}")
-    console.print(counts_sentence(recorded), markup=False)
-    if judging := judging_sentence(recorded):
-        console.print(judging, markup=False)
-    console.print(failure_sentence(recorded), markup=False, end="\n" if failure_sentence(recorded) else "")
-    if where := where_sentence(recorded):
-        console.print(where, markup=False)
+    for sentence_of in (counts_sentence, judging_sentence, failure_sentence, where_sentence):
+        if sentence := sentence_of(recorded):
+            console.print(sentence, markup=False)
     if not recorded.entries:
         return
     if len(recorded.directions) > 1:
         print_front(recorded, console)
         return
+    _print_best(recorded, console, top)
+    if sentence := tie_sentence(recorded):
+        console.print(sentence, markup=False)
+    if sentence := edge_sentence(recorded):
+        console.print(escape(sentence))
+    final = recorded.attributes.get("final")
+    if final and final["test_size"]:
+        console.print(
+            f"Best network on {final['test_size']:,} test examples: loss {final['test_loss']:.4f}, "
+            f"{format_metrics(final['test_metrics'])}",
+            markup=False,
+        )
+
+
+def _print_best(recorded: Recorded, console: Console, top: int) -> None:
+    """Print the best evaluations as a table, and after which part of a training the best of them was measured."""
     trials = recorded.trials_dataframe()
     ranked = best_trials(trials, recorded.directions[0])
     names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
@@ -120,17 +133,6 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     print_table(header, rows, console)
     if best and (part := recorded.part_of_training(recorded.best)):
         console.print(f"The best one was measured {part}.")
-    if sentence := tie_sentence(recorded):
-        console.print(sentence, markup=False)
-    if sentence := edge_sentence(recorded):
-        console.print(escape(sentence))
-    final = recorded.attributes.get("final")
-    if final and final["test_size"]:
-        console.print(
-            f"Best network on {final['test_size']:,} test examples: loss {final['test_loss']:.4f}, "
-            f"{format_metrics(final['test_metrics'])}",
-            markup=False,
-        )
 
 
 def print_front(recorded: Recorded, console: Console) -> None:

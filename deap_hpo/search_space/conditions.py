@@ -54,26 +54,9 @@ class Conditions:
                 raise ValueError(f"when names {name!r}, which is none of {', '.join(order)}.")
             if not when[name]:
                 raise ValueError(f"when must say what {name} depends on; got nothing.")
-            self.allowed[name] = {}
-            for parent, choices in when[name].items():
-                if parent not in order:
-                    raise ValueError(f"when, {name}: there is no {parent!r} to depend on. {hint(parent, order)}")
-                if parent not in order[: order.index(name)]:
-                    raise ValueError(f"{name} can depend only on hyperparameters before it; got {parent!r}.")
-                decides: Any = hyperparameters[parent]
-                if not _can_decide(decides):
-                    raise ValueError(
-                        f"{name} can depend on a Categorical, or on an Int without log and of at most {_MOST_VALUES} "
-                        f"values; {parent} is {decides!r}."
-                    )
-                one = isinstance(choices, str) or not isinstance(choices, Iterable)
-                several: list[Any] = [choices] if one else list(choices)  # type: ignore[arg-type]
-                if not several:
-                    raise ValueError(f"when must say with which {parent} {name} is in use; got {choices!r}.")
-                try:
-                    self.allowed[name][parent] = tuple(decides.decode(decides.encode(choice)) for choice in several)
-                except (TypeError, ValueError) as error:
-                    raise type(error)(f"when, {name}, {parent}: {error}") from None
+            self.allowed[name] = {
+                parent: _choices(name, parent, choices, hyperparameters) for parent, choices in when[name].items()
+            }
 
     @property
     def deciding(self) -> list[str]:
@@ -117,3 +100,27 @@ class Conditions:
 
 def _can_decide(one: Float | Int | Categorical) -> bool:
     return isinstance(one, Categorical) or (isinstance(one, Int) and not one.log and one.size <= _MOST_VALUES)
+
+
+def _choices(
+    name: str, parent: str, given: Any, hyperparameters: Mapping[str, Float | Int | Categorical]
+) -> tuple[Choice, ...]:
+    """Check one condition, and give the choices of the parent with which the hyperparameter is in use."""
+    order = list(hyperparameters)
+    if parent not in order:
+        raise ValueError(f"when, {name}: there is no {parent!r} to depend on. {hint(parent, order)}")
+    if parent not in order[: order.index(name)]:
+        raise ValueError(f"{name} can depend only on hyperparameters before it; got {parent!r}.")
+    decides: Any = hyperparameters[parent]
+    if not _can_decide(decides):
+        raise ValueError(
+            f"{name} can depend on a Categorical, or on an Int without log and of at most {_MOST_VALUES} values; "
+            f"{parent} is {decides!r}."
+        )
+    choices = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not choices:
+        raise ValueError(f"when must say with which {parent} {name} is in use; got {given!r}.")
+    try:
+        return tuple(decides.decode(decides.encode(choice)) for choice in choices)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"when, {name}, {parent}: {error}") from None

@@ -8,26 +8,28 @@ from typing import Any
 import pytest
 from continuing import Creeping
 
-from deap_hpo.configuration import methods
 from deap_hpo.configuration.algorithm import algorithm_of
 from deap_hpo.configuration.loops import LOOPS, loop_of
+from deap_hpo.configuration.methods import METHODS
 from deap_hpo.configuration.settings import EvolutionConfig
+from deap_hpo.evolution import MULTI_OBJECTIVE
 from deap_hpo.search_space.space import Float, Space
+from deap_hpo.strategies import MULTI_FIDELITY, STRATEGIES
 from deap_hpo.study import Study
 
 SPACE = Space({"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)})
 
 
-def test_every_name_has_a_loop() -> None:
-    assert tuple(LOOPS) == methods.LOOPS
-    for name in methods.METHODS:
+def test_every_method_has_a_loop_or_is_a_strategy() -> None:
+    assert (*LOOPS, *STRATEGIES, *MULTI_FIDELITY) == METHODS
+    for name in METHODS:
         loop = loop_of(SPACE, EvolutionConfig(algorithm=name))
-        assert (loop is not None) == (name in methods.LOOPS)
+        assert (loop is not None) == (name in LOOPS)
 
 
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_run_asks_for_no_more_than_its_schedule(name: str) -> None:
-    several = name in methods.MULTI_OBJECTIVE
+    several = name in MULTI_OBJECTIVE
     evolution = EvolutionConfig(algorithm=name, population=6, generations=4)
     asked: list[tuple[int, int]] = []
 
