@@ -19,10 +19,10 @@ from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, Evaluation, Request
 from deap_hpo.evaluator import Evaluator, PlainFunction
 from deap_hpo.execution.executors import Executor
+from deap_hpo.genomes import genes_of
 from deap_hpo.interruption import interruptions_kept, undisturbed
 from deap_hpo.parts import check_parts
 from deap_hpo.records.entries import Entry, find_best
-from deap_hpo.records.genomes import genes_of
 from deap_hpo.records.record import Record
 from deap_hpo.seeding import generators_kept
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Evaluation, Request, failure, not_finite
+from deap_hpo.genomes import left_alone
 from deap_hpo.goals import made_up_names
 from deap_hpo.interruption import undisturbed
 from deap_hpo.seeding import seeded
@@ -191,7 +192,7 @@ toolbox.register("evaluate", Objective(train)).
     def evaluate(self, request: Request) -> Evaluation:
         """Carry out one request of an executor."""
         start = perf_counter()
-        with seeded(request.seed):
+        with left_alone(request.params, request.number), seeded(request.seed):
             result = self._function(request.params)
         return result if isinstance(result, Evaluation) else _as_evaluation(result, perf_counter() - start)
 

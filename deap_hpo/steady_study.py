@@ -13,9 +13,9 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import Evaluate
 from deap_hpo.execution.executors import SerialExecutor
+from deap_hpo.genomes import check_unchanged
 from deap_hpo.interruption import interruptions_kept
 from deap_hpo.records.entries import Entry, tell_outcome, values_for, with_worst_values
-from deap_hpo.records.genomes import check_unchanged
 from deap_hpo.records.record import ReplayError
 from deap_hpo.seeding import generators_kept
 from deap_hpo.study import Study
@@ -214,7 +214,9 @@ class SteadyStudy(Study):
             if position is None or answer is None:
                 return False
             entry = begun[position]
-            check_unchanged(self._individual(entry.number), entry)
+            check_unchanged(
+                self._individual(entry.number), entry.genes, entry.number, numbers_only=self.space is not None
+            )
             evaluation = with_worst_values(answer, self.directions)
             self._completed.append(entry.number)
             self._acknowledge(replace(entry, evaluation=evaluation, generation=self._generation_of(entry.number)))

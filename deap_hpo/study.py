@@ -27,12 +27,13 @@ from deap_hpo.execution.executors import Executor, SerialExecutor, check_executo
 from deap_hpo.execution.workers import end_if_only_imported
 from deap_hpo.failures import FailureWarning
 from deap_hpo.functions.undone import UndoneWarning
+from deap_hpo.genomes import check_unchanged, genes_of
 from deap_hpo.goals import check_agreement, check_directions
 from deap_hpo.interruption import interruptions_kept, raise_kept, undisturbed
 from deap_hpo.live_results import LiveResults
+from deap_hpo.mapping import StaysHere, for_programs
 from deap_hpo.pruning import Pruner, check_pruner, check_reports
 from deap_hpo.records.entries import Entry, tell_outcome, values_for, with_worst_values
-from deap_hpo.records.genomes import check_unchanged, genes_of
 from deap_hpo.records.provenance import Provenance
 from deap_hpo.records.record import Record
 from deap_hpo.search_space.space import Hyperparameter, Space
@@ -41,7 +42,7 @@ from deap_hpo.statistics import generation_statistics
 from deap_hpo.vocabulary import hinting
 
 
-class Study(LiveResults):
+class Study(StaysHere, LiveResults):
     """Records and replays the evaluations of one run of a DEAP algorithm.
 
     Register its `map`, and every DEAP algorithm becomes resumable and parallel without a change::
@@ -62,15 +63,13 @@ class Study(LiveResults):
         retry_failed: With `resume`, whether failed evaluations are tried again and the run continues from there; all
             evaluations on record from the first failed one on are then `superseded`.
         executor: How evaluations are done; in this process by default.
-        common_random_numbers: Whether all evaluations get the same seed, derived from `seed`, so that configurations
-            are compared with the same random numbers, and none is evaluated twice. Otherwise the seed of evaluation k
-            is derived from `seed` and k.
+        common_random_numbers: Whether all evaluations get one seed, so that configurations are compared with the same
+            random numbers, and none is evaluated twice. Otherwise evaluation k gets one derived from `seed` and k.
         settings: Further facts (JSON values) that a resumed run must share with the recorded one.
         max_evaluations: Evaluations of the whole run, replayed ones included, after which `map` raises `BudgetSpent`;
             duplicates of earlier evaluations are not counted.
         max_epochs: Epochs trained in the whole run, after which `map` raises `BudgetSpent`; see `cost_of`.
-        max_seconds: Seconds after which `map` starts no further evaluation: it waits for those under way, records
-            them, and raises `BudgetSpent`.
+        max_seconds: Seconds after which `map` starts nothing, waits for what is under way, and raises `BudgetSpent`.
         pruner: Says which evaluations are ended early, given the evaluations that were complete before their batch.
         callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
 
@@ -153,6 +152,7 @@ class Study(LiveResults):
         """
         self.budget.stop()
 
+    @for_programs
     def map(self, evaluate: Evaluate, individuals: Iterable[Any]) -> list[tuple[float, ...]]:
         """Evaluate individuals, like the built-in `map`; evaluations on record are not done again.
 
@@ -233,8 +233,8 @@ class Study(LiveResults):
             genes=genes,
             evaluation=Evaluation((math.inf,)),  # replaced by the result
             seed=begins.seeded_by.seed if begins.seeded_by else seed,  # so that its sequence of batches continues, too
-            parents=tuple(getattr(individual, "origin", ())),
-            operators=tuple(getattr(individual, "operators", ())),
+            parents=tuple(getattr(individual, "origin", None) or ()),
+            operators=tuple(getattr(individual, "operators", None) or ()),
             epochs=begins.epochs,
             start_from=begins.goes_on_from.number if begins.goes_on_from else None,
         )
@@ -269,7 +269,7 @@ class Study(LiveResults):
         requests = WhileTimeLasts(self._requests(asked, limits), self.budget)
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():
             entry, individual = asked[i]
-            check_unchanged(individual, entry)
+            check_unchanged(individual, entry.genes, entry.number, numbers_only=self.space is not None)
             self._acknowledge(replace(entry, evaluation=with_worst_values(evaluation, self.directions)))
             if self.budget.time_is_up:
                 requests.clear()

@@ -39,7 +39,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
-def factor(formula: gp.PrimitiveTree, t: float) -> float:
+def factor(formula: gp.PrimitiveTree | str, t: float) -> float:
     """Give a formula's factor of the learning rate when the share `t` of the training is done; never below 0."""
     return max(0.0, float(gp.compile(formula, formulas)(t)))
 
@@ -70,7 +70,7 @@ def main() -> None:
         toolbox.register("map", study.map)
         algorithms.eaSimple(toolbox.population(n=12), toolbox, cxpb=0.6, mutpb=0.3, ngen=6, verbose=False)
 
-    best = gp.PrimitiveTree.from_string(study.best.genes[0], formulas)
+    best = study.best.genes[0]
     rates = [round(LEARNING_RATE * factor(best, t), 3) for t in (0.0, 0.5, 1.0)]
     print(f"{best}: rates of {rates} at the beginning, in the middle and at the end; loss {study.best_value:.3f}")
 

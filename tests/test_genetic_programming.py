@@ -9,6 +9,8 @@ import random
 import signal
 import subprocess
 import sys
+import warnings
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ import pytest
 from deap import algorithms, base, creator, gp, tools
 
 from deap_hpo import InputError, ProcessExecutor, Study, load_study
+from deap_hpo.errors import DeapHPOWarning
 from deap_hpo.evolution.feasibility import Fitness
-from deap_hpo.records.genomes import genes_of
+from deap_hpo.genomes import genes_of
 from deap_hpo.records.record import ReplayError
 from deap_hpo.reports.study import describe
 
@@ -179,3 +182,64 @@ def test_an_evaluation_that_changes_its_tree_is_noticed() -> None:
 
     with Study(seed=1) as study, pytest.raises(InputError, match="evaluate must leave the individual as it is"):
         study.map(simplifying, [toolbox.individual()])
+
+
+class ByName(type):
+    """Classes of which sets have the same order in each process."""
+
+    def __hash__(cls) -> int:
+        return zlib.crc32(cls.__qualname__.encode())
+
+
+TYPED = """
+import random, sys
+sys.path.insert(0, {here!r})
+import test_genetic_programming as t
+for _ in range(int(sys.argv[1])):  # other addresses in each process
+    type("Filler", (), {{}})
+study, _ = t.evolve_typed({hashed}, {storage!r})
+print([entry.genes for entry in study.entries])
+"""
+
+
+def typed_trees(metaclass: type) -> tuple[Any, list[Any]]:
+    """A set of primitives over three types, each made from the two others."""
+    kinds = [metaclass(name, (), {}) for name in ("Length", "Angle", "Mass")]
+    pset = gp.PrimitiveSetTyped("main", kinds, kinds[0])
+    for i, kind in enumerate(kinds):
+        pset.addPrimitive(max, [kind, kinds[i - 1]], kind, name=f"join_{kind.__name__}")
+        pset.addTerminal(float(i), kind)
+    return pset, kinds
+
+
+def evolve_typed(hashed: bool, storage: Any = None) -> tuple[Study, Any]:
+    pset, _ = typed_trees(ByName if hashed else type)
+    toolbox = base.Toolbox()
+    toolbox.register("individual", lambda: creator.Tree(gp.genFull(pset, 2, 3)))
+    toolbox.register("population", tools.initRepeat, list, toolbox.individual)
+    toolbox.register("mate", gp.cxOnePoint)
+    toolbox.register("mutate", gp.mutShrink)
+    toolbox.register("select", tools.selTournament, tournsize=2)
+    toolbox.register("evaluate", len)
+    with Study(name="typed", storage=storage, seed=1, resume=storage is not None) as study:
+        toolbox.register("map", study.map)
+        population, _ = algorithms.eaSimple(toolbox.population(n=10), toolbox, 0.9, 0.1, 3, verbose=False)
+    return study, population
+
+
+def test_types_of_ones_own_are_warned_of_unless_they_have_an_order() -> None:
+    with pytest.warns(DeapHPOWarning, match=r"types of their own \(Angle, Length, Mass\).* hash by name"):
+        evolve_typed(hashed=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evolve_typed(hashed=True)
+
+
+def test_a_run_with_types_that_have_an_order_is_resumed(tmp_path: Path) -> None:
+    code = TYPED.format(here=str(Path(__file__).parent), hashed=True, storage=str(tmp_path / "a.db"))
+    said = {
+        subprocess.run([sys.executable, "-c", code, count], capture_output=True, text=True, check=True).stdout
+        for count in ("0", "57")
+    }
+    assert len(said) == 1
+    assert said.pop() == f"{[one.genes for one in evolve_typed(hashed=True)[0].entries]}\n"

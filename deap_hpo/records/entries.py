@@ -23,7 +23,7 @@ class Entry:
         number: Running number of the evaluation in its run, from 0.
         generation: Number of the batch (the call of `map`) that it belongs to, from 0.
         genes: The genome, exactly: numbers; without a search space also texts, expressions of trees, and tuples of
-            these (see `deap_hpo.records.genomes.genes_of`).
+            these (see `deap_hpo.genomes.genes_of`).
         evaluation: The result.
         seed: Seed that it was given.
         parents: Numbers of the evaluations from which the genome derives.
