@@ -158,15 +158,18 @@ def repair(one: Any) -> float:
     return float(sum(one))
 
 
-@pytest.mark.parametrize("executor", [None, ProcessExecutor(1)], ids=["here", "workers"])
-def test_an_attribute_that_an_evaluation_sets_is_warned_of(executor: Any, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("executor", ["None", "ProcessExecutor(1)"])
+def test_an_attribute_that_an_evaluation_sets_is_warned_of(executor: str) -> None:
     """It would be there after an evaluation in this process only."""
-    with warnings.catch_warnings(record=True) as told, Study(seed=1, executor=executor) as study:
-        warnings.simplefilter("always")
-        study.map(set_attribute, [Marked([0.7])])
-    said = " ".join([*(str(one.message) for one in told), *capfd.readouterr().err.split()])
-    assert "evaluate sets attributes of individuals (behaviour), which are not recorded" in said
-    assert study.best_value == 0.7
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from deap_hpo import ProcessExecutor, Study\nfrom test_genomes import Marked, set_attribute\n"
+        f"with Study(seed=1, executor={executor}) as study:\n"
+        "    print(study.map(set_attribute, [Marked([0.75])]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[(0.75,)]\n"
+    assert "evaluate sets attributes of individuals (behaviour), which are not recorded" in done.stderr
 
 
 def test_a_worker_that_changes_its_copy_of_an_individual_is_noticed() -> None:
