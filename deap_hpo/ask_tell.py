@@ -16,6 +16,7 @@ from deap_hpo.evaluator import Evaluate
 from deap_hpo.functions.objective import Objective
 from deap_hpo.optimization import optimize
 from deap_hpo.recorded import Recorded, load_study
+from deap_hpo.records.entries import with_worst_values
 from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.vocabulary import hinting
 
@@ -182,7 +183,7 @@ class AskTell:
 
     def _evaluation(self, number: int, result: Any) -> Evaluation:
         if isinstance(result, Evaluation):
-            return result
+            return with_worst_values(result, self.study.directions)
         self._told.result = result
         try:
             return replace(self._objective.evaluate(self._open[number]), seconds=0.0)

@@ -197,10 +197,15 @@ class Results:
         """
         if entry.epochs is None:
             return ""
-        stages, known = self.evolution.get("stages"), self.evaluator_settings.get("epochs")
-        longest = max(one.epochs or 0 for one in self.entries)  # may be longer than a trainer's own epochs
-        whole = stages[-1] if stages else max(longest, known if isinstance(known, int) else 0)
+        whole = self._whole_training or 0
         return f"after {entry.epochs} of {plural(whole, 'epoch')}" if entry.epochs < whole else ""
+
+    @property
+    def _whole_training(self) -> int | None:
+        """Epochs of a whole training, if they are known; a part may be longer than a trainer's own epochs."""
+        stages, known = self.evolution.get("stages"), self.evaluator_settings.get("epochs")
+        longest = max((one.epochs or 0 for one in self.entries), default=0)
+        return stages[-1] if stages else max(longest, known if isinstance(known, int) else 0) or None
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""
@@ -213,6 +218,7 @@ class Results:
             objectives=given_names(self.attributes, len(self.directions)),
             constrained=bool(self.evaluator_settings.get("constraints")),
             stages=self.stages,
+            whole=self._whole_training,
         )
 
     def __repr__(self) -> str:

@@ -242,3 +242,13 @@ def test_what_is_open_is_worked_out_once(made: Callable[..., AskTell], monkeypat
     runs.clear()
     assert [question.number for question in lab.ask()] == [2, 3], "what another one told is noticed"
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize("wrong", [Evaluation((1.0, 2.0)), "much", {"x": 1.0, "y": 2.0}])
+def test_of_results_told_together_all_are_recorded_or_none(wrong: Any, tmp_path: Path) -> None:
+    lab = AskTell({"x": Float(0.0, 1.0)}, storage=tmp_path / "a.db", population=4, generations=3, algorithm="random")
+    with pytest.raises(InputError):
+        lab.tell_all({0: 0.5, 1: wrong})
+    assert not lab.study.entries
+    lab.tell_all({0: 0.5, 1: 0.25})
+    assert [entry.evaluation.value for entry in lab.study.entries] == [0.5, 0.25]

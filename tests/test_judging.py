@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from recorded import SPACE, entries
+from rich.console import Console
 from sklearn.datasets import load_digits
 from torch import nn
 
 from deap_hpo import Categorical, Float, Int, MedianPruner, Study, Task, load_study, make_trainer, optimize
 from deap_hpo.errors import InputError
 from deap_hpo.recorded import Recorded
+from deap_hpo.reports.study import describe, print_study
 from deap_hpo.visualization import plot_intermediate_values, plot_optimization_history, plot_slice
 
 pytestmark = pytest.mark.filterwarnings("ignore:evaluation .* failed")
@@ -190,3 +193,18 @@ def test_an_epoch_is_no_objective(digits_task: Task) -> None:
     study = optimize(trainer, {"lr": Float(0.01, 0.1)}, algorithm="random", population=2, generations=1)
     with pytest.raises(InputError, match="got 'best_epoch'"):
         study.judged_by("best_epoch", "minimize")
+
+
+def test_a_metric_without_a_finite_value_has_no_best_evaluation_anywhere() -> None:
+    def objective(params: dict[str, Any]) -> dict[str, float]:
+        return {"loss": params["x"], "ratio": math.inf}
+
+    study = optimize(
+        objective, {"x": Float(0.0, 1.0)}, metric="loss", algorithm="random", max_evaluations=4, progress=False
+    )
+    judged = study.judged_by("ratio", "minimize")
+    assert "<table" not in judged._repr_html_()
+    console = Console(file=io.StringIO(), width=100)
+    print_study(judged, console, 5)
+    assert "inf" not in console.file.getvalue()  # type: ignore[attr-defined]
+    assert describe(judged)["best"] is None

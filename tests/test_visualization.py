@@ -409,3 +409,48 @@ def test_a_study_without_a_space_has_a_history_alone() -> None:
 def test_a_figure_is_written_as_any_other(run: Results, tmp_path: Path) -> None:
     drawing.plot_optimization_history(run).savefig(tmp_path / "history.png")
     assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def grown(params: dict[str, Any], epochs: int) -> dict[str, float]:
+    return {"loss": abs(params["x"] - 0.1) + 1 / epochs, "size": 20.0 if params["x"] > 0.9999 else 5.0}
+
+
+@pytest.fixture
+def with_enqueued() -> Any:
+    """Trainings in parts, and whole ones that were enqueued, of which one breaks the constraint."""
+    return optimize(
+        grown,
+        {"x": Float(0.0, 1.0), "kind": Categorical(["sgd", "adam"])},
+        metric="loss",
+        constraints=["size <= 10"],
+        algorithm="hyperband",
+        epochs=9,
+        max_epochs=120,
+        enqueue=[{"x": 0.1, "kind": "sgd"}, {"x": 1.0, "kind": "adam"}],
+        seed=1,
+        progress=False,
+    )
+
+
+def test_enqueued_trainings_are_whole_ones_in_figures(with_enqueued: Any) -> None:
+    study = with_enqueued
+    assert study.best.number == 0
+    assert study.trials_dataframe()["epochs"].tolist()[:3] == [9, 9, 1]
+    history = {
+        line.get_label(): len(line.get_xdata()) for line in drawing.plot_optimization_history(study).axes[0].lines
+    }
+    assert sum(count for name, count in history.items() if name != "best so far") == len(study.entries)
+    assert drawing.plot_parallel_coordinate(study).legends[0].get_texts()[0].get_text() == "best (evaluation 0)"
+    drawing.plot_slice(study).canvas.draw()
+
+
+def test_importances_of_a_study_whose_only_feasible_trainings_were_enqueued_are_refused_with_the_number() -> None:
+    def small(params: dict[str, Any], epochs: int) -> dict[str, float]:
+        return {"loss": params["x"] + 1 / epochs, "size": 0.0 if params["x"] < 0.001 else 9.0}
+
+    study = optimize(
+        small, {"x": Float(0.0, 1.0)}, metric="loss", constraints=["size <= 1"], algorithm="hyperband", epochs=9,
+        max_epochs=40, enqueue=[{"x": 0.0005}], progress=False,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="at least 20"):
+        study.importances()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deap_hpo.evaluation import Direction
@@ -24,6 +25,7 @@ def trials_table(
     objectives: Sequence[str] = (),
     constrained: bool = False,
     stages: int = 1,
+    whole: int | None = None,
 ) -> pd.DataFrame:
     """One row for each evaluation, in order.
 
@@ -41,6 +43,7 @@ def trials_table(
         objectives: Names of several objectives, for the columns `values_*`; by default they are numbered.
         constrained: Whether there are constraints; this is assumed if one was broken.
         stages: Number of batches per generation.
+        whole: Epochs of a whole training, for evaluations without a number of `epochs`, such as enqueued ones.
 
     Example:
         >>> from deap_hpo import Evaluation, Float
@@ -63,7 +66,7 @@ def trials_table(
             {
                 "number": entry.number,
                 "generation": entry.generation // stages,
-                **({"epochs": entry.epochs} if in_parts else {}),
+                **({"epochs": entry.epochs or whole} if in_parts else {}),
                 "value": evaluation.value,
                 **_by_objective(evaluation.values, objectives),
                 "best": best,
@@ -80,8 +83,8 @@ def trials_table(
         )
     if not rows:
         return pd.DataFrame()
-    whole = {"duplicate_of": "Int64", **({"epochs": "Int64"} if in_parts else {})}
-    return with_params(rows, space).astype(whole)
+    integers = {"duplicate_of": "Int64", **({"epochs": "Int64"} if in_parts else {})}
+    return with_params(rows, space).astype(integers)
 
 
 def _by_objective(values: Sequence[float], names: Sequence[str]) -> dict[str, float]:
@@ -125,7 +128,7 @@ def with_params(rows: Sequence[Mapping[str, Any]], space: Space | None) -> pd.Da
 
 def best_trials(trials: pd.DataFrame, direction: Direction = "minimize") -> pd.DataFrame:
     """Return the feasible rows of `trials_table` that were not answered by an earlier one, the best first."""
-    feasible = trials["status"].eq("ok") & trials["duplicate_of"].isna()
+    feasible = trials["status"].eq("ok") & trials["duplicate_of"].isna() & np.isfinite(trials["value"])
     if "violation" in trials:
         feasible &= trials["violation"].eq(0)
     return trials[feasible].sort_values("value", ascending=direction == "minimize", kind="stable")

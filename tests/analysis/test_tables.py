@@ -50,7 +50,7 @@ def test_of_trainings_in_parts_it_is_told_after_how_many_epochs(capsys: pytest.C
     assert head.split()[:4] == ["evaluation", "generation", "epochs", "value"]
     assert best.split()[:4] == ["2", "1", "9", "0.5000"]
     print_study(replace(study, entries=(replace(parts[1], epochs=None), parts[2])), Console(width=200), top=5)
-    assert re.search(r"^ 1 +0 +- +0\.8000", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^ 1 +0 +9 +0\.8000", capsys.readouterr().out, re.MULTILINE), "a whole training"
     assert "<th>epochs</th>" in study._repr_html_()
 
 
