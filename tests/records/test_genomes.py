@@ -120,3 +120,15 @@ def test_with_a_space_genes_are_numbers(genes: Any) -> None:
 def test_an_evaluation_that_changes_an_inner_sequence_is_noticed() -> None:
     with Study(seed=1) as study, pytest.raises(InputError, match=r"evaluation 0 has changed the genes .* Make code"):
         study.map(lambda one: float(one[0].append(9) or 1.0), [[[1, 2]]])
+
+
+def test_a_replay_with_another_long_genome_says_where_it_differs(tmp_path: Path) -> None:
+    with Study(storage=tmp_path / "a.db", seed=1) as study:
+        study.map(sum, [[0] * 100])
+    with (
+        Study(storage=tmp_path / "a.db", seed=1, resume=True) as study,
+        pytest.raises(
+            InputError, match=r"evaluation 0 on record has gene_99 = 0\.0, this run has gene_99 = 1\.0\. Make"
+        ),
+    ):
+        study.map(sum, [[0] * 99 + [1]])
