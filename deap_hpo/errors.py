@@ -6,12 +6,13 @@ A message can be understood on its own, so the command line prints it without a 
 import json
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 # Packages whose frames lie between the user's line and a warning.
 _NOT_THE_USERS = {"deap_hpo", "deap", "contextlib", "functools", "sklearn"}
+_MOST_CHARACTERS = 200  # of a value in a sentence
 
 
 class InputError(ValueError):
@@ -124,7 +125,7 @@ def hint(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     return f"Did you mean {near!r}?" if near else f"There are: {', '.join(names)}."
 
 
-def shown(value: object, most: int = 200) -> str:
+def shown(value: object, most: int = _MOST_CHARACTERS) -> str:
     """Give the text of a value for a sentence, cut off if it is long, as that of a tensor.
 
     Example:
@@ -133,6 +134,40 @@ def shown(value: object, most: int = 200) -> str:
     """
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def different_genes(recorded: Sequence[Any], given: Sequence[Any]) -> tuple[str, str]:
+    """Describe two genomes that differ for a sentence; if they are long, by the first gene that does.
+
+    Example:
+        >>> different_genes((0.5, 1.0), (0.5, 0.0)), different_genes((0.0,) * 100, (0.0,) * 99 + (1.0,))
+        (('the genes (0.5, 1.0)', '(0.5, 0.0)'), ('gene_99 = 0.0', 'gene_99 = 1.0'))
+    """
+    if max(len(repr(recorded)), len(repr(given))) <= _MOST_CHARACTERS:
+        return f"the genes {recorded!r}", repr(given)
+    texts = [list(map(repr, genes)) for genes in (recorded, given)]  # as text, NaN equals NaN
+    place = _place(*texts)
+    if place == min(map(len, texts)):
+        return f"{len(recorded)} genes", f"{len(given)}; the first {place} are the same"
+    old, new = (one[place] for one in texts)
+    at = _place(old, new)
+    return f"gene_{place} = {_around(old, at)}", f"gene_{place} = {_around(new, at)}"
+
+
+def _place(first: Sequence[str], second: Sequence[str]) -> int:
+    """Find the first place at which sequences differ; at the latest where the shorter one ends."""
+    return next(
+        (i for i, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
+        min(len(first), len(second)),
+    )
+
+
+def _around(text: str, at: int) -> str:
+    """Give a text, or the part around a position if it is long."""
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    start, end = max(0, at - 50), at + 50
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"
 
 
 def first_difference(recorded: Any, given: Any) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from numbers import Complex, Real
 from typing import Any
 
-from deap_hpo.errors import InputError, warn
+from deap_hpo.errors import InputError, different_genes, warn
 
 _HEAP_TYPE = 1 << 9  # of a type's flags: it is made when the program runs
 _NO_GENES = (TypeError, ValueError, OverflowError, RuntimeError)  # the last from tensors, and for endless nesting
@@ -131,10 +131,10 @@ def check_unchanged(individual: Any, genes: tuple[Any, ...], number: int, *, num
     """
     now = genes_of(individual, numbers_only=numbers_only)
     if now and repr(now) != repr(genes):  # as text, NaN equals NaN
+        old, new = different_genes(genes, now)
         raise InputError(
-            f"evaluate must leave the individual as it is; evaluation {number} has changed the genes "
-            f"{reprlib.repr(list(genes))} to {reprlib.repr(list(now))}. Make code that improves an individual, such as "
-            "a local search, an operator, and apply it before `map`."
+            f"evaluate must leave the individual as it is; evaluation {number} has changed {old} to {new}. Make code "
+            "that improves an individual, such as a local search, an operator, and apply it before `map`."
         )
 
 

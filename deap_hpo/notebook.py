@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
+from deap_hpo.analysis.shown import PARAMS_AND_METRICS, shown_trials
 from deap_hpo.analysis.tables import best_trials, column_label, value_columns
 from deap_hpo.goals import given_names
 from deap_hpo.wording import format_cell, plural
@@ -20,7 +21,7 @@ def study_html(study: Any) -> str:
         >>> study_html(optimize(lambda params: params["x"], {"x": Float(0.0, 1.0)}, max_evaluations=20))[:60]
         '<p><b>study</b> (seed 0, minimize): 20 evaluations in 2 gene'
     """
-    trials = study.trials_dataframe()
+    trials = shown_trials(study.trials_dataframe(), study.entries)
     goals = [*study.directions]
     if len(goals) > 1:
         goals = [f"{direction} {escape(name)}" for direction, name in zip(goals, study.objective_names, strict=True)]
@@ -39,7 +40,7 @@ def study_html(study: Any) -> str:
     if len(columns) > 1:
         best = best[best["number"].isin([entry.number for entry in study.pareto_front()])]
     told = {f"metrics_{name}" for name in study.objective_names}
-    names = [name for name in trials.columns if name.startswith(("params_", "gene_", "metrics_")) and name not in told]
+    names = [name for name in trials.columns if name.startswith(PARAMS_AND_METRICS) and name not in told]
     called = dict(zip(columns, study.objective_names, strict=True))
     parts = ["epochs"] if "epochs" in best else []
     shown = best.head(_ROWS)[["number", "generation", *parts, *called, *names]].rename(

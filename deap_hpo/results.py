@@ -172,8 +172,12 @@ class Results:
     @property
     def stages(self) -> int:
         """Batches of a generation: more than one if it is trained in stages."""
-        stages = self.evolution.get("stages")
-        return len(stages) if stages and isinstance(stages, list) else 1
+        return len(self._ends_of_stages) or 1
+
+    @property
+    def _ends_of_stages(self) -> Sequence[int]:
+        stages = self.evolution.get("stages")  # the user's own settings may be of any type
+        return stages if isinstance(stages, list) else []
 
     @property
     def evaluator_settings(self) -> Mapping[str, Any]:
@@ -203,9 +207,11 @@ class Results:
     @property
     def _whole_training(self) -> int | None:
         """Epochs of a whole training, if they are known; a part may be longer than a trainer's own epochs."""
-        stages, known = self.evolution.get("stages"), self.evaluator_settings.get("epochs")
+        if self._ends_of_stages:
+            return self._ends_of_stages[-1]
+        known = self.evaluator_settings.get("epochs")
         longest = max((one.epochs or 0 for one in self.entries), default=0)
-        return stages[-1] if stages else max(longest, known if isinstance(known, int) else 0) or None
+        return max(longest, known if isinstance(known, int) else 0) or None
 
     def trials_dataframe(self) -> pd.DataFrame:
         """Give one row for each evaluation; see `deap_hpo.analysis.tables.trials_table` for the columns."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deap_hpo.analysis.names import curves_of
+from deap_hpo.analysis.shown import shown_params
 from deap_hpo.errors import InputError
 from deap_hpo.files import expanded
 from deap_hpo.records.entries import Entry
@@ -51,7 +52,7 @@ class TensorBoardCallback:
                 for name, value in values.items():
                     writer.add_scalar(name, value, step)
             finite = {f"result/{name}": value for name, value in _results(entry).items()}
-            plain = {name: _plain(value) for name, value in study.params_of(entry).items()}
+            plain = {name: _plain(value) for name, value in shown_params([entry], study.space)[0].items()}
             writer.add_hparams({**plain, "status": entry.evaluation.status}, finite, run_name=".")
 
 
@@ -95,7 +96,7 @@ class MLflowCallback:
         run = self._client.create_run(self._experiment, run_name=name, tags=tags)
         identity = run.info.run_id
         try:
-            for name, value in study.params_of(entry).items():
+            for name, value in shown_params([entry], study.space)[0].items():
                 self._client.log_param(identity, _allowed(name), value)
             for step, values in _curve(study, entry):
                 for name, value in values.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -11,7 +12,7 @@ from sklearn.datasets import load_iris
 from sklearn.svm import SVC
 
 from deap_hpo.commands.exits import reporting
-from deap_hpo.errors import DeapHPOWarning, FailureNotice, warn
+from deap_hpo.errors import DeapHPOWarning, FailureNotice, different_genes, warn
 from deap_hpo.interruption import undisturbed
 from deap_hpo.optimization import optimize
 from deap_hpo.search_cv import EvolutionSearchCV
@@ -71,3 +72,21 @@ def test_a_command_says_them_as_a_sentence_and_leaves_others_their_line(capsys: 
     with pytest.raises(typer.Exit), reporting(debug=False):
         raise KeyboardInterrupt
     assert warnings.showwarning is before
+
+
+@pytest.mark.parametrize(
+    ("recorded", "given", "told"),
+    [
+        ((0.5, 1.0), (0.5,), ("the genes (0.5, 1.0)", "(0.5,)")),
+        ((0.0,) * 100, (0.0,) * 57 + (1.0,) * 43, ("gene_57 = 0.0", "gene_57 = 1.0")),
+        ((math.nan,) * 100, (math.nan,) * 99 + (0.0,), ("gene_99 = nan", "gene_99 = 0.0")),
+        ((0.0,) * 100, (0.0,) * 90, ("100 genes", "90; the first 90 are the same")),
+        (
+            ("x" * 500,),
+            ("x" * 300 + "y" * 200,),
+            (f"gene_0 = ...{'x' * 100}...", f"gene_0 = ...{'x' * 50}{'y' * 50}..."),
+        ),
+    ],
+)
+def test_a_difference_between_long_genomes_can_be_seen(recorded: Any, given: Any, told: tuple[str, str]) -> None:
+    assert different_genes(recorded, given) == told

@@ -175,7 +175,7 @@ def test_an_attribute_that_an_evaluation_sets_is_warned_of(executor: str) -> Non
 def test_a_worker_that_changes_its_copy_of_an_individual_is_noticed() -> None:
     with (
         Study(seed=1, executor=ProcessExecutor(1)) as study,
-        pytest.warns(FailureNotice, match=r"evaluation 0 has changed the genes \[-5.0, 1.0\] to \[0.0, 1.0\]"),
+        pytest.warns(FailureNotice, match=r"evaluation 0 has changed the genes \(-5.0, 1.0\) to \(0.0, 1.0\)"),
     ):
         assert study.map(repair, [[-5.0, 1.0], [2.0, 1.0]]) == [(math.inf,), (3.0,)]
 
@@ -196,3 +196,15 @@ def test_attributes_that_are_none_are_no_lineage() -> None:
     with Study(seed=1) as study:
         study.map(sum, [individual])
     assert (study.best.parents, study.best.operators) == ((), ())
+
+
+def test_a_replay_with_another_long_genome_says_where_it_differs(tmp_path: Path) -> None:
+    with Study(storage=tmp_path / "a.db", seed=1) as study:
+        study.map(sum, [[0] * 100])
+    with (
+        Study(storage=tmp_path / "a.db", seed=1, resume=True) as study,
+        pytest.raises(
+            InputError, match=r"evaluation 0 on record has gene_99 = 0\.0, this run has gene_99 = 1\.0\. Make"
+        ),
+    ):
+        study.map(sum, [[0] * 99 + [1]])

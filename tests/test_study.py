@@ -662,7 +662,7 @@ def test_an_evaluation_that_changes_its_individual_is_refused() -> None:
 
     with (
         Study(seed=1) as study,
-        pytest.raises(InputError, match=r"evaluation 0 has changed the genes \[1\.0\] to \[0\.5\]"),
+        pytest.raises(InputError, match=r"evaluation 0 has changed the genes \(1\.0,\) to \(0\.5,\)"),
     ):
         study.map(improves, [[1.0]])
     assert len(study.record) == 0, "nothing false is written"

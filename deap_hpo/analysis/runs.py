@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from deap_hpo.analysis.tables import epochs_table, summary
 from deap_hpo.errors import InputError
@@ -95,8 +94,9 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
 
     Columns: `generation`, `trainings` (number so far, without evaluations that an earlier one answered), `best` (value
     so far; NaN until there is one), `diversity` (mean Euclidean distance between two genomes of the population, each
-    gene in [0, 1]). The population consists of the generation's individuals, each with its latest evaluation, and, for
-    the genetic algorithm "truncation", of the surviving half of the population before.
+    gene in [0, 1]; NaN if genes are not numbers, or not equally many). The population consists of the generation's
+    individuals, each with its latest evaluation, and, for the genetic algorithm "truncation", of the surviving half of
+    the population before.
     """
     sign = sign_of(recorded.directions[0])
     kind = individual_type((-sign,))
@@ -114,10 +114,8 @@ def generations_table(recorded: Recorded) -> pd.DataFrame:
         trainings += sum(entry.duplicate_of is None for entry in batch)
         finite = [sign * entry.evaluation.value for entry in batch if entry.evaluation.feasible]
         best = sign * float(np.fmin(sign * best, min(finite, default=np.nan)))
-        genomes = np.array(population)
-        rows.append(
-            {"generation": generation, "trainings": trainings, "best": best, "diversity": _mean_distance(genomes)}
-        )
+        diversity = _mean_distance(population)
+        rows.append({"generation": generation, "trainings": trainings, "best": best, "diversity": diversity})
     return pd.DataFrame(rows, columns=["generation", "trainings", "best", "diversity"])
 
 
@@ -201,8 +199,11 @@ def environments(runs: Runs) -> list[dict[str, Any]]:
     return found
 
 
-def _mean_distance(genomes: NDArray[np.float64]) -> float:
-    """Mean Euclidean distance between two different rows; NaN if there is only one row."""
+def _mean_distance(genomes: Sequence[Sequence[Any]]) -> float:
+    """Mean Euclidean distance between two different genomes; NaN if there is only one, or they are not all vectors."""
     from scipy.spatial.distance import pdist
 
-    return float(pdist(genomes).mean()) if len(genomes) > 1 else float("nan")
+    alike = len({len(genome) for genome in genomes}) == 1
+    if len(genomes) < 2 or not alike or not all(isinstance(gene, float) for genome in genomes for gene in genome):
+        return float("nan")
+    return float(pdist(np.array(genomes)).mean())

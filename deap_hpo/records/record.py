@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 
-from deap_hpo.errors import InputError, first_difference
+from deap_hpo.errors import InputError, different_genes, first_difference
 from deap_hpo.evaluation import Direction, Evaluation
 from deap_hpo.interruption import undisturbed
 from deap_hpo.records.driver_lock import DriverLock
@@ -258,9 +258,10 @@ class Record:
             old, new = getattr(recorded, name), getattr(planned, name)
             if repr(old) != repr(new):  # as text, NaN equals NaN; genes may be NaN if there is no space
                 outside = name == "genes" and planned.generation == 0
+                has, would_have = different_genes(old, new) if name == "genes" else (f"the {name} {old}", str(new))
                 raise ReplayError(
                     f"The study {self.name!r} cannot be resumed like this: evaluation {planned.number} on record has "
-                    f"the {name} {old}, this run has {new}. "
+                    f"{has}, this run has {would_have}. "
                     + ("Make the population inside `with Study(...)`, which seeds its draws. " if outside else "")
                     + "Resume it with the algorithm and the version that made it, or choose another name; nothing was "
                     "written."

@@ -17,6 +17,7 @@ from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.fronts import pareto_front
 from deap_hpo.analysis.names import value_name
 from deap_hpo.analysis.runs import environments, generations_table
+from deap_hpo.analysis.shown import PARAMS_AND_METRICS, shown_params, shown_trials
 from deap_hpo.analysis.tables import TIMES, best_trials, column_label, value_columns
 from deap_hpo.configuration.toml_writer import config_to_toml
 from deap_hpo.errors import InputError
@@ -34,7 +35,7 @@ _MOST_OF_THE_BEST = 10  # evaluations in a table
 _STYLE = """
 :root { color-scheme: light }
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word }
 h1 { font-size: 1.6rem } h2 { font-size: 1.3rem; border-top: 2px solid #0072b2; padding-top: .7rem; margin-top: 2.5rem }
 h3 { font-size: 1.05rem; margin-bottom: .4rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; margin: .4rem 0 }
@@ -136,10 +137,10 @@ def _best_of_all(studies: Sequence[Recorded]) -> Iterator[str]:
         return
     found = []
     for study in studies:
-        trials = study.trials_dataframe()
+        trials = shown_trials(study.trials_dataframe(), study.entries)
         ranked = trials if trials.empty else best_trials(trials, directions[0]).head(_MOST_OF_THE_BEST)
         if not ranked.empty:
-            columns = [one for one in ranked if one.startswith(("params_", "metrics_", "gene_"))]
+            columns = [one for one in ranked if one.startswith(PARAMS_AND_METRICS)]
             ranked = ranked[["number", "value", *columns]].dropna(axis=1, how="all")
             found.append(ranked.assign(study=study.name))
     if found:
@@ -153,7 +154,7 @@ def _study(study: Recorded, *, alone: bool) -> str:
     parts = [] if alone else [f"<h2>{escape(study.name)}</h2>"]
     said = (counts_sentence(study), failure_sentence(study), judging_sentence(study))
     parts.append(f"<p>{escape(' '.join(filter(None, said)))}</p>")
-    trials = study.trials_dataframe()
+    trials = shown_trials(study.trials_dataframe(), study.entries)
     if trials.empty:
         return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])
     if trials["best"].notna().any():
@@ -172,7 +173,7 @@ def _result(study: Recorded) -> str:
     word = "Best" if len(study.directions) == 1 else f"Best {escape(study.objective_names[0])}"
     found = ", ".join(filter(None, (f"evaluation {best['number']}", study.part_of_training(study.best))))
     lines = [
-        f"{word}: {found} with <strong>{escape(format_params(best['params']))}</strong>.",
+        f"{word}: {found} with <strong>{escape(format_params(shown_params([study.best], study.space)[0]))}</strong>.",
         ", ".join(
             escape(one)
             for one in (f"{_upper(value_name(study))} {format_value(best['value'])}", format_metrics(best["metrics"]))
@@ -195,7 +196,7 @@ def _best_evaluations(study: Recorded, trials: pd.DataFrame) -> str:
         front = [entry.number for entry in pareto_front(study.entries, study.directions)]
         # Some columns have values only for evaluations that break a constraint, and are empty here.
         ranked = ranked.set_index("number", drop=False).loc[front].dropna(axis=1, how="all")
-    shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation"], errors="ignore")
+    shown = ranked.drop(columns=["best", "status", "duplicate_of", "violation", *TIMES], errors="ignore")
     if len(study.directions) > 1:
         return table_html(_with_names(study, shown), "The Pareto front")
     return table_html(_with_names(study, shown.head(_MOST_OF_THE_BEST)), "The best evaluations")

@@ -12,6 +12,7 @@ from deap_hpo.analysis.edges import crowded_ends, edge_sentence
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
 from deap_hpo.analysis.runs import environments
+from deap_hpo.analysis.shown import PARAMS_AND_METRICS, shown_params, shown_trials
 from deap_hpo.analysis.tables import best_trials, column_label, summary
 from deap_hpo.goals import JUDGED_BY
 from deap_hpo.recorded import Recorded
@@ -114,9 +115,9 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
 
 def _print_best(recorded: Recorded, console: Console, top: int) -> None:
     """Print the best evaluations as a table, and after which part of a training the best of them was measured."""
-    trials = recorded.trials_dataframe()
+    trials = shown_trials(recorded.trials_dataframe(), recorded.entries)
     ranked = best_trials(trials, recorded.directions[0])
-    names = [column for column in trials.columns if column.startswith(("params_", "gene_", "metrics_"))]
+    names = [column for column in trials.columns if column.startswith(PARAMS_AND_METRICS)]
     parts = ["epochs"] if "epochs" in trials else []  # the epochs after which it was measured
     header = ["evaluation", "generation", *parts, value_name(recorded), *map(column_label, names)]
     best = [row for _, row in ranked.head(top).iterrows()]
@@ -142,6 +143,9 @@ def print_front(recorded: Recorded, console: Console) -> None:
     if not front:
         console.print("There is no Pareto front: no evaluation has finite values and keeps its constraints.")
         return
+    entries = {entry.number: entry for entry in recorded.entries}
+    params = shown_params([entries[one["number"]] for one in front], recorded.space)
+    front = [{**one, "params": of_one} for one, of_one in zip(front, params, strict=True)]
     others = dict.fromkeys(
         name for kind in ("params", "metrics") for one in front for name in one[kind] if name not in objectives
     )

@@ -166,3 +166,10 @@ def test_infinite_values_are_no_difference_where_both_are_and_no_probability_whe
         found = paired_difference(first, [0.4, 0.4])
         assert found["mean"] == pytest.approx(mean, nan_ok=True)
         assert all(math.isnan(found[name]) for name in ("low", "high", "p"))
+
+
+@pytest.mark.parametrize("genomes", [[("a",), ("b",)], [(1.0,), (1.0, 2.0)], [((1.0, 2.0),), ((1.0, 3.0),)]])
+def test_genomes_that_are_no_vectors_have_no_diversity(genomes: list[tuple[Any, ...]]) -> None:
+    run = [Entry(i, 0, genes, Evaluation((0.5,)), seed=0) for i, genes in enumerate(genomes)]
+    table = generations_table(Recorded("run", ("minimize",), None, run, {"seed": 1}))
+    assert (table["best"][0], math.isnan(table["diversity"][0])) == (0.5, True)
