@@ -13,8 +13,10 @@ from typing import Protocol
 from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request
-from deap_hpo.evaluator import BatchEvaluator, Evaluate, evaluate_all, evaluate_one
+from deap_hpo.evaluator import BatchEvaluator, Evaluate, Evaluator, evaluate_all, evaluate_one
+from deap_hpo.execution.fork_server import Surroundings
 from deap_hpo.execution.gpus import VISIBLE, check_device, check_gpus, visible_as
+from deap_hpo.execution.parcel import pack_for_running
 from deap_hpo.execution.pool import WorkerPool
 from deap_hpo.execution.workers import Worker, wait_for
 from deap_hpo.interruption import raise_swallowed
@@ -92,7 +94,8 @@ class ProcessExecutor:
         max_tasks_per_child: Evaluations after which a worker is replaced by a new one, at least 1, for example for code
             that leaks memory; None for no limit.
 
-    The evaluator and its data are sent to each worker once, when it starts; torch's tensors are shared, not copied. A
+    The evaluator and its data are sent to each worker once, when it starts; torch's tensors are shared, not copied.
+    Workers take another function as they are, and start anew for one that holds tensors or is an `Evaluator`. A
     worker imports the evaluator's modules itself, so a script that uses this executor needs the usual guard
     ``if __name__ == "__main__":``. (`deap_hpo.execution.fork_server` preloads torch.) Lambdas, local functions and
     definitions in a notebook or at a prompt are sent with the variables that they use; none of these may belong to one
@@ -140,7 +143,9 @@ class ProcessExecutor:
     def run(self, evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished, in order of completion."""
         if self._evaluate is not evaluate:
-            self.close()
+            known, self._evaluate = self._evaluate, None  # until all workers have the same again
+            if not self._hand_over(known, evaluate):
+                self.close()
             check_device(evaluate, self.gpus)
             self._evaluate = evaluate
         yield from self._pool.run(requests, self.workers)
@@ -159,6 +164,23 @@ class ProcessExecutor:
     def worker_pids(self) -> list[int]:
         """Give the process ids of the workers."""
         return [worker.pid for worker in self._pool.workers]
+
+    def _hand_over(self, known: Evaluate | None, evaluate: Evaluate) -> bool:
+        """Give another function to the workers that are there, if new ones would differ from them in nothing.
+
+        A function must not depend on what its process did before, since that may be the driver's process. Evaluators
+        may: trainers, for example, leave much in memory.
+        """
+        functions = known is not None and not isinstance(known, Evaluator) and not isinstance(evaluate, Evaluator)
+        workers = self._pool.workers
+        if not functions or not workers or self._pool.is_busy:
+            return False
+        now = Surroundings()
+        packed = pack_for_running(evaluate) if all(now.include(one.surroundings) for one in workers) else None
+        if packed is None:
+            return False
+        self._pool.tell(lambda worker: worker.give(packed, now))
+        return True
 
     def _start(self) -> Worker:
         if self._evaluate is None:

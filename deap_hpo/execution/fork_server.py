@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 
 # Only modules that start no threads on import, unlike pyarrow (and so pandas): a process with threads is not forked.
 _SLOW_TO_IMPORT = ("numpy", "deap", "optuna", "sqlalchemy", "torch", "torchvision")
@@ -146,3 +147,30 @@ class ProcessState:
                 os.sched_setaffinity(0, self.cores)
             if self.niceness is not None:
                 os.setpriority(os.PRIO_PROCESS, 0, self.niceness)
+
+
+class Surroundings:
+    """What a worker has of the driver as it was when the worker started: its state, paths, arguments and modules.
+
+    Example:
+        >>> before = Surroundings()
+        >>> Surroundings().include(before)
+        True
+        >>> os.environ["DEAP_HPO_SET_LATER"] = "1"
+        >>> Surroundings().include(before)
+        False
+        >>> del os.environ["DEAP_HPO_SET_LATER"]
+    """
+
+    def __init__(self) -> None:
+        folder = None
+        with suppress(OSError):  # it was deleted
+            folder = os.getcwd()
+        self._told = vars(ProcessState()), folder, list(sys.path), list(sys.argv)
+        # Not by `getattr`, which would load modules that wait for their first use. Some entries only act as modules.
+        modules = {name: one for name, one in list(sys.modules.items()) if issubclass(type(one), ModuleType)}
+        self._specs = {name: object.__getattribute__(one, "__dict__").get("__spec__") for name, one in modules.items()}
+
+    def include(self, earlier: Surroundings) -> bool:
+        """Tell whether all is as it was earlier, but for further modules; one that was reloaded is another one."""
+        return self._told == earlier._told and all(self._specs.get(name) is one for name, one in earlier._specs.items())

@@ -25,6 +25,8 @@ from deap_hpo.evaluation import Request
 
 NOT_SENDABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, RuntimeError)
 
+_PASSED_AT_THE_START = ("multiprocessing", "socket", "torch")  # shared memory and handles
+
 
 def pack(content: Any) -> bytes:
     """Pickle an object for a worker, which unpickles it by `pickle.loads`.
@@ -39,6 +41,27 @@ def pack(content: Any) -> bytes:
     packed = io.BytesIO()
     _Pickler(packed).dump(content)
     return packed.getvalue()
+
+
+def pack_for_running(content: Any) -> bytes | None:
+    """Pickle an object as a `Parcel` for workers that are running.
+
+    Returns:
+        None if it cannot be sent, or only to a worker that starts: tensors, for example, would no longer be shared.
+
+    Example:
+        >>> import torch
+        >>> pickle.loads(pack_for_running(lambda x: x + 1)).open()(2)
+        3
+        >>> pack_for_running(torch.ones(3)) is None
+        True
+    """
+    packed = io.BytesIO()
+    try:
+        _Pickler(packed, running=True).dump(content)
+    except Exception:  # sending it to a worker that starts reports what is wrong
+        return None
+    return pickle.dumps(Arrived(packed.getvalue()))
 
 
 def pack_requests(requests: Sequence[Request]) -> bytes:
@@ -71,27 +94,33 @@ class Parcel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled while the worker is started, because torch then passes tensors by shared memory, without a copy.
-        return _Packed, (pack(self._content),)
+        return Arrived, (pack(self._content),)
 
 
-class _Packed:
+class Arrived:
+    """A parcel that has arrived."""
+
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     def open(self) -> Any:
+        """Give the object."""
         return pickle.loads(self._data)
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: io.BytesIO, *, running: bool = False) -> None:
         # In multiprocessing's table, torch says how tensors are shared. The pickler reads the table when it is made.
         tables = cloudpickle.Pickler.dispatch_table, ForkingPickler(io.BytesIO()).dispatch_table
         self.dispatch_table = ChainMap(*tables)
         super().__init__(file)
         self._main = _imported_main()
+        self._running = running
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
+        if self._running and kind.__module__.partition(".")[0] in _PASSED_AT_THE_START:
+            raise pickle.PicklingError(f"{kind.__name__} is passed to a process while it starts")
         if issubclass(kind, (type, FunctionType)) and self._is_found(obj):
             return NotImplemented  # by its name
         if issubclass(kind, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):

@@ -101,6 +101,11 @@ class WorkerPool(Generic[_Worker]):
         """The workers, idle and busy."""
         return [*self._idle, *self._busy]
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether some worker has requests, as in a run that was not finished."""
+        return bool(self._busy)
+
     def run(self, requests: Sequence[Request], most_workers: int) -> Iterator[tuple[int, Evaluation]]:
         """Yield (position in `requests`, evaluation) as each is finished; `requests` may grow, or be emptied."""
         taken = 0
@@ -123,6 +128,15 @@ class WorkerPool(Generic[_Worker]):
         except BaseException:
             self.close()
             raise
+
+    def tell(self, say: Callable[[_Worker], None]) -> None:
+        """Say something to all workers, none of which may be busy; those that have died are left out."""
+        for worker in self.workers:
+            try:
+                say(worker)
+            except WorkerDied:  # while idle, which is no evaluation's fault
+                self._idle.remove(worker)
+                self._tasks.pop(worker, None)
 
     def close(self) -> None:
         """End the workers, whatever they are doing."""

@@ -18,9 +18,9 @@ from weakref import WeakSet
 
 from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request, failure
-from deap_hpo.evaluator import Evaluate, as_evaluator, evaluate_chunk
-from deap_hpo.execution.fork_server import ProcessState, ensure_fork_server, starting_workers
-from deap_hpo.execution.parcel import NOT_SENDABLE, Parcel, importing_what_is_there, pack_requests
+from deap_hpo.evaluator import Evaluate, Evaluator, as_evaluator, evaluate_chunk
+from deap_hpo.execution.fork_server import ProcessState, Surroundings, ensure_fork_server, starting_workers
+from deap_hpo.execution.parcel import NOT_SENDABLE, Arrived, Parcel, importing_what_is_there, pack_requests
 
 _ABOVE_THE_GUARD = (
     'A worker imports the script without the code under `if __name__ == "__main__":`. Define the evaluator, and '
@@ -62,6 +62,7 @@ class Worker:
         pid: Process id.
         environment: As given.
         ready: Whether it has said that it can take requests.
+        surroundings: Those of its start, and of the last function since.
 
     Raises:
         InputError: The evaluator cannot be sent to another process.
@@ -72,9 +73,11 @@ class Worker:
         end_if_only_imported()
         self._connection, theirs = Pipe()
         self._exit_code: int | None = None
+        self._next: bytes | None = None
         self.ready = False
         self.environment = dict(environment or {})
         try:
+            self.surroundings = Surroundings()
             self._process = _start(theirs, evaluate, self.environment)
         except BrokenPipeError:
             raise WorkerDied("while it started", killed=True) from None
@@ -99,6 +102,25 @@ class Worker:
             packed = pack_requests(requests)
         except NOT_SENDABLE as error:
             raise _refusal(f"The arguments of evaluation {requests[0].number}", error) from error
+        self._send_bytes(packed)
+
+    def give(self, packed: bytes, surroundings: Surroundings) -> None:
+        """Hand over another function, as `pack_for_running` gives it; the worker is `ready` again when it has that.
+
+        Raises:
+            WorkerDied: The process has ended.
+        """
+        self._next, self.surroundings = packed, surroundings
+        if self.ready:
+            if self.has_spoken_or_died():
+                raise self._death()
+            self._send_next()
+
+    def _send_next(self) -> None:
+        packed, self._next, self.ready = self._next or b"", None, False
+        self._send_bytes(packed)
+
+    def _send_bytes(self, packed: bytes) -> None:
         try:
             self._connection.send_bytes(packed)
         except OSError:
@@ -122,6 +144,8 @@ class Worker:
             remedy = _ABOVE_THE_GUARD if "__mp_main__" in answer.splitlines()[-1] else ""
             raise InputError(f"The evaluator could not be made ready in a worker process:\n{answer}{remedy}")
         self.ready = True
+        if answer is None and self._next is not None:
+            self._send_next()
         return answer  # type: ignore[no-any-return]
 
     def _end(self) -> WorkerDied | InputError:
@@ -202,24 +226,33 @@ def _start(driver: connection.Connection, evaluate: Evaluate, environment: Mappi
     return spawned
 
 
-def _serve(driver: connection.Connection, state: ProcessState, parcel: Any) -> None:
-    """Evaluate what the driver sends, until the driver is gone."""
+def _serve(driver: connection.Connection, state: ProcessState, message: Any) -> None:
+    """Evaluate what the driver sends, by the evaluator that it has sent last, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     state.take_over()
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
-    try:
-        evaluate = as_evaluator(parcel.open())
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)
-        evaluate.prepare_worker()
-    except Exception:
-        driver.send(traceback.format_exc())
-        return
+    evaluate: Any = None
     with suppress(EOFError, BrokenPipeError):  # the driver has closed its end
-        driver.send(None)
         while True:
-            requests = driver.recv()
-            driver.send_bytes(pickle.dumps(list(map(_that_pickles, evaluate_chunk(evaluate, requests)))))
+            if isinstance(message, Arrived):
+                evaluate = None  # its memory is free before the next one takes any
+                try:
+                    evaluate = _made_ready(message)
+                except Exception:
+                    driver.send(traceback.format_exc())
+                    return
+                driver.send(None)
+            else:
+                driver.send_bytes(pickle.dumps(list(map(_that_pickles, evaluate_chunk(evaluate, message)))))
+            message = driver.recv()
+
+
+def _made_ready(parcel: Arrived) -> Evaluator:
+    evaluate = as_evaluator(parcel.open())
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    evaluate.prepare_worker()
+    return evaluate
 
 
 def _that_pickles(evaluation: Evaluation) -> Evaluation:
