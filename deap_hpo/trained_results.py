@@ -26,8 +26,9 @@ class TrainedResults(Results):
     def best_model(self, trainer: Trainer | None = None) -> nn.Module:
         """Train the best network again and give it; a second call gives a copy. See `model_of`.
 
-        It is your own module, and expects the same inputs as in training: normalised ones, unless the task's data are
-        not normalised. Using it takes two lines, the second of which normalises::
+        It is your own module, on the CPU wherever it was trained, and expects the same inputs as in training:
+        normalised ones, unless the task's data are not normalised. Using it takes two lines, the second of which
+        normalises::
 
             network = study.best_model()
             outputs = network(task.data.prepare(inputs))  # inputs of the type that task.data.training has
@@ -40,7 +41,7 @@ class TrainedResults(Results):
         return self.model_of(self.best, trainer)
 
     def model_of(self, entry: Entry, trainer: Trainer | None = None) -> nn.Module:
-        """Train the network of an evaluation again, such as one of the front, and give it in evaluation mode.
+        """Train the network of an evaluation again, such as one of the front, and give it on the CPU, for evaluation.
 
         On a CPU it is bit for bit the network that was evaluated (the first, if there were several repeats). It expects
         inputs that `task.data.prepare` has normalised; see `best_model`.
@@ -56,7 +57,7 @@ class TrainedResults(Results):
         """
         from deap_hpo.retraining import reference_of, retrain
 
-        return retrain(reference_of(self, trainer), entry, self.entries, self.space)[0]
+        return retrain(reference_of(self, trainer), entry, self.entries, self.space)[0].cpu()
 
     def refit(self, trainer: Trainer | None = None, *, entry: Entry | None = None) -> nn.Module:
         """Train a network with the best hyperparameters, on training and validation examples together, for use.
@@ -86,7 +87,7 @@ class TrainedResults(Results):
         from deap_hpo.retraining import reference_of, refit
 
         chosen = self.best if entry is None else entry
-        return refit(reference_of(self, trainer), chosen, self.entries, self.space)
+        return refit(reference_of(self, trainer), chosen, self.entries, self.space).cpu()
 
     def test_metrics(self, trainer: Trainer | None = None, *, entry: Entry | None = None) -> dict[str, float]:
         """Train the best network again, and measure loss and metrics on the test examples, which the search never saw.

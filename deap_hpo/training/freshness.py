@@ -21,7 +21,7 @@ class Freshness:
     Example:
         >>> body, freshness = nn.Linear(4, 3), Freshness()
         >>> first = nn.Sequential(body, nn.Linear(3, 2))
-        >>> freshness.check(first)
+        >>> _ = freshness.check(first)
         >>> freshness.check(nn.Sequential(body, nn.Linear(3, 2)))
         Traceback (most recent call last):
             ...
@@ -35,8 +35,8 @@ before. Where weights are loaded once, give each network a copy: copy.deepcopy(b
     def __reduce__(self) -> tuple[type[Freshness], tuple[()]]:
         return Freshness, ()  # the remembered addresses are valid in this process only
 
-    def check(self, network: nn.Module, *, frozen_norms: bool = False) -> None:
-        """Compare a network with earlier ones, and remember it.
+    def check(self, network: nn.Module, *, frozen_norms: bool = False) -> nn.Module:
+        """Compare a network with earlier ones, remember it, and give it back.
 
         Args:
             network: The network.
@@ -56,6 +56,7 @@ before. Where weights are loaded once, give each network a copy: copy.deepcopy(b
                     "weights are loaded once, give each network a copy: copy.deepcopy(body)."
                 )
         self._known.update((memory.cdata, memory) for memory in changed.values())
+        return network
 
 
 def _memory(tensor: Tensor) -> StorageWeakRef:

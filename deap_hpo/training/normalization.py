@@ -28,6 +28,7 @@ def prepared(inputs: Inputs, mean: Statistic, std: Statistic) -> Inputs:
 
 
 def _prepared(inputs: Tensor, mean: float | Tensor, std: float | Tensor) -> Tensor:
+    mean, std = (one.to(inputs.device) if isinstance(one, Tensor) else one for one in (mean, std))
     if inputs.dtype == torch.uint8:
         return inputs.float().div_(255).sub_(mean).div_(std)
     return inputs.sub(mean).div_(std) if _normalizes(inputs, mean, std) else inputs.clone()

@@ -41,7 +41,7 @@ from deap_hpo.training.one_epoch import train_epoch
 from deap_hpo.training.outcome import combine, infeasible, measure, repeat_seeds, with_own_measures
 from deap_hpo.training.outputs import Outputs, mapped
 from deap_hpo.training.resumption import start_states, with_checkpoint
-from deap_hpo.training.state import TrainingState, added_epochs, capture, copied_tensors, put_back, restore
+from deap_hpo.training.state import TrainingState, added_epochs, capture, copied_tensors, on_device, put_back, restore
 from deap_hpo.training.task import Task
 from deap_hpo.training.underway import Underway
 
@@ -273,9 +273,9 @@ class ReferenceTrainer(Evaluator):
     def _new_model(self, architecture: Mapping[str, Any], seed: int) -> nn.Module:
         with keyed_generators(seed):
             model = keyed_model(lambda: self.task.model(**architecture), seed)
-            self._freshness.check(model)
             sample = self.data.normalized(self.data.training[:2].inputs)
-            return use_channels_last(model.to(self.device), sample, self.precision)
+            # Only now does it have the memory that is trained, which is not that of another device or layout.
+            return self._freshness.check(use_channels_last(model.to(self.device), sample, self.precision))
 
     def loss(self, model: nn.Module, examples: Split, loss: Measure | None = None) -> Tensor:
         """Give a network's loss on stored examples, as training steps differentiate it; by default the task's loss."""
@@ -285,9 +285,9 @@ class ReferenceTrainer(Evaluator):
         return found
 
     def measure(self, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
-        """Measure a network on a split of `data`: mean loss per example, and the task's metrics by name."""
-        with computing(self.device, self.precision):
-            return self._measured(with_own_measures(self.placed), model, split)
+        """Measure a network on examples, wherever both are: mean loss per example, and the task's metrics by name."""
+        with computing(self.device, self.precision), on_device(model, self.device):
+            return self._measured(with_own_measures(self.placed), model, split.to(self.device))
 
     def _measured(self, task: Task, model: nn.Module, split: Split) -> tuple[float, dict[str, float]]:
         def outputs(_: slice, inputs: Inputs) -> Outputs:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -81,6 +82,22 @@ def added_epochs(
 def network_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Give a network's parameters and buffers by name, including those that its `state_dict` leaves out."""
     return dict([*model.named_parameters(), *model.named_buffers()])
+
+
+@contextmanager
+def on_device(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Have a network on a device inside, and afterwards where it was.
+
+    Example:
+        >>> with on_device(nn.Linear(2, 1), torch.device("cpu")):
+        ...     pass
+    """
+    before = next((tensor.device for tensor in network_tensors(model).values()), device)
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to(before)
 
 
 def copied_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -154,3 +154,16 @@ def test_networks_are_not_kept() -> None:
     gc.collect()
     freshness.check(nn.Linear(2, 2))
     assert len(freshness._known) == 2
+
+
+def test_it_is_seen_in_the_memory_that_is_trained() -> None:
+    """A convolution gets another layout, and so other memory, before it is trained; on a GPU, all do."""
+
+    def anew() -> nn.Module:
+        return nn.Sequential(body, nn.Flatten(), nn.Linear(8 * 36, 10))
+
+    body = nn.Conv2d(1, 8, 3, bias=False)
+    trainer = ReferenceTrainer(small_task(anew), device="cpu")
+    assert trainer.evaluate(Request(0, {"lr": 0.1}, 0)).status == "ok"
+    with pytest.raises(InputError, match=r"0\.weight is a part of one that it made before"):
+        trainer.evaluate(Request(0, {"lr": 0.1}, 0))
