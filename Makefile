@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 SCALE ?= cpu
 
-PYTHONS ?= 3.10 3.11 3.12 3.13
+PYTHONS ?= 3.10 3.11 3.12 3.13 3.14
 
 .DEFAULT_GOAL := help
 .PHONY: help install run experiments figures test test-all lint format audit docs wheel wheel-test clean

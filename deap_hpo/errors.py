@@ -141,14 +141,14 @@ def different_genes(recorded: Sequence[Any], given: Sequence[Any]) -> tuple[str,
 
     Example:
         >>> different_genes((0.5, 1.0), (0.5, 0.0)), different_genes((0.0,) * 100, (0.0,) * 99 + (1.0,))
-        (('the genes (0.5, 1.0)', '(0.5, 0.0)'), ('gene_99 = 0.0', 'gene_99 = 1.0'))
+        (('genes (0.5, 1.0)', '(0.5, 0.0)'), ('gene_99 = 0.0', 'gene_99 = 1.0'))
     """
     if max(len(repr(recorded)), len(repr(given))) <= _MOST_CHARACTERS:
-        return f"the genes {recorded!r}", repr(given)
+        return f"genes {recorded!r}", repr(given)
     texts = [list(map(repr, genes)) for genes in (recorded, given)]  # as text, NaN equals NaN
     place = _place(*texts)
     if place == min(map(len, texts)):
-        return f"{len(recorded)} genes", f"{len(given)}; the first {place} are the same"
+        return f"number of genes {len(recorded)}", f"{len(given)}; the first {place} are the same"
     old, new = (one[place] for one in texts)
     at = _place(old, new)
     return f"gene_{place} = {_around(old, at)}", f"gene_{place} = {_around(new, at)}"

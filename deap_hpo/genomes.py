@@ -133,8 +133,8 @@ def check_unchanged(individual: Any, genes: tuple[Any, ...], number: int, *, num
     if now and repr(now) != repr(genes):  # as text, NaN equals NaN
         old, new = different_genes(genes, now)
         raise InputError(
-            f"evaluate must leave the individual as it is; evaluation {number} has changed {old} to {new}. Make code "
-            "that improves an individual, such as a local search, an operator, and apply it before `map`."
+            f"evaluate must leave the individual as it is; evaluation {number} has changed the {old} to {new}. Make "
+            "code that improves an individual, such as a local search, an operator, and apply it before `map`."
         )
 
 

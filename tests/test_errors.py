@@ -77,10 +77,10 @@ def test_a_command_says_them_as_a_sentence_and_leaves_others_their_line(capsys: 
 @pytest.mark.parametrize(
     ("recorded", "given", "told"),
     [
-        ((0.5, 1.0), (0.5,), ("the genes (0.5, 1.0)", "(0.5,)")),
+        ((0.5, 1.0), (0.5,), ("genes (0.5, 1.0)", "(0.5,)")),
         ((0.0,) * 100, (0.0,) * 57 + (1.0,) * 43, ("gene_57 = 0.0", "gene_57 = 1.0")),
         ((math.nan,) * 100, (math.nan,) * 99 + (0.0,), ("gene_99 = nan", "gene_99 = 0.0")),
-        ((0.0,) * 100, (0.0,) * 90, ("100 genes", "90; the first 90 are the same")),
+        ((0.0,) * 100, (0.0,) * 90, ("number of genes 100", "90; the first 90 are the same")),
         (
             ("x" * 500,),
             ("x" * 300 + "y" * 200,),

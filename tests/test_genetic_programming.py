@@ -43,10 +43,10 @@ MAIN, ADF = arithmetic("MAIN", 1), arithmetic("ADF", 2)
 WITH_ADF = arithmetic("MAIN", 1)
 WITH_ADF.addADF(ADF)
 
-creator.create("LeastError", Fitness, weights=(-1.0,))
-creator.create("Tree", gp.PrimitiveTree, fitness=creator.LeastError)
-creator.create("Branch", gp.PrimitiveTree)
-creator.create("Branches", list, fitness=creator.LeastError)
+creator.create("ErrorOfTrees", Fitness, weights=(-1.0,))
+creator.create("TestedTree", gp.PrimitiveTree, fitness=creator.ErrorOfTrees)
+creator.create("TestedBranch", gp.PrimitiveTree)
+creator.create("TestedBranches", list, fitness=creator.ErrorOfTrees)
 
 
 def error(function: Any) -> float:
@@ -67,7 +67,7 @@ def error_of_branches(branches: Any) -> float:
 def toolbox_of_trees() -> base.Toolbox:
     toolbox = base.Toolbox()
     toolbox.register("expression", gp.genHalfAndHalf, pset=MAIN, min_=1, max_=2)
-    toolbox.register("individual", tools.initIterate, creator.Tree, toolbox.expression)
+    toolbox.register("individual", tools.initIterate, creator.TestedTree, toolbox.expression)
     toolbox.register("mate", gp.cxOnePoint)
     toolbox.register("subtree", gp.genFull, min_=0, max_=2)
     toolbox.register("mutate", gp.mutUniform, expr=toolbox.subtree, pset=MAIN)
@@ -79,7 +79,7 @@ def toolbox_of_trees() -> base.Toolbox:
 
 def toolbox_of_branches() -> base.Toolbox:
     def branches() -> Any:
-        return creator.Branches([creator.Branch(gp.genHalfAndHalf(pset, 1, 2)) for pset in (WITH_ADF, ADF)])
+        return creator.TestedBranches([creator.TestedBranch(gp.genHalfAndHalf(pset, 1, 2)) for pset in (WITH_ADF, ADF)])
 
     def mutated(individual: Any) -> tuple[Any]:
         for branch, pset in zip(individual, (WITH_ADF, ADF), strict=True):
@@ -215,7 +215,7 @@ def typed_trees(metaclass: type) -> tuple[Any, list[Any]]:
 def evolve_typed(hashed: bool, storage: Any = None) -> tuple[Study, Any]:
     pset, _ = typed_trees(ByName if hashed else type)
     toolbox = base.Toolbox()
-    toolbox.register("individual", lambda: creator.Tree(gp.genFull(pset, 2, 3)))
+    toolbox.register("individual", lambda: creator.TestedTree(gp.genFull(pset, 2, 3)))
     toolbox.register("population", tools.initRepeat, list, toolbox.individual)
     toolbox.register("mate", gp.cxOnePoint)
     toolbox.register("mutate", gp.mutShrink)

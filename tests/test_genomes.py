@@ -204,7 +204,7 @@ def test_a_replay_with_another_long_genome_says_where_it_differs(tmp_path: Path)
     with (
         Study(storage=tmp_path / "a.db", seed=1, resume=True) as study,
         pytest.raises(
-            InputError, match=r"evaluation 0 on record has gene_99 = 0\.0, this run has gene_99 = 1\.0\. Make"
+            InputError, match=r"evaluation 0 on record has the gene_99 = 0\.0, this run has gene_99 = 1\.0\. Make"
         ),
     ):
         study.map(sum, [[0] * 99 + [1]])

@@ -258,10 +258,10 @@ class Record:
             old, new = getattr(recorded, name), getattr(planned, name)
             if repr(old) != repr(new):  # as text, NaN equals NaN; genes may be NaN if there is no space
                 outside = name == "genes" and planned.generation == 0
-                has, would_have = different_genes(old, new) if name == "genes" else (f"the {name} {old}", str(new))
+                has, would_have = different_genes(old, new) if name == "genes" else (f"{name} {old}", str(new))
                 raise ReplayError(
                     f"The study {self.name!r} cannot be resumed like this: evaluation {planned.number} on record has "
-                    f"{has}, this run has {would_have}. "
+                    f"the {has}, this run has {would_have}. "
                     + ("Make the population inside `with Study(...)`, which seeds its draws. " if outside else "")
                     + "Resume it with the algorithm and the version that made it, or choose another name; nothing was "
                     "written."

@@ -148,7 +148,7 @@ def test_what_cannot_be_a_cost_is_refused(costs: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("cost", "said"),
     [
-        (lambda model: model(torch.ones(1, 3)), r"could not be measured by costs\['own'\]: mat1 and mat2"),
+        (lambda model: model(torch.ones(1, 3)), r"could not be measured by costs\['own'\]: .*mat1 and mat2"),
         (lambda model: torch.ones(3), r"by costs\['own'\]: The metric 'own' must give a single number; got a Tensor"),
         (lambda: 1, r"could not be measured by costs\['own'\]: .*takes 0 positional arguments but 1 was given"),
     ],
