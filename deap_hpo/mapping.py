@@ -48,6 +48,11 @@ class StaysHere:
     def __reduce__(self) -> Any:
         return StudyElsewhere, ()
 
+    def __copy__(self) -> Any:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
 
 def for_programs(function: _Map) -> _Map:
     """Let a study's `map` refuse calls from its own evaluations, and calls with several populations.

@@ -45,5 +45,7 @@ def use_it() -> None:
     torch.set_num_threads(1)
 
 
-register()
-use_it()
+def pytest_load_initial_conftests() -> None:
+    """Do so in the process of the tests, before they import anything."""
+    register()
+    use_it()

@@ -37,14 +37,15 @@ def test_evaluations_in_workers_may_use_the_toolbox_that_holds_the_map(tmp_path:
     assert run(executor=ProcessExecutor(1), storage=tmp_path / "a.db") == here
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(cloudpickle.dumps(one))])
-def test_a_copy_of_a_study_evaluates_nothing(copied: Any) -> None:
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(cloudpickle.dumps(one))])
+def test_a_study_in_another_process_evaluates_nothing(copied: Any) -> None:
     with Study(seed=1) as study:
         elsewhere = copied(study)
         with pytest.raises(InputError, match="must not call `map` of the study that it belongs to"):
             elsewhere.map(len, [[1.0]])
         assert study.map(len, [[1.0]]) == [(1.0,)]
     assert len(study.entries) == 1
+    assert copy.copy(study).entries == study.entries
 
 
 @pytest.mark.parametrize("executor", [None, ProcessExecutor(1)], ids=["here", "workers"])

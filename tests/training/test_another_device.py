@@ -31,7 +31,7 @@ def test_trainers_work_on_another_device() -> None:
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "pretended_device", "-p", "no:cacheprovider", *files, "-k", chosen],
-        cwd=TESTS.parent, env={**os.environ, "PYTHONPATH": path, "PYTEST_ADDOPTS": ""},
+        cwd=TESTS.parent, env={**os.environ, "PYTHONPATH": path, "PYTEST_ADDOPTS": "", "DEAP_HPO_TEST_DEVICE": "pretended"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]

@@ -5,6 +5,7 @@ These tests run on a GPU where there is one, and in `test_another_device.py` on 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def searched() -> Any:
     )
     trainer = make_trainer(task, epochs=2, trainer="population", precision="fp32")
     return task, trainer, optimize(trainer, {"lr": Float(1e-3, 1e-1)}, max_evaluations=6, progress=False)
+
+
+def test_trainers_compute_where_these_tests_are_to_run(searched: Any) -> None:
+    expected = os.environ.get("DEAP_HPO_TEST_DEVICE", "cuda" if torch.cuda.is_available() else "cpu")
+    assert searched[1].device.type == expected
 
 
 @pytest.mark.parametrize("how", ["best_model", "refit"])
