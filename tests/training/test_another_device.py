@@ -29,9 +29,10 @@ def test_trainers_work_on_another_device() -> None:
     files = [str(TESTS / "training" / f"test_{name}.py") for name in FILES]
     chosen = " and ".join(f"not {name}" for name in LEFT_OUT)
     path = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    changed = {"PYTHONPATH": path, "PYTEST_ADDOPTS": "", "DEAP_HPO_TEST_DEVICE": "pretended"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "pretended_device", "-p", "no:cacheprovider", *files, "-k", chosen],
-        cwd=TESTS.parent, env={**os.environ, "PYTHONPATH": path, "PYTEST_ADDOPTS": "", "DEAP_HPO_TEST_DEVICE": "pretended"},
+        cwd=TESTS.parent, env={**os.environ, **changed},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]
