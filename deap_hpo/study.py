@@ -200,7 +200,7 @@ class Study(StaysHere, LiveResults):
 
     def _use(self, evaluate: Evaluate) -> Evaluate:
         self.record.check_open()
-        evaluate = unwrapped(evaluate)  # executors keep their workers as long as this is the same object
+        evaluate = unwrapped(evaluate)  # executors change nothing as long as this is the same object
         self.evaluator = as_evaluator(evaluate)
         check_agreement(self.evaluator.goals, self.directions)
         check_reports(self.pruner if self.record.is_new else None, self.evaluator)  # older records may continue
