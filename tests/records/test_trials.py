@@ -119,7 +119,7 @@ def test_a_trial_with_all_attributes_is_read_as_well() -> None:
     assert to_entry(trial, ["minimize"]) == PLAIN
 
 
-@pytest.mark.filterwarnings("error")  # Optuna warns if a step does not lead to the upper bound
+@pytest.mark.filterwarnings("error::UserWarning")  # Optuna warns if a step does not lead to the upper bound
 @repeatable
 @given(steps, st.data())
 def test_steps_are_optunas_steps_with_the_same_values(hyperparameter, data) -> None:
