@@ -11,6 +11,7 @@ from typing import Any
 
 from deap_hpo.errors import InputError, different_genes, warn
 
+_EXACT = 2**53  # up to which each integer is a float
 _HEAP_TYPE = 1 << 9  # of a type's flags: it is made when the program runs
 _NO_GENES = (TypeError, ValueError, OverflowError, RuntimeError)  # the last from tensors, and for endless nesting
 
@@ -62,7 +63,9 @@ def _genes(individual: Any) -> tuple[Any, ...]:
         return (str(individual),)
     if isinstance(individual, Mapping):
         individual = individual.items()
-    genes = tuple(map(_gene, individual))
+    elif hasattr(individual, "tolist"):  # an array or a tensor, in numbers of Python's
+        individual = individual.tolist()
+    genes = tuple(gene if type(gene) is float else _gene(gene) for gene in individual)  # there may be a million
     if not isinstance(individual, Set):
         return genes
     try:  # a set of texts has another order in each process; numbers come before texts, and these before tuples
@@ -72,6 +75,8 @@ def _genes(individual: Any) -> tuple[Any, ...]:
 
 
 def _gene(gene: Any) -> Any:
+    if type(gene) is int and abs(gene) <= _EXACT:
+        return float(gene)
     if gene is None:
         return None
     if isinstance(gene, str) or _is_tree(gene):
