@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,10 @@ LEFT_OUT = (
 )  # fmt: skip
 
 
-@pytest.mark.skipif(not (shutil.which("c++") and shutil.which("ninja")), reason="needs a C++ compiler and ninja")
+BUILDS = shutil.which("c++") and shutil.which("ninja") and Path(sysconfig.get_path("include"), "Python.h").exists()
+
+
+@pytest.mark.skipif(not BUILDS, reason="needs a C++ compiler, ninja and Python's headers")
 def test_trainers_work_on_another_device() -> None:
     files = [str(TESTS / "training" / f"test_{name}.py") for name in FILES]
     chosen = " and ".join(f"not {name}" for name in LEFT_OUT)
