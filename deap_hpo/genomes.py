@@ -53,8 +53,9 @@ def genes_of(individual: Iterable[Any], *, numbers_only: bool = False) -> tuple[
             f"individuals must be sequences of {kinds}, which is what a record holds as their genes; "
             f"got {reprlib.repr(individual)}."
         ) from None
-    for tree in [individual] if _is_tree(individual) else filter(_is_tree, individual):
-        _warn_of_types(tree)
+    if not numbers_only:
+        for tree in [individual] if _is_tree(individual) else filter(_is_tree, individual):
+            _warn_of_types(tree)
     return genes
 
 

@@ -118,7 +118,8 @@ def _endless() -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "individual", [[1j], np.array([1j]), np.array(1.0), [b"1"], 7, [print], _endless(), {1: object()}]
+    "individual",
+    [[1j], [np.complex64(1)], np.array([1j]), np.array(1.0), [b"1"], 7, [print], _endless(), {1: object()}],
 )
 def test_what_a_record_cannot_hold_is_refused_before_anything_is_evaluated(individual: Any) -> None:
     with (
