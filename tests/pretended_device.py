@@ -7,6 +7,7 @@ Its tensors do not mix with those of the CPU, as on a GPU (`pretended_device.cpp
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,6 +43,7 @@ def use_it() -> None:
 
     hardware.resolve_device = lambda device="auto": torch.device(NAME)  # type: ignore[assignment]
     hardware.steps_between_looks = lambda device: 5  # type: ignore[assignment]
+    os.environ["DEAP_HPO_TEST_DEVICE"] = NAME
     torch.set_num_threads(1)
 
 
