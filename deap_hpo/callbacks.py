@@ -8,9 +8,9 @@ from typing import Any
 from deap_hpo.budget import BudgetSpent
 from deap_hpo.errors import InputError, nearest
 
-# on_evaluation(study, entry) takes an evaluation that was just recorded, on_generation(study, entries) a batch that is
-# complete, replayed or new. One of the two is enough.
-_METHODS = ("on_evaluation", "on_generation")
+# on_requests(study, requests) takes what is about to be evaluated, on_evaluation(study, entry) an evaluation that was
+# just recorded, on_generation(study, entries) a batch that is complete, replayed or new. One of them is enough.
+_METHODS = ("on_requests", "on_evaluation", "on_generation")
 
 
 def tell(callbacks: Iterable[Any], event: str, study: Any, argument: Any) -> None:
@@ -34,7 +34,7 @@ def check_callbacks(callbacks: Iterable[Any]) -> list[Any]:
     """Return callbacks as a list.
 
     Raises:
-        InputError: One of them has neither method, such as a function; or it has a method whose name looks like a
+        InputError: One of them has none of the methods, such as a function; or it has a method whose name looks like a
             misspelling of one.
 
     Example:
@@ -50,7 +50,7 @@ def check_callbacks(callbacks: Iterable[Any]) -> list[Any]:
             meant = nearest(name, _METHODS, cutoff=0.9) if name.startswith("on") and name not in _METHODS else None
             if meant and not hasattr(one, meant):
                 raise InputError(f"callbacks have no method {name!r}, as {one!r} has. Did you mean {meant!r}?")
-        if not (hasattr(one, "on_evaluation") or hasattr(one, "on_generation")):
+        if not any(hasattr(one, name) for name in _METHODS):
             raise InputError(
                 "callbacks must be objects with on_evaluation(study, entry) or on_generation(study, entries); "
                 f"got {one!r}."

@@ -162,7 +162,8 @@ class Continuations:
             self._is_replay = False
             if not self._record.is_resumed:  # a study of this name may have been deleted by hand, not these files
                 self._drop_underway()
-        return [replace(self._request(entry, one), limits=limits) for entry, one in zip(entries, params, strict=True)]
+        told: Any = {"limits": limits, "progress": self._record.progress.open()} if entries else {}
+        return [replace(self._request(entry, one), **told) for entry, one in zip(entries, params, strict=True)]
 
     def _request(self, entry: Entry, params: Any) -> Request:
         start = None if entry.start_from is None else self.reference(entry.start_from)

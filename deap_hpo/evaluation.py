@@ -30,6 +30,8 @@ class Request:
             evaluator's own number.
         start_from: Reference of the checkpoint to continue from, in the evaluator's `checkpoints`; None for none.
         keep: Whether to leave a checkpoint from which another evaluation can continue.
+        progress: Path of a folder in which it is logged that this is under way; None for nowhere. See
+            `deap_hpo.running_evaluations`.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Request:
     epochs: int | None = None
     start_from: str | None = None
     keep: bool = False
+    progress: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import math
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from deap_hpo.evaluation import Evaluation, Request, failure, not_finite
 from deap_hpo.genomes import left_alone
 from deap_hpo.goals import made_up_names
 from deap_hpo.interruption import undisturbed
+from deap_hpo.running_evaluations import Logged
 from deap_hpo.seeding import seeded
 
 if TYPE_CHECKING:
@@ -235,7 +237,9 @@ def evaluate_one(evaluate: Evaluate, request: Request) -> Evaluation:
     """
     start = perf_counter()
     try:
-        return as_evaluator(evaluate).evaluate(request)
+        evaluator = as_evaluator(evaluate)
+        with closing(_logged(evaluator, request)):
+            return evaluator.evaluate(request)
     # A script's sys.exit() ends its evaluation only; Ctrl-C ends the run.
     except (Exception, SystemExit):
         return failure(traceback.format_exc(), perf_counter() - start)
@@ -255,12 +259,15 @@ def evaluate_all(evaluate: Evaluate, requests: Sequence[Request]) -> Iterator[tu
     left = dict(enumerate(requests))
     if len(requests) > 1 and isinstance(evaluate, BatchEvaluator):
         about = "it gave too few evaluations"
-        try:
-            for position, evaluation in evaluate.evaluate_batch(list(requests)):
-                del left[position]
-                yield position, evaluation
-        except (Exception, SystemExit) as error:
-            about = f"{type(error).__name__}: {error}"
+        with ExitStack() as stack:
+            logs = [stack.enter_context(closing(_logged(evaluate, request))) for request in requests]
+            try:
+                for position, evaluation in evaluate.evaluate_batch(list(requests)):
+                    del left[position]
+                    logs[position].close()
+                    yield position, evaluation
+            except (Exception, SystemExit) as error:
+                about = f"{type(error).__name__}: {error}"
         if left:
             warn(f"a batch of {len(left)} is done one by one ({about})")
     for position, request in left.items():
@@ -276,6 +283,10 @@ def evaluate_chunk(evaluate: Evaluate, requests: Sequence[Request]) -> list[Eval
     """
     done = dict(evaluate_all(evaluate, requests))
     return [done[position] for position in range(len(requests))]
+
+
+def _logged(evaluator: Evaluator, request: Request) -> Logged:
+    return Logged(request, epochs=evaluator.epochs, trainings=getattr(evaluator, "repeats", 1))
 
 
 def _as_evaluation(result: Any, seconds: float) -> Evaluation:

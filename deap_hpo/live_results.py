@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deap_hpo.evaluation import Direction
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.record import Record
+from deap_hpo.running_evaluations import RunningEvaluation
 from deap_hpo.search_space.space import Space
 from deap_hpo.trained_results import TrainedResults
 
@@ -37,6 +38,7 @@ class LiveResults(TrainedResults):
             attributes=dict(self.attributes),
             superseded=self.superseded,
             evaluator=self.evaluator,
+            running=self.running,
         )
 
     def judged_by(self, objective: str, direction: Direction | None = None) -> Recorded:
@@ -70,6 +72,22 @@ class LiveResults(TrainedResults):
     def superseded(self) -> tuple[Entry, ...]:
         """The evaluations that retries of failed ones have superseded, in the order in which they were recorded."""
         return tuple(self.record.superseded)
+
+    @property
+    def running(self) -> tuple[RunningEvaluation, ...]:
+        """The evaluations under way now, by number; those on machines that do not share the run's folder are missing.
+
+        Example:
+            >>> from deap_hpo import Float, Objective, Space, Study
+            >>> def loss(params, report):
+            ...     report(1, params["x"])
+            ...     print([(one.number, one.progress) for one in study.running])
+            ...     return params["x"]
+            >>> with Study({"x": Float(0.0, 1.0)}) as study:
+            ...     values = study.map(Objective(loss), [[0.5]])
+            [(0, '1')]
+        """
+        return self.record.progress.read()
 
     @property
     def attributes(self) -> Mapping[str, Any]:

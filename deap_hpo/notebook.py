@@ -26,8 +26,9 @@ def study_html(study: Any) -> str:
     if len(goals) > 1:
         goals = [f"{direction} {escape(name)}" for direction, name in zip(goals, study.objective_names, strict=True)]
     seed = f"seed {study.attributes.get('seed')}, {', '.join(goals)}"
+    under_way = f" {plural(len(study.running), 'evaluation')} under way." if study.running else ""
     if trials.empty:
-        return f"<p><b>{escape(study.name)}</b> ({seed}): no evaluations yet.</p>"
+        return f"<p><b>{escape(study.name)}</b> ({seed}): no evaluations yet.{under_way}</p>"
     statuses = trials["status"].value_counts()
     cached = int(trials["duplicate_of"].notna().sum())
     counts = [f"{plural(len(trials), 'evaluation')} in {plural(trials['generation'].nunique(), 'generation')}"]
@@ -47,4 +48,4 @@ def study_html(study: Any) -> str:
         columns=lambda name: called[name] if name in called else column_label(name)
     )
     table = shown.to_html(index=False, border=0, float_format=format_cell, na_rep="-") if len(best) else ""
-    return f"<p><b>{escape(study.name)}</b> ({seed}): {', '.join(counts)}.</p>{table}"
+    return f"<p><b>{escape(study.name)}</b> ({seed}): {', '.join(counts)}.{under_way}</p>{table}"

@@ -165,7 +165,7 @@ def optimize(
         max_seconds: Seconds after which to stop, counted from where something is to be done that is not on record, so
             with the start of the workers; the run can be resumed. Without another limit, only the time ends the run (or
             100,000 generations), except for "grid" and methods that train in parts.
-        callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
+        callbacks: Objects with ``on_requests``, ``on_evaluation`` or ``on_generation``; see docs/how-to/watch.md.
         progress: Whether to show the progress on standard error: on a terminal and in a notebook in a line that is
             updated, elsewhere in a line after each generation.
 

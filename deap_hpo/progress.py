@@ -1,4 +1,4 @@
-"""The progress of a run: a line that is updated on a terminal or in a notebook, elsewhere a line per generation."""
+"""The progress of a run: lines that are updated on a terminal, one in a notebook, elsewhere one per generation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from time import perf_counter
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Task, TextColumn, TimeElapsedColumn
 
 from deap_hpo.configuration.workload import Work, Workload
+from deap_hpo.evaluation import Request
 from deap_hpo.records.entries import Entry
+from deap_hpo.running_lines import ProgressWithLines, RunningLines
 from deap_hpo.study import Study
 from deap_hpo.wording import format_value
 
@@ -26,6 +28,7 @@ _SECONDS_BETWEEN_LINES = 1.0
 class ProgressDisplay:
     """A study's callback that shows the progress of the run in a line on a terminal or in a notebook.
 
+    On a terminal there is a line for each evaluation under way below it, once evaluations take more than two seconds.
     Elsewhere (nohup, Slurm, Docker), it can write a line after each generation that was not only replayed.
 
     It says how many evaluations failed, diverged, were infeasible or repeated earlier ones, as far as the terminal has
@@ -75,7 +78,9 @@ class ProgressDisplay:
         self._wide = wide = console.width >= _WIDE
         self._bar = min(24, console.width - _WIDE + 8)
         self._epochs_shown = epochs and (wide or console.is_jupyter or self._lines is not None)
-        self._progress = Progress(
+        self._running = RunningLines()
+        self._progress = ProgressWithLines(
+            self._running,
             TextColumn("generation {task.fields[generation]}"),
             *([BarColumn(bar_width=self._bar)] if wide else []),
             TextColumn("{task.fields[counts]} · best {task.fields[best]}{task.fields[noted]}"),
@@ -95,6 +100,7 @@ class ProgressDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._running.study = None
         self._progress.stop()
         if any(self._new):  # a budget or an interruption ended the run within a generation
             self._write_line(self._generation // self._work.stages + 1)
@@ -106,6 +112,10 @@ class ProgressDisplay:
     def end_with(self, text: str) -> None:
         """Add a sentence, such as why the run ended early, below the line at the end."""
         self._last_words = text
+
+    def on_requests(self, study: Study, requests: Sequence[Request]) -> None:
+        """Show the evaluations of the study that are under way from now on."""
+        self._running.study = study
 
     def on_evaluation(self, study: Study, entry: Entry) -> None:
         """Count a new evaluation."""

@@ -20,8 +20,10 @@ from deap_hpo.judging import judged_by
 from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.retries import RETRIES, Attempts
+from deap_hpo.records.run_files import progress_folder
 from deap_hpo.records.storage import check_name, errors_named, has_study, opened
 from deap_hpo.records.trials import ForeignStudyError, check_ours, directions_of, to_entry
+from deap_hpo.running_evaluations import RunningEvaluation, running_evaluations
 from deap_hpo.search_space.space import Space
 from deap_hpo.trained_results import TrainedResults
 
@@ -41,6 +43,8 @@ class Recorded(TrainedResults):
         storage: Path or URL from which it was read.
         superseded: The evaluations that retries of failed ones have superseded, in the order of the record.
         evaluator: The evaluator, if it is known.
+        running: The evaluations that were under way, by number; they are known on the machine that runs the study, and
+            on others that share the folder of its record.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Recorded(TrainedResults):
     storage: str | None = None
     superseded: tuple[Entry, ...] = ()
     evaluator: Evaluator | None = None
+    running: tuple[RunningEvaluation, ...] = ()
 
     def judged_by(self, objective: str, direction: Direction | None = None) -> Recorded:
         """Give the study as if another measurement had been its only objective: one of several, or any metric.
@@ -188,6 +193,7 @@ def read_study(name: str, storage: str | Path, backend: BaseStorage) -> Recorded
             attributes=study.user_attrs,
             storage=str(storage),
             superseded=tuple(attempts.superseded),
+            running=running_evaluations(progress_folder(name, storage)),
         )
 
 

@@ -18,6 +18,8 @@ from deap_hpo.wording import format_value, plural
 if TYPE_CHECKING:
     import pandas as pd
 
+    from deap_hpo.running_evaluations import RunningEvaluation
+
 
 class Results:
     """The results of a study, the same for a `Study` and for one on record; the names are Optuna's."""
@@ -39,6 +41,10 @@ class Results:
         @property
         def attributes(self) -> Mapping[str, Any]:
             """The facts recorded about the run."""
+
+        @property
+        def running(self) -> tuple[RunningEvaluation, ...]:
+            """The evaluations under way, by number."""
 
         @property
         def directions(self) -> tuple[Direction, ...]:

@@ -71,7 +71,7 @@ class Study(StaysHere, LiveResults):
         max_epochs: Epochs trained in the whole run, after which `map` raises `BudgetSpent`; see `cost_of`.
         max_seconds: Seconds after which `map` starts nothing, waits for what is under way, and raises `BudgetSpent`.
         pruner: Says which evaluations are ended early, given the evaluations that were complete before their batch.
-        callbacks: Objects with ``on_evaluation(study, entry)`` or ``on_generation(study, entries)``.
+        callbacks: Objects with ``on_requests``, ``on_evaluation`` or ``on_generation``; see docs/how-to/watch.md.
 
     Raises:
         InputError: An argument is out of its range, the study exists although `resume` is false, or the storage cannot
@@ -249,7 +249,9 @@ class Study(StaysHere, LiveResults):
         if planned and self.evaluator:
             self.evaluator.check_task(params)
             self.provenance.write()
-        return self._continuations.requests([entry for entry, _ in planned], params, limits)
+        requests = self._continuations.requests([entry for entry, _ in planned], params, limits)
+        tell(self.callbacks if requests else (), "on_requests", self, requests)
+        return requests
 
     def _limits(self, known: Iterable[Entry]) -> Mapping[int, float]:
         """Give the pruner's limits; `known` must hold the same evaluations in a replay."""
@@ -261,10 +263,8 @@ class Study(StaysHere, LiveResults):
         duplicates = [entry for entry, _ in missing if entry.duplicate_of is not None]
         if not missing or self.budget.time_is_up:  # the time starts at the first evaluation that is not on record
             return
-        asked = []
-        for entry, individual in missing:
-            if entry.duplicate_of is None and not self._answer(entry):
-                asked.append((entry, individual))
+        new = [(entry, individual) for entry, individual in missing if entry.duplicate_of is None]
+        asked = [(entry, individual) for entry, individual in new if not self._answer(entry)]
         limits = self._limits(entry for entry in self.record if entry.number < self._count)
         requests = WhileTimeLasts(self._requests(asked, limits), self.budget)
         for i, evaluation in self.executor.run(evaluate, requests) if requests else ():

@@ -18,6 +18,7 @@ import numpy as np
 
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.evaluator import BatchEvaluator, Evaluator
+from deap_hpo.running_evaluations import running_evaluations
 
 
 def draw(params: dict[str, Any]) -> tuple[float, float]:
@@ -46,6 +47,14 @@ def hang_at_2(params: dict[str, Any]) -> float:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(3600)
     return float(params["x"])
+
+
+class Watching(Evaluator):
+    """The value is 1 if its own evaluation is logged as being under way."""
+
+    def evaluate(self, request: Request) -> Evaluation:
+        numbers = [one.number for one in running_evaluations(request.progress or "")]
+        return Evaluation((float(request.number in numbers),))
 
 
 def sleep(params: dict[str, Any]) -> float:

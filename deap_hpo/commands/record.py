@@ -79,6 +79,8 @@ def list_(
             output.print_json(strict_json(studies))
             return
         rows = [["study", "generations", "evaluations", "best", "seed"]]
+        is_running = any(study["running"] for study in studies)
+        rows[0] += ["under way"] if is_running else []
         for study in studies:
             best = study["best"]
             rows.append(
@@ -88,6 +90,7 @@ def list_(
                     str(study["counts"]["evaluations"]),
                     f"{study['objectives'][0]} {format_value(best['value'])}" if best else "-",
                     str(study["seed"]),
+                    *([str(len(study["running"]))] if is_running else []),
                 ]
             )
         widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]

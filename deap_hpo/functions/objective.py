@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,7 @@ from deap_hpo.functions.offered import offered_parameters
 from deap_hpo.functions.reporter import Ended, Reporter
 from deap_hpo.functions.undone import UNDONE
 from deap_hpo.goals import Goals, made_up_names
+from deap_hpo.running_evaluations import log_epoch
 from deap_hpo.seeding import seeded
 
 if TYPE_CHECKING:
@@ -171,7 +173,8 @@ class Objective(Evaluator):
             checkpoint = Checkpoint(self.checkpoints, request.start_from, request.params, **kept)
         before = checkpoint.epoch if checkpoint else -1
         curve = underway.curve if underway else []
-        reporter = Reporter(request.limits, self.goals.directions[0], before, epochs, curve)
+        log = partial(log_epoch, request)
+        reporter = Reporter(request.limits, self.goals.directions[0], before, epochs, curve, log)
         offered = {"report": reporter, "seed": request.seed, "number": request.number}
         offered |= {"epochs": epochs, "checkpoint": checkpoint}
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 from deap_hpo.checks import is_integer
@@ -25,8 +25,9 @@ class Reporter:
         before: int = -1,
         epochs: int | None = None,
         curve: list[Epoch] | None = None,
+        log: Callable[[Epoch], None] | None = None,
     ) -> None:
-        self._limits = limits
+        self._limits, self._log = limits, log
         self._before, self._epochs = before, epochs  # epochs trained before this evaluation, and at its end
         self._sign = sign_of(direction)
         self._start = perf_counter()
@@ -66,6 +67,8 @@ class Reporter:
         now = perf_counter()
         self.curve.append(Epoch(epoch, math.nan, self.value, self.metrics, now - self._start))
         self._start = now
+        if self._log:
+            self._log(self.curve[-1])
         if epoch in self._limits and self._sign * self.value > self._sign * self._limits[epoch]:
             self.is_pruned = True
             raise Ended

@@ -23,8 +23,10 @@ from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.quiet_optuna import quiet_optuna
 from deap_hpo.records.retries import RETRIES, Attempts, check_retry
+from deap_hpo.records.run_files import progress_folder
 from deap_hpo.records.storage import check_name, close_storage, errors_named, has_study, open_storage, storage_option
 from deap_hpo.records.trials import check_ours, directions_of, distributions, to_entry, to_trial
+from deap_hpo.running_evaluations import ProgressFolder
 from deap_hpo.search_space.space import Space
 
 
@@ -48,6 +50,7 @@ class Record:
 
     Attributes:
         is_resumed: Whether the study was there, and is continued with the same facts.
+        progress: The folder in which evaluations log that they are under way, until the record is closed.
 
     Raises:
         InputError: The name is not allowed, or exists although `resume` is false; the storage cannot be used; another
@@ -80,6 +83,7 @@ class Record:
         self._retries: list[list[int]] | None = None  # written before the first evaluation starts
         self._at_the_end: Mapping[str, Any] | None = None  # the attributes at the time it was closed
         self.storage = None if storage is None else str(storage)
+        self.progress = ProgressFolder(None if storage is None else progress_folder(name, storage))
         self._backend = backend = open_storage(storage)
         try:
             self._lock = DriverLock(storage, name)
@@ -276,6 +280,7 @@ class Record:
         self._let_go()
 
     def _let_go(self) -> None:
+        self.progress.close()
         self._lock.release()
         close_storage(self._backend)
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from deap_hpo.records.sqlite_file import sqlite_path
 from deap_hpo.records.storage import check_name
+from deap_hpo.running_evaluations import LOGS
 
 FigureName = Literal["history", "curves", "pareto", "hyperparameters", "lineage", "importances", "partial_dependence"]
 """Names of the figures of a study."""
@@ -48,6 +49,11 @@ def states_folder(name: str, storage: str | Path) -> Path:
     return run_folder(name, storage) / "states"
 
 
+def progress_folder(name: str, storage: str | Path) -> Path:
+    """Give the folder in which a study's evaluations log that they are under way; it is there only while they are."""
+    return run_folder(name, storage) / "progress"
+
+
 def checkpoints_folder(name: str, storage: str | Path) -> Path:
     """Give the folder of the checkpoints of a run from the command line."""
     return run_folder(name, storage) / "checkpoints"
@@ -80,5 +86,5 @@ def written_in(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """
     kept = [(folder / name, _CHECKPOINTS) for name in ("checkpoints", "states")]
     judged = [(one, _WRITTEN) for one in folder.glob("by-*")]
-    for one, patterns in [*kept, *judged, (folder, _WRITTEN)]:
+    for one, patterns in [*kept, (folder / "progress", LOGS), *judged, (folder, _WRITTEN)]:
         yield one, [path for pattern in patterns for path in one.glob(pattern)]

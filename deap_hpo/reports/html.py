@@ -16,6 +16,7 @@ import deap_hpo
 from deap_hpo.analysis.edges import edge_sentence
 from deap_hpo.analysis.fronts import pareto_front
 from deap_hpo.analysis.names import value_name
+from deap_hpo.analysis.running import running_rows
 from deap_hpo.analysis.runs import environments, generations_table
 from deap_hpo.analysis.shown import PARAMS_AND_METRICS, shown_params, shown_trials
 from deap_hpo.analysis.tables import TIMES, best_trials, column_label, value_columns
@@ -154,6 +155,9 @@ def _study(study: Recorded, *, alone: bool) -> str:
     parts = [] if alone else [f"<h2>{escape(study.name)}</h2>"]
     said = (counts_sentence(study), failure_sentence(study), judging_sentence(study))
     parts.append(f"<p>{escape(' '.join(filter(None, said)))}</p>")
+    if rows := running_rows(study):
+        cells = [[*row.facts.values(), *row.params.values()] for row in rows]
+        parts.append(table_html(pd.DataFrame(cells, columns=[*rows[0].facts, *rows[0].params]), "Under way"))
     trials = shown_trials(study.trials_dataframe(), study.entries)
     if trials.empty:
         return "\n".join([*parts, "<p>No evaluation has ended yet.</p>", _reproduction(study)])
@@ -172,14 +176,11 @@ def _result(study: Recorded) -> str:
     best, final = about["best"], about["final"]
     word = "Best" if len(study.directions) == 1 else f"Best {escape(study.objective_names[0])}"
     found = ", ".join(filter(None, (f"evaluation {best['number']}", study.part_of_training(study.best))))
+    name, measured = value_name(study), format_metrics(best["metrics"])
+    measured = ", ".join(filter(None, (f"{name[:1].upper()}{name[1:]} {format_value(best['value'])}", measured)))
     lines = [
         f"{word}: {found} with <strong>{escape(format_params(shown_params([study.best], study.space)[0]))}</strong>.",
-        ", ".join(
-            escape(one)
-            for one in (f"{_upper(value_name(study))} {format_value(best['value'])}", format_metrics(best["metrics"]))
-            if one
-        )
-        + ".",
+        f"{escape(measured)}.",
     ]
     if final and final["test_size"]:
         lines.append(
@@ -210,10 +211,6 @@ def _with_names(study: Recorded, trials: pd.DataFrame) -> pd.DataFrame:
     columns = value_columns(given_names(study.attributes, count), count)
     names = dict(zip(columns, study.objective_names, strict=True))
     return trials.drop(columns="value").rename(columns=names)
-
-
-def _upper(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
 
 
 def _reproduction(study: Recorded) -> str:

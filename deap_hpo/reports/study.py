@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from rich.markup import escape
 from deap_hpo.analysis.edges import crowded_ends, edge_sentence
 from deap_hpo.analysis.fronts import hypervolumes, pareto_front, reference_point
 from deap_hpo.analysis.names import trains_networks, value_name
+from deap_hpo.analysis.running import running_rows
 from deap_hpo.analysis.runs import environments
 from deap_hpo.analysis.shown import PARAMS_AND_METRICS, shown_params, shown_trials
 from deap_hpo.analysis.tables import best_trials, column_label, summary
@@ -43,6 +45,16 @@ def describe(recorded: Recorded) -> dict[str, Any]:
             "metrics": dict(best.evaluation.metrics),
             "notes": dict(best.evaluation.notes),
         },
+        "running": [
+            {
+                "number": one.number,
+                "params": dict(one.params),
+                "seconds": one.seconds,
+                "epochs": one.epochs,
+                "latest": [asdict(epoch) for epoch in one.latest.values()],
+            }
+            for one in recorded.running
+        ],
         "crowded_ends": crowded_ends(recorded),
         "final": recorded.attributes.get("final"),
         "evaluator": recorded.attributes.get("evaluator"),
@@ -94,6 +106,7 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
     for sentence_of in (counts_sentence, judging_sentence, failure_sentence, where_sentence):
         if sentence := sentence_of(recorded):
             console.print(sentence, markup=False)
+    _print_running(recorded, console)
     if not recorded.entries:
         return
     if len(recorded.directions) > 1:
@@ -111,6 +124,16 @@ def print_study(recorded: Recorded, console: Console, top: int) -> None:
             f"{format_metrics(final['test_metrics'])}",
             markup=False,
         )
+
+
+def _print_running(recorded: Recorded, console: Console) -> None:
+    """Print the evaluations under way as a table, below a line of its own."""
+    if rows := running_rows(recorded):
+        console.print("Under way:")
+        header = [*rows[0].facts, *rows[0].params]
+        cells = [[format_cell(cell) for cell in (*row.facts.values(), *row.params.values())] for row in rows]
+        print_table(header, cells, console)
+        console.print("On record:")
 
 
 def _print_best(recorded: Recorded, console: Console, top: int) -> None:

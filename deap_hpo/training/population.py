@@ -5,36 +5,31 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
-from time import perf_counter
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from deap_hpo.checks import check_optional_integer
 from deap_hpo.errors import warn
-from deap_hpo.evaluation import Epoch, Evaluation, Request, failure
+from deap_hpo.evaluation import Evaluation, Request, failure
 from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.training.checkpoints import CheckpointStore
-from deap_hpo.training.hardware import computing, environment, training_clock
 from deap_hpo.training.memory import fitting_members, free_memory, is_out_of_memory
 from deap_hpo.training.outcome import combine, infeasible, repeat_seeds
 from deap_hpo.training.reference import ReferenceTrainer
 from deap_hpo.training.resumption import start_states, with_checkpoint
-from deap_hpo.training.stacking.draws import refusing_draws
 from deap_hpo.training.stacking.engines import resolve_engine
 from deap_hpo.training.stacking.footprint import member_bytes
-from deap_hpo.training.stacking.stack import Stack
 from deap_hpo.training.stacking.stackable import NotStackable
 from deap_hpo.training.stacking.structure import Member, member_structure, training_structure
-from deap_hpo.training.state import TrainingState, added_epochs
+from deap_hpo.training.stacking.training import StackTraining, Trained
+from deap_hpo.training.state import added_epochs
 from deap_hpo.training.task import Task
-from deap_hpo.training.underway import Pace, Underway
+from deap_hpo.training.underway import Underway
 
 # More members make a CPU no faster, and overflow its caches.
 _STACK_SIZE_ON_CPU = 8
-# A member that is done, its evaluation, and the state in which it ended (None if it left its stack early, or failed).
-_Trained = tuple[Member, Evaluation, TrainingState | None]
 
 
 class PopulationTrainer(BatchEvaluator):
@@ -165,10 +160,10 @@ class PopulationTrainer(BatchEvaluator):
                     groups.setdefault(group, []).append(member)
             except Exception:
                 yield position, failure(traceback.format_exc())
-        done: dict[int, dict[int, _Trained]] = {}
+        done: dict[int, dict[int, Trained]] = {}
         for group, members in groups.items():
             for trained in self._train_group(group, members):
-                member = trained[0]
+                member = trained.member
                 repeats = done.setdefault(member.position, {})
                 repeats[member.repeat] = trained
                 if len(repeats) == self.repeats:
@@ -206,25 +201,26 @@ class PopulationTrainer(BatchEvaluator):
             self._structures[key] = member_structure(self.task, member)
         return self._structures[key]
 
-    def _train_group(self, group: Hashable, members: Sequence[Member]) -> Iterator[_Trained]:
+    def _train_group(self, group: Hashable, members: Sequence[Member]) -> Iterator[Trained]:
         """Train members of equal structure: in stacks that fit into memory, or else one at a time."""
         waiting, reason = list(members), ""
         while waiting:
             size = 0
             try:
                 size = self._next_size(group, waiting)
-                for member, evaluation, state in self._train_stack(waiting[:size]) if size else ():
-                    waiting.remove(member)
-                    yield member, evaluation, state
+                if size:
+                    for trained in StackTraining(self.reference, waiting[:size], engine=self.engine).run():
+                        waiting.remove(trained.member)
+                        yield trained
             except Exception as error:
                 self._sizes[group], reason = self._smaller_size(size, error)
             if self._sizes[group] == 0:
                 for member in waiting:
-                    evaluation, state = self._train_alone(member)
-                    if reason and evaluation.status != "failed":  # a failure means the network itself does not work
+                    trained = self._train_alone(member)
+                    if reason and trained.evaluation.status != "failed":  # or else the network itself does not work
                         warn(f"networks of the task {self.task.name!r} are trained one at a time: {reason}")
                         reason = ""
-                    yield member, evaluation, state
+                    yield trained
                 return
 
     def _next_size(self, group: Hashable, waiting: Sequence[Member]) -> int:
@@ -247,53 +243,13 @@ class PopulationTrainer(BatchEvaluator):
         said = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         return 0, said if isinstance(error, NotStackable) else f"as a stack they raised {type(error).__name__}: {said}"
 
-    def _train_stack(self, members: Sequence[Member]) -> Iterator[_Trained]:
-        """Train members together, and yield each at the end of the epoch in which it is decided."""
-        start = training_clock()
-        about = {**environment(self.device, self.precision), "trainer": "population", "stack": len(members)}
-        epochs = members[0].epochs
-        pace, new_curve = Pace(), self.reference.new_curve
-        curves = {one: new_curve(len(one.curve) + len(epochs), one.params, one.curve) for one in members}
-        task = self.reference.of_repeat(members[0].repeat).placed
-        with computing(self.device, self.precision):
-            stack = Stack(task, task.data, members, epochs=self.epochs, precision=self.precision, engine=self.engine)
-
-        def concluded(member: Member) -> Evaluation:
-            before = member.underway.seconds_before if member.underway else 0.0
-            return curves[member].evaluation(stack.parameters, before + perf_counter() - start, about)
-
-        with closing(stack):
-            for epoch in epochs:
-                epoch_start = perf_counter()
-                with computing(self.device, self.precision), refusing_draws():
-                    decided = stack.train_epoch(epoch)
-                    measured = stack.measure(task.data.validation) if stack.in_training else []
-                    decided += stack.keep([math.isfinite(loss) for loss, _ in measured])
-                seconds = perf_counter() - epoch_start
-                finite = [(loss, metrics) for loss, metrics in measured if math.isfinite(loss)]
-                for one, (loss, metrics) in zip(stack.in_training, finite, strict=True):
-                    curves[one.member].add(Epoch(epoch + 1, one.training_loss, loss, metrics, seconds))
-                    one.validation_losses.append(loss)
-                if epoch + 1 < epochs.stop:
-                    decided += stack.keep([not curves[member].finished for member in stack.members])
-                for member in decided:
-                    yield member, concluded(member), None
-                if not stack.in_training:
-                    return
-                if pace.is_due and epoch + 1 < epochs.stop:
-                    with pace.writing():
-                        for member, state in zip(stack.members, stack.states(epoch + 1), strict=True):
-                            if member.underway is not None:
-                                member.underway.save_training(state, curve=curves[member].epochs)
-            for member, state in zip(stack.members, stack.states(epochs.stop), strict=True):
-                yield member, concluded(member), state
-
-    def _train_alone(self, member: Member) -> tuple[Evaluation, TrainingState | None]:
+    def _train_alone(self, member: Member) -> Trained:
         """Train a member with the reference, which also judges whether the network works at all."""
         try:
             train = self.reference.of_repeat(member.repeat).train_on
             asked = member.begins, member.params, member.seed, member.epochs.stop
             with member.alone or nullcontext():
-                return train(*asked, underway=member.alone)[1:]
+                _, evaluation, state = train(*asked, underway=member.alone)
         except Exception:
-            return failure(traceback.format_exc()), None
+            return Trained(member, failure(traceback.format_exc()), None)
+        return Trained(member, evaluation, state)

@@ -252,7 +252,7 @@ class ReferenceTrainer(Evaluator):
                     break
                 losses.append(validation_loss)
                 measured = Epoch(epoch + 1, loss, validation_loss, metrics, perf_counter() - epoch_start)
-                underway.curve.append(measured)
+                underway.add(measured)
                 if curve.add(measured):
                     kept = as_measured
                 if curve.finished:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from deap_hpo.evaluation import Epoch, Request
+from deap_hpo.running_evaluations import log_epoch
 from deap_hpo.training.checkpoints import CheckpointStore, FolderCheckpoints
 from deap_hpo.training.hardware import training_clock
 from deap_hpo.training.learning_curve import LearningCurve
@@ -70,7 +71,7 @@ class Underway:
             stack turns out to be wrong for it.
 
     Attributes:
-        curve: The epochs so far, to which the evaluation adds its own.
+        curve: The epochs so far.
         seconds_before: Seconds in processes that were killed.
 
     Example:
@@ -88,6 +89,7 @@ class Underway:
         self._store = store if isinstance(store, FolderCheckpoints) else None
         asked: tuple[Any, ...] = request.number, request.params, request.seed, request.epochs, request.start_from, part
         asked += ("stacked",) if stacked else ()
+        self._request, self._part = request, part
         self._key = hashlib.sha256(repr(asked).encode()).hexdigest()
         self._pace = Pace()
         self._start = training_clock()
@@ -111,6 +113,15 @@ class Underway:
         """Seconds of the evaluation, those in processes that were killed included."""
         return self.seconds_before + perf_counter() - self._start
 
+    def add(self, epoch: Epoch) -> None:
+        """Add an epoch to the curve, and log it for those who watch."""
+        self.curve.append(epoch)
+        self.log(epoch)
+
+    def log(self, epoch: Epoch) -> None:
+        """Log an epoch for those who watch, if it is added to another curve."""
+        log_epoch(self._request, epoch, self._part)
+
     def load(self) -> dict[str, Tensor] | None:
         """Give the latest state, and restore `curve` and `seconds`; None if there is none."""
         found = self._store.load_underway(self._key) if self._store else None
@@ -119,6 +130,8 @@ class Underway:
         facts = rebuilt("underway", found)
         self.curve[:] = [Epoch(**one) for one in facts["curve"]]
         self.seconds_before = facts["seconds"]
+        for epoch in self.curve[-1:]:
+            self.log(epoch)
         return {name: tensor for name, tensor in found.items() if not name.startswith("underway/")}
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:

@@ -54,6 +54,11 @@ def executor(cluster: Any) -> Iterator[RayExecutor]:
     made.close()
 
 
+def test_evaluations_under_way_are_seen_if_the_workers_share_the_folder(executor: RayExecutor, tmp_path: Path) -> None:
+    seen = [Request(i, {"x": 0.5}, seed=0, progress=f"{tmp_path}/{there}") for i, there in enumerate([".", "not"])]
+    assert [one.value for _, one in sorted(executor.run(evaluators.Watching(), seen))] == [1.0, 0.0]
+
+
 def test_results_are_the_same_to_the_bit(executor: RayExecutor, digits_task: Task) -> None:
     drawn = [evaluation.values for evaluation in results(executor, evaluators.draw)]
     assert drawn == [evaluation.values for evaluation in results(SerialExecutor(), evaluators.draw)]
