@@ -11,12 +11,12 @@ from time import perf_counter
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from deap_hpo.configuration.workload import Work, Workload
 from deap_hpo.evaluation import Request
 from deap_hpo.records.entries import Entry
-from deap_hpo.running_lines import ProgressWithLines, RunningLines
+from deap_hpo.running_lines import NotebookProgress, ProgressWithLines, RunningLines
 from deap_hpo.study import Study
 from deap_hpo.wording import format_value
 
@@ -28,7 +28,7 @@ _SECONDS_BETWEEN_LINES = 1.0
 class ProgressDisplay:
     """A study's callback that shows the progress of the run in a line on a terminal or in a notebook.
 
-    On a terminal there is a line for each evaluation under way below it, once evaluations take more than two seconds.
+    Below it is a line for each evaluation under way, once evaluations take more than two seconds.
     Elsewhere (nohup, Slurm, Docker), it can write a line after each generation that was not only replayed.
 
     It says how many evaluations failed, diverged, were infeasible or repeated earlier ones, as far as the terminal has
@@ -90,18 +90,22 @@ class ProgressDisplay:
             disable=console.is_jupyter or not console.is_terminal,
             redirect_stdout=sys.stdout.isatty(),
         )
-        self._notebook = _NotebookLine() if console.is_jupyter else None
+        self._notebook = NotebookProgress(self._running) if console.is_jupyter else None
         self._task = self._progress.add_task("")
         self._update(generation=0)
 
     def __enter__(self) -> ProgressDisplay:
         self._since = self._begun = self._clock()
         self._progress.start()
+        if self._notebook:
+            self._notebook.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._running.study = None
         self._progress.stop()
+        if self._notebook:
+            self._notebook.stop()
         if any(self._new):  # a budget or an interruption ended the run within a generation
             self._write_line(self._generation // self._work.stages + 1)
         elif self._unwritten:
@@ -233,26 +237,3 @@ class ProgressDisplay:
                 self._noted[entry.number] = "repeated"
             elif entry.evaluation.status in ("failed", "diverged", "infeasible"):
                 self._noted[entry.number] = entry.evaluation.status
-
-
-class _NotebookLine:
-    """A line in a notebook cell's output that is updated during the run; it stays when the notebook is saved."""
-
-    def __init__(self) -> None:
-        from IPython import display
-
-        tools: Any = display
-        self._make = tools.HTML
-        self._handle = tools.display(tools.HTML(""), display_id=True)
-
-    def show(self, task: Task) -> None:
-        """Show the progress."""
-        shown = task.fields
-        self._handle.update(
-            self._make(
-                f"generation {shown['generation']} "
-                f'<progress value="{task.completed:.0f}" max="{task.total:.0f}"></progress> '
-                f"{shown['counts']} · best {shown['best']}{shown['noted']} "
-                f"· {task.elapsed or 0:.0f} s elapsed {shown['left']}"
-            )
-        )

@@ -1,13 +1,15 @@
-"""The progress of a run on a terminal, with a line below it for each evaluation that is under way."""
+"""The progress of a run on a terminal or in a notebook, with a line below it for each evaluation under way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from threading import Event, Thread
 from time import perf_counter
 from typing import Any
 
 from rich.console import RenderableType
-from rich.progress import Progress
+from rich.progress import Progress, Task
 from rich.text import Text
 
 from deap_hpo.analysis.running import RunningRow, running_rows
@@ -37,6 +39,56 @@ class ProgressWithLines(Progress):
         yield from super().get_renderables()
         for line in self._below():
             yield Text(line, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+class NotebookProgress:
+    """A line in the output of a notebook's cell that is updated during the run; it stays when the notebook is saved.
+
+    Args:
+        below: Gives the lines below it, which a thread looks for every second between `start` and `stop`.
+    """
+
+    def __init__(self, below: Callable[[], Sequence[str]]) -> None:
+        from IPython import display
+
+        tools: Any = display
+        self._make = tools.HTML
+        self._handle = tools.display(tools.HTML(""), display_id=True)
+        self._below = below
+        self._task: Task | None = None
+        self._lines: Sequence[str] = ()
+        self._stopping, self._thread = Event(), Thread(target=self._follow, daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow the lines below."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Show the progress for the last time."""
+        self._stopping.set()
+        self._thread.join()
+        self._show_changes()
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(_SECONDS_BETWEEN_READINGS):
+            self._show_changes()
+
+    def _show_changes(self) -> None:
+        if self._task is not None and self._below() != self._lines:
+            self.show(self._task)
+
+    def show(self, task: Task) -> None:
+        """Show the progress."""
+        self._task, self._lines, shown = task, self._below(), task.fields
+        below = "".join(f"<br><small>{escape(line)}</small>" for line in self._lines)
+        self._handle.update(
+            self._make(
+                f"generation {shown['generation']} "
+                f'<progress value="{task.completed:.0f}" max="{task.total:.0f}"></progress> '
+                f"{shown['counts']} · best {shown['best']}{shown['noted']} "
+                f"· {task.elapsed or 0:.0f} s elapsed {shown['left']}{below}"
+            )
+        )
 
 
 class RunningLines:

@@ -115,6 +115,16 @@ def test_progress_is_one_display_that_moves(kernel: tuple[Any, Any]) -> None:
     assert "12/12 evaluations" in updates[-1]["text/html"]
 
 
+def test_a_long_evaluation_has_a_line_below_while_it_runs(kernel: tuple[Any, Any]) -> None:
+    _, client = kernel
+    cell = CELL.format(pause=2.6).replace("population=4, generations=3", "max_evaluations=2")
+    messages = outputs(client, cell)
+    shown = [one["content"]["data"]["text/html"] for one in messages if one["msg_type"] == "update_display_data"]
+    assert any("0/2 evaluations" in one and "<small>  evaluation 0 · 2 s" in one for one in shown)
+    assert "2/2 evaluations" in shown[-1]
+    assert "<small>" not in shown[-1]
+
+
 WORKERS = """
 import numpy as np
 from torch import nn
