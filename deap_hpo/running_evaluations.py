@@ -257,7 +257,7 @@ class ProgressFolder:
         if self._folder is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="deap-hpo-", ignore_cleanup_errors=True)
             return self._temporary.name
-        self._made = [one for one in (self._folder, self._folder.parent) if not one.exists()]
+        self._made = [one for one in (self._folder, *self._folder.parents) if not one.exists()]
         self._folder.mkdir(parents=True, exist_ok=True)
         self._clear(self._folder)
         return str(self._folder.resolve())

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,19 +18,31 @@ from deap_hpo.records.storage import server_url, without_password
 if os.name == "posix":
     import fcntl
 
-# With these, the server drops a driver whose machine vanished after a minute, not after TCP's two hours.
-_NOTICE_A_VANISHED_DRIVER = (
-    "SET tcp_keepalives_idle = 30",
-    "SET tcp_keepalives_interval = 10",
-    "SET tcp_keepalives_count = 3",
-)
+
+class _ServerLock(NamedTuple):
+    """How a kind of server locks: settings of the session, and a query that gives a true value if it got the lock."""
+
+    settings: tuple[str, ...]
+    query: str
+
+
+_MYSQL = _ServerLock(("SET SESSION wait_timeout = 31536000",), "SELECT GET_LOCK(CONCAT('deap-hpo/', :key), 0)")
+_LOCKS = {
+    "postgresql": _ServerLock(
+        # The server drops a driver whose machine vanished after a minute, not after TCP's two hours.
+        ("SET tcp_keepalives_idle = 30", "SET tcp_keepalives_interval = 10", "SET tcp_keepalives_count = 3"),
+        "SELECT pg_try_advisory_lock(:key)",
+    ),
+    "mysql": _MYSQL,  # its sessions end after eight idle hours, with their locks, unless told otherwise
+    "mariadb": _MYSQL,
+}
 
 
 class DriverLock:
     """Keeps a second process from driving the same study.
 
-    The operating system (for an SQLite file) or the server (PostgreSQL: an advisory lock of the session) releases it
-    when its process ends, even by ``kill -9``. Other servers have no such lock; there, nobody is kept out.
+    The operating system (for an SQLite file) or the server (PostgreSQL, MySQL, MariaDB: a lock of the session) releases
+    it when its process ends, even by ``kill -9``. On other servers, nobody is kept out.
 
     Args:
         storage: Path of an SQLite file, the URL of a database, or None for a record in memory.
@@ -59,8 +71,8 @@ class DriverLock:
         path = sqlite_path(storage)
         if path is not None:
             self._lock_file(path, name)
-        elif (url := os.fspath(storage)).startswith("postgres"):
-            self._lock_on_server(url, name)
+        else:
+            self._lock_on_server(os.fspath(storage), name)
 
     def _lock_file(self, path: Path, name: str) -> None:
         if os.name != "posix" or not os.access(path.parent, os.W_OK):
@@ -80,14 +92,19 @@ class DriverLock:
                 file.close()
 
     def _lock_on_server(self, storage: str, name: str) -> None:
-        key = int.from_bytes(blake2b(f"deap-hpo/{name}".encode(), digest_size=8).digest(), "big", signed=True)
         engine = sqlalchemy.create_engine(server_url(storage), poolclass=sqlalchemy.NullPool)
+        kind = engine.dialect.name
+        if kind not in _LOCKS:
+            return
+        # MySQL's locks are those of the whole server, PostgreSQL's those of a database.
+        of_what = f"deap-hpo/{name}" if kind == "postgresql" else f"{engine.url.database}/{name}"
+        key = int.from_bytes(blake2b(of_what.encode(), digest_size=8).digest(), "big", signed=True)
         connection = None
         try:
             connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            for statement in _NOTICE_A_VANISHED_DRIVER:
+            for statement in _LOCKS[kind].settings:
                 connection.execute(sqlalchemy.text(statement))
-            got = connection.execute(sqlalchemy.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar()
+            got = connection.execute(sqlalchemy.text(_LOCKS[kind].query), {"key": key}).scalar()
         except SQLAlchemyError:
             if connection is not None:
                 connection.close()

@@ -28,7 +28,17 @@ from deap_hpo.records.sqlite_file import (
     unwritable_uri,
 )
 
-_READ_ONLY = {"sqlite": "PRAGMA query_only = ON", "postgresql": "SET default_transaction_read_only = on"}
+_READ_ONLY = {
+    "sqlite": "PRAGMA query_only = ON",
+    "postgresql": "SET default_transaction_read_only = on",
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+}
+_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}  # those of the extras, by dialect
+_LONG_TEXTS = ("study_user_attributes", "study_system_attributes", "trial_user_attributes", "trial_system_attributes")
+_WHERE_TEXTS_ARE_SHORT = (
+    "Tables that deap-hpo has not made may need `ALTER TABLE trial_user_attributes MODIFY value_json LONGTEXT`."
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MISTYPED_URL = re.compile(r"[A-Za-z][A-Za-z0-9+]+:/(?!/)")
 _GONE = "Record does not exist."  # what Optuna says of a study or a trial that is not there any more
@@ -68,7 +78,10 @@ def open_storage(
     path = sqlite_path(storage)
     if path is None:
         backend: RDBStorage = _open_server(storage)
-        return _made_read_only(backend) if read_only else backend
+        if read_only:
+            return _made_read_only(backend)
+        _make_texts_long(backend)
+        return backend
     if _MISTYPED_URL.match(storage):
         # Taken as a path, it would put a password into the name of a folder.
         raise InputError(f"storage looks like a URL without its '://'; got {storage.partition(':')[0]}:... .")
@@ -176,10 +189,11 @@ def storage_option(storage: str) -> str:
 
 
 def server_url(storage: str) -> str:
-    """Give the URL for SQLAlchemy: for PostgreSQL with psycopg, if that is installed and no other driver is named."""
+    """Give the URL for SQLAlchemy: with the driver of the extra, if that is installed and no other one is named."""
     scheme, _, rest = storage.partition("://")
-    if scheme in ("postgres", "postgresql"):
-        return f"postgresql{'+psycopg' if find_spec('psycopg') else ''}://{rest}"
+    dialect = "postgresql" if scheme == "postgres" else scheme
+    if driver := _DRIVERS.get(dialect):
+        return f"{dialect}{f'+{driver}' if find_spec(driver) else ''}://{rest}"
     return storage
 
 
@@ -190,7 +204,7 @@ def _open_server(url: str) -> RDBStorage:
     except ImportError as error:
         raise InputError(
             f"The storage {without_password(url)} needs a further package ({error.__cause__ or error}). "
-            "For PostgreSQL: pip install 'deap-hpo[postgresql]'."
+            "For PostgreSQL: pip install 'deap-hpo[postgresql]'; for MySQL and MariaDB: pip install 'deap-hpo[mysql]'."
         ) from None
     except (ArgumentError, ValueError):
         raise InputError(
@@ -202,6 +216,15 @@ def _open_server(url: str) -> RDBStorage:
             f"The database server at {without_password(url)} could not be reached or refused the connection. "
             "Check that it runs, and the name, user and password in the URL."
         ) from None
+
+
+def _make_texts_long(backend: RDBStorage) -> None:
+    """Make room for long learning curves in a new database of MySQL, whose texts end after 64 kB."""
+    if backend.engine.dialect.name in ("mysql", "mariadb"):
+        with backend.engine.begin() as connection:
+            if connection.execute(sqlalchemy.text("SELECT COUNT(*) FROM studies")).scalar() == 0:
+                for table in _LONG_TEXTS:
+                    connection.execute(sqlalchemy.text(f"ALTER TABLE {table} MODIFY value_json LONGTEXT"))
 
 
 def has_study(backend: BaseStorage, name: str) -> bool:
@@ -219,7 +242,10 @@ def errors_named(what: str) -> Iterator[None]:
         yield
     except optuna.exceptions.StorageInternalError as error:
         cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
-        raise InputError(f"The {what} could not be used: {cause}. What was written before is still there.") from error
+        hint = f" {_WHERE_TEXTS_ARE_SHORT}" if "Data too long" in str(cause) else ""
+        raise InputError(
+            f"The {what} could not be used: {cause}. What was written before is still there.{hint}"
+        ) from error
     except KeyError as error:
         if error.args != (_GONE,):
             raise

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +45,49 @@ POSTGRES = os.environ.get("DEAP_HPO_TEST_POSTGRES")
 needs_postgres = pytest.mark.skipif(
     not POSTGRES, reason='no PostgreSQL: eval "$(.ci/postgresql start)" starts one and sets DEAP_HPO_TEST_POSTGRES'
 )
+MYSQL = os.environ.get("DEAP_HPO_TEST_MYSQL")
+needs_mysql = pytest.mark.skipif(
+    not MYSQL, reason='no MariaDB: eval "$(.ci/mariadb start)" starts one and sets DEAP_HPO_TEST_MYSQL'
+)
+
+
+@contextmanager
+def new_database(server: str, dropping: str = "") -> Iterator[str]:
+    """A new, empty database on a server."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sqlalchemy.create_engine(server_url(server), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+        yield f"{server.rpartition('/')[0]}/{name}"
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} {dropping}"))
+    engine.dispose()
 
 
 @pytest.fixture
 def postgres() -> Iterator[str]:
-    """A new, empty database on the server."""
     pytest.importorskip("psycopg")
-    name = f"test_{uuid.uuid4().hex}"
-    engine = sqlalchemy.create_engine(server_url(POSTGRES or ""), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-        yield f"{(POSTGRES or '').rpartition('/')[0]}/{name}"
-        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    engine.dispose()
+    with new_database(POSTGRES or "", "WITH (FORCE)") as url:
+        yield url
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+@pytest.fixture
+def mysql() -> Iterator[str]:
+    pytest.importorskip("pymysql")
+    with new_database(MYSQL or "") as url:
+        yield url
+
+
+SERVERS = [pytest.param("postgres", marks=needs_postgres), pytest.param("mysql", marks=needs_mysql)]
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return request.getfixturevalue("postgres") if request.param == "postgresql" else f"{tmp_path}/a.db"
+    return f"{tmp_path}/a.db" if request.param == "sqlite" else request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
 
 
 # The contract: what a study promises, it promises on any storage.
@@ -260,27 +285,75 @@ def _nothing_told(text: str) -> None:
         assert secret not in text
 
 
-@needs_postgres
-def test_a_killed_driver_lets_go_of_the_server_lock(postgres: str, tmp_path: Path) -> None:
+def test_a_killed_driver_lets_go_of_the_server_lock(server: str, tmp_path: Path) -> None:
     code = (
         "import sys, time; from deap_hpo.records.driver_lock import DriverLock; "
         "lock = DriverLock(sys.argv[1], 'run'); print('held', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code, postgres], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen([sys.executable, "-c", code, server], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(InputError, match="Another process"):
-        DriverLock(postgres, "run")
+        DriverLock(server, "run")
     holder.kill()
     holder.communicate()
     deadline = time.monotonic() + 10
     while True:
         try:
-            DriverLock(postgres, "run").release()
+            DriverLock(server, "run").release()
             break
         except InputError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+@needs_mysql
+def test_the_lock_of_mysql_is_of_one_study_in_one_database(mysql: str) -> None:
+    with new_database(MYSQL or "") as other:
+        locks = [DriverLock(*one) for one in ((mysql, "run"), (mysql, "other"), (other, "run"))]
+        assert all(lock.keeps_others_out for lock in locks)
+        for lock in locks:
+            lock.release()
+
+
+@needs_mysql
+def test_long_learning_curves_fit_into_new_tables_of_mysql(mysql: str) -> None:
+    def training(params: dict[str, Any], report: Any) -> float:
+        for epoch in range(700):
+            report(epoch, params["x"], accuracy=params["x"] / 3)
+        return float(params["x"])
+
+    options: Any = {"space": SPACE, "max_evaluations": 1, "progress": False}
+    study = optimize(training, storage=mysql, **options)
+    assert [len(entry.evaluation.curve) for entry in load_study("study", mysql).entries] == [700]
+    assert study.best_params == load_study("study", mysql).best_params
+    with new_database(MYSQL or "") as other:
+        optuna.create_study(storage=server_url(other), study_name="made elsewhere")
+        with pytest.raises(InputError, match=r"Data too long.* may need `ALTER TABLE"):
+            optimize(training, storage=other, **options)
+        engine = sqlalchemy.create_engine(server_url(other))
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("ALTER TABLE trial_user_attributes MODIFY value_json LONGTEXT"))
+        engine.dispose()
+        assert len(optimize(training, storage=other, resume=True, **options).entries) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "installed", "expected"),
+    [
+        ("postgres://db/s", True, "postgresql+psycopg://db/s"),
+        ("postgresql://db/s", False, "postgresql://db/s"),
+        ("mysql://db/s", True, "mysql+pymysql://db/s"),
+        ("mariadb://db/s", True, "mariadb+pymysql://db/s"),
+        ("mysql+mysqldb://db/s", True, "mysql+mysqldb://db/s"),
+        ("oracle://db/s", True, "oracle://db/s"),
+    ],
+)
+def test_servers_are_reached_by_the_drivers_of_the_extras(
+    url: str, installed: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deap_hpo.records.storage.find_spec", lambda name: installed or None)
+    assert server_url(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -449,11 +522,10 @@ def test_files_are_made_with_the_users_umask(tmp_path: Path) -> None:
     try:
         with Study(SPACE, name="run", storage=f"{tmp_path}/new/a.db", seed=3) as study:
             truncation(study, objective)
-            modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()}
+            modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in (tmp_path / "new").rglob("*")}
     finally:
         os.umask(before)
-    assert modes
-    assert set(modes.values()) == {0o600}
+    assert modes == {(False, 0o600), (True, 0o700)}
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
