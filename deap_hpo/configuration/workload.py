@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, islice, pairwise, starmap
 from typing import Any, NamedTuple
 
 from deap_hpo.configuration.algorithm import strategy_for
@@ -52,6 +52,8 @@ class Work(NamedTuple):
 
 
 class _Sums(NamedTuple):
+    """Of the batches before each, and of all: their evaluations, the epochs that these add, and the fewest epochs."""
+
     begun: list[int]
     added: list[int]
     least: list[int]
@@ -141,7 +143,6 @@ class Workload:
 
     @cached_property
     def _sums(self) -> _Sums:
-        """Cumulative evaluations, epochs and least epochs of the batches, starting with 0."""
         return _Sums(
             list(accumulate((batch.evaluations for batch in self.batches), initial=0)),
             list(accumulate((batch.evaluations * batch.epochs for batch in self.batches), initial=0)),
@@ -211,19 +212,20 @@ def _check_budget(space: Space, evolution: EvolutionConfig, epochs: int | None) 
 def _generations(
     space: Space, evolution: EvolutionConfig, epochs: int | None, continues: bool, seed: int
 ) -> Iterator[Batch]:
+    """Yield the generations of a run without end, as if there were no budget; once all is proposed, they are empty."""
     whole = epochs or 1
     if loop := loop_of(space, evolution):
-        yield from (Batch(*batch) for batch in loop.batches(whole))  # without end
+        yield from starmap(Batch, loop.batches(whole))
         return
     if evolution.enqueue and not evolution.steady_state:
         yield Batch(len(evolution.enqueue), whole)
     with generators_kept():
         strategy: Any = strategy_for(space, evolution.model_copy(update={"enqueue": []}), seed, epochs)
-        size = 0 if hasattr(strategy, "batches") else len(strategy.generate(list))
-        if evolution.steady_state:
-            size = evolution.population
     if hasattr(strategy, "batches"):
-        yield from (Batch(*batch) for batch in strategy.batches(continues))
+        yield from starmap(Batch, strategy.batches(continues))
+        return
+    with generators_kept():
+        size = evolution.population if evolution.steady_state else len(strategy.generate(list))
     left = getattr(strategy, "size", sys.maxsize)
     while True:
         yield Batch(min(size, left), whole)
@@ -231,6 +233,7 @@ def _generations(
 
 
 def _stages(generation: Batch, evolution: EvolutionConfig, continues: bool) -> Iterator[Batch]:
+    """Yield the batches of a generation: itself, or one for each stage."""
     if not evolution.stages:
         yield generation
         return
