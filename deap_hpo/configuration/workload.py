@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, islice, pairwise, starmap
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from deap_hpo.configuration.algorithm import strategy_for
@@ -51,12 +52,17 @@ class Work(NamedTuple):
     epochs: int
 
 
-class _Sums(NamedTuple):
-    """Of the batches before each, and of all: their evaluations, the epochs that these add, and the fewest epochs."""
+class _Sum(NamedTuple):
+    """Some batches together: their evaluations, the most epochs that these add, and the fewest."""
 
-    begun: list[int]
-    added: list[int]
-    least: list[int]
+    evaluations: int = 0
+    epochs: int = 0
+    fewest: int = 0
+
+    def plus(self, batch: Batch) -> _Sum:
+        """Give the sum with a further batch."""
+        count = batch.evaluations
+        return _Sum(self.evaluations + count, self.epochs + count * batch.epochs, self.fewest + count * batch.fewest)
 
 
 @dataclass(frozen=True)
@@ -120,17 +126,19 @@ class Workload:
     def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Work:
         """Return the work that is left after `after` batches, which took `evaluations` and `epochs`."""
         after = min(after, len(self.batches), self._planned(evaluations, epochs) + after % self.stages)
-        begun, added, least = (sums[after] for sums in self._sums)
         evaluations_left, epochs_left = self._budgets_left(evaluations, epochs)
+        start = self._sums[after]
         # Progress asks this after every evaluation, so the batches that the budget allows whole are found by bisection.
         whole = min(
-            bisect_right(self._sums.begun, begun + evaluations_left),
-            bisect_right(self._sums.least, least + epochs_left),
+            bisect_right(self._sums, start.evaluations + evaluations_left, key=attrgetter("evaluations")),
+            bisect_right(self._sums, start.fewest + epochs_left, key=attrgetter("fewest")),
         )
         whole = max(after, whole - 1)
-        begun, added, least = (sums[whole] - sums[after] for sums in self._sums)
-        part = next(self.affordable(whole, evaluations + begun, epochs + least), Batch(0, 0))
-        return Work(begun + part.evaluations, min(added + part.evaluations * part.epochs, max(0, epochs_left)))
+        end = self._sums[whole]
+        done = end.evaluations - start.evaluations
+        part = next(self.affordable(whole, evaluations + done, epochs + end.fewest - start.fewest), Batch(0, 0))
+        most = end.epochs - start.epochs + part.evaluations * part.epochs
+        return Work(done + part.evaluations, min(most, max(0, epochs_left)))
 
     def _budgets_left(self, evaluations: int, epochs: int) -> tuple[int, int]:
         """Give the rest of the two budgets, of which so many evaluations and epochs are used."""
@@ -142,12 +150,9 @@ class Workload:
         return max(0, len(self.batches) - needed)
 
     @cached_property
-    def _sums(self) -> _Sums:
-        return _Sums(
-            list(accumulate((batch.evaluations for batch in self.batches), initial=0)),
-            list(accumulate((batch.evaluations * batch.epochs for batch in self.batches), initial=0)),
-            list(accumulate((batch.evaluations * batch.fewest for batch in self.batches), initial=0)),
-        )
+    def _sums(self) -> list[_Sum]:
+        """The sums of the first 0, 1, 2, ... batches."""
+        return list(accumulate(self.batches, _Sum.plus, initial=_Sum()))
 
 
 def workload(
