@@ -67,8 +67,14 @@ def evolve(
     evolution = config.evolution
     directions, constrained = trainer.task.goals.directions, bool(trainer.task.goals.constraints)
     # Made before the study is on record, so that a run that is refused does not take its name.
-    given: Any = {"seed": config.study.seed, "again": not config.study.common_random_numbers}
-    algorithm = algorithm_of(config.search_space, evolution, directions, evaluator=trainer, **given)
+    algorithm = algorithm_of(
+        config.search_space,
+        evolution,
+        directions,
+        seed=config.study.seed,
+        evaluator=trainer,
+        again=not config.study.common_random_numbers,
+    )
     with running(
         algorithm,
         trainer,

@@ -98,6 +98,22 @@ def check_arguments(what: str, arguments: Iterable[str], known: Iterable[str]) -
             raise InputError(f"{what} has no argument {name!r}{f'{here}.' if here else f'. {hint(name, known)}'}")
 
 
+def check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Check that an argument is a number between two others, or one of them.
+
+    Raises:
+        InputError: It is not.
+
+    Example:
+        >>> check_range("share", 0.6, 0.0, 0.5)
+        Traceback (most recent call last):
+            ...
+        deap_hpo.errors.InputError: share must be from 0 to 0.5; got 0.6.
+    """
+    if not (is_number(value) and low <= value <= high):
+        raise InputError(f"{name} must be from {low:g} to {high:g}; got {value!r}.")
+
+
 def check_probability(name: str, value: float) -> None:
     """Check that an argument is a probability.
 

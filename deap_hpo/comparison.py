@@ -119,19 +119,66 @@ def compare(
         DeapHPOWarning: The task's code has changed since runs on record ended; a choice failed when it was trained
             again, and counts as infinitely bad; or a run has made another choice since its choice was trained again.
     """
+    _check_methods(methods)
+    for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
+        check_integer(name, value, least)
+    check_flag("retry_failed", retry_failed)
+    _check_ends(config)
+    task = _task_for(config, methods, experiment, budget)
+    minimize = task.goals.directions == ("minimize",)
+    planned = [
+        _Run(method, seed, _config_of(config, method, experiment, seed, budget))
+        for seed in range(1, seeds + 1)
+        for method in methods
+    ]
+    runs: list[dict[str, Any]] = []
+    anytime: list[dict[str, Any]] = []
+    with Equipment(task) as equipment:
+        _check_recorded([run.settings for run in planned], equipment)
+        searched = []
+        for run in planned:
+            tell(f"{run.method.label}, seed {run.seed} of {seeds}")
+            searched.append(search(run.settings, equipment, budget, retry_failed))
+        tell("what they chose, on fresh seeds")  # after all searches, so that workers are started only once
+        for run, recorded in zip(planned, searched, strict=True):
+            named = {"method": run.method.label, "seed": run.seed}
+            steps = steps_of(recorded)
+            chosen = measured(recorded, steps) | retrained(run.settings, equipment, recorded, repeats, retry_failed)
+            gap = chosen["retrained"] - chosen["best"] if minimize else chosen["best"] - chosen["retrained"]
+            if config.training.folds is not None:
+                gap = math.nan  # a choice is trained again on the first fold alone
+            runs.append({**named, **chosen, "gap": gap})
+            anytime += [{**named, **step} for step in steps]
+    return pd.DataFrame(runs), pd.DataFrame(anytime)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of a comparison: a method with a seed, and the configuration that they make."""
+
+    method: Method
+    seed: int
+    settings: RunConfig
+
+
+def _check_methods(methods: Sequence[Method]) -> None:
     if len({method.label for method in methods}) < max(2, len(methods)):
         raise InputError(
             f"methods must be at least 2 different ones; got {', '.join(m.label for m in methods)}. Two of one "
             "algorithm need labels: 'plain=truncation' 'adaptive=truncation:mutation=self-adaptive'."
         )
-    for name, value, least in (("seeds", seeds, 2), ("budget", budget, 1), ("repeats", repeats, 1)):
-        check_integer(name, value, least)
-    check_flag("retry_failed", retry_failed)
-    _check_ends(config)
+
+
+def _task_for(config: RunConfig, methods: Sequence[Method], experiment: str, budget: int) -> Task:
+    """Make the task, and check that all methods can run on it, so that mistakes are reported before hours of training.
+
+    Raises:
+        InputError: One cannot, or the task cannot be judged.
+    """
     first: dict[Method, RunConfig] = {}
-    for method in methods:  # so that a typing mistake is reported before hours of training
+    for method in methods:
         with _named(method):
-            first[method] = _config_of(config, method, f"{experiment}-{method.label}-1", 1, budget)
+            first[method] = _config_of(config, method, experiment, 1, budget)
     task = make_task(config)
     _check_judged(task)
     for method, settings in first.items():
@@ -139,27 +186,7 @@ def compare(
             of_method = with_recipe(task, settings)
             check_space(of_method, settings.search_space)
             check_algorithm(settings, trainer_of(of_method, settings))
-    minimize = task.goals.directions == ("minimize",)
-    runs: list[dict[str, Any]] = []
-    anytime: list[dict[str, Any]] = []
-    wanted = [(seed, method) for seed in range(1, seeds + 1) for method in methods]
-    configs = [_config_of(config, one, f"{experiment}-{one.label}-{seed}", seed, budget) for seed, one in wanted]
-    with Equipment(task) as equipment:
-        _check_recorded(configs, equipment)
-        searched = []
-        for (seed, method), own in zip(wanted, configs, strict=True):
-            tell(f"{method.label}, seed {seed} of {seeds}")
-            searched.append(search(own, equipment, budget, retry_failed))
-        tell("what they chose, on fresh seeds")  # after all searches, so that workers are started only once
-        for (seed, method), own, recorded in zip(wanted, configs, searched, strict=True):
-            steps = steps_of(recorded)
-            chosen = measured(recorded, steps) | retrained(own, equipment, recorded, repeats, retry_failed)
-            gap = chosen["retrained"] - chosen["best"] if minimize else chosen["best"] - chosen["retrained"]
-            if config.training.folds is not None:
-                gap = math.nan  # a choice is trained again on the first fold alone
-            runs.append({"method": method.label, "seed": seed, **chosen, "gap": gap})
-            anytime += [{"method": method.label, "seed": seed, **step} for step in steps]
-    return pd.DataFrame(runs), pd.DataFrame(anytime)
+    return task
 
 
 def _check_ends(config: RunConfig) -> None:
@@ -246,8 +273,9 @@ def _named(method: Method) -> Iterator[None]:
         raise InputError(f"The method {method.label!r} cannot run: {error}") from error
 
 
-def _config_of(config: RunConfig, method: Method, name: str, seed: int, budget: int) -> RunConfig:
+def _config_of(config: RunConfig, method: Method, experiment: str, seed: int, budget: int) -> RunConfig:
     """Give the configuration of one method with one seed."""
+    name = f"{experiment}-{method.label}-{seed}"
     overrides = [f'study.name="{name}"', f"study.seed={seed}", f"evolution.max_evaluations={budget}"]
     overrides.append(f"evolution.generations={enough_generations(budget)}")
     settings = make_config(config.model_dump(mode="json"), [*overrides, *method.overrides])

@@ -125,15 +125,15 @@ def hint(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     return f"Did you mean {near!r}?" if near else f"There are: {', '.join(names)}."
 
 
-def shown(value: object, most: int = _MOST_CHARACTERS) -> str:
+def shown(value: object) -> str:
     """Give the text of a value for a sentence, cut off if it is long, as that of a tensor.
 
     Example:
-        >>> shown([0.5] * 100, most=20)
-        '[0.5, 0.5, 0.5, 0...'
+        >>> shown([0.5] * 100)[180:]
+        ' 0.5, 0.5, 0.5, 0...'
     """
     text = repr(value)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 3]}..."
 
 
 def different_genes(recorded: Sequence[Any], given: Sequence[Any]) -> tuple[str, str]:

@@ -191,8 +191,9 @@ def optimize(
         raise InputError(f"arguments must be a mapping of the algorithm's arguments by name; got {arguments!r}.")
     space = Space.of(space)
     folder = None if storage is None else states_folder(name, storage)
-    goals: Any = {"metric": metric, "direction": direction, "constraints": constraints}
-    evaluator = evaluator_of(objective, space, **goals, epochs=epochs, folder=folder)
+    evaluator = evaluator_of(
+        objective, space, metric=metric, direction=direction, constraints=constraints, epochs=epochs, folder=folder
+    )
     directions = agreed_directions(evaluator, direction)
     algorithm = algorithm or ("surrogate" if len(directions) == 1 else "nsga-ii")
     by_time = ends_by_time_alone(algorithm, max_seconds, generations, max_evaluations, max_epochs)
@@ -215,22 +216,22 @@ def optimize(
         evaluator = with_lasting_checkpoints(evaluator, folder, executor)
     check_suits(evaluator, evolution, directions, executor, pruner)
     not_all_failed, stops = NotAllFailed(), early_stopping(evolution, target, patience, by_time=by_time)
-    whole = evaluator.epochs
     with ExitStack() as stack:
         stack.enter_context(interruptions_kept())
         stack.enter_context(generators_kept())
-        shown = []
         continues = evaluator.checkpoints is not None
         with _named_as_arguments():
-            work = workload(space, evolution, epochs=whole, continues=continues, seed=seed)
+            work = workload(space, evolution, epochs=evaluator.epochs, continues=continues, seed=seed)
+        shown: list[ProgressDisplay] = []
         if check_flag("progress", progress):
-            in_epochs = whole is not None or trains_in_parts(evolution)
+            in_epochs = evaluator.epochs is not None or trains_in_parts(evolution)
             seconds = max_seconds if by_time else None
             shown.append(stack.enter_context(ProgressDisplay(work, epochs=in_epochs, seconds=seconds, lines=True)))
         # Made before the study is on record; otherwise an error here would leave its name taken.
         with _named_as_arguments():
-            again = not common_random_numbers
-            made = algorithm_of(space, evolution, directions, seed=seed, evaluator=evaluator, again=again)
+            made = algorithm_of(
+                space, evolution, directions, seed=seed, evaluator=evaluator, again=not common_random_numbers
+            )
         with undisturbed():  # an interruption here could leave the record locked by a study that nobody can close
             study = stack.enter_context(
                 running(

@@ -82,16 +82,16 @@ def plot_intermediate_values(study: Results, metric: str | None = None) -> Figur
     best = study.best.trained_number
     if not any(entry.evaluation.curve for entry in study.entries):
         raise InputError(f"The study {study.name!r} has no learning curves: nothing was reported while it evaluated.")
-    metric, of_what, direction = shown_by_epoch(study, metric)
+    shown = shown_by_epoch(study, metric)
     evaluation = study.best.evaluation
     kept = evaluation.kept_epoch
     return trials_drawn.plot_intermediate_values(
-        curves_table(study.entries, best, metric),
+        curves_table(study.entries, best, shown.metric),
         best,
-        value_name=of_what,
-        direction=direction,
+        value_name=shown.name,
+        direction=shown.direction,
         objective=value_name(study),
-        metric=metric,
+        metric=shown.metric,
         kept=kept.epoch if kept and BEST_EPOCH in evaluation.metrics else None,
     )
 

@@ -14,7 +14,9 @@ def use_light_model(patch: pytest.MonkeyPatch) -> None:
 
     For tests in which any proposals will do; not for tests of how good they are.
     """
-    patch.setattr("deap_hpo.strategies.improvement.SAMPLING", ((0, 2, 1),))
+    from deap_hpo.strategies.improvement import Sampling  # imports SciPy, which most tests do without
+
+    patch.setattr("deap_hpo.strategies.improvement.SAMPLING", (Sampling(observations=0, samples=2, steps=1),))
     patch.setattr("deap_hpo.strategies.prospects.REFINEMENTS", 1)
     start: Any = GPSampler.__init__
 

@@ -15,6 +15,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.retraining import retrain
 from deap_hpo.training.data import Split
 from deap_hpo.training.models import MLP
+from deap_hpo.training.trainers import Trainer
 
 
 def test_another_network_than_on_record_is_warned_of_and_the_same_is_not(digits_task: Task) -> None:
@@ -155,14 +156,19 @@ def test_with_the_best_epoch_kept_the_losses_compared_are_those_of_that_epoch(di
         retrain(trainer, entry, study.entries, study.space)
 
 
-def test_for_use_a_network_is_trained_on_training_and_validation_examples_together(digits_task: Task) -> None:
-    trainer = make_trainer(digits_task, epochs=3, device="cpu")
-    study = optimize(trainer, {"lr": Float(0.05, 0.2)}, algorithm="random", population=3, generations=1, progress=False)
-    data = digits_task.data
+def trainer_on_all(task: Task, epochs: int) -> Trainer:
+    """Make a trainer on training and validation examples together."""
+    data = task.data
     both = (
         torch.cat([getattr(one, part) for one in (data.training, data.validation)]) for part in ("inputs", "targets")
     )
-    by_hand = make_trainer(replace(digits_task, data=replace(data, training=Split(*both))), epochs=3, device="cpu")
+    return make_trainer(replace(task, data=replace(data, training=Split(*both))), epochs=epochs, device="cpu")
+
+
+def test_for_use_a_network_is_trained_on_training_and_validation_examples_together(digits_task: Task) -> None:
+    trainer = make_trainer(digits_task, epochs=3, device="cpu")
+    study = optimize(trainer, {"lr": Float(0.05, 0.2)}, algorithm="random", population=3, generations=1, progress=False)
+    by_hand = trainer_on_all(digits_task, epochs=3)
     expected, _ = by_hand.train(study.best_params, study.best.seed)
     refitted, chosen = study.refit(), study.entries[0]
     assert not refitted.training
@@ -176,11 +182,7 @@ def test_it_is_trained_for_as_many_epochs_as_were_best(digits_task: Task) -> Non
     space = {"lr": Float(2.0, 4.0)}  # so that the last epoch is not the best
     study = optimize(early, space, algorithm="random", population=4, generations=1, progress=False)
     entry = next(one for one in study.entries if one.evaluation.metrics.get("best_epoch", 6) < 6)
-    data = digits_task.data
-    both = (
-        torch.cat([getattr(one, part) for one in (data.training, data.validation)]) for part in ("inputs", "targets")
-    )
-    by_hand = make_trainer(replace(digits_task, data=replace(data, training=Split(*both))), epochs=6, device="cpu")
+    by_hand = trainer_on_all(digits_task, epochs=6)
     best = int(entry.evaluation.metrics["best_epoch"])
     expected, *_ = by_hand.train_on(None, study.params_of(entry), entry.seed, best)
     assert same_weights(study.refit(entry=entry), expected)
@@ -192,11 +194,7 @@ def test_it_is_not_trained_for_longer_than_patience_let_the_evaluation(digits_ta
     study = optimize(patient, space, algorithm="random", population=4, generations=1, progress=False)
     entry = next(one for one in study.entries if len(one.evaluation.curve) < 6)
     assert "best_epoch" not in entry.evaluation.metrics
-    data = digits_task.data
-    both = (
-        torch.cat([getattr(one, part) for one in (data.training, data.validation)]) for part in ("inputs", "targets")
-    )
-    by_hand = make_trainer(replace(digits_task, data=replace(data, training=Split(*both))), epochs=6, device="cpu")
+    by_hand = trainer_on_all(digits_task, epochs=6)
     expected, *_ = by_hand.train_on(None, study.params_of(entry), entry.seed, len(entry.evaluation.curve))
     assert same_weights(study.refit(entry=entry), expected)
 

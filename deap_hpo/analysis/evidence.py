@@ -62,39 +62,22 @@ class Evidence:
             >>> len(evidence.asked), evidence.importances["hyperparameter"].tolist()
             (30, ['x'])
         """
-        of_which, broken = "", 0
-        if len(trials):
-            trials = trials[trials["status"].ne("infeasible")]  # nothing was measured there
-        if "violation" in trials:
-            feasible = trials[trials["violation"].eq(0)]
-            broken = len(asked_evaluations(trials)) - len(asked_evaluations(feasible))
-            trials = feasible
-        if len(trials) and "epochs" in trials:
-            longest = trials["epochs"].max()
-            trials = trials[trials["epochs"].eq(longest)]
-            of_which = f", by trainings of {plural(longest, 'epoch')}"
-        asked = asked_evaluations(trials)
-        pruned = len(asked_evaluations(trials, "pruned"))
-        parts = [plural(pruned, "pruned evaluation")] if pruned else []
-        parts += (
-            [f"{plural(broken, 'evaluation')} that break{'s' if broken == 1 else ''} a constraint"] if broken else []
-        )
-        left_out = f"{' and '.join(parts)} left out" if parts else ""
-        finite = asked[np.isfinite(asked["value"])] if len(asked) else asked.reindex(columns=["value"])
-        different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
-        if len(asked) < _FEWEST or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:
-            raise InputError(
-                f"The effects of hyperparameters need at least {_FEWEST} evaluations{of_which}, of which "
-                f"{_FEWEST_DIFFERENT} differ in their hyperparameters and not all have the same value; there are "
-                f"{len(asked)}, of {plural(len(different), 'configuration')} and with "
-                f"{plural(finite['value'].nunique(), 'value')}{f' ({left_out})' if left_out else ''}."
-            )
+        measured = trials[trials["status"].ne("infeasible")] if len(trials) else trials
+        feasible = measured[measured["violation"].eq(0)] if "violation" in measured else measured
+        broken = len(asked_evaluations(measured)) - len(asked_evaluations(feasible))
+        whole, of_which = feasible, ""
+        if len(feasible) and "epochs" in feasible:
+            longest = feasible["epochs"].max()
+            whole, of_which = feasible[feasible["epochs"].eq(longest)], f", by trainings of {plural(longest, 'epoch')}"
+        left_out = _left_out(len(asked_evaluations(whole, ["pruned"])), broken)
+        asked = asked_evaluations(whole)
+        _check_enough(asked, of_which, left_out)
         if len(asked) > _MOST:
             asked = asked.sample(_MOST, random_state=0)
             of_which += f", by {_MOST} evaluations drawn at random"
         if left_out:
             of_which += f", {left_out}"
-        return cls(trials, asked, space, direction, of_which, f"\n({left_out})" if left_out else "")
+        return cls(whole, asked, space, direction, of_which, f"\n({left_out})" if left_out else "")
 
     @cached_property
     def importances(self) -> pd.DataFrame:
@@ -110,3 +93,23 @@ class Evidence:
     def model(self) -> ResponseModel:
         """Model the objective by a Gaussian process over the space."""
         return ResponseModel(self.asked, self.space)
+
+
+def _left_out(pruned: int, broken: int) -> str:
+    """Say how many evaluations were pruned, and how many break a constraint; empty if there are none."""
+    parts = [plural(pruned, "pruned evaluation")] if pruned else []
+    if broken:
+        parts.append(f"{plural(broken, 'evaluation')} that break{'s' if broken == 1 else ''} a constraint")
+    return f"{' and '.join(parts)} left out" if parts else ""
+
+
+def _check_enough(asked: pd.DataFrame, of_which: str, left_out: str) -> None:
+    finite = asked[np.isfinite(asked["value"])] if len(asked) else asked.reindex(columns=["value"])
+    different = finite[[name for name in finite if name.startswith("params_")]].astype(str).drop_duplicates()
+    if len(asked) < _FEWEST or len(different) < _FEWEST_DIFFERENT or finite["value"].nunique() < 2:
+        raise InputError(
+            f"The effects of hyperparameters need at least {_FEWEST} evaluations{of_which}, of which "
+            f"{_FEWEST_DIFFERENT} differ in their hyperparameters and not all have the same value; there are "
+            f"{len(asked)}, of {plural(len(different), 'configuration')} and with "
+            f"{plural(finite['value'].nunique(), 'value')}{f' ({left_out})' if left_out else ''}."
+        )

@@ -78,13 +78,12 @@ def importances(
     ]
     unit = dict.fromkeys(space, FloatDistribution(0.0, 1.0))
     decoded = [{name: space[name].decode(gene) for name, gene in genes.items()} for genes in drawn]
-    trials = {
+    looked_at = {
         "fanova": _trials(drawn, unit, scaled),
         "ped_anova": _trials(decoded, distributions(space), scaled),
     }
-    rows = range(len(scaled))
-    table = _shares(trials, rows, direction, _TREES, seed)
-    resamples = [_shares(trials, rows, direction, _TREES_OF_A_RESAMPLE, seed) for rows in _resampled(scaled, seed)]
+    table = _shares(looked_at, range(len(scaled)), direction, _TREES, seed)
+    resamples = [_shares(looked_at, rows, direction, _TREES_OF_A_RESAMPLE, seed) for rows in _resampled(scaled, seed)]
     spread = pd.concat(resamples).groupby(level=0).std()
     table = table.join(spread.add_suffix("_std")).sort_values("fanova", ascending=False)
     table = table.rename_axis("hyperparameter").reset_index()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -121,9 +122,9 @@ def first_evaluations(trials: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-def asked_evaluations(trials: pd.DataFrame, *statuses: str) -> pd.DataFrame:
-    """Do the same as `first_evaluations`, however few evaluations remain; or keep those of other statuses."""
-    kept = trials[trials["status"].isin(statuses or ["ok", "diverged", "failed"])] if len(trials) else trials
+def asked_evaluations(trials: pd.DataFrame, statuses: Sequence[str] = ("ok", "diverged", "failed")) -> pd.DataFrame:
+    """Keep the evaluations of some statuses that no earlier one answered; by default those of `first_evaluations`."""
+    kept = trials[trials["status"].isin(statuses)] if len(trials) else trials
     return kept[kept["duplicate_of"].isna()] if "duplicate_of" in kept else kept
 
 

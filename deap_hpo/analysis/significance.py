@@ -148,35 +148,41 @@ def verdict(outcomes: pd.DataFrame, direction: Direction = "minimize") -> list[s
     _check(outcomes)
     if outcomes.shape[1] < 2:
         raise InputError(f"outcomes must be of at least 2 methods to compare; got {outcomes.columns[0]!r} alone.")
-    count = len(outcomes)
     said = []
     overall = friedman(outcomes)
     pairs = pairwise(outcomes)
-    may_differ = overall is None or overall < LEVEL  # only then are pairs compared
     if overall is not None:
-        begin = "The methods differ" if may_differ else "No difference is shown between the methods"
+        begin = "The methods differ" if overall < LEVEL else "No difference is shown between the methods"
         said.append(f"{begin} (Friedman test, p = {overall:.2g}).")
-    shown = pairs[pairs["p_holm"] < LEVEL] if may_differ else pairs.iloc[:0]
-    for _, pair in shown.iterrows():
-        lower, higher = (pair["first"], pair["second"]) if pair["effect"] < 0 else (pair["second"], pair["first"])
-        wins = int((outcomes[lower] < outcomes[higher]).sum())
-        better, worse, how = (lower, higher, "lower") if direction == "minimize" else (higher, lower, "higher")
-        said.append(
-            f"{better} is better than {worse}: {how} in {wins} of {count} pairs, "
-            f"Holm-corrected p = {pair['p_holm']:.2g}."
-        )
-    if may_differ and shown.empty:
-        if overall is None:
-            said += [
-                f"No difference is shown between {pair['first']} and {pair['second']} (p = {pair['p_holm']:.2g})."
-                for _, pair in pairs.iterrows()
-            ]
-        else:
-            said.append("No single pair differs by the corrected tests.")
+    if overall is None or overall < LEVEL:  # only then are pairs compared
+        said += _said_of_pairs(outcomes, pairs, direction, overall=overall is not None)
+    count = len(outcomes)
     least = 2.0 ** (1 - count) * max(1, len(pairs))
     if least >= LEVEL:
         said.append(
             f"With {plural(count, 'seed')} and {plural(len(pairs), 'pair')} no corrected p can fall below "
             f"{min(least, 1.0):.2g}: more seeds are needed to show a difference between two methods."
+        )
+    return said
+
+
+def _said_of_pairs(outcomes: pd.DataFrame, pairs: pd.DataFrame, direction: Direction, *, overall: bool) -> list[str]:
+    """Say which pairs differ; if none does, name each, unless the methods are known to differ `overall`."""
+    differ = pairs[pairs["p_holm"] < LEVEL]
+    if differ.empty and overall:
+        return ["No single pair differs by the corrected tests."]
+    if differ.empty:
+        return [
+            f"No difference is shown between {pair['first']} and {pair['second']} (p = {pair['p_holm']:.2g})."
+            for _, pair in pairs.iterrows()
+        ]
+    said = []
+    for _, pair in differ.iterrows():
+        lower, higher = (pair["first"], pair["second"]) if pair["effect"] < 0 else (pair["second"], pair["first"])
+        wins = int((outcomes[lower] < outcomes[higher]).sum())
+        better, worse, how = (lower, higher, "lower") if direction == "minimize" else (higher, lower, "higher")
+        said.append(
+            f"{better} is better than {worse}: {how} in {wins} of {len(outcomes)} pairs, "
+            f"Holm-corrected p = {pair['p_holm']:.2g}."
         )
     return said

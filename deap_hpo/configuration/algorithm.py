@@ -206,12 +206,7 @@ def strategy_for(
     if "epochs" in accepted and epochs is not None:
         arguments["epochs"] = epochs
     if "budget" in accepted and "resolution" not in evolution.arguments:
-        if evolution.steady_state:
-            asked = max(1, evolution.population * evolution.generations - len(evolution.enqueue))
-        else:
-            asked = evolution.population * max(1, evolution.generations - bool(evolution.enqueue))
-        whole = max(1, (evolution.max_epochs or asked * (epochs or 1)) // (epochs or 1))
-        arguments["budget"] = min(asked, evolution.max_evaluations or asked, whole)
+        arguments["budget"] = _evaluations_left(evolution, epochs or 1)
     try:
         strategy = make_strategy(evolution.algorithm, space, **{**arguments, **evolution.arguments})
     except ArgumentError as error:
@@ -219,3 +214,13 @@ def strategy_for(
             raise
         raise ArgumentError(_SETTING_OF_ARGUMENT[error.name], error.rest) from None
     return Enqueued(strategy, genomes_of(space, evolution.enqueue, seed)) if evolution.enqueue else strategy
+
+
+def _evaluations_left(evolution: EvolutionConfig, epochs: int) -> int:
+    """Count the evaluations, of so many epochs each, that a run has for its strategy besides the enqueued ones."""
+    if evolution.steady_state:
+        asked = max(1, evolution.population * evolution.generations - len(evolution.enqueue))
+    else:
+        asked = evolution.population * max(1, evolution.generations - bool(evolution.enqueue))
+    by_epochs = asked if evolution.max_epochs is None else max(1, evolution.max_epochs // epochs)
+    return min(asked, evolution.max_evaluations or asked, by_epochs)

@@ -57,27 +57,41 @@ def check_space(task: Task, space: Space) -> dict[str, Any]:
         deap_hpo.errors.InputError: momentum must be a finite number from 0 to 1; got 1.5.
     """
     advise(task, space)
-    middle, *others = _places(space)
-    working = _working(task, space, [middle, *others])
+    places = _places(space)
+    working = _working(task, space, places)
     advise_on_loss(task, working)
     _check_last_batches(task, space, working)
-    for name, one in space.items():
-        required = space.conditions.required([name])
-        if not all(required.values()):
-            warn(f"hyperparameter {name!r} is never in use: its conditions can never all hold")
-            continue
-        needed = {other: choices[0] for other, choices in required.items()}
-        places = [{**place, **needed} for place in ({**middle, **working}, middle, *others)]
-        values = one.choices if isinstance(one, Categorical) else (one.low, one.high)
-        for value in values:
-            task.configure(space.conditions.in_use({**places[0], name: value}))
-        parts = task.destinations.split(space.conditions.in_use({**places[0], name: values[0]}))
-        if any(name in parts[part] for part in ("loss", "optimizer", "schedule")):
-            _check_values(task, space, name, [*values, one.decode(0.5)], places)
-        if name in parts["model"]:
-            others_of_it = [value for value in values if value != working.get(name)]
-            _warn_of_values(task, space, name, others_of_it, places)
+    for name in space:
+        _check_hyperparameter(task, space, name, working, places)
     return working
+
+
+def _check_hyperparameter(
+    task: Task, space: Space, name: str, working: dict[str, Any], places: Sequence[dict[str, Any]]
+) -> None:
+    """Check that training accepts the bounds or choices of a hyperparameter, first where the network is known to work.
+
+    Raises:
+        InputError: It does not accept one.
+
+    Warns:
+        DeapHPOWarning: It is never in use, or the network does not work with one of them.
+    """
+    required = space.conditions.required([name])
+    if not all(required.values()):
+        warn(f"hyperparameter {name!r} is never in use: its conditions can never all hold")
+        return
+    needed = {other: choices[0] for other, choices in required.items()}
+    in_use = [{**place, **needed} for place in ({**places[0], **working}, *places)]
+    one = space[name]
+    values = one.choices if isinstance(one, Categorical) else (one.low, one.high)
+    for value in values:
+        task.configure(space.conditions.in_use({**in_use[0], name: value}))
+    parts = task.destinations.split(space.conditions.in_use({**in_use[0], name: values[0]}))
+    if any(name in parts[part] for part in ("loss", "optimizer", "schedule")):
+        _check_values(task, space, name, [*values, one.decode(0.5)], in_use)
+    if name in parts["model"]:
+        _warn_of_values(task, space, name, [value for value in values if value != working.get(name)], in_use)
 
 
 def _working(task: Task, space: Space, places: list[dict[str, Any]]) -> dict[str, Any]:
@@ -102,20 +116,20 @@ def _check_values(task: Task, space: Space, name: str, values: Sequence[Any], pl
     Raises:
         InputError: A value works nowhere, although another one works.
     """
-    errors: dict[int, list[InputError]] = {}  # of values that work nowhere, by place
+    refused: list[list[InputError]] = []  # of each value that works nowhere, the errors by place
     works: set[int] = set()  # places where one of the values works
-    for i, value in enumerate(values):
-        errors[i] = []
+    for value in values:
+        errors: list[InputError] = []
         for at, place in enumerate(places):
             error = _error_of(task, space.conditions.in_use({**place, name: value}))
             if error is None:
                 works.add(at)
-                del errors[i]
                 break
-            errors[i].append(error)
-    for found in errors.values():
-        for at in sorted(works):  # where another value works, this value is the cause, not the place
-            raise found[at]
+            errors.append(error)
+        else:
+            refused.append(errors)
+    if refused and works:  # where another value works, this value is the cause, not the place
+        raise refused[0][min(works)]
 
 
 def _check_last_batches(task: Task, space: Space, working: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, islice, pairwise
+from itertools import accumulate, islice, pairwise, starmap
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from deap_hpo.configuration.algorithm import strategy_for
@@ -51,10 +52,17 @@ class Work(NamedTuple):
     epochs: int
 
 
-class _Sums(NamedTuple):
-    begun: list[int]
-    added: list[int]
-    least: list[int]
+class _Sum(NamedTuple):
+    """Some batches together: their evaluations, the most epochs that these add, and the fewest."""
+
+    evaluations: int = 0
+    epochs: int = 0
+    fewest: int = 0
+
+    def plus(self, batch: Batch) -> _Sum:
+        """Give the sum with a further batch."""
+        count = batch.evaluations
+        return _Sum(self.evaluations + count, self.epochs + count * batch.epochs, self.fewest + count * batch.fewest)
 
 
 @dataclass(frozen=True)
@@ -118,17 +126,19 @@ class Workload:
     def left(self, after: int = 0, evaluations: int = 0, epochs: int = 0) -> Work:
         """Return the work that is left after `after` batches, which took `evaluations` and `epochs`."""
         after = min(after, len(self.batches), self._planned(evaluations, epochs) + after % self.stages)
-        begun, added, least = (sums[after] for sums in self._sums)
         evaluations_left, epochs_left = self._budgets_left(evaluations, epochs)
+        start = self._sums[after]
         # Progress asks this after every evaluation, so the batches that the budget allows whole are found by bisection.
         whole = min(
-            bisect_right(self._sums.begun, begun + evaluations_left),
-            bisect_right(self._sums.least, least + epochs_left),
+            bisect_right(self._sums, start.evaluations + evaluations_left, key=attrgetter("evaluations")),
+            bisect_right(self._sums, start.fewest + epochs_left, key=attrgetter("fewest")),
         )
         whole = max(after, whole - 1)
-        begun, added, least = (sums[whole] - sums[after] for sums in self._sums)
-        part = next(self.affordable(whole, evaluations + begun, epochs + least), Batch(0, 0))
-        return Work(begun + part.evaluations, min(added + part.evaluations * part.epochs, max(0, epochs_left)))
+        end = self._sums[whole]
+        done = end.evaluations - start.evaluations
+        part = next(self.affordable(whole, evaluations + done, epochs + end.fewest - start.fewest), Batch(0, 0))
+        most = end.epochs - start.epochs + part.evaluations * part.epochs
+        return Work(done + part.evaluations, min(most, max(0, epochs_left)))
 
     def _budgets_left(self, evaluations: int, epochs: int) -> tuple[int, int]:
         """Give the rest of the two budgets, of which so many evaluations and epochs are used."""
@@ -140,13 +150,9 @@ class Workload:
         return max(0, len(self.batches) - needed)
 
     @cached_property
-    def _sums(self) -> _Sums:
-        """Cumulative evaluations, epochs and least epochs of the batches, starting with 0."""
-        return _Sums(
-            list(accumulate((batch.evaluations for batch in self.batches), initial=0)),
-            list(accumulate((batch.evaluations * batch.epochs for batch in self.batches), initial=0)),
-            list(accumulate((batch.evaluations * batch.fewest for batch in self.batches), initial=0)),
-        )
+    def _sums(self) -> list[_Sum]:
+        """The sums of the first 0, 1, 2, ... batches."""
+        return list(accumulate(self.batches, _Sum.plus, initial=_Sum()))
 
 
 def workload(
@@ -211,19 +217,20 @@ def _check_budget(space: Space, evolution: EvolutionConfig, epochs: int | None) 
 def _generations(
     space: Space, evolution: EvolutionConfig, epochs: int | None, continues: bool, seed: int
 ) -> Iterator[Batch]:
+    """Yield the generations of a run without end, as if there were no budget; once all is proposed, they are empty."""
     whole = epochs or 1
     if loop := loop_of(space, evolution):
-        yield from (Batch(*batch) for batch in loop.batches(whole))  # without end
+        yield from starmap(Batch, loop.batches(whole))
         return
     if evolution.enqueue and not evolution.steady_state:
         yield Batch(len(evolution.enqueue), whole)
     with generators_kept():
         strategy: Any = strategy_for(space, evolution.model_copy(update={"enqueue": []}), seed, epochs)
-        size = 0 if hasattr(strategy, "batches") else len(strategy.generate(list))
-        if evolution.steady_state:
-            size = evolution.population
     if hasattr(strategy, "batches"):
-        yield from (Batch(*batch) for batch in strategy.batches(continues))
+        yield from starmap(Batch, strategy.batches(continues))
+        return
+    with generators_kept():
+        size = evolution.population if evolution.steady_state else len(strategy.generate(list))
     left = getattr(strategy, "size", sys.maxsize)
     while True:
         yield Batch(min(size, left), whole)
@@ -231,6 +238,7 @@ def _generations(
 
 
 def _stages(generation: Batch, evolution: EvolutionConfig, continues: bool) -> Iterator[Batch]:
+    """Yield the batches of a generation: itself, or one for each stage."""
     if not evolution.stages:
         yield generation
         return

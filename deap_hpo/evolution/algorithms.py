@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 from deap import base, tools
@@ -82,18 +83,24 @@ def eaTruncation(
     for gen in range(ngen + 1):
         generation = next_generation(population, toolbox, cxpb, mutpb) if gen > 0 else population
 
-        invalid = [individual for individual in generation if not individual.fitness.valid]
-        for individual, values in zip(invalid, toolbox.map(toolbox.evaluate, invalid), strict=True):
-            individual.fitness.values = values
+        nevals = evaluate_invalid(generation, toolbox)
 
         population[:] = generation
         if halloffame is not None:
             halloffame.update(population)
-        logbook.record(gen=gen, nevals=len(invalid), **(stats.compile(population) if stats else {}))
+        logbook.record(gen=gen, nevals=nevals, **(stats.compile(population) if stats else {}))
         if verbose:
             print(logbook.stream)
 
     return population, logbook
+
+
+def evaluate_invalid(individuals: Iterable[Any], toolbox: base.Toolbox) -> int:
+    """Evaluate the individuals without a valid fitness, in one call of ``toolbox.map``; return their number."""
+    invalid = [individual for individual in individuals if not individual.fitness.valid]
+    for individual, values in zip(invalid, toolbox.map(toolbox.evaluate, invalid), strict=True):
+        individual.fitness.values = values
+    return len(invalid)
 
 
 def next_generation(population: list[Any], toolbox: base.Toolbox, cxpb: float, mutpb: float) -> list[Any]:

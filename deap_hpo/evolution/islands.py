@@ -7,7 +7,7 @@ from typing import Any
 from deap import base, tools
 
 from deap_hpo.checks import check_probability
-from deap_hpo.evolution.algorithms import next_generation
+from deap_hpo.evolution.algorithms import evaluate_invalid, next_generation
 
 
 def eaIslands(
@@ -91,13 +91,11 @@ def eaIslands(
                 island[:] = next_generation(island, toolbox, cxpb, mutpb)
         everybody = [individual for island in islands for individual in island]
 
-        invalid = [individual for individual in everybody if not individual.fitness.valid]
-        for individual, values in zip(invalid, toolbox.map(toolbox.evaluate, invalid), strict=True):
-            individual.fitness.values = values
+        nevals = evaluate_invalid(everybody, toolbox)
 
         if halloffame is not None:
             halloffame.update(everybody)
-        logbook.record(gen=gen, nevals=len(invalid), **(stats.compile(everybody) if stats else {}))
+        logbook.record(gen=gen, nevals=nevals, **(stats.compile(everybody) if stats else {}))
         if verbose:
             print(logbook.stream)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from deap import algorithms, base, tools
 
-from deap_hpo.checks import check_arguments, check_integer, check_probability, is_number
+from deap_hpo.checks import check_arguments, check_integer, check_probability, check_range, is_number
 from deap_hpo.errors import InputError
 from deap_hpo.evolution import MULTI_OBJECTIVE
+from deap_hpo.evolution.algorithms import evaluate_invalid
 from deap_hpo.evolution.feasibility import selFeasibleFirst, selFeasibleTournament
 from deap_hpo.evolution.individual import lineage
 
@@ -86,14 +87,12 @@ def eaNSGA(
     for gen in range(ngen + 1):
         children = algorithms.varAnd(toolbox.mating(population, size), toolbox, cxpb, mutpb) if gen > 0 else []
 
-        invalid = [individual for individual in population + children if not individual.fitness.valid]
-        for individual, values in zip(invalid, toolbox.map(toolbox.evaluate, invalid), strict=True):
-            individual.fitness.values = values
+        nevals = evaluate_invalid(population + children, toolbox)
 
         population[:] = toolbox.select(population + children, size)
         if halloffame is not None:
             halloffame.update(population)
-        logbook.record(gen=gen, nevals=len(invalid), **(stats.compile(population) if stats else {}))
+        logbook.record(gen=gen, nevals=nevals, **(stats.compile(population) if stats else {}))
         if verbose:
             print(logbook.stream)
 
@@ -198,11 +197,10 @@ mutation_eta, divisions.
         return cls(**arguments)
 
     def __post_init__(self) -> None:
-        for name in ("cxpb", "mutpb", "indpb"):
-            value = getattr(self, name)
-            optional = getattr(type(self), name) is None
-            if not (value is None and optional) and not (is_number(value) and 0 <= value <= 1):
-                raise InputError(f"{name} must be from 0 to 1; got {value!r}.")
+        check_range("cxpb", self.cxpb, 0, 1)
+        check_range("mutpb", self.mutpb, 0, 1)
+        if self.indpb is not None:
+            check_range("indpb", self.indpb, 0, 1)
         for name in ("crossover_eta", "mutation_eta"):
             value = getattr(self, name)
             if not (is_number(value) and 0 < value < math.inf):

@@ -10,7 +10,7 @@ from typing import Any
 
 from deap import base, tools
 
-from deap_hpo.checks import check_arguments, check_integer, check_probability, is_number
+from deap_hpo.checks import check_arguments, check_integer, check_probability, check_range
 from deap_hpo.errors import InputError, hint
 from deap_hpo.evolution.individual import lineage
 from deap_hpo.evolution.operators import mutBoundedResample, mutPerturb, selTruncation
@@ -253,10 +253,8 @@ class PBTSettings:
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}.")
         for name, low, high in _RANGES:
-            value = getattr(self, name)
-            optional = getattr(type(self), name) is None
-            if not (value is None and optional) and not (is_number(value) and low <= value <= high):
-                raise InputError(f"{name} must be from {low:g} to {high:g}; got {value!r}.")
+            if name != "indpb" or self.indpb is not None:
+                check_range(name, getattr(self, name), low, high)
 
     def kept_genes(self, space: Space) -> tuple[int, ...]:
         """Give the positions of the hyperparameters that are kept.

@@ -144,11 +144,11 @@ def plot_slice(
         column = f"params_{name}"
         scale_axis(axes, hyperparameter)
         for kind in ("evaluation", "pruned", BROKEN):
-            rows = rows_in_use(trials[of_kind.eq(kind)], column)
-            if kind != "evaluation" and not len(rows):
+            used = rows_in_use(trials[of_kind.eq(kind)], column)
+            if kind != "evaluation" and not len(used):
                 continue
             points = axes.scatter(
-                places(rows[column], hyperparameter), rows["value"], c=rows[by].astype(float), norm=colours, s=area,
+                places(used[column], hyperparameter), used["value"], c=used[by].astype(float), norm=colours, s=area,
                 ec="0.3", lw=0.3, marker=_LOOKS[kind]["marker"], label=None if kind == "evaluation" else kind,
             )  # fmt: skip
         at = places(rows_in_use(bad, column)[column], hyperparameter)

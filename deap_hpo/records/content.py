@@ -123,18 +123,21 @@ class _Looking:
             yield from map(self.at, parts_of(thing).values())
         elif issubclass(kind, (list, tuple, deque, set, frozenset, dict, MappingProxyType)):
             yield from self._of_container(kind, thing)
+        elif issubclass(kind, (FunctionType, type)):
+            yield described(thing)
+            self._tell(thing)
         else:
-            if callable(thing):
-                yield described(thing)
-            if "__wrapped__" in getattr(thing, "__dict__", ()) and not issubclass(kind, (FunctionType, type)):
-                yield self.at(thing.__wrapped__)  # for example with `lru_cache`
-            if issubclass(kind, (FunctionType, type)):
-                self._tell(thing)
-            else:
-                self._tell(kind)
-                for name, part in sorted(parts_of(thing).items()):
-                    yield name
-                    yield self.at(part)
+            yield from self._of_object(kind, thing)
+
+    def _of_object(self, kind: type, thing: Any) -> Iterator[Any]:
+        if callable(thing):
+            yield described(thing)
+        if "__wrapped__" in getattr(thing, "__dict__", ()):
+            yield self.at(thing.__wrapped__)  # for example with `lru_cache`
+        self._tell(kind)
+        for name, part in sorted(parts_of(thing).items()):
+            yield name
+            yield self.at(part)
 
     def _of_container(self, kind: type, thing: Any) -> Iterator[Any]:
         """The items, read by the methods of the built-in types because those of a subclass may do anything."""

@@ -68,6 +68,14 @@ class _Name(NamedTuple):
         return f"{self.path} {self.where}".rstrip()
 
 
+class _Found(NamedTuple):
+    """An object that is to be looked at: what it is called, if it is a value, and how deep within another one it is."""
+
+    thing: Any
+    name: _Name = _Name()
+    depth: int = 0
+
+
 def is_code(name: str) -> bool:
     """Whether a fact is the code of a function.
 
@@ -99,10 +107,10 @@ class _Walk:
         start = made_of if type(made_of) is dict else {"": made_of}
         # The part "function" gets its own name. At this depth, only what an object's methods read counts.
         self._waiting = deque(
-            (_Name("" if name == "function" else name), thing, _ROOT) for name, thing in start.items()
+            _Found(thing, _Name("" if name == "function" else name), _ROOT) for name, thing in start.items()
         )
         while self._waiting:
-            self._look(*self._waiting.popleft())
+            self._look(self._waiting.popleft())
 
     @property
     def facts(self) -> dict[str, str]:
@@ -112,19 +120,20 @@ class _Walk:
             for name, digests in self._found.items()
         }
 
-    def _look(self, name: _Name, thing: Any, depth: int) -> None:
+    def _look(self, found: _Found) -> None:
         try:
-            for part in self._facts_and_parts(name, thing, depth):
+            for part in self._facts_and_parts(found):
                 self._waiting.append(part)
         except Exception:  # reading an object may raise anything, which must not keep a run from starting
             pass
 
-    def _facts_and_parts(self, name: _Name, thing: Any, depth: int) -> Iterator[tuple[_Name, Any, int]]:
+    def _facts_and_parts(self, found: _Found) -> Iterator[_Found]:
         """Note the facts about an object itself, and give the objects to which it leads."""
+        thing, name, depth = found
         kind = type(thing)
         wraps = "__wrapped__" in getattr(thing, "__dict__", ())
         if not wraps and not issubclass(kind, (FunctionType, MethodType, partial, type)):
-            yield from self._of_value(name if name.path else _Name(_short(described(thing))), thing, depth)
+            yield from self._of_value(found)
             return
         if name.path:
             self._note(str(name), described(thing))
@@ -136,64 +145,67 @@ class _Walk:
         elif issubclass(kind, type):
             yield from self._of_class(thing)
         elif issubclass(kind, MethodType):
-            yield _Name(), thing.__func__, 0
-            yield name, thing.__self__, depth
+            yield _Found(thing.__func__)
+            yield _Found(thing.__self__, name, depth)
         elif issubclass(kind, partial):
-            yield _Name(), thing.func, depth
+            yield _Found(thing.func, depth=depth)
             of = f"of {_short(described(thing.func))}"
-            yield from ((_Name(part, of), one, max(depth, 0)) for part, one in parts_of(thing).items() if part != "()")
+            arguments = {part: one for part, one in parts_of(thing).items() if part != "()"}
+            yield from (_Found(one, _Name(part, of), max(depth, 0)) for part, one in arguments.items())
         else:  # for example with `lru_cache`, or a decorator of the user's
-            yield _Name(), thing.__wrapped__, depth
+            yield _Found(thing.__wrapped__, depth=depth)
             if is_users(kind.__module__):
-                yield from self._of_value(name if name.path else _Name(_short(described(thing))), thing, depth)
+                yield from self._of_value(found)
 
-    def _of_value(self, name: _Name, value: Any, depth: int) -> Iterator[tuple[_Name, Any, int]]:
+    def _of_value(self, found: _Found) -> Iterator[_Found]:
         """A value with named parts is a fact for each part, so that a part can change while the others do not."""
+        value, name, depth = found
+        name = name if name.path else _Name(_short(described(value)))
         kind = type(value)
         if is_users(kind.__module__):
-            yield _Name(), kind, 0
+            yield _Found(kind)
         parts = named_parts(value)
         read = used_by_methods(name.path, value) if depth == _ROOT else {}
         if read:
-            yield from ((_Name(part), one, 0) for part, one in read.items())
+            yield from (_Found(one, _Name(part)) for part, one in read.items())
             return
         if not parts or len(parts) > _MOST_PARTS or depth >= _DEEPEST:
-            found: list[Any] = []
-            self._note(str(name), content_digest(value, found.append))
-            yield from ((_Name(), one, 0) for one in found)
+            code: list[Any] = []
+            self._note(str(name), content_digest(value, code.append))
+            yield from map(_Found, code)
             return
         self._note(str(name), kind.__qualname__, sorted(parts))
         for part, one in sorted(parts.items()):
-            yield name.part(part), one, depth + 1
+            yield _Found(one, name.part(part), depth + 1)
 
-    def _of_function(self, function: FunctionType) -> Iterator[tuple[_Name, Any, int]]:
+    def _of_function(self, function: FunctionType) -> Iterator[_Found]:
         if not is_users(function.__module__):
             return
         code, of = function.__code__, _short(described(function))
         self._note(f"{of}()", *_facts_of_code(code, function.__doc__))
         for name, value in used_by(function):
             known = issubclass(type(value), (FunctionType, type)) and _short(described(value)) == name
-            yield _Name() if known else _Name(name, f"in {of}"), value, 0
+            yield _Found(value, _Name() if known else _Name(name, f"in {of}"))
         defaults = function.__defaults__ or ()
         with_default = code.co_varnames[: code.co_argcount][code.co_argcount - len(defaults) :]
         for name, value in (*zip(with_default, defaults, strict=True), *(function.__kwdefaults__ or {}).items()):
-            yield _Name(name, f"in {of}"), value, 0
+            yield _Found(value, _Name(name, f"in {of}"))
 
-    def _of_class(self, kind: type) -> Iterator[tuple[_Name, Any, int]]:
+    def _of_class(self, kind: type) -> Iterator[_Found]:
         if not is_users(kind.__module__):
             return
         of = _short(described(kind))
         self._note(of, *map(described, kind.__bases__))
         for base in kind.__bases__:
-            yield _Name(), base, 0
-        yield _Name(), type(kind), 0
+            yield _Found(base)
+        yield _Found(type(kind))
         members = {name: one.value for name, one in kind.__members__.items()} if issubclass(kind, Enum) else {}
         for name, member in sorted({**vars(kind), **members}.items()):
             for value in underlying(member):
                 if issubclass(type(value), FunctionType) or "__wrapped__" in getattr(value, "__dict__", ()):
-                    yield _Name(), value, 0
+                    yield _Found(value)
                 elif not name.startswith("__") and not is_built_in_descriptor(value):
-                    yield _Name(of + as_attribute(name)), value, 0
+                    yield _Found(value, _Name(of + as_attribute(name)))
 
     def _note(self, name: str, *facts: Any) -> None:
         if len(name) > _LONGEST_NAME:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
 
 from deap_hpo.errors import InputError, different_genes, first_difference
 from deap_hpo.evaluation import Direction, Evaluation
@@ -84,22 +83,18 @@ class Record:
         self._at_the_end: Mapping[str, Any] | None = None  # the attributes at the time it was closed
         self.storage = None if storage is None else str(storage)
         self.progress = ProgressFolder(None if storage is None else progress_folder(name, storage))
-        self._backend = backend = open_storage(storage)
+        self._backend = open_storage(storage)
         try:
             self._lock = DriverLock(storage, name)
         except BaseException:
-            close_storage(backend)
+            close_storage(self._backend)
             raise
         try:
             with errors_named(f"record of the study {name!r}"):
-                self.is_resumed = has_study(backend, name)
-                if not resume and self.is_resumed:
-                    if not self._gave_way(backend):
-                        raise InputError(_taken(name, backend, str(storage)))
-                    self.is_resumed = False
+                self.is_resumed = self._continues(resume)
                 with quiet_optuna():
                     self._study = optuna.create_study(
-                        storage=backend, study_name=name, directions=list(directions), load_if_exists=True
+                        storage=self._backend, study_name=name, directions=list(directions), load_if_exists=True
                     )
                 self._check_directions(directions)
                 trials = self._study.get_trials(deepcopy=False)
@@ -231,17 +226,25 @@ class Record:
                 f"and cannot be continued with {', '.join(value)}. Give the recorded order, or choose another name."
             )
 
-    def _gave_way(self, backend: BaseStorage) -> bool:
-        """Delete a study of this package without evaluations that nobody runs; tell whether it was deleted.
+    def _continues(self, resume: bool) -> bool:
+        """Tell whether the study is there to be continued.
 
-        It is left from a run that was refused, or interrupted at once.
+        One of this package without evaluations, which nobody runs, is left from a run that was refused, or interrupted
+        at once. If the study is not to be resumed, it is deleted here.
+
+        Raises:
+            InputError: It has evaluations, or may be another's, and is not to be resumed.
         """
-        study = optuna.load_study(study_name=self.name, storage=backend)
+        if not has_study(self._backend, self.name):
+            return False
+        if resume:
+            return True
+        study = optuna.load_study(study_name=self.name, storage=self._backend)
         ours = "seed" in study.user_attrs and self._lock.keeps_others_out
         if not ours or study.get_trials(deepcopy=False):
-            return False
-        optuna.delete_study(study_name=self.name, storage=backend)
-        return True
+            raise InputError(_taken(study, str(self.storage)))
+        optuna.delete_study(study_name=self.name, storage=self._backend)
+        return False
 
     def _check_directions(self, directions: Sequence[Direction]) -> None:
         recorded = directions_of(self._study)
@@ -285,11 +288,10 @@ class Record:
         close_storage(self._backend)
 
 
-def _taken(name: str, backend: BaseStorage, storage: str) -> str:
+def _taken(study: optuna.Study, storage: str) -> str:
     """Say that there is a study of this name, and how to continue."""
-    option = storage_option(storage)
-    by_command = "config" in optuna.load_study(study_name=name, storage=backend).user_attrs
-    resume = f"`deap-hpo resume {name}{option}`" if by_command else "resume=True"
+    name, option = study.study_name, storage_option(storage)
+    resume = f"`deap-hpo resume {name}{option}`" if "config" in study.user_attrs else "resume=True"
     return (
         f"A study named {name!r} exists already. Resume it ({resume}), delete it (`deap-hpo delete {name}{option}`, or "
         "`delete_study`), or choose another name."

@@ -81,21 +81,17 @@ class Attempts:
     def __init__(self, entries: Sequence[Entry], retries: Sequence[Sequence[int]]) -> None:
         self._entries, self._retries = entries, [list(one) for one in retries]
         gone = {i for first, end in retries for i in range(first, end)}
-        self.current: list[Entry] = []
-        self.superseded: list[Entry] = []
-        self._first_failed: int | None = None
+        kept = {i: entry for i, entry in enumerate(entries) if i not in gone}
+        self.current = list(kept.values())
+        self.superseded = [entry for i, entry in enumerate(entries) if i in gone]
+        self._first_failed = next((i for i, entry in kept.items() if entry.evaluation.status == "failed"), None)
         self._outcomes: dict[int, list[tuple[Entry, Entry | None]]] = defaultdict(list)  # with the one it continued
-        latest: dict[int | None, Entry] = {}
+        latest: dict[int, Entry] = {}
         for i, entry in enumerate(entries):
             latest[entry.number] = entry
-            failed = entry.evaluation.status == "failed"
-            if i not in gone:
-                self.current.append(entry)
-                self._first_failed = i if failed and self._first_failed is None else self._first_failed
-                continue
-            self.superseded.append(entry)
-            if not failed and entry.duplicate_of is None:
-                self._outcomes[entry.number].append((entry, latest.get(entry.start_from)))
+            if i in gone and entry.evaluation.status != "failed" and entry.duplicate_of is None:
+                start = None if entry.start_from is None else latest.get(entry.start_from)
+                self._outcomes[entry.number].append((entry, start))
 
     def with_retry(self) -> list[list[int]]:
         """Give the ranges of superseded evaluations after another retry, which starts at the first failed one."""

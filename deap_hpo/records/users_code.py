@@ -181,15 +181,16 @@ def _meaningful(code: CodeType) -> list[dis.Instruction]:
 def _read_by(following: Sequence[dis.Instruction]) -> set[tuple[str, ...]]:
     """The parts read by the instructions after an object is loaded; none if they set an attribute of it."""
     is_set = bool(following) and following[0].opname in ("STORE_ATTR", "DELETE_ATTR")
-    return set() if is_set else {_chain(following, 0)}
+    return set() if is_set else {_chain(following)}
 
 
-def _chain(instructions: Sequence[dis.Instruction], position: int) -> tuple[str, ...]:
+def _chain(following: Sequence[dis.Instruction]) -> tuple[str, ...]:
     """The chain of parts that the instructions read of an object that has just been loaded."""
     chain: list[str] = []
-    while position < len(instructions):
-        use = instructions[position]
-        after = instructions[position + 1] if position + 1 < len(instructions) else None
+    position = 0
+    while position < len(following):
+        use = following[position]
+        after = following[position + 1] if position + 1 < len(following) else None
         subscript = after is not None and (after.opname == "BINARY_SUBSCR" or after.argrepr == "[]")
         if use.opname in _ATTRIBUTE:
             chain.append(as_attribute(use.argval))

@@ -56,7 +56,7 @@ def study_figures(study: Recorded, *, impact: bool = True) -> Iterator[StudyFigu
     """
     yield StudyFigure("history", plot_optimization_history(study), "Every evaluation, and the best so far")
     if len({epoch.epoch for entry in study.entries for epoch in entry.evaluation.curve}) > 1:
-        curve = shown_by_epoch(study)[1]
+        curve = shown_by_epoch(study).name
         yield StudyFigure("curves", plot_intermediate_values(study), f"{curve[:1].upper()}{curve[1:]} by epoch")
     if len(study.directions) > 1:
         grown = ", ".join(f"{value:.4g}" for value in hypervolumes(study.entries, study.directions))

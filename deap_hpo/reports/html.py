@@ -123,8 +123,8 @@ def _overview(studies: Sequence[Recorded]) -> str:
     begun = [generations_table(study).assign(label=study.name) for study in studies if study.entries]
     curves = pd.concat(begun).dropna(subset=["best"]) if begun else pd.DataFrame()
     if len(curves):
-        best = curves["best"]
-        curves = curves.assign(round=curves["generation"] + 1, mean=best, low=best, high=best)
+        value = curves["best"]  # of a single study, so that its band is a line
+        curves = curves.assign(round=curves["generation"] + 1, mean=value, low=value, high=value)
         losses = all(study.directions[0] == "minimize" for study in studies)
         figure = plot_bands(curves, x="round", x_name="generation", value_name="best value so far", logarithmic=losses)
         parts.append(figure_html(figure, "Best value so far of each study, by generation"))

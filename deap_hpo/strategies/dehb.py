@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deap_hpo.checks import check_integer, is_number
-from deap_hpo.errors import InputError
+from deap_hpo.checks import check_integer, check_range
 from deap_hpo.search_space.space import Space
 from deap_hpo.strategies.hyperband import Genome, HyperbandStrategy
 from deap_hpo.strategies.outcomes import costs
@@ -75,9 +74,9 @@ class DEHBStrategy:
         random_share: float = 0.1,
         seed: int = 0,
     ) -> None:
-        for name, value, high in (("factor", factor, 2.0), ("rate", rate, 1.0), ("random_share", random_share, 1.0)):
-            if not (is_number(value) and 0 <= value <= high):
-                raise InputError(f"{name} must be from 0 to {high:g}; got {value!r}.")
+        check_range("factor", factor, 0, 2)
+        check_range("rate", rate, 0, 1)
+        check_range("random_share", random_share, 0, 1)
         self._size = check_integer("memory_size", memory_size, 4)
         self._factor, self._rate, self._random_share = factor, rate, random_share
         self._rng = np.random.default_rng(check_integer("seed", seed, 0))

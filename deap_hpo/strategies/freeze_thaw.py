@@ -16,8 +16,8 @@ from deap_hpo.strategies.genes import maximin_latin_hypercube
 from deap_hpo.strategies.hyperband import rungs
 from deap_hpo.strategies.improvement import MODEL_LIMIT, ImprovementModel, one_blas_thread
 from deap_hpo.strategies.outcomes import cost_of
-from deap_hpo.strategies.partial_trainings import Key, PartialTrainings
-from deap_hpo.strategies.prospects import Prospects
+from deap_hpo.strategies.partial_trainings import PartialTrainings
+from deap_hpo.strategies.prospects import Key, Prospects
 
 Array = NDArray[np.float64]
 
@@ -228,7 +228,7 @@ class FreezeThawStrategy:
         """Fit the model to all losses on record, of all rungs."""
         trainings, scales = self._trainings, self._trainings.scales()
         rows = list(trainings.observations())
-        values = np.array([scales[rung][0] * loss + scales[rung][1] for _, rung, loss in rows])
+        values = np.array([scales[rung].of(loss) for _, rung, loss in rows])
         kept = np.arange(len(rows))
         if len(rows) > MODEL_LIMIT:  # Keep the last losses of trainings rather than earlier ones; of these, the best.
             passed = np.array([rung < trainings.rung(key) for key, rung, _ in rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,22 @@ from scipy.linalg.lapack import dpotrf, dtrtrs
 
 Array = NDArray[np.float64]
 
-# Every hyperparameter has a log-normal prior: (median, standard deviation of the logarithm, least, most). They are
-# meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale is multiplied by the
-# fourth root of the dimension, since random points lie farther apart in more dimensions (Hvarfner, Hellsten & Nardi
-# 2024, "Vanilla Bayesian optimization performs great in high dimensions", take the square root).
-LENGTHSCALE = (0.7, 1.0, 0.05, 10.0)
-VARIANCE = (1.0, 1.0, 0.05, 20.0)
-NOISE = (1e-3, 2.0, 1e-5, 0.5)
+
+class Prior(NamedTuple):
+    """The log-normal prior of a hyperparameter; `deviation` is the standard deviation of its logarithm."""
+
+    median: float
+    deviation: float
+    least: float
+    most: float
+
+
+# They are meant for inputs in the unit cube and targets of mean 0 and variance 1. The median lengthscale is multiplied
+# by the fourth root of the dimension, since random points lie farther apart in more dimensions (Hvarfner, Hellsten &
+# Nardi 2024, "Vanilla Bayesian optimization performs great in high dimensions", take the square root).
+LENGTHSCALE = Prior(0.7, 1.0, 0.05, 10.0)
+VARIANCE = Prior(1.0, 1.0, 0.05, 20.0)
+NOISE = Prior(1e-3, 2.0, 1e-5, 0.5)
 JITTER = 1e-8
 # Matérn kernels of these orders: 5/2 for functions with two derivatives, 3/2 for rougher ones with one.
 SMOOTH, ROUGH = 2.5, 1.5
@@ -56,7 +66,7 @@ class GaussianProcess:
     def __init__(self, groups: Sequence[int], rng: np.random.Generator, *, n_samples: int = 10) -> None:
         self._groups, self._rng = np.asarray(groups, dtype=int), rng
         dimension = int(self._groups.max()) + 1
-        lengthscale = (LENGTHSCALE[0] * dimension**0.25, *LENGTHSCALE[1:])
+        lengthscale = LENGTHSCALE._replace(median=LENGTHSCALE.median * dimension**0.25)
         medians, self._prior_deviation, low, high = np.array([lengthscale] * dimension + [VARIANCE, NOISE]).T
         self._prior_mean, self._low, self._high = np.log(medians), np.log(low), np.log(high)
         self._turn = 0

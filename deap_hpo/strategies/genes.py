@@ -41,7 +41,7 @@ class GeneColumns:
         self.categorical: NDArray[np.bool_] = np.array(
             [isinstance(hyperparameter, Categorical) for hyperparameter in self._hyperparameters]
         ) & (self.bins > 2)
-        self.size = _size(space, dict(zip(space, self.bins, strict=True)))
+        self.size = _Count(space, dict(zip(space, self.bins, strict=True))).of_all()
         widths = np.where(self.categorical, self.bins, 1).astype(int)
         self.groups = np.repeat(np.arange(len(widths)), widths).tolist()
 
@@ -105,52 +105,63 @@ def is_exhausted(space: Space, genomes: Iterable[Sequence[float]]) -> bool:
     return GeneColumns(space).size == len({tuple(space.decode(genome).items()) for genome in genomes})
 
 
-def _size(space: Space, bins: dict[str, float]) -> float:
-    """Count the configurations of a space; infinite if it is continuous."""
-    return _Count(space, bins)(list(space), space.conditions.allowed)
+_Waiting = Mapping[str, Mapping[str, Sequence[Any]]]
+"""For each hyperparameter whose use is not decided yet: the parents that decide, and the values that they need."""
 
 
 class _Count:
-    """Counts configurations of hyperparameters, given in the order of the space, some of which depend on others.
+    """Counts the configurations of a space, some of whose hyperparameters depend on others.
 
+    One after the other, those that depend on none are given each of their values, until nothing depends on anything.
     Independent groups are counted separately, and none twice. Otherwise, twenty choices that each decide on one number
     would be a million cases.
     """
 
     def __init__(self, space: Space, bins: Mapping[str, float]) -> None:
+        self._space = space
         self._bins = bins
         self._kinds = {name: _alike(space, name, int(bins[name])) for name in space.conditions.deciding}
         self._counted: dict[tuple[Any, ...], float] = {}
 
-    def __call__(self, names: Sequence[str], waiting: Mapping[str, Mapping[str, Sequence[Any]]]) -> float:
-        """Count those of some hyperparameters; `waiting` has the parents that some depend on, and the values needed."""
+    def of_all(self) -> float:
+        """Count all configurations; infinite if the space is continuous."""
+        return self._of(list(self._space), self._space.conditions.allowed)
+
+    def _of(self, names: Sequence[str], waiting: _Waiting) -> float:
+        """Count those of some hyperparameters, given in the order of the space."""
         if any(math.isinf(self._bins[name]) for name in names if name not in waiting):
             return math.inf
-        return float(math.prod(self._of_one(group, waiting) for group in _connected(names, waiting)))
+        return float(math.prod(self._of_connected(group, waiting) for group in _connected(names, waiting)))
 
-    def _of_one(self, group: Sequence[str], waiting: Mapping[str, Mapping[str, Sequence[Any]]]) -> float:
-        first, *others = group  # The first depends on none.
+    def _of_connected(self, group: Sequence[str], waiting: _Waiting) -> float:
+        """Count those of hyperparameters that depend on each other, of which the first depends on none."""
+        first, *others = group
         if not others:
             return self._bins[first]
         case = tuple((name, tuple(waiting.get(name, ()))) for name in group)
         if case not in self._counted:
-            counted = 0.0
-            for value, alike in self._kinds[first].items():
-                left, still = [], {}
-                for name in others:
-                    parents = waiting.get(name, {})
-                    rest = {parent: choices for parent, choices in parents.items() if parent != first}
-                    if value not in parents.get(first, [value]) or not all(parent in left for parent in rest):
-                        continue  # Not in use, and so neither are those that depend on it.
-                    left.append(name)
-                    if rest:
-                        still[name] = rest
-                counted += alike * self(left, still)
-            self._counted[case] = counted
+            self._counted[case] = sum(
+                alike * self._of(*_left(others, waiting, first, value)) for value, alike in self._kinds[first].items()
+            )
         return self._counted[case]
 
 
-def _connected(names: Sequence[str], waiting: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def _left(names: Sequence[str], waiting: _Waiting, parent: str, value: Any) -> tuple[list[str], _Waiting]:
+    """Give the hyperparameters that may still be in use if the parent has a value, and what these wait for then."""
+    left: list[str] = []
+    still: dict[str, Mapping[str, Sequence[Any]]] = {}
+    for name in names:
+        needed = waiting.get(name, {})
+        rest = {other: choices for other, choices in needed.items() if other != parent}
+        if value not in needed.get(parent, [value]) or not all(other in left for other in rest):
+            continue  # Not in use, and so neither are those that depend on it.
+        left.append(name)
+        if rest:
+            still[name] = rest
+    return left, still
+
+
+def _connected(names: Sequence[str], waiting: _Waiting) -> list[list[str]]:
     """Group the hyperparameters that depend on each other, in the given order."""
     groups: list[list[str]] = []
     for name in names:

@@ -93,21 +93,21 @@ class GridStrategy:
 
 def _finest(space: Space, budget: int) -> dict[str, int]:
     """Raise the resolution of the coarsest hyperparameter, the first among equals, while the grid fits."""
-    resolution = dict.fromkeys(space, 1)
-    if _size(space, resolution) > budget:
+    coarsest = dict.fromkeys(space, 1)
+    least = _size(space, coarsest)
+    if least > budget:
         raise InputError(
-            f"budget must be at least {_size(space, resolution)}, the number of combinations of all choices alone; "
-            f"got {budget}."
+            f"budget must be at least {least}, the number of combinations of all choices alone; got {budget}."
         )
     # The choices of a Categorical are all there from the start.
     most = {name: 1 if isinstance(one, Categorical) else one.size for name, one in space.items()}
-    used = {name for point in space.grid(resolution) for name in point}  # Others would never make a grid larger.
+    used = {name for point in space.grid(coarsest) for name in point}  # Others would never make a grid larger.
 
     def level(count: int) -> dict[str, int]:
+        """Give the resolution with so many values of each, as far as it has that many."""
         return {name: int(min(count, most[name])) if name in used else 1 for name in space}
 
-    # First the same number of values for all, as far as each has that many (found without making much larger grids);
-    # then one more for the first names.
+    # First the largest level that fits, found without making much larger grids; then one more for the first names.
     count = 1
     while _size(space, level(2 * count)) <= budget and level(2 * count) != level(count):
         count *= 2

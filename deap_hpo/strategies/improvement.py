@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,18 @@ from deap_hpo.strategies.outcomes import standardise
 Array = NDArray[np.float64]
 
 MODEL_LIMIT = 300  # Most observations to give to a model: its cost grows with their cube.
-# (least number of observations, samples in the model, steps of their Markov chains for each new observation)
-SAMPLING = ((100, 5, 2), (60, 5, 5), (40, 10, 10), (0, 20, 20))
+
+
+class Sampling(NamedTuple):
+    """Samples in a model of at least so many observations, and steps of their chains for each new observation."""
+
+    observations: int
+    samples: int
+    steps: int
+
+
+# With more observations, fewer hyperparameters are plausible, and a sample costs more.
+SAMPLING = (Sampling(100, 5, 2), Sampling(60, 5, 5), Sampling(40, 10, 10), Sampling(0, 20, 20))
 
 
 class ImprovementModel:
@@ -53,10 +63,10 @@ class ImprovementModel:
     """
 
     def __init__(self, groups: Sequence[int], rng: np.random.Generator, *, rough_from: float = math.inf) -> None:
-        self.process = GaussianProcess(groups, rng, n_samples=SAMPLING[-1][1])
+        self.process = GaussianProcess(groups, rng, n_samples=SAMPLING[-1].samples)
         self._rough_from = rough_from
         self._fitted = 0  # Number of observations at the last fit.
-        self._best: Array = np.full((SAMPLING[-1][1], 1), np.inf)  # The value to improve on, for each sample.
+        self._best: Array = np.full((SAMPLING[-1].samples, 1), np.inf)  # The value to improve on, for each sample.
 
     def fit(self, inputs: Array, losses: Array, *, observations: int) -> None:
         """Fit the model, and forget earlier beliefs and the values to improve on.
@@ -67,11 +77,10 @@ class ImprovementModel:
             observations: Number of all observations so far, of which the n may be a selection.
         """
         new = min(observations - self._fitted, 10)
-        # With more observations, fewer hyperparameters are plausible, and a sample costs more.
-        n_samples, steps = next((samples, steps) for least, samples, steps in SAMPLING if len(inputs) >= least)
-        self.process.thin(n_samples)
+        sampling = next(one for one in SAMPLING if len(inputs) >= one.observations)
+        self.process.thin(sampling.samples)
         rough = len(inputs) >= self._rough_from
-        self.process.fit(inputs, standardise(losses), steps=steps * new, sample_smoothness=rough)
+        self.process.fit(inputs, standardise(losses), steps=sampling.steps * new, sample_smoothness=rough)
         self._fitted = observations
         self._best = np.full((len(self.process.theta), 1), np.inf)
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-Key = tuple[Any, ...]
+from deap_hpo.strategies.prospects import Key
 
 PRIOR_PAIRS = 3  # The slope between two rungs is pulled towards 1 with the weight of this many trainings.
+
+
+class Scale(NamedTuple):
+    """The line that brings losses of a rung to the scale of those of whole trainings."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def of(self, loss: float) -> float:
+        """Give a loss on the scale of whole trainings."""
+        return self.slope * loss + self.offset
 
 
 class PartialTrainings:
@@ -31,7 +42,7 @@ class PartialTrainings:
         >>> trainings.add(("b",), [0.7], epochs=4, loss=0.5, number=2)
         >>> trainings.rung(("a",)), trainings.rung(("b",)), list(trainings.paused())
         (0, 2, [('a',)])
-        >>> trainings.worst_first([("b",), ("a",)]), trainings.scales()[0][0]
+        >>> trainings.worst_first([("b",), ("a",)]), trainings.scales()[0].slope
         ([('a',), ('b',)], 1.0)
     """
 
@@ -96,29 +107,27 @@ class PartialTrainings:
         scales = self.scales()
 
         def scaled(key: Key) -> float:
-            slope, offset = scales[self.rung(key)]
-            return slope * self._losses[key][self.rung(key)] + offset
+            return scales[self.rung(key)].of(self._losses[key][self.rung(key)])
 
         return sorted(keys, key=scaled, reverse=True)
 
-    def scales(self) -> list[tuple[float, float]]:
-        """Return for each rung the slope and the offset that bring its losses to the scale of the last one.
+    def scales(self) -> list[Scale]:
+        """Return the scale of each rung; that of the last one changes nothing.
 
         They are fitted by least squares to the trainings that continued to a later rung. While these are few, the slope
         is pulled towards 1.
         """
-        scales = [(1.0, 0.0)] * len(self.rungs)
+        scales = [Scale()] * len(self.rungs)
         for rung in reversed(range(self.last)):
             pairs = []
             for losses in self._losses.values():
                 later = [other for other, loss in losses.items() if other > rung and math.isfinite(loss)]
                 if later and rung in losses:
-                    slope, offset = scales[min(later)]
-                    pairs.append((losses[rung], slope * losses[min(later)] + offset))
+                    pairs.append((losses[rung], scales[min(later)].of(losses[min(later)])))
             if pairs:
                 seen, meant = np.array(pairs).T
                 prior = PRIOR_PAIRS * max(float(seen.var()), 1e-12)
                 slope = float((seen - seen.mean()) @ (meant - meant.mean()) + prior) / (len(seen) * seen.var() + prior)
                 slope = float(np.clip(slope, 0.1, 1.5))
-                scales[rung] = slope, float(meant.mean() - slope * seen.mean())
+                scales[rung] = Scale(slope, float(meant.mean() - slope * seen.mean()))
         return scales

@@ -15,7 +15,9 @@ from deap_hpo.strategies.genes import GeneColumns
 
 Array = NDArray[np.float64]
 Key = tuple[Any, ...]
+"""What identifies a configuration: the names and values of the hyperparameters in use."""
 Merits = Callable[[Array], Array]
+"""Gives for genomes [m, genes] the merit of trying each of them, [m]."""
 
 ENUMERABLE = 2000  # Spaces of up to this many configurations are enumerated, rather than searched by breeding.
 REFINEMENTS = 10  # Generations of evolution by merit alone, before a proposal.
@@ -116,7 +118,7 @@ class Prospects:
 
         Args:
             archive: Genomes to breed from [n, genes], best first.
-            merits: Returns for genomes [m, genes] the merit of trying each of them, [m].
+            merits: Tells how worthwhile it is to try a genome.
 
         Returns:
             The genome; its origin: "enumeration" if the whole space was searched, "random" if all bred genomes have

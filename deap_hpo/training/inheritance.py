@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,11 +56,11 @@ def architecture_genes(task: Task, space: Space, varied: Collection[str] = ()) -
     network_of = _network_of(task, space)
     kept: set[str] = set()
     for name in space:
-        in_use = [_with_in_use(space, name, genome, i) for i, genome in enumerate(genomes)]
+        tried = (map(network_of, with_each_value) for with_each_value in _tried_genomes(space, name, genomes))
         if name in varied:
-            if _reshapes(space, name, in_use, network_of):
+            if _reshapes(tried):
                 raise InputError(f"varied must not have {name!r}: with other values, the weights have other shapes.")
-        elif (_reshapes if "drop" in name else _stays)(space, name, in_use, network_of):
+        elif (_reshapes if "drop" in name else _stays)(tried):
             kept |= {name, *_deciders(space, name)}
     return tuple(i for i, name in enumerate(space) if name in kept)
 
@@ -82,17 +82,17 @@ class _Network:
     rates: Hashable = None
 
 
-def _stays(
-    space: Space, name: str, genomes: Sequence[Sequence[float]], network_of: Callable[[Sequence[float]], _Network]
-) -> bool:
-    """Tell whether a hyperparameter changes arguments of the model, and not only dropout rates."""
-    genes = _tried_genes(space, name)
+def _stays(tried: Iterable[Iterable[_Network]]) -> bool:
+    """Tell whether a hyperparameter changes arguments of the model, and not only dropout rates.
+
+    Args:
+        tried: At each of some places, the networks with its different values.
+    """
     changes = only_rates = False
-    for genome in genomes:
+    for networks in tried:
         first: _Network | None = None
         arguments = set()
-        for gene in genes:
-            network = network_of(_with_gene(space, genome, name, gene))
+        for network in networks:
             arguments.add(network.arguments)
             if network.structure is None:
                 continue
@@ -104,20 +104,19 @@ def _stays(
     return changes and not only_rates
 
 
-def _reshapes(
-    space: Space, name: str, genomes: Sequence[Sequence[float]], network_of: Callable[[Sequence[float]], _Network]
-) -> bool:
-    """Tell whether a hyperparameter changes the shapes of weights."""
-    for genome in genomes:
-        networks = [network_of(_with_gene(space, genome, name, gene)) for gene in _tried_genes(space, name)]
-        if len({network.shapes for network in networks if network.shapes is not None}) > 1:
-            return True
-    return False
+def _reshapes(tried: Iterable[Iterable[_Network]]) -> bool:
+    """Tell whether a hyperparameter changes the shapes of weights; see `_stays`."""
+    shapes = ({network.shapes for network in networks if network.shapes is not None} for networks in tried)
+    return any(len(different) > 1 for different in shapes)
 
 
-def _tried_genes(space: Space, name: str) -> list[float]:
+def _tried_genomes(space: Space, name: str, genomes: Sequence[Sequence[float]]) -> Iterator[list[list[float]]]:
+    """Give each genome with all values of a hyperparameter that are tried; others are such that it is in use."""
     one = space[name]
-    return [one.encode(choice) for choice in one.choices] if isinstance(one, Categorical) else [0.0, 1.0]
+    genes = [one.encode(choice) for choice in one.choices] if isinstance(one, Categorical) else [0.0, 1.0]
+    for i, genome in enumerate(genomes):
+        in_use = _with_in_use(space, name, genome, i)
+        yield [_with_gene(space, in_use, name, gene) for gene in genes]
 
 
 def _with_in_use(space: Space, name: str, genome: Sequence[float], turn: int) -> Sequence[float]:

@@ -73,7 +73,7 @@ def test_the_chains_go_on_by_what_is_new():
 @pytest.mark.parametrize("count", [39, 40, 60, 100])
 def test_samples_are_fewer_where_there_are_more_observations(count):
     model, _ = fitted(count)
-    assert len(model.process.theta) == next(samples for least, samples, _ in SAMPLING if count >= least)
+    assert len(model.process.theta) == next(one.samples for one in SAMPLING if count >= one.observations)
 
 
 @pytest.mark.parametrize(("rough_from", "orders"), [(13, {2.5}), (12, {1.5, 2.5}), (math.inf, {2.5})])

@@ -154,11 +154,17 @@ class UpdatesByGroup:
             rows = group.optimizer.rows
             if "offset" in rows:
                 rows["offset"][i] = state.steps - (moments.updates if known else 0)
-            of_group = kinds_kept(self._form, group.options[i]) if known else frozenset()
-            for kind in of_group:
-                for name, row in named_views(rows[kind][i], group.shapes).items():
-                    if all(name in moments.named[one] for one in of_group):  # otherwise it starts from zero
-                        row.copy_(moments.named[kind][name])
+            if known:
+                self._restore_group(group, i, moments)
+
+    def _restore_group(self, group: _Group, i: int, moments: Moments) -> None:
+        """Copy moments into a member's rows; a parameter that lacks one of them starts from zero."""
+        kinds = kinds_kept(self._form, group.options[i])
+        complete = [name for name, _ in group.shapes if all(name in moments.named[kind] for kind in kinds)]
+        for kind in kinds:
+            views = named_views(group.optimizer.rows[kind][i], group.shapes)
+            for name in complete:
+                views[name].copy_(moments.named[kind][name])
 
     def moments(self, i: int, steps: int) -> Moments:
         """Give the moments of a member, as views."""
