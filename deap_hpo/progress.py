@@ -23,13 +23,15 @@ from deap_hpo.wording import format_value
 _WIDE = 120  # columns of a terminal with room for a bar, the epochs and the time elapsed, even after days
 _FIRST_LINES = 20  # without a terminal, so many generations have a line each; later ones only if enough time has passed
 _SECONDS_BETWEEN_LINES = 1.0
+_LONGEST_SILENCE = 60.0  # seconds without a line, after which the next evaluation has one
 
 
 class ProgressDisplay:
     """A study's callback that shows the progress of the run in a line on a terminal or in a notebook.
 
     Below it is a line for each evaluation under way, once evaluations take more than two seconds.
-    Elsewhere (nohup, Slurm, Docker), it can write a line after each generation that was not only replayed.
+    Elsewhere (nohup, Slurm, Docker), it can write a line after each generation that was not only replayed. Where
+    generations take long, it writes one after an evaluation, too, if there was none for a minute.
 
     It says how many evaluations failed, diverged, were infeasible or repeated earlier ones, as far as the terminal has
     room. The totals are upper bounds: they shrink when trainings end early, or are duplicates of earlier ones. The time
@@ -39,7 +41,7 @@ class ProgressDisplay:
         work: The evaluations and epochs that the run will request.
         epochs: Whether the evaluator has epochs; if not, only evaluations are counted.
         seconds: The time limit, if nothing else ends the run; then it is the only total that is shown.
-        lines: Whether to write lines if there is neither a terminal nor a notebook.
+        lines: Whether to write a line after each generation if there is neither a terminal nor a notebook.
         console: Where it is shown; standard error if None.
         clock: Gives seconds.
 
@@ -70,11 +72,13 @@ class ProgressDisplay:
         self._generation = 0  # complete batches
         self._last_words = ""
         self._written_at, self._unwritten = -math.inf, 0  # time of the last line, and a later generation without one
+        self._written = ""  # the last line, without the time
         self._left = work.left()
         self._clock, self._since, self._since_cost = clock, clock(), 0  # since the last batch that was only replayed
-        self._begun = self._since
+        self._begun = self._heard_at = self._since  # when it began, and when something was last said
         self._console = console = console or Console(stderr=True)
-        self._lines = console if lines and not (console.is_terminal or console.is_jupyter) else None
+        self._lines = None if console.is_terminal or console.is_jupyter else console
+        self._after_generations = lines
         self._wide = wide = console.width >= _WIDE
         self._bar = min(24, console.width - _WIDE + 8)
         self._epochs_shown = epochs and (wide or console.is_jupyter or self._lines is not None)
@@ -95,7 +99,7 @@ class ProgressDisplay:
         self._update(generation=0)
 
     def __enter__(self) -> ProgressDisplay:
-        self._since = self._begun = self._clock()
+        self._since = self._begun = self._heard_at = self._clock()
         self._progress.start()
         if self._notebook:
             self._notebook.start()
@@ -106,7 +110,7 @@ class ProgressDisplay:
         self._progress.stop()
         if self._notebook:
             self._notebook.stop()
-        if any(self._new):  # a budget or an interruption ended the run within a generation
+        if self._after_generations and any(self._new):  # a budget or an interruption ended the run within a generation
             self._write_line(self._generation // self._work.stages + 1)
         elif self._unwritten:
             self._write_line(self._unwritten)
@@ -132,6 +136,8 @@ class ProgressDisplay:
         self._new = Work(self._new.evaluations + work.evaluations, self._new.epochs + work.epochs)
         self._note(study, added)
         self._update(study.generation)
+        if self._clock() - self._heard_at >= _LONGEST_SILENCE:
+            self._write_line(study.generation // self._work.stages + 1)
 
     def on_generation(self, study: Study, entries: Sequence[Entry]) -> None:
         """Start the next batch; replayed evaluations are counted here."""
@@ -145,7 +151,8 @@ class ProgressDisplay:
             self._since, self._since_cost = self._clock(), self._cost
         self._note(study, entries)
         self._update(study.generation)
-        if not replayed and study.generation % self._work.stages == 0:
+        self._heard_at = self._clock()
+        if not replayed and self._after_generations and study.generation % self._work.stages == 0:
             generation = study.generation // self._work.stages
             if generation <= _FIRST_LINES or self._clock() - self._written_at >= _SECONDS_BETWEEN_LINES:
                 self._write_line(generation)
@@ -195,14 +202,14 @@ class ProgressDisplay:
         if self._lines is None:
             return
         shown = self._progress.tasks[0].fields
-        self._written_at, self._unwritten = self._clock(), 0
+        self._written_at = self._heard_at = self._clock()
+        self._unwritten = 0
         gone = timedelta(seconds=round(self._written_at - self._begun))
         of_all = "" if self._seconds is not None else f"/{max(generation, self._work.generations)}"
-        self._lines.print(
-            f"generation {generation}{of_all}: {shown['counts']}, best {shown['best']}{self._also()}, {gone}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        line = f"generation {generation}{of_all}: {shown['counts']}, best {shown['best']}{self._also()}"
+        if line != self._written:  # as it is if the last evaluation of a generation had a line already
+            self._lines.print(f"{line}, {gone}", soft_wrap=True, highlight=False)
+        self._written = line
 
     def _also(self, room: float = math.inf) -> str:
         """Say how many evaluations went wrong or were not done, as far as there is room for it."""

@@ -452,3 +452,31 @@ def test_where_a_budget_had_ended_in_a_generation_its_evaluations_are_counted_wh
         best = min(entry.evaluation.value for entry in load_study("study", f"{tmp_path}/a.db").entries)
         assert last == generation
         assert told.startswith(f"{budget}/{budget} evaluations, best {format_value(best)}, ")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lines", "expected"),
+    [
+        (25.0, True, ["1/2: 3/6", "2/2: 6/6"]),
+        (15.0, False, []),
+        (35.0, True, ["1/2: 2/6", "1/2: 3/6", "2/2: 5/6", "2/2: 6/6"]),
+        (35.0, False, ["1/2: 2/6", "2/2: 5/6"]),
+        (70.0, True, ["1/2: 1/6", "1/2: 2/6", "1/2: 3/6", "2/2: 4/6", "2/2: 5/6", "2/2: 6/6"]),
+    ],
+)
+def test_a_slow_generation_is_not_silent_for_long(seconds: float, lines: bool, expected: list[str]) -> None:
+    now = 0.0
+
+    def evaluate(params: dict[str, float]) -> float:
+        nonlocal now
+        now += seconds
+        return params["x"]
+
+    screen = io.StringIO()
+    work = Workload((Batch(3, 1), Batch(3, 1)))
+    display = ProgressDisplay(work, epochs=False, lines=lines, console=Console(file=screen), clock=lambda: now)
+    with Study({"x": Float(0.0, 1.0)}, callbacks=[display]) as study, display:
+        for generation in range(2):
+            study.map(evaluate, [[0.1 * (generation + 1)], [0.3 + generation / 10], [0.5 + generation / 10]])
+    said = [line.removeprefix("generation ").partition(" evaluations")[0] for line in screen.getvalue().splitlines()]
+    assert said == expected
