@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import tempfile
 import threading
 import time
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from weakref import finalize
 
 from deap_hpo.evaluation import Epoch, Request
 
@@ -242,7 +244,6 @@ class ProgressFolder:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._opened: str | None = None
         self._made: list[Path] = []
 
@@ -255,8 +256,9 @@ class ProgressFolder:
 
     def _make(self) -> str:
         if self._folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="deap-hpo-", ignore_cleanup_errors=True)
-            return self._temporary.name
+            folder = tempfile.mkdtemp(prefix="deap-hpo-")
+            self._remove = finalize(self, shutil.rmtree, folder, ignore_errors=True)  # at the latest at exit
+            return folder
         self._made = [one for one in (self._folder, *self._folder.parents) if not one.exists()]
         self._folder.mkdir(parents=True, exist_ok=True)
         self._clear(self._folder)
@@ -272,14 +274,16 @@ class ProgressFolder:
 
     def close(self) -> None:
         """Delete the folder; another call of `open` makes it again."""
+        if self._opened is None:
+            return
         with _changing:
-            if log := _logs.pop((os.getpid(), self._opened or ""), None):
+            if log := _logs.pop((os.getpid(), self._opened), None):
                 log.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-        elif self._opened is not None:
+        if self._folder is None:
+            self._remove()
+        else:
             with suppress(OSError):
                 self._clear(Path(self._opened))
                 for folder in self._made:  # it has the networks, figures and states of the run, or none
                     folder.rmdir()
-        self._temporary = self._opened = None
+        self._opened = None

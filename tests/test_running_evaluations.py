@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +83,18 @@ def test_without_a_storage_the_study_itself_sees_them() -> None:
         folder = study.record.progress.open() or ""
         assert os.path.isdir(folder)
     assert seen == [[0], [1]]
+    assert not os.path.exists(folder)
+
+
+def test_a_study_that_is_never_closed_leaves_nothing_either() -> None:
+    study = Study(SPACE)
+    study.map(lambda params: params["x"], [[0.1]])
+    folder = study.record.progress.open() or ""
+    assert os.path.isdir(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del study
+        gc.collect()
     assert not os.path.exists(folder)
 
 
