@@ -366,6 +366,21 @@ def test_a_metric_that_is_mostly_maximised_is_not_minimised_without_a_word() -> 
         quick(objective, SPACE, metric="size", generations=1)
 
 
+def test_one_direction_for_several_metrics_that_does_not_suit_all_of_them_is_warned_of() -> None:
+    def objective(params: Any) -> dict[str, float]:
+        return {"accuracy": params["x"], "parameters": 1.0}
+
+    names = ["accuracy", "parameters"]
+    for direction, said in (("maximize", "'parameters' is maximised, .* less"), ("minimize", "'accuracy' .* more")):
+        with pytest.warns(DeapHPOWarning, match=said):
+            evaluator_of(objective, Space(SPACE), metric=names, direction=direction)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluator_of(objective, Space(SPACE), metric=names, direction=["maximize", "minimize"])
+        evaluator_of(objective, Space(SPACE), metric=names, direction=["maximize", "maximize"])
+        evaluator_of(objective, Space(SPACE), metric="parameters", direction="maximize")
+
+
 def test_the_callers_generators_stay_as_they_were() -> None:
     def draws(params: Any) -> float:
         return random.random() + float(np.random.random()) + torch.rand(1).item()
