@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +49,8 @@ class FailureWarning:
         where = f"the traceback is in `study.entries[{entry.number}].evaluation.error`; " if has_traceback else ""
         warn(
             f"evaluation {entry.number} of the study {study.name!r} failed and counts as the worst: "
-            f"{entry.evaluation.reason} ({where}further failures are recorded without a warning)",
+            f"{entry.evaluation.reason} ({where}further failures are recorded without a warning)"
+            f"{_hint_of_shapes(study, entry)}",
             FailureNotice,
         )
 
@@ -122,6 +124,17 @@ class NotAllFailed:
         at_length = "" if whole == evaluation.reason else f"\n\n{whole}"  # a traceback
         it_said = f"{'It' if one else 'The first one'} said: {reason}.{_hint(reason, study.space)}"
         raise InputError(f"{failed}{said} {it_said} When the objective is mended, {_how_to_go_on(study)}.{at_length}")
+
+
+def _hint_of_shapes(study: Any, entry: Entry) -> str:
+    """Say how population-based training keeps hyperparameters with the weights, if these did not fit."""
+    if "size mismatch" not in entry.evaluation.error or study.evolution.get("algorithm") != "pbt":
+        return ""
+    params, before = (study.params_of(one) for one in (entry, study.record[entry.start_from or 0]))
+    kept = [name for name, value in params.items() if not isinstance(value, float) and value != before.get(name)]
+    return (
+        f'. Hyperparameters on which shapes depend must stay with the weights: arguments={{"kept": {json.dumps(kept)}}}'
+    )
 
 
 def _how_to_go_on(study: Any) -> str:
