@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from deap_hpo.errors import FailureNotice, InputError, ResultError, warn
+from deap_hpo.goals import usual_direction
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.storage import storage_option
 from deap_hpo.search_space.space import Space
@@ -20,11 +22,11 @@ class FailureWarning:
     """A study's callback that warns of the first new evaluation that failed.
 
     It also warns of the first training that ended well with an objective that is not finite (a function may mean it),
-    and if the first five evaluations all diverged.
+    if the first five evaluations all diverged, and of a function that reports a loss where a score counts.
     """
 
     def __init__(self) -> None:
-        self._warned = self._told = False
+        self._warned = self._told = self._compared = False
         self._diverged = 0  # new evaluations that diverged
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
@@ -41,6 +43,13 @@ class FailureWarning:
             warn(
                 f"evaluation {entry.number} of the study {study.name!r} counts as the worst: {entry.evaluation.error} "
                 "(further ones are recorded without a warning)"
+            )
+        if (other := _reported_instead(study, entry)) and not self._compared:
+            self._compared = True
+            warn(
+                f"evaluation {entry.number} of the study {study.name!r} reported {other!r} as its learning curve, but "
+                f"another value counts, and is {study.directions[0].replace('ize', 'ise')}d: a pruner would end the "
+                "best. Report the value that counts, as in report(epoch, value, other=...)"
             )
         if entry.evaluation.status != "failed" or self._warned:
             return
@@ -145,6 +154,18 @@ def _how_to_go_on(study: Any) -> str:
     by_command = "config" in study.attributes
     retry = f"`deap-hpo resume {named} --retry-failed`" if by_command else "resume=True, retry_failed=True"
     return f"try again ({retry}), or delete what is on record (`deap-hpo delete {named}`)"
+
+
+def _reported_instead(study: Any, entry: Entry) -> str | None:
+    """Name a metric that a function reported instead of its objective, if by its name the other direction is better."""
+    curve = entry.evaluation.curve
+    if not curve or not math.isnan(curve[-1].training_loss):  # a trainer reports all
+        return None
+    last = curve[-1].validation_loss
+    if last in entry.evaluation.values or last % 1 == 0:
+        return None
+    names = [name for name, value in entry.evaluation.metrics.items() if value == last]
+    return next((one for one in names if usual_direction(one) not in (None, study.directions[0])), None)
 
 
 def _hint(reason: str, space: Space | None) -> str:

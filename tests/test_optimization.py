@@ -366,6 +366,22 @@ def test_a_metric_that_is_mostly_maximised_is_not_minimised_without_a_word() -> 
         quick(objective, SPACE, metric="size", generations=1)
 
 
+def test_a_loss_that_is_reported_where_a_score_is_maximised_is_warned_of_once() -> None:
+    def objective(params: Any, report: Any, reported: str = "val_loss") -> dict[str, float]:
+        result = {"return": params["x"] ** 2, "val_loss": 1 / (0.3 + abs(params["x"])), "first": params["x"]}
+        report(1, result[reported])
+        return result
+
+    with pytest.warns(DeapHPOWarning, match=r"evaluation 0 .* reported 'val_loss' .* maximised: a pruner") as warned:
+        quick(objective, SPACE, metric="return", direction="maximize", generations=1)
+    assert len(warned) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(objective, SPACE, metric="return", direction="minimize", generations=1)
+        for other in ("return", "first"):  # the latter may be an estimate of it
+            quick(partial(objective, reported=other), SPACE, metric="return", direction="maximize", generations=1)
+
+
 def test_one_direction_for_several_metrics_that_does_not_suit_all_of_them_is_warned_of() -> None:
     def objective(params: Any) -> dict[str, float]:
         return {"accuracy": params["x"], "parameters": 1.0}
