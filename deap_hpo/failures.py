@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from deap_hpo.errors import FailureNotice, InputError, ResultError, warn
-from deap_hpo.records.entries import Entry
+from deap_hpo.evaluation import sign_of
+from deap_hpo.goals import usual_direction
+from deap_hpo.records.entries import Entry, find_best
 from deap_hpo.records.storage import storage_option
 from deap_hpo.search_space.space import Space
 
@@ -19,11 +23,12 @@ class FailureWarning:
     """A study's callback that warns of the first new evaluation that failed.
 
     It also warns of the first training that ended well with an objective that is not finite (a function may mean it),
-    and if the first five evaluations all diverged.
+    if the first five evaluations all diverged, of a function that reports nothing to a pruner, or a loss where a score
+    counts, and of a pruned evaluation that seems better than all whole ones, because values get worse along the way.
     """
 
     def __init__(self) -> None:
-        self._warned = self._told = False
+        self._warned = self._told = self._compared = self._drawn = self._heard = False
         self._diverged = 0  # new evaluations that diverged
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
@@ -41,6 +46,28 @@ class FailureWarning:
                 f"evaluation {entry.number} of the study {study.name!r} counts as the worst: {entry.evaluation.error} "
                 "(further ones are recorded without a warning)"
             )
+        if entry.evaluation.curve:
+            self._heard = True
+        elif study.pruner and entry.evaluation.status == "ok" and not self._heard:
+            self._heard = True
+            warn(
+                f"evaluation {entry.number} of the study {study.name!r} reported nothing to the pruner, which ends "
+                "none then: give the objective a parameter named report, and call report(epoch, value) after each epoch"
+            )
+        if entry.evaluation.status == "pruned" and not self._drawn and (best := _worse_than_pruned(study, entry)):
+            self._drawn = True
+            warn(
+                f"evaluation {entry.number} of the study {study.name!r} was pruned at {entry.evaluation.value:.4g}, "
+                f"which is better than the best whole one, {best:.4g}: values get worse along the way, and draw the "
+                "search to what was pruned. Report and return the best value so far, or leave out the pruner"
+            )
+        if (other := _reported_instead(study, entry)) and not self._compared:
+            self._compared = True
+            warn(
+                f"evaluation {entry.number} of the study {study.name!r} reported {other!r} as its learning curve, but "
+                f"another value counts, and is {study.directions[0].replace('ize', 'ise')}d: a pruner would end the "
+                "best. Report the value that counts, as in report(epoch, value, other=...)"
+            )
         if entry.evaluation.status != "failed" or self._warned:
             return
         self._warned = True
@@ -48,7 +75,8 @@ class FailureWarning:
         where = f"the traceback is in `study.entries[{entry.number}].evaluation.error`; " if has_traceback else ""
         warn(
             f"evaluation {entry.number} of the study {study.name!r} failed and counts as the worst: "
-            f"{entry.evaluation.reason} ({where}further failures are recorded without a warning)",
+            f"{entry.evaluation.reason} ({where}further failures are recorded without a warning)"
+            f"{_hint_of_shapes(study, entry)}",
             FailureNotice,
         )
 
@@ -124,6 +152,17 @@ class NotAllFailed:
         raise InputError(f"{failed}{said} {it_said} When the objective is mended, {_how_to_go_on(study)}.{at_length}")
 
 
+def _hint_of_shapes(study: Any, entry: Entry) -> str:
+    """Say how population-based training keeps hyperparameters with the weights, if these did not fit."""
+    if "size mismatch" not in entry.evaluation.error or study.evolution.get("algorithm") != "pbt":
+        return ""
+    params, before = (study.params_of(one) for one in (entry, study.record[entry.start_from or 0]))
+    kept = [name for name, value in params.items() if not isinstance(value, float) and value != before.get(name)]
+    return (
+        f'. Hyperparameters on which shapes depend must stay with the weights: arguments={{"kept": {json.dumps(kept)}}}'
+    )
+
+
 def _how_to_go_on(study: Any) -> str:
     """Say how to try again, or else how to be rid of what is on record."""
     if study.storage is None:
@@ -132,6 +171,27 @@ def _how_to_go_on(study: Any) -> str:
     by_command = "config" in study.attributes
     retry = f"`deap-hpo resume {named} --retry-failed`" if by_command else "resume=True, retry_failed=True"
     return f"try again ({retry}), or delete what is on record (`deap-hpo delete {named}`)"
+
+
+def _worse_than_pruned(study: Any, entry: Entry) -> float | None:
+    """Give the best whole evaluation's value if it is worse than that of one that the pruner ended."""
+    direction = study.directions[0]
+    best = find_best(study.record, direction) if study.pruner else None  # which takes one objective, and no parts
+    if best is None or sign_of(direction) * best.evaluation.value <= sign_of(direction) * entry.evaluation.value:
+        return None
+    return best.evaluation.value
+
+
+def _reported_instead(study: Any, entry: Entry) -> str | None:
+    """Name a metric that a function reported instead of its objective, if by its name the other direction is better."""
+    curve = entry.evaluation.curve
+    if not curve or not math.isnan(curve[-1].training_loss):  # a trainer reports all
+        return None
+    last = curve[-1].validation_loss
+    if last in entry.evaluation.values or last % 1 == 0:
+        return None
+    names = [name for name, value in entry.evaluation.metrics.items() if value == last]
+    return next((one for one in names if usual_direction(one) not in (None, study.directions[0])), None)
 
 
 def _hint(reason: str, space: Space | None) -> str:

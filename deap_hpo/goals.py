@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deap_hpo.errors import InputError
+from deap_hpo.errors import InputError, warn
 from deap_hpo.evaluation import Direction, worst_values
 
 GOALS = {"objective", "direction", "constraints"}
@@ -53,6 +53,29 @@ def usual_direction(name: str) -> Direction | None:
     if less == more:
         return None
     return "minimize" if less else "maximize"
+
+
+def warn_of_one_direction(goals: Goals, direction: object) -> None:
+    """Warn if several objectives were given one direction in common, which is the wrong one for the name of one.
+
+    Warns:
+        DeapHPOWarning: They were.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     warn_of_one_direction(Goals.of(["f1", "parameters"], "maximize"), "maximize")
+        >>> str(said[0].message)
+        "'parameters' is maximised, like all objectives; if less of it is better, give a direction for each objective"
+    """
+    for name, one in zip(goals.objectives, goals.directions, strict=True) if isinstance(direction, str) else ():
+        if len(goals.objectives) > 1 and usual_direction(name) not in (None, one):
+            verb, better = ("maximised", "less") if one == "maximize" else ("minimised", "more")
+            warn(
+                f"{name!r} is {verb}, like all objectives; if {better} of it is better, give a direction for each "
+                "objective"
+            )
+            return
 
 
 @dataclass(frozen=True)

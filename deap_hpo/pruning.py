@@ -14,6 +14,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Direction
 from deap_hpo.evaluator import Evaluator
 from deap_hpo.records.entries import Entry
+from deap_hpo.vocabulary import hinting_class
 
 
 class Pruner(Protocol):
@@ -27,6 +28,7 @@ class Pruner(Protocol):
         ...
 
 
+@hinting_class
 @dataclass(frozen=True)
 class MedianPruner:
     """Ends an evaluation whose value at an epoch is worse than the median of the earlier ones at that epoch.

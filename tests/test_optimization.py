@@ -366,6 +366,63 @@ def test_a_metric_that_is_mostly_maximised_is_not_minimised_without_a_word() -> 
         quick(objective, SPACE, metric="size", generations=1)
 
 
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("worsens", [True, False])
+def test_pruned_evaluations_that_seem_better_than_all_whole_ones_are_warned_of(direction: Any, worsens: bool) -> None:
+    def objective(params: Any, report: Any) -> float:
+        value, sign = 0.0, 1 if direction == "minimize" else -1
+        for epoch in range(1, 5):
+            value = sign * (1 + params["x"] ** 2) * (epoch if worsens else 5 - epoch)
+            report(epoch, value)
+        return value
+
+    options: Any = {"direction": direction, "pruner": MedianPruner(), "generations": 4, "algorithm": "random"}
+    with warnings.catch_warnings(record=True) as said:
+        study = quick(objective, SPACE, **options)
+    assert any(entry.evaluation.status == "pruned" for entry in study.entries)
+    told = [str(one.message) for one in said if "values get worse along the way" in str(one.message)]
+    assert len(told) == worsens
+
+
+def test_a_pruner_that_hears_nothing_is_warned_of_once() -> None:
+    functions: list[Any] = [lambda params: params["x"], lambda params, report: params["x"]]
+    for function in functions:
+        with pytest.warns(DeapHPOWarning, match="evaluation 0 .* reported nothing to the pruner") as warned:
+            quick(function, SPACE, pruner=MedianPruner(), generations=1)
+        assert len(warned) == 1
+
+
+def test_a_loss_that_is_reported_where_a_score_is_maximised_is_warned_of_once() -> None:
+    def objective(params: Any, report: Any, reported: str = "val_loss") -> dict[str, float]:
+        result = {"return": params["x"] ** 2, "val_loss": 1 / (0.3 + abs(params["x"])), "first": params["x"]}
+        report(1, result[reported])
+        return result
+
+    with pytest.warns(DeapHPOWarning, match=r"evaluation 0 .* reported 'val_loss' .* maximised: a pruner") as warned:
+        quick(objective, SPACE, metric="return", direction="maximize", generations=1)
+    assert len(warned) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(objective, SPACE, metric="return", direction="minimize", generations=1)
+        for other in ("return", "first"):  # the latter may be an estimate of it
+            quick(partial(objective, reported=other), SPACE, metric="return", direction="maximize", generations=1)
+
+
+def test_one_direction_for_several_metrics_that_does_not_suit_all_of_them_is_warned_of() -> None:
+    def objective(params: Any) -> dict[str, float]:
+        return {"accuracy": params["x"], "parameters": 1.0}
+
+    names = ["accuracy", "parameters"]
+    for direction, said in (("maximize", "'parameters' is maximised, .* less"), ("minimize", "'accuracy' .* more")):
+        with pytest.warns(DeapHPOWarning, match=said):
+            evaluator_of(objective, Space(SPACE), metric=names, direction=direction)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluator_of(objective, Space(SPACE), metric=names, direction=["maximize", "minimize"])
+        evaluator_of(objective, Space(SPACE), metric=names, direction=["maximize", "maximize"])
+        evaluator_of(objective, Space(SPACE), metric="parameters", direction="maximize")
+
+
 def test_the_callers_generators_stay_as_they_were() -> None:
     def draws(params: Any) -> float:
         return random.random() + float(np.random.random()) + torch.rand(1).item()

@@ -21,6 +21,7 @@ from deap_hpo.configuration.methods import METHODS
 from deap_hpo.errors import InputError
 from deap_hpo.execution.executors import ProcessExecutor
 from deap_hpo.optimization import optimize
+from deap_hpo.pruning import MedianPruner
 from deap_hpo.search_space.space import Categorical, Float, Int
 from deap_hpo.study import Study
 from deap_hpo.training.recipe import Recipe
@@ -29,7 +30,7 @@ from deap_hpo.training.trainers import make_trainer
 from deap_hpo.vocabulary import ATTRIBUTES, FIGURES, METHODS_ELSEWHERE, WORDS
 
 PEERS = Path(__file__).parent.parent / "docs" / "peers.md"
-FUNCTIONS = (optimize, Study.__init__, ProcessExecutor.__init__, make_trainer, Task.from_data)
+FUNCTIONS = (optimize, Study.__init__, ProcessExecutor.__init__, make_trainer, Task.from_data, MedianPruner.__init__)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +201,8 @@ def test_the_documentation_says_the_same() -> None:
     [
         (lambda: Recipe(optimiser="adam"), r"Recipe has no argument 'optimiser'. Did you mean 'optimizer'\?"),
         (lambda: Float(0, 1, default=0.1), r"Float has no argument 'default'. There are: low, high, log, step."),
+        (lambda: MedianPruner(n_startup_trials=9), r"MedianPruner has no argument '.*'; here it is startup=9\."),  # type: ignore[call-arg]
+        (lambda: MedianPruner(n_warmup_steps=9), r"MedianPruner has no argument '.*'; here it is warmup=9\."),  # type: ignore[call-arg]
         (lambda: Int(1, hi=2), r"Int has no argument 'hi'."),
         (lambda: Categorical("a", "b"), r"Categorical takes only choices without a name; got 2 values: 'a', 'b'\."),
         (

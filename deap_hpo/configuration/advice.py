@@ -6,7 +6,7 @@ from typing import Any
 
 from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import warn
-from deap_hpo.goals import usual_direction
+from deap_hpo.goals import usual_direction, warn_of_one_direction
 from deap_hpo.search_space.space import Categorical, Space
 from deap_hpo.strategies import MULTI_FIDELITY
 from deap_hpo.training.fit import reduction_of
@@ -172,7 +172,7 @@ def _values(task: Task, space: Space, setting: str) -> list[Any]:
 
 
 def _of_directions(task: Task) -> None:
-    """Warn of an objective of the user's own that is minimised because no direction is given."""
+    """Warn of an objective of the user's own without a direction, and of one for all that does not suit all."""
     own = [
         name
         for name in task.goals.objectives
@@ -184,6 +184,7 @@ def _of_directions(task: Task) -> None:
             f'{own[0]!r} is minimised. If more of it is better, set the task\'s direction to {which}"maximize"; '
             f'otherwise set it to {which}"minimize"'
         )
+    warn_of_one_direction(task.goals, task.direction)
 
 
 def _of_unused(task: Task, space: Space) -> None:

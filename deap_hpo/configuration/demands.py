@@ -13,7 +13,7 @@ from deap_hpo.evaluator import Evaluate, Evaluator
 from deap_hpo.execution.executors import Executor, in_this_process
 from deap_hpo.functions.objective import Objective
 from deap_hpo.functions.offered import offered_parameters
-from deap_hpo.goals import Goals, check_directions, usual_direction
+from deap_hpo.goals import Goals, check_directions, usual_direction, warn_of_one_direction
 from deap_hpo.parts import check_parts, check_whole
 from deap_hpo.pruning import Pruner, check_reports
 from deap_hpo.search_space.space import Space
@@ -47,7 +47,7 @@ def evaluator_of(
         InputError: An argument cannot be used, or is for functions and the objective is a trainer.
 
     Warns:
-        DeapHPOWarning: No direction is given, and the metric's name is one for which more is better.
+        DeapHPOWarning: No direction is given, or one for several metrics, and a metric's name tells of another one.
 
     Example:
         >>> from deap_hpo import Float
@@ -68,7 +68,7 @@ def evaluator_of(
             from deap_hpo.training.checkpoints import FolderCheckpoints
 
             checkpoints = FolderCheckpoints(folder)
-        return Objective(
+        function = Objective(
             objective,
             metric=metric,
             direction=direction or "minimize",
@@ -76,6 +76,8 @@ def evaluator_of(
             epochs=epochs,
             checkpoints=checkpoints,
         )
+        warn_of_one_direction(function.goals, direction)
+        return function
     if objective.task is not None:
         from deap_hpo.configuration.suitability import check_space
 

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from multiprocessing import get_start_method, resource_tracker, set_start_method
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -122,6 +122,7 @@ class ProcessState:
         umask: Permissions that new files do not get.
         cores: Numbers of the cores that it may use; None if the system does not tell.
         niceness: From -20 (first served) to 19; None if the system does not tell.
+        start_method: How `multiprocessing` starts processes of the user's own, such as those of a `DataLoader`.
 
     Example:
         >>> state = ProcessState()
@@ -136,12 +137,15 @@ class ProcessState:
         os.umask(self.umask)
         self.cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         self.niceness = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else None
+        self.start_method = get_start_method()
 
     def take_over(self) -> None:
         """Apply this state to the current process."""
         os.environ.clear()
         os.environ.update(self.environment)
         os.umask(self.umask)
+        # A worker's own would start each process of a `DataLoader` as slowly as a worker, and that in every epoch.
+        set_start_method(self.start_method, force=True)
         with suppress(OSError):  # the process may not be allowed to
             if self.cores is not None:
                 os.sched_setaffinity(0, self.cores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,7 +16,6 @@ UNDONE = "undone"
 # Most schedulers change the optimiser's current learning rate; some compute it each time from a rate of their own,
 # which is in their state: LambdaLR, CosineAnnealingWarmRestarts and CyclicLR.
 _FROM_THEIR_OWN = ("lr_lambdas", "T_i", "max_lrs")
-_NAMES_IN_TORCH = {"learning_rate": ("lr", "base_lrs"), "lr": ("lr", "base_lrs")}
 
 
 def optimizer_settings(state: Any) -> dict[str, float]:
@@ -51,6 +51,8 @@ def undone(
 ) -> list[str]:
     """Name the hyperparameters for which an optimiser kept the value of the evaluation that was continued.
 
+    A setting that has the value of another hyperparameter of such a name may be that one's.
+
     Args:
         params: The hyperparameters of an evaluation.
         before: The hyperparameters of the evaluation that it continues.
@@ -62,21 +64,31 @@ def undone(
         ['lr']
         >>> undone({"lr": 0.2}, {"lr": 0.1}, {"/0/lr": 0.1}, {"/0/lr": 0.2})
         []
+        >>> undone({"lr_g": 0.2, "lr_d": 0.3}, {"lr_g": 0.1, "lr_d": 0.3}, {"/g/0/lr": 0.1}, {"/g/0/lr": 0.1})
+        ['lr_g']
         >>> loaded, saved = {"/a/0/lr": 0.07, "/b/0/base_lrs": 0.1}, {"/a/0/lr": 0.05, "/b/0/base_lrs": 0.1}
         >>> undone({"lr": 0.2}, {"lr": 0.1}, loaded, saved)  # with a scheduler
         ['lr']
     """
+    kept = [path for path in loaded if loaded[path] == saved.get(path)]
     return [
         name
         for name, value in params.items()
         if is_number(value)
         and value != before.get(name, value)
         and any(
-            path.rpartition("/")[2] in _NAMES_IN_TORCH.get(name, (name,))
-            and loaded[path] == saved.get(path) == before[name]
-            for path in loaded
+            loaded[path] == before[name]
+            and _is_named(name, path)
+            and not any(params[other] == loaded[path] and _is_named(other, path) for other in params)
+            for path in kept
         )
     ]
+
+
+def _is_named(name: str, path: str) -> bool:
+    """Tell whether a hyperparameter is named like a setting, maybe with more words: "lr_generator", "optimizer.lr"."""
+    setting = path.rpartition("/")[2].replace("base_lrs", "lr")
+    return f"_{setting}_" in f"_{re.sub('[^A-Za-z0-9]+', '_', name)}_".replace("_learning_rate_", "_lr_")
 
 
 class UndoneWarning:

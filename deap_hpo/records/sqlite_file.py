@@ -79,7 +79,11 @@ def check_sqlite(path: Path, *, read_only: bool) -> bool:
     if path.is_dir():
         raise InputError(f"storage must be the path of a file, such as {path / 'studies.db'}; {path} is a folder.")
     if not path.is_file():
-        raise InputError(f"There is no record at {path}. Give the path of one, or start a run with `deap-hpo run`.")
+        others = [str(one) for one in sorted(path.parent.glob("*.db"))[:3]]
+        there = f", but at {', '.join(others)} (--storage {others[0]})" if others else ""
+        raise InputError(
+            f"There is no record at {path}{there}. Give the path of one, or start a run with `deap-hpo run`."
+        )
     writable = os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)
     if not writable and not (read_only and os.access(path, os.R_OK)):
         raise InputError(

@@ -122,7 +122,8 @@ def _read(argument: str, data: Any, ignored: int) -> Split:
     elif _is_dataset(data):
         inputs, targets = _of_dataset(argument, convert, data)
     else:
-        hint = _SEVERAL if isinstance(data, Mapping) else ""
+        loader = " Give its dataset; the trainer makes the batches." if hasattr(data, "dataset") else ""
+        hint = _SEVERAL if isinstance(data, Mapping) else loader
         raise InputError(
             f"{argument} must be a pair (inputs, targets) of arrays or tensors, or a map-style dataset (with "
             f"__getitem__ and __len__); got {type(data).__name__}.{hint}"

@@ -101,14 +101,18 @@ def infeasible(costs: Costs, goals: Goals, params: Mapping[str, Any]) -> Evaluat
         >>> linear = lambda width: torch.nn.Linear(64, width)
         >>> task = Task("digits", linear, load_digits(), constraints=["parameters <= 1000"])
         >>> evaluation = infeasible(Costs(task), task.goals, {"width": 20})
-        >>> evaluation.status, evaluation.metrics, evaluation.violation
-        ('infeasible', {'parameters': 1300.0}, 0.3)
+        >>> evaluation.status, evaluation.metrics, evaluation.violation, evaluation.reason
+        ('infeasible', {'parameters': 1300.0}, 0.3, 'parameters <= 1000 is broken by 1300')
     """
     if not {constraint.metric for constraint in goals.constraints} & {"parameters", *costs.names}:
         return None
     measured = costs.of(params)
     violation = goals.violation(measured)
-    return Evaluation(goals.worst, "infeasible", metrics=dict(measured), violation=violation) if violation > 0 else None
+    if violation == 0:
+        return None
+    broken = [one for one in goals.constraints if one.metric in measured and one.violation(measured[one.metric]) > 0]
+    error = "; ".join(f"{one} is broken by {measured[one.metric]:.10g}" for one in broken)
+    return Evaluation(goals.worst, "infeasible", metrics=dict(measured), violation=violation, error=error)
 
 
 def judged(evaluation: Evaluation, goals: Goals, measured: Mapping[str, float], seconds: float) -> Evaluation:

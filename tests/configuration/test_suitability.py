@@ -138,6 +138,12 @@ def f1(outputs: torch.Tensor, targets: torch.Tensor) -> float:
     return float((outputs.argmax(1) == targets).float().mean())
 
 
+def test_one_direction_for_objectives_that_need_different_ones_is_warned_of(digits_task: Task) -> None:
+    front = replace(digits_task, objective=["accuracy", "parameters"], direction="maximize")
+    with pytest.warns(DeapHPOWarning, match="'parameters' is maximised, like all objectives"):
+        check_space(front, Space({"lr": Float(1e-3, 0.1)}))
+
+
 def test_an_objective_of_ones_own_that_nobody_gave_a_direction_is_warned_of(digits_task: Task) -> None:
     space = Space({"lr": Float(1e-3, 0.1)})
     own = replace(digits_task, metrics={"f1": f1, "accuracy": accuracy}, objective="f1")

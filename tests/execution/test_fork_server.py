@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, get_start_method, set_start_method
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,6 +121,17 @@ def test_umask_cores_and_niceness_are_the_drivers_of_now(
         os.umask(mask)
         os.sched_setaffinity(0, cores)
     assert done.values == (0o077, 1.0, 5.0)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_of_the_users_own_are_started_as_in_the_driver(workers: ProcessExecutor, method: str) -> None:
+    before = get_start_method(allow_none=True)
+    set_start_method(method, force=True)
+    try:
+        (done,) = evaluations(workers, lambda params: float(get_start_method() == method), 1)
+    finally:
+        set_start_method(before, force=True)
+    assert done.values == (1.0,), "else each process of a DataLoader imports torch and the script, in every epoch"
 
 
 def test_a_start_that_is_interrupted_leaves_no_worker(

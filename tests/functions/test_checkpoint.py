@@ -645,3 +645,16 @@ def test_what_nobody_needs_is_not_left_where_nobody_drops_it() -> None:
 def test_nothing_is_no_state() -> None:
     with pytest.raises(InputError, match=r"^checkpoint.save needs a state other than None"):
         Checkpoint(MemoryCheckpoints()).save(None)
+
+
+def test_weights_that_do_not_fit_another_architecture_are_told_to_be_kept_with_it() -> None:
+    def function(params: dict[str, Any], epochs: int, checkpoint: Checkpoint) -> float:
+        network = nn.Linear(params["width"], 1)
+        if state := checkpoint.load():
+            network.load_state_dict(state)
+        checkpoint.save(network.state_dict())
+        return float(params["lr"])
+
+    space, options = {**SPACE, "width": Int(3, 30)}, {"algorithm": "pbt", "population": 4, "generations": 3}
+    with pytest.warns(RuntimeWarning, match=r"size mismatch .* must stay with the weights.*\"kept\": \[\"width\"\]"):
+        optimize(function, space, progress=False, **options)  # type: ignore[arg-type]

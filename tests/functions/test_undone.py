@@ -145,6 +145,28 @@ def test_it_is_undone_only_if_the_value_is_the_others_before_and_after(
     assert undone(params, {"lr": 0.1, "width": 3}, loaded, saved) == names
 
 
+@pytest.mark.parametrize(
+    ("params", "saved", "names"),
+    [
+        ({"lr_g": 0.2, "lr_d": 0.4}, {"/g/0/lr": 0.1, "/d/0/lr": 0.3}, ["lr_g", "lr_d"]),  # two optimisers
+        ({"lr_g": 0.2, "lr_d": 0.4}, {"/g/0/lr": 0.2, "/d/0/lr": 0.3}, ["lr_d"]),
+        ({"lr_g": 0.2, "lr_d": 0.1}, {"/g/0/lr": 0.2, "/d/0/lr": 0.1}, []),
+        ({"lr_g": 0.2, "lr_d": 0.1}, {"/d/0/lr": 0.1}, []),  # the other one's, as far as can be seen
+        ({"optimizer.lr": 0.2}, {"/0/lr": 0.1}, ["optimizer.lr"]),
+        ({"head_learning_rate": 0.2}, {"/0/lr": 0.1}, ["head_learning_rate"]),
+        ({"polr": 0.2, "lrs": 0.2}, {"/0/lr": 0.1}, []),
+    ],
+)
+def test_the_name_of_a_setting_may_be_part_of_a_hyperparameters_name(
+    params: dict[str, Any], saved: dict[str, float], names: list[str]
+) -> None:
+    before = {"lr_g": 0.1, "lr_d": 0.3, "optimizer.lr": 0.1, "head_learning_rate": 0.1, "polr": 0.1, "lrs": 0.1}
+    loaded = {"/g/0/lr": 0.1, "/d/0/lr": 0.3, "/0/lr": 0.1}
+    if params.get("lr_d") == 0.1:
+        loaded["/d/0/lr"] = 0.1
+    assert undone(params, before, loaded, saved) == names
+
+
 def test_settings_are_found_wherever_an_optimiser_is_in_a_state() -> None:
     optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.25)
     found = optimizer_settings({"networks": [{"weight": torch.ones(2)}], "both": (1, {"adam": optimizer.state_dict()})})

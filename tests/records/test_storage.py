@@ -515,6 +515,9 @@ def test_reading_a_record_that_is_not_there_creates_nothing(tmp_path: Path) -> N
     with pytest.raises(InputError, match="There is no record at"):
         load_study("run", f"{tmp_path}/a.db")
     assert list(tmp_path.iterdir()) == []
+    Study(SPACE, name="run", storage=f"{tmp_path}/b.db").close()
+    with pytest.raises(InputError, match=r"no record at \S*a.db, but at \S*b.db \(--storage \S*b.db\)"):
+        load_study("run", f"{tmp_path}/a.db")
 
 
 def test_files_are_made_with_the_users_umask(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from deap_hpo import Float, ProcessExecutor, load_study, make_trainer, optimize
 from deap_hpo.errors import InputError
@@ -270,6 +271,7 @@ with_nan[3, 1] = np.nan
         (({"not a name": KINDS}, CLASSES), r"several inputs by the names of the arguments.*got \['not a name'\]"),
         (({0: KINDS}, CLASSES), r"several inputs by the names of the arguments.*got \[0\]"),
         (INPUTS, r"data must be a pair.*got dict. Several inputs go together, by their names: \(\{'a'"),
+        (DataLoader([(1.0, 0)]), "got DataLoader. Give its dataset; the trainer makes the batches"),  # type: ignore[arg-type]
         ([(*INPUTS.values(), 0)], r"example 0 is a tuple of 3. Several inputs go together"),
         (
             [({"a": 1.0}, 0), ({"b": 1.0}, 0)],
