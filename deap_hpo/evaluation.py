@@ -78,8 +78,8 @@ class Evaluation:
         metrics: Final metrics besides the objective, such as ``{"accuracy": 0.91}``.
         seconds: Wall-clock seconds of the evaluation.
         environment: Where a training ran: device, name of the device, precision, version of torch.
-        error: Why an evaluation failed, usually a traceback; or which objective of a function, or of a training that
-            ended well, is not finite; otherwise an empty string.
+        error: Why an evaluation failed, usually a traceback; which objective of a function, or of a training that ended
+            well, is not finite; or which constraint an infeasible one breaks; otherwise an empty string.
         retries: How often it was started again because its process or machine was lost.
         checkpoint: Reference of the checkpoint that it left, if it was asked to.
         violation: How far it breaks its constraints, at least 0: the sum of the relative excesses; 0 if it satisfies

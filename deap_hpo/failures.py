@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from deap_hpo.errors import FailureNotice, InputError, ResultError, warn
-from deap_hpo.evaluation import sign_of
-from deap_hpo.goals import usual_direction
-from deap_hpo.records.entries import Entry, find_best
+from deap_hpo.records.entries import Entry
 from deap_hpo.records.storage import storage_option
 from deap_hpo.search_space.space import Space
 
@@ -23,12 +20,11 @@ class FailureWarning:
     """A study's callback that warns of the first new evaluation that failed.
 
     It also warns of the first training that ended well with an objective that is not finite (a function may mean it),
-    if the first five evaluations all diverged, of a function that reports nothing to a pruner, or a loss where a score
-    counts, and of a pruned evaluation that seems better than all whole ones, because values get worse along the way.
+    and if the first five evaluations all diverged.
     """
 
     def __init__(self) -> None:
-        self._warned = self._told = self._compared = self._drawn = self._heard = False
+        self._warned = self._told = False
         self._diverged = 0  # new evaluations that diverged
 
     def on_evaluation(self, study: Any, entry: Entry) -> None:
@@ -45,28 +41,6 @@ class FailureWarning:
             warn(
                 f"evaluation {entry.number} of the study {study.name!r} counts as the worst: {entry.evaluation.error} "
                 "(further ones are recorded without a warning)"
-            )
-        if entry.evaluation.curve:
-            self._heard = True
-        elif study.pruner and entry.evaluation.status == "ok" and not self._heard:
-            self._heard = True
-            warn(
-                f"evaluation {entry.number} of the study {study.name!r} reported nothing to the pruner, which ends "
-                "none then: give the objective a parameter named report, and call report(epoch, value) after each epoch"
-            )
-        if entry.evaluation.status == "pruned" and not self._drawn and (best := _worse_than_pruned(study, entry)):
-            self._drawn = True
-            warn(
-                f"evaluation {entry.number} of the study {study.name!r} was pruned at {entry.evaluation.value:.4g}, "
-                f"which is better than the best whole one, {best:.4g}: values get worse along the way, and draw the "
-                "search to what was pruned. Report and return the best value so far, or leave out the pruner"
-            )
-        if (other := _reported_instead(study, entry)) and not self._compared:
-            self._compared = True
-            warn(
-                f"evaluation {entry.number} of the study {study.name!r} reported {other!r} as its learning curve, but "
-                f"another value counts, and is {study.directions[0].replace('ize', 'ise')}d: a pruner would end the "
-                "best. Report the value that counts, as in report(epoch, value, other=...)"
             )
         if entry.evaluation.status != "failed" or self._warned:
             return
@@ -171,27 +145,6 @@ def _how_to_go_on(study: Any) -> str:
     by_command = "config" in study.attributes
     retry = f"`deap-hpo resume {named} --retry-failed`" if by_command else "resume=True, retry_failed=True"
     return f"try again ({retry}), or delete what is on record (`deap-hpo delete {named}`)"
-
-
-def _worse_than_pruned(study: Any, entry: Entry) -> float | None:
-    """Give the best whole evaluation's value if it is worse than that of one that the pruner ended."""
-    direction = study.directions[0]
-    best = find_best(study.record, direction) if study.pruner else None  # which takes one objective, and no parts
-    if best is None or sign_of(direction) * best.evaluation.value <= sign_of(direction) * entry.evaluation.value:
-        return None
-    return best.evaluation.value
-
-
-def _reported_instead(study: Any, entry: Entry) -> str | None:
-    """Name a metric that a function reported instead of its objective, if by its name the other direction is better."""
-    curve = entry.evaluation.curve
-    if not curve or not math.isnan(curve[-1].training_loss):  # a trainer reports all
-        return None
-    last = curve[-1].validation_loss
-    if last in entry.evaluation.values or last % 1 == 0:
-        return None
-    names = [name for name, value in entry.evaluation.metrics.items() if value == last]
-    return next((one for one in names if usual_direction(one) not in (None, study.directions[0])), None)
 
 
 def _hint(reason: str, space: Space | None) -> str:

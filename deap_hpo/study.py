@@ -36,6 +36,7 @@ from deap_hpo.pruning import Pruner, check_pruner, check_reports
 from deap_hpo.records.entries import Entry, tell_outcome, values_for, with_worst_values
 from deap_hpo.records.provenance import Provenance
 from deap_hpo.records.record import Record
+from deap_hpo.reported import ReportedWarning
 from deap_hpo.search_space.space import Hyperparameter, Space
 from deap_hpo.seeding import FOR_EVALUATIONS, derived_seed, generators_kept, seed_evolution
 from deap_hpo.statistics import generation_statistics
@@ -117,7 +118,7 @@ class Study(StaysHere, LiveResults):
         self.space = None if space is None else Space.of(space)
         self.executor = check_executor(executor or SerialExecutor())
         self.pruner = None if pruner is None else check_pruner(pruner, len(self.directions))
-        self.callbacks = [FailureWarning(), UndoneWarning(), *check_callbacks(callbacks)]
+        self.callbacks = [FailureWarning(), ReportedWarning(), UndoneWarning(), *check_callbacks(callbacks)]
         self._common = check_flag("common_random_numbers", common_random_numbers)
         facts = {"seed": self.seed, "common_random_numbers": self._common, "settings": dict(settings or {})}
         facts["pruner"] = repr(pruner) if pruner else None
@@ -174,8 +175,7 @@ class Study(StaysHere, LiveResults):
                 or the study is closed.
         """
         start = perf_counter()
-        evaluate = self._use(evaluate)
-        individuals = list(individuals)
+        evaluate, individuals = self._use(evaluate), list(individuals)
         if self.budget.is_stopped:
             raise self.budget.spent(self.name, len(self.record))
         left = [(self._plan(number, one), one) for number, one in enumerate(individuals, self._count)]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver, get_context, get_start_method, set_start_method
+from multiprocessing import forkserver, get_all_start_methods, get_context, get_start_method, set_start_method
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,6 +132,17 @@ def test_processes_of_the_users_own_are_started_as_in_the_driver(workers: Proces
     finally:
         set_start_method(before, force=True)
     assert done.values == (1.0,), "else each process of a DataLoader imports torch and the script, in every epoch"
+
+
+def test_a_script_that_says_nothing_has_the_usual_start_method_in_workers_too() -> None:
+    before = get_start_method(allow_none=True)
+    set_start_method(None, force=True)
+    try:
+        with ProcessExecutor(1) as executor:
+            (done,) = evaluations(executor, lambda params: float(get_start_method() == get_all_start_methods()[0]), 1)
+        assert done.values == (1.0,)
+    finally:
+        set_start_method(before, force=True)
 
 
 def test_a_start_that_is_interrupted_leaves_no_worker(
