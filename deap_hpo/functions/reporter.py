@@ -5,10 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 from deap_hpo.checks import is_integer
-from deap_hpo.errors import InputError, warn
+from deap_hpo.errors import InputError, shown, warn
 from deap_hpo.evaluation import Direction, Epoch, sign_of
+from deap_hpo.vocabulary import no_attribute
+
+_ELSEWHERE = {
+    "report": "report(epoch, value)",
+    "should_prune": "report(epoch, value), which ends the evaluation if the pruner says so",
+}
+"""Methods of Optuna's trials, with their names here."""
 
 
 class Reporter:
@@ -46,8 +54,8 @@ class Reporter:
             metrics: Further measurements, by name.
 
         Raises:
-            InputError: The epoch is not an integer, is earlier than the last one reported, was already trained by the
-                evaluation that is continued, or is larger than `epochs`.
+            InputError: A value is not a number; or the epoch is not an integer, is earlier than the last one reported,
+                was already trained by the evaluation that is continued, or is larger than `epochs`.
         """
         if isinstance(epoch, float) and epoch.is_integer():  # some trainers count in floats
             epoch = int(epoch)
@@ -61,7 +69,8 @@ class Reporter:
         if self._epochs is not None and epoch > self._epochs:
             raise InputError(f"epoch must be at most `epochs`, here {self._epochs}; got {epoch!r}.")
         epoch = int(epoch)  # a numpy integer cannot be recorded
-        self.value, self.metrics = float(value), {name: float(one) for name, one in metrics.items()}
+        self.value = _number("value", value)
+        self.metrics = {name: _number(name, one) for name, one in metrics.items()}
         if not math.isfinite(self.value):
             raise Ended
         now = perf_counter()
@@ -72,6 +81,21 @@ class Reporter:
         if epoch in self._limits and self._sign * self.value > self._sign * self._limits[epoch]:
             self.is_pruned = True
             raise Ended
+
+    if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept every attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name, _ELSEWHERE)
+
+
+def _number(name: str, value: Any) -> float:
+    """Give a number that was reported; a tensor may still be part of a graph."""
+    try:
+        if isinstance(value, (str, bytes)):  # float would read "0.5", which is a number only by accident
+            raise TypeError
+        return float(value.detach() if hasattr(value, "detach") else value)
+    except Exception:  # whatever an object's own conversion raises
+        raise InputError(f"report takes numbers; {name} is {shown(value)}.") from None
 
 
 class Ended(BaseException):

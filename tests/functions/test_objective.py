@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import random
+import warnings
 from datetime import datetime
 from enum import Enum
 from functools import partial
@@ -95,6 +96,37 @@ def test_a_report_is_a_learning_curve() -> None:
     assert [epoch.validation_loss for epoch in evaluation.curve] == [1.2 / epoch for epoch in range(1, 6)]
     assert evaluation.curve[1].metrics == {"twice": 1.2}
     assert math.isnan(evaluation.curve[0].training_loss)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda report: report(1, None), "report takes numbers; value is None."),
+        (lambda report: report(1, "0.5"), "report takes numbers; value is '0.5'."),
+        (lambda report: report(1, torch.ones(2)), "report takes numbers; value is tensor([1., 1.])."),
+        (lambda report: report(1, 0.5, size="large"), "report takes numbers; size is 'large'."),
+        (lambda report: report.should_prune(), "here it is report(epoch, value), which ends the evaluation"),
+    ],
+)
+def test_what_cannot_be_reported_is_named(call: Any, message: str) -> None:
+    def training(params: dict[str, Any], report: Any) -> float:
+        call(report)
+        return 0.5
+
+    evaluation = evaluate_one(Objective(training), Request(0, {}, seed=0))
+    assert evaluation.status == "failed"
+    assert message in evaluation.reason
+
+
+def test_a_loss_may_still_be_part_of_a_graph() -> None:
+    def training(params: dict[str, Any], report: Any) -> Any:
+        report(1, torch.ones((), requires_grad=True) * 2)
+        return torch.ones((), requires_grad=True) * 3
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluation = evaluate_one(Objective(training), Request(0, {}, seed=0))
+    assert (evaluation.values, evaluation.curve[0].validation_loss) == ((3.0,), 2.0)
 
 
 def test_a_report_worse_than_the_limit_ends_the_evaluation() -> None:
