@@ -159,7 +159,8 @@ def report(
     names: StudyNames,
     storage: Storage = DEFAULT_STORAGE,
     path: Annotated[
-        Path | None, typer.Option("--output", help="HTML file; by default one in the folder of the first study.")
+        Path | None,
+        typer.Option("--output", help="HTML file; by default in the study's folder, of several beside the record."),
     ] = None,
     objective: Objective = None,
     direction: Better = None,
@@ -174,7 +175,10 @@ def report(
     with reporting(debug):
         names = matching_names(names, storage)
         studies = [_load(name, storage, objective, direction) for name in names]
-        written = write_report(studies, path or _run_folder(names[0], storage, objective) / REPORT)
+        folder = _run_folder(names[0], storage, objective)
+        if len(names) > 1:  # so that none of them loses its own
+            folder = _run_folder(names[0], storage, None).parent
+        written = write_report(studies, path or folder / REPORT)
         if as_json:
             output.print_json(json.dumps(str(written)))
         else:

@@ -77,8 +77,9 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_file_needs_nothing_else_and_says_what_the_record_says(studies: Path) -> None:
     storage = str(studies / "studies.db")
-    ended = call("report", "wide", "small", "--storage", storage, "--output", str(studies / "report.html"))
+    ended = call("report", "wide", "small", "--storage", storage)
     assert ended.exit_code == 0, ended.output
+    assert not (studies / "wide" / "report.html").exists(), "it would be that of all, in the place of its own"
     text = (studies / "report.html").read_text()
     checked = Checker(text)
     assert all(reference.startswith("data:") for reference in checked.references)
