@@ -259,7 +259,9 @@ class ProgressFolder:
             folder = tempfile.mkdtemp(prefix="deap-hpo-")
             self._remove = finalize(self, shutil.rmtree, folder, ignore_errors=True)  # at the latest at exit
             return folder
-        self._made = [one for one in (self._folder, *self._folder.parents) if not one.exists()]
+        made = [one for one in self._folder.parents if not one.exists()]
+        # One that is there was left by a run that was killed, which will have made the folder around it, too.
+        self._made = [self._folder, *([self._folder.parent] if self._folder.exists() else made)]
         self._folder.mkdir(parents=True, exist_ok=True)
         self._clear(self._folder)
         return str(self._folder.resolve())

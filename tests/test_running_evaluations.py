@@ -177,8 +177,11 @@ def test_those_of_a_killed_process_are_not_under_way_and_the_next_run_removes_it
     other.wait()
     assert len(os.listdir(folder)) == 1
     assert running_evaluations(folder) == ()
-    ProgressFolder(folder).open()
+    resumed = ProgressFolder(folder)
+    resumed.open()
     assert os.listdir(folder) == []
+    resumed.close()
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_deletion_takes_what_a_killed_run_has_left(tmp_path: Path) -> None:
