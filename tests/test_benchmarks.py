@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from oracle import ended_by_oracle
 from steady_state import print_tables
 from strategies import regret_after
+from unseen import main, with_regrets
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,3 +46,29 @@ def test_the_tables_of_steady_states_are_made_of_the_runs(capsys):
     assert len(tables.splitlines()) == 8 + 1 + 4
     for name in ("docs/scaling.md", "benchmarks/README.md"):
         assert tables in (ROOT / name).read_text()
+
+
+def test_regrets_on_unseen_problems_are_between_the_best_of_all_and_the_median_of_random_ones():
+    common = {"problem": "p", "seed": 1, "batch_size": 1, "noise": False}
+    runs = [
+        {**common, "method": "random", "losses": [5.0, 7.0, 3.0]},
+        {**common, "method": "other", "losses": [9.0, 1.0, 2.0]},
+    ]
+    random, other = with_regrets(runs).values()
+    assert random["incumbents"] == [[1, 1.0], [3, 0.5]]
+    assert other["incumbents"] == [[1, 2.0], [2, 0.0]]
+
+
+def test_unseen_problems_are_trained_and_compared_and_a_stopped_comparison_goes_on(tmp_path, monkeypatch, capsys):
+    output = tmp_path / "unseen.jsonl"
+    command = ["unseen.py", "--problems", "ridge-diabetes", "svr-friedman", "--methods", "surrogate", "random"]
+    command += ["--budgets", "2", "5", "--output", str(output), "--seeds"]
+    for seeds in (1, 2):
+        monkeypatch.setattr(sys, "argv", [*command, str(seeds)])
+        main()
+    runs = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [(run["seed"], len(run["losses"])) for run in runs] == [(1, 5)] * 4 + [(2, 5)] * 4
+    assert len({tuple(run["losses"]) for run in runs}) == 8
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-4].startswith("| method | 2: regret (95 %), rank | 5: regret (95 %), rank")
+    assert {line.split()[1] for line in printed[-2:]} == {"surrogate", "random"}
