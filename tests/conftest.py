@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lighter import draw_no_figures, read_migrations_once, use_light_model
+from lighter import draw_no_figures, read_migrations_once, use_light_model, use_small_forests
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.data import load_digits
@@ -77,6 +77,11 @@ def two_threads() -> Iterator[None]:
 @pytest.fixture
 def light_model(monkeypatch: pytest.MonkeyPatch) -> None:
     use_light_model(monkeypatch)
+
+
+@pytest.fixture
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_forests(monkeypatch)
 
 
 @pytest.fixture

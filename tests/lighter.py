@@ -42,3 +42,13 @@ def read_migrations_once() -> None:
         return known[folder]
 
     ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
+
+
+def use_small_forests(patch: pytest.MonkeyPatch) -> None:
+    """Let importances rest on small forests, since large ones take longer than what is made of them.
+
+    For tests that draw or write importances, whatever they are; not for tests of how good they are.
+    """
+    patch.setattr("deap_hpo.analysis.importance._RESAMPLES", 2)
+    patch.setattr("deap_hpo.analysis.importance._TREES", 8)
+    patch.setattr("deap_hpo.analysis.importance._TREES_OF_A_RESAMPLE", 2)

@@ -58,7 +58,7 @@ executor = "serial"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None, small_forests: None) -> Path:
     """An empty folder to work in, with a small run in ``small.toml``; no figures are drawn."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
