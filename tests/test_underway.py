@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from deap_hpo import Float, Objective, Task, load_study, make_trainer, optimize
 from deap_hpo.deletion import delete_study
 from deap_hpo.errors import DeapHPOWarning
 from deap_hpo.evaluation import Epoch, Request
+from deap_hpo.execution.fork_server import ensure_fork_server
 from deap_hpo.functions.checkpoint import Checkpoint
 from deap_hpo.training import underway
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -98,11 +98,18 @@ def _each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     begun_at.clear()
 
 
-def killed(call: str, storage: Path, **environment: str) -> None:
-    """Run a search in a process that dies."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_underway as t; {call}"
-    done = subprocess.run([sys.executable, "-c", code, str(storage)], env={**os.environ, **environment}, check=False)
-    assert done.returncode == -signal.SIGKILL
+def killed(storage: Path, die_at: int, options: dict[str, Any] | None = None) -> None:
+    """Run a search in a process that dies: of a trainer with these options, or of `train`."""
+    ensure_fork_server()  # or each process would import torch
+    process = get_context("forkserver").Process(target=die, args=(storage, die_at, options))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def die(storage: Path, at: int, options: dict[str, Any] | None) -> None:
+    os.environ["DIE_AT"] = str(at)
+    search(train if options is None else trainer(**options), str(storage))
 
 
 def told(study: Any) -> list[Any]:
@@ -118,8 +125,8 @@ def left(folder: Path) -> list[Path]:
 
 
 def test_a_function_continues_from_its_own_state(tmp_path: Path) -> None:
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="5")
+    killed(tmp_path / "a.db", 3)
+    killed(tmp_path / "a.db", 5)
     assert len(left(tmp_path)) == 1
     resumed = search(train, f"{tmp_path}/a.db")
     assert begun_at == [5, 0, 0, 0]
@@ -128,11 +135,14 @@ def test_a_function_continues_from_its_own_state(tmp_path: Path) -> None:
     assert told(load_study("run", f"{tmp_path}/a.db")) == told(resumed)
 
 
-@pytest.mark.parametrize("options", ["", "keep_best=True, patience=3", "repeats=2"])
-def test_so_does_a_training_of_ours(options: str, tmp_path: Path) -> None:
-    killed(f"t.search(t.trainer({options}), sys.argv[1])", tmp_path / "a.db", DIE_AT="5")
+PATIENT = {"keep_best": True, "patience": 3}
+
+
+@pytest.mark.parametrize("options", [{}, PATIENT, {"repeats": 2}], ids=str)
+def test_so_does_a_training_of_ours(options: dict[str, Any], tmp_path: Path) -> None:
+    killed(tmp_path / "a.db", 5, options)
     assert len(left(tmp_path)) == 1
-    made = trainer(**eval(f"dict({options})"))
+    made = trainer(**options)
     resumed = search(made, f"{tmp_path}/a.db")
     count = len(measured)
     assert left(tmp_path) == []
@@ -144,12 +154,13 @@ def test_so_does_a_training_of_ours(options: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "die_at", "states"),
-    [("", "7", 2), ("keep_best=True, patience=3", "7", 2), ("repeats=2", "7", 4), ("stack_size=1", "4", 1)],
+    [({}, 7, 2), (PATIENT, 7, 2), ({"repeats": 2}, 7, 4), ({"stack_size": 1}, 4, 1)],
+    ids=str,
 )
-def test_so_do_trainings_of_a_stack(options: str, die_at: str, states: int, tmp_path: Path) -> None:
-    options = f"trainer='population', precision='fp32', {options}"
-    made = trainer(**eval(f"dict({options})"))
-    killed(f"t.search(t.trainer({options}), sys.argv[1])", tmp_path / "a.db", DIE_AT=die_at)
+def test_so_do_trainings_of_a_stack(options: dict[str, Any], die_at: int, states: int, tmp_path: Path) -> None:
+    options = {"trainer": "population", "precision": "fp32", **options}
+    made = trainer(**options)
+    killed(tmp_path / "a.db", die_at, options)
     assert len(left(tmp_path)) == states
     resumed = search(made, f"{tmp_path}/a.db")
     count = len(measured)
@@ -341,19 +352,19 @@ def test_states_are_written_at_most_every_ten_seconds(tmp_path: Path, monkeypatc
 
 def test_after_the_last_epoch_no_state_is_written(tmp_path: Path) -> None:
     """With none left to train, a function would return nothing."""
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="6")
+    killed(tmp_path / "a.db", 6)
     search(train, f"{tmp_path}/a.db")
     assert begun_at[0] == 5
 
 
 def test_another_study_does_not_continue_from_it(tmp_path: Path) -> None:
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed(tmp_path / "a.db", 3)
     assert len(left(tmp_path)) == 1
     for path in tmp_path.glob("a.db*"):
         path.unlink()
     search(train, f"{tmp_path}/a.db")
     assert begun_at == [0, 0, 0, 0]
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "b.db", DIE_AT="3")
+    killed(tmp_path / "b.db", 3)
     begun_at.clear()
     search(train, f"{tmp_path}/b.db", population=3)  # not one evaluation is on record
     assert begun_at[0] == 0
@@ -380,16 +391,16 @@ def test_seconds_in_killed_processes_count(tmp_path: Path) -> None:
 
 
 def test_a_deletion_takes_it_along(tmp_path: Path) -> None:
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed(tmp_path / "a.db", 3)
     search(train, f"{tmp_path}/a.db", max_evaluations=1)
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed(tmp_path / "a.db", 3)
     assert left(tmp_path) != []
     delete_study("run", tmp_path / "a.db")
     assert left(tmp_path) == []
 
 
 def test_a_damaged_state_is_not_used(tmp_path: Path) -> None:
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed(tmp_path / "a.db", 3)
     (path,) = left(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     assert told(search(train, f"{tmp_path}/a.db")) == told(search(train, f"{tmp_path}/b.db"))
