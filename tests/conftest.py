@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lighter import draw_no_figures, read_migrations_once, use_light_model, use_small_forests
+from lighter import compile_statements_once, draw_no_figures, read_migrations_once, use_light_model, use_small_forests
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.data import load_digits
@@ -35,6 +35,7 @@ if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 read_migrations_once()
+compile_statements_once()
 
 
 def pytest_collection() -> None:
