@@ -6,20 +6,19 @@ import math
 import os
 import signal
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from processes import exit_code_of
 from torch import nn
 
 from deap_hpo import Float, Objective, Task, load_study, make_trainer, optimize
 from deap_hpo.deletion import delete_study
 from deap_hpo.errors import DeapHPOWarning
 from deap_hpo.evaluation import Epoch, Request
-from deap_hpo.execution.fork_server import ensure_fork_server
 from deap_hpo.functions.checkpoint import Checkpoint
 from deap_hpo.training import underway
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -100,16 +99,11 @@ def _each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def killed(storage: Path, die_at: int, options: dict[str, Any] | None = None) -> None:
     """Run a search in a process that dies: of a trainer with these options, or of `train`."""
-    ensure_fork_server()  # or each process would import torch
-    process = get_context("forkserver").Process(target=die, args=(storage, die_at, options))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert exit_code_of(search_with, options, str(storage), DIE_AT=str(die_at)) == -signal.SIGKILL
 
 
-def die(storage: Path, at: int, options: dict[str, Any] | None) -> None:
-    os.environ["DIE_AT"] = str(at)
-    search(train if options is None else trainer(**options), str(storage))
+def search_with(options: dict[str, Any] | None, storage: str) -> None:
+    search(train if options is None else trainer(**options), storage)
 
 
 def told(study: Any) -> list[Any]:
