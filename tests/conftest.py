@@ -97,13 +97,16 @@ def what_is_imported_is_no_garbage() -> None:
     gc.freeze()
 
 
-_others: dict[str, int] = {}  # which modules are of none of the tests' own files: to look at each takes milliseconds
+_others: dict[str, int] = {}  # which modules are of none of the tests' own files
+_all: list[int] = []  # the same of all names in their order, since to look up each takes milliseconds
 
 
 @pytest.fixture(autouse=True)
 def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Forget the modules that a test has imported from its own files: another test may have a file of the same name."""
     yield
+    if _identities() == _all:
+        return
     temporary = str(tmp_path_factory.getbasetemp())
     for name, module in list(sys.modules.items()):
         if _others.get(name) == id(module):
@@ -112,3 +115,8 @@ def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Itera
             del sys.modules[name]
         else:
             _others[name] = id(module)
+    _all[:] = _identities()
+
+
+def _identities() -> list[int]:
+    return list(map(id, sys.modules.values()))
