@@ -31,6 +31,8 @@ def use_light_model(patch: pytest.MonkeyPatch) -> None:
 def draw_no_figures(patch: pytest.MonkeyPatch) -> None:
     """Let the commands draw nothing, since figures take longer than small runs: for tests that look at no figure."""
     patch.setattr("deap_hpo.reports.figures.save_figures", lambda recorded, folder, **_: [])
+    patch.setattr("deap_hpo.reports.comparison_files.save", lambda figure, path: [])
+    patch.setattr("deap_hpo.reports.comparison_files.figure_html", lambda figure, alternative: "")
 
 
 def read_migrations_once() -> None:
