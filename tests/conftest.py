@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lighter import draw_no_figures, read_migrations_once, use_light_model
+from lighter import compile_statements_once, draw_no_figures, read_migrations_once, use_light_model, use_small_forests
 
 from deap_hpo.errors import InputError
 from deap_hpo.training.data import load_digits
@@ -35,6 +35,7 @@ if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 read_migrations_once()
+compile_statements_once()
 
 
 def pytest_collection() -> None:
@@ -80,6 +81,11 @@ def light_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def small_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_forests(monkeypatch)
+
+
+@pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     draw_no_figures(monkeypatch)
 
@@ -91,13 +97,16 @@ def what_is_imported_is_no_garbage() -> None:
     gc.freeze()
 
 
-_others: dict[str, int] = {}  # which modules are of none of the tests' own files: to look at each takes milliseconds
+_others: dict[str, int] = {}  # which modules are of none of the tests' own files
+_all: list[int] = []  # the same of all names in their order, since to look up each takes milliseconds
 
 
 @pytest.fixture(autouse=True)
 def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Forget the modules that a test has imported from its own files: another test may have a file of the same name."""
     yield
+    if _identities() == _all:
+        return
     temporary = str(tmp_path_factory.getbasetemp())
     for name, module in list(sys.modules.items()):
         if _others.get(name) == id(module):
@@ -106,3 +115,8 @@ def own_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Itera
             del sys.modules[name]
         else:
             _others[name] = id(module)
+    _all[:] = _identities()
+
+
+def _identities() -> list[int]:
+    return list(map(id, sys.modules.values()))

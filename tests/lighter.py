@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from alembic.script import ScriptDirectory
 from optuna.samplers import GPSampler
+from sqlalchemy.engine import Engine
+from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.util import LRUCache
 
 
 def use_light_model(patch: pytest.MonkeyPatch) -> None:
@@ -30,6 +33,8 @@ def use_light_model(patch: pytest.MonkeyPatch) -> None:
 def draw_no_figures(patch: pytest.MonkeyPatch) -> None:
     """Let the commands draw nothing, since figures take longer than small runs: for tests that look at no figure."""
     patch.setattr("deap_hpo.reports.figures.save_figures", lambda recorded, folder, **_: [])
+    patch.setattr("deap_hpo.reports.comparison_files.save", lambda figure, path: [])
+    patch.setattr("deap_hpo.reports.comparison_files.figure_html", lambda figure, alternative: "")
 
 
 def read_migrations_once() -> None:
@@ -44,3 +49,27 @@ def read_migrations_once() -> None:
         return known[folder]
 
     ScriptDirectory.from_config = from_config  # type: ignore[method-assign]
+
+
+def use_small_forests(patch: pytest.MonkeyPatch) -> None:
+    """Let importances rest on small forests, since large ones take longer than what is made of them.
+
+    For tests that draw or write importances, whatever they are; not for tests of how good they are.
+    """
+    patch.setattr("deap_hpo.analysis.importance._RESAMPLES", 2)
+    patch.setattr("deap_hpo.analysis.importance._TREES", 8)
+    patch.setattr("deap_hpo.analysis.importance._TREES_OF_A_RESAMPLE", 2)
+
+
+def compile_statements_once() -> None:
+    """Let all records share SQLAlchemy's compiled statements, which otherwise are made anew for each opened record."""
+    DefaultDialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]
+    DefaultDialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
+    start: Any = Engine.__init__
+    statements: LRUCache[Any, Any] = LRUCache(2000)
+
+    def with_shared_statements(engine: Any, *arguments: Any, **keywords: Any) -> None:
+        start(engine, *arguments, **keywords)
+        engine._compiled_cache = statements
+
+    Engine.__init__ = with_shared_statements  # type: ignore[method-assign]

@@ -21,7 +21,7 @@ NAME = "pretended"
 def register() -> None:
     """Build the device, which takes a minute the first time, and tell torch of it."""
     source = Path(__file__).with_suffix(".cpp")
-    load("deap_hpo_pretended_device", [str(source)], extra_cflags=["-O1"], verbose=False).register_hooks()
+    load("deap_hpo_pretended_device", [str(source)], extra_cflags=["-O1"], is_python_module=False, verbose=False)
     torch.utils.rename_privateuse1_backend(NAME)
     module: Any = ModuleType(f"torch.{NAME}")
     module.is_available = lambda: True

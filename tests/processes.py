@@ -1,10 +1,32 @@
-"""Look-ups of the system's processes, for tests of those that a run starts and leaves behind."""
+"""Look-ups of the system's processes, for tests of those that a run starts and leaves behind, and one to be killed."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+
+from deap_hpo.execution.fork_server import ensure_fork_server
+
+
+def exit_code_of(function: Callable[..., Any], *arguments: Any, **environment: str) -> int | None:
+    """Call a function in a process of its own, with more variables in its environment.
+
+    It is forked from a process that has imported torch, where that is possible: to import it takes seconds.
+    """
+    ensure_fork_server()
+    process = get_context("forkserver").Process(target=_call, args=(function, arguments, environment))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...], environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    function(*arguments)
 
 
 def all_gone(pids: list[int], seconds: float = 10) -> bool:

@@ -14,6 +14,8 @@ from torch import nn
 from deap_hpo import Float, Int, ProcessExecutor, Task, make_trainer, optimize
 from deap_hpo.errors import DeapHPOWarning
 
+pytestmark = pytest.mark.usefixtures("light_model")
+
 SPACE = {"lr": Float(0.01, 0.5, log=True), "width": Int(4, 64)}
 
 

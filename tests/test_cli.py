@@ -25,8 +25,10 @@ from deap_hpo.configuration.config import tomllib
 from deap_hpo.evaluation import Evaluation
 from deap_hpo.evolution.individual import Individual
 from deap_hpo.optimization import optimize
+from deap_hpo.plotting.style import save
 from deap_hpo.recorded import load_study, note
 from deap_hpo.reports.figures import save_figures
+from deap_hpo.reports.html import figure_html
 from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
@@ -58,7 +60,7 @@ executor = "serial"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None, small_forests: None) -> Path:
     """An empty folder to work in, with a small run in ``small.toml``; no figures are drawn."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -68,6 +70,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_figures: None) -> P
 
 def draw_after_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deap_hpo.reports.figures.save_figures", save_figures)
+    monkeypatch.setattr("deap_hpo.reports.comparison_files.save", save)
+    monkeypatch.setattr("deap_hpo.reports.comparison_files.figure_html", figure_html)
 
 
 def call(*arguments: str) -> Result:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from test_cli import CONFIG, call, here, refused  # noqa: F401 - `here` is a fixture
+from test_cli import CONFIG, call, draw_after_all, here, refused  # noqa: F401 - `here` is a fixture
 from written import PLAIN
 
 from deap_hpo.analysis.significance import summarise
@@ -264,7 +264,11 @@ def test_code_that_has_changed_since_runs_ended_is_told_once(here: Path) -> None
     assert "the study 'compare-random-1' (and of 3 others) has changed" in ended.stderr
 
 
-def test_the_command_prints_and_writes_tables_tests_and_a_figure(here: Path) -> None:  # noqa: F811
+def test_the_command_prints_and_writes_tables_tests_and_a_figure(
+    here: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draw_after_all(monkeypatch)
     arguments = ["compare", *METHODS, "--config", "small.toml", "--seeds", "2", "--budget", "6", "--repeats", "1"]
     ended = call(*arguments)
     assert ended.exit_code == 0, ended.output

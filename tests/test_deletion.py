@@ -77,6 +77,7 @@ def test_all_that_the_commands_write_goes_with_it(here: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_all_figures_go_with_it(here: Path) -> None:
     study = made("drawn", population=25)
     drawn = [path.stem for path in save_figures(load_study("drawn", "runs/studies.db"), here / "runs" / "drawn")]

@@ -34,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.usefixtures("light_model")
+@pytest.mark.usefixtures("light_model", "small_forests")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
 def test_every_python_block_runs(page: str, here: Path) -> None:
     """The blocks of one page are one program."""

@@ -237,6 +237,7 @@ SMALL = experiments.Scale(
 )
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_the_experiments_run_and_give_tables_figures_and_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

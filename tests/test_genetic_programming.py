@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from deap import algorithms, base, creator, gp, tools
+from processes import exit_code_of
 
 from deap_hpo import InputError, ProcessExecutor, Study, load_study
 from deap_hpo.errors import DeapHPOWarning
@@ -125,14 +126,8 @@ def uninterrupted(request: pytest.FixtureRequest) -> tuple[str, Study, Any]:
 def test_a_killed_run_of_trees_ends_as_if_it_had_not_been(uninterrupted: Any, tmp_path: Path) -> None:
     kind, whole, population = uninterrupted
     assert len({one.genes for one in whole.entries}) > 20
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_genetic_programming as t; "
     for die_at in ("8", "11"):
-        done = subprocess.run(
-            [sys.executable, "-c", code + f"t.evolve({kind!r}, sys.argv[1])", str(tmp_path / "a.db")],
-            env={**os.environ, "DIE_AT": die_at},
-            check=False,
-        )
-        assert done.returncode == -signal.SIGKILL
+        assert exit_code_of(evolve, kind, str(tmp_path / "a.db"), DIE_AT=die_at) == -signal.SIGKILL
     assert len(load_study(kind, tmp_path / "a.db").entries) >= 17
     resumed, resumed_population = evolve(kind, tmp_path / "a.db")
     assert told(resumed) == told(whole)

@@ -149,11 +149,6 @@ class Marked(list[Any]):
     """An individual that takes attributes, as DEAP's do."""
 
 
-def set_attribute(one: Any) -> float:
-    one.behaviour = one[0] > 0.5
-    return float(one[0])
-
-
 def repair(one: Any) -> float:
     one[:] = [max(gene, 0.0) for gene in one]
     return float(sum(one))
@@ -162,12 +157,16 @@ def repair(one: Any) -> float:
 @pytest.mark.parametrize("executor", ["None", "ProcessExecutor(1)"])
 def test_an_attribute_that_an_evaluation_sets_is_warned_of(executor: str) -> None:
     """It would be there after an evaluation in this process only."""
-    program = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from deap_hpo import ProcessExecutor, Study\nfrom test_genomes import Marked, set_attribute\n"
-        f"with Study(seed=1, executor={executor}) as study:\n"
-        "    print(study.map(set_attribute, [Marked([0.75])]))"
-    )
+    program = f"""
+from deap_hpo import Individual, ProcessExecutor, Study
+
+def set_attribute(one):
+    one.behaviour = one[0] > 0.5
+    return one[0]
+
+with Study(seed=1, executor={executor}) as study:
+    print(study.map(set_attribute, [Individual([0.75])]))
+"""
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[(0.75,)]\n"
     assert "evaluate sets attributes of individuals (behaviour), which are not recorded" in done.stderr

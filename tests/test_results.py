@@ -16,7 +16,7 @@ from deap_hpo.notebook import study_html
 from deap_hpo.reports.html import page
 from deap_hpo.reports.study import print_study
 
-pytestmark = pytest.mark.usefixtures("no_figures")
+pytestmark = pytest.mark.usefixtures("no_figures", "small_forests", "light_model")
 
 
 def overfitted(params: Any, epochs: int, checkpoint: Checkpoint) -> float:

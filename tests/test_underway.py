@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from processes import exit_code_of
 from torch import nn
 
 from deap_hpo import Float, Objective, Task, load_study, make_trainer, optimize
@@ -98,11 +97,13 @@ def _each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     begun_at.clear()
 
 
-def killed(call: str, storage: Path, **environment: str) -> None:
-    """Run a search in a process that dies."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_underway as t; {call}"
-    done = subprocess.run([sys.executable, "-c", code, str(storage)], env={**os.environ, **environment}, check=False)
-    assert done.returncode == -signal.SIGKILL
+def killed(storage: Path, die_at: int, options: dict[str, Any] | None = None) -> None:
+    """Run a search in a process that dies: of a trainer with these options, or of `train`."""
+    assert exit_code_of(search_with, options, str(storage), DIE_AT=str(die_at)) == -signal.SIGKILL
+
+
+def search_with(options: dict[str, Any] | None, storage: str) -> None:
+    search(train if options is None else trainer(**options), storage)
 
 
 def told(study: Any) -> list[Any]:
@@ -118,8 +119,8 @@ def left(folder: Path) -> list[Path]:
 
 
 def test_a_function_continues_from_its_own_state(tmp_path: Path) -> None:
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="5")
+    killed(tmp_path / "a.db", 3)
+    killed(tmp_path / "a.db", 5)
     assert len(left(tmp_path)) == 1
     resumed = search(train, f"{tmp_path}/a.db")
     assert begun_at == [5, 0, 0, 0]
@@ -128,11 +129,14 @@ def test_a_function_continues_from_its_own_state(tmp_path: Path) -> None:
     assert told(load_study("run", f"{tmp_path}/a.db")) == told(resumed)
 
 
-@pytest.mark.parametrize("options", ["", "keep_best=True, patience=3", "repeats=2"])
-def test_so_does_a_training_of_ours(options: str, tmp_path: Path) -> None:
-    killed(f"t.search(t.trainer({options}), sys.argv[1])", tmp_path / "a.db", DIE_AT="5")
+PATIENT = {"keep_best": True, "patience": 3}
+
+
+@pytest.mark.parametrize("options", [{}, PATIENT, {"repeats": 2}], ids=str)
+def test_so_does_a_training_of_ours(options: dict[str, Any], tmp_path: Path) -> None:
+    killed(tmp_path / "a.db", 5, options)
     assert len(left(tmp_path)) == 1
-    made = trainer(**eval(f"dict({options})"))
+    made = trainer(**options)
     resumed = search(made, f"{tmp_path}/a.db")
     count = len(measured)
     assert left(tmp_path) == []
@@ -144,12 +148,13 @@ def test_so_does_a_training_of_ours(options: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "die_at", "states"),
-    [("", "7", 2), ("keep_best=True, patience=3", "7", 2), ("repeats=2", "7", 4), ("stack_size=1", "4", 1)],
+    [({}, 7, 2), (PATIENT, 7, 2), ({"repeats": 2}, 7, 4), ({"stack_size": 1}, 4, 1)],
+    ids=str,
 )
-def test_so_do_trainings_of_a_stack(options: str, die_at: str, states: int, tmp_path: Path) -> None:
-    options = f"trainer='population', precision='fp32', {options}"
-    made = trainer(**eval(f"dict({options})"))
-    killed(f"t.search(t.trainer({options}), sys.argv[1])", tmp_path / "a.db", DIE_AT=die_at)
+def test_so_do_trainings_of_a_stack(options: dict[str, Any], die_at: int, states: int, tmp_path: Path) -> None:
+    options = {"trainer": "population", "precision": "fp32", **options}
+    made = trainer(**options)
+    killed(tmp_path / "a.db", die_at, options)
     assert len(left(tmp_path)) == states
     resumed = search(made, f"{tmp_path}/a.db")
     count = len(measured)
@@ -341,19 +346,19 @@ def test_states_are_written_at_most_every_ten_seconds(tmp_path: Path, monkeypatc
 
 def test_after_the_last_epoch_no_state_is_written(tmp_path: Path) -> None:
     """With none left to train, a function would return nothing."""
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="6")
+    killed(tmp_path / "a.db", 6)
     search(train, f"{tmp_path}/a.db")
     assert begun_at[0] == 5
 
 
 def test_another_study_does_not_continue_from_it(tmp_path: Path) -> None:
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed(tmp_path / "a.db", 3)
     assert len(left(tmp_path)) == 1
     for path in tmp_path.glob("a.db*"):
         path.unlink()
     search(train, f"{tmp_path}/a.db")
     assert begun_at == [0, 0, 0, 0]
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "b.db", DIE_AT="3")
+    killed(tmp_path / "b.db", 3)
     begun_at.clear()
     search(train, f"{tmp_path}/b.db", population=3)  # not one evaluation is on record
     assert begun_at[0] == 0
@@ -380,16 +385,16 @@ def test_seconds_in_killed_processes_count(tmp_path: Path) -> None:
 
 
 def test_a_deletion_takes_it_along(tmp_path: Path) -> None:
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed(tmp_path / "a.db", 3)
     search(train, f"{tmp_path}/a.db", max_evaluations=1)
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed(tmp_path / "a.db", 3)
     assert left(tmp_path) != []
     delete_study("run", tmp_path / "a.db")
     assert left(tmp_path) == []
 
 
 def test_a_damaged_state_is_not_used(tmp_path: Path) -> None:
-    killed("t.search(t.train, sys.argv[1])", tmp_path / "a.db", DIE_AT="3")
+    killed(tmp_path / "a.db", 3)
     (path,) = left(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
     assert told(search(train, f"{tmp_path}/a.db")) == told(search(train, f"{tmp_path}/b.db"))

@@ -40,6 +40,7 @@ from deap_hpo.reports.figures import study_figures
 from deap_hpo.results import Results
 
 SPACE = {"x": Float(0.01, 1.0, log=True), "y": Float(-1.0, 1.0), "z": Float(-1.0, 1.0)}
+pytestmark = pytest.mark.usefixtures("small_forests")
 QUIET: dict[str, Any] = {"algorithm": "random", "progress": False, "seed": 1}
 
 

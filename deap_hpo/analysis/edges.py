@@ -27,7 +27,8 @@ def crowded_ends(study: Results) -> dict[str, str]:
     Example:
         >>> from deap_hpo import Float, optimize
         >>> space = {"x": Float(0.0, 1.0), "y": Float(-1.0, 1.0)}
-        >>> study = optimize(lambda params: params["y"] ** 2 - params["x"], space, seed=1, progress=False)
+        >>> loss = lambda params: params["y"] ** 2 - params["x"]
+        >>> study = optimize(loss, space, generations=4, seed=1, progress=False)
         >>> crowded_ends(study)
         {'x': 'upper'}
     """
@@ -60,7 +61,8 @@ def edge_sentence(study: Results) -> str:
 
     Example:
         >>> from deap_hpo import Float, optimize
-        >>> edge_sentence(optimize(lambda params: params["x"], {"x": Float(1e-4, 1.0)}, seed=1, progress=False))
+        >>> space = {"x": Float(1e-4, 1.0)}
+        >>> edge_sentence(optimize(lambda params: params["x"], space, algorithm="random", seed=1, progress=False))
         'The best evaluations are at the lower end of x (0.0001 to 1): a wider range may do better.'
     """
     ends = crowded_ends(study)

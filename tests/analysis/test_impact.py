@@ -31,6 +31,12 @@ from deap_hpo.search_space.space import Categorical, Float, Int, Space
 from deap_hpo.study import Study
 
 
+@pytest.fixture
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that do not look at the spread of importances, which takes half of the time."""
+    monkeypatch.setattr("deap_hpo.analysis.importance._RESAMPLES", 2)
+
+
 def test_the_most_important_hyperparameter_is_found_and_the_idle_one_has_no_importance() -> None:
     found = importances(table(), SPACE)
     assert found["hyperparameter"].tolist()[0] == "lr"
@@ -188,6 +194,7 @@ def test_a_table_that_is_none_is_an_error(tmp_path: Path) -> None:
         read_table(path)
 
 
+@pytest.mark.usefixtures("small_forests")
 def test_where_the_objective_is_maximised_what_diverged_is_worst_and_the_best_are_the_highest() -> None:
     down = table(rows=200)
     diverged = down["params_lr"].gt(0.3)
@@ -233,6 +240,7 @@ def test_what_is_not_in_use_says_nothing_of_what_a_hyperparameter_does() -> None
     plot_partial_dependence(partial_dependence(model), trials, space)
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_one_that_is_out_of_use_has_not_the_importance_of_what_decides_that() -> None:
     """The optimiser makes all the difference; momentum, which only one optimiser has, makes none."""
     space = Space(
@@ -245,8 +253,8 @@ def test_one_that_is_out_of_use_has_not_the_importance_of_what_decides_that() ->
     adam = trials["params_optimizer"].eq("adam")
     assert trials["params_momentum"].isna().equals(adam)
     trials = trials.assign(value=1.0 + adam + 0.1 * trials["params_lr"] + 0.01 * rng.random(200), status="ok")
-    pd.testing.assert_frame_equal(importances(trials, space), importances(trials, space))
-    found = importances(trials, space).set_index("hyperparameter")
+    found, again = (importances(trials, space).set_index("hyperparameter") for _ in range(2))
+    pd.testing.assert_frame_equal(found, again)
     assert found.loc["optimizer", "fanova"] > 0.9
     assert found.loc["momentum", "fanova"] < 0.03
     assert found.loc["momentum", "ped_anova"] < found.loc["optimizer", "ped_anova"] / 5
@@ -285,6 +293,7 @@ def test_a_hyperparameter_that_was_in_use_nowhere_has_no_partial_dependence() ->
     plot_partial_dependence(partial_dependence(model), trials, space)
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_importances_are_of_each_hyperparameters_own_scale_and_of_many_choices_too() -> None:
     genomes = np.random.default_rng(0).random((150, 2))
     kinds = {

@@ -165,21 +165,6 @@ def test_a_start_that_is_interrupted_leaves_no_worker(
     assert [one.value for one in evaluations(workers, evaluators.square)] == [0, 1]
 
 
-@pytest.mark.parametrize("size", [10, 1_000_000])
-def test_where_the_server_dies_before_its_first_worker_others_are_started(
-    size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fork_server, "_imported", list)
-    _kill_server()
-    with monkeypatch.context() as patch:
-        patch.setattr(fork_server, "json", SimpleNamespace(dumps=lambda _: "no JSON: it raises, and ends the server"))
-        executor = ProcessExecutor(1)
-        assert evaluations(executor, evaluators.Weighs(b"0" * size), 1)[0].value == size
-        (pid,) = executor.worker_pids()
-        assert parent_of(pid) == os.getpid()
-        executor.close()
-
-
 @pytest.mark.parametrize("there", [True, False])
 def test_only_what_is_found_where_the_driver_found_it_is_preloaded(there: bool) -> None:
     found = sys.modules["json"].__file__ if there else "/elsewhere/json/__init__.py"
@@ -261,6 +246,24 @@ def test_more_tensors_than_the_server_passes_on_at_once(workers: ProcessExecutor
     many = evaluators.SharedTensors([torch.full((2,), i) for i in range(300)])
     assert [one.value for one in evaluations(workers, many)] == [2.0 * sum(range(300))] * 2
     assert {parent_of(pid) for pid in workers.worker_pids()} == {os.getpid()}, "new interpreters"
+
+
+# From here on each test ends the server, so that the next one would have to wait for its imports.
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_where_the_server_dies_before_its_first_worker_others_are_started(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "_imported", list)
+    _kill_server()
+    with monkeypatch.context() as patch:
+        patch.setattr(fork_server, "json", SimpleNamespace(dumps=lambda _: "no JSON: it raises, and ends the server"))
+        executor = ProcessExecutor(1)
+        assert evaluations(executor, evaluators.Weighs(b"0" * size), 1)[0].value == size
+        (pid,) = executor.worker_pids()
+        assert parent_of(pid) == os.getpid()
+        executor.close()
 
 
 def test_a_server_that_is_killed_costs_what_its_workers_were_at(monkeypatch: pytest.MonkeyPatch) -> None:

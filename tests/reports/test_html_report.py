@@ -35,6 +35,7 @@ from deap_hpo.reports.figures import study_figures
 from deap_hpo.reports.html import page, write_report
 from deap_hpo.search_space.space import Categorical, Float, Int, Space
 
+pytestmark = pytest.mark.usefixtures("small_forests")
 VOID = {"meta", "img", "br"}
 
 
