@@ -7,8 +7,8 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from deap_hpo.errors import InputError, shown
 from deap_hpo.evaluation import Direction
@@ -125,16 +125,8 @@ def pairwise(outcomes: pd.DataFrame) -> pd.DataFrame:
             median = 0.0
         rows.append({"first": first, "second": second, "difference": median, "p": p, "effect": effect})
     table = pd.DataFrame(rows, columns=["first", "second", "difference", "p", "effect"])
-    table.insert(4, "p_holm", _corrected(table["p"].to_numpy(float)))
+    table.insert(4, "p_holm", multipletests(table["p"], LEVEL, method="holm")[1] if rows else [])
     return table
-
-
-def _corrected(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correct for the number of tests, as Holm does: the smallest by all of them, the next one by all others, ..."""
-    order = np.argsort(p)
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
-    return corrected
 
 
 def verdict(outcomes: pd.DataFrame, direction: Direction = "minimize") -> list[str]:
