@@ -18,6 +18,8 @@ from pathlib import Path
 from threading import Lock
 from types import ModuleType
 
+from deap_hpo.execution.output import passed_on
+
 # Only modules that start no threads on import, unlike pyarrow (and so pandas): a process with threads is not forked.
 _SLOW_TO_IMPORT = ("numpy", "deap", "optuna", "sqlalchemy", "torch", "torchvision")
 _OPTIMIZERS_IMPORT = "torch._dynamo"  # at their first step, which takes nearly as long as importing torch
@@ -124,6 +126,7 @@ class ProcessState:
         niceness: From -20 (first served) to 19; None if the system does not tell.
         start_method: How `multiprocessing` starts processes of the user's own, such as those of a `DataLoader`; None
             if the script has not said.
+        passed_on: Streams on which this process prints for others; see `deap_hpo.execution.output`.
 
     Example:
         >>> state = ProcessState()
@@ -138,6 +141,7 @@ class ProcessState:
         os.umask(self.umask)
         self.cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
         self.niceness = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else None
+        self.passed_on = passed_on()
         self.start_method = get_start_method(allow_none=True)  # without fixing it
 
     def take_over(self) -> None:

@@ -20,6 +20,7 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Evaluation, Request, failure
 from deap_hpo.evaluator import Evaluate, Evaluator, as_evaluator, evaluate_chunk
 from deap_hpo.execution.fork_server import ProcessState, Surroundings, ensure_fork_server, starting_workers
+from deap_hpo.execution.output import Channel, pass_on, print_for_worker
 from deap_hpo.execution.parcel import NOT_SENDABLE, Arrived, Parcel, importing_what_is_there, pack_requests
 
 _ABOVE_THE_GUARD = (
@@ -32,6 +33,7 @@ _UNGUARDED = (
 )
 _NAME = "deap-hpo worker"
 _BEGAN_AGAIN = 97  # the exit code of a worker that has started the script again
+_MOST_LINES_AT_ONCE = 100  # that are printed for a worker before others are listened to
 _SERVER_KILLED = 255  # the exit code that multiprocessing gives if its server was killed
 
 
@@ -74,6 +76,7 @@ class Worker:
         self._connection, theirs = Pipe()
         self._exit_code: int | None = None
         self._next: bytes | None = None
+        self._message: bytes | None = None  # that was received, but not asked for yet
         self.ready = False
         self.environment = dict(environment or {})
         try:
@@ -133,13 +136,14 @@ class Worker:
             InputError: The evaluator could not be made ready in the worker.
             WorkerDied: The process has ended without a message.
         """
-        if not self._connection.poll() and not self._process.is_alive():
-            raise self._end()
-        try:
-            message = self._connection.recv_bytes()
-        except (EOFError, OSError):
-            raise self._end() from None
-        answer = pickle.loads(message)
+        while self._message is None:
+            if not self._connection.poll() and not self._process.is_alive():
+                raise self._end()
+            try:
+                self._take()
+            except (EOFError, OSError):
+                raise self._end() from None
+        answer, self._message = pickle.loads(self._message), None
         if isinstance(answer, str):
             remedy = _ABOVE_THE_GUARD if "__mp_main__" in answer.splitlines()[-1] else ""
             raise InputError(f"The evaluator could not be made ready in a worker process:\n{answer}{remedy}")
@@ -147,6 +151,12 @@ class Worker:
         if answer is None and self._next is not None:
             self._send_next()
         return answer  # type: ignore[no-any-return]
+
+    def _take(self) -> None:
+        """Take what the worker sends next: print it, or keep it as its message."""
+        message = self._connection.recv_bytes()
+        if not print_for_worker(message):
+            self._message = message
 
     def _end(self) -> WorkerDied | InputError:
         death = self._death()
@@ -169,8 +179,15 @@ class Worker:
         return self._exit_code
 
     def has_spoken_or_died(self) -> bool:
-        """Tell whether `receive` would return or raise at once."""
-        return self._connection.poll() or not self._process.is_alive()
+        """Tell whether `receive` would return or raise at once; what it has printed is printed first."""
+        try:
+            for _ in range(_MOST_LINES_AT_ONCE):
+                if self._message is not None or not self._connection.poll():
+                    break
+                self._take()
+        except (EOFError, OSError):
+            return True
+        return self._message is not None or not (self._connection.poll() or self._process.is_alive())
 
 
 def end_if_only_imported() -> None:
@@ -231,6 +248,8 @@ def _serve(driver: connection.Connection, state: ProcessState, message: Any) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     state.take_over()
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    channel = Channel(driver.send_bytes)
+    streams = pass_on(state.passed_on, channel)
     evaluate: Any = None
     with suppress(EOFError, BrokenPipeError):  # the driver has closed its end
         while True:
@@ -239,11 +258,14 @@ def _serve(driver: connection.Connection, state: ProcessState, message: Any) -> 
                 try:
                     evaluate = _made_ready(message)
                 except Exception:
-                    driver.send(traceback.format_exc())
+                    channel.send(pickle.dumps(traceback.format_exc()))
                     return
-                driver.send(None)
+                answer = None
             else:
-                driver.send_bytes(pickle.dumps(list(map(_that_pickles, evaluate_chunk(evaluate, message)))))
+                answer = list(map(_that_pickles, evaluate_chunk(evaluate, message)))
+            for stream in streams:
+                stream.end_line()
+            channel.send(pickle.dumps(answer))
             message = driver.recv()
 
 
