@@ -72,3 +72,13 @@ def test_unseen_problems_are_trained_and_compared_and_a_stopped_comparison_goes_
     printed = capsys.readouterr().out.splitlines()
     assert printed[-4].startswith("| method | 2: regret (95 %), rank | 5: regret (95 %), rank")
     assert {line.split()[1] for line in printed[-2:]} == {"surrogate", "random"}
+
+
+def test_the_table_of_unseen_problems_is_made_of_the_runs(tmp_path, monkeypatch, capsys):
+    output = tmp_path / "unseen.jsonl"
+    output.write_bytes((ROOT / "benchmarks/results/unseen.jsonl").read_bytes())
+    monkeypatch.setattr(sys, "argv", ["unseen.py", "--output", str(output)])
+    main()
+    table = capsys.readouterr().out.partition("| method")[2]
+    assert len(table.splitlines()) == 8
+    assert table in (ROOT / "benchmarks/README.md").read_text()
