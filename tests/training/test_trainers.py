@@ -19,10 +19,11 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Request
 from deap_hpo.evaluator import BatchEvaluator
 from deap_hpo.execution.executors import ProcessExecutor, SerialExecutor
-from deap_hpo.training import allocator, hardware, population, reference, trainers
+from deap_hpo.training import allocator, hardware, reference, trainers
 from deap_hpo.training.hardware import PRECISIONS, resolve_precision
 from deap_hpo.training.population import PopulationTrainer
 from deap_hpo.training.reference import ReferenceTrainer
+from deap_hpo.training.stacking import training
 from deap_hpo.training.task import Task
 
 CPU = torch.device("cpu")
@@ -373,12 +374,12 @@ def test_the_weights_of_classes_are_where_the_training_is(monkeypatch):
 def test_a_stack_is_trained_on_the_task_as_it_is_on_the_device(monkeypatch):
     trained_on = []
 
-    class Noted(population.Stack):
+    class Noted(training.Stack):
         def __init__(self, task, *args, **kwargs):
             trained_on.append(task)
             super().__init__(task, *args, **kwargs)
 
-    monkeypatch.setattr(population, "Stack", Noted)
+    monkeypatch.setattr(training, "Stack", Noted)
     trainer = PopulationTrainer(weighing(torch.arange(1.0, 11.0)), device="cpu")
     assert trainer(MEMBERS[0]).status == "ok"
     (task,) = trained_on
