@@ -49,15 +49,19 @@ def ensure_fork_server() -> bool:
 
     names = _imported()
     packages = {name: str(sys.modules[name].__file__) for name in dict.fromkeys(one.partition(".")[0] for one in names)}
-    where = {"PYTHONPATH": str(Path(__file__).parent / "forking"), "PYTHONSAFEPATH": "1"}
+    folder = str(Path(__file__).parent / "forking")
+    where = {"PYTHONPATH": folder, "PYTHONSAFEPATH": "1"}
     back = {name: os.environ.get(name) for name in (*where, *_ONE_THREAD)}
     told = json.dumps({"modules": names, "packages": packages, "environment": back})
     forkserver.set_forkserver_preload(["deap_hpo_preloading"])
+    sys.path.append(folder)  # later releases of Python 3.14 give the server this path instead
     try:
         with starting_workers({**where, "DEAP_HPO_PRELOADING": told}):
             forkserver.ensure_running()
     except OSError:  # for example, the name of the temporary folder is too long for a socket
         return False
+    finally:
+        sys.path.remove(folder)
     return True
 
 
