@@ -92,7 +92,7 @@ class ProgressDisplay:
             TextColumn("{task.fields[left]}"),
             console=console,
             disable=console.is_jupyter or not console.is_terminal,
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )
         self._notebook = NotebookProgress(self._running) if console.is_jupyter else None
         self._task = self._progress.add_task("")

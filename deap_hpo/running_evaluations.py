@@ -62,18 +62,16 @@ class RunningEvaluation:
         return f"{done}/{self.epochs * self.trainings}"
 
     def measured(self, objectives: Sequence[str], *, trains: bool = False) -> tuple[str, float] | None:
-        """Give the first objective that is measured after each epoch, by name: the mean of its latest values.
+        """Give the first objective that is measured after each epoch, and the mean of its latest values.
+
+        Without one, they are those of the loss; before the first epoch, it is None.
 
         Args:
             objectives: Names of the objectives.
             trains: Whether it is of a trainer, whose epochs have a validation loss and metrics, and not of a function,
                 which reports its first objective.
-
-        Returns:
-            Name and value; without any of the objectives those of the loss, and None before the first epoch.
         """
-        epochs = list(self.latest.values())
-        if not epochs:
+        if not (epochs := list(self.latest.values())):
             return None
         for name in objectives:
             if all(name in epoch.metrics for epoch in epochs):
@@ -84,14 +82,11 @@ class RunningEvaluation:
 class _Log:
     """The log of this process in a folder: a line whenever one of its evaluations begins, goes on or ends.
 
-    It is locked until it is closed, or the process has ended, however that may be. It is short: when it has grown long,
-    it is written anew without what is over.
+    It is locked until it is closed, or the process has ended, however that may be. When it has grown long, it is
+    written anew without what is over.
 
     Attributes:
         of: What is known of each evaluation under way, by number.
-
-    Raises:
-        OSError: It cannot be made, for example because this machine does not have the folder.
     """
 
     def __init__(self, folder: str) -> None:
@@ -137,8 +132,22 @@ class _Log:
         self._file = -1
 
 
-_logs: dict[tuple[int, str], _Log] = {}  # by process, as one that is forked shares none of them, and folder
+_logs: dict[str, _Log] = {}  # by folder, those of this process
 _changing = threading.RLock()
+
+
+def _leave_to_the_parent() -> None:
+    """Close the logs in a process that was forked: it would hold their locks, and end what its parent does."""
+    global _changing
+    _changing = threading.RLock()  # another thread may have held it
+    for log in _logs.values():
+        os.close(log._file)
+        log._file = -1
+    _logs.clear()
+
+
+if os.name == "posix":
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 class Logged:
@@ -180,9 +189,8 @@ class Logged:
 
 def log_epoch(request: Request, epoch: Epoch, training: int = 0) -> None:
     """Log an epoch of an evaluation that is `Logged`, of the training of a number; of others, do nothing."""
-    log = _logs.get((os.getpid(), request.progress or ""))
-    facts = log.of.get(request.number) if log else None
-    if log and facts:
+    log = _logs.get(request.progress or "")
+    if log and (facts := log.of.get(request.number)):
         facts["latest"][training] = asdict(epoch)
         with _changing, suppress(OSError):
             log.say(request.number, facts)
@@ -190,20 +198,22 @@ def log_epoch(request: Request, epoch: Epoch, training: int = 0) -> None:
 
 def _log_in(folder: str) -> _Log:
     """Give this process's log in a folder; it stays open for further evaluations, and those in other folders do not."""
-    key = os.getpid(), folder
-    if key not in _logs:
-        for other in [one for one, log in _logs.items() if one[0] == key[0] and not log.of]:
+    if folder not in _logs:
+        for other in [one for one, log in _logs.items() if not log.of]:
             _logs.pop(other).close()
-        _logs[key] = _Log(folder)
-    return _logs[key]
+        _logs[folder] = _Log(folder)
+    return _logs[folder]
 
 
 def running_evaluations(folder: str | Path) -> tuple[RunningEvaluation, ...]:
     """Read which evaluations are under way, by number, from the logs in a folder; those of dead processes are not."""
     known: dict[int, dict[str, Any]] = {}
     for path in sorted(Path(folder).glob(LOGS[0])):
-        *lines, _ = _read_if_alive(path).split("\n")  # after the last line break there may be a part of a line
-        told = {facts["number"]: facts for facts in map(json.loads, lines)}
+        told = {}
+        for line in _read_if_alive(path).split("\n")[:-1]:  # the last one may be a part of a line
+            with suppress(ValueError):  # the disk was full in the middle of it
+                facts = json.loads(line)
+                told[facts["number"]] = facts
         known |= {number: facts for number, facts in told.items() if "started" in facts}  # the others have ended
     return tuple(_as_running(known[number]) for number in sorted(known))
 
@@ -211,8 +221,7 @@ def running_evaluations(folder: str | Path) -> tuple[RunningEvaluation, ...]:
 def _as_running(facts: Mapping[str, Any]) -> RunningEvaluation:
     latest = {int(training): Epoch(**epoch) for training, epoch in facts["latest"].items()}
     seconds = max(0.0, time.time() - facts["started"])  # clocks of several machines may differ
-    told = {name: facts[name] for name in ("number", "params", "epochs", "trainings")}
-    return RunningEvaluation(**told, seconds=seconds, latest=latest)
+    return RunningEvaluation(facts["number"], seconds, facts["params"], facts["epochs"], facts["trainings"], latest)
 
 
 def _read_if_alive(path: Path) -> str:
@@ -279,7 +288,7 @@ class ProgressFolder:
         if self._opened is None:
             return
         with _changing:
-            if log := _logs.pop((os.getpid(), self._opened), None):
+            if log := _logs.pop(self._opened, None):
                 log.close()
         if self._folder is None:
             self._remove()

@@ -118,11 +118,11 @@ class RunningLines:
 
     def __call__(self) -> list[str]:
         """Give the lines."""
-        if self.study is None:
+        if (study := self.study) is None:  # another thread may take it away
             return []
         now = self._clock()
         if now - self._read_at >= _SECONDS_BETWEEN_READINGS:
-            self._read_at, self._lines = now, _lines_of(self.study)
+            self._read_at, self._lines = now, _lines_of(study)
         return self._lines
 
 

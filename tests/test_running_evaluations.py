@@ -234,6 +234,44 @@ def test_a_line_that_is_being_written_does_not_count_yet(tmp_path: Path) -> None
     log.close()
 
 
+def test_a_line_that_a_full_disk_has_cut_is_left_out(tmp_path: Path) -> None:
+    request = Request(0, {"x": 1.0}, seed=0, progress=str(tmp_path))
+    log = Logged(request)
+    (file,) = tmp_path.iterdir()
+    with file.open("a") as unfinished:
+        unfinished.write('{"number": 0, "par')
+    log_epoch(request, Epoch(1, 0.5, 0.4))
+    log_epoch(request, Epoch(2, 0.5, 0.4))
+    assert [(one.number, one.progress) for one in running_evaluations(tmp_path)] == [(0, "2")]
+    log.close()
+
+
+def test_a_forked_process_neither_keeps_nor_ends_what_its_parent_does(tmp_path: Path) -> None:
+    """Such as one of a `DataLoader`, which may live on for a while when its worker was killed."""
+    code = """
+        import os, sys
+        from deap_hpo.evaluation import Request
+        from deap_hpo.running_evaluations import Logged
+        log = Logged(Request(5, {"x": 0.5}, seed=0, progress=sys.argv[1]))
+        child = os.fork()
+        if child == 0:
+            log.close()
+            print("forked", flush=True)
+        sys.stdin.read()
+        os._exit(0)
+    """
+    parent = in_another_process(code, tmp_path)
+    assert parent.stdout is not None
+    assert parent.stdin is not None
+    assert parent.stdout.readline() == "forked\n"
+    assert [one.number for one in running_evaluations(tmp_path)] == [5]
+    parent.kill()
+    parent.wait()
+    after = running_evaluations(tmp_path)
+    parent.stdin.close()  # the child ends
+    assert after == ()
+
+
 def test_a_process_keeps_no_log_open_of_a_study_that_it_has_left(tmp_path: Path) -> None:
     folders = [tmp_path / str(i) for i in range(20)]
     before = len(os.listdir("/proc/self/fd"))
@@ -359,6 +397,17 @@ def test_a_terminal_has_a_line_for_each_that_takes_long() -> None:
     assert len(lines()) == 9
     assert lines()[-1] == "  and 3 evaluations more"
     lines.study = None
+    assert lines() == []
+
+
+def test_lines_may_be_asked_for_while_another_thread_ends_the_display() -> None:
+    def clock() -> float:
+        lines.study = None
+        return 0.0
+
+    lines = RunningLines(clock=clock)
+    lines.study = Watched(60.0)  # type: ignore[assignment]
+    assert lines() == ["  evaluation 0 · 1 min 0 s · lr 0.5"]
     assert lines() == []
 
 

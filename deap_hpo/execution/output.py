@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from threading import RLock, get_ident
+from queue import SimpleQueue
+from threading import RLock, Thread, current_thread
 from typing import Any
 
 STREAMS = {b"o": "stdout", b"e": "stderr"}
@@ -54,26 +55,33 @@ def print_for_worker(message: bytes) -> bool:
 class Channel:
     """The worker's end of the pipe to the driver, on which several threads may send.
 
+    A thread of its own sends, so that whatever interrupts the sender, such as an alarm, leaves no part of a message.
+
     Args:
         send: Sends bytes.
     """
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
-        self._lock = RLock()
-        self._sending = 0  # the thread that is doing it
+        self._waiting: SimpleQueue[tuple[bytes, SimpleQueue[bool]]] = SimpleQueue()
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
 
     def send(self, message: bytes) -> bool:
-        """Send a message whole; false if this thread is in the middle of one, as a finaliser that prints may be."""
-        if self._sending == get_ident():
-            return False
-        with self._lock:
-            self._sending = get_ident()
-            try:
+        """Send a message whole, wait until it was sent, and tell whether it was; if not, the driver is gone."""
+        sent: SimpleQueue[bool] = SimpleQueue()
+        self._waiting.put((message, sent))
+        # The thread itself may be the sender, by a finaliser that prints.
+        return current_thread() is self._thread or sent.get()
+
+    def _work(self) -> None:
+        while True:
+            message, sent = self._waiting.get()
+            with suppress(Exception):
                 self._send(message)
-            finally:
-                self._sending = 0
-        return True
+                sent.put(True)
+                continue
+            sent.put(False)
 
 
 class PassedOn:
@@ -101,16 +109,25 @@ class PassedOn:
     def __init__(self, original: Any, mark: bytes, channel: Channel) -> None:
         self._original, self._mark, self._channel = original, mark, channel
         self._process = os.getpid()
-        self._begun = ""
+        self._begun: list[str] = []  # parts of a line
+        self._changing = RLock()  # is never held while something is sent
 
     def write(self, text: str) -> int:
         """Send the lines that are complete now."""
         if os.getpid() != self._process:
             return int(self._original.write(text))
-        *lines, self._begun = (self._begun + text).split("\n")
-        if lines:
-            self._pass("".join(f"{line}\n" for line in lines))
-        self._begun = self._begun.rpartition("\r")[2]
+        lines, end, rest = text.rpartition("\n")
+        with self._changing:
+            begun = self._begun
+            if end:
+                self._begun = []
+            if "\r" in rest:
+                self._begun = [_without_the_overwritten("".join([*self._begun, rest]))]
+            elif rest:
+                self._begun.append(rest)
+        if end:
+            whole = _without_the_overwritten("".join([*begun, lines])) + end
+            self._channel.send(self._mark + whole.encode(errors="replace"))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -127,17 +144,18 @@ class PassedOn:
         if self._begun:
             self.write("\n")
 
-    def _pass(self, text: str) -> None:
-        with suppress(OSError):  # the driver is gone, and so will this process be
-            if not self._channel.send(self._mark + text.encode(errors="replace")):
-                self._original.write(text)
-
     def isatty(self) -> bool:
         """Whether it is a terminal, which it is not."""
         return False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)
+
+
+def _without_the_overwritten(text: str) -> str:
+    """Leave out, of the first line, what a carriage return has overwritten."""
+    line, end, more = text.partition("\n")
+    return line[line.rstrip("\r").rfind("\r") + 1 :] + end + more
 
 
 def pass_on(names: tuple[str, ...], channel: Channel) -> list[PassedOn]:

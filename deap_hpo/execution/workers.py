@@ -33,7 +33,7 @@ _UNGUARDED = (
 )
 _NAME = "deap-hpo worker"
 _BEGAN_AGAIN = 97  # the exit code of a worker that has started the script again
-_MOST_LINES_AT_ONCE = 100  # that are printed for a worker before others are listened to
+_MOST_LINES_AT_ONCE = 1000  # printed for a worker before others are listened to; its pipe holds fewer
 _SERVER_KILLED = 255  # the exit code that multiprocessing gives if its server was killed
 
 
@@ -265,7 +265,8 @@ def _serve(driver: connection.Connection, state: ProcessState, message: Any) -> 
                 answer = list(map(_that_pickles, evaluate_chunk(evaluate, message)))
             for stream in streams:
                 stream.end_line()
-            channel.send(pickle.dumps(answer))
+            if not channel.send(pickle.dumps(answer)):
+                return
             message = driver.recv()
 
 

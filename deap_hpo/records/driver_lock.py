@@ -96,8 +96,9 @@ class DriverLock:
         kind = engine.dialect.name
         if kind not in _LOCKS:
             return
-        # MySQL's locks are those of the whole server, PostgreSQL's those of a database.
-        of_what = f"deap-hpo/{name}" if kind == "postgresql" else f"{engine.url.database}/{name}"
+        # MySQL's locks are those of the whole server, PostgreSQL's those of a database. Names that differ in case only
+        # are one to MySQL's tables.
+        of_what = f"deap-hpo/{name}" if kind == "postgresql" else f"{engine.url.database}/{name.lower()}"
         key = int.from_bytes(blake2b(of_what.encode(), digest_size=8).digest(), "big", signed=True)
         connection = None
         try:

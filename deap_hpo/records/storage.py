@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -219,9 +219,9 @@ def _open_server(url: str) -> RDBStorage:
 
 
 def _make_texts_long(backend: RDBStorage) -> None:
-    """Make room for long learning curves in a new database of MySQL, whose texts end after 64 kB."""
+    """Make room for long learning curves in a new database of MySQL, whose texts end after 64 kB, if we may."""
     if backend.engine.dialect.name in ("mysql", "mariadb"):
-        with backend.engine.begin() as connection:
+        with suppress(SQLAlchemyError), backend.engine.begin() as connection:
             if connection.execute(sqlalchemy.text("SELECT COUNT(*) FROM studies")).scalar() == 0:
                 for table in _LONG_TEXTS:
                     connection.execute(sqlalchemy.text(f"ALTER TABLE {table} MODIFY value_json LONGTEXT"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import sys
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -452,6 +453,15 @@ def test_where_a_budget_had_ended_in_a_generation_its_evaluations_are_counted_wh
         best = min(entry.evaluation.value for entry in load_study("study", f"{tmp_path}/a.db").entries)
         assert last == generation
         assert told.startswith(f"{budget}/{budget} evaluations, best {format_value(best)}, ")
+
+
+def test_a_terminal_shows_progress_without_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is after `>&-` in a shell."""
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", None)
+    with ProgressDisplay(Workload((Batch(3, 1),)), console=Console(file=screen, force_terminal=True)):
+        pass
+    assert "generation 1/1" in screen.getvalue()
 
 
 @pytest.mark.parametrize(

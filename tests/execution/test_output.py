@@ -163,25 +163,89 @@ def test_output_that_goes_elsewhere_is_written_there_by_the_workers_themselves(w
 def test_what_is_printed_in_the_middle_of_a_message_does_not_break_it() -> None:
     sent: list[bytes] = []
 
-    class Original:
-        written = ""
-
-        def write(self, text: str) -> int:
-            self.written += text
-            return len(text)
-
-    original = Original()
-
     def send(message: bytes) -> None:
         sent.append(message[:2])
-        stream.write("a finaliser\n")  # is called now, by the garbage collector
+        if message == b"owhole\n":
+            stream.write("a finaliser\n")  # is called now, by the garbage collector
         sent.append(message[2:])
 
     channel = Channel(send)
-    stream = PassedOn(original, b"o", channel)
+    stream = PassedOn(None, b"o", channel)
     stream.write("whole\n")
-    assert sent == [b"ow", b"hole\n"]
-    assert original.written == "a finaliser\n"
+    channel.send(b"an answer")
+    assert sent == [b"ow", b"hole\n", b"oa", b" finaliser\n", b"an", b" answer"]
+
+
+def test_an_alarm_while_the_driver_is_busy_breaks_no_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """Evaluations may limit their own time by an alarm, which interrupts whatever they are doing."""
+
+    def talk(params: dict[str, Any]) -> float:
+        def ring(*_: object) -> None:
+            raise TimeoutError
+
+        signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            while params["x"]:
+                print("x" * 100_000)
+        except TimeoutError:
+            return 2.0
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return 1.0
+
+    requests = [Request(i, {"x": i}, seed=0) for i in range(2)]
+    with ProcessExecutor(workers=2) as executor:
+        values = []
+        for _, evaluation in executor.run(talk, requests):
+            values.append(evaluation.value)
+            time.sleep(0.5)  # the pipe is full by now
+    assert sorted(values) == [1.0, 2.0]
+    assert set(capsys.readouterr().out.splitlines()) == {"x" * 100_000}
+
+
+def test_an_evaluation_that_was_done_in_time_is_not_late_because_the_driver_was_busy() -> None:
+    def talk(params: dict[str, Any]) -> float:
+        for _ in range(220 * params["x"]):
+            print("a line")
+        return 1.0
+
+    requests = [Request(i, {"x": i}, seed=0) for i in range(2)]
+    values = []
+    with ProcessExecutor(workers=2, timeout=1.5) as executor:
+        for _, evaluation in executor.run(talk, requests):
+            values.append(evaluation.value)
+            time.sleep(2.0)
+    assert values == [1.0, 1.0]
+
+
+def test_a_line_may_be_made_of_many_parts() -> None:
+    sent: list[bytes] = []
+    stream = PassedOn(None, b"o", Channel(sent.append))
+    start = time.monotonic()
+    for _ in range(300_000):
+        stream.write(".")
+    stream.end_line()
+    assert time.monotonic() - start < 10  # it took longer when the beginning was looked through each time
+    assert sent == [b"o" + b"." * 300_000 + b"\n"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [
+        (["a line\r", "\n"], b"oa line\r\n"),
+        (["a line\r\n"], b"oa line\r\n"),
+        (["10 %\r", "20 %\r", "\n"], b"o20 %\r\n"),
+        (["\r10 %", "\r", "20", " %", "\n"], b"o20 %\n"),
+        (["10 %\r", "done\nnext\n"], b"odone\nnext\n"),
+    ],
+)
+def test_a_carriage_return_at_the_end_of_a_line_overwrites_nothing(parts: list[str], line: bytes) -> None:
+    sent: list[bytes] = []
+    stream = PassedOn(None, b"o", Channel(sent.append))
+    for part in parts:
+        stream.write(part)
+    assert sent == [line]
 
 
 def test_a_driver_that_cannot_print_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,6 +317,28 @@ def test_the_lock_of_mysql_is_of_one_study_in_one_database(mysql: str) -> None:
 
 
 @needs_mysql
+def test_names_that_are_one_to_mysql_have_one_lock(mysql: str) -> None:
+    with Study(SPACE, name="run", storage=mysql), pytest.raises(InputError, match="Another process is running"):
+        DriverLock(mysql, "Run")
+
+
+@needs_mysql
+def test_a_user_of_mysql_who_may_not_change_tables_can_record(mysql: str) -> None:
+    close_storage(RDBStorage(server_url(mysql)))
+
+    def refuse(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("ALTER"):
+            raise sqlalchemy.exc.OperationalError(statement, None, Exception("ALTER command denied"))
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", refuse)
+    try:
+        study = optimize(objective, SPACE, storage=mysql, max_evaluations=2, progress=False)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", refuse)
+    assert len(study.entries) == 2
+
+
+@needs_mysql
 def test_long_learning_curves_fit_into_new_tables_of_mysql(mysql: str) -> None:
     def training(params: dict[str, Any], report: Any) -> float:
         for epoch in range(700):
