@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import io
 import json
@@ -270,6 +271,20 @@ def test_a_forked_process_neither_keeps_nor_ends_what_its_parent_does(tmp_path: 
     after = running_evaluations(tmp_path)
     parent.stdin.close()  # the child ends
     assert after == ()
+
+
+def test_two_may_read_at_once_what_a_dead_process_left(tmp_path: Path) -> None:
+    left = tmp_path / "machine-7.jsonl"
+    left.write_text('{"number": 0, "started": 0, "params": {}, "epochs": null, "trainings": 1, "latest": {}}\n')
+    with left.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert running_evaluations(tmp_path) == ()
+
+
+def test_the_epochs_of_a_request_count_before_those_of_its_evaluator(tmp_path: Path) -> None:
+    log = Logged(Request(0, {}, seed=0, epochs=5, progress=str(tmp_path)), epochs=10)
+    assert running_evaluations(tmp_path)[0].epochs == 5
+    log.close()
 
 
 def test_a_process_keeps_no_log_open_of_a_study_that_it_has_left(tmp_path: Path) -> None:

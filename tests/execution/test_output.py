@@ -18,7 +18,7 @@ import pytest
 
 from deap_hpo.evaluation import Evaluation, Request
 from deap_hpo.execution.executors import ProcessExecutor
-from deap_hpo.execution.output import Channel, PassedOn, print_for_worker
+from deap_hpo.execution.output import Channel, PassedOn, passed_on, print_for_worker
 
 
 def evaluations(function: Callable[[dict[str, Any]], float], count: int = 1, **options: Any) -> list[Evaluation]:
@@ -246,6 +246,25 @@ def test_a_carriage_return_at_the_end_of_a_line_overwrites_nothing(parts: list[s
     for part in parts:
         stream.write(part)
     assert sent == [line]
+
+
+def test_what_no_encoding_has_is_replaced() -> None:
+    sent: list[bytes] = []
+    PassedOn(None, b"o", Channel(sent.append)).write("\ud800\n")
+    assert sent == [b"o?\n"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_driver_prints_for_workers_on_a_terminal(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        def isatty(self) -> bool:
+            return terminal
+
+    for name in ("stdout", "stderr"):
+        stream = Stream()
+        monkeypatch.setattr(sys, name, stream)
+        monkeypatch.setattr(sys, f"__{name}__", stream)
+    assert passed_on() == (("stdout", "stderr") if terminal else ())
 
 
 def test_a_driver_that_cannot_print_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,6 +317,15 @@ def test_the_lock_of_mysql_is_of_one_study_in_one_database(mysql: str) -> None:
 
 
 @needs_mysql
+def test_mysql_refuses_to_write_where_it_is_only_read(mysql: str) -> None:
+    Study(SPACE, name="run", storage=mysql).close()
+    storage = open_storage(mysql, read_only=True)
+    with pytest.raises(optuna.exceptions.StorageInternalError):
+        optuna.create_study(storage=storage, study_name="other")
+    close_storage(storage)
+
+
+@needs_mysql
 def test_names_that_are_one_to_mysql_have_one_lock(mysql: str) -> None:
     with Study(SPACE, name="run", storage=mysql), pytest.raises(InputError, match="Another process is running"):
         DriverLock(mysql, "Run")
