@@ -149,6 +149,8 @@ class PassedOn:
         return False
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_original":  # of a copy that is being made
+            raise AttributeError(name)
         return getattr(self._original, name)
 
 

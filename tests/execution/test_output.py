@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import signal
@@ -265,6 +266,15 @@ def test_a_driver_prints_for_workers_on_a_terminal(terminal: bool, monkeypatch: 
         monkeypatch.setattr(sys, name, stream)
         monkeypatch.setattr(sys, f"__{name}__", stream)
     assert passed_on() == (("stdout", "stderr") if terminal else ())
+
+
+def test_a_stream_may_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
+    def talk(params: dict[str, Any]) -> float:
+        copy.copy(sys.stdout).write("from a copy\n")
+        return 1.0
+
+    assert evaluations(talk)[0].error == ""
+    assert capsys.readouterr().out == "from a copy\n"
 
 
 def test_a_driver_that_cannot_print_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
