@@ -82,3 +82,26 @@ def test_the_table_of_unseen_problems_is_made_of_the_runs(tmp_path, monkeypatch,
     table = capsys.readouterr().out.partition("| method")[2]
     assert len(table.splitlines()) == 8
     assert table in (ROOT / "benchmarks/README.md").read_text()
+
+
+def test_what_is_said_of_unseen_problems_follows_from_the_runs():
+    lines = (ROOT / "benchmarks/results/unseen.jsonl").read_text().splitlines()
+    runs = with_regrets(map(json.loads, lines))
+    told = [
+        ("optuna-gp", 10, 73, 27, 0.073, 0.015, 0.025),
+        ("optuna-gp", 30, 63, 28, 0.030, 0.007, 0.014),
+        ("optuna-gp", 60, 59, 24, 0.021, 0.006, 0.010),
+        ("optuna-tpe", 30, 69, 23, 0.029, 0.008, 0.012),
+        ("optuna-tpe", 60, 65, 21, 0.025, 0.004, 0.012),
+    ]
+    for peer, budget, better, worse, lead, over_seeds, over_problems in told:
+        pairs = [one for one in runs if one[0] == "surrogate"]
+        leads = np.array(
+            [regret_after(runs[(peer, *one[1:])], budget) - regret_after(runs[one], budget) for one in pairs]
+        )
+        assert (sum(leads > 0), sum(leads < 0)) == (better, worse)
+        by_problem = pd.Series(leads).groupby([one[1] for one in pairs]).mean()
+        by_seed = pd.Series(leads).groupby([one[2] for one in pairs]).mean()
+        found = leads.mean(), by_seed.sem(), by_problem.sem()
+        np.testing.assert_allclose(found, (lead, over_seeds, over_problems), atol=0.0006)
+        assert peer == "optuna-tpe" or (by_problem > 0).all(), "on each of the ten problems"

@@ -312,6 +312,8 @@ def test_the_lock_of_mysql_is_of_one_study_in_one_database(mysql: str) -> None:
     with new_database(MYSQL or "") as other:
         locks = [DriverLock(*one) for one in ((mysql, "run"), (mysql, "other"), (other, "run"))]
         assert all(lock.keeps_others_out for lock in locks)
+        for lock in locks:  # a server ends idle sessions, and their locks, after eight hours
+            assert lock._connection.execute(sqlalchemy.text("SELECT @@SESSION.wait_timeout")).scalar() == 31536000
         for lock in locks:
             lock.release()
 
