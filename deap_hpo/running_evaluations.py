@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-from weakref import finalize
 
 from deap_hpo.evaluation import Epoch, Request
 
@@ -159,6 +156,7 @@ class Logged:
         trainings: How many trainings it takes.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     request = Request(7, {"lr": 0.1}, seed=0, progress=folder)
         ...     log = Logged(request, epochs=2)
@@ -188,7 +186,16 @@ class Logged:
 
 
 def log_epoch(request: Request, epoch: Epoch, training: int = 0) -> None:
-    """Log an epoch of an evaluation that is `Logged`, of the training of a number; of others, do nothing."""
+    """Log an epoch of an evaluation that is `Logged`; of others, do nothing.
+
+    Args:
+        request: The evaluation's request.
+        epoch: The epoch.
+        training: Number of the training, from 0, if the evaluation takes several.
+
+    Example:
+        >>> log_epoch(Request(0, {"lr": 0.1}, seed=0), Epoch(1, 0.6, 0.5))  # which is logged nowhere
+    """
     log = _logs.get(request.progress or "")
     if log and (facts := log.of.get(request.number)):
         facts["latest"][training] = asdict(epoch)
@@ -205,8 +212,20 @@ def _log_in(folder: str) -> _Log:
     return _logs[folder]
 
 
+def close_log(folder: str) -> None:
+    """Close and delete the log of this process in a folder, if there is one."""
+    with _changing:
+        if log := _logs.pop(folder, None):
+            log.close()
+
+
 def running_evaluations(folder: str | Path) -> tuple[RunningEvaluation, ...]:
-    """Read which evaluations are under way, by number, from the logs in a folder; those of dead processes are not."""
+    """Read which evaluations are under way, by number, from the logs in a folder; those of dead processes are not.
+
+    Example:
+        >>> running_evaluations("there/is/no/such/folder")
+        ()
+    """
     known: dict[int, dict[str, Any]] = {}
     for path in sorted(Path(folder).glob(LOGS[0])):
         told = {}
@@ -232,69 +251,3 @@ def _read_if_alive(path: Path) -> str:
         except BlockingIOError:
             return file.read()
     return ""
-
-
-class ProgressFolder:
-    """The folder for the logs of a study's evaluations, which is there only while these run.
-
-    Args:
-        folder: Its path; None for a temporary one.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     progress = ProgressFolder(Path(folder, "quick", "progress"))
-        ...     log = Logged(Request(0, {"lr": 0.1}, seed=0, progress=progress.open()))
-        ...     numbers = [one.number for one in progress.read()]
-        ...     log.close()
-        ...     progress.close()
-        ...     numbers, os.listdir(folder)
-        ([0], [])
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        self._opened: str | None = None
-        self._made: list[Path] = []
-
-    def open(self) -> str | None:
-        """Make the folder, without logs of dead processes, and give its path; None if it cannot be made."""
-        if self._opened is None:
-            with suppress(OSError):
-                self._opened = self._make()
-        return self._opened
-
-    def _make(self) -> str:
-        if self._folder is None:
-            folder = tempfile.mkdtemp(prefix="deap-hpo-")
-            self._remove = finalize(self, shutil.rmtree, folder, ignore_errors=True)  # at the latest at exit
-            return folder
-        made = [one for one in self._folder.parents if not one.exists()]
-        # One that is there was left by a run that was killed, which will have made the folder around it, too.
-        self._made = [self._folder, *([self._folder.parent] if self._folder.exists() else made)]
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._clear(self._folder)
-        return str(self._folder.resolve())
-
-    def _clear(self, folder: Path) -> None:
-        for path in [path for pattern in LOGS for path in folder.glob(pattern)]:
-            path.unlink(missing_ok=True)
-
-    def read(self) -> tuple[RunningEvaluation, ...]:
-        """Give the evaluations under way, by number."""
-        return running_evaluations(self._opened) if self._opened else ()
-
-    def close(self) -> None:
-        """Delete the folder; another call of `open` makes it again."""
-        if self._opened is None:
-            return
-        with _changing:
-            if log := _logs.pop(self._opened, None):
-                log.close()
-        if self._folder is None:
-            self._remove()
-        else:
-            with suppress(OSError):
-                self._clear(Path(self._opened))
-                for folder in self._made:  # it has the networks, figures and states of the run, or none
-                    folder.rmdir()
-        self._opened = None

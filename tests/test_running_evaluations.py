@@ -32,9 +32,10 @@ from deap_hpo.errors import InputError
 from deap_hpo.evaluation import Epoch, Request
 from deap_hpo.execution.executors import SerialExecutor
 from deap_hpo.notebook import study_html
+from deap_hpo.records.progress_folder import ProgressFolder
 from deap_hpo.records.run_files import progress_folder
 from deap_hpo.reports.html import page
-from deap_hpo.running_evaluations import Logged, ProgressFolder, RunningEvaluation, log_epoch, running_evaluations
+from deap_hpo.running_evaluations import Logged, RunningEvaluation, log_epoch, running_evaluations
 from deap_hpo.running_lines import ProgressWithLines, RunningLines
 from deap_hpo.training.checkpoints import FolderCheckpoints
 from deap_hpo.training.underway import Underway

@@ -20,12 +20,12 @@ from deap_hpo.evaluation import Direction, Evaluation
 from deap_hpo.interruption import undisturbed
 from deap_hpo.records.driver_lock import DriverLock
 from deap_hpo.records.entries import Entry
+from deap_hpo.records.progress_folder import ProgressFolder
 from deap_hpo.records.quiet_optuna import quiet_optuna
 from deap_hpo.records.retries import RETRIES, Attempts, check_retry
 from deap_hpo.records.run_files import progress_folder
 from deap_hpo.records.storage import check_name, close_storage, errors_named, has_study, open_storage, storage_option
 from deap_hpo.records.trials import check_ours, directions_of, distributions, to_entry, to_trial
-from deap_hpo.running_evaluations import ProgressFolder
 from deap_hpo.search_space.space import Space
 
 
