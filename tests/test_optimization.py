@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,14 @@ from deap_hpo.configuration.algorithm import algorithm_of
 from deap_hpo.configuration.demands import evaluator_of
 from deap_hpo.configuration.settings import EvolutionConfig
 from deap_hpo.errors import DeapHPOWarning, InputError
-from deap_hpo.evaluation import Evaluation, failure
+from deap_hpo.evaluation import Epoch, Evaluation, failure
 from deap_hpo.failures import NotAllFailed
 from deap_hpo.functions.objective import Objective
 from deap_hpo.optimization import Interrupted
 from deap_hpo.recorded import load_study
 from deap_hpo.records.entries import Entry
 from deap_hpo.records.record import ReplayError
+from deap_hpo.reported import ReportedWarning
 from deap_hpo.search_space.space import Categorical, Space
 from deap_hpo.seeding import generator_states
 from deap_hpo.training.checkpoints import FolderCheckpoints
@@ -382,6 +384,14 @@ def test_pruned_evaluations_that_seem_better_than_all_whole_ones_are_warned_of(d
     assert any(entry.evaluation.status == "pruned" for entry in study.entries)
     told = [str(one.message) for one in said if "values get worse along the way" in str(one.message)]
     assert len(told) == worsens
+
+
+def test_a_best_whole_value_of_zero_is_one_that_a_pruned_evaluation_may_seem_better_than() -> None:
+    ends = [Evaluation((0.0,)), Evaluation((-1.0,), status="pruned", curve=(Epoch(1, 0.5, -1.0),))]
+    record = [Entry(i, 0, (0.5,), evaluation, seed=0) for i, evaluation in enumerate(ends)]
+    study = SimpleNamespace(name="mine", record=record, pruner=MedianPruner(), directions=["minimize"])
+    with pytest.warns(DeapHPOWarning, match="evaluation 1 .* was pruned at -1, .* than the best whole one, 0:"):
+        ReportedWarning().on_evaluation(study, record[1])
 
 
 def test_a_pruner_that_hears_nothing_is_warned_of_once() -> None:

@@ -43,6 +43,17 @@ class StackTraining:
     Raises:
         NotStackable: See `Stack`; also from `run`.
         InputError: A state belongs to another architecture.
+
+    Example:
+        >>> from functools import partial
+        >>> from deap_hpo.training.data import load_digits
+        >>> from deap_hpo.training.models import MLP
+        >>> from deap_hpo.training.task import Task
+        >>> task = Task("digits", partial(MLP, inputs=64), load_digits())
+        >>> members = [Member(i, 0, 1, {"lr": lr}, *task.configure({"lr": lr})) for i, lr in enumerate([0.1, 1e30])]
+        >>> training = StackTraining(ReferenceTrainer(task, device="cpu"), members, engine="eager")
+        >>> [(one.member.position, one.evaluation.status) for one in training.run()]
+        [(1, 'diverged'), (0, 'ok')]
     """
 
     def __init__(self, reference: ReferenceTrainer, members: Sequence[Member], *, engine: str) -> None:
